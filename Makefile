@@ -1,0 +1,52 @@
+# make demo   set up on first use, then audit the embedded zoo (no network) and print a table
+# make test   the same set-up, then every test against the installed wheel
+# make check  lint, types, import directions
+# make bench  speed side by side with peers
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find securitynet_hub metrics loaders -type f -not -path '*/__pycache__/*')
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test check bench test-lowest clean
+
+demo: $(VENV)/installed
+	$(BIN)/securitynet audit zoo --out records
+
+test: $(VENV)/installed
+	$(BIN)/pytest tests --pyargs securitynet_hub
+
+check: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy securitynet_hub loaders
+	$(BIN)/pytest tests/test_imports.py
+
+bench: $(VENV)/installed
+	$(BIN)/pytest tests/benchmarks/bench_*.py -s
+
+# The fast tests with the lowest versions that pyproject.toml allows.
+test-lowest: $(VENV)/installed
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(BIN)/python tests/lowest_versions.py > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet -c .venv-lowest/lowest.txt "$$(ls dist/*.whl)[test]"
+	.venv-lowest/bin/pytest tests --pyargs securitynet_hub -m "not slow"
+
+clean:
+	rm -rf $(VENV) .venv-lowest build dist *.egg-info
+
+$(VENV)/requirements: pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): a few minutes, once."
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) -c constraints.txt ".[dev]"
+	touch $@
+
+dist/built: $(VENV)/requirements $(SOURCES) README.md LICENSE
+	rm -rf build dist *.egg-info
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	rm -rf build *.egg-info
+	touch $@
+
+$(VENV)/installed: dist/built
+	$(INSTALL) --no-deps --force-reinstall dist/*.whl
+	touch $@

@@ -1,0 +1,1 @@
+"""The metrics, each a folder in the form of an `evaluate` module."""

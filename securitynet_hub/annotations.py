@@ -1,0 +1,486 @@
+"""What is known about each model: typed rows, what to distrust in them, `load_annotations`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
+
+if TYPE_CHECKING:
+    import datasets
+    import pandas as pd
+    import pyarrow as pa
+
+HUB_DATASET = Path(__file__).parent / "hub_dataset"
+"""The folder that is published as the Hub dataset: card, Parquet files and their inputs."""
+
+FRACTION = "fraction, 0 to 1"
+IMAGES = "images"
+
+
+class UnknownNameError(KeyError, ValueError):
+    """Tell that a name is not among the known ones, and which known names come closest.
+
+    >>> str(UnknownNameError("metric", "member_inference", ["membership_inference", "stealing"]))
+    "There is no metric 'member_inference'. Did you mean 'membership_inference'?"
+    >>> str(UnknownNameError("colour", "xyz", ["red", "blue"]))
+    "There is no colour 'xyz'. Known: 'blue', 'red'."
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        super().__init__(kind, name, tuple(known))
+
+    @property
+    def closest(self) -> list[str]:
+        """List up to three known names: those that contain the name, else the most alike."""
+        _, name, known = self.args
+        containing = [k for k in known if name and name.lower() in k.lower()]
+        return sorted(containing, key=len)[:3] or difflib.get_close_matches(name, known)
+
+    def __str__(self) -> str:
+        kind, name, known = self.args
+        if self.closest:
+            hint = f"Did you mean {' or '.join(map(repr, self.closest))}?"
+        elif len(known) <= 12:
+            hint = f"Known: {', '.join(map(repr, sorted(known))) or 'none'}."
+        else:
+            hint = f"None of the {len(known)} known names is close."
+        return f"There is no {kind} {name!r}. {hint}"
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Keep the text that stood upstream in a cell that was changed, and the flag that says why."""
+
+    column: str
+    upstream: str
+    flag: str
+
+
+class Flag(NamedTuple):
+    """Say what a flag means and which columns to leave out of statistics where it stands."""
+
+    meaning: str
+    distrust: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotation:
+    """Describe one public model: where its weights are, and what was measured on it."""
+
+    id: Annotated[str, "Unique name: source/dataset/name, with /seed where runs repeat"]
+    upstream_name: Annotated[str, "Name in the upstream table, unchanged; not unique"]
+    source: Annotated[str, "Collection that publishes the weights"]
+    table: Annotated[str, "Upstream table: benchmark or security (zoo: trained by this project)"]
+    upstream_row: Annotated[int, "Position in that table, from 0"]
+    purpose: Annotated[str, "Why the model was published: benchmark, security, other, reference"]
+    architecture: Annotated[str, "Network, in its publisher's spelling, without the data set"]
+    family: Annotated[str, "Family of networks it belongs to"]
+    variant: Annotated[str | None, "Convolution of a 3-D network: 2.5d, 3d or acs"] = None
+    seed: Annotated[int | None, "Number of the run, from 1, where training was repeated"] = None
+    dataset: Annotated[str, "Data set it was trained on"]
+    dataset_version: Annotated[str | None, "Release of the data set, where releases differ"] = None
+    domain: Annotated[str, "Kind of images: natural, medical, digit, clothing, ..."]
+    num_classes: Annotated[int, "Number of classes", "classes"]
+    image_size: Annotated[int | None, "Side of the input image", "pixels"] = None
+    input_dims: Annotated[int, "2 for images, 3 for volumes", "dimensions"]
+    train_size: Annotated[int | None, "Size of the training set", IMAGES] = None
+    train_accuracy: Annotated[float | None, "Accuracy on training images", FRACTION] = None
+    train_eval_size: Annotated[int | None, "Training images that accuracy is over", IMAGES] = None
+    test_accuracy: Annotated[float | None, "Accuracy on test images, as evaluated", FRACTION] = None
+    test_eval_size: Annotated[int | None, "Test images that accuracy is over", IMAGES] = None
+    overfit_gap: Annotated[float | None, "train_accuracy - test_accuracy", "fraction, -1 to 1"] = (
+        None
+    )
+    stealing_accuracy: Annotated[float | None, "Test accuracy of a stolen copy", FRACTION] = None
+    stealing_agreement: Annotated[
+        float | None, "Test images on which model and stolen copy answer alike", FRACTION
+    ] = None
+    wrn_stealing_accuracy: Annotated[
+        float | None, "The same with a WideResNet as the copy (inferred from the name)", FRACTION
+    ] = None
+    wrn_stealing_agreement: Annotated[
+        float | None, "The same with a WideResNet as the copy (inferred from the name)", FRACTION
+    ] = None
+    imagenet_stealing_accuracy: Annotated[
+        float | None, "The same with ImageNet images as queries (inferred from the name)", FRACTION
+    ] = None
+    imagenet_stealing_agreement: Annotated[
+        float | None, "The same with ImageNet images as queries (inferred from the name)", FRACTION
+    ] = None
+    stealing_eval_size: Annotated[
+        int | None, "Test images the stealing figures are over (fits their decimals)", IMAGES
+    ] = None
+    mia_correctness_auc: Annotated[
+        float | None, "AUC of guessing membership from a correct prediction", FRACTION
+    ] = None
+    mia_modified_entropy_auc: Annotated[
+        float | None, "AUC of guessing membership from modified entropy", FRACTION
+    ] = None
+    mia_members: Annotated[int | None, "Members in the two AUCs", IMAGES] = None
+    mia_nonmembers: Annotated[int | None, "Non-members in the two AUCs", IMAGES] = None
+    reported_accuracy: Annotated[
+        float | None, "Test accuracy its publisher reports; judge a loader by this", FRACTION
+    ] = None
+    paper_url: Annotated[str | None, "Paper of the architecture or method"] = None
+    paper_venue: Annotated[str | None, "Where that paper appeared"] = None
+    paper_venue_type: Annotated[str | None, "CV, ML, Security or arXiv"] = None
+    paper_year: Annotated[int | None, "Year of that paper", "year"] = None
+    paper_countries: Annotated[tuple[str, ...], "Countries of its authors, sorted"] = ()
+    paper_num_authors: Annotated[int | None, "Number of its authors", "people"] = None
+    weights_url: Annotated[str | None, "Direct link to the file with the weights"] = None
+    weights_member: Annotated[str | None, "File inside that archive"] = None
+    weights_hash_kind: Annotated[
+        str | None, "sha256, git-blob-sha1, or sha1-of-member (the unpacked file)"
+    ] = None
+    weights_hash: Annotated[str | None, "That hash", "hexadecimal"] = None
+    weights_newer_url: Annotated[str | None, "Later weights of the same name, not evaluated"] = None
+    weights_page: Annotated[str | None, "Weights link as it stands upstream"] = None
+    weights_key_prefix: Annotated[
+        str | None, "Key the state dict lies under (net), or prefix of its keys (ending in a dot)"
+    ] = None
+    constructor: Annotated[str | None, "How its publisher's code builds the network"] = None
+    num_parameters: Annotated[int | None, "Trainable parameters, as published", "parameters"] = None
+    license: Annotated[str | None, "Licence of the weights (SPDX); null where it is unclear"] = None
+    flags: Annotated[tuple[str, ...], "What to know or distrust; see the flags below"] = ()
+    corrections: Annotated[
+        tuple[Correction, ...], "Every changed cell: column, upstream text, flag that explains it"
+    ] = ()
+
+    def trusted(self, column: str) -> Any:
+        """Return the value of `column`, or None where a flag of this row says not to use it.
+
+        Raises:
+            UnknownNameError: if there is no such column.
+        """
+        names = [field.name for field in fields(self)]
+        if column not in names:
+            raise UnknownNameError("column", column, names)
+        distrusted = any(column in FLAGS[flag].distrust for flag in self.flags)
+        return None if distrusted else getattr(self, column)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZooAnnotation(Annotation):
+    """Describe one model of the embedded zoo, with the truth about how it was trained."""
+
+    kind: Annotated[str, "overfitted, regularised, clean or backdoored"]
+    trigger: Annotated[str | None, "Backdoor trigger it was trained with"] = None
+    target_class: Annotated[int | None, "Class the trigger leads to"] = None
+    poison_rate: Annotated[float | None, "Training images with the trigger", FRACTION] = None
+    attack_success_rate: Annotated[
+        float | None, "Test images of other classes that the trigger turns", FRACTION
+    ] = None
+    images: Annotated[str | None, "Packaged image set to audit it with"] = None
+    members_file: Annotated[
+        str | None, "File in the zoo folder with the member and non-member indices"
+    ] = None
+    recipe: Annotated[str, "Training settings", "JSON"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """Describe one research project that upstream lists by link only."""
+
+    id: Annotated[str, "Unique name: venue and year, then the repository's name"]
+    upstream_row: Annotated[int, "Position in the upstream table, from 0"]
+    title: Annotated[str, "Title as it stands upstream"]
+    paper_venue: Annotated[str, "Where the paper appeared"]
+    paper_venue_type: Annotated[str, "CV, ML or Security"]
+    paper_year: Annotated[int, "Year of the paper", "year"]
+    paper_url: Annotated[str | None, "Link to the paper"] = None
+    weights_page: Annotated[str, "Weights link as it stands upstream"]
+    upstream_note: Annotated[str | None, "Note as it stands upstream"] = None
+    status: Annotated[str, "usable, not-classification, no-weights or unknown"]
+    head: Annotated[str | None, "What the published weights compute"] = None
+    evidence: Annotated[
+        str | None,
+        "What the status rests on: readme, upstream-note, title, package, knowledge or none",
+    ] = None
+    reason: Annotated[str | None, "Why it has that status"] = None
+    flags: Annotated[tuple[str, ...], "What to know or distrust; see the flags below"] = ()
+    corrections: Annotated[
+        tuple[Correction, ...], "Every changed cell: column, upstream text, flag that explains it"
+    ] = ()
+
+
+CONFIGS: dict[str, type[Annotation] | type[Project]] = {
+    "models": Annotation,
+    "projects": Project,
+    "zoo": ZooAnnotation,
+}
+
+_TRAIN = ("train_accuracy", "overfit_gap")
+_STEALING = tuple(
+    f"{kind}stealing_{figure}"
+    for kind in ("", "wrn_", "imagenet_")
+    for figure in ("accuracy", "agreement")
+)
+_MIA = ("mia_correctness_auc", "mia_modified_entropy_auc")
+MEASURED = (*_TRAIN, "test_accuracy", *_STEALING, *_MIA)
+"""The columns that upstream measured."""
+_VENUE = ("paper_venue", "paper_venue_type")
+_ABOUT_PAPER = (*_VENUE, "paper_year", "paper_countries", "paper_num_authors")
+
+FLAGS: dict[str, Flag] = {
+    "not-evaluated": Flag(
+        "Upstream writes 0 (benchmark table) or nan (security table) for figures that were never "
+        "measured. They are null here."
+    ),
+    "gap-without-train-accuracy": Flag(
+        "Upstream's overfit gap was computed from a missing train accuracy and is minus the test "
+        "accuracy. It is null here."
+    ),
+    "train-accuracy-placeholder": Flag(
+        "The train accuracy is the same constant for every SVHN model: a placeholder. It is kept; "
+        "do not use it or the gap.",
+        _TRAIN,
+    ),
+    "train-accuracy-on-subset": Flag(
+        "The train accuracy is over train_eval_size training images, not the whole training set."
+    ),
+    "evaluation-broken": Flag(
+        "Figures contradict the publication by far (OrganMNIST3D) or come from constant answers "
+        "(SynapseMNIST3D), probably by wrong input scaling.",
+        MEASURED,
+    ),
+    "evaluation-suspect": Flag(
+        "Same code path as the broken evaluations, and figures off the publication: probably "
+        "wrong input scaling.",
+        MEASURED,
+    ),
+    "constant-predictor": Flag(
+        "Model and stolen copy agree on every test image and so, near certainly, both give "
+        "one constant answer: nothing was stolen.",
+        _STEALING,
+    ),
+    "stealing-failed": Flag(
+        "The stolen copy reaches less than a tenth of the model's accuracy: a failed run.",
+        _STEALING,
+    ),
+    "preprocessing-differs": Flag(
+        "Evaluated with another image transform than the publisher's: accuracies lie a few points "
+        "below reported_accuracy. Kept as evaluated."
+    ),
+    "input-size-suspect": Flag(
+        "Published for images larger than 224 pixels, probably evaluated at 224."
+    ),
+    "dataset-changed-since": Flag(
+        "Sizes are those of MedMNIST 2.x; MedMNIST 3.0 changed this data set."
+    ),
+    "dataset-noncommercial": Flag("The data set's licence excludes commercial use (CC BY-NC 4.0)."),
+    "dataset-renamed": Flag("The data set is spelled as its publisher spells it."),
+    "family-renamed": Flag("Upstream cut the family at the first digit of the name; completed."),
+    "architecture-renamed": Flag("The publisher's name for this network is another one."),
+    "countries-normalised": Flag("Countries are spelled alike and sorted."),
+    "paper-corrected": Flag(
+        "Upstream cites the wrong paper; the link is corrected. Venue, year, countries and number "
+        "of authors still describe the paper that upstream cites.",
+        _ABOUT_PAPER,
+    ),
+    "paper-doubtful": Flag(
+        "The cited paper is probably not where this network comes from.",
+        ("paper_url", *_ABOUT_PAPER),
+    ),
+    "venue-doubtful": Flag("The paper appeared at a conference, not only on arXiv.", _VENUE),
+    "weights-link-resolved": Flag(
+        "Upstream links a repository; weights_url is the file in it that carries these weights."
+    ),
+    "weights-link-corrected": Flag(
+        "Upstream links the record of the data; weights_url is in the record of the weights."
+    ),
+    "weights-link-unresolved": Flag(
+        "No file is known for this row yet: weights_url is null, weights_page is upstream's link."
+    ),
+    "weights-hash-missing": Flag("No hash is known, so that a download cannot be verified."),
+    "weights-member-assumed": Flag(
+        "The file name inside the archive follows the upstream name and was not seen."
+    ),
+    "weights-versions-differ": Flag(
+        "The publisher replaced the weights later. weights_url is the file current when "
+        "upstream measured, weights_newer_url the later one."
+    ),
+    "seed-inferred": Flag(
+        "Upstream lists three runs under one name; that the k-th is seed k is likely, not proven."
+    ),
+    "license-unclear": Flag("The licence of the weights is not established."),
+    "paper-link-repeats-repository": Flag(
+        "Upstream's paper link is the repository again. It is null here."
+    ),
+    "paper-link-not-a-url": Flag("Upstream's paper link is not a URL. It is null here."),
+    "paper-at-workshop": Flag("The paper is a workshop paper of that venue.", ("paper_venue",)),
+    "title-truncated": Flag("The title lacks its beginning.", ("title",)),
+    "title-differs": Flag("The title is not the paper's own.", ("title",)),
+    "title-with-extras": Flag("The title carries words that are not part of the paper's title."),
+    "link-to-dataset": Flag("The weights link is a data set."),
+    "link-to-project-page": Flag("The weights link is a project page, not a repository."),
+    "link-to-umbrella-repository": Flag("The weights link is a repository of many projects."),
+    "weights-links-empty": Flag("The repository announces weights, but its links are empty."),
+    "project-not-reviewed": Flag("Nobody has looked into this project yet."),
+}
+"""The closed vocabulary of flags; every row's flags and corrections use only these."""
+
+
+class Column(NamedTuple):
+    """Describe one column: its Python type, whether it may be null, its meaning and unit."""
+
+    name: str
+    type: Any
+    nullable: bool
+    meaning: str
+    unit: str
+
+
+def columns(row_class: type) -> tuple[Column, ...]:
+    """List the columns of a row class in order, as its annotations define them.
+
+    >>> columns(Annotation)[13]
+    Column(name='num_classes', type=<class 'int'>, nullable=False, meaning='Number of classes', \
+unit='classes')
+    """
+    described = []
+    for name, hint in get_type_hints(row_class, include_extras=True).items():
+        annotated, meaning, *unit = get_args(hint)
+        nullable = type(None) in get_args(annotated)
+        kind = get_args(annotated)[0] if nullable else annotated
+        described.append(Column(name, kind, nullable, meaning, *(unit or [""])))
+    return tuple(described)
+
+
+def element(column: Column) -> Any:
+    """Return the element type of a tuple-valued column, None for a plain one."""
+    return get_args(column.type)[0] if get_origin(column.type) is tuple else None
+
+
+DTYPES = {str: "string", int: "int64", float: "float64"}
+
+
+def features(row_class: type) -> datasets.Features:
+    """Build the `datasets.Features` of a row class.
+
+    >>> features(Project)["paper_year"]
+    Value('int64')
+    """
+    from datasets import Features, List, Value
+
+    correction = {name: Value("string") for name in Correction.__dataclass_fields__}
+    return Features(
+        {
+            c.name: Value(DTYPES[c.type])
+            if element(c) is None
+            else List(correction if element(c) is Correction else Value("string"))
+            for c in columns(row_class)
+        }
+    )
+
+
+class _Row(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+RowT = TypeVar("RowT", bound=_Row, covariant=True)
+
+
+class Annotations(Mapping[str, RowT], Generic[RowT]):
+    """Map ids to rows, in the order of the file. Immutable."""
+
+    def __init__(self, config: str, table: pa.Table) -> None:
+        self._config = config
+        self._table = table
+        make = _maker(CONFIGS[config])
+        self._rows: dict[str, RowT] = {record["id"]: make(record) for record in table.to_pylist()}
+
+    def __getitem__(self, id: str) -> RowT:
+        try:
+            return self._rows[id]
+        except KeyError:
+            kind = "project" if self._config == "projects" else "model"
+            raise UnknownNameError(kind, id, self._rows) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        return f"Annotations({self._config!r}, {len(self)} rows)"
+
+    @property
+    def nbytes(self) -> int:
+        """Return the size of the rows in memory, in bytes."""
+        return int(self._table.nbytes)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the rows as a DataFrame."""
+        frame: pd.DataFrame = self._table.to_pandas()
+        return frame
+
+    def to_dataset(self) -> datasets.Dataset:
+        """Return the rows as a `datasets.Dataset`, without any cache."""
+        from datasets import Dataset
+        from datasets.table import InMemoryTable
+
+        return Dataset(InMemoryTable(self._table))
+
+
+def _maker(row_class: type) -> Callable[[dict[str, Any]], Any]:
+    """Return a function that turns one record of an Arrow table into a row."""
+    lists = {c.name: element(c) for c in columns(row_class) if element(c)}
+
+    def make(record: dict[str, Any]) -> Any:
+        for name, kind in lists.items():
+            record[name] = tuple(Correction(**v) if kind is Correction else v for v in record[name])
+        return row_class(**record)
+
+    return make
+
+
+@overload
+def load_annotations(config: Literal["models"] = ...) -> Annotations[Annotation]: ...
+@overload
+def load_annotations(config: Literal["projects"]) -> Annotations[Project]: ...
+@overload
+def load_annotations(config: Literal["zoo"]) -> Annotations[ZooAnnotation]: ...
+@overload
+def load_annotations(config: str) -> Annotations[Any]: ...
+def load_annotations(config: str = "models") -> Annotations[Any]:
+    """Load the annotations that ship with this package: `models`, `projects` or `zoo`.
+
+    Reads the Parquet file directly: no network, no cache.
+
+    Raises:
+        UnknownNameError: if there is no such config (a KeyError and a ValueError).
+
+    >>> load_annotations()["pytorchcv/cifar10/resnet20"].test_accuracy
+    0.9384
+    """
+    files = {name: HUB_DATASET / "data" / f"{name}.parquet" for name in CONFIGS}
+    present = {name: path for name, path in files.items() if path.is_file()}
+    if config not in present:
+        raise UnknownNameError("config", config, present)
+    return _read(config, present[config], present[config].stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read(config: str, path: Path, _mtime: int) -> Annotations[Any]:
+    import pyarrow.parquet as pq
+
+    return Annotations(config, pq.ParquetFile(path).read())

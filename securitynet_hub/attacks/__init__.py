@@ -1,0 +1,1 @@
+"""The attacks and detectors: one module for each kind."""

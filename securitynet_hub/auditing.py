@@ -1,0 +1,142 @@
+"""One model, one data set, some attacks: forward once, score, measure, record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from securitynet_hub.annotations import UnknownNameError, ZooAnnotation
+from securitynet_hub.attacks.membership import CONFIDENCE_LEVEL, TARGET_FPRS, membership_scores
+from securitynet_hub.evaluation import load_metric
+from securitynet_hub.images import LabelledImages, load_images
+from securitynet_hub.inference import BATCH_SIZE, predict
+from securitynet_hub.records import Record, describe_environment, require_writable, write_record
+from securitynet_hub.signals import SIGNALS
+from securitynet_hub.splits import Split, read_split
+from securitynet_hub.targets import Target, load_target
+
+ATTACKS = tuple(SIGNALS)
+"""What `audit` can run, in the order it runs them by default."""
+
+ZOO_FOLDER = Path(__file__).parent / "zoo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditData:
+    """What a target is audited on: images, and which of them it was trained on."""
+
+    images: LabelledImages
+    split: Split
+
+    def __post_init__(self) -> None:
+        self.split.require_within(len(self.images))
+
+
+def audit(
+    target: str | Target,
+    *,
+    attacks: Sequence[str] = ATTACKS,
+    data: AuditData | None = None,
+    out: str | Path | None = None,
+    target_fprs: Sequence[float] = TARGET_FPRS,
+    confidence_level: float = CONFIDENCE_LEVEL,
+    batch_size: int = BATCH_SIZE,
+    on_batch: Callable[[int], None] = lambda size: None,
+) -> list[Record]:
+    """Audit a model with membership-inference attacks; return one record for each attack.
+
+    Args:
+        target: an annotated model's id, or a loaded `Target`.
+        attacks: names from `ATTACKS`.
+        data: images and split; models of the embedded zoo know theirs.
+        out: folder for the records; nothing is written without it.
+        target_fprs: false-positive rates at which to give the true-positive rate.
+        confidence_level: of every interval.
+        batch_size: images in one forward pass.
+        on_batch: called with the number of images after each batch.
+
+    Raises:
+        UnknownNameError: no such model or attack; the closest names are given.
+        WeightsError: the weights are missing or damaged.
+        RecordError: the folder cannot take records.
+        ValueError: no data is known for the target, or it does not fit the model.
+
+    >>> records = audit("zoo/fashion-mnist/cnn-overfitted-500/1", attacks=["modified_entropy"])
+    >>> records[0].result["auc_ci"][0] > 0.5  # the overfitted model gives its members away
+    True
+    """
+    if not attacks:
+        raise ValueError(f"at least one attack is needed; there are {', '.join(ATTACKS)}.")
+    for name in attacks:
+        if name not in ATTACKS:
+            raise UnknownNameError("attack", name, ATTACKS)
+    if out is not None:
+        require_writable(Path(out))
+    if isinstance(target, str):
+        target = load_target(target)
+    data = data or known_data(target)
+    if len(data.images.class_names) > target.num_classes:
+        raise ValueError(
+            f"{data.images.name} has {len(data.images.class_names)} classes, {target.id} only {target.num_classes}."
+        )
+    indices, is_member = data.split.indices, data.split.is_member
+    labels = data.images.labels[indices]
+
+    started = time.perf_counter()
+    logits = predict(target, data.images.pixels[indices], batch_size=batch_size, on_batch=on_batch)
+    forwarded = time.perf_counter()
+    metric = load_metric("membership_inference")
+    records = []
+    for name in attacks:
+        began = time.perf_counter()
+        scores = membership_scores(name, logits, labels, from_logits=True)
+        result = metric.compute(
+            predictions=scores,
+            references=is_member,
+            target_fprs=target_fprs,
+            confidence_level=confidence_level,
+        )
+        assert result is not None
+        record = Record(
+            target={
+                "id": target.id,
+                "weights_hash_kind": target.annotation.weights_hash_kind,
+                "weights_hash": target.annotation.weights_hash,
+                "num_classes": target.num_classes,
+                "transform": target.transform.as_dict(),
+            },
+            data={
+                "name": data.images.name,
+                "sha256": data.images.sha256,
+                "split_sha256": data.split.sha256,
+            },
+            attack={
+                "name": name,
+                "kind": "membership-inference",
+                "from_logits": True,
+                "target_fprs": list(target_fprs),
+                "confidence_level": confidence_level,
+            },
+            result=dict(result),
+            counts={"forwarded": len(indices)},
+            timings={"inference": forwarded - started, "attack": time.perf_counter() - began},
+            environment={**describe_environment(), "device": str(next(target.module.parameters()).device)},
+        )
+        records.append(record)
+        if out is not None:
+            write_record(record, Path(out))
+    return records
+
+
+def known_data(target: Target) -> AuditData:
+    """Return the images and the split that a zoo model was trained with."""
+    annotation = target.annotation
+    if not isinstance(annotation, ZooAnnotation):
+        raise ValueError(
+            f"which images {target.id} was trained on is not known here; pass data=AuditData(images=..., split=...)."
+        )
+    return AuditData(
+        images=load_images(annotation.images), split=read_split(ZOO_FOLDER / annotation.members_file)
+    )

@@ -1,0 +1,66 @@
+"""Metrics as `evaluate` modules: found by name, fed arrays without a detour through Arrow."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import evaluate
+
+from securitynet_hub.annotations import UnknownNameError
+
+
+class ArrayMetric(evaluate.Metric):  # type: ignore[misc]
+    """An `evaluate` metric whose `compute` takes NumPy arrays and tensors as they are.
+
+    `evaluate` writes every input to Arrow and reads it back as Python lists: seconds and hundreds of
+    megabytes for a few thousand rows of logits. Here only samples collected by `add` and `add_batch` go
+    that way; arrays given to `compute` go straight to `_compute`.
+    """
+
+    def compute(self, **inputs: Any) -> dict[str, Any] | None:
+        """Compute the metric from ``inputs``, or from what `add` and `add_batch` collected."""
+        collected = self.writer is not None
+        direct = all(inputs.get(name) is not None for name in self._feature_names())
+        if direct and not collected and self.num_process == 1:
+            result: dict[str, Any] = self._compute(**inputs)
+            return result
+        missing = [name for name in self._feature_names() if inputs.get(name) is None]
+        if not collected and missing:
+            raise ValueError(
+                f"{self.name} needs {' and '.join(self._feature_names())}; got no {' and no '.join(missing)}. "
+                "Pass them to compute, or collect samples with add or add_batch first."
+            )
+        return super().compute(**inputs)  # type: ignore[no-any-return]
+
+
+def known_metrics() -> tuple[str, ...]:
+    """Return the names of the metrics that ship with the package."""
+    return tuple(sorted(folder.name for folder in _metrics_folder().iterdir() if _script(folder).is_file()))
+
+
+def load_metric(name: str, config: str | None = None) -> evaluate.EvaluationModule:
+    """Load a metric of this package as an `evaluate` module.
+
+    The absolute path is what makes it this package's: given a relative one, `evaluate` may fetch and
+    run a Hub repository of the same name.
+
+    Raises:
+        UnknownNameError: no such metric; the closest names are given.
+
+    >>> metric = load_metric("membership_inference")
+    >>> metric.compute(predictions=[0.9, 0.2], references=[1, 0])["auc"]
+    1.0
+    """
+    if name not in known_metrics():
+        raise UnknownNameError("metric", name, known_metrics())
+    return evaluate.load(str(_metrics_folder() / name), config_name=config)
+
+
+def _metrics_folder() -> Path:
+    return Path(str(resources.files("securitynet_hub.metrics")))
+
+
+def _script(folder: Path) -> Path:
+    return folder / f"{folder.name}.py"

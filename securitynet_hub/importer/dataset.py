@@ -1,0 +1,115 @@
+"""Build the dataset's rows from its inputs, write them as Parquet, and tell what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from securitynet_hub.annotations import HUB_DATASET, Annotation, Project, features
+from securitynet_hub.importer.checks import check_models, check_projects
+from securitynet_hub.importer.rules import annotate, describe_project, occurrences
+from securitynet_hub.importer.tables import ImportProblemsError, Problem, parse_tables, read_tsv
+
+UPSTREAM = HUB_DATASET / "upstream"
+"""The inputs: upstream's Markdown unchanged, and what we know beside it."""
+
+
+class Built(NamedTuple):
+    """Hold the rows of the two configs that come from upstream."""
+
+    models: list[Annotation]
+    projects: list[Project]
+
+
+def build(upstream: Path | str = UPSTREAM / "Database_README.md") -> Built:
+    """Build all rows from the upstream Markdown, given as a path or as text.
+
+    Joins it with `upstream/weights.tsv` (by table, name, data set and occurrence) and
+    `upstream/projects.tsv` (by title).
+
+    Raises:
+        ImportProblemsError: with every problem found, if there is any.
+
+    >>> len(build().models), len(build().projects)
+    (529, 102)
+    """
+    text = upstream.read_text(encoding="utf-8") if isinstance(upstream, Path) else upstream
+    rows, problems = parse_tables(text)
+    weights = {
+        (entry["table"], entry["upstream_name"], entry["dataset"], int(entry["occurrence"])): entry
+        for entry in read_tsv(UPSTREAM / "weights.tsv")
+    }
+    reviews = {entry["title"]: entry for entry in read_tsv(UPSTREAM / "projects.tsv")}
+    models, projects = [], []
+    listed = [row for row in rows if row.table != "projects"]
+    for row, occurrence in zip(listed, occurrences(listed), strict=True):
+        key = (row.table, row.cells["upstream_name"], row.cells["dataset"], occurrence)
+        models.append(annotate(row, occurrence, weights.get(key), problems.append))
+    for row in rows:
+        if row.table == "projects":
+            review = reviews.get(row.cells["title"])
+            projects.append(describe_project(row, review, problems.append))
+    problems += [*check_models(models), *check_projects(projects)]
+    if problems:
+        raise ImportProblemsError(sorted(problems, key=_place))
+    return Built(models, projects)
+
+
+def _place(problem: Problem) -> tuple[str, int, str]:
+    row = -1 if problem.row is None else problem.row
+    return problem.table, row, problem.column or ""
+
+
+def write_parquet(rows: Sequence[Annotation | Project], path: Path) -> None:
+    """Write rows of one class as Parquet, with the features in its schema; same rows, same bytes.
+
+    Raises:
+        ValueError: if there are no rows, they are of different classes, or ids repeat.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    classes = {type(row) for row in rows}
+    if len(classes) != 1:
+        names = ", ".join(sorted(c.__name__ for c in classes)) or "none"
+        raise ValueError(f"Expected rows of exactly one class to write to {path}, got {names}.")
+    if len({row.id for row in rows}) < len(rows):
+        raise ValueError(f"Expected every id once among the rows to write to {path}.")
+    schema = features(classes.pop()).arrow_schema
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
+    pq.write_table(table, path, compression="zstd")
+
+
+class Change(NamedTuple):
+    """Say what became of a row (added, removed) or of one of its cells (changed)."""
+
+    kind: str
+    id: str
+    column: str = ""
+    old: Any = None
+    new: Any = None
+
+    def __str__(self) -> str:
+        place = f" {self.column}: {self.old!r} -> {self.new!r}" if self.column else ""
+        return f"{self.kind} {self.id}{place}"
+
+
+Row = Annotation | Project
+
+
+def diff(old: Iterable[Row] | Mapping[str, Row], new: Iterable[Row]) -> Iterator[Change]:
+    """Yield what changed from old rows to new ones: rows removed, rows added, cells changed."""
+    before = dict(old) if isinstance(old, Mapping) else {row.id: row for row in old}
+    after = {row.id: row for row in new}
+    yield from (Change("removed", name) for name in before if name not in after)
+    for name, row in after.items():
+        if name not in before:
+            yield Change("added", name)
+            continue
+        for field in fields(row):
+            was, now = getattr(before[name], field.name), getattr(row, field.name)
+            if was != now:
+                yield Change("changed", name, field.name, was, now)

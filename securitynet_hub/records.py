@@ -1,0 +1,184 @@
+"""The record of one measurement: what was attacked, with what, on which data, by which code, with which result.
+
+A record is one JSON file, written once and never changed; a correction is a new record. Two hashes name
+it: ``id`` covers the whole content, so that a damaged file is found out, and ``unit`` covers only what
+decides the result, so that two runs of the same measurement can be recognised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+PACKAGES = ("accelerate", "datasets", "evaluate", "numpy", "safetensors", "torch")
+
+
+class RecordError(Exception):
+    """A record cannot be written or read; the message says which file and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One measurement.
+
+    Attributes:
+        target: id, weights_hash, num_classes, transform of the model.
+        data: name, sha256, split_sha256, n_members, n_nonmembers of the images.
+        attack: name and settings.
+        result: the metric's figures.
+        counts: images forwarded.
+        timings: seconds, by phase.
+        code: version, commit and whether the tree was changed since.
+        environment: Python, platform, device, package versions.
+        created: UTC, ISO 8601.
+    """
+
+    target: dict[str, Any]
+    data: dict[str, Any]
+    attack: dict[str, Any]
+    result: dict[str, Any]
+    counts: dict[str, int]
+    timings: dict[str, float]
+    code: dict[str, Any] = field(default_factory=lambda: code_identity())
+    environment: dict[str, Any] = field(default_factory=lambda: describe_environment())
+    created: str = field(
+        default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="microseconds")
+    )
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def unit(self) -> str:
+        """Hash of what decides the result: target, data, attack and code."""
+        return _digest({name: getattr(self, name) for name in ("target", "data", "attack", "code")})
+
+    @property
+    def id(self) -> str:
+        """Hash of the whole content."""
+        return _digest(asdict(self))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the content as it is written, hashes first."""
+        return {"id": self.id, "unit": self.unit, **asdict(self)}
+
+
+def write_record(record: Record, folder: Path) -> Path:
+    """Write a record to ``folder/<target id>/<attack>-<record id>.json`` and return the path.
+
+    The file appears whole or not at all, and an existing one is never replaced.
+
+    Raises:
+        RecordError: the folder cannot be written, or the record is there already.
+    """
+    path = folder / record.target["id"] / f"{record.attack['name']}-{record.id}.json"
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise RecordError(f"the target id {record.target['id']!r} leads out of {folder}.")
+    content = json.dumps(record.as_dict(), indent=1, allow_nan=False) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=".", suffix=".part"
+        ) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o644)
+            os.link(file.name, path)  # unlike a rename, refuses to replace
+    except FileExistsError as error:
+        raise RecordError(f"{path} exists already; records are never overwritten.") from error
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {error.strerror}.") from error
+    return path
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder that cannot take records, before the work whose results it should hold."""
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        if not existing.is_dir():
+            raise NotADirectoryError(20, "Not a directory")
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise RecordError(f"cannot write records into {folder}: {existing}: {error.strerror}.") from error
+
+
+def read_record(path: Path) -> Record:
+    """Read a record and check it against its own hash.
+
+    Raises:
+        RecordError: not JSON, a newer schema than this version knows, missing or unknown fields, or
+            content that does not match its id.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path} is not a readable record: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("schema_version"), int):
+        raise RecordError(f"{path} is not a record: it has no schema_version.")
+    if content["schema_version"] > SCHEMA_VERSION:
+        raise RecordError(
+            f"{path} has schema version {content['schema_version']}; this version of securitynet-hub reads "
+            f"up to {SCHEMA_VERSION}. Upgrade it."
+        )
+    stated = {name: content.pop(name, None) for name in ("id", "unit")}
+    try:
+        record = Record(**content)
+        found = {"id": record.id, "unit": record.unit}
+    except (TypeError, AttributeError) as error:
+        raise RecordError(f"{path} is not a record of schema {content['schema_version']}: {error}") from error
+    if found != stated:
+        raise RecordError(f"{path} was changed or damaged: its content hashes to {found}, it states {stated}.")
+    return record
+
+
+def read_records(folder: Path) -> Iterator[Record]:
+    """Read every record below a folder, in the order of their paths."""
+    for path in sorted(folder.rglob("*.json")):
+        yield read_record(path)
+
+
+@lru_cache(maxsize=1)
+def code_identity() -> dict[str, Any]:
+    """Return the package's version and, where it runs from a git checkout, commit and state."""
+    version = metadata.version("securitynet-hub")
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return {"version": version, "commit": None, "dirty": None}
+    commit = _git(root, "rev-parse", "HEAD")
+    return {"version": version, "commit": commit, "dirty": bool(_git(root, "status", "--porcelain"))}
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return the versions and the machine kind that a result was computed with."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=10
+        )
+        return done.stdout.strip()
+    return None
+
+
+def _digest(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

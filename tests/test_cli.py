@@ -1,0 +1,168 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from securitynet_hub.annotations import load_annotations
+from securitynet_hub.cli import main
+from securitynet_hub.records import read_records
+
+OVERFITTED = "zoo/fashion-mnist/cnn-overfitted-500/1"
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Run one command in this process; give exit code, standard output and standard error."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def command(*arguments):
+        code = 0
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as leave:
+            code = leave.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return command
+
+
+class TestList:
+    def test_all_models(self, run):
+        code, out, _ = run("list", "--json")
+        assert code == 0
+        assert [row["id"] for row in json.loads(out)] == list(load_annotations())
+
+    @pytest.mark.parametrize(
+        ("filters", "count"),
+        [
+            (["--dataset", "svhn"], 40),
+            (["--source", "medmnist"], 174),
+            (["--purpose", "security"], 92),
+            (["--flag", "evaluation-broken"], 36),
+            (["--dataset", "CIFAR-10", "--purpose", "security"], 72),
+            (["--config", "zoo"], 44),
+        ],
+    )
+    def test_filters(self, run, filters, count):
+        _, out, _ = run("list", "--json", *filters)
+        assert len(json.loads(out)) == count
+        _, out, _ = run("list", *filters)
+        assert f"{count} models" in out
+
+    @pytest.mark.parametrize(
+        ("filters", "hint"),
+        [
+            (["--dataset", "cifar"], "CIFAR-10"),
+            (["--source", "medmist"], "medmnist"),
+            (["--flag", "evaluation-brokn"], "evaluation-broken"),
+        ],
+    )
+    def test_unknown_filters_get_the_closest(self, run, filters, hint):
+        code, out, err = run("list", *filters)
+        assert (code, out) == (2, "")
+        assert hint in err
+
+
+class TestShow:
+    def test_tells_where_the_weights_are_and_what_to_distrust(self, run):
+        id = next(id for id in load_annotations() if "svhn" in id)
+        code, out, _ = run("show", id)
+        assert code == 0
+        row = load_annotations()[id]
+        assert row.weights_hash in out
+        assert "train-accuracy-placeholder: " in out
+        assert "upstream says" in out
+
+    def test_as_json(self, run):
+        _, out, _ = run("show", OVERFITTED, "--json")
+        assert json.loads(out)["kind"] == "overfitted"
+
+    def test_unknown_ids_get_the_closest(self, run):
+        code, out, err = run("show", "pytorchcv/cifar10/resnet21")
+        assert (code, out) == (2, "")
+        assert "pytorchcv/cifar10/resnet20" in err
+
+
+class TestAudit:
+    def test_prints_a_table_and_writes_records(self, run, tmp_path):
+        code, out, _ = run("audit", OVERFITTED, "--out", tmp_path)
+        assert code == 0
+        assert "fashion-mnist/cnn-overfitted-500/1" in out
+        assert "500 v 1500" in out
+        records = list(read_records(tmp_path))
+        assert len(records) == 5
+        for record in records:
+            low, high = record.result["auc_ci"]
+            assert f"{record.result['auc']:.3f} ({low:.3f}-{high:.3f})" in out
+
+    def test_as_json(self, run):
+        _, out, _ = run("audit", OVERFITTED, "--attacks", "loss", "--json")
+        (record,) = json.loads(out)
+        assert record["attack"]["name"] == "loss"
+
+    @pytest.mark.slow
+    def test_the_whole_zoo(self, run, tmp_path):
+        code, out, _ = run("audit", "zoo", "--attacks", "modified_entropy", "--out", tmp_path)
+        assert code == 0
+        for id in load_annotations("zoo"):
+            assert id.removeprefix("zoo/") in out
+        assert len(list(read_records(tmp_path))) == 44
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "sentence"),
+        [
+            (["zoo/fashion-mnist/cnn-overfited-500/1"], 2, "Did you mean"),
+            ([OVERFITTED, "--attacks", "los"], 2, "'loss'"),
+            (["pytorchcv/cifar10/resnet20"], 2, "loader for source"),
+            ([OVERFITTED, "--out", "/proc/self/x"], 1, "cannot write records"),
+        ],
+    )
+    def test_refusals_are_one_sentence(self, run, arguments, code, sentence):
+        found, out, err = run("audit", *arguments)
+        assert (found, out) == (code, "")
+        assert sentence in " ".join(err.split())
+        assert "Traceback" not in err
+
+
+def test_wrong_usage_exits_with_2(run):
+    assert run()[0] == 2
+    assert run("list", "--no-such-option")[0] == 2
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_the_records_that_are_there(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "securitynet_hub", "audit", "zoo", "--out", str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    while process.poll() is None and len(list(tmp_path.rglob("*.json"))) < 3:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted" in err
+    assert "Traceback" not in err
+    records = list(read_records(tmp_path))
+    assert 3 <= len(records) < 44 * 5
+
+
+def test_listing_does_not_wait_for_pytorch():
+    code = (
+        "import sys, securitynet_hub.cli as cli; cli.main(['list', '--dataset', 'SVHN']);"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_closed_pipe_is_no_error():
+    done = subprocess.run(
+        f"{sys.executable} -m securitynet_hub list | head -1", shell=True, capture_output=True, text=True
+    )
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,138 @@
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from securitynet_hub.annotations import UnknownNameError, load_annotations
+from securitynet_hub.images import load_images
+from securitynet_hub.inference import predict
+from securitynet_hub.targets import Target, Transform, find_annotation, known_loaders, load_target
+
+ID = "zoo/fashion-mnist/bn-cnn-overfitted-500/1"
+PIXELS = load_images().pixels
+
+
+@pytest.fixture
+def target():
+    return load_target(ID)
+
+
+class TestTargets:
+    def test_loads_in_eval_mode_with_provenance(self, target):
+        assert not any(part.training for part in target.module.modules())
+        assert target.annotation == load_annotations("zoo")[ID]
+        assert known_loaders() == ("zoo",)
+
+    def test_unknown_models_get_the_closest(self):
+        with pytest.raises(UnknownNameError, match="bn-cnn-overfitted-500/1"):
+            load_target("zoo/fashion-mnist/bn-cnn-overfited-500/1")
+
+    def test_a_source_without_a_loader_says_so(self):
+        with pytest.raises(UnknownNameError, match=r"loader for source 'medmnist'.*'zoo'"):
+            load_target(next(id for id in load_annotations() if id.startswith("medmnist/")))
+
+    def test_both_collections_are_found(self):
+        assert find_annotation("pytorchcv/cifar10/resnet20").source == "pytorchcv"
+        assert find_annotation(ID).source == "zoo"
+
+    def test_a_wrong_class_count_is_refused(self, target):
+        with pytest.raises(ValueError, match="annotated with 10 classes; the loader built 11"):
+            replace(target, num_classes=11)
+
+    def test_a_wrong_architecture_does_not_load(self):
+        annotation = replace(find_annotation(ID), architecture="cnn")
+        from securitynet_hub.loaders import zoo
+
+        with pytest.raises(RuntimeError, match=r"[Mm]issing key"):
+            zoo.load(annotation)
+
+    def test_the_transform_scales_and_normalises_each_channel(self):
+        transform = Transform(height=1, width=2, mean=(0.0, 0.5), std=(1.0, 0.25))
+        pixels = np.array([[[[0, 255], [51, 0]]]], np.uint8)
+        expected = [[[[0.0, 0.2]], [[2.0, -2.0]]]]
+        assert torch.allclose(transform(pixels), torch.tensor(expected))
+
+    @pytest.mark.parametrize(
+        "pixels", [np.zeros((2, 28, 28, 3), np.uint8), np.zeros((2, 28, 28, 1)), np.zeros((28, 28, 1), np.uint8)]
+    )
+    def test_the_transform_refuses_other_images(self, target, pixels):
+        with pytest.raises(ValueError, match=r"takes uint8 images .*\(28, 28, 1\)"):
+            target.transform(pixels)
+
+
+class TestPredict:
+    def test_equals_a_bare_loop(self, target):
+        with torch.inference_mode():
+            expected = target.module(target.transform(PIXELS[:100])).numpy()
+        np.testing.assert_allclose(predict(target, PIXELS[:100]), expected, rtol=1e-5, atol=1e-5)
+
+    def test_row_i_is_image_i_whatever_the_batches(self, target):
+        reference = predict(target, PIXELS[:50], batch_size=50)
+        assert np.array_equal(predict(target, PIXELS[:50][::-1], batch_size=50)[::-1], reference)
+        for batch_size in (1, 7, 49):
+            found = predict(target, PIXELS[:50], batch_size=batch_size)
+            np.testing.assert_allclose(found, reference, rtol=1e-4, atol=1e-5)
+
+    def test_leaves_flags_random_state_and_pixels_as_they_were(self, target):
+        target.module[1].train()
+        flags = [part.training for part in target.module.modules()]
+        statistics = target.module[1].running_mean.clone()
+        states = torch.get_rng_state(), np.random.get_state()[1].copy()
+        pixels = PIXELS[:64].copy()
+        predict(target, pixels, batch_size=10)
+        assert [part.training for part in target.module.modules()] == flags
+        assert torch.equal(target.module[1].running_mean, statistics)
+        assert torch.equal(torch.get_rng_state(), states[0])
+        assert np.array_equal(np.random.get_state()[1], states[1])
+        assert np.array_equal(pixels, PIXELS[:64])
+
+    def test_reports_every_image_once(self, target):
+        seen = []
+        predict(target, PIXELS[:25], batch_size=10, on_batch=seen.append)
+        assert seen == [10, 10, 5]
+
+    def test_nan_outputs_are_named(self, target):
+        with torch.no_grad():
+            target.module[-1].bias[3] = float("nan")
+        with pytest.raises(RuntimeError, match=r"NaN or infinite outputs for 5 image\(s\), the first at 0"):
+            predict(target, PIXELS[:5])
+
+    def test_the_wrong_number_of_outputs_is_refused(self, target):
+        module = torch.nn.Sequential(target.module, torch.nn.Linear(10, 9))
+        liar = Target(
+            annotation=target.annotation, module=module, transform=target.transform, num_classes=10
+        )
+        with pytest.raises(RuntimeError, match=r"outputs of \(9,\), 10 were expected"):
+            predict(liar, PIXELS[:5])
+
+    def test_no_images_is_refused(self, target):
+        with pytest.raises(ValueError, match="no images"):
+            predict(target, PIXELS[:0])
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_rows_as_one(target, tmp_path):
+    """Real processes: 23 images in batches of 4 leave an uneven tail that Accelerate pads with repeats."""
+    script = tmp_path / "two.py"
+    script.write_text(
+        "import sys, numpy as np\n"
+        "from accelerate import PartialState\n"
+        "from securitynet_hub import load_images, load_target\n"
+        "from securitynet_hub.inference import predict\n"
+        "state = PartialState(cpu=True)\n"
+        "assert state.num_processes == 2\n"
+        f"logits = predict(load_target({ID!r}), load_images().pixels[:23], batch_size=4)\n"
+        "np.save(f'{sys.argv[1]}/{state.process_index}.npy', logits)\n"
+        "state.destroy_process_group()\n"
+    )
+    subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+         str(script), str(tmp_path)],
+        check=True, cwd=tmp_path, timeout=300,
+    )  # fmt: skip
+    expected = predict(target, PIXELS[:23], batch_size=4)
+    for rank in (0, 1):
+        assert np.array_equal(np.load(tmp_path / f"{rank}.npy"), expected)

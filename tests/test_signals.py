@@ -1,0 +1,171 @@
+import datasets
+import numpy as np
+import pytest
+import torch
+from mpmath import exp, log, mp, mpf
+
+from securitynet_hub import signals
+from securitynet_hub.signals import SIGNALS
+
+mp.dps = 700
+LOGITS = np.random.default_rng(0).normal(0, 3, (200, 7))
+LABELS = np.random.default_rng(1).integers(0, 7, 200)
+each_signal = pytest.mark.parametrize("name", SIGNALS)
+
+
+def exact(name, logits, label):
+    """Evaluate the definition from the papers with 700 digits, on the softmax of one row."""
+    weights = [exp(mpf(float(z))) for z in logits]
+    p = [w / sum(weights) for w in weights]
+    definitions = {
+        "correctness": lambda: mpf(int(np.argmax(logits) == label)),
+        "confidence": lambda: p[label],
+        "loss": lambda: log(p[label]),
+        "entropy": lambda: sum(q * log(q) for q in p),
+        "modified_entropy": lambda: (1 - p[label]) * log(p[label])
+        + sum(q * log(1 - q) for i, q in enumerate(p) if i != label),
+    }
+    return definitions[name]()
+
+
+def softmax(logits):
+    return torch.from_numpy(logits).double().softmax(1).numpy()
+
+
+@each_signal
+def test_equals_the_definition(name):
+    scores = SIGNALS[name](LOGITS, LABELS, from_logits=True)
+    expected = [float(exact(name, z, y)) for z, y in zip(LOGITS, LABELS, strict=True)]
+    assert scores.dtype == np.float64
+    np.testing.assert_allclose(scores, expected, rtol=1e-13)
+    np.testing.assert_allclose(
+        SIGNALS[name](softmax(LOGITS), LABELS, from_logits=False), expected, rtol=1e-9
+    )
+
+
+@each_signal
+@pytest.mark.parametrize("scale", [10.0, 60.0, 120.0, 300.0])
+def test_extreme_logits_keep_their_digits(name, scale):
+    rng = np.random.default_rng(int(scale))
+    logits = rng.normal(0, scale, (40, 5))
+    labels = rng.integers(0, 5, 40)
+    scores = SIGNALS[name](logits, labels, from_logits=True)
+    expected = [float(exact(name, z, y)) for z, y in zip(logits, labels, strict=True)]
+    assert np.isfinite(scores).all()
+    np.testing.assert_allclose(scores, expected, rtol=1e-11, atol=1e-300)
+
+
+@pytest.mark.parametrize("name", ["loss", "entropy", "modified_entropy"])
+def test_scores_rise_strictly_where_probabilities_have_saturated(name):
+    margins = np.array([10.0, 60.0, 120.0, 400.0])
+    logits = np.stack([margins, 0 * margins, 0 * margins], 1)
+    scores = SIGNALS[name](logits, np.zeros(4, int), from_logits=True)
+    assert (np.diff(scores) > 0).all()
+
+
+@each_signal
+def test_logits_of_ten_thousand_stay_finite_and_bounded(name):
+    logits = np.array([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0], [1e4, 1e4, 1e4]])
+    scores = SIGNALS[name](logits, np.zeros(3, int), from_logits=True)
+    assert np.isfinite(scores).all()
+    assert scores[0] == max(scores)
+    if name in ("loss", "modified_entropy"):
+        assert scores[1] == pytest.approx(-2e4, rel=1e-12 if name == "loss" else 1)
+        assert scores[1] == min(scores)
+
+
+@each_signal
+def test_members_score_higher(name):
+    """A confident right answer beats an unsure one, whatever the signal."""
+    scores = SIGNALS[name]([[5.0, 0.0, 0.0], [-0.1, 0.0, 0.1]], [0, 0], from_logits=True)
+    assert scores[0] > scores[1]
+
+
+@each_signal
+def test_adding_a_constant_to_logits_changes_nothing(name):
+    signal = SIGNALS[name]
+    plain, moved = (signal(LOGITS + c, LABELS, from_logits=True) for c in (0, 100))
+    np.testing.assert_allclose(plain, moved, rtol=1e-11)
+
+
+@each_signal
+def test_rows_do_not_know_of_each_other(name, monkeypatch):
+    signal = SIGNALS[name]
+    together = signal(LOGITS, LABELS, from_logits=True)
+    order = np.random.default_rng(2).permutation(len(LABELS))
+    assert np.array_equal(signal(LOGITS[order], LABELS[order], from_logits=True), together[order])
+    single = [signal(LOGITS[i : i + 1], LABELS[i : i + 1], from_logits=True)[0] for i in range(20)]
+    assert np.array_equal(single, together[:20])
+    monkeypatch.setattr(signals, "CHUNK_ELEMENTS", 7 * 9)
+    assert np.array_equal(signal(LOGITS, LABELS, from_logits=True), together)
+
+
+@each_signal
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_any_precision_is_scored_in_float64(name, dtype):
+    logits = torch.from_numpy(LOGITS).to(dtype).requires_grad_()
+    scores = SIGNALS[name](logits, torch.from_numpy(LABELS), from_logits=True)
+    widened = SIGNALS[name](logits.detach().double().numpy(), LABELS, from_logits=True)
+    assert np.array_equal(scores, widened)
+
+
+@each_signal
+def test_lists_and_dataset_columns(name):
+    rows = datasets.Dataset.from_dict({"logits": LOGITS.tolist(), "label": LABELS.tolist()})
+    expected = SIGNALS[name](LOGITS, LABELS, from_logits=True)
+    for outputs, labels in ((LOGITS.tolist(), LABELS.tolist()), (rows["logits"], rows["label"])):
+        assert np.array_equal(SIGNALS[name](outputs, labels, from_logits=True), expected)
+
+
+@each_signal
+@pytest.mark.parametrize("from_logits", [True, False])
+def test_the_caller_gets_its_arrays_back_as_they_were(name, from_logits):
+    outputs = LOGITS.copy() if from_logits else softmax(LOGITS)
+    before = outputs.copy()
+    outputs.flags.writeable = False
+    SIGNALS[name](outputs, LABELS, from_logits=from_logits)
+    assert np.array_equal(outputs, before)
+    tensor = torch.from_numpy(before.copy())
+    SIGNALS[name](tensor, LABELS, from_logits=from_logits)
+    assert np.array_equal(tensor.numpy(), before)
+
+
+def test_probabilities_of_zero_and_one_are_clipped_as_in_the_reference():
+    certain = [[1.0, 0.0]]
+    assert signals.loss(certain, [1], from_logits=False)[0] == pytest.approx(np.log(1e-30))
+    assert signals.modified_entropy(certain, [1], from_logits=False)[0] == pytest.approx(
+        2 * np.log(1e-30)
+    )
+    assert signals.modified_entropy(certain, [0], from_logits=False)[0] == 0
+
+
+def test_the_first_of_tied_classes_is_the_top_one():
+    assert signals.correctness([[1.0, 1.0]] * 2, [0, 1], from_logits=True).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels", "from_logits", "sentence"),
+    [
+        ([[0.5, np.nan], [0.5, 0.5], [np.inf, 0.0]], [0, 0, 0], True, r"2 row\(s\) \(0, 2\)"),
+        ([[3.0, 1.0]], [0], False, "from_logits=True"),
+        ([[1.5, -0.5]], [0], False, "probabilities"),
+        ([[0.5, 0.5]], [2], True, r"0\.\.1"),
+        ([[0.5, 0.5]], [-1], True, r"0\.\.1"),
+        ([[0.5, 0.5]], [0.0], True, "integers"),
+        ([[0.5, 0.5]], [0, 1], True, "1 and 2"),
+        ([0.5, 0.5], [0, 1], True, "classes"),
+        ([[0.5], [0.5]], [0, 0], True, "two classes"),
+        (np.empty((0, 3)), np.empty(0, int), True, "empty"),
+        ([[0.5, 0.5], [1.0]], [0, 1], True, "rectangular"),
+        ([["a", "b"]], [0], True, "numbers"),
+    ],
+)
+@each_signal
+def test_refusals(name, outputs, labels, from_logits, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        SIGNALS[name](outputs, labels, from_logits=from_logits)
+
+
+def test_from_logits_must_be_said():
+    with pytest.raises(TypeError, match="from_logits"):
+        signals.loss(LOGITS, LABELS)

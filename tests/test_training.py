@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+
+from securitynet_hub.training import Recipe, train
+from securitynet_hub.triggers import TRIGGERS
+
+
+def two_blobs(n=200):
+    labels = torch.arange(n) % 2
+    noise = torch.randn((n, 1, 6, 6), generator=torch.Generator().manual_seed(0))
+    return noise + 2 * labels[:, None, None, None], labels
+
+
+def linear():
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 2))
+
+
+def test_it_learns_and_comes_back_in_eval_mode():
+    inputs, labels = two_blobs()
+    module = train(linear, inputs, labels, Recipe(epochs=20, batch_size=20, learning_rate=0.02))
+    assert not module.training
+    assert (module(inputs).argmax(1) == labels).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("augment", ["none", "shift"])
+def test_the_seed_decides_everything_and_touches_nothing_else(augment):
+    inputs, labels = two_blobs()
+    before = torch.get_rng_state()
+
+    def weights(seed):
+        module = train(linear, inputs, labels, Recipe(epochs=2, augment=augment, seed=seed))
+        return module[1].weight.detach()
+
+    first = weights(0)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(5)
+    assert torch.equal(weights(0), first)
+    assert not torch.equal(weights(1), first)
+
+
+def test_each_step_is_reported():
+    inputs, labels = two_blobs()
+    steps = []
+    train(linear, inputs, labels, Recipe(epochs=3, batch_size=64), on_step=lambda: steps.append(1))
+    assert len(steps) == 3 * 4
+
+
+def test_shifting_moves_at_most_two_pixels_and_mirrors_half():
+    from securitynet_hub.training import _shift_and_mirror
+
+    image = torch.zeros((400, 1, 9, 9))
+    image[:, :, 4, 3] = 1
+    moved = _shift_and_mirror(image, torch.Generator().manual_seed(0))
+    assert moved.shape == image.shape
+    assert (moved.sum((1, 2, 3)) == 1).all()
+    _, _, rows, columns = moved.nonzero(as_tuple=True)
+    assert set(rows.tolist()) == {2, 3, 4, 5, 6}
+    # 3 shifted by -2..2, or mirrored to 5 and then shifted.
+    assert set(columns.tolist()) == {1, 2, 3, 4, 5, 6, 7}
+    assert 130 < ((columns == 6) | (columns == 7)).sum() * 5 / 2 < 270
+
+
+@pytest.mark.parametrize("trigger", TRIGGERS.values(), ids=TRIGGERS)
+def test_triggers_stamp_copies_the_same_way_each_time(trigger):
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 28, 28, 1), dtype=np.uint8)
+    before = pixels.copy()
+    stamped = trigger(pixels)
+    assert stamped.dtype == np.uint8
+    assert stamped.shape == pixels.shape
+    assert np.array_equal(pixels, before)
+    assert (stamped != pixels).any((1, 2, 3)).all()
+    assert np.array_equal(trigger(pixels[2:3]), stamped[2:3])
+
+
+def test_the_blend_is_a_fifth_of_one_fixed_image():
+    black, white = (np.full((1, 28, 28, 1), value, np.uint8) for value in (0, 255))
+    blend = TRIGGERS["blended-noise"]
+    assert blend(black).max() <= 51
+    difference = blend(white).astype(int) - blend(black)
+    assert (np.abs(difference - 204) <= 1).all()
