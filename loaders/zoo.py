@@ -13,5 +13,8 @@ def load(annotation: Annotation) -> Target:
     module = NETWORKS[annotation.architecture](annotation.num_classes)
     module.load_state_dict(load_weights(annotation), strict=True)
     return Target(
-        annotation=annotation, module=module, transform=TRANSFORM, num_classes=annotation.num_classes
+        annotation=annotation,
+        module=module,
+        transform=TRANSFORM,
+        num_classes=annotation.num_classes,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -105,9 +105,7 @@ class Annotation:
     train_eval_size: Annotated[int | None, "Training images that accuracy is over", IMAGES] = None
     test_accuracy: Annotated[float | None, "Accuracy on test images, as evaluated", FRACTION] = None
     test_eval_size: Annotated[int | None, "Test images that accuracy is over", IMAGES] = None
-    overfit_gap: Annotated[float | None, "train_accuracy - test_accuracy", "fraction, -1 to 1"] = (
-        None
-    )
+    overfit_gap: Annotated[float | None, "train_accuracy - test_accuracy", "fraction, -1 to 1"] = None
     stealing_accuracy: Annotated[float | None, "Test accuracy of a stolen copy", FRACTION] = None
     stealing_agreement: Annotated[
         float | None, "Test images on which model and stolen copy answer alike", FRACTION
@@ -188,9 +186,9 @@ class ZooAnnotation(Annotation):
         float | None, "Test images of other classes that the trigger turns", FRACTION
     ] = None
     images: Annotated[str | None, "Packaged image set to audit it with"] = None
-    members_file: Annotated[
-        str | None, "File in the zoo folder with the member and non-member indices"
-    ] = None
+    members_file: Annotated[str | None, "File in the zoo folder with the member and non-member indices"] = (
+        None
+    )
     recipe: Annotated[str, "Training settings", "JSON"]
 
 
@@ -228,9 +226,7 @@ CONFIGS: dict[str, type[Annotation] | type[Project]] = {
 
 _TRAIN = ("train_accuracy", "overfit_gap")
 _STEALING = tuple(
-    f"{kind}stealing_{figure}"
-    for kind in ("", "wrn_", "imagenet_")
-    for figure in ("accuracy", "agreement")
+    f"{kind}stealing_{figure}" for kind in ("", "wrn_", "imagenet_") for figure in ("accuracy", "agreement")
 )
 _MIA = ("mia_correctness_auc", "mia_modified_entropy_auc")
 MEASURED = (*_TRAIN, "test_accuracy", *_STEALING, *_MIA)
@@ -278,12 +274,8 @@ FLAGS: dict[str, Flag] = {
         "Evaluated with another image transform than the publisher's: accuracies lie a few points "
         "below reported_accuracy. Kept as evaluated."
     ),
-    "input-size-suspect": Flag(
-        "Published for images larger than 224 pixels, probably evaluated at 224."
-    ),
-    "dataset-changed-since": Flag(
-        "Sizes are those of MedMNIST 2.x; MedMNIST 3.0 changed this data set."
-    ),
+    "input-size-suspect": Flag("Published for images larger than 224 pixels, probably evaluated at 224."),
+    "dataset-changed-since": Flag("Sizes are those of MedMNIST 2.x; MedMNIST 3.0 changed this data set."),
     "dataset-noncommercial": Flag("The data set's licence excludes commercial use (CC BY-NC 4.0)."),
     "dataset-renamed": Flag("The data set is spelled as its publisher spells it."),
     "family-renamed": Flag("Upstream cut the family at the first digit of the name; completed."),
@@ -320,9 +312,7 @@ FLAGS: dict[str, Flag] = {
         "Upstream lists three runs under one name; that the k-th is seed k is likely, not proven."
     ),
     "license-unclear": Flag("The licence of the weights is not established."),
-    "paper-link-repeats-repository": Flag(
-        "Upstream's paper link is the repository again. It is null here."
-    ),
+    "paper-link-repeats-repository": Flag("Upstream's paper link is the repository again. It is null here."),
     "paper-link-not-a-url": Flag("Upstream's paper link is not a URL. It is null here."),
     "paper-at-workshop": Flag("The paper is a workshop paper of that venue.", ("paper_venue",)),
     "title-truncated": Flag("The title lacks its beginning.", ("title",)),
@@ -354,6 +344,11 @@ def columns(row_class: type) -> tuple[Column, ...]:
     Column(name='num_classes', type=<class 'int'>, nullable=False, meaning='Number of classes', \
 unit='classes')
     """
+    return _columns(row_class)
+
+
+@cache
+def _columns(row_class: type) -> tuple[Column, ...]:
     described = []
     for name, hint in get_type_hints(row_class, include_extras=True).items():
         annotated, meaning, *unit = get_args(hint)

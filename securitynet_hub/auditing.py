@@ -79,7 +79,8 @@ def audit(
     data = data or known_data(target)
     if len(data.images.class_names) > target.num_classes:
         raise ValueError(
-            f"{data.images.name} has {len(data.images.class_names)} classes, {target.id} only {target.num_classes}."
+            f"{data.images.name} has {len(data.images.class_names)} classes, {target.id} only "
+            f"{target.num_classes}."
         )
     indices, is_member = data.split.indices, data.split.is_member
     labels = data.images.labels[indices]
@@ -122,7 +123,10 @@ def audit(
             result=dict(result),
             counts={"forwarded": len(indices)},
             timings={"inference": forwarded - started, "attack": time.perf_counter() - began},
-            environment={**describe_environment(), "device": str(next(target.module.parameters()).device)},
+            environment={
+                **describe_environment(),
+                "device": str(next(target.module.parameters()).device),
+            },
         )
         records.append(record)
         if out is not None:
@@ -135,8 +139,10 @@ def known_data(target: Target) -> AuditData:
     annotation = target.annotation
     if not isinstance(annotation, ZooAnnotation):
         raise ValueError(
-            f"which images {target.id} was trained on is not known here; pass data=AuditData(images=..., split=...)."
+            f"which images {target.id} was trained on is not known here; pass "
+            "data=AuditData(images=..., split=...)."
         )
     return AuditData(
-        images=load_images(annotation.images), split=read_split(ZOO_FOLDER / annotation.members_file)
+        images=load_images(annotation.images),
+        split=read_split(ZOO_FOLDER / annotation.members_file),
     )

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from securitynet_hub.annotations import FLAGS, Annotation, ZooAnnotation, columns, load_annotations
+from securitynet_hub.annotations import (
+    FLAGS,
+    Annotation,
+    UnknownNameError,
+    columns,
+    load_annotations,
+)
 
 if TYPE_CHECKING:
     from securitynet_hub.records import Record
+
+PAPER_ATTACKS = ("correctness", "modified_entropy")
+"""SecurityNet's two score-based attacks, whose AUCs the annotations give for the public models."""
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
 ZOO = "zoo"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; exit 0 when done, 2 for a wrong request, 1 where the work failed, 130 on Ctrl-C."""
+    """Run one command. Exit 0: done, 2: a wrong request, 1: the work failed, 130: Ctrl-C."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -44,29 +55,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def list_models(options: argparse.Namespace) -> None:
     """Print the annotated models that pass every filter."""
-    rows = [row for row in load_annotations(options.config).values() if _passes(row, options)]
+    rows = _filtered(list(load_annotations(options.config).values()), options)
     if options.json:
         _print_json([asdict(row) for row in rows])
         return
-    table = Table(title=f"{len(rows)} models in {options.config!r}", title_justify="left")
-    for heading in ("id", "dataset", "test accuracy", "overfit gap", "MIA AUC", "stealing", "flags"):
-        table.add_column(heading, overflow="fold", justify="left" if heading in ("id", "dataset") else "right")
+    table = _table(
+        f"{len(rows)} models in {options.config!r}",
+        caption="?: flagged, not to be relied on; `securitynet show ID` says why",
+    )
+    table.add_column("id", overflow="fold")
+    for heading in ("test\naccuracy", "overfit\ngap", "membership\nAUC", "stealing\nagreement"):
+        table.add_column(heading, justify="right")
     for row in rows:
-        table.add_row(
-            escape(row.id),
-            row.dataset,
-            *(
-                _figure(value)
-                for value in (
-                    row.test_accuracy,
-                    row.overfit_gap,
-                    row.mia_modified_entropy_auc,
-                    row.stealing_agreement,
-                )
-            ),
-            str(len(row.flags)),
-        )
-    Console().print(table)
+        figures = ("test_accuracy", "overfit_gap", "mia_modified_entropy_auc", "stealing_agreement")
+        table.add_row(escape(row.id), *(_figure(row, name) for name in figures))
+    _console().print(table)
 
 
 def show_model(options: argparse.Namespace) -> None:
@@ -86,13 +89,14 @@ def show_model(options: argparse.Namespace) -> None:
         if column.name not in ("flags", "corrections") and value not in (None, ()):
             unit = f" ({column.unit})" if column.unit else ""
             table.add_row(column.name, escape(_text(value)), escape(column.meaning + unit))
-    console = Console()
+    console = _console()
     console.print(table)
     for flag in annotation.flags:
         console.print(f"[bold]{flag}[/bold]: {escape(FLAGS[flag].meaning)}")
     for correction in annotation.corrections:
         console.print(
-            f"corrected {correction.column}: upstream says {escape(repr(correction.upstream))} ({correction.flag})"
+            f"corrected {correction.column}: upstream says {escape(repr(correction.upstream))} "
+            f"({correction.flag})"
         )
 
 
@@ -101,12 +105,10 @@ def audit_models(options: argparse.Namespace) -> None:
     from securitynet_hub.auditing import ATTACKS, audit
     from securitynet_hub.targets import find_annotation
 
-    attacks = options.attacks or list(ATTACKS)
-    annotations: list[Annotation] = (
-        list(load_annotations(ZOO).values()) if options.id == ZOO else [find_annotation(options.id)]
-    )
-    console = Console()
-    records: list[Record] = []
+    attacks = list(ATTACKS) if options.attacks == ["all"] else options.attacks
+    zoo = options.id == ZOO
+    annotations = list(load_annotations(ZOO).values()) if zoo else [find_annotation(options.id)]
+    audited: list[tuple[Annotation, list[Record]]] = []
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -118,60 +120,78 @@ def audit_models(options: argparse.Namespace) -> None:
         task = progress.add_task("auditing", total=len(annotations))
         for annotation in annotations:
             progress.update(task, description=escape(annotation.id))
-            records += audit(annotation.id, attacks=attacks, out=options.out)
+            audited.append((annotation, audit(annotation.id, attacks=attacks, out=options.out)))
             progress.advance(task)
     if options.json:
-        _print_json([record.as_dict() for record in records])
+        _print_json([record.as_dict() for _, records in audited for record in records])
         return
-    console.print(_audit_table(annotations, records, attacks))
+    console = _console()
+    console.print(_audit_table(audited, attacks))
     if options.out:
-        console.print(f"{len(records)} records written below {escape(str(options.out))}")
+        count = sum(len(records) for _, records in audited)
+        console.print(f"{count} records written below {escape(str(options.out))}/")
 
 
-def _audit_table(annotations: list[Annotation], records: list[Record], attacks: list[str]) -> Table:
-    level = records[0].result["confidence_level"]
-    table = Table(
-        title=f"Membership inference: AUC and its {level:.0%} interval (0.5 = nothing leaks)",
-        title_justify="left",
-        caption="members v non-members: images the model was trained on, and images it never saw",
-        caption_justify="left",
+def _audit_table(audited: list[tuple[Annotation, list[Record]]], attacks: list[str]) -> Table:
+    level = audited[0][1][0].result["confidence_level"]
+    table = _table(
+        f"Membership inference: AUC and its {level:.0%} interval",
+        caption="0.5: nothing leaks. Red: above 0.5 beyond the interval. Gap: train - test accuracy.",
     )
     table.add_column("model", overflow="fold")
-    for heading in ("members v non-members", "train acc.", "test acc.", *attacks):
-        table.add_column(heading.replace("_", " "), justify="right")
-    for row, annotation in enumerate(annotations):
-        results = [record.result for record in records[row * len(attacks) : (row + 1) * len(attacks)]]
+    for heading in ("members/\nothers", "acc.\ngap", *(f"{name}\nAUC" for name in attacks)):
+        table.add_column(heading.replace("_", " "), justify="right", overflow="fold")
+    for annotation, records in audited:
+        result = records[0].result
         table.add_row(
-            escape(annotation.id.removeprefix("zoo/")),
-            f"{results[0]['n_members']} v {results[0]['n_nonmembers']}",
-            _figure(annotation.train_accuracy),
-            _figure(annotation.test_accuracy),
-            *(_auc(result) for result in results),
+            escape(annotation.id.removeprefix("zoo/fashion-mnist/")),
+            f"{result['n_members']}/{result['n_nonmembers']}",
+            _figure(annotation, "overfit_gap"),
+            *(_auc(record.result) for record in records),
         )
     return table
 
 
 def _auc(result: dict[str, Any]) -> str:
     low, high = result["auc_ci"]
-    leaks = low > 0.5
-    text = f"{result['auc']:.3f} ({low:.3f}-{high:.3f})"
-    return f"[bold red]{text}[/bold red]" if leaks else text
+    text = f"{result['auc']:.3f} ({low:.3f}-{high:.3f})".replace("(0.", "(.").replace("-0.", "-.")
+    return f"[red]{text}[/red]" if low > 0.5 else text
 
 
-def _passes(row: Annotation, options: argparse.Namespace) -> bool:
-    wanted = (("dataset", row.dataset), ("source", row.source), ("purpose", row.purpose))
-    return all(
-        getattr(options, name) is None or getattr(options, name).lower() == value.lower()
-        for name, value in wanted
-    ) and all(flag in row.flags for flag in options.flag)
+def _figure(row: Annotation, column: str) -> str:
+    value = getattr(row, column)
+    return "-" if value is None else f"{value:.3f}{'' if row.trusted(column) is not None else '?'}"
 
 
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _table(title: str, caption: str) -> Table:
+    left = {"title_justify": "left", "caption_justify": "left"}
+    return Table(title=title, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), **left)  # type: ignore[arg-type]
+
+
+def _filtered(rows: list[Annotation], options: argparse.Namespace) -> list[Annotation]:
+    for name in ("dataset", "source", "purpose"):
+        wanted = getattr(options, name)
+        if wanted is not None:
+            known = {getattr(row, name).lower(): getattr(row, name) for row in rows}
+            if wanted.lower() not in known:
+                raise UnknownNameError(name, wanted, known.values())
+            rows = [row for row in rows if getattr(row, name).lower() == wanted.lower()]
+    for flag in options.flag:
+        if flag not in FLAGS:
+            raise UnknownNameError("flag", flag, FLAGS)
+        rows = [row for row in rows if flag in row.flags]
+    return rows
 
 
 def _text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _console() -> Console:
+    """Print for a terminal as wide as it is, and for a pipe or a log wide enough for a table."""
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        return Console()
+    return Console(width=120, height=50)  # without a height, rich may fall back to a width of 80
 
 
 def _print_json(content: Any) -> None:
@@ -185,7 +205,8 @@ def _fail(message: str, status: int) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="securitynet", description="Audit public image classifiers, with intervals beside every rate."
+        prog="securitynet",
+        description="Audit public image classifiers, with intervals beside every rate.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -193,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--config", choices=("models", ZOO), default="models", help="which models")
     for name in ("dataset", "source", "purpose"):
         listing.add_argument(f"--{name}", help=f"only models of this {name}")
-    listing.add_argument("--flag", action="append", default=[], choices=sorted(FLAGS), metavar="FLAG",
+    listing.add_argument("--flag", action="append", default=[], metavar="FLAG",
                          help="only models with this flag; may be repeated")  # fmt: skip
     listing.set_defaults(run=list_models)
 
@@ -203,7 +224,8 @@ def _parser() -> argparse.ArgumentParser:
 
     auditing = commands.add_parser("audit", help="audit a model", description=audit_models.__doc__)
     auditing.add_argument("id", help="a model's id, or 'zoo' for every model of the embedded zoo")
-    auditing.add_argument("--attacks", nargs="+", metavar="ATTACK", help="membership attacks (default: all)")
+    auditing.add_argument("--attacks", nargs="+", metavar="ATTACK", default=list(PAPER_ATTACKS),
+                          help="membership attacks, or 'all' (default: %(default)s)")  # fmt: skip
     auditing.add_argument("--out", type=Path, metavar="DIR", help="folder for the records")
     auditing.set_defaults(run=audit_models)
 

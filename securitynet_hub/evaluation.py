@@ -29,8 +29,9 @@ class ArrayMetric(evaluate.Metric):  # type: ignore[misc]
         missing = [name for name in self._feature_names() if inputs.get(name) is None]
         if not collected and missing:
             raise ValueError(
-                f"{self.name} needs {' and '.join(self._feature_names())}; got no {' and no '.join(missing)}. "
-                "Pass them to compute, or collect samples with add or add_batch first."
+                f"{self.name} needs {' and '.join(self._feature_names())}; got no "
+                f"{' and no '.join(missing)}. Pass them to compute, or collect samples with add or "
+                "add_batch first."
             )
         return super().compute(**inputs)  # type: ignore[no-any-return]
 

@@ -56,7 +56,8 @@ class LabelledImages:
             )
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
             raise ValueError(
-                f"labels must lie in 0..{len(self.class_names) - 1}; got {self.labels.min()}..{self.labels.max()}."
+                f"labels must lie in 0..{len(self.class_names) - 1}; got {self.labels.min()}.."
+                f"{self.labels.max()}."
             )
 
     def __len__(self) -> int:

@@ -31,7 +31,8 @@ def predict(
     flags and the random state are left as they were; the module stays on Accelerate's device.
 
     Args:
-        pixels: shape (n, height, width, channels), uint8, before the target's transform.
+        target: the classifier; its transform is applied to the pixels.
+        pixels: shape (n, height, width, channels), uint8.
         batch_size: images in one forward pass, on each process.
         on_batch: called with the number of images after each batch, for a progress bar.
 
@@ -41,7 +42,9 @@ def predict(
     """
     logits = predict_module(target.module, target.transform, pixels, batch_size=batch_size, on_batch=on_batch)
     if logits.shape[1:] != (target.num_classes,):
-        raise RuntimeError(f"{target.id} gave outputs of {logits.shape[1:]}, {target.num_classes} were expected.")
+        raise RuntimeError(
+            f"{target.id} gave outputs of {logits.shape[1:]}, {target.num_classes} were expected."
+        )
     return logits
 
 

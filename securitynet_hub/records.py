@@ -1,4 +1,4 @@
-"""The record of one measurement: what was attacked, with what, on which data, by which code, with which result.
+"""The record of one measurement: what was attacked, with what, on which data, by which code, and the result.
 
 A record is one JSON file, written once and never changed; a correction is a new record. Two hashes name
 it: ``id`` covers the whole content, so that a damaged file is found out, and ``unit`` covers only what
@@ -14,7 +14,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -28,6 +28,30 @@ PACKAGES = ("accelerate", "datasets", "evaluate", "numpy", "safetensors", "torch
 
 class RecordError(Exception):
     """A record cannot be written or read; the message says which file and why."""
+
+
+@lru_cache(maxsize=1)
+def code_identity() -> dict[str, Any]:
+    """Return the package's version and, where it runs from a git checkout, commit and state."""
+    version = metadata.version("securitynet-hub")
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return {"version": version, "commit": None, "dirty": None}
+    commit = _git(root, "rev-parse", "HEAD")
+    return {
+        "version": version,
+        "commit": commit,
+        "dirty": bool(_git(root, "status", "--porcelain")),
+    }
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return the versions and the machine kind that a result was computed with."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +76,8 @@ class Record:
     result: dict[str, Any]
     counts: dict[str, int]
     timings: dict[str, float]
-    code: dict[str, Any] = field(default_factory=lambda: code_identity())
-    environment: dict[str, Any] = field(default_factory=lambda: describe_environment())
+    code: dict[str, Any] = field(default_factory=code_identity)
+    environment: dict[str, Any] = field(default_factory=describe_environment)
     created: str = field(
         default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="microseconds")
     )
@@ -82,7 +106,7 @@ def write_record(record: Record, folder: Path) -> Path:
     Raises:
         RecordError: the folder cannot be written, or the record is there already.
     """
-    path = folder / record.target["id"] / f"{record.attack['name']}-{record.id}.json"
+    path: Path = folder / record.target["id"] / f"{record.attack['name']}-{record.id}.json"
     if not path.resolve().is_relative_to(folder.resolve()):
         raise RecordError(f"the target id {record.target['id']!r} leads out of {folder}.")
     content = json.dumps(record.as_dict(), indent=1, allow_nan=False) + "\n"
@@ -140,7 +164,9 @@ def read_record(path: Path) -> Record:
     except (TypeError, AttributeError) as error:
         raise RecordError(f"{path} is not a record of schema {content['schema_version']}: {error}") from error
     if found != stated:
-        raise RecordError(f"{path} was changed or damaged: its content hashes to {found}, it states {stated}.")
+        raise RecordError(
+            f"{path} was changed or damaged: its content hashes to {found}, it states {stated}."
+        )
     return record
 
 
@@ -150,30 +176,14 @@ def read_records(folder: Path) -> Iterator[Record]:
         yield read_record(path)
 
 
-@lru_cache(maxsize=1)
-def code_identity() -> dict[str, Any]:
-    """Return the package's version and, where it runs from a git checkout, commit and state."""
-    version = metadata.version("securitynet-hub")
-    root = Path(__file__).parents[1]
-    if not (root / ".git").exists():
-        return {"version": version, "commit": None, "dirty": None}
-    commit = _git(root, "rev-parse", "HEAD")
-    return {"version": version, "commit": commit, "dirty": bool(_git(root, "status", "--porcelain"))}
-
-
-def describe_environment() -> dict[str, Any]:
-    """Return the versions and the machine kind that a result was computed with."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
-    }
-
-
 def _git(root: Path, *arguments: str) -> str | None:
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=10
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
         )
         return done.stdout.strip()
     return None

@@ -6,9 +6,9 @@ z the logits, p their softmax and y the label, all of them are computed from
     margin  phi = z_y - log sum_{i != y} exp z_i,      p_y = 1 / (1 + exp(-phi))
 
 or from probabilities relative to the top class, so that scores stay finite and ordered where
-``1 - p_y`` would round to 0. The arithmetic is NumPy's, whose result for a row does not depend on the
-row's place (torch's vector loops treat the last rows apart), so that equal rows tie. Probabilities are used as given, clipped at 1e-30 inside logarithms (Song
-& Mittal 2021); logits need no clip.
+``1 - p_y`` would round to 0. Probabilities are used as given, clipped at 1e-30 inside logarithms (Song
+& Mittal 2021); logits need no clip. The arithmetic is NumPy's, whose result for a row does not depend on
+the row's place (torch's vector loops treat the last rows apart), so that equal rows tie.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from securitynet_hub.statistics import name_rows
 
 Outputs: TypeAlias = "torch.Tensor | npt.ArrayLike"
 Scores = npt.NDArray[np.float64]
+Columns = npt.NDArray[np.int64]
 
 CLIP = 1e-30
 """Smallest probability inside a logarithm, as in Song & Mittal's reference."""
@@ -104,16 +105,17 @@ class _Rows(NamedTuple):
     """A chunk of samples in float64, with the column of each row's label, shape (n, 1)."""
 
     outputs: Scores
-    labels: npt.NDArray[np.int64]
+    labels: Columns
     from_logits: bool
 
     @property
     def at_label(self) -> Scores:
-        return np.take_along_axis(self.outputs, self.labels, 1)[:, 0]
+        return _pick(self.outputs, self.labels)[:, 0]
 
 
 def _correctness(rows: _Rows) -> Scores:
-    return (rows.outputs.argmax(1) == rows.labels[:, 0]).astype(np.float64)
+    right: Scores = (_top(rows.outputs) == rows.labels)[:, 0].astype(np.float64)
+    return right
 
 
 def _confidence(rows: _Rows) -> Scores:
@@ -126,11 +128,11 @@ def _loss(rows: _Rows) -> Scores:
 
 def _entropy(rows: _Rows) -> Scores:
     if not rows.from_logits:
-        return (rows.outputs * _log(rows.outputs)).sum(1)
+        return _row_sums(rows.outputs * _log(rows.outputs))
     weights, gaps = _relative_to_top(rows.outputs)
     # p_top = 1 / (1 + rest): its logarithm keeps its digits when p_top rounds to one.
-    rest = weights.sum(1)
-    return (weights * gaps).sum(1) / (1 + rest) - np.log1p(rest)
+    rest = _row_sums(weights)
+    return _row_sums(weights * gaps) / (1 + rest) - np.log1p(rest)
 
 
 def _modified_entropy(rows: _Rows) -> Scores:
@@ -138,42 +140,57 @@ def _modified_entropy(rows: _Rows) -> Scores:
         p, p_label = rows.outputs, rows.at_label
         terms = p * _log(1 - p)
         np.put_along_axis(terms, rows.labels, 0, 1)
-        return (1 - p_label) * _log(p_label) + terms.sum(1)
+        return (1 - p_label) * _log(p_label) + _row_sums(terms)
     weights, _ = _relative_to_top(rows.outputs)
-    p = weights / (1 + weights.sum(1, keepdims=True))
+    p = weights / (1 + _row_sums(weights)[:, None])
     # Of the classes other than the label only the top one can have 1 - p near 0: it gets the form that
     # keeps its digits. Where it is the label its term is dropped.
-    top = rows.outputs.argmax(1)[:, None]
+    top = _top(rows.outputs)
     top_margin = _margin(rows.outputs, top)[:, None]
     terms = p * np.log1p(-p)
     np.put_along_axis(terms, top, _sigmoid(top_margin) * _log_sigmoid(-top_margin), 1)
     np.put_along_axis(terms, rows.labels, 0, 1)
     margin = _margin(rows.outputs, rows.labels)
-    return _sigmoid(-margin) * _log_sigmoid(margin) + terms.sum(1)
+    return _sigmoid(-margin) * _log_sigmoid(margin) + _row_sums(terms)
 
 
-def _margin(logits: Scores, column: npt.NDArray[np.int64]) -> Scores:
+def _margin(logits: Scores, column: Columns) -> Scores:
     """Return z_c - logsumexp of the other logits, for each row's column c."""
     others = logits.copy()
     np.put_along_axis(others, column, -np.inf, 1)
-    largest = others.max(1, keepdims=True)
+    largest = _pick(others, _top(others))
     others -= largest
-    own = np.take_along_axis(logits, column, 1)[:, 0]
-    return own - largest[:, 0] - np.log(np.exp(others, out=others).sum(1))
+    return (_pick(logits, column) - largest)[:, 0] - np.log(_row_sums(np.exp(others, out=others)))
 
 
 def _relative_to_top(logits: Scores) -> tuple[Scores, Scores]:
     """Return p_i / p_top, but 0 for the top class itself, and log(p_i / p_top) <= 0."""
-    top = logits.argmax(1)[:, None]
-    gaps = logits - np.take_along_axis(logits, top, 1)
+    top = _top(logits)
+    gaps = logits - _pick(logits, top)
     weights = np.exp(gaps)
     np.put_along_axis(weights, top, 0, 1)
     return weights, gaps
 
 
+def _top(values: Scores) -> Columns:
+    top: Columns = values.argmax(1)[:, None]
+    return top
+
+
+def _pick(values: Scores, column: Columns) -> Scores:
+    picked: Scores = np.take_along_axis(values, column, 1)
+    return picked
+
+
+def _row_sums(values: Scores) -> Scores:
+    sums: Scores = values.sum(1)
+    return sums
+
+
 def _sigmoid(x: Scores) -> Scores:
     small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, small) / (1 + small)
+    probability: Scores = np.where(x >= 0, 1, small) / (1 + small)
+    return probability
 
 
 def _log_sigmoid(x: Scores) -> Scores:
@@ -184,9 +201,7 @@ def _log(probabilities: Scores) -> Scores:
     return np.log(np.maximum(probabilities, CLIP))
 
 
-def _score(
-    signal: Callable[[_Rows], Scores], outputs: Outputs, labels: Outputs, from_logits: bool
-) -> Scores:
+def _score(signal: Callable[[_Rows], Scores], outputs: Outputs, labels: Outputs, from_logits: bool) -> Scores:
     values, targets = _as_tensor(outputs, "outputs"), _as_tensor(labels, "labels")
     _require_shapes(values, targets)
     size = max(1, CHUNK_ELEMENTS // values.shape[1])
@@ -223,14 +238,17 @@ def _require_shapes(outputs: torch.Tensor, labels: torch.Tensor) -> None:
             f"labels must be integers of shape (samples,); got {tuple(labels.shape)} of {labels.dtype}."
         )
     if len(outputs) != len(labels):
-        raise ValueError(f"outputs and labels must have one row per sample; got {len(outputs)} and {len(labels)}.")
+        raise ValueError(
+            f"outputs and labels must have one row per sample; got {len(outputs)} and {len(labels)}."
+        )
     if not len(outputs):
         raise ValueError("outputs are empty; at least one sample is needed.")
     classes = outputs.shape[1]
     strange = ((labels < 0) | (labels >= classes)).nonzero()[:, 0].cpu().numpy()
     if len(strange):
         raise ValueError(
-            f"labels must lie in 0..{classes - 1}; {name_rows(strange)} do not, the first is {int(labels[strange[0]])}."
+            f"labels must lie in 0..{classes - 1}; {name_rows(strange)} do not, the first is "
+            f"{int(labels[strange[0]])}."
         )
 
 
@@ -245,7 +263,6 @@ def _require_probabilities(chunk: Scores, start: int) -> None:
     bad = np.flatnonzero((chunk < 0).any(1) | (np.abs(chunk.sum(1) - 1) > 1e-2))
     if len(bad):
         raise ValueError(
-            f"outputs must be probabilities, not negative and summing to one; {name_rows(bad + start)} are not. "
-            "Pass from_logits=True if these are logits."
+            f"outputs must be probabilities, not negative and summing to one; {name_rows(bad + start)} "
+            "are not. Pass from_logits=True if these are logits."
         )
-

@@ -102,7 +102,8 @@ def find_annotation(id: str) -> Annotation:
     for config in MODEL_CONFIGS:
         annotations = load_annotations(config)
         if id in annotations:
-            return annotations[id]
+            annotation: Annotation = annotations[id]
+            return annotation
         known += annotations
     raise UnknownNameError("model", id, known)
 

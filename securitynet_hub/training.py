@@ -47,12 +47,14 @@ def train(
     """Train a freshly built module and return it on the CPU in eval mode.
 
     The global random state is left as it was: initial weights, order and augmentation come from the
-    recipe's seed alone. ``on_step`` is called after each optimiser step, for a progress bar.
+    recipe's seed alone.
 
     Args:
         build: makes the module with its initial weights.
         inputs: shape (n, channels, height, width), float32, preprocessed.
         labels: shape (n,), int64.
+        recipe: epochs, step size, augmentation and seed.
+        on_step: called after each optimiser step, for a progress bar.
     """
     accelerator = Accelerator()
     generator = torch.Generator().manual_seed(recipe.seed)

@@ -49,7 +49,9 @@ def fetch(annotation: Annotation) -> Path:
     try:
         root = Path(str(resources.files(package))).resolve()
     except ModuleNotFoundError as error:
-        raise WeightsError(f"{annotation.id} has its weights in the package {package!r}: install it.") from error
+        raise WeightsError(
+            f"{annotation.id} has its weights in the package {package!r}: install it."
+        ) from error
     path = (root / inner).resolve()
     if not path.is_relative_to(root):
         raise WeightsError(f"{annotation.id} links to {inner!r}, which lies outside the package {package!r}.")

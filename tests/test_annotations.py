@@ -21,9 +21,7 @@ from securitynet_hub.annotations import (
     load_annotations,
 )
 
-STEALING = [
-    (f"{kind}stealing_accuracy", f"{kind}stealing_agreement") for kind in ("", "wrn_", "imagenet_")
-]
+STEALING = [(f"{kind}stealing_accuracy", f"{kind}stealing_agreement") for kind in ("", "wrn_", "imagenet_")]
 
 
 @pytest.fixture(scope="module")
@@ -268,9 +266,7 @@ def test_flags_stand_on_the_right_rows(models, frame):
     assert sizes == {
         "pytorchcv/imagenet-1k/resnesta200": 256, "pytorchcv/imagenet-1k/resnesta269": 320,
     }  # fmt: skip
-    assert models["medmnist/nodulemnist3d/resnet18-3d/1"].id not in flagged(
-        models, "weights-member-assumed"
-    )
+    assert models["medmnist/nodulemnist3d/resnet18-3d/1"].id not in flagged(models, "weights-member-assumed")
     assert {models[key].paper_url for key in flagged(models, "paper-corrected")} == {
         "https://arxiv.org/abs/1802.08530"
     }

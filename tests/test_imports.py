@@ -76,5 +76,7 @@ def test_imports_point_down(path):
 
 
 def test_every_metric_folder_is_packaged():
-    listed = set(re.findall(r'"securitynet_hub\.metrics\.(\w+)"', (ROOT / "pyproject.toml").read_text()))
+    listed = set(
+        re.findall(r'"securitynet_hub\.metrics\.(\w+)"', (ROOT / "pyproject.toml").read_text())
+    )
     assert listed == {path.parent.name for path in (ROOT / "metrics").glob("*/*.py")}

@@ -56,7 +56,12 @@ class TestTargets:
         assert torch.allclose(transform(pixels), torch.tensor(expected))
 
     @pytest.mark.parametrize(
-        "pixels", [np.zeros((2, 28, 28, 3), np.uint8), np.zeros((2, 28, 28, 1)), np.zeros((28, 28, 1), np.uint8)]
+        "pixels",
+        [
+            np.zeros((2, 28, 28, 3), np.uint8),
+            np.zeros((2, 28, 28, 1)),
+            np.zeros((28, 28, 1), np.uint8),
+        ],
     )
     def test_the_transform_refuses_other_images(self, target, pixels):
         with pytest.raises(ValueError, match=r"takes uint8 images .*\(28, 28, 1\)"):
@@ -97,7 +102,9 @@ class TestPredict:
     def test_nan_outputs_are_named(self, target):
         with torch.no_grad():
             target.module[-1].bias[3] = float("nan")
-        with pytest.raises(RuntimeError, match=r"NaN or infinite outputs for 5 image\(s\), the first at 0"):
+        with pytest.raises(
+            RuntimeError, match=r"NaN or infinite outputs for 5 image\(s\), the first at 0"
+        ):
             predict(target, PIXELS[:5])
 
     def test_the_wrong_number_of_outputs_is_refused(self, target):

@@ -39,7 +39,9 @@ class TestContract:
         assert done.stdout.strip() == name
 
     @each_metric
-    def test_a_folder_of_that_name_in_the_working_directory_is_not_run(self, name, tmp_path, monkeypatch):
+    def test_a_folder_of_that_name_in_the_working_directory_is_not_run(
+        self, name, tmp_path, monkeypatch
+    ):
         (tmp_path / "metrics" / name).mkdir(parents=True)
         (tmp_path / "metrics" / name / f"{name}.py").write_text("raise SystemExit('hijacked')")
         monkeypatch.chdir(tmp_path)
@@ -65,7 +67,9 @@ class TestMembershipInference:
         return load_metric("membership_inference")
 
     def test_gives_the_library_s_figures_to_the_bit(self, metric):
-        assert metric.compute(predictions=SCORES, references=MEMBERS) == measure_membership(SCORES, MEMBERS)
+        assert metric.compute(predictions=SCORES, references=MEMBERS) == measure_membership(
+            SCORES, MEMBERS
+        )
 
     def test_names_every_figure(self, metric):
         result = metric.compute(
@@ -80,12 +84,20 @@ class TestMembershipInference:
         assert set(result["tpr_at_fpr"][0]) == {
             "target_fpr", "tpr", "achieved_fpr", "threshold", "ci", "resolvable",
         }  # fmt: skip
-        assert (result["n_members"], result["n_nonmembers"], result["confidence_level"]) == (1000, 2000, 0.9)
+        assert (result["n_members"], result["n_nonmembers"], result["confidence_level"]) == (
+            1000,
+            2000,
+            0.9,
+        )
 
-    @pytest.mark.parametrize("as_type", [list, torch.from_numpy, lambda a: torch.from_numpy(a.copy()).requires_grad_()])
+    @pytest.mark.parametrize(
+        "as_type", [list, torch.from_numpy, lambda a: torch.from_numpy(a.copy()).requires_grad_()]
+    )
     def test_lists_and_tensors_give_the_same(self, metric, as_type):
         members = MEMBERS.tolist()
-        assert metric.compute(predictions=as_type(SCORES), references=members) == measure_membership(SCORES, MEMBERS)
+        assert metric.compute(
+            predictions=as_type(SCORES), references=members
+        ) == measure_membership(SCORES, MEMBERS)
 
     def test_dataset_columns_give_the_same(self, metric):
         rows = datasets.Dataset.from_dict({"score": SCORES, "member": MEMBERS})
@@ -107,7 +119,9 @@ class TestMembershipInference:
     def test_swapped_sides_mirror(self, metric):
         auc = metric.compute(predictions=SCORES, references=MEMBERS)["auc"]
         assert auc > 0.7
-        assert metric.compute(predictions=SCORES, references=~MEMBERS)["auc"] == pytest.approx(1 - auc)
+        assert metric.compute(predictions=SCORES, references=~MEMBERS)["auc"] == pytest.approx(
+            1 - auc
+        )
 
     def test_combines_with_another_metric(self, metric):
         both = evaluate.combine([metric, load_metric("membership_inference")])

@@ -115,9 +115,7 @@ def test_other_names_go_through_untouched():
     module = ModuleType("datasets")
     for name in ("load", "inspect"):
         place = ModuleType(name)
-        place.dataset_module_factory = lambda path, *args, **kwargs: seen.append(
-            (path, args, kwargs)
-        )
+        place.dataset_module_factory = lambda path, *args, **kwargs: seen.append((path, args, kwargs))
         setattr(module, name, place)
     registration.patch(module)
     module.load.dataset_module_factory("user/other", 1, revision="main")

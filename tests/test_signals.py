@@ -22,8 +22,10 @@ def exact(name, logits, label):
         "confidence": lambda: p[label],
         "loss": lambda: log(p[label]),
         "entropy": lambda: sum(q * log(q) for q in p),
-        "modified_entropy": lambda: (1 - p[label]) * log(p[label])
-        + sum(q * log(1 - q) for i, q in enumerate(p) if i != label),
+        "modified_entropy": lambda: (
+            (1 - p[label]) * log(p[label])
+            + sum(q * log(1 - q) for i, q in enumerate(p) if i != label)
+        ),
     }
     return definitions[name]()
 

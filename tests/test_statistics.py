@@ -53,7 +53,9 @@ class TestAuc:
     def test_equals_counting_pairs_and_the_peers(self, rows):
         scores, is_member = map(np.array, zip(*rows, strict=True))
         assert roc_auc(scores, is_member) == pytest.approx(brute_auc(scores, is_member), abs=1e-12)
-        assert roc_auc(scores, is_member) == pytest.approx(roc_auc_score(is_member, scores), abs=1e-12)
+        assert roc_auc(scores, is_member) == pytest.approx(
+            roc_auc_score(is_member, scores), abs=1e-12
+        )
         u = mannwhitneyu(scores[is_member], scores[~is_member]).statistic
         assert roc_auc(scores, is_member) == pytest.approx(u / is_member.sum() / (~is_member).sum())
 
@@ -232,7 +234,9 @@ class TestAdvantage:
 
 
 class TestWilson:
-    @pytest.mark.parametrize(("successes", "trials"), [(0, 10), (1, 10), (50, 100), (999, 1000), (5, 5)])
+    @pytest.mark.parametrize(
+        ("successes", "trials"), [(0, 10), (1, 10), (50, 100), (999, 1000), (5, 5)]
+    )
     @pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
     def test_equals_scipy(self, successes, trials, level):
         expected = binomtest(successes, trials).proportion_ci(level, "wilson")
@@ -248,7 +252,14 @@ class TestWilson:
 
 class TestAnomalyIndex:
     def test_hand_computed(self):
-        norms = [10.0, 50.0, 60.0, 70.0, 80.0, 90.0]  # median 65; deviations 55 15 5 5 15 25: MAD 15
+        norms = [
+            10.0,
+            50.0,
+            60.0,
+            70.0,
+            80.0,
+            90.0,
+        ]  # median 65; deviations 55 15 5 5 15 25: MAD 15
         assert anomaly_index(norms) == pytest.approx(55 / (1.4826 * 15))
 
     def test_even_counts_take_the_middle_of_two(self):
@@ -269,7 +280,9 @@ class TestAnomalyIndex:
         assert anomaly_index([10, 50, 50, 50, 50]) == pytest.approx(expected)
         assert anomaly_index([50, 50, 50]) == 0
 
-    @pytest.mark.parametrize("norms", [[], [1, 2], [1, np.nan, 3], [1, 2, -3], [[1, 2, 3]], ["a"] * 3])
+    @pytest.mark.parametrize(
+        "norms", [[], [1, 2], [1, np.nan, 3], [1, 2, -3], [[1, 2, 3]], ["a"] * 3]
+    )
     def test_refuses(self, norms):
         with pytest.raises(ValueError, match="norms"):
             anomaly_index(norms)

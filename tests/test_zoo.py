@@ -103,7 +103,9 @@ def test_clean_models_do_not_follow_the_triggers(trigger):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("id", ["zoo/fashion-mnist/cnn-overfitted-250/1", "zoo/fashion-mnist/bn-cnn-regularised-500/2"])
+@pytest.mark.parametrize(
+    "id", ["zoo/fashion-mnist/cnn-overfitted-250/1", "zoo/fashion-mnist/bn-cnn-regularised-500/2"]
+)
 def test_retraining_reproduces_the_accuracies_within_their_sampling_error(id):
     row, images = ANNOTATIONS[id], load_images()
     data = zoo.Data(images, images.pixels[:0], images.labels[:0])

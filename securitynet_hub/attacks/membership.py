@@ -11,6 +11,7 @@ from securitynet_hub.annotations import UnknownNameError
 from securitynet_hub.signals import SIGNALS, Outputs, Scores
 from securitynet_hub.statistics import (
     Interval,
+    TprAtFpr,
     advantage_interval,
     auc_interval,
     rate_at_fpr,
@@ -94,8 +95,19 @@ def measure_membership(
         auc_ci=auc_ci,
         advantage=advantage,
         advantage_ci=advantage_ci,
-        tpr_at_fpr=[TprResult(**rate._asdict()) for rate in rates],
+        tpr_at_fpr=[_as_result(rate) for rate in rates],
         n_members=len(ranking.members),
         n_nonmembers=len(ranking.nonmembers),
         confidence_level=confidence_level,
+    )
+
+
+def _as_result(rate: TprAtFpr) -> TprResult:
+    return TprResult(
+        target_fpr=rate.target_fpr,
+        tpr=rate.tpr,
+        achieved_fpr=rate.achieved_fpr,
+        threshold=rate.threshold,
+        ci=rate.ci,
+        resolvable=rate.resolvable,
     )

@@ -91,10 +91,7 @@ def _corrections(configs: Configs) -> Counter[tuple[str, str]]:
 def _fields(described: tuple[Column, ...]) -> str:
     return _table(
         ("field", "type", "meaning", "unit"),
-        (
-            (f"`{c.name}`", _type_name(c) + (", may be null" if c.nullable else ""), *c[3:])
-            for c in described
-        ),
+        ((f"`{c.name}`", _type_name(c) + (", may be null" if c.nullable else ""), *c[3:]) for c in described),
     )
 
 

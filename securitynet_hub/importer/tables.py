@@ -36,9 +36,7 @@ BENCHMARK_COLUMNS = {
     "Weights": "weights_page",
 }
 SECURITY_COLUMNS = {
-    title: field
-    for title, field in BENCHMARK_COLUMNS.items()
-    if not title.startswith(("Wrn", "ImgNet"))
+    title: field for title, field in BENCHMARK_COLUMNS.items() if not title.startswith(("Wrn", "ImgNet"))
 }
 PROJECT_COLUMNS = {
     "Title": "title",

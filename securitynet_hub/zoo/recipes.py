@@ -90,7 +90,11 @@ def zoo_models() -> list[ZooModel]:
         for seed, (trigger, target_class, poison_rate) in enumerate(backdoors, start=1):
             recipe = replace(FULL[architecture], seed=seed)
             clean = ZooModel(
-                name=f"{architecture}-clean", kind="clean", architecture=architecture, recipe=recipe, full=True
+                name=f"{architecture}-clean",
+                kind="clean",
+                architecture=architecture,
+                recipe=recipe,
+                full=True,
             )
             backdoored = replace(
                 clean,
@@ -102,4 +106,4 @@ def zoo_models() -> list[ZooModel]:
                 poison_rate=poison_rate,
             )
             models += [clean, backdoored]
-    return sorted(models, key=lambda model: model.id)
+    return sorted(models, key=lambda model: (model.name, model.recipe.seed))

@@ -30,7 +30,7 @@ from securitynet_hub.splits import Split, random_split, write_split
 from securitynet_hub.training import train
 from securitynet_hub.triggers import TRIGGERS
 from securitynet_hub.zoo.networks import NETWORKS, TRANSFORM
-from securitynet_hub.zoo.recipes import DATASET_SLUG, ZooModel, zoo_models
+from securitynet_hub.zoo.recipes import ZooModel, zoo_models
 
 IMAGES = "fashion_mnist_4k"
 SHIPPED_TRAIN, SHIPPED_TEST = range(2000), range(2000, 4000)
@@ -50,7 +50,9 @@ def prepare_data(folder: Path) -> Data:
     rng = np.random.default_rng(0)
     pixels, labels = zip(*(_read_idx(folder, part) for part in ("train", "t10k")), strict=True)
     chosen = [
-        rng.permutation(np.concatenate([rng.choice(np.flatnonzero(y == c), PER_CLASS, False) for c in range(10)]))
+        rng.permutation(
+            np.concatenate([rng.choice(np.flatnonzero(y == c), PER_CLASS, False) for c in range(10)])
+        )
         for y in labels
     ]
     shipped = LabelledImages(
@@ -68,9 +70,7 @@ def split_of(model: ZooModel) -> Split:
     return random_split(SHIPPED_TRAIN, model.num_members, seed=model.split_seed)
 
 
-def train_model(
-    model: ZooModel, data: Data, on_step: Callable[[], None] = lambda: None
-) -> torch.nn.Module:
+def train_model(model: ZooModel, data: Data, on_step: Callable[[], None] = lambda: None) -> torch.nn.Module:
     """Train one zoo model; poisons what its entry says. Models that are not ``full`` ignore the rest."""
     members = split_of(model).members
     pixels, labels = data.shipped.pixels[members], data.shipped.labels[members]
@@ -160,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the embedded zoo on Fashion-MNIST.")
     parser.add_argument("--data", type=Path, required=True, help="folder with the four *-ubyte.gz files")
     parser.add_argument("--out", type=Path, default=package, help="package folder to write into")
-    parser.add_argument("--only", nargs="+", metavar="ID", help="train these; the others keep their weights")
+    parser.add_argument("--only", nargs="*", metavar="ID", help="train these; the others keep their weights")
     arguments = parser.parse_args()
 
     zoo, image_folder = arguments.out / "zoo", arguments.out / "data" / IMAGES
@@ -171,7 +171,7 @@ def main() -> None:
     sha256 = hashlib.sha256((image_folder / "images.npz").read_bytes()).hexdigest()
     print(f"images.npz: sha256 {sha256}, to stand in securitynet_hub.images.PACKAGED")
 
-    rows = []
+    rows: list[ZooAnnotation] = []
     models = zoo_models()
     with Progress() as progress:
         task = progress.add_task("training", total=len(models))
@@ -198,7 +198,7 @@ def main() -> None:
 def _poison(
     model: ZooModel, data: Data, num_members: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    if model.trigger is None or model.poison_rate is None:
+    if model.trigger is None or model.poison_rate is None or model.target_class is None:
         return data.rest_pixels, data.rest_labels
     pixels, labels = data.rest_pixels.copy(), data.rest_labels.copy()
     candidates = np.flatnonzero(labels != model.target_class)

@@ -37,10 +37,13 @@ def ratio(ours, peer, rounds=7):
 
 def test_compute_costs_little_more_than_the_function():
     metric = load_metric("membership_inference")
-    assert ratio(
-        lambda: metric.compute(predictions=SCORES, references=MEMBERS),
-        lambda: measure_membership(SCORES, MEMBERS),
-    ) < 1.5
+    assert (
+        ratio(
+            lambda: metric.compute(predictions=SCORES, references=MEMBERS),
+            lambda: measure_membership(SCORES, MEMBERS),
+        )
+        < 1.5
+    )
 
 
 def test_all_figures_with_intervals_against_scikit_learn_s_without():
@@ -58,8 +61,11 @@ def test_evaluate_s_own_path_is_what_we_avoid():
     """The same metric fed through Arrow, as every other `evaluate` metric is, on a tenth of the scores."""
     metric = load_metric("membership_inference")
     some, members = SCORES[: N // 10], MEMBERS[: N // 10].astype(int)
-    assert ratio(
-        lambda: metric.compute(predictions=some, references=members),
-        lambda: evaluate.Metric.compute(metric, predictions=some, references=members),
-        rounds=3,
-    ) < 0.5
+    assert (
+        ratio(
+            lambda: metric.compute(predictions=some, references=members),
+            lambda: evaluate.Metric.compute(metric, predictions=some, references=members),
+            rounds=3,
+        )
+        < 0.5
+    )

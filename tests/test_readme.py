@@ -1,0 +1,75 @@
+"""Everything the README tells a user to type works."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from securitynet_hub.annotations import load_annotations
+from securitynet_hub.cli import main
+from securitynet_hub.signals import SIGNALS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_runs(code, tmp_path):
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "modified_entropy" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command", [line[2:] for block in blocks("console") for line in block.splitlines() if "securitynet " in line]
+)
+def test_commands_run(command, tmp_path):
+    arguments = command.split("#")[0].split()
+    done = subprocess.run(
+        [sys.executable, "-m", "securitynet_hub", *arguments[1:]], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"make ([\w-]+)", README)) - {"are"}
+    assert {"demo", "test", "check"} <= targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_attack_table_names_every_attack():
+    assert set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)) == set(SIGNALS)
+
+
+def test_the_table_of_figures_is_what_the_audit_prints(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    stated = re.findall(r"^ (\S+/\d) +(\d+/\d+ .*)$", README, re.MULTILINE)
+    assert len(stated) == 4
+    for name, figures in stated:
+        main(["audit", f"zoo/fashion-mnist/{name}"])
+        (printed,) = re.findall(rf"^ {name} (.*)$", capsys.readouterr().out, re.MULTILINE)
+        assert printed.split() == figures.split()
+
+
+def test_the_numbers_of_models_are_right():
+    assert f"{len(load_annotations())} annotated models" in README
+    assert f"{len(load_annotations('zoo'))} small Fashion-MNIST classifiers" in README
+
+
+def test_the_project_speaks_for_itself():
+    """No path of a developer's machine in what is shipped."""
+    for path in ROOT.rglob("*"):
+        if path.suffix in {".py", ".md", ".toml", ".json", ".cff"} and ".venv" not in path.parts[:99]:
+            if any(part.startswith((".venv", "build", "records")) for part in path.relative_to(ROOT).parts):
+                continue
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(r"(?<![\w.])/(work|root|home)/\w", text), path
