@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache, lru_cache
 from pathlib import Path
@@ -22,6 +21,9 @@ from typing import (
     overload,
 )
 
+from securitynet_hub.errors import UnknownNameError
+from securitynet_hub.flags import FLAGS
+
 if TYPE_CHECKING:
     import datasets
     import pandas as pd
@@ -34,36 +36,6 @@ FRACTION = "fraction, 0 to 1"
 IMAGES = "images"
 
 
-class UnknownNameError(KeyError, ValueError):
-    """Tell that a name is not among the known ones, and which known names come closest.
-
-    >>> str(UnknownNameError("metric", "member_inference", ["membership_inference", "stealing"]))
-    "There is no metric 'member_inference'. Did you mean 'membership_inference'?"
-    >>> str(UnknownNameError("colour", "xyz", ["red", "blue"]))
-    "There is no colour 'xyz'. Known: 'blue', 'red'."
-    """
-
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        super().__init__(kind, name, tuple(known))
-
-    @property
-    def closest(self) -> list[str]:
-        """List up to three known names: those that contain the name, else the most alike."""
-        _, name, known = self.args
-        containing = [k for k in known if name and name.lower() in k.lower()]
-        return sorted(containing, key=len)[:3] or difflib.get_close_matches(name, known)
-
-    def __str__(self) -> str:
-        kind, name, known = self.args
-        if self.closest:
-            hint = f"Did you mean {' or '.join(map(repr, self.closest))}?"
-        elif len(known) <= 12:
-            hint = f"Known: {', '.join(map(repr, sorted(known))) or 'none'}."
-        else:
-            hint = f"None of the {len(known)} known names is close."
-        return f"There is no {kind} {name!r}. {hint}"
-
-
 @dataclass(frozen=True)
 class Correction:
     """Keep the text that stood upstream in a cell that was changed, and the flag that says why."""
@@ -71,13 +43,6 @@ class Correction:
     column: str
     upstream: str
     flag: str
-
-
-class Flag(NamedTuple):
-    """Say what a flag means and which columns to leave out of statistics where it stands."""
-
-    meaning: str
-    distrust: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +99,7 @@ class Annotation:
     mia_members: Annotated[int | None, "Members in the two AUCs", IMAGES] = None
     mia_nonmembers: Annotated[int | None, "Non-members in the two AUCs", IMAGES] = None
     reported_accuracy: Annotated[
-        float | None, "Test accuracy its publisher reports; judge a loader by this", FRACTION
+        float | None, "Test accuracy its publisher reports for weights_url; judge a loader by this", FRACTION
     ] = None
     paper_url: Annotated[str | None, "Paper of the architecture or method"] = None
     paper_venue: Annotated[str | None, "Where that paper appeared"] = None
@@ -185,10 +150,8 @@ class ZooAnnotation(Annotation):
     attack_success_rate: Annotated[
         float | None, "Test images of other classes that the trigger turns", FRACTION
     ] = None
-    images: Annotated[str | None, "Packaged image set to audit it with"] = None
-    members_file: Annotated[str | None, "File in the zoo folder with the member and non-member indices"] = (
-        None
-    )
+    images: Annotated[str, "Packaged image set to audit it with"]
+    members_file: Annotated[str, "File in the zoo folder with the member and non-member indices"]
     recipe: Annotated[str, "Training settings", "JSON"]
 
 
@@ -223,108 +186,6 @@ CONFIGS: dict[str, type[Annotation] | type[Project]] = {
     "projects": Project,
     "zoo": ZooAnnotation,
 }
-
-_TRAIN = ("train_accuracy", "overfit_gap")
-_STEALING = tuple(
-    f"{kind}stealing_{figure}" for kind in ("", "wrn_", "imagenet_") for figure in ("accuracy", "agreement")
-)
-_MIA = ("mia_correctness_auc", "mia_modified_entropy_auc")
-MEASURED = (*_TRAIN, "test_accuracy", *_STEALING, *_MIA)
-"""The columns that upstream measured."""
-_VENUE = ("paper_venue", "paper_venue_type")
-_ABOUT_PAPER = (*_VENUE, "paper_year", "paper_countries", "paper_num_authors")
-
-FLAGS: dict[str, Flag] = {
-    "not-evaluated": Flag(
-        "Upstream writes 0 (benchmark table) or nan (security table) for figures that were never "
-        "measured. They are null here."
-    ),
-    "gap-without-train-accuracy": Flag(
-        "Upstream's overfit gap was computed from a missing train accuracy and is minus the test "
-        "accuracy. It is null here."
-    ),
-    "train-accuracy-placeholder": Flag(
-        "The train accuracy is the same constant for every SVHN model: a placeholder. It is kept; "
-        "do not use it or the gap.",
-        _TRAIN,
-    ),
-    "train-accuracy-on-subset": Flag(
-        "The train accuracy is over train_eval_size training images, not the whole training set."
-    ),
-    "evaluation-broken": Flag(
-        "Figures contradict the publication by far (OrganMNIST3D) or come from constant answers "
-        "(SynapseMNIST3D), probably by wrong input scaling.",
-        MEASURED,
-    ),
-    "evaluation-suspect": Flag(
-        "Same code path as the broken evaluations, and figures off the publication: probably "
-        "wrong input scaling.",
-        MEASURED,
-    ),
-    "constant-predictor": Flag(
-        "Model and stolen copy agree on every test image and so, near certainly, both give "
-        "one constant answer: nothing was stolen.",
-        _STEALING,
-    ),
-    "stealing-failed": Flag(
-        "The stolen copy reaches less than a tenth of the model's accuracy: a failed run.",
-        _STEALING,
-    ),
-    "preprocessing-differs": Flag(
-        "Evaluated with another image transform than the publisher's: accuracies lie a few points "
-        "below reported_accuracy. Kept as evaluated."
-    ),
-    "input-size-suspect": Flag("Published for images larger than 224 pixels, probably evaluated at 224."),
-    "dataset-changed-since": Flag("Sizes are those of MedMNIST 2.x; MedMNIST 3.0 changed this data set."),
-    "dataset-noncommercial": Flag("The data set's licence excludes commercial use (CC BY-NC 4.0)."),
-    "dataset-renamed": Flag("The data set is spelled as its publisher spells it."),
-    "family-renamed": Flag("Upstream cut the family at the first digit of the name; completed."),
-    "architecture-renamed": Flag("The publisher's name for this network is another one."),
-    "countries-normalised": Flag("Countries are spelled alike and sorted."),
-    "paper-corrected": Flag(
-        "Upstream cites the wrong paper; the link is corrected. Venue, year, countries and number "
-        "of authors still describe the paper that upstream cites.",
-        _ABOUT_PAPER,
-    ),
-    "paper-doubtful": Flag(
-        "The cited paper is probably not where this network comes from.",
-        ("paper_url", *_ABOUT_PAPER),
-    ),
-    "venue-doubtful": Flag("The paper appeared at a conference, not only on arXiv.", _VENUE),
-    "weights-link-resolved": Flag(
-        "Upstream links a repository; weights_url is the file in it that carries these weights."
-    ),
-    "weights-link-corrected": Flag(
-        "Upstream links the record of the data; weights_url is in the record of the weights."
-    ),
-    "weights-link-unresolved": Flag(
-        "No file is known for this row yet: weights_url is null, weights_page is upstream's link."
-    ),
-    "weights-hash-missing": Flag("No hash is known, so that a download cannot be verified."),
-    "weights-member-assumed": Flag(
-        "The file name inside the archive follows the upstream name and was not seen."
-    ),
-    "weights-versions-differ": Flag(
-        "The publisher replaced the weights later. weights_url is the file current when "
-        "upstream measured, weights_newer_url the later one."
-    ),
-    "seed-inferred": Flag(
-        "Upstream lists three runs under one name; that the k-th is seed k is likely, not proven."
-    ),
-    "license-unclear": Flag("The licence of the weights is not established."),
-    "paper-link-repeats-repository": Flag("Upstream's paper link is the repository again. It is null here."),
-    "paper-link-not-a-url": Flag("Upstream's paper link is not a URL. It is null here."),
-    "paper-at-workshop": Flag("The paper is a workshop paper of that venue.", ("paper_venue",)),
-    "title-truncated": Flag("The title lacks its beginning.", ("title",)),
-    "title-differs": Flag("The title is not the paper's own.", ("title",)),
-    "title-with-extras": Flag("The title carries words that are not part of the paper's title."),
-    "link-to-dataset": Flag("The weights link is a data set."),
-    "link-to-project-page": Flag("The weights link is a project page, not a repository."),
-    "link-to-umbrella-repository": Flag("The weights link is a repository of many projects."),
-    "weights-links-empty": Flag("The repository announces weights, but its links are empty."),
-    "project-not-reviewed": Flag("Nobody has looked into this project yet."),
-}
-"""The closed vocabulary of flags; every row's flags and corrections use only these."""
 
 
 class Column(NamedTuple):

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from securitynet_hub.annotations import UnknownNameError, ZooAnnotation
+from securitynet_hub.annotations import ZooAnnotation
 from securitynet_hub.attacks.membership import CONFIDENCE_LEVEL, TARGET_FPRS, membership_scores
+from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.evaluation import load_metric
 from securitynet_hub.images import LabelledImages, load_images
 from securitynet_hub.inference import BATCH_SIZE, predict

@@ -17,13 +17,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from securitynet_hub.annotations import (
-    FLAGS,
-    Annotation,
-    UnknownNameError,
-    columns,
-    load_annotations,
-)
+from securitynet_hub.annotations import Annotation, columns, load_annotations
+from securitynet_hub.errors import SecurityNetError, UnknownNameError
+from securitynet_hub.flags import FLAGS
 
 if TYPE_CHECKING:
     from securitynet_hub.records import Record
@@ -47,9 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.close()
     except ValueError as error:
         _fail(str(error), USAGE_ERROR)
-    except Exception as error:
-        if type(error).__name__ not in ("WeightsError", "RecordError"):
-            raise
+    except SecurityNetError as error:
         _fail(str(error), FAILURE)
 
 
@@ -189,9 +183,7 @@ def _text(value: Any) -> str:
 
 def _console() -> Console:
     """Print for a terminal as wide as it is, and for a pipe or a log wide enough for a table."""
-    if sys.stdout.isatty() or "COLUMNS" in os.environ:
-        return Console()
-    return Console(width=120, height=50)  # without a height, rich may fall back to a width of 80
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)
 
 
 def _print_json(content: Any) -> None:

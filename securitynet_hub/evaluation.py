@@ -8,7 +8,7 @@ from typing import Any
 
 import evaluate
 
-from securitynet_hub.annotations import UnknownNameError
+from securitynet_hub.errors import UnknownNameError
 
 
 class ArrayMetric(evaluate.Metric):  # type: ignore[misc]

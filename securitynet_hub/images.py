@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.annotations import UnknownNameError
+from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.weights import verified_bytes
 
 FOLDER = Path(__file__).parent / "data"
@@ -85,7 +85,7 @@ def load_images(name: str = "fashion_mnist_4k") -> LabelledImages:
 
     >>> images = load_images("fashion_mnist_4k")
     >>> images.pixels.shape, images.class_names[images.labels[0]]
-    ((4000, 28, 28, 1), 'T-shirt/top')
+    ((4000, 28, 28, 1), 'Ankle boot')
     """
     if name not in PACKAGED:
         raise UnknownNameError("image set", name, PACKAGED)

@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
+from securitynet_hub.errors import ModelError
 from securitynet_hub.targets import Target, Transform
 
 BATCH_SIZE = 256
@@ -38,11 +39,11 @@ def predict(
 
     Raises:
         ValueError: no images, or images of a size that the target does not take.
-        RuntimeError: the model gave NaN or infinite logits, or the wrong number of them.
+        ModelError: the model gave NaN or infinite logits, or the wrong number of them.
     """
     logits = predict_module(target.module, target.transform, pixels, batch_size=batch_size, on_batch=on_batch)
     if logits.shape[1:] != (target.num_classes,):
-        raise RuntimeError(
+        raise ModelError(
             f"{target.id} gave outputs of {logits.shape[1:]}, {target.num_classes} were expected."
         )
     return logits
@@ -78,10 +79,10 @@ def predict_module(
             seen[positions] = True
             on_batch(len(np.unique(positions)))
     if outputs is None or not seen.all():
-        raise RuntimeError(f"{np.count_nonzero(~seen)} of {len(pixels)} images came back without an output.")
+        raise ModelError(f"{np.count_nonzero(~seen)} of {len(pixels)} images came back without an output.")
     broken = np.flatnonzero(~np.isfinite(outputs).reshape(len(outputs), -1).all(1))
     if len(broken):
-        raise RuntimeError(
+        raise ModelError(
             f"the model gave NaN or infinite outputs for {len(broken)} image(s), the first at {broken[0]}."
         )
     return outputs

@@ -22,12 +22,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from securitynet_hub.errors import RecordError
+
 SCHEMA_VERSION = 1
 PACKAGES = ("accelerate", "datasets", "evaluate", "numpy", "safetensors", "torch")
-
-
-class RecordError(Exception):
-    """A record cannot be written or read; the message says which file and why."""
 
 
 @lru_cache(maxsize=1)

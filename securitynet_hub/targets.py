@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from securitynet_hub.annotations import Annotation, UnknownNameError, load_annotations
+from securitynet_hub.annotations import Annotation, load_annotations
+from securitynet_hub.errors import UnknownNameError
 
 MODEL_CONFIGS = ("models", "zoo")
 

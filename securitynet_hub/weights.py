@@ -11,16 +11,13 @@ import safetensors.torch
 import torch
 
 from securitynet_hub.annotations import Annotation
+from securitynet_hub.errors import WeightsError
 
 PACKAGE_SCHEME = "package:"
 """``package:<package>/<path>``: a file inside an installed Python package."""
 
 MAX_BYTES = 8 << 30
 """Files above this size are refused unread."""
-
-
-class WeightsError(Exception):
-    """A weights file is missing, damaged, of another form than stated, or cannot be had."""
 
 
 def load_weights(annotation: Annotation) -> dict[str, torch.Tensor]:

@@ -6,14 +6,13 @@ import pytest
 
 import securitynet_hub
 from securitynet_hub import audit, load_images, load_target, read_records
-from securitynet_hub.annotations import UnknownNameError, load_annotations
+from securitynet_hub.annotations import load_annotations
 from securitynet_hub.auditing import ATTACKS, AuditData, known_data
+from securitynet_hub.errors import RecordError, UnknownNameError, WeightsError
 from securitynet_hub.inference import predict
-from securitynet_hub.records import RecordError
 from securitynet_hub.signals import SIGNALS
 from securitynet_hub.splits import Split
 from securitynet_hub.statistics import roc_auc
-from securitynet_hub.weights import WeightsError
 
 OVERFITTED = "zoo/fashion-mnist/cnn-overfitted-500/1"
 

@@ -173,7 +173,8 @@ def test_all_problems_are_reported_at_once_with_their_place(text):
         ("benchmark", 174, {"Model_Stealing_Accuracy": " 0.79331 "}, "stealing_accuracy"),
         ("security", 0, {"Test_Accuracy": " 0.77721 "}, "test_accuracy"),
         ("benchmark", 174, {"Num_Class": " 11 "}, "num_classes"),
-        ("benchmark", 174, {"Training_Size": " -5 "}, "train_size"),
+        ("benchmark", 174, {"Training_Size": " 49999 "}, "train_size"),
+        ("benchmark", 174, {"Num_Authors": " -5 "}, "paper_num_authors"),
         ("benchmark", 174, {"Purpose": " fun "}, "purpose"),
         ("benchmark", 175, {"Model_Name": " resnet20_cifar10 "}, "id"),
     ],
@@ -325,7 +326,8 @@ def zoo_row(number, **truth):
         id=f"zoo/fashion-mnist/cnn-{number}", upstream_name=f"cnn-{number}", source="zoo",
         table="zoo", upstream_row=number, purpose="reference", architecture="cnn", family="cnn",
         seed=number, dataset="Fashion-MNIST", domain="clothing", num_classes=10, input_dims=2,
-        **{"kind": "clean", "recipe": "{}", **truth},
+        images="fashion_mnist_4k", members_file="splits/x.json",
+            **{"kind": "clean", "recipe": "{}", **truth},
     )  # fmt: skip
 
 

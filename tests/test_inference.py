@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from securitynet_hub.annotations import UnknownNameError, load_annotations
+from securitynet_hub.annotations import load_annotations
+from securitynet_hub.errors import ModelError, UnknownNameError
 from securitynet_hub.images import load_images
 from securitynet_hub.inference import predict
 from securitynet_hub.targets import Target, Transform, find_annotation, known_loaders, load_target
@@ -102,17 +103,13 @@ class TestPredict:
     def test_nan_outputs_are_named(self, target):
         with torch.no_grad():
             target.module[-1].bias[3] = float("nan")
-        with pytest.raises(
-            RuntimeError, match=r"NaN or infinite outputs for 5 image\(s\), the first at 0"
-        ):
+        with pytest.raises(ModelError, match=r"NaN or infinite outputs for 5 image\(s\), the first at 0"):
             predict(target, PIXELS[:5])
 
     def test_the_wrong_number_of_outputs_is_refused(self, target):
         module = torch.nn.Sequential(target.module, torch.nn.Linear(10, 9))
-        liar = Target(
-            annotation=target.annotation, module=module, transform=target.transform, num_classes=10
-        )
-        with pytest.raises(RuntimeError, match=r"outputs of \(9,\), 10 were expected"):
+        liar = Target(annotation=target.annotation, module=module, transform=target.transform, num_classes=10)
+        with pytest.raises(ModelError, match=r"outputs of \(9,\), 10 were expected"):
             predict(liar, PIXELS[:5])
 
     def test_no_images_is_refused(self, target):

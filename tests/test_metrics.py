@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from securitynet_hub import load_metric
-from securitynet_hub.annotations import UnknownNameError
 from securitynet_hub.attacks.membership import measure_membership
+from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.evaluation import known_metrics
 
 METRICS = resources.files("securitynet_hub.metrics")
@@ -39,9 +39,7 @@ class TestContract:
         assert done.stdout.strip() == name
 
     @each_metric
-    def test_a_folder_of_that_name_in_the_working_directory_is_not_run(
-        self, name, tmp_path, monkeypatch
-    ):
+    def test_a_folder_of_that_name_in_the_working_directory_is_not_run(self, name, tmp_path, monkeypatch):
         (tmp_path / "metrics" / name).mkdir(parents=True)
         (tmp_path / "metrics" / name / f"{name}.py").write_text("raise SystemExit('hijacked')")
         monkeypatch.chdir(tmp_path)
@@ -67,9 +65,7 @@ class TestMembershipInference:
         return load_metric("membership_inference")
 
     def test_gives_the_library_s_figures_to_the_bit(self, metric):
-        assert metric.compute(predictions=SCORES, references=MEMBERS) == measure_membership(
-            SCORES, MEMBERS
-        )
+        assert metric.compute(predictions=SCORES, references=MEMBERS) == measure_membership(SCORES, MEMBERS)
 
     def test_names_every_figure(self, metric):
         result = metric.compute(
@@ -95,9 +91,9 @@ class TestMembershipInference:
     )
     def test_lists_and_tensors_give_the_same(self, metric, as_type):
         members = MEMBERS.tolist()
-        assert metric.compute(
-            predictions=as_type(SCORES), references=members
-        ) == measure_membership(SCORES, MEMBERS)
+        assert metric.compute(predictions=as_type(SCORES), references=members) == measure_membership(
+            SCORES, MEMBERS
+        )
 
     def test_dataset_columns_give_the_same(self, metric):
         rows = datasets.Dataset.from_dict({"score": SCORES, "member": MEMBERS})
@@ -119,9 +115,7 @@ class TestMembershipInference:
     def test_swapped_sides_mirror(self, metric):
         auc = metric.compute(predictions=SCORES, references=MEMBERS)["auc"]
         assert auc > 0.7
-        assert metric.compute(predictions=SCORES, references=~MEMBERS)["auc"] == pytest.approx(
-            1 - auc
-        )
+        assert metric.compute(predictions=SCORES, references=~MEMBERS)["auc"] == pytest.approx(1 - auc)
 
     def test_combines_with_another_metric(self, metric):
         both = evaluate.combine([metric, load_metric("membership_inference")])

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from securitynet_hub import records
+from securitynet_hub.errors import RecordError
 from securitynet_hub.records import (
     SCHEMA_VERSION,
     Record,
-    RecordError,
     read_record,
     read_records,
     require_writable,

@@ -23,8 +23,7 @@ def exact(name, logits, label):
         "loss": lambda: log(p[label]),
         "entropy": lambda: sum(q * log(q) for q in p),
         "modified_entropy": lambda: (
-            (1 - p[label]) * log(p[label])
-            + sum(q * log(1 - q) for i, q in enumerate(p) if i != label)
+            (1 - p[label]) * log(p[label]) + sum(q * log(1 - q) for i, q in enumerate(p) if i != label)
         ),
     }
     return definitions[name]()
@@ -40,9 +39,7 @@ def test_equals_the_definition(name):
     expected = [float(exact(name, z, y)) for z, y in zip(LOGITS, LABELS, strict=True)]
     assert scores.dtype == np.float64
     np.testing.assert_allclose(scores, expected, rtol=1e-13)
-    np.testing.assert_allclose(
-        SIGNALS[name](softmax(LOGITS), LABELS, from_logits=False), expected, rtol=1e-9
-    )
+    np.testing.assert_allclose(SIGNALS[name](softmax(LOGITS), LABELS, from_logits=False), expected, rtol=1e-9)
 
 
 @each_signal
@@ -135,9 +132,7 @@ def test_the_caller_gets_its_arrays_back_as_they_were(name, from_logits):
 def test_probabilities_of_zero_and_one_are_clipped_as_in_the_reference():
     certain = [[1.0, 0.0]]
     assert signals.loss(certain, [1], from_logits=False)[0] == pytest.approx(np.log(1e-30))
-    assert signals.modified_entropy(certain, [1], from_logits=False)[0] == pytest.approx(
-        2 * np.log(1e-30)
-    )
+    assert signals.modified_entropy(certain, [1], from_logits=False)[0] == pytest.approx(2 * np.log(1e-30))
     assert signals.modified_entropy(certain, [0], from_logits=False)[0] == 0
 
 

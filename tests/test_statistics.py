@@ -53,9 +53,7 @@ class TestAuc:
     def test_equals_counting_pairs_and_the_peers(self, rows):
         scores, is_member = map(np.array, zip(*rows, strict=True))
         assert roc_auc(scores, is_member) == pytest.approx(brute_auc(scores, is_member), abs=1e-12)
-        assert roc_auc(scores, is_member) == pytest.approx(
-            roc_auc_score(is_member, scores), abs=1e-12
-        )
+        assert roc_auc(scores, is_member) == pytest.approx(roc_auc_score(is_member, scores), abs=1e-12)
         u = mannwhitneyu(scores[is_member], scores[~is_member]).statistic
         assert roc_auc(scores, is_member) == pytest.approx(u / is_member.sum() / (~is_member).sum())
 
@@ -145,9 +143,7 @@ class TestAucInterval:
         """The variance from the U-statistic's components, each counted pair by pair."""
         scores, is_member = gaussian(0.8, 40)
         scores = scores.round(1)  # ties
-        wins = np.array(
-            [[(m > o) + 0.5 * (m == o) for o in scores[~is_member]] for m in scores[is_member]]
-        )
+        wins = np.array([[(m > o) + 0.5 * (m == o) for o in scores[~is_member]] for m in scores[is_member]])
         variance = wins.mean(1).var(ddof=1) / 40 + wins.mean(0).var(ddof=1) / 40
         auc = wins.mean()
         half = PHI_INVERSE(0.95) * variance**0.5 / (auc * (1 - auc))
@@ -209,10 +205,7 @@ class TestAdvantage:
     @given(few_distinct)
     def test_equals_trying_every_threshold(self, rows):
         scores, is_member = map(np.array, zip(*rows, strict=True))
-        gaps = [
-            np.mean(scores[is_member] >= t) - np.mean(scores[~is_member] >= t)
-            for t in [*scores, np.inf]
-        ]
+        gaps = [np.mean(scores[is_member] >= t) - np.mean(scores[~is_member] >= t) for t in [*scores, np.inf]]
         assert advantage(scores, is_member) == pytest.approx(max(gaps), abs=1e-12)
 
     def test_is_signed(self):
@@ -234,9 +227,7 @@ class TestAdvantage:
 
 
 class TestWilson:
-    @pytest.mark.parametrize(
-        ("successes", "trials"), [(0, 10), (1, 10), (50, 100), (999, 1000), (5, 5)]
-    )
+    @pytest.mark.parametrize(("successes", "trials"), [(0, 10), (1, 10), (50, 100), (999, 1000), (5, 5)])
     @pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
     def test_equals_scipy(self, successes, trials, level):
         expected = binomtest(successes, trials).proportion_ci(level, "wilson")
@@ -280,9 +271,7 @@ class TestAnomalyIndex:
         assert anomaly_index([10, 50, 50, 50, 50]) == pytest.approx(expected)
         assert anomaly_index([50, 50, 50]) == 0
 
-    @pytest.mark.parametrize(
-        "norms", [[], [1, 2], [1, np.nan, 3], [1, 2, -3], [[1, 2, 3]], ["a"] * 3]
-    )
+    @pytest.mark.parametrize("norms", [[], [1, 2], [1, np.nan, 3], [1, 2, -3], [[1, 2, 3]], ["a"] * 3])
     def test_refuses(self, norms):
         with pytest.raises(ValueError, match="norms"):
             anomaly_index(norms)

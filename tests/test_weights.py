@@ -8,9 +8,10 @@ import safetensors.torch
 import torch
 
 from securitynet_hub import images
-from securitynet_hub.annotations import UnknownNameError, load_annotations
+from securitynet_hub.annotations import load_annotations
+from securitynet_hub.errors import UnknownNameError, WeightsError
 from securitynet_hub.images import LabelledImages, load_images
-from securitynet_hub.weights import WeightsError, fetch, load_weights, verified_bytes
+from securitynet_hub.weights import fetch, load_weights, verified_bytes
 
 ANNOTATION = next(iter(load_annotations("zoo").values()))
 

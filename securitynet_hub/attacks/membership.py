@@ -7,7 +7,7 @@ from typing import TypedDict
 
 import numpy.typing as npt
 
-from securitynet_hub.annotations import UnknownNameError
+from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.signals import SIGNALS, Outputs, Scores
 from securitynet_hub.statistics import (
     Interval,

@@ -12,7 +12,6 @@ from typing import Any
 from securitynet_hub.annotations import (
     CONFIGS,
     DTYPES,
-    FLAGS,
     Annotation,
     Annotations,
     Column,
@@ -22,6 +21,7 @@ from securitynet_hub.annotations import (
     columns,
     element,
 )
+from securitynet_hub.flags import FLAGS
 from securitynet_hub.importer.facts import COMMITS
 
 Configs = Mapping[str, Annotations[Any]]

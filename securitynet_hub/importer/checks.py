@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from securitynet_hub.annotations import FLAGS, FRACTION, Annotation, Project, columns
+from securitynet_hub.annotations import FRACTION, Annotation, Project, columns
+from securitynet_hub.flags import FLAGS
 from securitynet_hub.importer.facts import CLOSED
 from securitynet_hub.importer.tables import Problem
 

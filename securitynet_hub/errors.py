@@ -1,0 +1,52 @@
+"""What can go wrong for a user, each error a sentence: what came, what was expected, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SecurityNetError(Exception):
+    """The base of this package's own errors."""
+
+
+class WeightsError(SecurityNetError):
+    """A weights file is missing, damaged, of another form than stated, or cannot be had."""
+
+
+class ModelError(SecurityNetError):
+    """A model does not answer as it should: NaN, the wrong number of outputs, images left out."""
+
+
+class RecordError(SecurityNetError):
+    """A record cannot be written or read; the message says which file and why."""
+
+
+class UnknownNameError(SecurityNetError, KeyError, ValueError):
+    """Tell that a name is not among the known ones, and which known names come closest.
+
+    >>> str(UnknownNameError("metric", "member_inference", ["membership_inference", "stealing"]))
+    "There is no metric 'member_inference'. Did you mean 'membership_inference'?"
+    >>> str(UnknownNameError("colour", "xyz", ["red", "blue"]))
+    "There is no colour 'xyz'. Known: 'blue', 'red'."
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        super().__init__(kind, name, tuple(known))
+
+    @property
+    def closest(self) -> list[str]:
+        """List up to three known names: those that contain the name, else the most alike."""
+        _, name, known = self.args
+        containing = [k for k in known if name and name.lower() in k.lower()]
+        return sorted(containing, key=len)[:3] or difflib.get_close_matches(name, known)
+
+    def __str__(self) -> str:
+        kind, name, known = self.args
+        if self.closest:
+            hint = f"Did you mean {' or '.join(map(repr, self.closest))}?"
+        elif len(known) <= 12:
+            hint = f"Known: {', '.join(map(repr, sorted(known))) or 'none'}."
+        else:
+            hint = f"None of the {len(known)} known names is close."
+        return f"There is no {kind} {name!r}. {hint}"
