@@ -7,6 +7,7 @@ names below load their modules on first use, so that listing models does not wai
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securitynet_hub import registration
@@ -38,6 +39,10 @@ _HOMES = {
 _MODULES = ("signals", "statistics")
 
 __all__ = [*_HOMES, *_MODULES]  # noqa: PLE0604
+
+if not (Path(__file__).parent / "loaders").is_dir():
+    # In a checkout metrics/ and loaders/ lie beside the package, not in it.
+    __path__.append(str(Path(__file__).parents[1]))
 
 registration.register()
 

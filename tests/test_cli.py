@@ -158,7 +158,7 @@ def test_ctrl_c_keeps_the_records_that_are_there(tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "Interrupted" in err
     assert "Traceback" not in err
     records = list(read_records(tmp_path))
