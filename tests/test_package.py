@@ -22,7 +22,7 @@ def is_editable():
 
 @pytest.mark.skipif(is_editable(), reason="an editable install is for development")
 def test_the_installed_wheel_is_what_is_tested():
-    assert ROOT not in Path(securitynet_hub.__file__).parents
+    assert Path(securitynet_hub.__file__).parent != ROOT / "securitynet_hub"
     shipped = {str(file) for file in INSTALLED.files or ()}
     for folder, package in (("securitynet_hub", ""), ("metrics", "metrics/"), ("loaders", "loaders/")):
         for path in (ROOT / folder).rglob("*"):
