@@ -25,11 +25,12 @@ check: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/pytest tests/benchmarks/bench_*.py -s
 
-# The fast tests with the lowest versions that pyproject.toml allows.
+# The fast tests with the lowest versions that pyproject.toml allows. On Linux the lowest torch brings
+# gigabytes of CUDA libraries; TORCH=2.13.0 takes another.
 test-lowest: $(VENV)/installed
 	$(PYTHON) -m venv --clear .venv-lowest
-	$(BIN)/python tests/lowest_versions.py > .venv-lowest/lowest.txt
-	.venv-lowest/bin/python -m pip install --quiet -c .venv-lowest/lowest.txt "$$(ls dist/*.whl)[test]"
+	$(BIN)/python tests/lowest_versions.py $(if $(TORCH),torch==$(TORCH)) > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-lowest/lowest.txt "$$(ls dist/*.whl)[test]"
 	.venv-lowest/bin/pytest tests --pyargs securitynet_hub -m "not slow"
 
 clean:
