@@ -59,9 +59,7 @@ class Annotation:
     ]
     upstream_row: Annotated[int, "Position in that table, from 0 (extension: in upstream/extension.tsv)"]
     purpose: Annotated[
-        str,
-        str,
-        "Why upstream says it was published: benchmark, security, other (others: extension, reference)",
+        str, "Why upstream says it was published: benchmark, security, other (others: extension, reference)"
     ]
     architecture: Annotated[str, "Network, in its publisher's spelling, without the data set"]
     family: Annotated[str, "Family of networks it belongs to"]
