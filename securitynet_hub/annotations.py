@@ -21,7 +21,7 @@ from typing import (
     overload,
 )
 
-from securitynet_hub.errors import UnknownNameError
+from securitynet_hub.errors import SecurityNetError, UnknownNameError
 from securitynet_hub.flags import FLAGS
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ class ZooAnnotation(Annotation):
     ] = None
     images: Annotated[str, "Packaged image set to audit it with"]
     members_file: Annotated[str, "File in the zoo folder with the member and non-member indices"]
+    members_sha256: Annotated[str, "Hash of those members and non-members", "hexadecimal"]
     recipe: Annotated[str, "Training settings", "JSON"]
 
 
@@ -352,6 +353,10 @@ def load_annotations(config: str = "models") -> Annotations[Any]:
 
 @lru_cache(maxsize=8)
 def _read(config: str, path: Path, _mtime: int) -> Annotations[Any]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return Annotations(config, pq.ParquetFile(path).read())
+    try:
+        return Annotations(config, pq.ParquetFile(path).read())
+    except (pa.ArrowException, TypeError) as error:
+        raise SecurityNetError(f"{path} is damaged: {error}. Install the package anew.") from error

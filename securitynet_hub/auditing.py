@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from securitynet_hub.annotations import ZooAnnotation
-from securitynet_hub.attacks.membership import CONFIDENCE_LEVEL, TARGET_FPRS, membership_scores
-from securitynet_hub.errors import UnknownNameError
-from securitynet_hub.evaluation import load_metric
+from securitynet_hub.attacks.membership import (
+    CONFIDENCE_LEVEL,
+    TARGET_FPRS,
+    measure_membership,
+    membership_scores,
+)
+from securitynet_hub.errors import UnknownNameError, WeightsError
 from securitynet_hub.images import LabelledImages, load_images
 from securitynet_hub.inference import BATCH_SIZE, predict
 from securitynet_hub.records import Record, describe_environment, require_writable, write_record
@@ -38,7 +42,7 @@ class AuditData:
 def audit(
     target: str | Target,
     *,
-    attacks: Sequence[str] = ATTACKS,
+    attacks: str | Iterable[str] = ATTACKS,
     data: AuditData | None = None,
     out: str | Path | None = None,
     target_fprs: Sequence[float] = TARGET_FPRS,
@@ -68,15 +72,22 @@ def audit(
     >>> records[0].result["auc_ci"][0] > 0.5  # the overfitted model gives its members away
     True
     """
+    attacks = [attacks] if isinstance(attacks, str) else list(dict.fromkeys(attacks))
     if not attacks:
         raise ValueError(f"at least one attack is needed; there are {', '.join(ATTACKS)}.")
     for name in attacks:
         if name not in ATTACKS:
             raise UnknownNameError("attack", name, ATTACKS)
+    target_fprs = [float(target) for target in target_fprs]
+    confidence_level = float(confidence_level)
+    # Refuse impossible rates before the forward pass, not after.
+    measure_membership([1, 0], [1, 0], target_fprs=target_fprs, confidence_level=confidence_level)
     if out is not None:
         require_writable(Path(out))
     if isinstance(target, str):
         target = load_target(target)
+    if not isinstance(target, Target):
+        raise ValueError(f"target must be a model's id or a Target from load_target; got {target!r}.")
     data = data or known_data(target)
     if len(data.images.class_names) > target.num_classes:
         raise ValueError(
@@ -89,18 +100,13 @@ def audit(
     started = time.perf_counter()
     logits = predict(target, data.images.pixels[indices], batch_size=batch_size, on_batch=on_batch)
     forwarded = time.perf_counter()
-    metric = load_metric("membership_inference")
     records = []
     for name in attacks:
         began = time.perf_counter()
         scores = membership_scores(name, logits, labels, from_logits=True)
-        result = metric.compute(
-            predictions=scores,
-            references=is_member,
-            target_fprs=target_fprs,
-            confidence_level=confidence_level,
+        result = measure_membership(
+            scores, is_member, target_fprs=target_fprs, confidence_level=confidence_level
         )
-        assert result is not None
         record = Record(
             target={
                 "id": target.id,
@@ -118,7 +124,7 @@ def audit(
                 "name": name,
                 "kind": "membership-inference",
                 "from_logits": True,
-                "target_fprs": list(target_fprs),
+                "target_fprs": target_fprs,
                 "confidence_level": confidence_level,
             },
             result=dict(result),
@@ -136,14 +142,22 @@ def audit(
 
 
 def known_data(target: Target) -> AuditData:
-    """Return the images and the split that a zoo model was trained with."""
+    """Return the images and the split that a zoo model was trained with.
+
+    Raises:
+        WeightsError: the images or the members file are damaged.
+        ValueError: the target is not of the zoo.
+    """
     annotation = target.annotation
     if not isinstance(annotation, ZooAnnotation):
         raise ValueError(
             f"which images {target.id} was trained on is not known here; pass "
             "data=AuditData(images=..., split=...)."
         )
-    return AuditData(
-        images=load_images(annotation.images),
-        split=read_split(ZOO_FOLDER / annotation.members_file),
-    )
+    split = read_split(ZOO_FOLDER / annotation.members_file)
+    if split.sha256 != annotation.members_sha256:
+        raise WeightsError(
+            f"{annotation.members_file} is damaged or was replaced: it does not name the images that "
+            f"{target.id} was trained on. Install the package anew."
+        )
+    return AuditData(images=load_images(annotation.images), split=split)

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.close()
     except ValueError as error:
         _fail(str(error), USAGE_ERROR)
-    except SecurityNetError as error:
+    except (SecurityNetError, OSError) as error:
         _fail(str(error), FAILURE)
 
 
@@ -96,12 +97,13 @@ def show_model(options: argparse.Namespace) -> None:
 
 def audit_models(options: argparse.Namespace) -> None:
     """Audit one model, or the whole embedded zoo, and print a table of the figures."""
-    from securitynet_hub.auditing import ATTACKS, audit
-    from securitynet_hub.targets import find_annotation
+    from securitynet_hub.auditing import ATTACKS, audit, known_data
+    from securitynet_hub.targets import load_target
 
-    attacks = list(ATTACKS) if options.attacks == ["all"] else options.attacks
-    zoo = options.id == ZOO
-    annotations = list(load_annotations(ZOO).values()) if zoo else [find_annotation(options.id)]
+    attacks = list(ATTACKS) if "all" in options.attacks else list(dict.fromkeys(options.attacks))
+    # Load everything before the first record is written: a damaged file is found out first.
+    targets = [load_target(id) for id in (load_annotations(ZOO) if options.id == ZOO else [options.id])]
+    data = [known_data(target) for target in targets]
     audited: list[tuple[Annotation, list[Record]]] = []
     with Progress(
         TextColumn("{task.description}"),
@@ -111,37 +113,40 @@ def audit_models(options: argparse.Namespace) -> None:
         console=Console(stderr=True),
         transient=True,
     ) as progress:
-        task = progress.add_task("auditing", total=len(annotations))
-        for annotation in annotations:
-            progress.update(task, description=escape(annotation.id))
-            audited.append((annotation, audit(annotation.id, attacks=attacks, out=options.out)))
+        task = progress.add_task("auditing", total=len(targets))
+        for target, known in zip(targets, data, strict=True):
+            progress.update(task, description=escape(target.id))
+            records = audit(target, attacks=attacks, data=known, out=options.out)
+            audited.append((target.annotation, records))
             progress.advance(task)
     if options.json:
         _print_json([record.as_dict() for _, records in audited for record in records])
         return
     console = _console()
-    console.print(_audit_table(audited, attacks))
+    fitting = max(1, (console.width - 44) // 18)
+    for start in range(0, len(attacks), fitting):
+        console.print(_audit_table(audited, attacks, slice(start, start + fitting)))
     if options.out:
         count = sum(len(records) for _, records in audited)
         console.print(f"{count} records written below {escape(str(options.out))}/")
 
 
-def _audit_table(audited: list[tuple[Annotation, list[Record]]], attacks: list[str]) -> Table:
+def _audit_table(audited: list[tuple[Annotation, list[Record]]], attacks: list[str], shown: slice) -> Table:
     level = audited[0][1][0].result["confidence_level"]
     table = _table(
         f"Membership inference: AUC and its {level:.0%} interval",
         caption="0.5: nothing leaks. Red: above 0.5 beyond the interval. Gap: train - test accuracy.",
     )
     table.add_column("model", overflow="fold")
-    for heading in ("members/\nothers", "acc.\ngap", *(f"{name}\nAUC" for name in attacks)):
-        table.add_column(heading.replace("_", " "), justify="right", overflow="fold")
+    for heading in ("members/\nothers", "acc.\ngap", *(f"{name}\nAUC" for name in attacks[shown])):
+        table.add_column(heading.replace("_", " "), justify="right", no_wrap=True)
     for annotation, records in audited:
         result = records[0].result
         table.add_row(
             escape(annotation.id.removeprefix("zoo/fashion-mnist/")),
             f"{result['n_members']}/{result['n_nonmembers']}",
             _figure(annotation, "overfit_gap"),
-            *(_auc(record.result) for record in records),
+            *(_auc(record.result) for record in records[shown]),
         )
     return table
 
@@ -159,22 +164,29 @@ def _figure(row: Annotation, column: str) -> str:
 
 def _table(title: str, caption: str) -> Table:
     left = {"title_justify": "left", "caption_justify": "left"}
-    return Table(title=title, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), **left)  # type: ignore[arg-type]
+    shape = {"box": SIMPLE_HEAD, "padding": 0, "show_edge": False}
+    return Table(title=title, caption=caption, **shape, **left)  # type: ignore[arg-type]
 
 
-def _filtered(rows: list[Annotation], options: argparse.Namespace) -> list[Annotation]:
+def _filtered(every: list[Annotation], options: argparse.Namespace) -> list[Annotation]:
+    rows = every
     for name in ("dataset", "source", "purpose"):
         wanted = getattr(options, name)
         if wanted is not None:
-            known = {getattr(row, name).lower(): getattr(row, name) for row in rows}
-            if wanted.lower() not in known:
+            known = {_folded(getattr(row, name)): getattr(row, name) for row in every}
+            if _folded(wanted) not in known:
                 raise UnknownNameError(name, wanted, known.values())
-            rows = [row for row in rows if getattr(row, name).lower() == wanted.lower()]
+            rows = [row for row in rows if _folded(getattr(row, name)) == _folded(wanted)]
     for flag in options.flag:
         if flag not in FLAGS:
             raise UnknownNameError("flag", flag, FLAGS)
         rows = [row for row in rows if flag in row.flags]
     return rows
+
+
+def _folded(name: str) -> str:
+    """Return a name's letters and digits alone: CIFAR-10, cifar10 and cifar_10 are one."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def _text(value: Any) -> str:
@@ -200,6 +212,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="securitynet",
         description="Audit public image classifiers, with intervals beside every rate.",
     )
+    version = metadata.version("securitynet-hub")
+    parser.add_argument("--version", action="version", version=f"securitynet-hub {version}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     listing = commands.add_parser("list", help="list annotated models", description=list_models.__doc__)

@@ -32,7 +32,10 @@ class UnknownNameError(SecurityNetError, KeyError, ValueError):
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        super().__init__(kind, name, tuple(known))
+        super().__init__(kind, str(name), tuple(known))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
 
     @property
     def closest(self) -> list[str]:
@@ -45,7 +48,7 @@ class UnknownNameError(SecurityNetError, KeyError, ValueError):
         kind, name, known = self.args
         if self.closest:
             hint = f"Did you mean {' or '.join(map(repr, self.closest))}?"
-        elif len(known) <= 12:
+        elif len(known) <= 40:
             hint = f"Known: {', '.join(map(repr, sorted(known))) or 'none'}."
         else:
             hint = f"None of the {len(known)} known names is close."

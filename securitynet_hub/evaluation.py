@@ -8,7 +8,7 @@ from typing import Any
 
 import evaluate
 
-from securitynet_hub.errors import UnknownNameError
+from securitynet_hub.errors import SecurityNetError, UnknownNameError
 
 
 class ArrayMetric(evaluate.Metric):  # type: ignore[misc]
@@ -49,6 +49,7 @@ def load_metric(name: str, config: str | None = None) -> evaluate.EvaluationModu
 
     Raises:
         UnknownNameError: no such metric; the closest names are given.
+        SecurityNetError: the cache of `evaluate` cannot be written.
 
     >>> metric = load_metric("membership_inference")
     >>> metric.compute(predictions=[0.9, 0.2], references=[1, 0])["auc"]
@@ -56,7 +57,13 @@ def load_metric(name: str, config: str | None = None) -> evaluate.EvaluationModu
     """
     if name not in known_metrics():
         raise UnknownNameError("metric", name, known_metrics())
-    return evaluate.load(str(_metrics_folder() / name), config_name=config)
+    try:
+        return evaluate.load(str(_metrics_folder() / name), config_name=config)
+    except OSError as error:
+        raise SecurityNetError(
+            f"`evaluate` copies a metric into its cache before it runs it, and cannot: {error}. Let the "
+            "environment variable HF_HOME name a folder that can be written."
+        ) from error
 
 
 def _metrics_folder() -> Path:

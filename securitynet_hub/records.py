@@ -30,25 +30,26 @@ PACKAGES = ("accelerate", "datasets", "evaluate", "numpy", "safetensors", "torch
 
 @lru_cache(maxsize=1)
 def code_identity() -> dict[str, Any]:
-    """Return the package's version and, where it runs from a git checkout, commit and state."""
-    version = metadata.version("securitynet-hub")
-    root = Path(__file__).parents[1]
-    if not (root / ".git").exists():
-        return {"version": version, "commit": None, "dirty": None}
-    commit = _git(root, "rev-parse", "HEAD")
-    return {
-        "version": version,
-        "commit": commit,
-        "dirty": bool(_git(root, "status", "--porcelain")),
-    }
+    """Return the version, a hash of the package's modules and, in a git checkout, commit and state."""
+    folder = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    identity: dict[str, Any] = {"version": _version("securitynet-hub"), "sha256": digest.hexdigest()}
+    if (folder.parent / ".git").exists():
+        status = _git(folder.parent, "status", "--porcelain")
+        dirty = None if status is None else bool(status)
+        return {**identity, "commit": _git(folder.parent, "rev-parse", "HEAD"), "dirty": dirty}
+    return {**identity, "commit": None, "dirty": None}
 
 
+@lru_cache(maxsize=1)
 def describe_environment() -> dict[str, Any]:
     """Return the versions and the machine kind that a result was computed with."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in PACKAGES},
     }
 
 
@@ -58,13 +59,14 @@ class Record:
 
     Attributes:
         target: id, weights_hash, num_classes, transform of the model.
-        data: name, sha256, split_sha256, n_members, n_nonmembers of the images.
+        data: name, sha256 and split_sha256 of the images.
         attack: name and settings.
         result: the metric's figures.
         counts: images forwarded.
         timings: seconds, by phase.
-        code: version, commit and whether the tree was changed since.
+        code: version, hash of the modules, commit and whether the tree was changed since.
         environment: Python, platform, device, package versions.
+        author: who measured, from the environment variable SECURITYNET_AUTHOR; None if it is not set.
         created: UTC, ISO 8601.
     """
 
@@ -79,7 +81,16 @@ class Record:
     created: str = field(
         default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="microseconds")
     )
+    author: str | None = field(default_factory=lambda: os.environ.get("SECURITYNET_AUTHOR"))
     schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        # As it will be read back, so that a record equals its file: tuples are lists in JSON.
+        for name, value in json.loads(json.dumps(asdict(self), allow_nan=False)).items():
+            object.__setattr__(self, name, value)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
     @property
     def unit(self) -> str:
@@ -116,7 +127,7 @@ def write_record(record: Record, folder: Path) -> Path:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)
+            Path(file.name).chmod(0o644)
             os.link(file.name, path)  # unlike a rename, refuses to replace
     except FileExistsError as error:
         raise RecordError(f"{path} exists already; records are never overwritten.") from error
@@ -168,10 +179,22 @@ def read_record(path: Path) -> Record:
     return record
 
 
-def read_records(folder: Path) -> Iterator[Record]:
-    """Read every record below a folder, in the order of their paths."""
-    for path in sorted(folder.rglob("*.json")):
+def read_records(folder: str | Path) -> Iterator[Record]:
+    """Read every record below a folder, in the order of their paths.
+
+    Raises:
+        RecordError: there is no such folder, or a record in it is damaged.
+    """
+    if not Path(folder).is_dir():
+        raise RecordError(f"there is no folder {folder} to read records from.")
+    for path in sorted(Path(folder).rglob("*.json")):
         yield read_record(path)
+
+
+def _version(package: str) -> str | None:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return None
 
 
 def _git(root: Path, *arguments: str) -> str | None:

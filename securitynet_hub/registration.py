@@ -6,8 +6,8 @@ wrapped: the bare name leads to the shipped folder, every other name goes throug
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import importlib.util
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -70,13 +70,17 @@ class _WhenImported(MetaPathFinder):
     ) -> ModuleSpec | None:
         if name != "datasets":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        others = (finder for finder in sys.meta_path if finder is not self)
+        specs = (finder.find_spec(name, path, target) for finder in others if hasattr(finder, "find_spec"))
+        spec = next((spec for spec in specs if spec is not None), None)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
+            # Many packages look for the spec only to see whether `datasets` is there: stay until it runs.
             def exec_module(module: ModuleType) -> None:
                 execute(module)
+                with contextlib.suppress(ValueError):
+                    sys.meta_path.remove(self)
                 patch(module)
 
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]

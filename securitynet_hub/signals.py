@@ -1,12 +1,12 @@
 """Membership signals: one float64 score per sample from a classifier's outputs and the labels.
 
 Every signal is oriented **higher = more likely a member** and takes ``from_logits`` explicitly. With
-z the logits, p their softmax and y the label, all of them are computed from
+z the logits, p their softmax and y the label, logits are scored through
 
     margin  phi = z_y - log sum_{i != y} exp z_i,      p_y = 1 / (1 + exp(-phi))
 
-or from probabilities relative to the top class, so that scores stay finite and ordered where
-``1 - p_y`` would round to 0. Probabilities are used as given, clipped at 1e-30 inside logarithms (Song
+or relative to the top class, so that scores stay finite and ordered where ``1 - p_y`` would round to 0.
+Probabilities are used as given, clipped at 1e-30 inside logarithms (Song
 & Mittal 2021); logits need no clip. The arithmetic is NumPy's, whose result for a row does not depend on
 the row's place (torch's vector loops treat the last rows apart), so that equal rows tie.
 """
@@ -18,11 +18,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from securitynet_hub.statistics import name_rows
+from securitynet_hub.statistics import as_array, name_rows
 
-Outputs: TypeAlias = "torch.Tensor | npt.ArrayLike"
+Outputs: TypeAlias = Any
+"""A list, a NumPy array, a torch tensor or a column of a data set."""
 Scores = npt.NDArray[np.float64]
 Columns = npt.NDArray[np.int64]
 
@@ -202,40 +202,36 @@ def _log(probabilities: Scores) -> Scores:
 
 
 def _score(signal: Callable[[_Rows], Scores], outputs: Outputs, labels: Outputs, from_logits: bool) -> Scores:
-    values, targets = _as_tensor(outputs, "outputs"), _as_tensor(labels, "labels")
+    if not isinstance(from_logits, (bool, np.bool_)):
+        raise ValueError(f"from_logits must be True or False, nothing is guessed; got {from_logits!r}.")
+    # A tensor is converted chunk by chunk, so that a large one is never held twice.
+    values = outputs if hasattr(outputs, "detach") else as_array(outputs, "outputs")
+    targets = as_array(labels, "labels")
     _require_shapes(values, targets)
     size = max(1, CHUNK_ELEMENTS // values.shape[1])
     scores = np.empty(len(values))
     for start in range(0, len(values), size):
         part = slice(start, start + size)
-        chunk = np.ascontiguousarray(values[part].cpu().double().numpy())
+        chunk = as_array(values[part], "outputs")
+        if chunk.dtype.kind not in "fiu":
+            raise ValueError(f"outputs must be real numbers; got {chunk.dtype}.")
+        chunk = np.ascontiguousarray(chunk, np.float64)
         _require_finite(chunk, start)
         if not from_logits:
             _require_probabilities(chunk, start)
-        scores[part] = signal(_Rows(chunk, targets[part, None].cpu().long().numpy(), from_logits))
+        scores[part] = signal(_Rows(chunk, targets[part, None].astype(np.int64), bool(from_logits)))
     return scores
 
 
-def _as_tensor(values: Any, name: str) -> torch.Tensor:
-    if isinstance(values, torch.Tensor):
-        return values.detach()
-    try:
-        array = np.asarray(values)
-        # torch warns of read-only memory; nothing here writes to it, a view is enough.
-        return torch.from_numpy(array if array.flags.writeable else array.copy())
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from error
-
-
-def _require_shapes(outputs: torch.Tensor, labels: torch.Tensor) -> None:
-    if outputs.ndim != 2 or outputs.shape[1] < 2 or outputs.is_complex():
+def _require_shapes(outputs: Any, labels: npt.NDArray[Any]) -> None:
+    if outputs.ndim != 2 or outputs.shape[1] < 2:
         raise ValueError(
-            "outputs must be real numbers of shape (samples, classes) with at least two classes; got "
-            f" {tuple(outputs.shape)} of {outputs.dtype}."
+            "outputs must be numbers of shape (samples, classes) with at least two classes; got shape "
+            f"{tuple(outputs.shape)}."
         )
-    if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(
-            f"labels must be integers of shape (samples,); got {tuple(labels.shape)} of {labels.dtype}."
+            f"labels must be integers of shape (samples,); got {labels.shape} of {labels.dtype}."
         )
     if len(outputs) != len(labels):
         raise ValueError(
@@ -244,18 +240,21 @@ def _require_shapes(outputs: torch.Tensor, labels: torch.Tensor) -> None:
     if not len(outputs):
         raise ValueError("outputs are empty; at least one sample is needed.")
     classes = outputs.shape[1]
-    strange = ((labels < 0) | (labels >= classes)).nonzero()[:, 0].cpu().numpy()
+    strange = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(strange):
         raise ValueError(
             f"labels must lie in 0..{classes - 1}; {name_rows(strange)} do not, the first is "
-            f"{int(labels[strange[0]])}."
+            f"{labels[strange[0]]}."
         )
 
 
 def _require_finite(chunk: Scores, start: int) -> None:
-    bad = np.flatnonzero(~np.isfinite(chunk).all(1))
+    # Beyond 1e300 the difference of two outputs may be infinite.
+    bad = np.flatnonzero(~(np.abs(chunk) < 1e300).all(1))
     if len(bad):
-        raise ValueError(f"outputs must be finite; {name_rows(bad + start)} hold NaN or an infinite value.")
+        raise ValueError(
+            f"outputs must be finite, below 1e300; {name_rows(bad + start)} hold NaN or an infinite value."
+        )
 
 
 def _require_probabilities(chunk: Scores, start: int) -> None:

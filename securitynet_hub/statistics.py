@@ -8,6 +8,7 @@ input, leaves its arguments untouched and computes in float64.
 from __future__ import annotations
 
 import math
+from numbers import Real
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -56,7 +57,7 @@ def split_scores(scores: npt.ArrayLike, is_member: npt.ArrayLike) -> Ranking:
     >>> split_scores([0.1, 0.9], [0, 1])
     Ranking(members=array([0.9]), nonmembers=array([0.1]))
     """
-    values, membership = _as_array(scores, "scores"), _as_array(is_member, "is_member")
+    values, membership = as_array(scores, "scores"), as_array(is_member, "is_member")
     for name, array in (("scores", values), ("is_member", membership)):
         if array.ndim != 1:
             raise ValueError(f"{name} must have one dimension, one entry per sample; got {array.shape}.")
@@ -116,11 +117,14 @@ def roc_auc_interval(
     """Return a confidence interval for `roc_auc`.
 
     DeLong's variance (DeLong, DeLong & Clarke-Pearson 1988) on the logit scale (Pepe 2003, chapter 5),
-    which stays inside [0, 1]. Where that variance is zero (complete separation, or all
-    scores tied) every one of the ``n = min(n_members, n_nonmembers)`` disjoint pairs had the same
-    outcome a in {0, 1/2, 1}; an outcome seen n times in n has a probability of at least
-    ``q = (alpha/2) ** (1/n)``, and the other 1 - q may go either way: [a q, a q + 1 - q]. With fewer
-    than two samples in a class nothing is known: [0, 1].
+    which stays inside [0, 1]. Of few samples, or of samples that mostly tie, the variance is
+    underestimated, and the plain interval of 10 members against 1,000 non-members at an AUC of 0.99
+    covers in 71 % of cases instead of 95. So each side's variance is drawn towards its maximum
+    ``AUC (1 - AUC)`` with the weight of one sample, which large samples do not notice.
+
+    At an AUC of 1 all ``n = min(n_members, n_nonmembers)`` disjoint pairs were ordered rightly, which has
+    a probability of at least alpha/2 only if the AUC is above ``(alpha/2) ** (1/n)``; likewise at 0.
+    With fewer than two samples in a class nothing is known: [0, 1].
 
     Example: five members all above five non-members do not prove an AUC of one.
 
@@ -139,15 +143,15 @@ def auc_interval(ranking: Ranking, confidence_level: float) -> tuple[float, Inte
     smaller = min(len(members), len(nonmembers))
     if smaller < 2:
         return auc, Interval(0.0, 1.0)
+    spread = auc * (1 - auc)
+    if spread == 0:
+        certain = (alpha / 2) ** (1 / smaller)
+        low = auc * certain  # auc is 0 or 1
+        return auc, Interval(low, low + 1 - certain)
     variance = sum(
-        float(np.var(_doubled_wins(side, other), ddof=1)) / len(side) / (2 * len(other)) ** 2
+        (len(side) * _placement_variance(side, other) + spread) / (len(side) + 1) / len(side)
         for side, other in ((members, nonmembers), (nonmembers, members))
     )
-    spread = auc * (1 - auc)
-    if variance == 0:
-        certain = (alpha / 2) ** (1 / smaller)
-        low = auc * certain
-        return auc, Interval(low, low + 1 - certain)
     centre = math.log(auc / (1 - auc))
     half_width = NormalDist().inv_cdf(1 - alpha / 2) * math.sqrt(variance) / spread
     return auc, Interval(_expit(centre - half_width), _expit(centre + half_width))
@@ -162,7 +166,7 @@ def tpr_at_fpr(
 ) -> TprAtFpr:
     """Return the true-positive rate at a false-positive rate of at most ``target_fpr``.
 
-    A sample is called a member when its score is **above** the threshold, the largest non-member
+    A sample is called a member when its score is **above** the threshold, the smallest non-member
     score that leaves at most ``floor(target_fpr * n_nonmembers)`` non-members above it. Tied
     non-members are accused together or not at all, so ``achieved_fpr <= target_fpr`` always. The
     threshold is None where everyone may be accused. ``resolvable`` is False when the target allows
@@ -182,7 +186,7 @@ def tpr_at_fpr(
 def rate_at_fpr(ranking: Ranking, target_fpr: float, confidence_level: float) -> TprAtFpr:
     """Do what `tpr_at_fpr` does, on scores that `split_scores` has checked."""
     _require_level(confidence_level)
-    if not 0 <= target_fpr <= 1:
+    if not (isinstance(target_fpr, Real) and 0 <= target_fpr <= 1):
         raise ValueError(f"target_fpr must be a rate between 0 and 1; got {target_fpr!r}.")
     members, nonmembers = ranking
     n = len(nonmembers)
@@ -238,8 +242,10 @@ def wilson_interval(successes: int, trials: int, *, confidence_level: float = 0.
     (0.0, 0.037)
     """
     level = _require_level(confidence_level)
-    if not 0 <= successes <= trials or trials < 1:
-        raise ValueError(f"successes must lie in 0..trials with trials >= 1; got {successes} of {trials}.")
+    if not (successes == int(successes) and 0 <= successes <= trials and trials >= 1):
+        raise ValueError(
+            f"successes must be a count in 0..trials with trials >= 1; got {successes} of {trials}."
+        )
     z = NormalDist().inv_cdf((1 + level) / 2)
     rate, weight = successes / trials, z * z / trials
     centre = (rate + weight / 2) / (1 + weight)
@@ -264,7 +270,7 @@ def anomaly_index(norms: npt.ArrayLike) -> float:
     >>> round(anomaly_index([10, 50, 60, 70, 80]), 4)  # median 60, MAD 10
     3.3725
     """
-    values = _as_array(norms, "norms")
+    values = as_array(norms, "norms")
     if values.ndim != 1 or len(values) < 3:
         raise ValueError(f"norms must be one norm for each of at least three classes; got {values.shape}.")
     require_finite(values, "norms")
@@ -286,24 +292,37 @@ def _doubled_wins(values: Scores, others: Scores) -> npt.NDArray[np.int64]:
     return np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
 
 
+def _placement_variance(side: Scores, other: Scores) -> float:
+    """Return the sample variance of the share of the other side that each value beats."""
+    return float(np.var(_doubled_wins(side, other), ddof=1)) / (2 * len(other)) ** 2
+
+
 def _count_above(side: Scores, threshold: float | None) -> int:
     return len(side) - (0 if threshold is None else int(np.searchsorted(side, threshold, "right")))
 
 
-def _as_array(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
-    if hasattr(values, "detach"):  # a torch tensor: on any device, of any precision, with a gradient
+def as_array(values: Any, name: str) -> npt.NDArray[Any]:
+    """Return NumPy's view of a list, an array, or a torch tensor of any device and precision.
+
+    Raises:
+        ValueError: it is ragged or masked.
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array; fill or drop what is masked first.")
+    if hasattr(values, "detach"):
         tensor = values.detach().cpu()
         values = tensor.double().numpy() if tensor.is_floating_point() else tensor.numpy()
     try:
         return np.asarray(values)
-    except ValueError as error:  # ragged lists
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, lists of tensors with gradients
         raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from error
 
 
 def _require_level(confidence_level: float) -> float:
-    if not 0 < confidence_level < 1:
+    # 1 - 1e-16 rounds to where the normal quantile is infinite.
+    if not (isinstance(confidence_level, Real) and 1e-9 < confidence_level < 1 - 1e-9):
         raise ValueError(f"confidence_level must lie strictly between 0 and 1; got {confidence_level!r}.")
-    return confidence_level
+    return float(confidence_level)
 
 
 def name_rows(indices: npt.NDArray[np.intp]) -> str:

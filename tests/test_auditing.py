@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -100,6 +103,26 @@ def test_records_are_written_and_come_back(tmp_path):
     assert len({record.unit for record in read_records(tmp_path)}) == 2
 
 
+def test_records_equal_their_files(tmp_path):
+    (written,) = audit(OVERFITTED, attacks="loss", target_fprs=[np.float32(0.5)], out=tmp_path)
+    (read,) = read_records(str(tmp_path))
+    assert read == written
+    assert len({read, written}) == 1
+
+
+def test_an_attack_named_twice_is_run_once_and_any_iterable_will_do():
+    records = audit(OVERFITTED, attacks=(name for name in ("loss", "entropy", "loss")))
+    assert [record.attack["name"] for record in records] == ["loss", "entropy"]
+
+
+def test_needs_no_cache_folder(tmp_path):
+    (tmp_path / "file").touch()
+    code = f"import securitynet_hub as hub; print(len(hub.audit({OVERFITTED!r})))"
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "file")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "5", done.stderr
+
+
 def test_records_are_plain_json(records):
     text = json.dumps(records[0].as_dict(), allow_nan=False)
     assert json.loads(text)["result"]["tpr_at_fpr"][0]["target_fpr"] == 0.001
@@ -135,6 +158,17 @@ class TestRefusals:
         (tmp_path / "file").touch()
         with pytest.raises(RecordError, match="cannot write records"):
             audit(OVERFITTED, out=tmp_path / "file")
+
+    def test_no_target(self, tmp_path):
+        with pytest.raises(ValueError, match="a model's id or a Target"):
+            audit(None, out=tmp_path)
+
+    def test_members_of_another_model(self, tmp_path):
+        """A swapped members file would make an overfitted model look as if nothing leaked."""
+        target = load_target(OVERFITTED)
+        row = replace(target.annotation, members_file="splits/members-500-2.json")
+        with pytest.raises(WeightsError, match=r"members-500-2\.json is damaged or was replaced"):
+            audit(replace(target, annotation=row), out=tmp_path)
 
     def test_damaged_weights(self, tmp_path):
         row = load_annotations("zoo")[OVERFITTED]

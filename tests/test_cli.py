@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import pytest
 
 from securitynet_hub.annotations import load_annotations
 from securitynet_hub.cli import main
+from securitynet_hub.errors import WeightsError
 from securitynet_hub.records import read_records
+from securitynet_hub.weights import load_weights
 
 OVERFITTED = "zoo/fashion-mnist/cnn-overfitted-500/1"
 
@@ -46,6 +49,8 @@ class TestList:
             (["--flag", "evaluation-broken"], 36),
             (["--dataset", "CIFAR-10", "--purpose", "security"], 72),
             (["--config", "zoo"], 44),
+            (["--dataset", "cifar10"], 119),
+            (["--dataset", "CIFAR-10", "--source", "medmnist"], 0),
             (["--config", "extended"], 1037),
             (["--config", "extended", "--source", "torchvision"], 114),
         ],
@@ -62,6 +67,7 @@ class TestList:
             (["--dataset", "cifar"], "CIFAR-10"),
             (["--source", "medmist"], "medmnist"),
             (["--flag", "evaluation-brokn"], "evaluation-broken"),
+            (["--dataset", "nope"], "CUB-200-2011"),
         ],
     )
     def test_unknown_filters_get_the_closest(self, run, filters, hint):
@@ -108,6 +114,24 @@ class TestAudit:
         _, out, _ = run("audit", OVERFITTED, "--attacks", "loss", "--json")
         (record,) = json.loads(out)
         assert record["attack"]["name"] == "loss"
+
+    def test_every_attack_fits_a_narrow_terminal(self, run, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "80")
+        _, out, _ = run("audit", OVERFITTED, "--attacks", "all")
+        assert len(re.findall(r"0\.\d{3} \(\.\d{3}-\.\d{3}\)", out)) == 5
+        assert max(map(len, out.splitlines())) <= 80
+
+    def test_a_damaged_model_is_found_before_the_first_record(self, run, tmp_path, monkeypatch):
+        def damaged(annotation):
+            if annotation.id.endswith("cnn-regularised-500/2"):
+                raise WeightsError("damaged")
+            return load_weights(annotation)
+
+        monkeypatch.setattr("securitynet_hub.loaders.zoo.load_weights", damaged)
+        code, out, err = run("audit", "zoo", "--out", tmp_path)
+        assert (code, out) == (1, "")
+        assert "damaged" in err
+        assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.slow
     def test_the_whole_zoo(self, run, tmp_path):
@@ -173,6 +197,17 @@ def test_listing_does_not_wait_for_pytorch():
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_full_disk_is_a_sentence():
+    done = subprocess.run(
+        f"{sys.executable} -m securitynet_hub list --json > /dev/full",
+        shell=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "No space left" in done.stderr
 
 
 def test_a_closed_pipe_is_no_error():

@@ -144,6 +144,24 @@ class TestMembershipInference:
         with pytest.raises(ValueError, match=sentence):
             metric.compute(**inputs)
 
+    def test_collected_fractions_of_a_membership_are_not_cut_off(self, metric):
+        metric.add_batch(predictions=[0.9, 0.1, 0.5], references=[0.5, 1, 0])
+        with pytest.raises(ValueError, match="booleans or 0/1"):
+            metric.compute()
+
+    @pytest.mark.parametrize("kind", [bool, int, float])
+    def test_memberships_of_any_kind_are_collected(self, metric, kind):
+        metric.add_batch(predictions=SCORES, references=MEMBERS.astype(kind))
+        assert metric.compute() == measure_membership(SCORES, MEMBERS)
+
+    def test_a_cache_that_cannot_be_written_is_told(self, tmp_path):
+        (tmp_path / "file").touch()
+        code = "import securitynet_hub as hub; hub.load_metric('membership_inference')"
+        environment = {**os.environ, "HF_HOME": str(tmp_path / "file"), "HF_HUB_OFFLINE": "1"}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        assert "SecurityNetError" in done.stderr
+        assert "HF_HOME" in done.stderr
+
     def test_collected_nan_is_refused_too(self, metric):
         metric.add_batch(predictions=[0.5, float("nan")], references=[1, 0])
         with pytest.raises(ValueError, match="NaN"):

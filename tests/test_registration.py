@@ -133,3 +133,19 @@ def test_a_datasets_without_the_function_gets_one_clear_warning():
     assert len(caught) == 1
     assert str(HUB_DATASET) in str(caught[0].message)
     assert not hasattr(module.load, "dataset_module_factory")
+
+
+@pytest.mark.parametrize(
+    "probe",
+    ["accelerate.utils.is_datasets_available()", "importlib.util.find_spec('datasets')"],
+)
+def test_looking_whether_datasets_is_there_does_not_undo_it(run, probe):
+    lines = run(f"""
+import securitynet_hub
+import importlib.util
+import accelerate.utils
+{probe}
+from datasets import load_dataset
+print(load_dataset("securitynet", split="train").num_rows)
+""")
+    assert lines == ["529"]

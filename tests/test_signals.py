@@ -117,6 +117,21 @@ def test_lists_and_dataset_columns(name):
 
 
 @each_signal
+def test_any_layout_of_an_array(name):
+    expected = SIGNALS[name](LOGITS, LABELS, from_logits=True)
+    for outputs in (
+        LOGITS[::-1][::-1],
+        np.asfortranarray(LOGITS),
+        LOGITS.astype(">f8"),
+        LOGITS.astype("longdouble"),
+    ):
+        for labels in (LABELS.astype(np.uint16), LABELS.astype(np.uint64), LABELS.astype(">i4")):
+            assert np.array_equal(SIGNALS[name](outputs, labels, from_logits=True), expected)
+    backwards = SIGNALS[name](LOGITS[::-1], LABELS[::-1], from_logits=True)
+    assert np.array_equal(backwards, expected[::-1])
+
+
+@each_signal
 @pytest.mark.parametrize("from_logits", [True, False])
 def test_the_caller_gets_its_arrays_back_as_they_were(name, from_logits):
     outputs = LOGITS.copy() if from_logits else softmax(LOGITS)
@@ -154,6 +169,8 @@ def test_the_first_of_tied_classes_is_the_top_one():
         ([[0.5], [0.5]], [0, 0], True, "two classes"),
         (np.empty((0, 3)), np.empty(0, int), True, "empty"),
         ([[0.5, 0.5], [1.0]], [0, 1], True, "rectangular"),
+        ([[1e308, -1e308]], [0], True, "below 1e300"),
+        ([[torch.ones(1, requires_grad=True)] * 2], [0], True, "rectangular"),
         ([["a", "b"]], [0], True, "numbers"),
     ],
 )
@@ -161,6 +178,12 @@ def test_the_first_of_tied_classes_is_the_top_one():
 def test_refusals(name, outputs, labels, from_logits, sentence):
     with pytest.raises(ValueError, match=sentence):
         SIGNALS[name](outputs, labels, from_logits=from_logits)
+
+
+@pytest.mark.parametrize("answer", ["no", None, 1])
+def test_from_logits_is_yes_or_no(answer):
+    with pytest.raises(ValueError, match="True or False"):
+        signals.loss(LOGITS, LABELS, from_logits=answer)
 
 
 def test_from_logits_must_be_said():

@@ -111,16 +111,37 @@ class TestAucInterval:
         assert 0.93 <= hits / trials <= 0.97
 
     @pytest.mark.slow
-    def test_covers_with_ties(self):
-        """Correctness scores: members right with 0.9, non-members with 0.7; the truth is 0.6."""
+    @pytest.mark.parametrize(
+        ("auc", "n_members", "n_nonmembers", "worst"),
+        [(0.99, 10, 1000, 0.93), (0.99, 20, 2000, 0.93), (0.9, 10, 1000, 0.93), (0.9, 5, 500, 0.93)],
+    )
+    def test_covers_where_plain_delong_does_not(self, auc, n_members, n_nonmembers, worst):
+        """Few members against many non-members: DeLong's own interval covers in 71 to 89 %."""
+        rng = np.random.default_rng(17)
+        is_member = np.arange(n_members + n_nonmembers) < n_members
+        distance = PHI_INVERSE(auc) * 2**0.5
+        intervals = [
+            roc_auc_interval(rng.normal(size=len(is_member)) + distance * is_member, is_member)
+            for _ in range(1000)
+        ]
+        assert np.mean([low <= auc <= high for low, high in intervals]) >= worst
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("member_accuracy", "other_accuracy", "n_members", "n_nonmembers"),
+        [(0.9, 0.7, 200, 200), (0.99, 0.95, 20, 2000), (1.0, 0.9, 30, 30)],
+    )
+    def test_covers_with_ties(self, member_accuracy, other_accuracy, n_members, n_nonmembers):
+        """Correctness scores are 0 or 1; the truth is 1/2 + half the gap of the accuracies."""
         rng = np.random.default_rng(3)
-        is_member = np.arange(400) < 200
+        is_member = np.arange(n_members + n_nonmembers) < n_members
+        truth = 0.5 + (member_accuracy - other_accuracy) / 2
         hits, trials = 0, 2000
         for _ in range(trials):
-            right = rng.random(400) < np.where(is_member, 0.9, 0.7)
+            right = rng.random(len(is_member)) < np.where(is_member, member_accuracy, other_accuracy)
             low, high = roc_auc_interval(right, is_member)
-            hits += low <= 0.6 <= high
-        assert 0.93 <= hits / trials <= 0.97
+            hits += low <= truth <= high
+        assert hits / trials >= 0.93
 
     @pytest.mark.slow
     def test_complete_separation_is_not_certainty(self):
@@ -140,12 +161,13 @@ class TestAucInterval:
         assert covered == separated
 
     def test_equals_delong_by_definition(self):
-        """The variance from the U-statistic's components, each counted pair by pair."""
+        """The variance from the U-statistic's components, each counted pair by pair, then shrunk."""
         scores, is_member = gaussian(0.8, 40)
         scores = scores.round(1)  # ties
         wins = np.array([[(m > o) + 0.5 * (m == o) for o in scores[~is_member]] for m in scores[is_member]])
-        variance = wins.mean(1).var(ddof=1) / 40 + wins.mean(0).var(ddof=1) / 40
         auc = wins.mean()
+        shrunk = [(40 * wins.mean(axis).var(ddof=1) + auc * (1 - auc)) / 41 for axis in (0, 1)]
+        variance = sum(shrunk) / 40
         half = PHI_INVERSE(0.95) * variance**0.5 / (auc * (1 - auc))
         logit = np.log(auc / (1 - auc))
         expected = [1 / (1 + np.exp(-(logit + side * half))) for side in (-1, 1)]
@@ -195,7 +217,7 @@ class TestTprAtFpr:
             hits += found.ci.low <= PHI(1 - found.threshold) <= found.ci.high
         assert 0.93 <= hits / trials <= 0.97
 
-    @pytest.mark.parametrize("target", [-0.1, 1.1, float("nan")])
+    @pytest.mark.parametrize("target", [-0.1, 1.1, float("nan"), "a", None])
     def test_refuses_what_is_no_rate(self, target):
         with pytest.raises(ValueError, match="rate between 0 and 1"):
             tpr_at_fpr([1, 0], [1, 0], target)
@@ -235,7 +257,7 @@ class TestWilson:
             tuple(expected), abs=1e-12
         )
 
-    @pytest.mark.parametrize(("successes", "trials"), [(-1, 5), (6, 5), (0, 0)])
+    @pytest.mark.parametrize(("successes", "trials"), [(-1, 5), (6, 5), (0, 0), (1.5, 3)])
     def test_refuses_impossible_counts(self, successes, trials):
         with pytest.raises(ValueError, match="successes"):
             wilson_interval(successes, trials)
@@ -292,6 +314,7 @@ class TestRefusals:
             (["high", "low"], [1, 0], "real numbers"),
             ([None, 1.0], [1, 0], "real numbers"),
             ([[1.0], [2.0, 3.0]], [1, 0], "rectangular"),
+            (np.ma.masked_invalid([1.0, np.nan]), [1, 0], "masked"),
         ],
     )
     @pytest.mark.parametrize("measure", [roc_auc, roc_auc_interval, advantage])
@@ -299,7 +322,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match=sentence):
             measure(scores, is_member)
 
-    @pytest.mark.parametrize("level", [0, 1, -1, 95])
+    @pytest.mark.parametrize("level", [0, 1, -1, 95, 1 - 1e-16, "x", float("nan")])
     def test_confidence_levels_that_are_none(self, level):
         with pytest.raises(ValueError, match="confidence_level"):
             roc_auc_interval([1, 0], [1, 0], confidence_level=level)

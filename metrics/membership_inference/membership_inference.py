@@ -57,7 +57,8 @@ class MembershipInference(evaluation.ArrayMetric):
             citation=_CITATION,
             inputs_description=_INPUTS,
             features=datasets.Features(
-                {"predictions": datasets.Value("float64"), "references": datasets.Value("int64")}
+                # Not integers: Arrow would cut a membership of 0.5 down to 0 without a word.
+                {"predictions": datasets.Value("float64"), "references": datasets.Value("float64")}
             ),
             reference_urls=["https://arxiv.org/abs/2310.12665", "https://arxiv.org/abs/2112.03570"],
         )

@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{options.out / name} differs from a fresh build; run the importer again.")
             return 1 if differing else 0
         changes = write(options.out, options.upstream)
-    except ImportProblemsError as error:
+    except (ImportProblemsError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{len(changes)} change(s) against the shipped data.")

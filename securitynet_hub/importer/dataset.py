@@ -117,5 +117,5 @@ def diff(old: Iterable[Row] | Mapping[str, Row], new: Iterable[Row]) -> Iterator
             continue
         for field in fields(row):
             was, now = getattr(before[name], field.name), getattr(row, field.name)
-            if was != now:
+            if was != now and field.name != "upstream_row":  # a row removed moves all that follow
                 yield Change("changed", name, field.name, was, now)

@@ -145,6 +145,7 @@ def annotate(
         attack_success_rate=attack_success_rate(module, model, images) if model.trigger else None,
         images=IMAGES,
         members_file=model.split_file,
+        members_sha256=split.sha256,
         recipe=json.dumps(model.recipe.as_dict()),
     )
 
