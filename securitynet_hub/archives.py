@@ -78,7 +78,9 @@ def read_archive(file: BinaryIO, size: int) -> dict[str, Member]:
 def read_member(file: BinaryIO, member: Member, limit: int) -> bytes:
     """Return a member's bytes, if they are not too many."""
     if member.size > limit:
-        raise WeightsError(f"its member {member.name!r} has {member.size:,} bytes; at most {limit:,} are read")
+        raise WeightsError(
+            f"its member {member.name!r} has {member.size:,} bytes; at most {limit:,} are read"
+        )
     return _read(file, member.start, member.size)
 
 
@@ -130,9 +132,24 @@ def _read_directory(file: BinaryIO, first: int, last: int, count: int) -> list[M
         header = directory[position : position + 46]
         if len(header) < 46 or not header.startswith(_CENTRAL):
             raise WeightsError("its archive has a damaged directory")
-        (_, _, flags, method, _, _, crc, packed, size, n_name, n_extra, n_comment, disk, _, attributes, offset) = (
-            struct.unpack("<6H3L5H2L", header[4:])
-        )
+        (
+            _,
+            _,
+            flags,
+            method,
+            _,
+            _,
+            crc,
+            packed,
+            size,
+            n_name,
+            n_extra,
+            n_comment,
+            disk,
+            _,
+            attributes,
+            offset,
+        ) = struct.unpack("<6H3L5H2L", header[4:])
         position += 46
         raw, extra = directory[position : position + n_name], directory[position + n_name :][:n_extra]
         position += n_name + n_extra + n_comment
@@ -192,7 +209,7 @@ def _widen(fields: dict[str, int], extra: bytes, name: str) -> dict[str, int]:
 
 
 def _read_local(file: BinaryIO, member: Member, position: int, limit: int) -> tuple[Member, int]:
-    """Check the header before a member's bytes; return the member with its place, and where the next starts."""
+    """Check the header before a member's bytes; return its place, and that of the next member."""
     name = member.name
     if member.header != position:
         raise WeightsError(f"its member {name!r} overlaps another or has junk before it")
@@ -207,7 +224,9 @@ def _read_local(file: BinaryIO, member: Member, position: int, limit: int) -> tu
     stated, found = (member.crc, member.size, member.size), (crc, sizes["packed"], sizes["size"])
     later = flags & _DESCRIBED_BEHIND and found == (0, 0, 0)
     if own[:n_name] != name.encode() or flags != member.flags or method or not (found == stated or later):
-        raise WeightsError(f"its member {name!r} is described differently by its own header and the directory")
+        raise WeightsError(
+            f"its member {name!r} is described differently by its own header and the directory"
+        )
     placed = member._replace(start=position + 30 + n_name + n_extra)
     if placed.end > limit:
         raise WeightsError(f"its member {name!r} overlaps the directory")

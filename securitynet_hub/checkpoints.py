@@ -2,21 +2,16 @@
 
 safetensors is parsed by its own library. A torch file goes through three gates: its layout and checksums
 (:mod:`~securitynet_hub.archives`), its opcodes (:mod:`~securitynet_hub.pickles`), and a child process
-(:mod:`~securitynet_hub.quarantine`) that loads it with ``weights_only=True`` and checks the tensors. This
+(:mod:`~securitynet_hub.isolation`) that loads it with ``weights_only=True`` and checks the tensors. This
 process gets safetensors and JSON back, and only if the child found what the opcodes announced.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import signal
 import stat
 import struct
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +23,7 @@ import torch
 from securitynet_hub import quarantine
 from securitynet_hub.archives import read_archive, read_member
 from securitynet_hub.errors import WeightsError
+from securitynet_hub.isolation import load_apart
 from securitynet_hub.pickles import MAX_PICKLE, Walk, walk
 from securitynet_hub.views import UNTYPED, View
 
@@ -98,7 +94,7 @@ def _opened(path: Path, max_bytes: int) -> Iterator[tuple[BinaryIO, int]]:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as error:
         raise WeightsError(f"it cannot be opened ({getattr(error, 'strerror', None) or error})") from error
-    with open(descriptor, "rb") as file:
+    with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise WeightsError("it is not a regular file")
@@ -119,13 +115,14 @@ def _sniff(file: BinaryIO, size: int) -> str:
         return LEGACY
     if head[8:9] == b"{":
         return SAFETENSORS
-    text = head.lstrip().lower()
+    page = head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
+    packed = head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf"))
     looks = {
         "is empty": not head,
-        "is a page of HTML, such as a server sends in place of a file": text.startswith((b"<!doctype", b"<html", b"<?xml")),
+        "is a page of HTML, such as a server sends in place of a file": page,
         "is a Git LFS pointer, not the file that it points to": head.startswith(b"version https://git-lfs"),
         "is a tar archive": head[257:262] == b"ustar",
-        "is compressed": head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf")),
+        "is compressed": packed,
         "is HDF5": head.startswith(b"\x89HDF"),
         "is a pickle that torch.save did not write": head[:1] == b"\x80" and head[1:2] <= b"\x05",
     }  # fmt: skip
@@ -155,7 +152,7 @@ def _read(file: BinaryIO, size: int, path: Path, kind: str) -> dict[str, Any]:
     total = sum(view.bytes for view in views)
     if total > MAX_GROWTH * size:
         raise WeightsError(f"its tensors would take {total:,} bytes, the file has {size:,}")
-    return _load_apart(path, kind, announced, views, size, total)
+    return load_apart(path, announced, views, size=size, mmap=kind == ZIPPED)
 
 
 def _read_safetensors(file: BinaryIO, size: int, path: Path) -> dict[str, Any]:
@@ -165,13 +162,20 @@ def _read_safetensors(file: BinaryIO, size: int, path: Path) -> dict[str, Any]:
         raise WeightsError(f"its safetensors header would have {header:,} bytes")
     tensors = {}
     try:
-        with safetensors.safe_open(path, "pt") as content:  # type: ignore[no-untyped-call]
+        with safetensors.safe_open(path, "pt") as content:
             for name in content.keys():  # noqa: SIM118 (not a dict)
                 tensors[name] = content.get_tensor(name).clone()  # off the mapped file
                 quarantine.require_finite(tensors[name])
     except quarantine.RefusedError as error:
         raise WeightsError(f"{error}, under the name {name!r}") from error
-    except (safetensors.SafetensorError, OSError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+    except (
+        safetensors.SafetensorError,
+        OSError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+        AttributeError,
+    ) as error:
         raise WeightsError(f"it is not whole safetensors ({error})") from error
     return tensors
 
@@ -182,7 +186,9 @@ def _walk_zipped(file: BinaryIO, size: int) -> Walk:
     found = walk(read_member(file, pickled, MAX_PICKLE))
     if found.end != pickled.size:
         raise WeightsError(f"its pickle has {pickled.size - found.end:,} bytes behind its end")
-    held = {name.removeprefix("data/"): member for name, member in members.items() if name.startswith("data/")}
+    held = {
+        name.removeprefix("data/"): member for name, member in members.items() if name.startswith("data/")
+    }
     for key, storage in found.storages.items():
         if key not in held or held[key].size != storage.bytes:
             size_ = f"{held[key].size:,}" if key in held else "no"
@@ -212,74 +218,14 @@ def _walk_legacy(file: BinaryIO, size: int) -> Walk:
         storage = found.storages[str(key)]
         file.seek(position)
         stated = file.read(8)
-        if storage.dtype == UNTYPED or stated != struct.pack("<q", storage.count):
+        if storage.dtype == UNTYPED:
+            raise WeightsError(f"its storage {key!r} is of no stated dtype, which this format cannot hold")
+        if stated != struct.pack("<q", storage.count):
             raise WeightsError(f"its storage {key!r} is not of the announced size")
         position += 8 + storage.bytes
     if position != size:
         raise WeightsError(f"it has {size:,} bytes, its storages end at {position:,}")
     return found
-
-
-def _load_apart(
-    path: Path, kind: str, announced: str, views: list[View], size: int, total: int
-) -> dict[str, Any]:
-    """Let a child process load the file; take its tensors if they are the announced ones."""
-    seconds = 60 + (size + total) // (20 << 20)
-    with tempfile.TemporaryDirectory(prefix="securitynet-") as name:
-        folder = Path(name)
-        job = {
-            "path": str(path.absolute()),
-            "folder": name,
-            "mmap": kind == ZIPPED,
-            "memory": (1 << 30) + 2 * size + 3 * total,
-            "seconds": seconds,
-            "file_bytes": (16 << 20) + 2 * total + len(announced),
-            "sys_path": sorted({str(_home(module)) for module in ("torch", "safetensors", "numpy")}),
-        }
-        status = _run(job, folder, timeout=2 * seconds)
-        if status == quarantine.REFUSED:
-            raise WeightsError((folder / quarantine.REFUSAL).read_text("utf-8").rstrip("."))
-        if status:
-            what = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
-            last = (folder / "stderr").read_text("utf-8", "replace").strip()[-300:]
-            raise WeightsError(f"the process that loaded it was ended {what} {last}".strip())
-        if (folder / quarantine.STRUCTURE).read_text("ascii") != announced:
-            raise WeightsError("torch.load finds another structure in it than its opcodes describe")
-        tensors = []
-        with safetensors.safe_open(folder / quarantine.TENSORS, "pt") as content:  # type: ignore[no-untyped-call]
-            for number, view in enumerate(views):
-                raw = content.get_tensor(str(number)).clone()
-                tensors.append(raw.view(getattr(torch, view.dtype)).reshape(view.shape))
-    result: dict[str, Any] = quarantine.decode(json.loads(announced), tensors)
-    return result
-
-
-def _run(job: dict[str, Any], folder: Path, timeout: float) -> int:
-    """Run the child in an empty folder, with no input and little of our environment; return its status."""
-    kept = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-    environment = {name: os.environ[name] for name in kept if name in os.environ}
-    environment |= {"HOME": str(folder), "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
-    try:
-        with (folder / "stderr").open("wb") as errors:
-            return subprocess.run(
-                [sys.executable, "-I", quarantine.__file__, json.dumps(job)],
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                timeout=timeout,
-            ).returncode
-    except subprocess.TimeoutExpired as error:
-        raise WeightsError(f"loading it took more than {timeout:.0f} s") from error
-
-
-def _home(module: str) -> Path:
-    """Return the folder that a package is imported from."""
-    found = importlib.util.find_spec(module)
-    if found is None or found.origin is None:
-        raise WeightsError(f"the package {module!r} is needed to read it")
-    return Path(found.origin).parents[1]
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:

@@ -22,7 +22,8 @@ MAX_NODES = 2_000_000
 MAX_DEPTH = 64
 MAX_TEXT = 1 << 16
 MAX_INTEGER = 16
-"""Bytes of a pickle, opcodes, values with shared ones counted again, nesting, bytes of a text, of a number."""
+"""Bytes of a pickle, opcodes, values (shared ones once per use), nesting, bytes of a text, of a number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Global:
@@ -221,7 +222,15 @@ class _Machine:
         return self.view(storage, getattr(storage, "dtype", None), offset, shape, stride, rest)
 
     def tensor_of_dtype(
-        self, storage: Any, offset: Any, shape: Any, stride: Any, grad: Any, hooks: Any, dtype: Any, *rest: Any
+        self,
+        storage: Any,
+        offset: Any,
+        shape: Any,
+        stride: Any,
+        grad: Any,
+        hooks: Any,
+        dtype: Any,
+        *rest: Any,
     ) -> View:
         if type(storage) is not Storage or storage.dtype != UNTYPED or type(dtype) is not Global:
             raise self.blocked("gives a dtype to what is no untyped storage")

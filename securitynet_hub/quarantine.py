@@ -138,7 +138,9 @@ def main(job: dict[str, Any]) -> int:
     try:
         _open(job)
     except Exception as error:
-        reason = str(error) if isinstance(error, RefusedError) else f"torch.load: {error or type(error).__name__}"
+        reason = (
+            str(error) if isinstance(error, RefusedError) else f"torch.load: {error or type(error).__name__}"
+        )
         (Path(job["folder"]) / REFUSAL).write_text(reason[:2000], encoding="utf-8")
         return REFUSED
     return 0

@@ -71,12 +71,12 @@ def require_dense(view: View) -> None:
     for stride, size in sorted((s, n) for s, n in zip(view.stride, view.shape, strict=True) if n > 1):
         if stride <= reach:
             raise WeightsError(
-                f"a tensor of shape {view.shape} with strides {view.stride} repeats the elements of its storage"
+                f"a tensor of shape {view.shape}, strides {view.stride} repeats the elements of its storage"
             )
         reach += stride * (size - 1)
     held = view.storage.bytes // ITEM_SIZES[view.dtype]
     if view.offset + reach >= held:
         raise WeightsError(
-            f"a tensor of shape {view.shape} with strides {view.stride} at {view.offset:,} reaches outside its "
+            f"a tensor of shape {view.shape}, strides {view.stride} at {view.offset:,} reaches outside its "
             f"storage of {held:,} elements"
         )
