@@ -94,10 +94,11 @@ def _opened(path: Path, max_bytes: int) -> Iterator[tuple[BinaryIO, int]]:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as error:
         raise WeightsError(f"it cannot be opened ({getattr(error, 'strerror', None) or error})") from error
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise WeightsError("it is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise WeightsError("it is not a regular file")
         if found.st_size > max_bytes:
             raise WeightsError(f"it has {found.st_size:,} bytes; at most {max_bytes:,} are read")
         yield file, found.st_size
@@ -164,8 +165,9 @@ def _read_safetensors(file: BinaryIO, size: int, path: Path) -> dict[str, Any]:
     try:
         with safetensors.safe_open(path, "pt") as content:
             for name in content.keys():  # noqa: SIM118 (not a dict)
-                tensors[name] = content.get_tensor(name).clone()  # off the mapped file
-                quarantine.require_finite(tensors[name])
+                tensor = content.get_tensor(name)
+                quarantine.require_finite(tensor)
+                tensors[name] = tensor.clone()  # off the mapped file
     except quarantine.RefusedError as error:
         raise WeightsError(f"{error}, under the name {name!r}") from error
     except (

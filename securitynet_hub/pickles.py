@@ -17,7 +17,7 @@ from securitynet_hub.errors import WeightsError
 from securitynet_hub.views import ITEM_SIZES, STORAGES, UNTYPED, Storage, View, require_dense
 
 MAX_PICKLE = 64 << 20
-MAX_OPCODES = 2_000_000
+MAX_OPCODES = 1_000_000
 MAX_NODES = 2_000_000
 MAX_DEPTH = 64
 MAX_TEXT = 1 << 16
@@ -69,6 +69,8 @@ class _Machine:
         self.storages: dict[str, Storage] = {}
 
     def run(self) -> Any:
+        if self.data[self.start : self.start + 1] not in (b"\x80", b""):
+            raise self.blocked("does not state its protocol first")
         for _ in range(MAX_OPCODES):
             self.opcode_at = self.position
             opcode = self.take(1)
@@ -111,6 +113,8 @@ class _Machine:
         self.stack.append(self.take(length).decode("utf-8"))
 
     def protocol(self) -> None:
+        if self.opcode_at != self.start:
+            raise self.blocked("states its protocol in the middle")
         if (protocol := self.number("B")) != 2:
             raise self.blocked(f"is of protocol {protocol}; torch.save writes 2")
 
