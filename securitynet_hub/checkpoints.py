@@ -72,7 +72,7 @@ def read_checkpoint(path: Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]
         with _opened(path, max_bytes) as (file, size):
             return _read(file, size, path, _sniff(file, size))
     except WeightsError as error:
-        raise WeightsError(f"{path} is refused: {error}.") from error
+        raise WeightsError(f"{path} is refused: {_printable(error)}.") from error
 
 
 def judge(path: Path, *, max_bytes: int = MAX_BYTES) -> Verdict:
@@ -83,8 +83,13 @@ def judge(path: Path, *, max_bytes: int = MAX_BYTES) -> Verdict:
             kind = _sniff(file, size)
             tensors = {id(tensor): tensor for tensor in _tensors(_read(file, size, path, kind))}
     except WeightsError as error:
-        return Verdict(False, kind, str(error), 0, 0, size)
+        return Verdict(False, kind, _printable(error), 0, 0, size)
     return Verdict(True, kind, None, len(tensors), sum(t.numel() for t in tensors.values()), size)
+
+
+def _printable(error: WeightsError) -> str:
+    """Return the message without what could steer a terminal: names in it are a stranger's."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(error)[:1000])
 
 
 @contextmanager
@@ -101,8 +106,12 @@ def _opened(path: Path, max_bytes: int) -> Iterator[tuple[BinaryIO, int]]:
     with os.fdopen(descriptor, "rb") as file:
         if found.st_size > max_bytes:
             raise WeightsError(f"it has {found.st_size:,} bytes; at most {max_bytes:,} are read")
-        yield file, found.st_size
-        identity = [(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) for s in (found, os.stat(path))]  # noqa: PTH116
+        try:
+            yield file, found.st_size
+            after = os.stat(path)  # noqa: PTH116
+        except OSError as error:
+            raise WeightsError(f"it cannot be read ({error.strerror or error})") from error
+        identity = [(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) for s in (found, after)]
         if identity[0] != identity[1]:
             raise WeightsError("it was changed while it was read")
 

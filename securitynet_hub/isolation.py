@@ -31,7 +31,7 @@ def load_apart(path: Path, announced: str, views: list[View], *, size: int, mmap
     with tempfile.TemporaryDirectory(prefix="securitynet-") as name:
         folder = Path(name)
         job = {
-            "path": str(path.absolute()),
+            "path": str(Path(path).absolute()),
             "folder": name,
             "mmap": mmap,
             "memory": (1 << 30) + 2 * size + 3 * total,

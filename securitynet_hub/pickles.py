@@ -19,10 +19,15 @@ from securitynet_hub.views import ITEM_SIZES, STORAGES, UNTYPED, Storage, View, 
 MAX_PICKLE = 64 << 20
 MAX_OPCODES = 1_000_000
 MAX_NODES = 2_000_000
+"""Values, one that is used twice counted twice."""
+
 MAX_DEPTH = 64
 MAX_TEXT = 1 << 16
 MAX_INTEGER = 16
-"""Bytes of a pickle, opcodes, values (shared ones once per use), nesting, bytes of a text, of a number."""
+"""Bytes of a text, of a number."""
+
+MAX_KEY = 1 << 60
+"""Beyond it there are any number of keys with the same hash, and a dict of them takes forever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +167,8 @@ class _Machine:
     def key(self, key: Any) -> Any:
         if type(key) not in (str, int):
             raise self.blocked(f"has a dict key that is no text or number but a {_kind(key)}")
+        if type(key) is int and abs(key) > MAX_KEY:
+            raise self.blocked(f"has the dict key {key:,}")
         return key
 
     def find(self) -> None:

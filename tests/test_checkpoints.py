@@ -72,7 +72,7 @@ def refuse(path, reason, **options):
         read_checkpoint(path, **options)
     assert str(refusal.value).startswith(f"{path} is refused: ")
     assert str(refusal.value).endswith(".")
-    assert "\n" not in str(refusal.value)
+    assert str(refusal.value).isprintable()
     verdict = judge(path, **options)
     assert not verdict.safe
     assert verdict.reason
@@ -197,6 +197,7 @@ PICKLES = {
         named(find("collections", "OrderedDict") + b"]N" + b"\x85" * 40 + b"N\x86a\x85R"),
         "dict key",
     ),
+    "keys of one hash": (named(b"}" + b"\x8a\x10" + (7 + (1 << 62) - 1).to_bytes(16, "little") + b"Ns"), "dict key 4,"),
     "OrderedDict of texts": (named(find("collections", "OrderedDict") + text("ab") + b"\x85R"), "no pairs"),
     "Counter of a text": (named(find("collections", "Counter") + text("ab") + b"\x85R"), "no counts"),
     "deep tuples": (named(b"N" + b"\x85" * MANY), "levels of nesting"),
@@ -225,7 +226,7 @@ PICKLES = {
     "append to a dict": (named(b"}Na"), "no list"),
     "a byte that is no UTF-8": (named(b"X\1\0\0\0\xff"), "malformed"),
     "global without an end": (PROTO + b"c" + b"a" * 1000, "global without an end"),
-    "junk behind the pickle": (named(tensor()) + b"junk", "behind its end|is malformed|opcode"),
+    "junk behind the pickle": (named(tensor()) + b"junk", "behind its end|protocol first"),
     "a list": (PROTO + b"].", "holds a list|to no tensor|list of storages"),
     "a tensor": (PROTO + tensor() + b".", "holds a View"),
     "numbered values": (PROTO + b"}K\1Ns.", "not a dict of named values|to no tensor|list of storages"),
@@ -352,6 +353,7 @@ class TestPickles:
 # Archives, byte by byte.
 
 GOOD = named(tensor())
+ZEROS = bytes(1 << 26)
 
 
 def patched(raw, *edits):
@@ -391,7 +393,7 @@ def npz():
 
 ARCHIVES = {
     "zip bomb": (
-        lambda: archive([("archive/data.pkl", GOOD), ("archive/data/0", bytes(MANY * 500))], zipfile.ZIP_DEFLATED),
+        lambda: archive([("archive/data.pkl", GOOD), ("archive/data/0", ZEROS)], zipfile.ZIP_DEFLATED),
         "is compressed",
     ),
     "deflated": (lambda: with_central("data.pkl", method=8), "is compressed"),
@@ -572,6 +574,7 @@ SAFETENSORS = {
     "a pickle behind the header": (safe({"a": entry()}) + pickle.dumps(Canary("../canary")), "not whole"),
     "a pickle as the body": (safe({}, pickle.dumps(Canary("../canary"))), "not whole"),
     "cut": (safe({"a": entry()}, bytes(15)), "not whole"),
+    "a name that steers the terminal": (safe({"\x1b[2J\n": entry(offsets=(0, 12))}), "not whole"),
     "NaN": (safe({"a": entry()}, struct.pack("<4f", 1, 2, 3, float("nan"))), "NaN or infinity.*'a'"),
     "infinity": (safe({"a": entry()}, struct.pack("<4f", 1, float("inf"), 3, 4)), "NaN or infinity"),
     "NaN in float8": (safe({"a": entry("F8_E4M3", (16,))}, b"\x7f" * 16), "NaN or infinity"),
@@ -606,7 +609,7 @@ class TestSafetensors:
             "e": torch.empty(0),
         }
         safetensors.torch.save_file(whole, tmp_path / name)
-        same(read_checkpoint(tmp_path / name), whole)
+        same(read_checkpoint(tmp_path / name), dict(sorted(whole.items())))
         assert judge(tmp_path / name)[:5] == (True, "safetensors", None, 4, 18)
 
 
@@ -709,6 +712,7 @@ def same(found, whole, place="checkpoint"):
         assert (type(found), found) == (type(whole), whole), place
 
 
+@pytest.fixture(scope="module")
 def training_state():
     """Return what a training script saves: networks, optimisers, schedulers, numbers, every dtype."""
     net = nn.Sequential(
@@ -761,8 +765,8 @@ OLD = sorted(set(ITEM_SIZES) - NEW)
 
 class TestBenign:
     @pytest.mark.parametrize("modern", [True, False])
-    def test_comes_back_bit_for_bit(self, modern, tmp_path):
-        whole = training_state()
+    def test_comes_back_bit_for_bit(self, modern, training_state, tmp_path):
+        whole = dict(training_state)
         if modern:
             whole["new"] = {name: torch.arange(6).to(getattr(torch, name)) for name in sorted(NEW)}
         torch.save(whole, tmp_path / "model.pth", _use_new_zipfile_serialization=modern)
