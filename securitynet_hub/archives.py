@@ -193,19 +193,25 @@ def _name(raw: bytes) -> str:
 
 
 def _widen(fields: dict[str, int], extra: bytes, name: str) -> dict[str, int]:
-    """Take the fields that are too wide for 32 bits from the extra data; allow padding, nothing else."""
-    fields = dict(fields)
+    """Take the fields that are too wide for 32 bits from the extra data."""
+    wide = [field for field, value in fields.items() if value == _FULL]
+    values = _wide_values(extra, name)
+    if len(values) != len(wide):
+        raise WeightsError(f"its member {name!r} has damaged 64-bit sizes")
+    return fields | dict(zip(wide, values, strict=True))
+
+
+def _wide_values(extra: bytes, name: str) -> tuple[int, ...]:
+    """Return the 64-bit numbers of the extra data; allow padding beside them, nothing else."""
+    values: tuple[int, ...] = ()
     while extra:
         kind, length = struct.unpack("<HH", extra[:4]) if len(extra) >= 4 else (0, 0)
         content, extra = extra[4 : 4 + length], extra[4 + length :]
-        if kind not in (_ZIP64, _PADDING) or len(content) != length:
+        if kind not in (_ZIP64, _PADDING) or len(content) != length or (kind == _ZIP64 and length % 8):
             raise WeightsError(f"its member {name!r} has extra data that torch.save does not write")
         if kind == _ZIP64:
-            wide = [field for field, value in fields.items() if value == _FULL]
-            if length != 8 * len(wide):
-                raise WeightsError(f"its member {name!r} has damaged 64-bit sizes")
-            fields |= zip(wide, struct.unpack(f"<{len(wide)}Q", content), strict=True)
-    return fields
+            values += struct.unpack(f"<{length // 8}Q", content)
+    return values
 
 
 def _read_local(file: BinaryIO, member: Member, position: int, limit: int) -> tuple[Member, int]:
@@ -220,10 +226,13 @@ def _read_local(file: BinaryIO, member: Member, position: int, limit: int) -> tu
     if n_extra > MAX_EXTRA:
         raise WeightsError(f"its member {name!r} has extra data that torch.save does not write")
     own = _read(file, position + 30, n_name + n_extra)
-    sizes = _widen({"size": size, "packed": packed}, own[n_name:], name)
-    stated, found = (member.crc, member.size, member.size), (crc, sizes["packed"], sizes["size"])
-    later = flags & _DESCRIBED_BEHIND and found == (0, 0, 0)
-    if own[:n_name] != name.encode() or flags != member.flags or method or not (found == stated or later):
+    wide = _wide_values(own[n_name:], name)
+    both = (member.size, member.size)
+    agree = wide in ((), both, (*both, position), (position,))  # torch's writer repeats the place
+    stated = (crc, *(wide[:2] if (packed, size) == (_FULL, _FULL) else (packed, size)))
+    later = flags & _DESCRIBED_BEHIND and stated == (0, 0, 0)
+    agree = agree and (later or stated == (member.crc, *both))
+    if own[:n_name] != name.encode() or flags != member.flags or method or not agree:
         raise WeightsError(
             f"its member {name!r} is described differently by its own header and the directory"
         )
