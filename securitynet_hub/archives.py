@@ -228,7 +228,9 @@ def _read_local(file: BinaryIO, member: Member, position: int, limit: int) -> tu
     own = _read(file, position + 30, n_name + n_extra)
     wide = _wide_values(own[n_name:], name)
     both = (member.size, member.size)
-    agree = wide in ((), both, (*both, position), (position,))  # torch's writer repeats the place
+    # torch's writer does not yet know the packed size here, and repeats the place where that is wide.
+    unsure = [(), both, (member.size, 0)]
+    agree = wide in [*unsure, *((*values, position) for values in unsure)]
     stated = (crc, *(wide[:2] if (packed, size) == (_FULL, _FULL) else (packed, size)))
     later = flags & _DESCRIBED_BEHIND and stated == (0, 0, 0)
     agree = agree and (later or stated == (member.crc, *both))

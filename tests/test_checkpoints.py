@@ -473,6 +473,32 @@ class TestArchives:
         path.write_bytes(zipped(GOOD))
         refuse(path, "at most 100 are read", max_bytes=100)
 
+    def test_beyond_four_gigabytes(self):
+        """The fields of 64 bits, as torch writes them, around few bytes."""
+        content = {"archive/data.pkl": GOOD, "archive/data/0": bytes(16), "archive/version": b"3\n"}
+        raw, directory = b"", b""
+        for name, body in content.items():
+            crc, size = zlib.crc32(body), len(body)
+            common = struct.pack("<4H", 0x808, 0, 0, 0)
+            at, extra = len(raw), struct.pack("<HHQQQ", 1, 24, size, 0, len(raw))
+            raw += b"PK\3\4\0\0" + common + struct.pack("<3L2H", 0, 0, 0, len(name), len(extra))
+            raw += name.encode() + extra + body + struct.pack("<4sLQQ", b"PK\7\x08", crc, size, size)
+            full, extra = 0xFFFFFFFF, struct.pack("<HHQQQ", 1, 24, size, size, at)
+            sizes = struct.pack("<3L2H", crc, full, full, len(name), len(extra))
+            directory += b"PK\1\2\0\0\0\0" + common + sizes + bytes(10) + struct.pack("<L", full)
+            directory += name.encode() + extra
+        numbers = (3, 3, len(directory), len(raw))
+        end = b"PK\6\6" + struct.pack("<Q2H2L4Q", 44, 0x31E, 45, 0, 0, *numbers)
+        end += b"PK\6\7" + struct.pack("<LQL", 0, len(raw) + len(directory), 1)
+        end += b"PK\5\6" + struct.pack("<4H2LH", 0, 0, 3, 3, full, full, 0)
+        walked(raw + directory + end)
+        with pytest.raises(WeightsError, match="two end records that disagree"):
+            walked(raw + directory + end.replace(struct.pack("<2L", full, full), struct.pack("<2L", full, 7)))
+        with pytest.raises(WeightsError, match="64-bit end record"):
+            walked(raw + directory + end.replace(struct.pack("<Q", 44), struct.pack("<Q", 45)))
+        with pytest.raises(WeightsError, match="damaged 64-bit sizes"):
+            walked(raw + directory.replace(struct.pack("<2L", full, full), struct.pack("<2L", 5, 5)) + end)
+
     def test_every_flipped_byte_and_every_cut(self, tmp_path):
         """In pickle and tensors none passes; elsewhere what passes, like a date, changes nothing."""
         torch.save({"weight": torch.arange(20.0), "n": 1}, tmp_path / "whole.pt")
