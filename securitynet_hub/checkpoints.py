@@ -63,7 +63,8 @@ def read_checkpoint(path: Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]
     """Return what a safetensors, zipped torch or legacy torch file holds: dicts, lists, numbers, tensors.
 
     Ordered dicts come back as dicts, parameters and CUDA tensors as CPU tensors, dtypes and devices as their
-    names. Tied weights stay tied; other tensors never share memory.
+    names. Tied weights stay tied; other tensors never share memory. A zipped file carries checksums; in the
+    other two a changed number goes unseen, so compare the file's hash with the publisher's first.
 
     Raises:
         WeightsError: the file cannot be read, is damaged, or holds what is not accepted.

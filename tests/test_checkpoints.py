@@ -838,6 +838,7 @@ class TestChild:
         with pytest.raises(WeightsError, match=reason):
             read_checkpoint(tmp_path / "model.pth")
 
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much address space is in use")
     def test_its_memory_is_bounded(self, tmp_path, monkeypatch):
         torch.save({"a": torch.ones(1 << 20)}, tmp_path / "model.pth")
         limited = isolation._run
@@ -885,7 +886,3 @@ class TestChild:
         torch.save({"a": torch.ones(2)}, tmp_path / "model.pth")
         assert judge(tmp_path / "model.pth").safe
         monkeypatch.chdir(tmp_path / "temporary")
-
-
-def test_the_checksum_is_that_of_zip():
-    assert zlib.crc32(b"123456789") == 0xCBF43926
