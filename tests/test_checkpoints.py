@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import re
 import resource
 import stat
 import struct
@@ -68,14 +69,14 @@ def no_child(monkeypatch):
 
 def refuse(path, reason, **options):
     """Check that both verbs refuse a file for a reason, and name the file."""
-    with pytest.raises(WeightsError, match=reason) as refusal:
+    with pytest.raises(WeightsError) as refusal:
         read_checkpoint(path, **options)
     assert str(refusal.value).startswith(f"{path} is refused: ")
     assert str(refusal.value).endswith(".")
     assert str(refusal.value).isprintable()
     verdict = judge(path, **options)
     assert not verdict.safe
-    assert verdict.reason
+    assert re.search(reason, verdict.reason)  # not in the whole message, which has the path
     assert (verdict.tensors, verdict.parameters) == (0, 0)
 
 
