@@ -1,4 +1,4 @@
-"""The command line: ``securitynet list``, ``show``, ``audit``."""
+"""The command line: ``securitynet list``, ``show``, ``audit``, ``verify``."""
 
 from __future__ import annotations
 
@@ -131,6 +131,39 @@ def audit_models(options: argparse.Namespace) -> None:
         console.print(f"{count} records written below {escape(str(options.out))}/")
 
 
+def verify_files(options: argparse.Namespace) -> None:
+    """Judge weights files: exit 0 only if all are safe to load and whole. No code of theirs is run."""
+    from securitynet_hub.checkpoints import judge
+
+    verdicts = [(path, judge(path)) for path in options.files]
+    if options.json:
+        _print_json([{"file": str(path), **verdict._asdict()} for path, verdict in verdicts])
+    else:
+        safe = sum(verdict.safe for _, verdict in verdicts)
+        table = _table(
+            f"{safe} of {len(verdicts)} files are safe and whole",
+            caption="Refused files were not loaded." if safe < len(verdicts) else "",
+        )
+        table.add_column("file", overflow="fold")
+        table.add_column("verdict")
+        table.add_column("format")
+        for heading in ("tensors", "parameters", "bytes"):
+            table.add_column(heading, justify="right")
+        table.add_column("why", overflow="fold")
+        for path, verdict in verdicts:
+            table.add_row(
+                escape(str(path)),
+                "[green]safe[/green]" if verdict.safe else "[red]refused[/red]",
+                verdict.format,
+                *(f"{count:,}" if verdict.safe else "-" for count in (verdict.tensors, verdict.parameters)),
+                f"{verdict.bytes:,}",
+                escape(verdict.reason or "-"),
+            )
+        _console().print(table)
+    if not all(verdict.safe for _, verdict in verdicts):
+        raise SystemExit(FAILURE)
+
+
 def _audit_table(audited: list[tuple[Annotation, list[Record]]], attacks: list[str], shown: slice) -> Table:
     level = audited[0][1][0].result["confidence_level"]
     table = _table(
@@ -237,6 +270,11 @@ def _parser() -> argparse.ArgumentParser:
     auditing.add_argument("--out", type=Path, metavar="DIR", help="folder for the records")
     auditing.set_defaults(run=audit_models)
 
-    for command in (listing, showing, auditing):
+    verifying = commands.add_parser("verify", help="judge weights files", description=verify_files.__doc__)
+    verifying.add_argument("files", nargs="+", type=Path, metavar="FILE",
+                           help="safetensors or what torch.save wrote: .pt, .pth, .ckpt, .bin")  # fmt: skip
+    verifying.set_defaults(run=verify_files)
+
+    for command in (listing, showing, auditing, verifying):
         command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser

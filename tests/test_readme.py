@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from securitynet_hub.annotations import load_annotations
 from securitynet_hub.cli import main
@@ -36,6 +37,7 @@ def test_python_runs(code, tmp_path):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_run(command, tmp_path):
     arguments = command.split("#")[0].split()
+    torch.save({"weight": torch.ones(2)}, tmp_path / "model.pth")
     done = run(["-m", "securitynet_hub", *arguments[1:]], tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout

@@ -1,0 +1,248 @@
+"""Weights files from strangers: read without running code, within bounds, or refused with the reason.
+
+safetensors is parsed by its own library. A torch file goes through three gates: its layout and checksums
+(:mod:`~securitynet_hub.zip_layout`), its opcodes (:mod:`~securitynet_hub.pickles`), and a child process
+(:mod:`~securitynet_hub.isolation`) that loads it with ``weights_only=True`` and checks the tensors. This
+process gets safetensors and JSON back, and only if the child found what the opcodes announced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import safetensors
+import torch
+
+from securitynet_hub import quarantine
+from securitynet_hub.errors import WeightsError
+from securitynet_hub.isolation import load_apart
+from securitynet_hub.pickles import MAX_PICKLE, Walk, walk
+from securitynet_hub.views import UNTYPED, View
+from securitynet_hub.zip_layout import read_archive, read_member
+
+MAX_BYTES = 8 << 30
+"""Files above this size are refused unread."""
+
+MAX_HEADER = 16 << 20
+MAX_GROWTH = 4
+"""Bytes of a safetensors header; how much larger than the file its tensors may be, where they share bytes."""
+
+MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
+_LEGACY = b"\x80\x02\x8a\x0a" + MAGIC.to_bytes(10, "little") + b"."
+SAFETENSORS, ZIPPED, LEGACY, UNKNOWN = "safetensors", "torch zip", "torch legacy", "unknown"
+
+
+class Verdict(NamedTuple):
+    """What a weights file is, and if it is not safe and whole, why.
+
+    Attributes:
+        safe: it is, and every tensor was read.
+        format: ``safetensors``, ``torch zip``, ``torch legacy`` or ``unknown``.
+        reason: what was blocked and where, None if nothing.
+        tensors: how many there are; those that share the same bytes count once.
+        parameters: how many numbers they hold.
+        bytes: size of the file.
+    """
+
+    safe: bool
+    format: str
+    reason: str | None
+    tensors: int
+    parameters: int
+    bytes: int
+
+
+def read_checkpoint(path: Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+    """Return what a safetensors, zipped torch or legacy torch file holds: dicts, lists, numbers, tensors.
+
+    Ordered dicts come back as dicts, parameters and CUDA tensors as CPU tensors, dtypes and devices as their
+    names. Tied weights stay tied; other tensors never share memory. A zipped file carries checksums; in the
+    other two a changed number goes unseen, so compare the file's hash with the publisher's first.
+
+    Raises:
+        WeightsError: the file cannot be read, is damaged, or holds what is not accepted.
+    """
+    try:
+        with _opened(path, max_bytes) as (file, size):
+            return _read(file, size, path, _sniff(file, size))
+    except WeightsError as error:
+        raise WeightsError(f"{path} is refused: {_printable(error)}.") from error
+
+
+def judge(path: Path, *, max_bytes: int = MAX_BYTES) -> Verdict:
+    """Tell whether a weights file is safe and whole, as :func:`read_checkpoint` would find it."""
+    kind, size = UNKNOWN, 0
+    try:
+        with _opened(path, max_bytes) as (file, size):
+            kind = _sniff(file, size)
+            tensors = {id(tensor): tensor for tensor in _tensors(_read(file, size, path, kind))}
+    except WeightsError as error:
+        return Verdict(False, kind, _printable(error), 0, 0, size)
+    return Verdict(True, kind, None, len(tensors), sum(t.numel() for t in tensors.values()), size)
+
+
+def _printable(error: WeightsError) -> str:
+    """Return the message without what could steer a terminal: names in it are a stranger's."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(error)[:1000])
+
+
+@contextmanager
+def _opened(path: Path, max_bytes: int) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file of a bounded size; refuse one that changes meanwhile."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"it cannot be opened ({getattr(error, 'strerror', None) or error})") from error
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise WeightsError("it is not a regular file")
+    with os.fdopen(descriptor, "rb") as file:
+        if found.st_size > max_bytes:
+            raise WeightsError(f"it has {found.st_size:,} bytes; at most {max_bytes:,} are read")
+        try:
+            yield file, found.st_size
+            after = os.stat(path)  # noqa: PTH116
+        except OSError as error:
+            raise WeightsError(f"it cannot be read ({error.strerror or error})") from error
+        identity = [(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) for s in (found, after)]
+        if identity[0] != identity[1]:
+            raise WeightsError("it was changed while it was read")
+
+
+def _sniff(file: BinaryIO, size: int) -> str:
+    """Tell the format by the first bytes; a file's name means nothing."""
+    head = file.read(512)
+    if head.startswith(b"PK"):
+        return ZIPPED
+    if head.startswith(_LEGACY[:5]):
+        return LEGACY
+    if head[8:9] == b"{":
+        return SAFETENSORS
+    page = head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
+    packed = head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf"))
+    looks = {
+        "is empty": not head,
+        "is a page of HTML, such as a server sends in place of a file": page,
+        "is a Git LFS pointer, not the file that it points to": head.startswith(b"version https://git-lfs"),
+        "is a tar archive": head[257:262] == b"ustar",
+        "is compressed": packed,
+        "is HDF5": head.startswith(b"\x89HDF"),
+        "is a pickle that torch.save did not write": head[:1] == b"\x80" and head[1:2] <= b"\x05",
+    }  # fmt: skip
+    found = next((look for look, true in looks.items() if true), "is of no known format")
+    raise WeightsError(f"it {found}; safetensors or a file of torch.save was expected")
+
+
+def _read(file: BinaryIO, size: int, path: Path, kind: str) -> dict[str, Any]:
+    if kind == SAFETENSORS:
+        return _read_safetensors(file, size, path)
+    content = (_walk_zipped if kind == ZIPPED else _walk_legacy)(file, size)
+    if not isinstance(content.value, dict) or any(type(key) is not str for key in content.value):
+        raise WeightsError(f"it holds a {type(content.value).__name__}, not a dict of named values")
+    numbers: dict[Any, int] = {}
+    views: list[View] = []
+
+    def leaf(value: Any) -> Any:
+        if not isinstance(value, View):
+            return value.name  # of a dtype
+        key = value if value.elements else len(views)
+        if key not in numbers:
+            numbers[key] = len(views)
+            views.append(value)
+        return {"tensor": numbers[key], "dtype": f"torch.{value.dtype}", "shape": list(value.shape)}
+
+    announced = json.dumps(quarantine.encode(content.value, leaf))
+    total = sum(view.bytes for view in views)
+    if total > MAX_GROWTH * size:
+        raise WeightsError(f"its tensors would take {total:,} bytes, the file has {size:,}")
+    return load_apart(path, announced, views, size=size, mmap=kind == ZIPPED)
+
+
+def _read_safetensors(file: BinaryIO, size: int, path: Path) -> dict[str, Any]:
+    file.seek(0)
+    (header,) = struct.unpack("<Q", file.read(8))
+    if header > min(MAX_HEADER, size - 8):
+        raise WeightsError(f"its safetensors header would have {header:,} bytes")
+    tensors = {}
+    try:
+        with safetensors.safe_open(path, "pt") as content:
+            for name in content.keys():  # noqa: SIM118 (not a dict)
+                tensor = content.get_tensor(name)
+                quarantine.require_finite(tensor)
+                tensors[name] = tensor.clone()  # off the mapped file
+    except quarantine.RefusedError as error:
+        raise WeightsError(f"{error}, under the name {name!r}") from error
+    except (
+        safetensors.SafetensorError,
+        OSError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+        AttributeError,
+    ) as error:
+        raise WeightsError(f"it is not whole safetensors ({error})") from error
+    return tensors
+
+
+def _walk_zipped(file: BinaryIO, size: int) -> Walk:
+    members = read_archive(file, size)
+    pickled = members["data.pkl"]
+    found = walk(read_member(file, pickled, MAX_PICKLE))
+    if found.end != pickled.size:
+        raise WeightsError(f"its pickle has {pickled.size - found.end:,} bytes behind its end")
+    held = {
+        name.removeprefix("data/"): member for name, member in members.items() if name.startswith("data/")
+    }
+    for key, storage in found.storages.items():
+        if key not in held or held[key].size != storage.bytes:
+            size_ = f"{held[key].size:,}" if key in held else "no"
+            raise WeightsError(f"its storage {key!r} has {size_} bytes, {storage.bytes:,} were announced")
+    if strays := set(held) - set(found.storages):
+        raise WeightsError(f"its member 'data/{min(strays)}' belongs to no tensor")
+    return found
+
+
+def _walk_legacy(file: BinaryIO, size: int) -> Walk:
+    """Walk the five pickles of the format before zip and check the sizes of the storages behind them."""
+    file.seek(0)
+    data = file.read(min(size, MAX_PICKLE))
+    magic = walk(data)
+    version = walk(data, magic.end)
+    system = walk(data, version.end)
+    found = walk(data, system.end)
+    keys = walk(data, found.end)
+    if (magic.value, version.value) != (MAGIC, VERSION):
+        raise WeightsError("its magic number or version is not that of torch.save")
+    if not isinstance(system.value, dict) or system.value.get("little_endian") is not True:
+        raise WeightsError("it was not written in little-endian byte order")
+    if type(keys.value) is not list or sorted(map(str, keys.value)) != sorted(found.storages):
+        raise WeightsError("its list of storages is not the one that its pickle names")
+    position = keys.end
+    for key in keys.value:
+        storage = found.storages[str(key)]
+        file.seek(position)
+        stated = file.read(8)
+        if storage.dtype == UNTYPED:
+            raise WeightsError(f"its storage {key!r} is of no stated dtype, which this format cannot hold")
+        if stated != struct.pack("<q", storage.count):
+            raise WeightsError(f"its storage {key!r} is not of the announced size")
+        position += 8 + storage.bytes
+    if position != size:
+        raise WeightsError(f"it has {size:,} bytes, its storages end at {position:,}")
+    return found
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (dict, list, tuple)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(item)

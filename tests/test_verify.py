@@ -1,0 +1,81 @@
+"""``securitynet verify``: the judgement on anyone's weights file."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import safetensors.torch
+import torch
+
+from securitynet_hub.cli import main
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Run ``verify`` in this process; give exit code and standard output."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def command(*arguments):
+        code = 0
+        try:
+            main(["verify", *map(str, arguments)])
+        except SystemExit as leave:
+            code = leave.code
+        return code, capsys.readouterr().out
+
+    return command
+
+
+@pytest.fixture
+def safe(tmp_path):
+    safetensors.torch.save_file({"a": torch.ones(2, 3), "b": torch.ones(4)}, tmp_path / "good.safetensors")
+    return tmp_path / "good.safetensors"
+
+
+@pytest.fixture
+def page(tmp_path):
+    (tmp_path / "page.pth").write_text("<html>404</html>")
+    return tmp_path / "page.pth"
+
+
+def test_safe(run, safe):
+    code, out = run(safe)
+    assert code == 0
+    assert "1 of 1 files are safe and whole" in out
+    assert "good.safetensors" in out.replace("\n", "")
+
+
+def test_one_bad_file_fails_all(run, safe, page):
+    code, out = run(safe, page, page.parent / "none.pth")
+    assert code == 1
+    assert "1 of 3 files" in out
+    assert out.count("refused") == 2
+    assert "page of HTML" in out
+    assert "cannot be opened" in out
+
+
+def test_json(run, safe, page):
+    code, out = run(safe, page, "--json")
+    assert code == 1
+    first, second = json.loads(out)
+    assert first == {
+        "file": str(safe), "safe": True, "format": "safetensors", "reason": None,
+        "tensors": 2, "parameters": 10, "bytes": safe.stat().st_size,
+    }  # fmt: skip
+    assert not second["safe"]
+    assert second["format"] == "unknown"
+    assert "HTML" in second["reason"]
+
+
+def test_a_torch_file(run, tmp_path):
+    torch.save({"net": torch.nn.Linear(3, 2).state_dict(), "epoch": 3}, tmp_path / "model.pth")
+    code, out = run(tmp_path / "model.pth", "--json")
+    assert code == 0
+    assert json.loads(out)[0]["parameters"] == 8
+
+
+def test_a_file_is_needed():
+    done = subprocess.run([sys.executable, "-m", "securitynet_hub", "verify"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "FILE" in done.stderr
