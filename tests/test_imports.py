@@ -11,8 +11,10 @@ ROOT = Path(__file__).parents[1]
 # From the ground up; modules of one line do not import one another.
 ROOMS = [
     {"errors", "flags", "splits", "statistics", "triggers"},
-    {"annotations", "records"},
-    {"registration", "signals", "weights", "importer"},
+    {"annotations", "records", "cache", "checkpoints", "hashes", "tensors", "web"},
+    {"downloads", "importer", "registration", "remote", "signals"},
+    {"archives", "hub_files"},
+    {"weights"},
     {"targets", "images"},
     {"inference", "training", "attacks"},
     {"evaluation", "zoo"},
@@ -25,7 +27,8 @@ LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 ONLY_THERE = {
     "accelerate": {"inference", "training"},
     "evaluate": {"evaluation", "metrics"},
-    "huggingface_hub": {"weights", "hub"},
+    "huggingface_hub": {"weights", "hub_files", "hub"},
+    "requests": {"web", "downloads", "remote", "archives", "weights"},
 }
 
 
