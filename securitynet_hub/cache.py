@@ -76,7 +76,8 @@ class Entry:
                 yield
         except OSError as error:
             raise WeightsError(
-                f"the cache {self.folder} cannot be used: {error.strerror or error}. Set HF_HOME to another folder."
+                f"the cache {self.folder} cannot be used: {error.strerror or error}. Set HF_HOME to "
+                "another folder."
             ) from error
 
     def origin(self) -> Origin | None:

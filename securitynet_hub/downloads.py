@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from securitynet_hub.errors import WeightsError
-from securitynet_hub.web import PassingFault, Patience, RangesIgnoredError, open_url
+from securitynet_hub.web import PassingError, Patience, RangesIgnoredError, open_url
 
 SPARE_DISK = 64 << 20
 """Bytes of the disk that a download leaves free."""
@@ -60,8 +60,8 @@ def download(
                 discard(part)
                 if span is not None:
                     raise
-                patience.wait(PassingFault("the file changed while it was downloaded."))
-            except PassingFault as fault:
+                patience.wait(PassingError("the file changed while it was downloaded."))
+            except PassingError as fault:
                 have = _resumable(part, url, span)
                 # Only new ground counts: a server that starts over every time must not be asked for ever.
                 if have > farthest:
@@ -93,7 +93,8 @@ def require_within(size: int, limit: int, what: str) -> None:
     """Refuse a size above the limit."""
     if size > limit:
         raise WeightsError(
-            f"{what} has {size:,} bytes; at most {limit:,} are taken. Set SECURITYNET_MAX_BYTES to allow more."
+            f"{what} has {size:,} bytes; at most {limit:,} are taken. Set SECURITYNET_MAX_BYTES to "
+            "allow more."
         )
 
 
@@ -141,7 +142,7 @@ def _go_on(
                 _write(file, chunk, url)
                 show(have, size)
     if size is not None and have < size:
-        raise PassingFault(f"the connection ended after {have:,} of {size:,} bytes.")
+        raise PassingError(f"the connection ended after {have:,} of {size:,} bytes.")
 
 
 def _write(file: Any, chunk: bytes, url: str) -> None:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 import huggingface_hub
-import huggingface_hub.utils as hub_utils
 from huggingface_hub import constants
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from securitynet_hub.downloads import require_space, require_within
 from securitynet_hub.errors import WeightsError
@@ -87,11 +87,11 @@ def forget_hub_file(path: Path) -> None:
 
 @contextmanager
 def _progress_bars(wanted: bool) -> Iterator[None]:
-    if wanted or hub_utils.are_progress_bars_disabled():
+    if wanted or are_progress_bars_disabled():
         yield
         return
-    hub_utils.disable_progress_bars()
+    disable_progress_bars()
     try:
         yield
     finally:
-        hub_utils.enable_progress_bars()
+        enable_progress_bars()

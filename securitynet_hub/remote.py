@@ -11,7 +11,7 @@ from typing import BinaryIO
 import requests
 
 from securitynet_hub.errors import WeightsError
-from securitynet_hub.web import PassingFault, Patience, RangesIgnoredError, open_url
+from securitynet_hub.web import PassingError, Patience, RangesIgnoredError, open_url
 
 BLOCK = 1 << 16
 MAX_DIRECTORY = 4 << 20
@@ -103,10 +103,10 @@ class RemoteFile(io.RawIOBase):
                     if not reply.partial or (self.size and reply.total != self.size):
                         raise RangesIgnoredError
                     data = b"".join(reply.chunks)
-            except PassingFault as fault:
+            except PassingError as fault:
                 patience.wait(fault)
                 continue
             if len(data) == stop - start:
                 self.size, self.version = reply.total or 0, reply.version
                 return data
-            patience.wait(PassingFault(f"the connection ended after {len(data):,} bytes."))
+            patience.wait(PassingError(f"the connection ended after {len(data):,} bytes."))

@@ -32,7 +32,7 @@ MAX_DELAY = 30.0
 MAX_RETRY_AFTER = 120.0
 
 
-class PassingFault(Exception):
+class PassingError(Exception):
     """Something that may be better in a moment: a dropped connection, a time-out, a busy server."""
 
     def __init__(self, sentence: str, retry_after: float | None = None) -> None:
@@ -65,7 +65,7 @@ class Patience:
         """Start counting anew, after progress."""
         self.faults = 0
 
-    def wait(self, fault: PassingFault) -> None:
+    def wait(self, fault: PassingError) -> None:
         """Sleep before the next try.
 
         Raises:
@@ -102,7 +102,7 @@ def open_url(
     that is neither is refused.
 
     Raises:
-        PassingFault: worth another try, also while the chunks are read.
+        PassingError: worth another try, also while the chunks are read.
         WeightsError: not worth one.
     """
     headers = {"Accept-Encoding": "identity", "User-Agent": "securitynet-hub"}
@@ -157,7 +157,7 @@ def _faults(url: str) -> Iterator[None]:
     except requests.exceptions.SSLError as error:
         raise WeightsError(f"{url} does not prove who it is: {error}") from error
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-        raise PassingFault(f"the connection failed ({error}).") from error
+        raise PassingError(f"the connection failed ({error}).") from error
     except (requests.RequestException, ValueError) as error:
         raise WeightsError(f"{url} cannot be asked for: {error}") from error
 
@@ -166,7 +166,7 @@ def _refuse_errors(response: requests.Response, url: str) -> None:
     status = response.status_code
     if status == 429 or status >= 500:
         retry_after = _seconds(response.headers.get("Retry-After"))
-        raise PassingFault(f"the server answered {status} {response.reason}.", retry_after)
+        raise PassingError(f"the server answered {status} {response.reason}.", retry_after)
     if status == 416:
         raise RangesIgnoredError
     if status not in {200, 206}:
@@ -197,8 +197,8 @@ def _reply(response: requests.Response, url: str, start: int, stop: int | None, 
             raise RangesIgnoredError  # another version than the one that was begun
         return Reply(True, start, total, found, _chunks(response, url))
     length = response.headers.get("Content-Length", "")
-    total = int(length) if re.fullmatch(r"\d{1,18}", length) else None
-    return Reply(False, 0, total, found, _chunks(response, url))
+    stated_length = int(length) if re.fullmatch(r"\d{1,18}", length) else None
+    return Reply(False, 0, stated_length, found, _chunks(response, url))
 
 
 def _chunks(response: requests.Response, url: str) -> Iterator[bytes]:

@@ -1,8 +1,8 @@
 """A weights link becomes a verified file and its tensors: every hash is checked before anything is parsed.
 
 The cache lies in ``HF_HOME/securitynet/weights/<id>/<link>/``, where ``<link>`` is a hash of the link and of
-the archive member: the file under its own name, ``record.json`` (where it came from and its sha256) and, after
-the first load, ``tensors.safetensors``. Files of the Hugging Face Hub lie in the Hub's own cache instead.
+the archive member: the file under its own name, ``record.json`` (where it came from and its sha256) and,
+after the first load, ``tensors.safetensors``. Files of the Hugging Face Hub lie in the Hub's own cache instead.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def fetch(annotation: Annotation, *, progress: bool = True) -> Path:
             entry.file.unlink()
         if constants.HF_HUB_OFFLINE:
             raise WeightsError(
-                f"{annotation.id} is not in the cache {entry.folder}, and HF_HUB_OFFLINE forbids to download it."
+                f"{annotation.id} is not in the cache {entry.folder}, and HF_HUB_OFFLINE forbids to "
+                "download it."
             )
         part = _download(annotation, url, entry, checks, progress)
         try:
@@ -157,14 +158,6 @@ def _verify(path: Path, annotation: Annotation, entry: Entry, checks: tuple[Chec
             f"what {url} gave is not what it gave at first, on {known.first_seen}: its sha256 is {sha256}, "
             f"{known.sha256} was remembered. If the change is known to be right, delete {entry.folder}."
         )
-    if known is None and not strong:
-        warnings.warn(
-            f"The publisher of {annotation.id} gives {'only a weak' if checks else 'no'} hash of its weights: "
-            f"the first download is trusted. Its sha256, {sha256}, is remembered, and other content will be "
-            "refused.",
-            FirstUseWarning,
-            stacklevel=4,
-        )
     entry.remember(
         Origin(
             url=url,
@@ -175,6 +168,14 @@ def _verify(path: Path, annotation: Annotation, entry: Entry, checks: tuple[Chec
             sha256=sha256,
         )
     )
+    if known is None and not strong:
+        which = "only a weak" if checks else "no"
+        warnings.warn(
+            f"The publisher of {annotation.id} gives {which} hash of its weights: the first download is "
+            f"trusted. Its sha256, {sha256}, is remembered, and other content will be refused.",
+            FirstUseWarning,
+            stacklevel=4,
+        )
 
 
 def _stored_tensors(entry: Entry, annotation: Annotation) -> dict[str, torch.Tensor] | None:
