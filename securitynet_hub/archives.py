@@ -169,7 +169,13 @@ def _opened(file: io.RawIOBase, origin: str) -> Iterator[zipfile.ZipFile]:
 class _Careful(io.FileIO):
     """A file that refuses to be read into memory by the gigabyte because its directory says so."""
 
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._size = path.stat().st_size
+
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0 or size > MAX_DIRECTORY:
+        if size is None or size < 0:
+            size = max(0, self._size - self.tell())
+        if size > MAX_DIRECTORY:
             raise WeightsError(f"{self.name} has a directory of more than {MAX_DIRECTORY:,} bytes.")
         return super().read(size) or b""

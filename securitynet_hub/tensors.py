@@ -22,7 +22,7 @@ def flatten(checkpoint: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
     another: safetensors stores no such thing.
 
     Raises:
-        WeightsError: two tensors get the same key, or the nesting does not end.
+        WeightsError: two tensors get the same key, one is sparse or quantised, or the nesting does not end.
 
     >>> list(flatten({"net": {"conv1.weight": torch.zeros(1)}, "steps": [torch.ones(1)], "epoch": 3}))
     ['net/conv1.weight', 'steps/0']
@@ -31,6 +31,8 @@ def flatten(checkpoint: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
     for key, tensor in _walk(checkpoint, ()):
         if key in tensors:
             raise WeightsError(f"the checkpoint has two tensors that would both be called {key!r}.")
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            raise WeightsError(f"the tensor {key!r} is sparse or quantised; only plain ones can be stored.")
         tensors[key] = tensor.detach().clone(memory_format=torch.contiguous_format)
     return tensors
 
