@@ -23,6 +23,21 @@ from securitynet_hub.web import RangesIgnoredError
 WORTHWHILE = 0.8
 """A member that is more than this share of its archive is had by downloading the archive."""
 
+BROKEN_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
+"""What the standard library raises on archives that are damaged or built to mislead."""
+
+ZIP_ERRORS = (WeightsError, *BROKEN_ZIP)
+
 HEADER_ROOM = 30 + 2 * 0xFFFF
 """The most bytes between the start of a member's header and its data."""
 
@@ -49,38 +64,48 @@ def fetch_member(
     target, part = folder / "member.part", folder / "archive.part"
     target.unlink(missing_ok=True)
     of_archive = tuple(check for check in checks if check.of == ARCHIVE)
-    if not part.exists() and (not checks or len(of_archive) < len(checks)):
-        span_part = folder / "span.part"
+    needs_all = bool(of_archive) and len(of_archive) == len(checks)
+    if not needs_all and not part.exists():
         try:
-            remote = RemoteFile(session, url)
-            with _opened(remote, url) as archive:
-                member = find_member(archive, name, url)
-                span = _span(archive, member, remote)
-                if span.stop - span.start < WORTHWHILE * remote.size:
-                    require_within(member.file_size, limit, f"{url}!{member.filename}")
-                    download(session, url, span_part, limit=limit, span=span, progress=progress)
-                    with remote.overlay(span.start, span_part):
-                        _extract(archive, member, target, url, limit)
-                    discard(span_part)
-                    return target
+            if _fetch_span(session, url, name, folder / "span.part", target, limit, progress):
+                return target
         except RangesIgnoredError:
             pass
-        except WeightsError:
-            if span_part.exists() and target.exists():  # arrived whole and is damaged: nothing to resume
-                discard(span_part)
-            target.unlink(missing_ok=True)
-            raise
     download(session, url, part, limit=limit, progress=progress)
-    try:
+    with _kept_only_if_right(part, target):
         check_file(part, of_archive, url)
         with _Careful(part) as local, _opened(local, url) as archive:
             _extract(archive, find_member(archive, name, url), target, url, limit)
-    except WeightsError:
+    return target
+
+
+def _fetch_span(
+    session: requests.Session, url: str, name: str, part: Path, target: Path, limit: int, progress: bool
+) -> bool:
+    """Extract a member from the part of the archive that holds it; return False if that is most of it."""
+    remote = RemoteFile(session, url)
+    with _opened(remote, url) as archive:
+        member = find_member(archive, name, url)
+        require_within(member.file_size, limit, f"{url}!{member.filename}")
+        span = _span(archive, member, remote)
+        if span.stop - span.start > WORTHWHILE * remote.size:
+            return False
+        download(session, url, part, limit=limit, span=span, progress=progress)
+        with _kept_only_if_right(part, target), remote.overlay(span.start, part):
+            _extract(archive, member, target, url, limit)
+    return True
+
+
+@contextmanager
+def _kept_only_if_right(part: Path, target: Path) -> Iterator[None]:
+    """Remove what was downloaded once it is extracted or found wrong, and keep it if interrupted."""
+    try:
+        yield
+    except ZIP_ERRORS:
+        discard(part)
         target.unlink(missing_ok=True)
         raise
-    finally:
-        discard(part)
-    return target
+    discard(part)
 
 
 def find_member(archive: zipfile.ZipFile, name: str, origin: str) -> zipfile.ZipInfo:
@@ -150,17 +175,7 @@ def _opened(file: io.RawIOBase, origin: str) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(cast(BinaryIO, file)) as archive:
             yield archive
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        struct.error,
-        EOFError,
-        LookupError,
-        NotImplementedError,
-        OverflowError,
-        RuntimeError,
-        ValueError,
-    ) as error:
+    except BROKEN_ZIP as error:
         raise WeightsError(
             f"{origin} is not a whole zip archive: {error or type(error).__name__}."
         ) from error

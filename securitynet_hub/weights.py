@@ -2,7 +2,7 @@
 
 The cache lies in ``HF_HOME/securitynet/weights/<id>/<link>/``, where ``<link>`` is a hash of the link and of
 the archive member: the file under its own name, ``record.json`` (where it came from and its sha256) and,
-after the first load, ``tensors.safetensors``. Files of the Hugging Face Hub lie in the Hub's own cache instead.
+after the first load, ``tensors.safetensors``. Files of the Hugging Face Hub lie in the Hub's own cache.
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ class TestFirstUse:
             path = fetch(annotation)
         path.unlink()
         server.serve("/w.pth", CONTENT[::-1])
-        with pytest.raises(WeightsError, match="not what it gave at first.*delete"):
+        with pytest.raises(WeightsError, match=r"not what it gave at first.*delete"):
             fetch(annotation)
         assert left(home) == ["record.json"]
         server.serve("/w.pth", CONTENT)
@@ -482,9 +482,9 @@ class TestArchives:
             (
                 [("a/w.pth", b"1"), ("b/w.pth", b"2")],
                 "w.pth",
-                "2 members named 'w.pth'.*'a/w.pth', 'b/w.pth'",
+                r"2 members named 'w.pth'.*'b/w.pth'",
             ),
-            ([("a", b"1")], "w.pth", "no members named 'w.pth'.*it has 'a'"),
+            ([("a", b"1")], "w.pth", r"no members named 'w.pth'.*it has 'a'"),
             ([("w.pth/", b"")], "w.pth", "no members"),
             ([("../w.pth", b"1")], "w.pth", "leads out of the archive"),
             ([("../w.pth", b"1")], "../w.pth", "leads out of the archive"),
@@ -639,64 +639,71 @@ class TestProcesses:
 
     def test_two_processes_download_once(self, server, home):
         url = server.serve("/w", self.BODY, delay=0.005)
-        processes = [start(home, url, self.BODY) for _ in range(2)]
-        outputs = [process.communicate(timeout=60) for process in processes]
-        assert [process.returncode for process in processes] == [0, 0], outputs
-        assert outputs[0][0] == outputs[1][0]
+        other = start(home, url, self.BODY)
+        wait_for_part(home, other, 1)
+        path = fetch(row(url, self.BODY))
+        output, errors = other.communicate(timeout=60)
+        assert other.returncode == 0, errors
+        assert output.split()[1] == str(path)
         assert len(server.log) == 1
         assert server.sent == len(self.BODY)
 
 
-class TestLoading:
-    TENSORS = {"net": {"conv1.weight": torch.arange(6.0).reshape(2, 3)}, "epoch": 3, "more": [torch.ones(1)]}
+WEIGHT = torch.arange(6.0).reshape(2, 3)
 
+
+class TestLoading:
     @pytest.fixture
-    def reader(self, monkeypatch):
-        """Stand in for the pickle reader and count its calls."""
+    def calls(self, monkeypatch):
+        """Stand in for the pickle reader: what it returns can be replaced, its calls are listed."""
         calls = []
+        checkpoint = {"net": {"conv1.weight": WEIGHT}, "epoch": 3, "more": [torch.ones(1)]}
         module = types.ModuleType("securitynet_hub.checkpoints")
 
         def read_checkpoint(path):
             calls.append(path)
-            return self.TENSORS
+            return module.checkpoint
 
-        module.read_checkpoint = read_checkpoint
+        module.checkpoint, module.read_checkpoint = checkpoint, read_checkpoint
         monkeypatch.setitem(sys.modules, "securitynet_hub.checkpoints", module)
         return calls
 
-    def test_safetensors_are_read_as_they_are(self, server, reader):
+    def return_instead(self, checkpoint):
+        sys.modules["securitynet_hub.checkpoints"].checkpoint = checkpoint
+
+    def test_safetensors_are_read_as_they_are(self, server, calls):
         content = safetensors.torch.save({"a": torch.arange(3.0)})
         loaded = load_weights(row(server.serve("/w", content), content))
         assert torch.equal(loaded["a"], torch.arange(3.0))
-        assert not reader
+        assert not calls
 
-    def test_others_are_read_once_and_stored(self, server, home, reader):
+    def test_others_are_read_once_and_stored(self, server, home, calls):
         annotation = row(server.serve("/w.pth", CONTENT))
         first, second = load_weights(annotation), load_weights(annotation)
-        assert len(reader) == 1
-        assert reader[0].read_bytes() == CONTENT
+        assert len(calls) == 1
+        assert calls[0].read_bytes() == CONTENT
         assert list(first) == ["net/conv1.weight", "more/0"]
         assert all(torch.equal(first[key], second[key]) for key in first)
         assert left(home) == ["record.json", "tensors.safetensors", "w.pth"]
 
-    def test_stored_tensors_are_verified(self, server, home, reader):
+    def test_stored_tensors_are_verified(self, server, home, calls):
         annotation = row(server.serve("/w.pth", CONTENT))
         load_weights(annotation)
         (stored,) = home.rglob("tensors.safetensors")
         stored.write_bytes(stored.read_bytes()[:-1] + b"?")
         loaded = load_weights(annotation)
-        assert torch.equal(loaded["net/conv1.weight"], self.TENSORS["net"]["conv1.weight"])
-        assert len(reader) == 2
+        assert torch.equal(loaded["net/conv1.weight"], WEIGHT)
+        assert len(calls) == 2
 
-    def test_they_belong_to_the_annotated_hash(self, server, reader):
+    def test_they_belong_to_the_annotated_hash(self, server, calls):
         annotation = row(server.serve("/w.pth", CONTENT))
         load_weights(annotation)
         with pytest.raises(WeightsError, match="was expected"):
             load_weights(replace(annotation, weights_hash="0" * 64))
 
-    def test_shared_memory_is_separated(self, server, reader, monkeypatch):
+    def test_shared_memory_is_separated(self, server, calls):
         shared = torch.zeros(4)
-        monkeypatch.setattr(self.__class__, "TENSORS", {"a": shared, "b": shared, "c": shared[1:]})
+        self.return_instead({"a": shared, "b": shared, "c": shared[1:]})
         annotation = row(server.serve("/w.pth", CONTENT))
         load_weights(annotation)
         assert {key: len(value) for key, value in load_weights(annotation).items()} == {
@@ -712,14 +719,91 @@ class TestLoading:
             ({"a": torch.ones(2).to_sparse()}, "only plain ones"),
         ],
     )
-    def test_what_cannot_be_stored(self, server, reader, monkeypatch, checkpoint, sentence):
-        monkeypatch.setattr(self.__class__, "TENSORS", checkpoint)
+    def test_what_cannot_be_stored(self, server, calls, checkpoint, sentence):
+        self.return_instead(checkpoint)
         with pytest.raises(WeightsError, match=sentence):
             load_weights(row(server.serve("/w.pth", CONTENT)))
 
-    def test_endless_nesting(self, server, reader, monkeypatch):
+    def test_endless_nesting(self, server, calls):
         loop = {}
         loop["a"] = loop
-        monkeypatch.setattr(self.__class__, "TENSORS", loop)
+        self.return_instead(loop)
         with pytest.raises(WeightsError, match="more than 16 levels"):
             load_weights(row(server.serve("/w.pth", CONTENT)))
+
+
+class TestHub:
+    """Files of the Hugging Face Hub, through huggingface_hub, from a small endpoint on loopback."""
+
+    COMMIT = "0123456789abcdef" * 2 + "01234567"
+    LINK = f"https://huggingface.co/org/model/resolve/{COMMIT}/sub/w.ckpt"
+
+    @pytest.fixture(autouse=True)
+    def endpoint(self, server, home, monkeypatch):
+        monkeypatch.setattr(constants, "ENDPOINT", server.url(""))
+        template = server.url("/{repo_id}/resolve/{revision}/{filename}")
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+        self.publish(server, CONTENT)
+
+    def publish(self, server, content):
+        path = f"/org/model/resolve/{self.COMMIT}/sub/w.ckpt"
+        server.serve(path, content, etag=f'"{sha(content)}"', headers={"X-Repo-Commit": self.COMMIT})
+
+    def test_they_come_into_the_hubs_own_cache(self, server, home, monkeypatch):
+        path = fetch(row(self.LINK), progress=False)
+        assert path.read_bytes() == CONTENT
+        assert path.is_relative_to(home / "hub")
+        sent = server.sent
+        assert sent == len(CONTENT)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        assert fetch(row(self.LINK)) == path
+        assert server.sent == sent
+
+    def test_wrong_ones_are_not_kept(self, server, home):
+        with pytest.raises(WeightsError, match="was expected"):
+            fetch(row(self.LINK, b"other"), progress=False)
+        assert not [
+            path for path in (home / "hub").rglob("*") if path.is_file() and path.stat().st_size > 1000
+        ]
+
+    def test_damaged_ones_are_mended(self, server):
+        path = fetch(row(self.LINK), progress=False)
+        path.resolve().write_bytes(b"?")
+        assert fetch(row(self.LINK), progress=False).read_bytes() == CONTENT
+
+    def test_the_first_use_is_remembered(self, server):
+        with pytest.warns(FirstUseWarning):
+            path = fetch(row(self.LINK, kind=None), progress=False)
+        path.resolve().unlink()
+        path.unlink()
+        self.publish(server, CONTENT[::-1])
+        with pytest.raises(WeightsError, match="not what it gave at first"):
+            fetch(row(self.LINK, kind=None), progress=False)
+
+    def test_offline(self, server, monkeypatch):
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        with pytest.raises(WeightsError, match="HF_HUB_OFFLINE forbids"):
+            fetch(row(self.LINK))
+        assert not server.log
+
+    def test_bounds(self, server, monkeypatch):
+        monkeypatch.setenv("SECURITYNET_MAX_BYTES", "1000")
+        with pytest.raises(WeightsError, match="300,000 bytes; at most 1,000"):
+            fetch(row(self.LINK))
+        assert server.sent == 0
+
+    @pytest.mark.parametrize(
+        ("link", "sentence"),
+        [
+            ("https://huggingface.co/org/model/resolve/main/w.ckpt", "which can move; pin a commit"),
+            (f"https://huggingface.co/org/model/resolve/{COMMIT}/none", "cannot be had from the Hub"),
+            (
+                f"https://huggingface.co/org/model/resolve/{COMMIT}/%2e%2e/%2e%2e/x",
+                "cannot be had from the Hub",
+            ),
+        ],
+    )
+    def test_links_that_lead_nowhere(self, link, sentence):
+        with pytest.raises(WeightsError, match=sentence):
+            fetch(row(link))
