@@ -18,7 +18,7 @@ from dataclasses import replace
 import pytest
 import safetensors.torch
 import torch
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download
 from servers import running_server
 
 from securitynet_hub import downloads, remote, web
@@ -743,6 +743,8 @@ class TestHub:
         monkeypatch.setattr(constants, "ENDPOINT", server.url(""))
         template = server.url("/{repo_id}/resolve/{revision}/{filename}")
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        if hasattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE"):  # huggingface_hub 0
+            monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
         self.publish(server, CONTENT)
 
