@@ -49,12 +49,18 @@ class Correction:
 class Annotation:
     """Describe one public model: where its weights are, and what was measured on it."""
 
-    id: Annotated[str, "Unique name: source/dataset/name, with /seed where runs repeat"]
-    upstream_name: Annotated[str, "Name in the upstream table, unchanged; not unique"]
+    id: Annotated[
+        str, "Unique name: source/dataset/name, with /seed where runs repeat, /release where files do"
+    ]
+    upstream_name: Annotated[str, "Name in the upstream table or at its publisher, unchanged; not unique"]
     source: Annotated[str, "Collection that publishes the weights"]
-    table: Annotated[str, "Upstream table: benchmark or security (zoo: trained by this project)"]
-    upstream_row: Annotated[int, "Position in that table, from 0"]
-    purpose: Annotated[str, "Why the model was published: benchmark, security, other, reference"]
+    table: Annotated[
+        str, "Upstream table: benchmark, security (extension: not upstream's; zoo: trained by this project)"
+    ]
+    upstream_row: Annotated[int, "Position in that table, from 0 (extension: in upstream/extension.tsv)"]
+    purpose: Annotated[
+        str, "Why upstream says it was published: benchmark, security, other (others: extension, reference)"
+    ]
     architecture: Annotated[str, "Network, in its publisher's spelling, without the data set"]
     family: Annotated[str, "Family of networks it belongs to"]
     variant: Annotated[str | None, "Convolution of a 3-D network: 2.5d, 3d or acs"] = None
@@ -107,14 +113,20 @@ class Annotation:
     paper_year: Annotated[int | None, "Year of that paper", "year"] = None
     paper_countries: Annotated[tuple[str, ...], "Countries of its authors, sorted"] = ()
     paper_num_authors: Annotated[int | None, "Number of its authors", "people"] = None
-    weights_url: Annotated[str | None, "Direct link to the file with the weights"] = None
+    weights_url: Annotated[
+        str | None,
+        "Direct link to the file with the weights (package:PATH is a path in an installed Python package)",
+    ] = None
     weights_member: Annotated[str | None, "File inside that archive"] = None
     weights_hash_kind: Annotated[
-        str | None, "sha256, git-blob-sha1, or sha1-of-member (the unpacked file)"
+        str | None,
+        "sha256, sha256-prefix (its first digits), git-blob-sha1, or sha1-of-member (the unpacked file)",
     ] = None
     weights_hash: Annotated[str | None, "That hash", "hexadecimal"] = None
     weights_newer_url: Annotated[str | None, "Later weights of the same name, not evaluated"] = None
-    weights_page: Annotated[str | None, "Weights link as it stands upstream"] = None
+    weights_page: Annotated[
+        str | None, "Weights link as it stands upstream (extension: where its publisher lists it)"
+    ] = None
     weights_key_prefix: Annotated[
         str | None, "Key the state dict lies under (net), or prefix of its keys (ending in a dot)"
     ] = None
@@ -184,6 +196,7 @@ class Project:
 CONFIGS: dict[str, type[Annotation] | type[Project]] = {
     "models": Annotation,
     "projects": Project,
+    "extended": Annotation,
     "zoo": ZooAnnotation,
 }
 
@@ -310,7 +323,7 @@ def _maker(row_class: type) -> Callable[[dict[str, Any]], Any]:
 
 
 @overload
-def load_annotations(config: Literal["models"] = ...) -> Annotations[Annotation]: ...
+def load_annotations(config: Literal["models", "extended"] = ...) -> Annotations[Annotation]: ...
 @overload
 def load_annotations(config: Literal["projects"]) -> Annotations[Project]: ...
 @overload
@@ -318,7 +331,9 @@ def load_annotations(config: Literal["zoo"]) -> Annotations[ZooAnnotation]: ...
 @overload
 def load_annotations(config: str) -> Annotations[Any]: ...
 def load_annotations(config: str = "models") -> Annotations[Any]:
-    """Load the annotations that ship with this package: `models`, `projects` or `zoo`.
+    """Load the annotations that ship with this package: `models`, `projects`, `extended` or `zoo`.
+
+    `extended` is `models` and further classifiers that SecurityNet did not measure.
 
     Reads the Parquet file directly: no network, no cache.
 

@@ -203,7 +203,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     listing = commands.add_parser("list", help="list annotated models", description=list_models.__doc__)
-    listing.add_argument("--config", choices=("models", ZOO), default="models", help="which models")
+    listing.add_argument(
+        "--config", choices=("models", "extended", ZOO), default="models", help="which models"
+    )
     for name in ("dataset", "source", "purpose"):
         listing.add_argument(f"--{name}", help=f"only models of this {name}")
     listing.add_argument("--flag", action="append", default=[], metavar="FLAG",

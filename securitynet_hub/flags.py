@@ -100,6 +100,20 @@ FLAGS: dict[str, Flag] = {
         "Upstream lists three runs under one name; that the k-th is seed k is likely, not proven."
     ),
     "license-unclear": Flag("The licence of the weights is not established."),
+    "not-in-securitynet": Flag(
+        "Not a row of SecurityNet's release, and not known to be one of the paper's models: added "
+        "from its publisher's own list. Nothing was measured; reported_accuracy is the publisher's."
+    ),
+    "preprocessing-nonstandard": Flag(
+        "The publisher marks these weights as needing another image transform than its usual one."
+    ),
+    "image-size-from-code": Flag(
+        "The publisher's table gives no input size; it is the default of the network's code."
+    ),
+    "weights-hard-to-load": Flag("Others report that these weights do not load as their siblings do."),
+    "weights-noncommercial": Flag(
+        "The publisher puts these weights under a licence of their own (SWAG) that excludes commercial use."
+    ),
     "paper-link-repeats-repository": Flag("Upstream's paper link is the repository again. It is null here."),
     "paper-link-not-a-url": Flag("Upstream's paper link is not a URL. It is null here."),
     "paper-at-workshop": Flag("The paper is a workshop paper of that venue.", ("paper_venue",)),

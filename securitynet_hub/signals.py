@@ -54,7 +54,7 @@ def correctness(outputs: Outputs, labels: Outputs, *, from_logits: bool) -> Scor
 
 
 def confidence(outputs: Outputs, labels: Outputs, *, from_logits: bool) -> Scores:
-    """Score the probability of the label, s = p_y. Arguments and errors as for `correctness`.
+    """Score the probability of the label, s = p_y (Song & Mittal 2021). Arguments as for `correctness`.
 
     >>> confidence([[0.25, 0.75]], [1], from_logits=False)
     array([0.75])
@@ -74,8 +74,8 @@ def loss(outputs: Outputs, labels: Outputs, *, from_logits: bool) -> Scores:
 def entropy(outputs: Outputs, labels: Outputs, *, from_logits: bool) -> Scores:
     """Score minus the Shannon entropy over classes in nats, s = sum_i p_i log p_i <= 0.
 
-    Song & Mittal (2021), eq. 6. The labels are checked but do not change the score: every signal has
-    one signature. Arguments as for `correctness`.
+    Salem et al. (2019), Song & Mittal (2021). The labels are checked but do not change the score: every
+    signal has one signature. Arguments as for `correctness`.
 
     >>> entropy([[0.5, 0.5]], [0], from_logits=False)
     array([-0.69314718])

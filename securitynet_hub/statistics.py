@@ -115,8 +115,8 @@ def roc_auc_interval(
 ) -> Interval:
     """Return a confidence interval for `roc_auc`.
 
-    DeLong's variance (DeLong, DeLong & Clarke-Pearson 1988, eq. 5) on the logit scale (Pepe 2003,
-    eq. 5.8), which stays inside [0, 1]. Where that variance is zero (complete separation, or all
+    DeLong's variance (DeLong, DeLong & Clarke-Pearson 1988) on the logit scale (Pepe 2003, chapter 5),
+    which stays inside [0, 1]. Where that variance is zero (complete separation, or all
     scores tied) every one of the ``n = min(n_members, n_nonmembers)`` disjoint pairs had the same
     outcome a in {0, 1/2, 1}; an outcome seen n times in n has a probability of at least
     ``q = (alpha/2) ** (1/n)``, and the other 1 - q may go either way: [a q, a q + 1 - q]. With fewer
@@ -253,7 +253,7 @@ def anomaly_index(norms: npt.ArrayLike) -> float:
     """Return how far the smallest trigger norm lies below the median, in robust standard deviations.
 
     ``(median - min) / (1.4826 * MAD)`` with ``MAD = median |norm - median|`` and the median of an even
-    count being the mean of the middle two (Neural Cleanse, Wang et al. 2019, section V.A; above 2 is
+    count being the mean of the middle two (Neural Cleanse, Wang et al. 2019; above 2 is
     suspicious). One-sided: a large norm is no sign of a backdoor and never raises the index. Where
     more than half of the norms are equal the MAD is zero and the mean absolute deviation times
     sqrt(pi / 2) takes its place (Iglewicz & Hoaglin 1993); all equal gives 0.

@@ -15,7 +15,8 @@ import torch
 from securitynet_hub.annotations import Annotation, load_annotations
 from securitynet_hub.errors import UnknownNameError
 
-MODEL_CONFIGS = ("models", "zoo")
+MODEL_CONFIGS = ("extended", "zoo")
+"""Where to look for a model: `extended` holds all of `models`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,16 @@ import re
 import sys
 from importlib.metadata import requires
 
-lowest = {}
-for requirement in requires("securitynet-hub") or []:
-    floor = re.match(r"([\w-]+)>=([\w.]+)", requirement)
-    if floor and "extra" not in requirement.replace('extra == "test"', ""):
-        lowest[floor[1]] = floor[2]
-lowest |= dict(override.split("==") for override in sys.argv[1:])
-print("\n".join(f"{name}=={version}" for name, version in lowest.items()))
+
+def lowest_versions(overrides):
+    """Map each dependency, the test extra's included, to the lowest version allowed."""
+    lowest = {}
+    for requirement in requires("securitynet-hub"):
+        floor = re.match(r"([\w-]+)>=([\w.]+)", requirement)
+        if floor and "extra" not in requirement.replace('extra == "test"', ""):
+            lowest[floor[1]] = floor[2]
+    return lowest | dict(override.split("==") for override in overrides)
+
+
+if __name__ == "__main__":
+    print("\n".join("==".join(pair) for pair in lowest_versions(sys.argv[1:]).items()))

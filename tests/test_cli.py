@@ -46,6 +46,8 @@ class TestList:
             (["--flag", "evaluation-broken"], 36),
             (["--dataset", "CIFAR-10", "--purpose", "security"], 72),
             (["--config", "zoo"], 44),
+            (["--config", "extended"], 1037),
+            (["--config", "extended", "--source", "torchvision"], 114),
         ],
     )
     def test_filters(self, run, filters, count):

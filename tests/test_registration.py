@@ -47,6 +47,7 @@ from datasets import (
 )
 print(load_dataset("securitynet")["train"].num_rows)
 print(load_dataset("securitynet", "projects", split="train[:7]").num_rows)
+print(load_dataset("securitynet", "extended", split="train").num_rows)
 print(next(iter(load_dataset("securitynet", split="train", streaming=True)))["id"])
 print(load_dataset("securitynet", split="train", num_proc=2, keep_in_memory=True).num_rows)
 print(get_dataset_config_names("securitynet")[:2])
@@ -55,7 +56,7 @@ print(get_dataset_default_config_name("securitynet"))
 print(load_dataset_builder("securitynet").dataset_name)
 """)
     assert lines == [
-        "529", "7", "medmnist/adrenalmnist3d/resnet18-acs/1", "529", "['models', 'projects']",
+        "529", "7", "1037", "medmnist/adrenalmnist3d/resnet18-acs/1", "529", "['models', 'projects']",
         "['train']", "models", "securitynet",
     ]  # fmt: skip
 

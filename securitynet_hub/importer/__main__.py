@@ -51,8 +51,8 @@ def write(folder: Path, upstream: Path) -> list[str]:
     for config, rows in built._asdict().items():
         write_parquet(rows, folder / "data" / f"{config}.parquet")
     _copy(upstream, folder / "upstream" / "Database_README.md")
-    for name in ("upstream/LICENSE", "upstream/weights.tsv", "upstream/projects.tsv"):
-        _copy(HUB_DATASET / name, folder / name)
+    for name in ("LICENSE", "weights.tsv", "projects.tsv", "extension.tsv"):
+        _copy(HUB_DATASET / "upstream" / name, folder / "upstream" / name)
     if (HUB_DATASET / ZOO).is_file() and not (folder / ZOO).is_file():
         _copy(HUB_DATASET / ZOO, folder / ZOO)
     text = card(read(folder), folder / "upstream" / "Database_README.md")

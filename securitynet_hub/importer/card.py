@@ -22,7 +22,7 @@ from securitynet_hub.annotations import (
     element,
 )
 from securitynet_hub.flags import FLAGS
-from securitynet_hub.importer.facts import COMMITS
+from securitynet_hub.importer.facts import COMMITS, EXTENSION
 
 Configs = Mapping[str, Annotations[Any]]
 
@@ -33,6 +33,7 @@ def card(configs: Configs, upstream: Path) -> str:
     digest = hashlib.sha256(upstream.read_bytes()).hexdigest()
     commit, date = COMMITS.get(digest[:8], ("not recorded", "unknown date"))
     models = configs["models"].values()
+    further = [row for row in configs["extended"].values() if row.id not in configs["models"]]
     return template.substitute(
         front_matter="\n".join(_front_matter(configs)),
         configs=_table(("config", "rows", "contents"), _config_rows(configs)),
@@ -43,6 +44,9 @@ def card(configs: Configs, upstream: Path) -> str:
                 for source, count in Counter(m.source for m in models).most_common()
             ),
         ),
+        extension=_table(("source", "models", "read from"), _extension_rows(further)),
+        extended=len(configs["extended"]),
+        further=len(further),
         fields=_fields(columns(Annotation)),
         zoo_fields=_fields(columns(ZooAnnotation)[len(columns(Annotation)) :]),
         project_fields=_fields(columns(Project)),
@@ -66,14 +70,25 @@ def _config_rows(configs: Configs) -> Iterator[tuple[Any, ...]]:
     about = {
         "models": "annotated public models (default)",
         "projects": "research projects that publish weights, without measurements",
+        "extended": "`models`, then further classifiers that SecurityNet did not measure",
         "zoo": "small models trained by SecurityNet Hub, with known truth",
     }
     for name, rows in configs.items():
         yield f"`{name}`", len(rows), about[name]
 
 
+def _extension_rows(further: list[Any]) -> Iterator[tuple[Any, ...]]:
+    for source, count in Counter(row.source for row in further).most_common():
+        yield source, count, EXTENSION[source].read_from
+
+
+def _distinct_rows(configs: Configs) -> list[Any]:
+    """List every row once: `extended` repeats the models."""
+    return list({row.id: row for rows in configs.values() for row in rows.values()}.values())
+
+
 def _flag_rows(configs: Configs) -> Iterator[tuple[Any, ...]]:
-    counts = Counter(flag for rows in configs.values() for r in rows.values() for flag in r.flags)
+    counts = Counter(flag for row in _distinct_rows(configs) for flag in row.flags)
     for name, flag in FLAGS.items():
         columns = ", ".join(f"`{column}`" for column in flag.distrust)
         yield f"`{name}`", counts[name], flag.meaning, columns
@@ -82,8 +97,7 @@ def _flag_rows(configs: Configs) -> Iterator[tuple[Any, ...]]:
 def _corrections(configs: Configs) -> Counter[tuple[str, str]]:
     return Counter(
         (correction.column, correction.flag)
-        for rows in configs.values()
-        for row in rows.values()
+        for row in _distinct_rows(configs)
         for correction in row.corrections
     )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from securitynet_hub.annotations import FRACTION, Annotation, Project, columns
-from securitynet_hub.flags import FLAGS
+from securitynet_hub.flags import FLAGS, MEASURED
 from securitynet_hub.importer.facts import CLOSED
 from securitynet_hub.importer.tables import Problem
 
@@ -17,6 +18,12 @@ AUC_SLACK = {"security": ROUNDING, "benchmark": 0.0107}
 """How far the correctness AUC may be from (1 + gap) / 2: the security table takes both from the
 same images, the benchmark table from other ones."""
 
+HASH_DIGITS = {
+    "sha256": range(64, 65), "sha256-prefix": range(8, 64),
+    "sha1-of-member": range(40, 41), "git-blob-sha1": range(40, 41),
+}  # fmt: skip
+"""How many hexadecimal digits each kind of hash has."""
+
 
 def check_models(rows: Sequence[Annotation]) -> Iterator[Problem]:
     """Yield every broken rule among the models."""
@@ -26,6 +33,14 @@ def check_models(rows: Sequence[Annotation]) -> Iterator[Problem]:
         for column, message in _row_problems(row):
             yield Problem(row.table, row.upstream_row, column, message)
         yield from _vocabulary(row.table, row)
+
+
+def check_extension(models: Sequence[Annotation], extension: Sequence[Annotation]) -> Iterator[Problem]:
+    """Yield every broken rule among the further classifiers, alone and beside the models."""
+    yield from check_models([*models, *extension])
+    for row in extension:
+        for column, message in _extension_problems(row):
+            yield Problem(row.table, row.upstream_row, column, message)
 
 
 def check_projects(rows: Sequence[Project]) -> Iterator[Problem]:
@@ -42,6 +57,7 @@ def _row_problems(row: Annotation) -> Iterator[tuple[str, str]]:
             yield column.name, f"{value} is not between 0 and 1"
         elif column.type is int and value is not None and value < 0:
             yield column.name, f"{value} is negative"
+    yield from _check_hash(row)
     yield from _check_gap(row)
     for kind in ("", "wrn_", "imagenet_"):
         yield from _check_agreement(row, kind)
@@ -50,6 +66,31 @@ def _row_problems(row: Annotation) -> Iterator[tuple[str, str]]:
         yield from _check_count(figure, getattr(row, figure), size)
     for figure in ("stealing_accuracy", "stealing_agreement"):
         yield from _check_count(figure, getattr(row, figure), row.stealing_eval_size)
+
+
+def _extension_problems(row: Annotation) -> Iterator[tuple[str, str]]:
+    """Check that nothing is measured, that the row says so, and that it has a link and a judge."""
+    for column in MEASURED:
+        if getattr(row, column) is not None:
+            yield column, "nothing is measured for a model that is not SecurityNet's"
+    if row.table != "extension" or "not-in-securitynet" not in row.flags:
+        yield "flags", "a model that is not SecurityNet's must say so"
+    if row.weights_url is None:
+        yield "weights_url", "missing link"
+    known = row.weights_hash is not None or row.reported_accuracy is not None
+    if not known and not {"weights-hash-missing", "weights-member-assumed"} <= set(row.flags):
+        yield "weights_hash", "neither a hash nor the publisher's accuracy"
+
+
+def _check_hash(row: Annotation) -> Iterator[tuple[str, str]]:
+    kind, digest = row.weights_hash_kind, row.weights_hash
+    if (kind is None) != (digest is None):
+        yield "weights_hash", "the hash and its kind must both be there or both be missing"
+    elif kind is not None and digest is not None:
+        if kind not in HASH_DIGITS:
+            yield "weights_hash_kind", f"{kind!r} is not one of {', '.join(sorted(HASH_DIGITS))}"
+        elif not re.fullmatch("[0-9a-f]+", digest) or len(digest) not in HASH_DIGITS[kind]:
+            yield "weights_hash", f"{digest!r} is not a {kind}"
 
 
 def _check_gap(row: Annotation) -> Iterator[tuple[str, str]]:
@@ -62,10 +103,11 @@ def _check_gap(row: Annotation) -> Iterator[tuple[str, str]]:
     if abs(gap - expected) > ROUNDING:
         yield "overfit_gap", f"{gap} is not train - test accuracy = {expected:.6g}"
     auc = row.mia_correctness_auc
-    if auc is not None and abs(auc - (1 + gap) / 2) > AUC_SLACK[row.table]:
+    slack = AUC_SLACK.get(row.table, ROUNDING)
+    if auc is not None and abs(auc - (1 + gap) / 2) > slack:
         yield (
             "mia_correctness_auc",
-            f"{auc} is not within {AUC_SLACK[row.table]:g} of (1 + gap) / 2 = {(1 + gap) / 2:.6g}",
+            f"{auc} is not within {slack:g} of (1 + gap) / 2 = {(1 + gap) / 2:.6g}",
         )
 
 

