@@ -333,13 +333,14 @@ class TestFaults:
             fetch(row(url, kind=None))
         assert left(home) == []
 
-    def test_a_file_that_changes_in_between_is_begun_anew(self, server):
-        url = server.serve("/w", CONTENT[::-1], etag='"v0"', drops=[100_000])
+    @pytest.mark.parametrize("etags", [('"v0"', '"v1"'), ('W/"v0"', 'W/"v1"')])
+    def test_a_file_that_changes_in_between_is_begun_anew(self, server, etags):
+        url = server.serve("/w", CONTENT[::-1], etag=etags[0])
         old = server.routes["/w"]
 
         class Changing(list):
             def pop(self, index):
-                server.serve("/w", CONTENT)
+                server.serve("/w", CONTENT, etag=etags[1])
                 return list.pop(self, index)
 
         old.drops = Changing([100_000])
