@@ -14,6 +14,10 @@ class WeightsError(SecurityNetError):
     """A weights file is missing, damaged, of another form than stated, or cannot be had."""
 
 
+class FirstUseWarning(UserWarning):
+    """Weights were trusted at their first download, as their publisher gives no hash that holds."""
+
+
 class ModelError(SecurityNetError):
     """A model does not answer as it should: NaN, the wrong number of outputs, images left out."""
 

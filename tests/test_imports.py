@@ -11,10 +11,10 @@ ROOT = Path(__file__).parents[1]
 # From the ground up; modules of one line do not import one another.
 ROOMS = [
     {"errors", "flags", "quarantine", "splits", "statistics", "triggers"},
-    {"annotations", "records", "views", "zip_layout"},
-    {"isolation", "pickles"},
-    {"checkpoints"},
-    {"registration", "signals", "weights", "importer"},
+    {"annotations", "records", "cache", "hashes", "tensors", "views", "web", "zip_layout"},
+    {"downloads", "importer", "isolation", "pickles", "registration", "remote", "signals"},
+    {"archives", "checkpoints", "hub_files"},
+    {"weights"},
     {"targets", "images"},
     {"inference", "training", "attacks"},
     {"evaluation", "zoo"},
@@ -27,7 +27,8 @@ LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 ONLY_THERE = {
     "accelerate": {"inference", "training"},
     "evaluate": {"evaluation", "metrics"},
-    "huggingface_hub": {"weights", "hub"},
+    "huggingface_hub": {"weights", "hub_files", "hub"},
+    "requests": {"web", "downloads", "remote", "archives", "weights"},
 }
 
 

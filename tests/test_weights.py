@@ -75,8 +75,8 @@ def test_symlinks_cannot_leave_their_package(package, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"weights_url": "https://example.org/w.pth"}, "only files inside installed packages"),
-        ({"weights_url": None}, "only files inside installed packages"),
+        ({"weights_url": "https://example.org/w.pth"}, "HF_HUB_OFFLINE forbids"),
+        ({"weights_url": None}, "has no link"),
         ({"weights_url": "package:no_such_package_here/w"}, "install it"),
         ({"weights_url": "package:securitynet_hub/zoo/none.safetensors"}, "cannot be read"),
         ({"weights_hash": None}, "must come with a sha256"),

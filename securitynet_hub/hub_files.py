@@ -1,0 +1,97 @@
+"""Files of model repositories on the Hugging Face Hub, at a pinned revision, in the Hub's own cache."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import huggingface_hub
+from huggingface_hub import constants
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+from securitynet_hub.downloads import require_space, require_within
+from securitynet_hub.errors import WeightsError
+
+LINK = re.compile(r"https://huggingface\.co/([\w.-]+/[\w.-]+)/resolve/([^/?#]+)/([^?#]+)(?:\?download=true)?")
+
+
+class HubFile(NamedTuple):
+    """One file of a model repository."""
+
+    repo: str
+    revision: str
+    name: str
+
+
+def hub_file(url: str) -> HubFile | None:
+    """Return what a link to the Hub names, None for a link to elsewhere.
+
+    >>> hub_file("https://huggingface.co/org/model/resolve/" + "0" * 40 + "/a/b.ckpt").name
+    'a/b.ckpt'
+    """
+    found = LINK.fullmatch(url)
+    return HubFile(found[1], unquote(found[2]), unquote(found[3])) if found else None
+
+
+def download_hub_file(file: HubFile, *, limit: int, progress: bool = False) -> Path:
+    """Return a Hub file's place in the Hub's cache, downloaded by huggingface_hub if it is not there.
+
+    ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` mean what they mean everywhere.
+
+    Raises:
+        WeightsError: the revision is not a commit, the file is larger than `limit` bytes or than the disk
+            has room for, or it cannot be had.
+    """
+    repo, revision, name = file
+    if not re.fullmatch("[0-9a-f]{40}", revision):
+        raise WeightsError(
+            f"the link to {repo}/{name} names the revision {revision!r}, which can move; pin a commit."
+        )
+    try:
+        folder = Path(constants.HF_HUB_CACHE)
+        cached = huggingface_hub.try_to_load_from_cache(repo, name, folder, revision)
+        if isinstance(cached, str):
+            return Path(cached)
+        if constants.HF_HUB_OFFLINE:
+            raise WeightsError(
+                f"{repo}/{name} at {revision} is not in the cache {folder}, and HF_HUB_OFFLINE forbids to "
+                "download it."
+            )
+        url = huggingface_hub.hf_hub_url(repo, name, revision=revision, endpoint=constants.ENDPOINT)
+        size = huggingface_hub.get_hf_file_metadata(url).size
+        if size is None:
+            raise WeightsError(f"{url} does not say how large it is.")
+        require_within(size, limit, url)
+        folder.mkdir(parents=True, exist_ok=True)
+        require_space(folder, size, url)
+        with _progress_bars(progress):
+            path = huggingface_hub.hf_hub_download(
+                repo, name, revision=revision, cache_dir=folder, endpoint=constants.ENDPOINT
+            )
+        return Path(path)
+    except WeightsError:
+        raise
+    except Exception as error:  # its errors are those of requests, httpx or httpx2, by its version
+        raise WeightsError(f"{repo}/{name} at {revision} cannot be had from the Hub: {error}") from error
+
+
+def forget_hub_file(path: Path) -> None:
+    """Remove a file from the Hub's cache: the link in the snapshot and the content behind it."""
+    path.resolve().unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _progress_bars(wanted: bool) -> Iterator[None]:
+    if wanted or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
