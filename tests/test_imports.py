@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up; modules of one line do not import one another.
 ROOMS = [
-    {"errors", "flags", "splits", "statistics", "triggers"},
+    {"errors", "flags", "resnets", "splits", "statistics", "transforms", "triggers"},
     {"annotations", "records"},
     {"registration", "signals", "weights", "importer"},
     {"targets", "images"},

@@ -1,0 +1,74 @@
+"""imgclsmob's models (O. Semery, https://github.com/osmr/imgclsmob), as the package pytorchcv defines them.
+
+Only the module that defines a network is imported: the package's own `model_provider` needs torchvision, and
+its download function unpickles and extracts whatever it is given. Preprocessing is imgclsmob's, which the
+package does not carry.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from securitynet_hub.annotations import Annotation
+from securitynet_hub.errors import MissingPackageError, ModelError, UnknownNameError
+from securitynet_hub.transforms import Transform
+
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+CIFAR = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010)}
+"""Also for SVHN, as its publisher has it."""
+
+CROP = 0.875
+"""Share of the shorter side that stays after the crop."""
+
+EXPORTS = re.compile(r"^__all__ = \[(.*?)\]", re.MULTILINE | re.DOTALL)
+
+
+def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:
+    """Return the annotated network, and its preprocessing by the size of its images."""
+    side = annotation.image_size
+    if side is None:
+        raise ModelError(f"{annotation.id} has no image_size; a network of pytorchcv needs one.")
+    make = constructor(annotation.constructor or annotation.architecture)
+    module = make(in_size=(side, side), num_classes=annotation.num_classes)
+    if side == 32:
+        return module, Transform(height=side, width=side, **CIFAR)
+    return module, Transform(height=side, width=side, resize=math.ceil(side / CROP), **IMAGENET)
+
+
+def constructor(name: str) -> Callable[..., torch.nn.Module]:
+    """Return the function of pytorchcv that builds a network.
+
+    Raises:
+        MissingPackageError: pytorchcv is not installed.
+        UnknownNameError: it defines no such network.
+    """
+    homes = defining_modules()
+    if name not in homes:
+        raise UnknownNameError("network in pytorchcv", name, homes)
+    make: Callable[..., torch.nn.Module] = getattr(importlib.import_module(homes[name]), name)
+    return make
+
+
+@lru_cache(maxsize=1)
+def defining_modules() -> dict[str, str]:
+    """Map each name that pytorchcv's model files export to its module, without importing any of them."""
+    spec = find_spec("pytorchcv")
+    if spec is None or spec.origin is None:
+        raise MissingPackageError(
+            "this model's network is defined in pytorchcv, which is not installed. Install it without its "
+            "dependencies, which would replace torch: pip install --no-deps pytorchcv"
+        )
+    homes: dict[str, str] = {}
+    for path in sorted((Path(spec.origin).parent / "models").glob("*.py")):
+        exports = EXPORTS.search(path.read_text(encoding="utf-8"))
+        for name in re.findall(r"['\"](\w+)['\"]", exports[1] if exports else ""):
+            homes[name] = f"pytorchcv.models.{path.stem}"
+    return homes
