@@ -1,4 +1,4 @@
-"""MedMNIST v2's baselines (Yang et al. 2023, arXiv 2110.14795): ResNet-18 and ResNet-50, always three channels.
+"""MedMNIST v2's ResNet-18 and ResNet-50 (Yang et al. 2023, arXiv 2110.14795), always with three channels.
 
 Images of 28 x 28 have networks with a small stem, those of 224 x 224 (enlarged from 28, each pixel repeated)
 torchvision's layout; both are normalised with 0.5 and 0.5. Volumes of 28 x 28 x 28 are not normalised; the

@@ -21,8 +21,8 @@ from securitynet_hub.annotations import Annotation
 from securitynet_hub.errors import MissingPackageError, ModelError, UnknownNameError
 from securitynet_hub.transforms import Transform
 
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-CIFAR = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010)}
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 """Also for SVHN, as its publisher has it."""
 
 CROP = 0.875
@@ -39,8 +39,9 @@ def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:
     make = constructor(annotation.constructor or annotation.architecture)
     module = make(in_size=(side, side), num_classes=annotation.num_classes)
     if side == 32:
-        return module, Transform(height=side, width=side, **CIFAR)
-    return module, Transform(height=side, width=side, resize=math.ceil(side / CROP), **IMAGENET)
+        return module, Transform(height=side, width=side, mean=CIFAR_MEAN, std=CIFAR_STD)
+    resize = math.ceil(side / CROP)
+    return module, Transform(height=side, width=side, resize=resize, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
 def constructor(name: str) -> Callable[..., torch.nn.Module]:

@@ -26,7 +26,7 @@ class AcsConv(nn.Conv2d):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Map (n, in, depth, height, width) to (n, out, depth', height', width')."""
         third, rest = divmod(self.out_channels, 3)
-        kernels = self.weight.split([third + (rest > 0), third + (rest > 1), third])
+        kernels = torch.split(self.weight, [third + (rest > 0), third + (rest > 1), third])
         padding = int(self.padding[0])
         outputs = []
         for axis, kernel in enumerate(kernels):

@@ -69,7 +69,7 @@ class Transform:
             )
         if self.resize is not None and (self.depth is not None or self.resize < max(self.height, self.width)):
             raise ValueError(
-                f"resize must be for images, and no less than the crop's sides {self.height, self.width}; got "
+                f"resize must be for images, and no less than the sides {self.height, self.width}; got "
                 f"resize={self.resize}, depth={self.depth}."
             )
 
