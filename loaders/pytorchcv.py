@@ -28,6 +28,9 @@ CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 CROP = 0.875
 """Share of the shorter side that stays after the crop."""
 
+CROPS = {240: 0.882, 260: 0.89, 300: 0.904, 380: 0.922, 456: 0.934, 528: 0.942, 600: 0.949, 672: 0.954}
+"""The same for EfficientNets, by the side of their images."""
+
 EXPORTS = re.compile(r"^__all__ = \[(.*?)\]", re.MULTILINE | re.DOTALL)
 
 
@@ -37,10 +40,15 @@ def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:
     if side is None:
         raise ModelError(f"{annotation.id} has no image_size; a network of pytorchcv needs one.")
     make = constructor(annotation.constructor or annotation.architecture)
-    module = make(in_size=(side, side), num_classes=annotation.num_classes)
+    module = make(num_classes=annotation.num_classes)
+    if getattr(module, "in_size", (side, side)) != (side, side):
+        raise ModelError(
+            f"{annotation.id} is annotated with images of {side} x {side}; pytorchcv builds it for "
+            f"{module.in_size}."
+        )
     if side == 32:
         return module, Transform(height=side, width=side, mean=CIFAR_MEAN, std=CIFAR_STD)
-    resize = math.ceil(side / CROP)
+    resize = math.ceil(side / CROPS.get(side, CROP))
     return module, Transform(height=side, width=side, resize=resize, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 

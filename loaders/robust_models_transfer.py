@@ -21,6 +21,11 @@ from securitynet_hub.transforms import Transform
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 ROOT = "module."
+PREFIXES = ("module.model.model.", "module.model.")
+"""Where the network lies: some were wrapped once more. The longer one comes first, as it starts alike."""
+
+CONSTRUCTORS = {"mnasnet": "mnasnet1_0"}
+"""torchvision's names where they differ from the publisher's."""
 NORMALISERS = ("module.normalizer.", "module.attacker.normalize.")
 
 
@@ -41,7 +46,7 @@ def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:
             f"the network {name} is defined in torchvision, which cannot be imported ({error}). Install the "
             "release that goes with your torch: https://pytorch.org/get-started"
         ) from error
-    module: torch.nn.Module = getattr(models, name)(weights=None, num_classes=classes)
+    module: torch.nn.Module = getattr(models, CONSTRUCTORS.get(name, name))(weights=None, num_classes=classes)
     return module, transform
 
 
@@ -55,7 +60,9 @@ def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[st
     model = checkpoint.get("model")
     if not isinstance(model, Mapping):
         raise WeightsError(f"{annotation.id}: there is no 'model' in the checkpoint: {listed(checkpoint)}.")
-    prefix = annotation.weights_key_prefix or "module.model."
+    prefix = annotation.weights_key_prefix or next(
+        (p for p in PREFIXES if any(key.startswith(p) for key in model)), PREFIXES[-1]
+    )
     attacker = f"{ROOT}attacker.{prefix.removeprefix(ROOT)}"
     tensors = {key.removeprefix(prefix): value for key, value in model.items() if key.startswith(prefix)}
     copies = {key.removeprefix(attacker): value for key, value in model.items() if key.startswith(attacker)}

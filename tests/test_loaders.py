@@ -30,6 +30,7 @@ REFERENCES = {
     for reference in json.loads((Path(__file__).parent / "data/reference_architectures.json").read_text())
 }
 ROWS = load_annotations()
+EXTENDED = load_annotations("extended")
 
 
 def rows_of(source):
@@ -145,7 +146,13 @@ class TestReferences:
         assert (images.min(), images.max()) == (-1, 1)
 
     def test_large_images_have_torchvisions_layout(self, give):
-        row = replace(ROWS["medmnist/pathmnist/resnet18-28/1"], image_size=224)
+        rows = [row for row in EXTENDED.values() if row.source == "medmnist" and row.image_size == 224]
+        assert len(rows) == 66
+        for row in rows:
+            with torch.device("meta"):
+                give({"net": torchvision_resnet(row.architecture, row.num_classes).state_dict()})
+                assert load_target(row).transform.shape == (224, 224, 3)
+        row = next(row for row in rows if row.architecture == "resnet18" and row.num_classes == 9)
         tensors = torchvision_resnet("resnet18", 9).state_dict()
         give({"net": tensors})
         target = load_target(row)
@@ -237,7 +244,7 @@ class TestMismatches:
 
 def wrapped_by_robustness(row, tensors):
     """Nest tensors as robustness 1.2.1 saves them: normalisers, the attacker's copy, the training's state."""
-    prefix = row.weights_key_prefix
+    prefix = row.weights_key_prefix or "module.model.model."
     attacker = prefix.replace("module.", "module.attacker.", 1)
     normaliser = {
         "new_mean": torch.tensor([0.485, 0.456, 0.406]).reshape(3, 1, 1),
@@ -266,7 +273,7 @@ class TestRobustModels:
             return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, num_classes))
 
         models = types.ModuleType("torchvision.models")
-        for name in ("densenet161", "mobilenet_v2", "shufflenet_v2_x1_0", "vgg16_bn"):
+        for name in ("densenet161", "mnasnet1_0", "mobilenet_v2", "shufflenet_v2_x1_0", "vgg16_bn"):
             setattr(models, name, make)
         monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
         monkeypatch.setitem(sys.modules, "torchvision.models", models)
@@ -275,7 +282,9 @@ class TestRobustModels:
     def test_every_row_builds_and_loads_its_publishers_form(self, give, torchvision):
         rows = rows_of("robust_models_transfer")
         assert len(rows) == 20
-        for row in rows:
+        further = [row for row in EXTENDED.values() if row.source == "robust_models_transfer"]
+        assert len(further) == 67
+        for row in further:
             with torch.device("meta"):
                 names = robust_models_transfer.build(row)[0].state_dict()
             # One number in every place: no memory, and the copies can be compared.
@@ -375,6 +384,17 @@ class TestPytorchcv:
         with pytest.raises(MissingPackageError, match=r"pip install --no-deps pytorchcv$"):
             load_target("pytorchcv/cifar10/resnet20")
 
+    @pytest.mark.slow
+    def test_every_further_one_builds_for_its_images(self, installed):
+        rows = [row for row in EXTENDED.values() if row.source == "pytorchcv"]
+        assert len(rows) == 539
+        for row in rows:
+            if row.id not in ROWS:
+                with torch.device("meta"):
+                    module, transform = pytorchcv.build(row)
+                assert count_classes(module) == row.num_classes, row.id
+                assert transform.shape[0] == row.image_size, row.id
+
     def check(self, rows):
         """Build each and run it on torch's meta device: shapes alone."""
         for row in rows:
@@ -428,6 +448,10 @@ class TestPytorchcv:
             UnknownNameError, match=r"network in pytorchcv 'resnet21_cifar10'.*resnet20_cifar10"
         ):
             pytorchcv.constructor("resnet21_cifar10")
+
+    def test_another_size_is_refused(self, installed):
+        with pytest.raises(ModelError, match=r"images of 64 x 64; pytorchcv builds it for \(32, 32\)"):
+            pytorchcv.build(replace(ROWS["pytorchcv/cifar10/resnet20"], image_size=64))
 
     def test_a_size_is_needed(self, installed):
         with pytest.raises(ModelError, match="no image_size"):
