@@ -1,1 +1,6 @@
-"""One module for each source of weights: ``load(annotation)`` builds a `securitynet_hub.targets.Target`."""
+"""One module for each source of weights.
+
+``build(annotation)`` returns the network, its weights still to be loaded, and its preprocessing. A source
+whose checkpoints need more than the annotation's key prefix also has ``state_dict(checkpoint, annotation)``.
+Neither knows of files: `securitynet_hub.targets.load_target` does the rest once for all.
+"""

@@ -22,6 +22,10 @@ class ModelError(SecurityNetError):
     """A model does not answer as it should: NaN, the wrong number of outputs, images left out."""
 
 
+class MissingPackageError(SecurityNetError, ImportError):
+    """A model needs a package that is not installed; the message says how to install it."""
+
+
 class RecordError(SecurityNetError):
     """A record cannot be written or read; the message says which file and why."""
 

@@ -13,7 +13,8 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
 from securitynet_hub.errors import ModelError
-from securitynet_hub.targets import Target, Transform
+from securitynet_hub.targets import Target
+from securitynet_hub.transforms import Transform
 
 BATCH_SIZE = 256
 

@@ -4,52 +4,25 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from itertools import islice
+from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from securitynet_hub.annotations import Annotation, load_annotations
-from securitynet_hub.errors import UnknownNameError
+from securitynet_hub.errors import UnknownNameError, WeightsError
+from securitynet_hub.tensors import nest
+from securitynet_hub.transforms import Transform as Transform
+from securitynet_hub.weights import load_weights
 
 MODEL_CONFIGS = ("extended", "zoo")
 """Where to look for a model: `extended` holds all of `models`."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Transform:
-    """Preprocessing as data, so that a record can tell it: scale to [0, 1], then normalise per channel.
-
-    >>> Transform(height=1, width=1, mean=(0.5,), std=(0.5,))(np.full((1, 1, 1, 1), 255, np.uint8))
-    tensor([[[[1.]]]])
-    """
-
-    height: int
-    width: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the images it takes."""
-        return self.height, self.width, len(self.mean)
-
-    def __call__(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """Turn uint8 pixels (n, height, width, channels) into float32 inputs (n, channels, height, width)."""
-        if pixels.ndim != 4 or pixels.shape[1:] != self.shape or pixels.dtype != np.uint8:
-            raise ValueError(
-                f"this model takes uint8 images of height, width and channels {self.shape}; got "
-                f"{pixels.dtype} of {pixels.shape[1:]}."
-            )
-        scaled = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), dtype=np.float32) / 255
-        return torch.from_numpy(scaled).sub_(_per_channel(self.mean)).div_(_per_channel(self.std))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields for a record."""
-        return asdict(self)
+SHOWN = 5
+"""How many keys an error names."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,27 +48,114 @@ class Target:
         return self.annotation.id
 
 
-def load_target(id: str) -> Target:
+class Loader(Protocol):
+    """What a module in ``securitynet_hub.loaders`` offers.
+
+    Where the tensors do not lie in the checkpoint as `Annotation.weights_key_prefix` says, it also has
+    ``state_dict(checkpoint, annotation)``, which picks them.
+    """
+
+    @staticmethod
+    def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:
+        """Return the network, its weights still to be loaded, and its preprocessing."""
+
+
+def load_target(model: str | Annotation) -> Target:
     """Load an annotated model: verified weights in the right network, in eval mode.
 
     Args:
-        id: ``source/dataset/name[/seed]``, as `load_annotations` lists them. The loader is the module
-            ``securitynet_hub.loaders.<source>``.
+        model: ``source/dataset/name[/seed]``, as `load_annotations` lists them, or an annotation. The loader
+            is the module ``securitynet_hub.loaders.<source>``.
 
     Raises:
         UnknownNameError: no such model (the closest ids are given), or its source has no loader.
-        WeightsError: the weights are missing or damaged.
+        MissingPackageError: the loader needs a package that is not installed.
+        WeightsError: the weights are missing or damaged, or those of another network.
+        ValueError: the network has another number of classes than annotated.
 
     >>> target = load_target("zoo/fashion-mnist/cnn-overfitted-500/1")
     >>> target.num_classes, target.transform.shape, target.module.training
     (10, (28, 28, 1), False)
     """
-    annotation = find_annotation(id)
-    if annotation.source not in known_loaders():
-        raise UnknownNameError("loader for source", annotation.source, known_loaders())
-    loader = importlib.import_module(f"securitynet_hub.loaders.{annotation.source}")
-    target: Target = loader.load(annotation)
-    return target
+    annotation = model if isinstance(model, Annotation) else find_annotation(model)
+    loader = find_loader(annotation.source)
+    module, transform = loader.build(annotation)
+    pick: Callable[..., dict[str, torch.Tensor]] = getattr(loader, "state_dict", state_dict)
+    load_state(module, pick(nest(load_weights(annotation)), annotation), name=annotation.id)
+    module.eval()
+    return Target(
+        annotation=annotation,
+        module=module,
+        transform=transform,
+        num_classes=count_classes(module),
+    )
+
+
+def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[str, torch.Tensor]:
+    """Pick a network's tensors out of a checkpoint as the annotation's ``weights_key_prefix`` says.
+
+    A prefix that ends in a dot is taken off every key; another one is the key under which the tensors lie,
+    and whatever lies beside it (an epoch, an accuracy) is left.
+
+    Raises:
+        WeightsError: a key lacks the prefix, nothing lies under it, or there are not only tensors.
+    """
+    prefix = annotation.weights_key_prefix or ""
+    tensors: Any = checkpoint
+    if prefix.endswith("."):
+        strange = sorted(key for key in checkpoint if not key.startswith(prefix))
+        if strange:
+            raise WeightsError(
+                f"{annotation.id}: every key should start with {prefix!r}; these do not: {listed(strange)}."
+            )
+        tensors = {key.removeprefix(prefix): tensor for key, tensor in checkpoint.items()}
+    elif prefix:
+        tensors = checkpoint.get(prefix)
+        if not isinstance(tensors, Mapping):
+            raise WeightsError(
+                f"{annotation.id}: the weights should lie under {prefix!r}; there are {listed(checkpoint)}."
+            )
+    others = sorted(key for key, value in tensors.items() if not isinstance(value, torch.Tensor))
+    if others:
+        raise WeightsError(f"{annotation.id}: these entries are no tensors: {listed(others)}.")
+    return dict(tensors)
+
+
+def load_state(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, name: str) -> None:
+    """Copy tensors into a network: every key, shape and kind of number must match.
+
+    BatchNorm's ``num_batches_tracked`` alone may be missing, as torch allows for files from before 0.4.1; it
+    does not change what a network answers.
+
+    Raises:
+        WeightsError: naming what is missing, what is not the network's, and what has another shape.
+    """
+    expected = module.state_dict()
+    missing = [key for key in expected if key not in tensors and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in tensors if key not in expected]
+    differing = [
+        f"{key} is {_describe(tensors[key])} instead of {_describe(expected[key])}"
+        for key in expected
+        if key in tensors and _describe(tensors[key]) != _describe(expected[key])
+    ]
+    found = {"missing": missing, "not the network's": unexpected, "of another form": differing}
+    if any(found.values()):
+        text = "; ".join(f"{kind}: {listed(keys)}" for kind, keys in found.items() if keys)
+        raise WeightsError(f"{name}: the weights are not those of this network. {text}.")
+    module.load_state_dict(dict(tensors), strict=True)
+
+
+def count_classes(module: torch.nn.Module) -> int:
+    """Return how many classes a classifier's head answers for: the rows of the last parameter.
+
+    A forward pass would say it too, but take longer than loading; the tests compare the two, and
+    `securitynet_hub.inference.predict` checks every output.
+
+    >>> count_classes(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1), torch.nn.Linear(8, 5)))
+    5
+    """
+    *_, last = (torch.empty(0), *module.parameters())
+    return len(last)
 
 
 def find_annotation(id: str) -> Annotation:
@@ -110,6 +170,15 @@ def find_annotation(id: str) -> Annotation:
     raise UnknownNameError("model", id, known)
 
 
+def find_loader(source: str) -> Loader:
+    """Return the module that loads the models of a source."""
+    if source not in known_loaders():
+        raise UnknownNameError("loader for source", source, known_loaders())
+    loader: Any = importlib.import_module(f"securitynet_hub.loaders.{source}")
+    found: Loader = loader
+    return found
+
+
 @lru_cache(maxsize=1)
 def known_loaders() -> tuple[str, ...]:
     """Return the sources that have a loader, found by looking into the loaders' folder."""
@@ -117,5 +186,13 @@ def known_loaders() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(loaders.__path__)))
 
 
-def _per_channel(values: tuple[float, ...]) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1)
+def listed(keys: Collection[str]) -> str:
+    """Name the first keys and count the rest."""
+    rest = len(keys) - SHOWN
+    return ", ".join(islice(keys, SHOWN)) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _describe(tensor: torch.Tensor) -> str:
+    """Tell shape and kind of number; precision may differ."""
+    kind = "floating-point" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
+    return f"{kind} {tuple(tensor.shape)}"

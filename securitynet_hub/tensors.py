@@ -1,4 +1,4 @@
-"""Nested checkpoints become flat tensors, and those a safetensors file."""
+"""Nested checkpoints become flat tensors and back, and flat tensors a safetensors file."""
 
 from __future__ import annotations
 
@@ -35,6 +35,22 @@ def flatten(checkpoint: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
             raise WeightsError(f"the tensor {key!r} is sparse or quantised; only plain ones can be stored.")
         tensors[key] = tensor.detach().clone(memory_format=torch.contiguous_format)
     return tensors
+
+
+def nest(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Undo `flatten`: return the nested mapping whose keys, joined by ``/``, are these.
+
+    >>> nest({"net/weight": torch.zeros(1), "net/bias": torch.ones(1)})
+    {'net': {'weight': tensor([0.]), 'bias': tensor([1.])}}
+    """
+    nested: dict[str, Any] = {}
+    for path, tensor in tensors.items():
+        *outer, key = path.split("/")
+        inner = nested
+        for part in outer:
+            inner = inner.setdefault(part, {})
+        inner[key] = tensor
+    return nested
 
 
 def _walk(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, torch.Tensor]]:

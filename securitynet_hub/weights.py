@@ -8,13 +8,11 @@ after the first load, ``tensors.safetensors``. Files of the Hugging Face Hub lie
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 import warnings
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import requests
 import torch
@@ -23,6 +21,7 @@ from huggingface_hub import constants
 from securitynet_hub.annotations import Annotation
 from securitynet_hub.archives import fetch_member
 from securitynet_hub.cache import Entry, Origin
+from securitynet_hub.checkpoints import MAX_BYTES, read_checkpoint
 from securitynet_hub.downloads import discard, download
 from securitynet_hub.errors import FirstUseWarning, WeightsError
 from securitynet_hub.hashes import FILE, Check, check_file, parse_checks
@@ -31,9 +30,6 @@ from securitynet_hub.tensors import flatten, is_safetensors, parse_safetensors, 
 
 PACKAGE_SCHEME = "package:"
 """``package:<package>/<path>``: a file inside an installed Python package."""
-
-MAX_BYTES = 8 << 30
-"""Files above this size are refused unread; ``SECURITYNET_MAX_BYTES`` sets another limit."""
 
 
 def load_weights(annotation: Annotation) -> dict[str, torch.Tensor]:
@@ -205,22 +201,13 @@ def _read(path: Path, entry: Entry, annotation: Annotation) -> dict[str, torch.T
     )
     if is_safetensors(path):
         return parse_safetensors(verified_bytes(path, "sha256", origin.sha256), path)
-    tensors = flatten(_read_checkpoint(path))
+    tensors = flatten(read_checkpoint(path, max_bytes=max_bytes()))
     part = entry.tensors.with_name("tensors.part")
     store_safetensors(tensors, part)
     sha256 = check_file(part, (), str(part))
     part.replace(entry.tensors)
     entry.remember(replace(origin, tensors_sha256=sha256))
     return tensors
-
-
-def _read_checkpoint(path: Path) -> dict[str, Any]:
-    try:
-        reader = importlib.import_module("securitynet_hub.checkpoints")
-    except ModuleNotFoundError as error:
-        raise WeightsError(f"{path} is not a safetensors file, and no other format is read.") from error
-    checkpoint: dict[str, Any] = reader.read_checkpoint(path)
-    return checkpoint
 
 
 def _link(annotation: Annotation) -> str:

@@ -173,10 +173,8 @@ class TestRefusals:
     def test_damaged_weights(self, tmp_path):
         row = load_annotations("zoo")[OVERFITTED]
         damaged = replace(row, weights_hash="0" * 64)
-        from securitynet_hub.loaders import zoo
-
         with pytest.raises(WeightsError, match="damaged"):
-            audit(zoo.load(damaged), out=tmp_path)
+            audit(load_target(damaged), out=tmp_path)
 
     def test_positions_that_are_not_there(self):
         with pytest.raises(ValueError, match="only 4000 images"):

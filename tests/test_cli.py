@@ -146,7 +146,6 @@ class TestAudit:
         [
             (["zoo/fashion-mnist/cnn-overfited-500/1"], 2, "Did you mean"),
             ([OVERFITTED, "--attacks", "los"], 2, "'loss'"),
-            (["pytorchcv/cifar10/resnet20"], 2, "loader for source"),
             ([OVERFITTED, "--out", "/proc/self/x"], 1, "cannot write records"),
         ],
     )

@@ -657,19 +657,17 @@ class TestLoading:
     def calls(self, monkeypatch):
         """Stand in for the pickle reader: what it returns can be replaced, its calls are listed."""
         calls = []
-        checkpoint = {"net": {"conv1.weight": WEIGHT}, "epoch": 3, "more": [torch.ones(1)]}
-        module = types.ModuleType("securitynet_hub.checkpoints")
+        self.checkpoint = {"net": {"conv1.weight": WEIGHT}, "epoch": 3, "more": [torch.ones(1)]}
 
-        def read_checkpoint(path):
+        def read_checkpoint(path, *, max_bytes):
             calls.append(path)
-            return module.checkpoint
+            return self.checkpoint
 
-        module.checkpoint, module.read_checkpoint = checkpoint, read_checkpoint
-        monkeypatch.setitem(sys.modules, "securitynet_hub.checkpoints", module)
+        monkeypatch.setattr("securitynet_hub.weights.read_checkpoint", read_checkpoint)
         return calls
 
     def return_instead(self, checkpoint):
-        sys.modules["securitynet_hub.checkpoints"].checkpoint = checkpoint
+        self.checkpoint = checkpoint
 
     def test_safetensors_are_read_as_they_are(self, server, calls):
         content = safetensors.torch.save({"a": torch.arange(3.0)})

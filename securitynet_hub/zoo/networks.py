@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from securitynet_hub.targets import Transform
+from securitynet_hub.transforms import Transform
 
 TRANSFORM = Transform(height=28, width=28, mean=(0.2860,), std=(0.3530,))
 """Mean and standard deviation of Fashion-MNIST's training pixels."""

@@ -1,0 +1,135 @@
+"""Preprocessing as data, so that a record can tell it: resize, crop, scale and normalise uint8 pixels."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Interpolation = Literal["bilinear", "bicubic", "nearest"]
+
+# How `torch.nn.functional.interpolate` calls what Pillow does to 8-bit images. Its antialiased kernels for
+# uint8 are Pillow's, rounding included; Pillow's nearest takes the pixel under the centre: "nearest-exact".
+_MODES: dict[str, dict[str, Any]] = {
+    "bilinear": {"mode": "bilinear", "antialias": True},
+    "bicubic": {"mode": "bicubic", "antialias": True},
+    "nearest": {"mode": "nearest-exact"},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transform:
+    """Turn uint8 pixels into a network's input: (resize, crop,) scale to [0, 1], then normalise per channel.
+
+    Without `resize` only images of exactly the network's size are taken. Grey images (one channel) are
+    repeated for a network that takes more.
+
+    Attributes:
+        height: rows of the network's input.
+        width: columns of the network's input.
+        depth: slices of the network's input; None for images.
+        channels: channels of the network's input; as many as `mean` has, unless given.
+        resize: length to which the shorter side is brought, before the centre is cropped; None for never.
+        interpolation: how `resize` does it, antialiased as Pillow does.
+        factor: multiplies the pixels after they are scaled to [0, 1].
+        mean: subtracted, one for each channel; None for nothing.
+        std: divides what is left, one for each channel; None for nothing.
+
+    >>> Transform(height=1, width=1, mean=(0.5,), std=(0.5,))(np.full((1, 1, 1, 1), 255, np.uint8))
+    tensor([[[[1.]]]])
+    >>> Transform(height=2, width=2, channels=3, resize=2)(np.zeros((5, 4, 6, 1), np.uint8)).shape
+    torch.Size([5, 3, 2, 2])
+    """
+
+    height: int
+    width: int
+    depth: int | None = None
+    channels: int | None = None
+    resize: int | None = None
+    interpolation: Interpolation = "bilinear"
+    factor: float = 1.0
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        counts = {len(values) for values in (self.mean, self.std) if values is not None}
+        counts |= {self.channels} if self.channels is not None else set()
+        if len(counts) != 1:
+            raise ValueError(
+                "channels, mean and std must agree on the number of channels, and one must tell it; got "
+                f"channels={self.channels}, mean={self.mean}, std={self.std}."
+            )
+        object.__setattr__(self, "channels", counts.pop())
+        if self.interpolation not in get_args(Interpolation):
+            raise ValueError(
+                f"interpolation must be one of {get_args(Interpolation)}; got {self.interpolation!r}."
+            )
+        if self.resize is not None and (self.depth is not None or self.resize < max(self.height, self.width)):
+            raise ValueError(
+                f"resize must be for images, and no less than the sides {self.height, self.width}; got "
+                f"resize={self.resize}, depth={self.depth}."
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(Depth,) height, width and channels of what the network takes."""
+        assert self.channels is not None  # set above
+        depth = () if self.depth is None else (self.depth,)
+        return *depth, self.height, self.width, self.channels
+
+    def __call__(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """Turn uint8 pixels (n, [depth,] height, width, channels) into inputs (n, channels, [depth,] ...).
+
+        The inputs are float32.
+        """
+        self._check(pixels)
+        moved = np.moveaxis(pixels, -1, 1)
+        if self.resize is not None:
+            moved = self._resized(moved)
+        scaled = torch.from_numpy(np.ascontiguousarray(moved, dtype=np.float32) / 255)
+        if scaled.shape[1] != self.shape[-1]:
+            scaled = scaled.repeat_interleave(self.shape[-1], dim=1)
+        if self.factor != 1:
+            scaled.mul_(self.factor)
+        if self.mean is not None:
+            scaled.sub_(self._per_channel(self.mean))
+        if self.std is not None:
+            scaled.div_(self._per_channel(self.std))
+        return scaled
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields for a record."""
+        return asdict(self)
+
+    def _check(self, pixels: npt.NDArray[np.uint8]) -> None:
+        *sides, channels = pixels.shape[1:] or (0,)
+        fits = pixels.ndim == len(self.shape) + 1 and channels in (1, self.shape[-1])
+        fits &= min(sides, default=0) > 0 if self.resize is not None else tuple(sides) == self.shape[:-1]
+        if not fits or pixels.dtype != np.uint8:
+            names = (
+                "height, width and channels" if self.depth is None else "depth, height, width and channels"
+            )
+            size = f"any size and {self.shape[-1]} channels" if self.resize else f"{names} {self.shape}"
+            grey = " (or one channel)" if self.shape[-1] != 1 else ""
+            raise ValueError(
+                f"this model takes uint8 images of {size}{grey}; got {pixels.dtype} of {pixels.shape[1:]}."
+            )
+
+    def _resized(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Bring the shorter side of (n, channels, height, width) to `resize` and crop the centre."""
+        assert self.resize is not None
+        shorter = min(images.shape[2:])
+        # Rounded down, and the crop's corner to even, as torchvision does.
+        rows, columns = (int(self.resize * side / shorter) for side in images.shape[2:])
+        if (rows, columns) != images.shape[2:]:
+            tensor = torch.from_numpy(np.ascontiguousarray(images))
+            tensor = torch.nn.functional.interpolate(tensor, (rows, columns), **_MODES[self.interpolation])
+            images = tensor.numpy()
+        top, left = round((rows - self.height) / 2), round((columns - self.width) / 2)
+        return images[:, :, top : top + self.height, left : left + self.width]
+
+    def _per_channel(self, values: tuple[float, ...]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.float32).reshape(1, -1, *[1] * (len(self.shape) - 1))
