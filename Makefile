@@ -8,13 +8,17 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find securitynet_hub metrics loaders -type f -not -path '*/__pycache__/*')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench test-lowest clean
+.PHONY: demo test test-exhaustive check bench test-lowest clean
 
 demo: $(VENV)/installed
 	$(BIN)/securitynet audit zoo --out records
 
 test: $(VENV)/installed
-	$(BIN)/pytest tests --pyargs securitynet_hub
+	$(BIN)/pytest tests --pyargs securitynet_hub -m "not exhaustive"
+
+# Every network of every source, which takes minutes; `make test` builds one of each family.
+test-exhaustive: $(VENV)/installed
+	$(BIN)/pytest tests -m exhaustive
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -31,7 +35,7 @@ test-lowest: $(VENV)/installed
 	$(PYTHON) -m venv --clear .venv-lowest
 	$(BIN)/python tests/lowest_versions.py $(if $(TORCH),torch==$(TORCH)) > .venv-lowest/lowest.txt
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-lowest/lowest.txt "$$(ls dist/*.whl)[test]"
-	.venv-lowest/bin/pytest tests --pyargs securitynet_hub -m "not slow"
+	.venv-lowest/bin/pytest tests --pyargs securitynet_hub -m "not slow and not exhaustive"
 
 clean:
 	rm -rf $(VENV) .venv-lowest build dist *.egg-info
@@ -40,6 +44,7 @@ $(VENV)/requirements: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): a few minutes, once."
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) -c constraints.txt ".[dev]"
+	$(INSTALL) --no-deps pytorchcv==0.0.74  # with its dependencies it would replace torch
 	touch $@
 
 dist/built: $(VENV)/requirements $(SOURCES) README.md LICENSE

@@ -50,6 +50,16 @@ def as_medmnist(row, network, server):
     return replace(row, weights_url=server.serve("/weights.zip", archive.getvalue()))
 
 
+def as_pytorchcv(row, network, server):
+    """A plain state dict, alone in a deflated zip; the sha1 is of the unpacked file."""
+    content = saved(network.state_dict())
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(row.weights_member, content)
+    digest = hashlib.sha1(content).hexdigest()
+    return replace(row, weights_url=server.serve("/w.pth.zip", archive.getvalue()), weights_hash=digest)
+
+
 def as_adversary_loss_landscape(row, network, server):
     """A plain state dict as a git blob."""
     content = saved(network.state_dict())
@@ -70,11 +80,13 @@ def as_robust_models_transfer(row, network, server):
     return replace(row, weights_url=server.serve("/m.ckpt", content), weights_hash=digest)
 
 
+LANDSCAPE = "adversary_loss_landscape/cifar10"
 PUBLISHED = {
+    "pytorchcv/cifar10/resnet20": as_pytorchcv,
     "medmnist/bloodmnist/resnet18-28/1": as_medmnist,
     "medmnist/adrenalmnist3d/resnet18-acs/2": as_medmnist,
-    "adversary_loss_landscape/cifar10/resnet_periodic_cosine_eps8_wd1e-3_max16_100/1": as_adversary_loss_landscape,
-    "adversary_loss_landscape/cifar10/vgg_plain_const_eps8_wd1e-3_200/3": as_adversary_loss_landscape,
+    f"{LANDSCAPE}/resnet_periodic_cosine_eps8_wd1e-3_max16_100/1": as_adversary_loss_landscape,
+    f"{LANDSCAPE}/vgg_plain_const_eps8_wd1e-3_200/3": as_adversary_loss_landscape,
     "robust_models_transfer/imagenet-1k/resnet18_l2_eps0.01": as_robust_models_transfer,
 }
 
@@ -82,6 +94,8 @@ PUBLISHED = {
 @pytest.mark.parametrize("id", PUBLISHED)
 def test_a_published_checkpoint_becomes_a_target(id, server):
     row = ROWS[id]
+    if row.source == "pytorchcv":
+        pytest.importorskip("pytorchcv")
     network = random_network(row)
     hosted = PUBLISHED[id](row, network, server)
     trusting = nullcontext() if row.weights_hash else pytest.warns(FirstUseWarning)
@@ -100,7 +114,7 @@ def test_code_in_a_published_file_is_not_run(server, tmp_path):
         def __reduce__(self):
             return open, (str(tmp_path / "canary"), "w")
 
-    row = ROWS["adversary_loss_landscape/cifar10/vgg_plain_const_eps8_wd1e-3_200/3"]
+    row = ROWS[f"{LANDSCAPE}/vgg_plain_const_eps8_wd1e-3_200/3"]
     content = saved({"conv.weight": Hostile()})
     digest = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
     url = server.serve("/model.ckpt", content)

@@ -384,7 +384,7 @@ class TestPytorchcv:
         with pytest.raises(MissingPackageError, match=r"pip install --no-deps pytorchcv$"):
             load_target("pytorchcv/cifar10/resnet20")
 
-    @pytest.mark.slow
+    @pytest.mark.exhaustive
     def test_every_further_one_builds_for_its_images(self, installed):
         rows = [row for row in EXTENDED.values() if row.source == "pytorchcv"]
         assert len(rows) == 539
@@ -410,7 +410,7 @@ class TestPytorchcv:
     def test_one_of_each_family_is_as_published(self, installed):
         self.check({row.family: row for row in self.ROWS}.values())
 
-    @pytest.mark.slow
+    @pytest.mark.exhaustive
     def test_every_row_is_as_published(self, installed):
         assert len(self.ROWS) == 263
         assert all(row.num_parameters for row in self.ROWS)
