@@ -15,3 +15,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 def _elsewhere(tmp_path_factory):
     """Run in another folder, so that processes the tests start import the installed package too."""
     os.chdir(tmp_path_factory.mktemp("elsewhere"))
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Run one command line in this process; give exit code, standard output and standard error."""
+    from securitynet_hub.cli import main
+
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def command(*arguments):
+        code = 0
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as leave:
+            code = leave.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return command

@@ -9,29 +9,11 @@ import time
 import pytest
 
 from securitynet_hub.annotations import load_annotations
-from securitynet_hub.cli import main
 from securitynet_hub.errors import WeightsError
 from securitynet_hub.records import read_records
 from securitynet_hub.weights import load_weights
 
 OVERFITTED = "zoo/fashion-mnist/cnn-overfitted-500/1"
-
-
-@pytest.fixture
-def run(capsys, monkeypatch):
-    """Run one command in this process; give exit code, standard output and standard error."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def command(*arguments):
-        code = 0
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as leave:
-            code = leave.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return command
 
 
 class TestList:
@@ -127,7 +109,7 @@ class TestAudit:
                 raise WeightsError("damaged")
             return load_weights(annotation)
 
-        monkeypatch.setattr("securitynet_hub.loaders.zoo.load_weights", damaged)
+        monkeypatch.setattr("securitynet_hub.targets.load_weights", damaged)
         code, out, err = run("audit", "zoo", "--out", tmp_path)
         assert (code, out) == (1, "")
         assert "damaged" in err

@@ -8,23 +8,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from securitynet_hub.cli import main
-
 
 @pytest.fixture
-def run(capsys, monkeypatch):
-    """Run ``verify`` in this process; give exit code and standard output."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def command(*arguments):
-        code = 0
-        try:
-            main(["verify", *map(str, arguments)])
-        except SystemExit as leave:
-            code = leave.code
-        return code, capsys.readouterr().out
-
-    return command
+def verify(run):
+    """Verify files in this process; give exit code and standard output."""
+    return lambda *files: run("verify", *files)[:2]
 
 
 @pytest.fixture
@@ -39,15 +27,15 @@ def page(tmp_path):
     return tmp_path / "page.pth"
 
 
-def test_safe(run, safe):
-    code, out = run(safe)
+def test_safe(verify, safe):
+    code, out = verify(safe)
     assert code == 0
     assert "1 of 1 files are safe and whole" in out
     assert "good.safetensors" in out.replace("\n", "")
 
 
-def test_one_bad_file_fails_all(run, safe, page):
-    code, out = run(safe, page, page.parent / "none.pth")
+def test_one_bad_file_fails_all(verify, safe, page):
+    code, out = verify(safe, page, page.parent / "none.pth")
     assert code == 1
     assert "1 of 3 files" in out
     assert out.count("refused") == 2
@@ -55,8 +43,8 @@ def test_one_bad_file_fails_all(run, safe, page):
     assert "cannot be opened" in out
 
 
-def test_json(run, safe, page):
-    code, out = run(safe, page, "--json")
+def test_json(verify, safe, page):
+    code, out = verify(safe, page, "--json")
     assert code == 1
     first, second = json.loads(out)
     assert first == {
@@ -68,9 +56,9 @@ def test_json(run, safe, page):
     assert "HTML" in second["reason"]
 
 
-def test_a_torch_file(run, tmp_path):
+def test_a_torch_file(verify, tmp_path):
     torch.save({"net": torch.nn.Linear(3, 2).state_dict(), "epoch": 3}, tmp_path / "model.pth")
-    code, out = run(tmp_path / "model.pth", "--json")
+    code, out = verify(tmp_path / "model.pth", "--json")
     assert code == 0
     assert json.loads(out)[0]["parameters"] == 8
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy.typing as npt
 
@@ -11,7 +11,6 @@ from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.signals import SIGNALS, Outputs, Scores
 from securitynet_hub.statistics import (
     Interval,
-    TprAtFpr,
     advantage_interval,
     auc_interval,
     rate_at_fpr,
@@ -22,17 +21,6 @@ TARGET_FPRS = (0.001, 0.01)
 CONFIDENCE_LEVEL = 0.95
 
 
-class TprResult(TypedDict):
-    """`statistics.TprAtFpr` as a plain dictionary."""
-
-    target_fpr: float
-    tpr: float
-    achieved_fpr: float
-    threshold: float | None
-    ci: Interval
-    resolvable: bool
-
-
 class MembershipResult(TypedDict):
     """What one set of membership scores shows, with counts and intervals."""
 
@@ -40,7 +28,7 @@ class MembershipResult(TypedDict):
     auc_ci: Interval
     advantage: float
     advantage_ci: Interval
-    tpr_at_fpr: list[TprResult]
+    tpr_at_fpr: list[dict[str, Any]]
     n_members: int
     n_nonmembers: int
     confidence_level: float
@@ -77,7 +65,7 @@ def measure_membership(
 
     Returns:
         auc and auc_ci (`roc_auc`, `roc_auc_interval`), advantage and advantage_ci (`advantage`),
-        tpr_at_fpr (one entry for each target, in order: `tpr_at_fpr`) and the counts behind them.
+        tpr_at_fpr (the fields of `tpr_at_fpr` for each target, in order) and the counts behind them.
 
     Raises:
         ValueError: as `statistics.split_scores`, or a rate outside 0..1.
@@ -95,19 +83,8 @@ def measure_membership(
         auc_ci=auc_ci,
         advantage=advantage,
         advantage_ci=advantage_ci,
-        tpr_at_fpr=[_as_result(rate) for rate in rates],
+        tpr_at_fpr=[rate._asdict() for rate in rates],
         n_members=len(ranking.members),
         n_nonmembers=len(ranking.nonmembers),
         confidence_level=confidence_level,
-    )
-
-
-def _as_result(rate: TprAtFpr) -> TprResult:
-    return TprResult(
-        target_fpr=rate.target_fpr,
-        tpr=rate.tpr,
-        achieved_fpr=rate.achieved_fpr,
-        threshold=rate.threshold,
-        ci=rate.ci,
-        resolvable=rate.resolvable,
     )
