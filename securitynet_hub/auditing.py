@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from securitynet_hub.annotations import ZooAnnotation
+from securitynet_hub.annotations import Annotation, ZooAnnotation
 from securitynet_hub.attacks.membership import (
     CONFIDENCE_LEVEL,
     TARGET_FPRS,
@@ -20,7 +20,7 @@ from securitynet_hub.inference import BATCH_SIZE, predict
 from securitynet_hub.records import Record, describe_environment, require_writable, write_record
 from securitynet_hub.signals import SIGNALS
 from securitynet_hub.splits import Split, read_split
-from securitynet_hub.targets import Target, load_target
+from securitynet_hub.targets import Target, find_annotation, load_target
 
 ATTACKS = tuple(SIGNALS)
 """What `audit` can run, in the order it runs them by default."""
@@ -84,11 +84,12 @@ def audit(
     measure_membership([1, 0], [1, 0], target_fprs=target_fprs, confidence_level=confidence_level)
     if out is not None:
         require_writable(Path(out))
+    if not isinstance(target, (str, Target)):
+        raise ValueError(f"target must be a model's id or a Target from load_target; got {target!r}.")
+    # The data first: without it there is no need to download any weights.
+    data = data or known_data(find_annotation(target) if isinstance(target, str) else target.annotation)
     if isinstance(target, str):
         target = load_target(target)
-    if not isinstance(target, Target):
-        raise ValueError(f"target must be a model's id or a Target from load_target; got {target!r}.")
-    data = data or known_data(target)
     if len(data.images.class_names) > target.num_classes:
         raise ValueError(
             f"{data.images.name} has {len(data.images.class_names)} classes, {target.id} only "
@@ -141,23 +142,22 @@ def audit(
     return records
 
 
-def known_data(target: Target) -> AuditData:
+def known_data(annotation: Annotation) -> AuditData:
     """Return the images and the split that a zoo model was trained with.
 
     Raises:
         WeightsError: the images or the members file are damaged.
-        ValueError: the target is not of the zoo.
+        ValueError: the model is not of the zoo.
     """
-    annotation = target.annotation
     if not isinstance(annotation, ZooAnnotation):
         raise ValueError(
-            f"which images {target.id} was trained on is not known here; pass "
+            f"which images {annotation.id} was trained on is not known here; pass "
             "data=AuditData(images=..., split=...)."
         )
     split = read_split(ZOO_FOLDER / annotation.members_file)
     if split.sha256 != annotation.members_sha256:
         raise WeightsError(
             f"{annotation.members_file} is damaged or was replaced: it does not name the images that "
-            f"{target.id} was trained on. Install the package anew."
+            f"{annotation.id} was trained on. Install the package anew."
         )
     return AuditData(images=load_images(annotation.images), split=split)

@@ -98,12 +98,13 @@ def show_model(options: argparse.Namespace) -> None:
 def audit_models(options: argparse.Namespace) -> None:
     """Audit one model, or the whole embedded zoo, and print a table of the figures."""
     from securitynet_hub.auditing import ATTACKS, audit, known_data
-    from securitynet_hub.targets import load_target
+    from securitynet_hub.targets import find_annotation, load_target
 
     attacks = list(ATTACKS) if "all" in options.attacks else list(dict.fromkeys(options.attacks))
     # Load everything before the first record is written: a damaged file is found out first.
-    targets = [load_target(id) for id in (load_annotations(ZOO) if options.id == ZOO else [options.id])]
-    data = [known_data(target) for target in targets]
+    ids = list(load_annotations(ZOO)) if options.id == ZOO else [options.id]
+    data = [known_data(find_annotation(id)) for id in ids]
+    targets = [load_target(id) for id in ids]
     audited: list[tuple[Annotation, list[Record]]] = []
     with Progress(
         TextColumn("{task.description}"),

@@ -16,6 +16,7 @@ from securitynet_hub.inference import predict
 from securitynet_hub.signals import SIGNALS
 from securitynet_hub.splits import Split
 from securitynet_hub.statistics import roc_auc
+from securitynet_hub.targets import find_annotation
 
 OVERFITTED = "zoo/fashion-mnist/cnn-overfitted-500/1"
 
@@ -41,7 +42,7 @@ def test_one_record_for_each_attack_with_everything_a_reader_needs(records):
 
 def test_correctness_is_the_accuracy_gap(records):
     """The identity every build checks: AUC = 1/2 + (member accuracy - non-member accuracy) / 2."""
-    target, data = load_target(OVERFITTED), known_data(load_target(OVERFITTED))
+    target, data = load_target(OVERFITTED), known_data(find_annotation(OVERFITTED))
     logits = predict(target, data.images.pixels[data.split.indices])
     right = logits.argmax(1) == data.images.labels[data.split.indices]
     members = data.split.is_member
@@ -51,7 +52,7 @@ def test_correctness_is_the_accuracy_gap(records):
 
 
 def test_the_figures_are_those_of_the_library_functions(records):
-    target, data = load_target(OVERFITTED), known_data(load_target(OVERFITTED))
+    target, data = load_target(OVERFITTED), known_data(find_annotation(OVERFITTED))
     logits = predict(target, data.images.pixels[data.split.indices])
     for record in records:
         signal = SIGNALS[record.attack["name"]]
@@ -85,7 +86,7 @@ def test_models_trained_on_sixty_thousand_images_hardly_leak():
 
 
 def test_exchanging_members_and_nonmembers_mirrors_the_figures(records):
-    data = known_data(load_target(OVERFITTED))
+    data = known_data(find_annotation(OVERFITTED))
     swapped = AuditData(
         images=data.images,
         split=Split(members=data.split.nonmembers, nonmembers=data.split.members),
@@ -153,6 +154,11 @@ class TestRefusals:
         public = next(iter(load_annotations().values()))
         with pytest.raises(ValueError, match="pass data=AuditData"):
             audit(replace(target, annotation=replace(public, num_classes=10)))
+
+    def test_no_weights_are_downloaded_for_a_model_without_data(self, monkeypatch):
+        monkeypatch.setattr("securitynet_hub.auditing.load_target", lambda id: pytest.fail("loaded"))
+        with pytest.raises(ValueError, match="pass data=AuditData"):
+            audit("pytorchcv/cifar10/resnet20")
 
     def test_unwritable_folder(self, tmp_path):
         (tmp_path / "file").touch()
