@@ -151,6 +151,28 @@ class Annotation:
         return None if distrusted else getattr(self, column)
 
 
+def unlisted(source: str, owner: str, name: str, **known: Any) -> Annotation:
+    """Describe a model that no table lists; what is not known of it stays null, its data set "unknown".
+
+    >>> unlisted("timm", "timm", "resnet18@0123456789ab", architecture="resnet18", num_classes=10).id
+    'timm/timm/resnet18@0123456789ab'
+    """
+    neutral = {"family": known.get("architecture"), "dataset": "unknown", "domain": "unknown"}
+    return Annotation(
+        **{
+            "id": f"{source}/{owner}/{name}",
+            "upstream_name": name,
+            "source": source,
+            "table": "unlisted",
+            "upstream_row": -1,
+            "purpose": "unlisted",
+            "input_dims": 2,
+            **neutral,
+            **known,
+        }
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class ZooAnnotation(Annotation):
     """Describe one model of the embedded zoo, with the truth about how it was trained."""

@@ -37,6 +37,70 @@ def hub_file(url: str) -> HubFile | None:
     return HubFile(found[1], unquote(found[2]), unquote(found[3])) if found else None
 
 
+class Snapshot(NamedTuple):
+    """A repository at one commit: each file's name with the kind of its hash and the hash.
+
+    The hash is the sha256 of a large file, git's blob SHA-1 of another one.
+    """
+
+    repo: str
+    commit: str
+    files: dict[str, tuple[str, str]]
+
+    def url(self, name: str) -> str:
+        """Return the link to a file, pinned to the commit."""
+        return f"https://huggingface.co/{self.repo}/resolve/{self.commit}/{name}"
+
+
+def hub_snapshot(repo: str, revision: str | None = None) -> Snapshot:
+    """Pin a model repository: ask the Hub for a revision's commit and its files' hashes.
+
+    With ``HF_HUB_OFFLINE`` the Hub's cache answers, for the files that are in it.
+
+    Raises:
+        WeightsError: no such repository or revision, or the Hub cannot be reached.
+    """
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repo, re.ASCII):
+        raise WeightsError(f"a repository of the Hub is named owner/name; got {repo!r}.")
+    if constants.HF_HUB_OFFLINE:
+        return _cached_snapshot(repo, revision or "main")
+    try:
+        info = huggingface_hub.HfApi(endpoint=constants.ENDPOINT).model_info(
+            repo, revision=revision, files_metadata=True
+        )
+    except Exception as error:  # its errors are those of requests, httpx or httpx2, by its version
+        at = f" at {revision}" if revision else ""
+        raise WeightsError(f"{repo}{at} cannot be had from the Hub: {error}") from error
+    files = {}
+    for file in info.siblings or ():
+        if file.lfs:
+            files[file.rfilename] = ("sha256", file.lfs.sha256)
+        elif file.blob_id:
+            files[file.rfilename] = ("git-blob-sha1", file.blob_id)
+    return Snapshot(repo, str(info.sha), files)
+
+
+def _cached_snapshot(repo: str, revision: str) -> Snapshot:
+    """Read a snapshot off the Hub's cache, whose contents are named by their hashes."""
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+    reference = folder / "refs" / revision
+    commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
+    place = folder / "snapshots" / commit
+    if not re.fullmatch("[0-9a-f]{40}", commit) or not place.is_dir():
+        cached = sorted(path.name for path in folder.glob("snapshots/*"))
+        raise WeightsError(
+            f"{repo} at {revision} is not in the cache, and HF_HUB_OFFLINE forbids to ask the Hub. "
+            f"Revisions in the cache: {', '.join(cached) or 'none'}."
+        )
+    digests = {
+        path.relative_to(place).as_posix(): path.resolve().name for path in place.rglob("*") if path.is_file()
+    }
+    kinds = {64: "sha256", 40: "git-blob-sha1"}
+    return Snapshot(
+        repo, commit, {name: (kinds[len(d)], d) for name, d in digests.items() if len(d) in kinds}
+    )
+
+
 def download_hub_file(file: HubFile, *, limit: int, progress: bool = False) -> Path:
     """Return a Hub file's place in the Hub's cache, downloaded by huggingface_hub if it is not there.
 

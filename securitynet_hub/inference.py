@@ -13,8 +13,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
 from securitynet_hub.errors import ModelError
-from securitynet_hub.targets import Target
-from securitynet_hub.transforms import Transform
+from securitynet_hub.targets import Preprocessing, Target
 
 BATCH_SIZE = 256
 
@@ -52,7 +51,7 @@ def predict(
 
 def predict_module(
     module: torch.nn.Module,
-    transform: Transform,
+    transform: Preprocessing,
     pixels: npt.NDArray[np.uint8],
     *,
     batch_size: int = BATCH_SIZE,

@@ -10,12 +10,13 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from securitynet_hub.annotations import Annotation, load_annotations
 from securitynet_hub.errors import UnknownNameError, WeightsError
 from securitynet_hub.tensors import nest
-from securitynet_hub.transforms import Transform as Transform
 from securitynet_hub.weights import load_weights
 
 MODEL_CONFIGS = ("extended", "zoo")
@@ -31,7 +32,7 @@ class Target:
 
     annotation: Annotation
     module: torch.nn.Module = field(repr=False)
-    transform: Transform
+    transform: Preprocessing
     num_classes: int
 
     def __post_init__(self) -> None:
@@ -48,38 +49,58 @@ class Target:
         return self.annotation.id
 
 
+class Preprocessing(Protocol):
+    """What turns pixels into a network's input: a `Transform`, or a publisher's own code behind its face."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(Depth,) height, width and channels of what the network takes."""
+
+    def __call__(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """Turn uint8 pixels (n, [depth,] height, width, channels) into inputs (n, channels, [depth,] ...)."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what decides the result, for a record."""
+
+
 class Loader(Protocol):
     """What a module in ``securitynet_hub.loaders`` offers.
 
     Where the tensors do not lie in the checkpoint as `Annotation.weights_key_prefix` says, it also has
-    ``state_dict(checkpoint, annotation)``, which picks them.
+    ``state_dict(checkpoint, annotation)``, which picks them. A source of models that no table lists has
+    ``annotate(reference, **options)``, which describes the model that ``source:reference`` names; `build`
+    gets the same options.
     """
 
     @staticmethod
-    def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:
+    def build(annotation: Annotation, **options: Any) -> tuple[torch.nn.Module, Preprocessing]:
         """Return the network, its weights still to be loaded, and its preprocessing."""
 
 
-def load_target(model: str | Annotation) -> Target:
-    """Load an annotated model: verified weights in the right network, in eval mode.
+def load_target(model: str | Annotation, **options: Any) -> Target:
+    """Load a model: verified weights in the right network, in eval mode.
 
     Args:
-        model: ``source/dataset/name[/seed]``, as `load_annotations` lists them, or an annotation. The loader
-            is the module ``securitynet_hub.loaders.<source>``.
+        model: ``source/dataset/name[/seed]``, as `load_annotations` lists them; or an annotation; or
+            ``source:reference`` for a model that no table lists: ``timm:<name>``,
+            ``transformers:<repository>``, each with ``@<revision>`` if wanted, and ``file:<path>``. The
+            loader is the module ``securitynet_hub.loaders.<source>``.
+        options: what that loader's ``annotate`` takes besides the reference.
 
     Raises:
         UnknownNameError: no such model (the closest ids are given), or its source has no loader.
         MissingPackageError: the loader needs a package that is not installed.
         WeightsError: the weights are missing or damaged, or those of another network.
-        ValueError: the network has another number of classes than annotated.
+        ValueError: the network has another number of classes than annotated, or the loader knows no such
+            option.
 
     >>> target = load_target("zoo/fashion-mnist/cnn-overfitted-500/1")
     >>> target.num_classes, target.transform.shape, target.module.training
     (10, (28, 28, 1), False)
     """
-    annotation = model if isinstance(model, Annotation) else find_annotation(model)
+    annotation = model if isinstance(model, Annotation) else find_annotation(model, **options)
     loader = find_loader(annotation.source)
-    module, transform = loader.build(annotation)
+    module, transform = loader.build(annotation, **options)
     pick: Callable[..., dict[str, torch.Tensor]] = getattr(loader, "state_dict", state_dict)
     load_state(module, pick(nest(load_weights(annotation)), annotation), name=annotation.id)
     module.eval()
@@ -158,16 +179,33 @@ def count_classes(module: torch.nn.Module) -> int:
     return len(last)
 
 
-def find_annotation(id: str) -> Annotation:
-    """Return the annotation of a model, from the public models or the embedded zoo."""
+def find_annotation(model: str, **options: Any) -> Annotation:
+    """Return the annotation of a model: of the public models, the embedded zoo, or ``source:reference``."""
+    source, colon, reference = model.partition(":")
+    if colon:
+        return _annotator(source)(reference, **options)
+    if options:
+        raise ValueError(
+            f"{model!r} is a model of the tables: it takes no options; got {', '.join(options)}."
+        )
     known: list[str] = []
     for config in MODEL_CONFIGS:
         annotations = load_annotations(config)
-        if id in annotations:
-            annotation: Annotation = annotations[id]
+        if model in annotations:
+            annotation: Annotation = annotations[model]
             return annotation
         known += annotations
-    raise UnknownNameError("model", id, known)
+    raise UnknownNameError("model", model, known)
+
+
+def _annotator(source: str) -> Callable[..., Annotation]:
+    def find(name: str) -> Callable[..., Annotation] | None:
+        return getattr(find_loader(name), "annotate", None)
+
+    annotate = find(source) if source in known_loaders() else None
+    if annotate is None:
+        raise UnknownNameError("open source", source, filter(find, known_loaders()))
+    return annotate
 
 
 def find_loader(source: str) -> Loader:

@@ -31,6 +31,9 @@ from securitynet_hub.tensors import flatten, is_safetensors, parse_safetensors, 
 PACKAGE_SCHEME = "package:"
 """``package:<package>/<path>``: a file inside an installed Python package."""
 
+FILE_SCHEME = "file:"
+"""``file:<absolute path>``: a file of the user's own."""
+
 
 def load_weights(annotation: Annotation) -> dict[str, torch.Tensor]:
     """Return the tensors of an annotated model, read from bytes whose hash was checked.
@@ -75,8 +78,9 @@ def fetch(annotation: Annotation, *, progress: bool = True) -> Path:
             (8 GiB) or than the disk has room for, or a hash differs.
     """
     url = _link(annotation)
-    if url.startswith(PACKAGE_SCHEME):
-        path = _in_package(annotation, url)
+    if url.startswith((PACKAGE_SCHEME, FILE_SCHEME)):
+        own = url.startswith(FILE_SCHEME)
+        path = Path(url.removeprefix(FILE_SCHEME)) if own else _in_package(annotation, url)
         verified_bytes(path, annotation.weights_hash_kind, annotation.weights_hash)
         return path
     checks = parse_checks(annotation.weights_hash_kind, annotation.weights_hash)

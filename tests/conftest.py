@@ -34,3 +34,21 @@ def run(capsys, monkeypatch):
         return code, captured.out, captured.err
 
     return command
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A server in the Hub's place, asked by the real huggingface_hub, with an empty cache of its own."""
+    from huggingface_hub import constants, file_download
+    from servers import running_server
+
+    with running_server() as server:
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home/hub"))
+        monkeypatch.setattr(constants, "ENDPOINT", server.url(""))
+        template = server.url("/{repo_id}/resolve/{revision}/{filename}")
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        if hasattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE"):  # huggingface_hub 0
+            monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield server

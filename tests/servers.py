@@ -1,5 +1,7 @@
 """A real HTTP server on loopback that behaves as well, or as badly, as a test asks for."""
 
+import hashlib
+import json
 import re
 import threading
 import time
@@ -60,6 +62,22 @@ class Server:
         """Serve content at a path and return its URL."""
         self.routes[path] = Route(content, **behaviour)
         return self.url(path)
+
+    def serve_repository(self, repo, commit, files, revisions=("main",)):
+        """Serve a model repository as the Hub does: its description, and its files at one commit."""
+        siblings = []
+        for name, content in files.items():
+            sha256 = hashlib.sha256(content).hexdigest()
+            blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+            large = not name.endswith((".json", ".md", ".txt"))
+            lfs = {"lfs": {"sha256": sha256, "size": len(content), "pointerSize": 134}} if large else {}
+            siblings.append({"rfilename": name, "size": len(content), "blobId": blob, **lfs})
+            etag = sha256 if large else blob
+            headers = {"X-Repo-Commit": commit}
+            self.serve(f"/{repo}/resolve/{commit}/{name}", content, etag=f'"{etag}"', headers=headers)
+        described = json.dumps({"id": repo, "sha": commit, "siblings": siblings}).encode()
+        for end in ("", *(f"/revision/{revision}" for revision in (*revisions, commit))):
+            self.serve(f"/api/models/{repo}{end}", described, content_type="application/json")
 
     def url(self, path):
         return f"http://{self.address}{path}"

@@ -1,0 +1,60 @@
+"""Weights in a file of one's own, for a network that the caller builds: ``file:<path>``.
+
+The file is judged and read as a stranger's is: `securitynet_hub.checkpoints` says what is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+from securitynet_hub.annotations import Annotation, unlisted
+from securitynet_hub.hashes import check_file, parse_checks
+from securitynet_hub.targets import Preprocessing, count_classes
+
+NAME = re.compile(r"[^\w.+-]+", re.ASCII)
+
+
+def annotate(
+    reference: str,
+    *,
+    module: torch.nn.Module,
+    transform: Preprocessing,
+    key_prefix: str | None = None,
+    sha256: str | None = None,
+) -> Annotation:
+    """Describe the file at a path, which is hashed now and must have the same hash when it is read.
+
+    Args:
+        reference: path of a safetensors file or of one that torch.save wrote.
+        module: the network that the weights belong to; it is filled in place.
+        transform: its preprocessing.
+        key_prefix: the key that the state dict lies under (``net``), or a prefix of its keys (``module.``).
+        sha256: the hash that the file must have; None to take it as it is.
+
+    Raises:
+        WeightsError: the file cannot be read, or its hash differs.
+    """
+    path = Path(reference).resolve()
+    digest = check_file(path, parse_checks("sha256", sha256) if sha256 else (), reference)
+    # The hash makes the name unique: two files of one name are two models.
+    return unlisted(
+        "file",
+        digest[:12],
+        NAME.sub("-", path.stem).strip("-") or "weights",
+        architecture=type(module).__name__,
+        num_classes=count_classes(module),
+        weights_url=f"file:{path}",
+        weights_hash_kind="sha256",
+        weights_hash=digest,
+        weights_key_prefix=key_prefix,
+    )
+
+
+def build(
+    annotation: Annotation, *, module: torch.nn.Module, transform: Preprocessing, **_: str | None
+) -> tuple[torch.nn.Module, Preprocessing]:
+    """Return the caller's network and preprocessing."""
+    return module, transform

@@ -1,0 +1,242 @@
+"""Models that no table lists: of the Hub in transformers' form, and files of one's own."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from huggingface_hub import constants
+
+from securitynet_hub import load_target
+from securitynet_hub.errors import ModelError, UnknownNameError, WeightsError
+from securitynet_hub.inference import predict
+from securitynet_hub.targets import find_annotation
+from securitynet_hub.transforms import Transform
+
+COMMIT, MOVED = "0123456789" * 4, "abcdef0123" * 4
+VIT = transformers.ViTConfig(
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=64,
+    patch_size=8,
+    image_size=32,
+    num_labels=5,
+)
+CONFIGS = {
+    "vit": VIT,
+    "resnet": transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=5
+    ),
+    "swin": transformers.SwinConfig(
+        embed_dim=16, depths=[1, 1], num_heads=[2, 2], window_size=4, image_size=32, num_labels=5
+    ),
+    "convnext": transformers.ConvNextConfig(hidden_sizes=[8, 8, 8, 8], depths=[1, 1, 1, 1], num_labels=5),
+    "mobilenet": transformers.MobileNetV2Config(depth_multiplier=0.25, image_size=32, num_labels=5),
+}
+SETTINGS = {
+    "image_processor_type": "ViTImageProcessor",
+    "do_resize": True,
+    "size": {"height": 32, "width": 32},
+    "resample": 2,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": [0.5, 0.4, 0.3],
+    "image_std": [0.5, 0.25, 0.2],
+}
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 40, 50, 3), np.uint8)
+
+
+def classifier(name="vit"):
+    torch.manual_seed(1)
+    return transformers.AutoModelForImageClassification.from_config(CONFIGS[name]).eval()
+
+
+def saved(tensors):
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
+    return buffer.getvalue()
+
+
+def repository(model, tmp_path, *, weights=None, **changes):
+    """Return the files that `save_pretrained` writes, some of them changed."""
+    model.save_pretrained(tmp_path / "saved")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
+    files["preprocessor_config.json"] = json.dumps(SETTINGS).encode()
+    if weights is not None:
+        files.pop("model.safetensors")
+        files |= weights
+    return files | changes
+
+
+class TestTransformers:
+    @pytest.mark.parametrize("name", CONFIGS)
+    def test_the_repository_answers_as_transformers_does(self, name, hub, tmp_path):
+        model = classifier(name)
+        hub.serve_repository("org/net", COMMIT, repository(model, tmp_path))
+        target = load_target("transformers:org/net")
+        assert target.id == f"transformers/org/net@{COMMIT[:12]}"
+        assert (target.num_classes, target.annotation.architecture) == (5, CONFIGS[name].model_type)
+        assert not any(part.training for part in target.module.modules())
+        (tmp_path / "processor").mkdir()
+        (tmp_path / "processor/preprocessor_config.json").write_text(json.dumps(SETTINGS))
+        processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "processor", backend="pil")
+        inputs = processor(images=list(PIXELS), return_tensors="pt")
+        with torch.inference_mode():
+            expected = model(**inputs).logits.numpy()
+        np.testing.assert_allclose(predict(target, PIXELS), expected, rtol=1e-5, atol=1e-6)
+        assert target.transform.shape == (32, 32, 3)
+        assert target.transform.as_dict()["image_mean"] == [0.5, 0.4, 0.3]
+        json.dumps(target.transform.as_dict(), allow_nan=False)
+
+    def test_grey_images_are_repeated(self, hub, tmp_path):
+        hub.serve_repository("org/net", COMMIT, repository(classifier(), tmp_path))
+        target = load_target("transformers:org/net")
+        grey = PIXELS[..., :1]
+        assert torch.equal(target.transform(grey), target.transform(np.repeat(grey, 3, -1)))
+        with pytest.raises(ValueError, match=r"3 channels \(or one channel\); got uint8 of \(40, 50, 2\)"):
+            target.transform(PIXELS[..., :2])
+
+    def test_the_files_are_pinned_by_commit_and_hash(self, hub, tmp_path):
+        files = repository(classifier(), tmp_path)
+        hub.serve_repository("org/net", COMMIT, files)
+        annotation = find_annotation("transformers:org/net")
+        assert COMMIT in annotation.weights_url
+        assert annotation.weights_hash_kind == "sha256"
+        load_target(annotation)
+        hub.serve_repository("org/net", MOVED, files, revisions=("main", "v2"))
+        assert MOVED in find_annotation("transformers:org/net").weights_url
+        assert MOVED in find_annotation("transformers:org/net@v2").weights_url
+        assert COMMIT in find_annotation(f"transformers:org/net@{COMMIT}").weights_url
+
+    def test_replaced_weights_are_refused(self, hub, tmp_path):
+        hub.serve_repository("org/net", COMMIT, repository(classifier(), tmp_path))
+        annotation = find_annotation("transformers:org/net")
+        hub.routes[f"/org/net/resolve/{COMMIT}/model.safetensors"].content = saved({"x": torch.zeros(1)})
+        with pytest.raises(WeightsError, match="was expected"):
+            load_target(annotation)
+
+    def test_offline_the_cache_answers(self, hub, tmp_path, monkeypatch):
+        hub.serve_repository("org/net", COMMIT, repository(classifier(), tmp_path))
+        expected = predict(load_target("transformers:org/net"), PIXELS)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        asked = len(hub.log)
+        again = load_target(f"transformers:org/net@{COMMIT}")
+        np.testing.assert_array_equal(predict(again, PIXELS), expected)
+        assert len(hub.log) == asked
+        with pytest.raises(WeightsError, match=f"Revisions in the cache: {COMMIT}"):
+            load_target("transformers:org/net")
+
+    def test_a_pickle_goes_through_the_guard(self, hub, tmp_path):
+        model = classifier()
+        weights = {"pytorch_model.bin": saved(model.state_dict())}
+        hub.serve_repository("org/net", COMMIT, repository(model, tmp_path, weights=weights))
+        loaded = load_target("transformers:org/net").module.state_dict()
+        assert all(torch.equal(loaded[f"model.{key}"], value) for key, value in model.state_dict().items())
+
+    def test_a_hostile_pickle_is_refused(self, hub, tmp_path):
+        class Hostile:
+            def __reduce__(self):
+                return open, (str(tmp_path / "canary"), "w")
+
+        weights = {"pytorch_model.bin": saved({"x": Hostile()})}
+        hub.serve_repository("org/net", COMMIT, repository(classifier(), tmp_path, weights=weights))
+        with pytest.raises(WeightsError, match="refused"):
+            load_target("transformers:org/net")
+        assert not (tmp_path / "canary").exists()
+
+    @pytest.mark.parametrize("change", ["missing", "left over", "of another shape"])
+    def test_other_networks_weights_are_refused(self, change, hub, tmp_path):
+        model = classifier()
+        tensors = dict(model.state_dict())
+        if change == "missing":
+            del tensors["classifier.weight"]
+        elif change == "left over":
+            tensors["stray"] = torch.zeros(1)
+        else:
+            tensors["classifier.bias"] = torch.zeros(7)
+        weights = {"pytorch_model.bin": saved(tensors)}
+        hub.serve_repository("org/net", COMMIT, repository(model, tmp_path, weights=weights))
+        with pytest.raises(WeightsError, match="not those of this network"):
+            load_target("transformers:org/net")
+
+    def test_a_repositorys_code_is_never_run(self, hub, tmp_path):
+        config = {**CONFIGS["vit"].to_dict(), "model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}
+        files = repository(classifier(), tmp_path) | {
+            "config.json": json.dumps(config).encode(),
+            "own.py": f"open({str(tmp_path / 'canary')!r}, 'w')".encode(),
+        }
+        hub.serve_repository("org/net", COMMIT, files)
+        with pytest.raises(ModelError, match="cannot be used"):
+            load_target("transformers:org/net")
+        assert not (tmp_path / "canary").exists()
+        assert not hub.asked(f"/org/net/resolve/{COMMIT}/own.py")
+
+    @pytest.mark.parametrize(
+        ("reference", "error", "sentence"),
+        [
+            ("org/none", WeightsError, "org/none cannot be had from the Hub"),
+            ("org/net@v9", WeightsError, "org/net at v9 cannot be had from the Hub"),
+            ("gpt2", WeightsError, "is named owner/name; got 'gpt2'"),
+            ("../../etc", WeightsError, "is named owner/name"),
+        ],
+    )
+    def test_unknown_repositories(self, reference, error, sentence, hub, tmp_path):
+        hub.serve_repository("org/net", COMMIT, repository(classifier(), tmp_path))
+        with pytest.raises(error, match=sentence):
+            load_target(f"transformers:{reference}")
+
+    def test_no_weights_or_no_classifier(self, hub, tmp_path):
+        files = repository(classifier(), tmp_path)
+        shards = {"model.safetensors.index.json": b"{}"}
+        hub.serve_repository("org/net", COMMIT, {"config.json": files["config.json"], **shards})
+        with pytest.raises(WeightsError, match="weights in several files are not loaded"):
+            load_target("transformers:org/net")
+        config = json.dumps({"model_type": "bert"}).encode()
+        hub.serve_repository("org/text", COMMIT, {**files, "config.json": config})
+        with pytest.raises(ModelError, match="bert, for which transformers has no image classifier"):
+            load_target("transformers:org/text")
+
+
+class TestFile:
+    NETWORK = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4))
+    TRANSFORM = Transform(height=2, width=2, channels=3)
+
+    def load(self, path, **options):
+        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4))
+        return load_target(f"file:{path}", **{"module": network, "transform": self.TRANSFORM, **options})
+
+    def test_a_file_becomes_a_target(self, hub, tmp_path):
+        tensors = self.NETWORK.state_dict()
+        (tmp_path / "my net.pth").write_bytes(saved({"net": tensors, "epoch": 3}))
+        target = self.load(tmp_path / "my net.pth", key_prefix="net")
+        assert target.num_classes == 4
+        assert target.id == f"file/{target.annotation.weights_hash[:12]}/my-net"
+        assert all(torch.equal(value, tensors[key]) for key, value in target.module.state_dict().items())
+        assert not hub.log
+
+    def test_what_is_refused(self, hub, tmp_path):
+        path = tmp_path / "w.pth"
+        path.write_bytes(saved(self.NETWORK.state_dict()))
+        with pytest.raises(WeightsError, match="was expected"):
+            self.load(path, sha256="0" * 64)
+        with pytest.raises(WeightsError, match="should lie under 'net'"):
+            self.load(path, key_prefix="net")
+        with pytest.raises(WeightsError, match="not those of this network"):
+            self.load(path, module=torch.nn.Linear(3, 4))
+        with pytest.raises(WeightsError, match="cannot be read"):
+            self.load(tmp_path / "none.pth")
+        with pytest.raises(TypeError, match="colour"):
+            self.load(path, colour="red")
+
+
+def test_unknown_sources_and_options():
+    with pytest.raises(UnknownNameError, match=r"open source 'transformer'.*'transformers'"):
+        load_target("transformer:org/net")
+    with pytest.raises(UnknownNameError, match="open source 'zoo'"):
+        load_target("zoo:org/net")
+    with pytest.raises(ValueError, match="takes no options; got colour"):
+        load_target("zoo/fashion-mnist/cnn-clean/1", colour="red")
