@@ -21,6 +21,7 @@ from rich.table import Table
 from securitynet_hub.annotations import Annotation, columns, load_annotations
 from securitynet_hub.errors import SecurityNetError, UnknownNameError
 from securitynet_hub.flags import FLAGS
+from securitynet_hub.hashes import describe_checks, parse_checks
 
 if TYPE_CHECKING:
     from securitynet_hub.records import Record
@@ -86,6 +87,10 @@ def show_model(options: argparse.Namespace) -> None:
             table.add_row(column.name, escape(_text(value)), escape(column.meaning + unit))
     console = _console()
     console.print(table)
+    checks = parse_checks(annotation.weights_hash_kind, annotation.weights_hash)
+    console.print(f"[bold]verified by[/bold]: {escape(describe_checks(checks))}")
+    if annotation.flags:
+        console.print("[bold]uncertain or to be known[/bold]:")
     for flag in annotation.flags:
         console.print(f"[bold]{flag}[/bold]: {escape(FLAGS[flag].meaning)}")
     for correction in annotation.corrections:

@@ -99,6 +99,26 @@ def _parse(kind: str, digest: str) -> Check:
     return Check(algorithm, ARCHIVE if of == ARCHIVE else FILE, digest)
 
 
+def describe_checks(checks: tuple[Check, ...]) -> str:
+    """Say in a sentence how a file is verified.
+
+    >>> describe_checks(parse_checks("sha1-of-member", "a9993e364706816aba3e25717850c26c9cd0d89d"))
+    "the publisher's sha1 of the file, before it is read"
+    >>> describe_checks(())
+    'the publisher gives no hash: the sha256 of the first download is remembered, others are refused'
+    """
+    if not checks:
+        return (
+            "the publisher gives no hash: the sha256 of the first download is remembered, others are refused"
+        )
+    names = " and ".join(f"{check.algorithm} of the {check.of}" for check in checks)
+    if any(check.strong and check.of == FILE for check in checks):
+        return f"the publisher's {names}, before it is read"
+    return (
+        f"the publisher's {names}, which can be forged; beyond it the first download's sha256 is remembered"
+    )
+
+
 def file_digests(path: Path, algorithms: set[str]) -> dict[str, str]:
     """Hash a file with several algorithms in one pass of bounded memory."""
     try:

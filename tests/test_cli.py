@@ -67,6 +67,7 @@ class TestShow:
         assert row.weights_hash in out
         assert "train-accuracy-placeholder: " in out
         assert "upstream says" in out
+        assert "verified by: the publisher's sha1 of the file, before it is read" in out
 
     def test_as_json(self, run):
         _, out, _ = run("show", OVERFITTED, "--json")

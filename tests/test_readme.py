@@ -1,5 +1,6 @@
 """Everything the README tells a user to type works."""
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from securitynet_hub.annotations import load_annotations
+from securitynet_hub import targets
+from securitynet_hub.annotations import load_annotations, unlisted
 from securitynet_hub.cli import main
 from securitynet_hub.signals import SIGNALS
 
@@ -77,3 +80,33 @@ def test_the_project_speaks_for_itself():
         if path.suffix in {".py", ".md", ".toml", ".json", ".cff"} and not made:
             text = path.read_text(encoding="utf-8")
             assert not re.search(r"(?<![\w.])/(work|root|home)/\w", text), path
+
+
+def test_the_loader_of_the_readme_loads(tmp_path, monkeypatch):
+    """Its file and a row are all that a new source needs."""
+    import securitynet_hub.loaders
+
+    (loader,) = (block for block in blocks("py") if "def build" in block)
+    (tmp_path / "my_lab.py").write_text(loader)
+    monkeypatch.setattr(
+        securitynet_hub.loaders, "__path__", [*securitynet_hub.loaders.__path__, str(tmp_path)]
+    )
+    targets.known_loaders.cache_clear()
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
+    save_file(network.state_dict(), tmp_path / "linear.safetensors")
+    digest = hashlib.sha256((tmp_path / "linear.safetensors").read_bytes()).hexdigest()
+    row = unlisted(
+        "my_lab",
+        "cifar10",
+        "linear",
+        architecture="linear",
+        num_classes=10,
+        image_size=32,
+        weights_url=f"file:{tmp_path / 'linear.safetensors'}",
+        weights_hash_kind="sha256",
+        weights_hash=digest,
+    )
+    target = targets.load_target(row)
+    targets.known_loaders.cache_clear()
+    assert target.transform.shape == (32, 32, 3)
+    assert torch.equal(target.module[1].weight, network[1].weight)
