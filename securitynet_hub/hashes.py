@@ -105,7 +105,7 @@ def describe_checks(checks: tuple[Check, ...]) -> str:
     >>> describe_checks(parse_checks("sha1-of-member", "a9993e364706816aba3e25717850c26c9cd0d89d"))
     "the publisher's sha1 of the file, before it is read"
     >>> describe_checks(())
-    'the publisher gives no hash: the sha256 of the first download is remembered, others are refused'
+    'no hash is published: the sha256 of the first download is remembered, others are refused'
     """
     if not checks:
         return (
