@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find securitynet_hub metrics loaders -type f -not -path '*/__pycache__/*')
+PARALLEL := -n auto --maxprocesses 4 --dist loadscope
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test test-exhaustive check bench test-lowest clean
@@ -14,11 +15,11 @@ demo: $(VENV)/installed
 	$(BIN)/securitynet audit zoo --out records
 
 test: $(VENV)/installed
-	$(BIN)/pytest tests --pyargs securitynet_hub -m "not exhaustive"
+	$(BIN)/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not exhaustive"
 
 # Every network of every source, which takes minutes; `make test` builds one of each family.
 test-exhaustive: $(VENV)/installed
-	$(BIN)/pytest tests -m exhaustive
+	$(BIN)/pytest $(PARALLEL) tests -m exhaustive
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -35,7 +36,7 @@ test-lowest: $(VENV)/installed
 	$(PYTHON) -m venv --clear .venv-lowest
 	$(BIN)/python tests/lowest_versions.py $(if $(TORCH),torch==$(TORCH)) > .venv-lowest/lowest.txt
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-lowest/lowest.txt "$$(ls dist/*.whl)[test]"
-	.venv-lowest/bin/pytest tests --pyargs securitynet_hub -m "not slow and not exhaustive"
+	.venv-lowest/bin/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not slow and not exhaustive"
 
 clean:
 	rm -rf $(VENV) .venv-lowest build dist *.egg-info

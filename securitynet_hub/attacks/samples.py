@@ -1,0 +1,165 @@
+"""What membership scores say of single samples and of groups of them: slices, tables, the most exposed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from securitynet_hub.attacks.membership import CONFIDENCE_LEVEL, MembershipResult, measure_membership
+from securitynet_hub.errors import RecordError
+from securitynet_hub.statistics import as_array, require_finite, split_scores
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GAP = 2
+"""Pixels between the tiles of a picture."""
+
+
+def measure_slices(
+    scores: npt.ArrayLike,
+    is_member: npt.ArrayLike,
+    slices: npt.ArrayLike,
+    *,
+    target_fprs: tuple[float, ...] = (0.01,),
+    confidence_level: float = CONFIDENCE_LEVEL,
+    simultaneous: bool = False,
+) -> dict[Hashable, MembershipResult | None]:
+    """Measure an attack within each slice of the samples: per class, per decile of loss, ...
+
+    Args:
+        scores: shape (n,), higher = more likely a member.
+        is_member: shape (n,), booleans or 0/1.
+        slices: shape (n,), the name of each sample's slice: labels, for results per class.
+        target_fprs: false-positive rates at which to give the true-positive rate.
+        confidence_level: of every interval; with `simultaneous`, of all of them together.
+        simultaneous: widen the intervals so that all slices' AUCs lie in theirs at that level (Bonferroni).
+            Among twenty slices one 95 % interval misses its AUC on average.
+
+    Returns:
+        The slices in sorted order; None for one that lacks members or non-members.
+
+    Raises:
+        ValueError: as `measure_membership`, or another number of slices than of scores.
+
+    >>> found = measure_slices([3, 1, 2, 5, 4], [1, 0, 1, 0, 1], ["a", "a", "a", "b", "c"])
+    >>> found["a"]["auc"], found["b"], found["c"]
+    (1.0, None, None)
+    """
+    split_scores(scores, is_member)  # for its checks
+    names, values = np.asarray(slices), as_array(scores, "scores")
+    membership = np.asarray(as_array(is_member, "is_member"), np.bool_)
+    if names.shape != values.shape:
+        raise ValueError(f"slices must name one slice for each of {len(values)} scores; got {names.shape}.")
+    groups = {name.item(): names == name for name in np.unique(names)}
+    if simultaneous:
+        confidence_level = 1 - (1 - confidence_level) / len(groups)
+    return {
+        name: measure_membership(
+            values[rows], membership[rows], target_fprs=target_fprs, confidence_level=confidence_level
+        )
+        if membership[rows].any() and not membership[rows].all()
+        else None
+        for name, rows in groups.items()
+    }
+
+
+def sample_table(
+    scores: Mapping[str, npt.ArrayLike],
+    is_member: npt.ArrayLike,
+    *,
+    labels: npt.ArrayLike,
+    positions: npt.ArrayLike,
+) -> pd.DataFrame:
+    """Gather every attack's score of every sample: one row a sample, one column an attack.
+
+    Args:
+        scores: for each attack's name its scores, shape (n,), higher = more likely a member.
+        is_member: shape (n,).
+        labels: shape (n,).
+        positions: shape (n,), each sample's place in its image set.
+
+    Raises:
+        ValueError: lengths differ, or scores are not finite.
+
+    >>> table = sample_table({"loss": [-1.0, -2.0]}, [1, 0], labels=[3, 4], positions=[10, 11])
+    >>> list(table.columns)
+    ['position', 'label', 'is_member', 'loss']
+    """
+    import pandas as pd
+
+    columns = {"position": positions, "label": labels, "is_member": is_member}
+    arrays = {name: as_array(values, name) for name, values in (columns | dict(scores)).items()}
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"every column needs one entry per sample; got {lengths}.")
+    for name in scores:
+        require_finite(arrays[name], name)
+    arrays["is_member"] = arrays["is_member"].astype(np.bool_)
+    return pd.DataFrame(arrays)
+
+
+def most_exposed(scores: npt.ArrayLike, is_member: npt.ArrayLike, count: int = 25) -> npt.NDArray[np.int64]:
+    """Return the rows of the members that an attack is surest of, the surest first; ties in their order.
+
+    >>> most_exposed([0.1, 0.9, 0.5, 0.9], [1, 1, 1, 0], 2)
+    array([1, 2])
+    """
+    split_scores(scores, is_member)  # for its checks
+    members = np.flatnonzero(np.asarray(as_array(is_member, "is_member"), np.bool_))
+    order = np.argsort(-as_array(scores, "scores")[members].astype(np.float64), kind="stable")
+    return members[order[:count]]
+
+
+def tile(pixels: npt.NDArray[np.uint8], *, columns: int = 5) -> npt.NDArray[np.uint8]:
+    """Lay images out in rows, with white between them.
+
+    Args:
+        pixels: shape (n, height, width, 1 or 3), uint8.
+        columns: images in a row.
+
+    Returns:
+        Shape (rows * (height + 2) + 2, columns * (width + 2) + 2, channels).
+
+    >>> tile(np.zeros((3, 4, 4, 1), np.uint8), columns=2).shape
+    (14, 14, 1)
+    """
+    if pixels.ndim != 4 or pixels.shape[-1] not in (1, 3) or pixels.dtype != np.uint8 or not len(pixels):
+        raise ValueError(
+            "images must be uint8 of shape (n, height, width, 1 or 3), at least one; got "
+            f"{pixels.dtype} of {pixels.shape}."
+        )
+    n, height, width, channels = pixels.shape
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    sheet = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, channels), 255, np.uint8)
+    for number, image in enumerate(pixels):
+        top, left = (
+            GAP + place * (side + GAP)
+            for place, side in zip(divmod(number, columns), (height, width), strict=True)
+        )
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def write_picture(pixels: npt.NDArray[np.uint8], path: Path) -> None:
+    """Write pixels of shape (height, width, 1 or 3) as a PNG, whole or not at all.
+
+    Raises:
+        RecordError: there is such a file already, or it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        if path.exists():
+            raise RecordError(f"{path} exists already; pictures are never overwritten.")
+        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(part, format="PNG")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise RecordError(f"cannot write {path}: {error.strerror or error}.") from error

@@ -1,0 +1,209 @@
+"""Shadow models: networks like the target, each trained on a known half of a pool of samples.
+
+Attacks that compare a target with models that did and did not see a sample (LiRA, RMIA, Attack-R) take what
+these answer. Every model is written as soon as it is trained and found again by what decided it, so that
+training can be interrupted, resumed and extended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.torch
+import torch
+
+from securitynet_hub.errors import WeightsError
+from securitynet_hub.images import LabelledImages
+from securitynet_hub.inference import predict_module
+from securitynet_hub.signals import Scores, logit_margin, loss
+from securitynet_hub.targets import Preprocessing
+from securitynet_hub.training import Recipe, train
+
+Pixels = npt.NDArray[np.uint8]
+Masks = npt.NDArray[np.bool_]
+View = Callable[[Pixels], Pixels]
+"""What an attacker may do to an image before the query: identity, mirroring, a shift."""
+
+
+def identity(pixels: Pixels) -> Pixels:
+    """Return the images as they are."""
+    return pixels
+
+
+def mirror(pixels: Pixels) -> Pixels:
+    """Return the images with left and right swapped."""
+    return np.ascontiguousarray(pixels[:, :, ::-1])
+
+
+def balanced_masks(num_models: int, num_samples: int, *, seed: int) -> Masks:
+    """Choose what each model is trained on: every sample is in exactly half of the models.
+
+    With an odd number of models each sample is in the smaller half. Carlini et al. 2022 (arXiv 2112.03570,
+    section VI) train their shadow models so.
+
+    Returns:
+        Shape (num_models, num_samples), True where the sample is trained on.
+
+    >>> masks = balanced_masks(4, 100, seed=0)
+    >>> set(masks.sum(0).tolist())
+    {2}
+    """
+    if num_models < 2 or num_samples < 1:
+        raise ValueError(
+            "at least two models and one sample are needed for every sample to be in one model and out of "
+            f"another; got {num_models} and {num_samples}."
+        )
+    places = np.random.default_rng(seed).random((num_models, num_samples)).argsort(0)
+    masks: Masks = places < num_models // 2
+    return masks
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shadows:
+    """What shadow models answer for the samples of a pool.
+
+    Attributes:
+        pool: shape (n,), positions in the image set.
+        masks: shape (models, n), True where the sample was trained on.
+        logits: shape (models, n, views, classes), float32.
+    """
+
+    pool: npt.NDArray[np.int64] = field(repr=False)
+    masks: Masks = field(repr=False)
+    logits: npt.NDArray[np.float32] = field(repr=False)
+
+    def margins(self, labels: npt.ArrayLike) -> Scores:
+        """Return `signals.logit_margin` of every answer, shape (models, n, views)."""
+        return each_answer(logit_margin, self.logits, labels)
+
+    def log_confidences(self, labels: npt.ArrayLike) -> Scores:
+        """Return `signals.loss`, log p_y, of every answer, shape (models, n, views)."""
+        return each_answer(loss, self.logits, labels)
+
+
+def each_answer(signal: Callable[..., Scores], logits: npt.NDArray[Any], labels: npt.ArrayLike) -> Scores:
+    """Apply a signal to logits of shape (..., n, views, classes); labels have shape (n,)."""
+    n, classes = logits.shape[-3], logits.shape[-1]
+    per_row = np.broadcast_to(np.asarray(labels).reshape(n, 1), logits.shape[:-1]).reshape(-1)
+    return signal(logits.reshape(-1, classes), per_row, from_logits=True).reshape(logits.shape[:-1])
+
+
+def answers(
+    module: torch.nn.Module, transform: Preprocessing, pixels: Pixels, views: Sequence[View] = (identity,)
+) -> npt.NDArray[np.float32]:
+    """Return a network's logits for every view of every image, shape (n, views, classes)."""
+    return np.stack([predict_module(module, transform, view(pixels)) for view in views], axis=1)
+
+
+def train_shadows(
+    build: Callable[[], torch.nn.Module],
+    images: LabelledImages,
+    pool: npt.ArrayLike,
+    masks: Masks,
+    recipe: Recipe,
+    transform: Preprocessing,
+    *,
+    folder: Path,
+    views: Sequence[View] = (identity,),
+    on_model: Callable[[int], None] = lambda number: None,
+) -> Shadows:
+    """Train one model for each row of `masks`, or find it in `folder`, and let each answer for the pool.
+
+    A model is named by a hash of its images, members, recipe, preprocessing and the shapes of its network:
+    the same call after an interruption goes on where it ended, and one with more rows trains only those.
+
+    Args:
+        build: makes the network with its initial weights.
+        images: the image set that `pool` points into.
+        pool: shape (n,), positions of the samples, each once.
+        masks: shape (models, n), True where the sample is trained on; `balanced_masks` makes some.
+        recipe: how each is trained; row k has the recipe's seed + k.
+        transform: preprocessing of the network.
+        folder: where the models are kept, as safetensors.
+        views: what is done to an image before each query.
+        on_model: called with the row's number after each model, for a progress bar.
+
+    Raises:
+        ValueError: pool and masks do not fit together, a row has no member, or positions repeat.
+        WeightsError: the folder cannot be written.
+    """
+    positions = np.asarray(pool)
+    _require_fitting(positions, masks, len(images))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WeightsError(f"shadow models cannot be kept in {folder}: {error.strerror}.") from error
+    with torch.device("meta"):
+        shapes = {name: list(tensor.shape) for name, tensor in build().state_dict().items()}
+    pixels = images.pixels[positions]
+    logits = []
+    for number, mask in enumerate(masks):
+        members = positions[mask]
+        own = replace(recipe, seed=recipe.seed + number)
+        decided = {
+            "images": images.sha256,
+            "members": members.tolist(),
+            "recipe": own.as_dict(),
+            "transform": transform.as_dict(),
+            "network": shapes,
+        }
+        name = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:32]
+        path = folder / f"{name}.safetensors"
+        module = _found(build, path)
+        if module is None:
+            inputs = transform(images.pixels[members])
+            labels = torch.from_numpy(images.labels[members].astype(np.int64))
+            module = train(build, inputs, labels, own)
+            _keep(module, path)
+        logits.append(answers(module, transform, pixels, views))
+        on_model(number)
+    return Shadows(pool=positions, masks=masks.copy(), logits=np.stack(logits))
+
+
+def _require_fitting(positions: npt.NDArray[Any], masks: Masks, size: int) -> None:
+    if positions.ndim != 1 or positions.dtype.kind not in "iu" or len(np.unique(positions)) != len(positions):
+        raise ValueError(
+            f"pool must be positions in the image set, each once; got {positions.shape} of {positions.dtype}."
+        )
+    if len(positions) and not 0 <= positions.min() <= positions.max() < size:
+        raise ValueError(f"pool must lie in 0..{size - 1}; got {positions.min()}..{positions.max()}.")
+    if masks.dtype != np.bool_ or masks.ndim != 2 or masks.shape[1] != len(positions):
+        raise ValueError(
+            f"masks must be booleans of shape (models, {len(positions)}), one column for each sample of the "
+            f"pool; got {masks.dtype} of {masks.shape}."
+        )
+    empty = np.flatnonzero(~masks.any(1))
+    if len(empty):
+        raise ValueError(f"every model needs a sample to be trained on; row {empty[0]} of masks has none.")
+
+
+def _found(build: Callable[[], torch.nn.Module], path: Path) -> torch.nn.Module | None:
+    """Return the model that an earlier call trained, None if there is none or its file is damaged."""
+    if not path.exists():
+        return None
+    with torch.random.fork_rng(devices=[]):
+        module = build()
+    try:
+        module.load_state_dict(safetensors.torch.load_file(path))
+    except (safetensors.SafetensorError, RuntimeError, OSError):
+        return None
+    return module.eval()
+
+
+def _keep(module: torch.nn.Module, path: Path) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        safetensors.torch.save_file(module.state_dict(), part)
+        part.replace(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        raise WeightsError(f"{path} cannot be written: {error}.") from error
