@@ -57,6 +57,12 @@ def split_scores(scores: npt.ArrayLike, is_member: npt.ArrayLike) -> Ranking:
     >>> split_scores([0.1, 0.9], [0, 1])
     Ranking(members=array([0.9]), nonmembers=array([0.1]))
     """
+    values, membership = check_scores(scores, is_member)
+    return Ranking(np.sort(values[membership]), np.sort(values[~membership]))
+
+
+def check_scores(scores: npt.ArrayLike, is_member: npt.ArrayLike) -> tuple[Scores, npt.NDArray[np.bool_]]:
+    """Return scores in float64 and membership as booleans, in the rows' order; refuse as `split_scores`."""
     values, membership = as_array(scores, "scores"), as_array(is_member, "is_member")
     for name, array in (("scores", values), ("is_member", membership)):
         if array.ndim != 1:
@@ -77,14 +83,12 @@ def split_scores(scores: npt.ArrayLike, is_member: npt.ArrayLike) -> Ranking:
                 f"is {membership[strange[0]]!r}."
             )
         membership = membership.astype(np.bool_)
-    values = values.astype(np.float64)
-    ranking = Ranking(np.sort(values[membership]), np.sort(values[~membership]))
-    if not len(ranking.members) or not len(ranking.nonmembers):
-        present = "members" if len(ranking.members) else "non-members"
+    if membership.all() or not membership.any():
+        present = "members" if membership.all() else "non-members"
         raise ValueError(
             f"is_member must name both members and non-members; all {len(values)} samples are {present}."
         )
-    return ranking
+    return values.astype(np.float64), membership
 
 
 def require_finite(values: npt.NDArray[Any], name: str) -> None:
@@ -137,10 +141,9 @@ def roc_auc_interval(
 
 def auc_interval(ranking: Ranking, confidence_level: float) -> tuple[float, Interval]:
     """Return the AUC and its interval in one pass over scores that `split_scores` has checked."""
-    alpha = 1 - _require_level(confidence_level)
-    members, nonmembers = ranking
+    alpha = 1 - require_level(confidence_level)
     auc = _auc(ranking)
-    smaller = min(len(members), len(nonmembers))
+    smaller = min(map(len, ranking))
     if smaller < 2:
         return auc, Interval(0.0, 1.0)
     spread = auc * (1 - auc)
@@ -148,13 +151,20 @@ def auc_interval(ranking: Ranking, confidence_level: float) -> tuple[float, Inte
         certain = (alpha / 2) ** (1 / smaller)
         low = auc * certain  # auc is 0 or 1
         return auc, Interval(low, low + 1 - certain)
-    variance = sum(
-        (len(side) * _placement_variance(side, other) + spread) / (len(side) + 1) / len(side)
-        for side, other in ((members, nonmembers), (nonmembers, members))
-    )
+    variance = auc_variance(ranking, auc)
     centre = math.log(auc / (1 - auc))
     half_width = NormalDist().inv_cdf(1 - alpha / 2) * math.sqrt(variance) / spread
     return auc, Interval(_expit(centre - half_width), _expit(centre + half_width))
+
+
+def auc_variance(ranking: Ranking, auc: float) -> float:
+    """Return the variance behind `roc_auc_interval`; 0, which is no estimate, at an AUC of 0 or 1."""
+    members, nonmembers = ranking
+    spread = auc * (1 - auc)
+    return sum(
+        (len(side) * _placement_variance(side, other) + spread) / (len(side) + 1) / len(side)
+        for side, other in ((members, nonmembers), (nonmembers, members))
+    )
 
 
 def tpr_at_fpr(
@@ -185,13 +195,10 @@ def tpr_at_fpr(
 
 def rate_at_fpr(ranking: Ranking, target_fpr: float, confidence_level: float) -> TprAtFpr:
     """Do what `tpr_at_fpr` does, on scores that `split_scores` has checked."""
-    _require_level(confidence_level)
-    if not (isinstance(target_fpr, Real) and 0 <= target_fpr <= 1):
-        raise ValueError(f"target_fpr must be a rate between 0 and 1; got {target_fpr!r}.")
+    require_level(confidence_level)
     members, nonmembers = ranking
     n = len(nonmembers)
-    # 0.29 * 100 is 28.999999999999996 in floating point; it allows 29 false alarms.
-    allowed = math.floor(round(target_fpr * n, 9))
+    allowed = false_alarms_allowed(target_fpr, n)
     threshold = None if allowed >= n else float(nonmembers[n - 1 - allowed])
     hits, false_alarms = (_count_above(side, threshold) for side in ranking)
     return TprAtFpr(
@@ -202,6 +209,14 @@ def rate_at_fpr(ranking: Ranking, target_fpr: float, confidence_level: float) ->
         ci=wilson_interval(hits, len(members), confidence_level=confidence_level),
         resolvable=allowed >= 1,
     )
+
+
+def false_alarms_allowed(target_fpr: float, n_nonmembers: int) -> int:
+    """Return how many non-members a rate allows to accuse; refuse what is no rate."""
+    if not (isinstance(target_fpr, Real) and 0 <= target_fpr <= 1):
+        raise ValueError(f"target_fpr must be a rate between 0 and 1; got {target_fpr!r}.")
+    # 0.29 * 100 is 28.999999999999996 in floating point; it allows 29 false alarms.
+    return math.floor(round(target_fpr * n_nonmembers, 9))
 
 
 def advantage(scores: npt.ArrayLike, is_member: npt.ArrayLike) -> float:
@@ -223,7 +238,7 @@ def advantage_interval(ranking: Ranking, confidence_level: float) -> tuple[float
     threshold at once with probability 1 - alpha (Dvoretzky-Kiefer-Wolfowitz with Massart's constant,
     alpha / 2 each), so the interval holds for a maximum over thresholds, which a binomial one does not.
     """
-    alpha = 1 - _require_level(confidence_level)
+    alpha = 1 - require_level(confidence_level)
     members, nonmembers = ranking
     # TPR - FPR is largest where the threshold is a member's score: lowering it further only to reach
     # a non-member adds false alarms alone.
@@ -241,7 +256,7 @@ def wilson_interval(successes: int, trials: int, *, confidence_level: float = 0.
     >>> low, round(high, 4)
     (0.0, 0.037)
     """
-    level = _require_level(confidence_level)
+    level = require_level(confidence_level)
     if not (successes == int(successes) and 0 <= successes <= trials and trials >= 1):
         raise ValueError(
             f"successes must be a count in 0..trials with trials >= 1; got {successes} of {trials}."
@@ -284,17 +299,17 @@ def anomaly_index(norms: npt.ArrayLike) -> float:
 
 def _auc(ranking: Ranking) -> float:
     members, nonmembers = ranking
-    return int(_doubled_wins(members, nonmembers).sum()) / (2 * len(members) * len(nonmembers))
+    return int(doubled_wins(members, nonmembers).sum()) / (2 * len(members) * len(nonmembers))
 
 
-def _doubled_wins(values: Scores, others: Scores) -> npt.NDArray[np.int64]:
+def doubled_wins(values: Scores, others: Scores) -> npt.NDArray[np.int64]:
     """Return, for each value, twice the others below it plus once the others equal to it: exact integers."""
     return np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
 
 
 def _placement_variance(side: Scores, other: Scores) -> float:
     """Return the sample variance of the share of the other side that each value beats."""
-    return float(np.var(_doubled_wins(side, other), ddof=1)) / (2 * len(other)) ** 2
+    return float(np.var(doubled_wins(side, other), ddof=1)) / (2 * len(other)) ** 2
 
 
 def _count_above(side: Scores, threshold: float | None) -> int:
@@ -318,7 +333,8 @@ def as_array(values: Any, name: str) -> npt.NDArray[Any]:
         raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from error
 
 
-def _require_level(confidence_level: float) -> float:
+def require_level(confidence_level: float) -> float:
+    """Return a confidence level as a float; refuse what is none."""
     # 1 - 1e-16 rounds to where the normal quantile is infinite.
     if not (isinstance(confidence_level, Real) and 1e-9 < confidence_level < 1 - 1e-9):
         raise ValueError(f"confidence_level must lie strictly between 0 and 1; got {confidence_level!r}.")

@@ -8,9 +8,10 @@ from typing import Any, TypedDict
 import numpy.typing as npt
 
 from securitynet_hub.errors import UnknownNameError
-from securitynet_hub.signals import SIGNALS, Outputs, Scores
+from securitynet_hub.signals import SIGNALS, Outputs
 from securitynet_hub.statistics import (
     Interval,
+    Scores,
     advantage_interval,
     auc_interval,
     rate_at_fpr,
