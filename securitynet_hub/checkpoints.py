@@ -1,29 +1,29 @@
 """Weights files from strangers: read without running code, within bounds, or refused with the reason.
 
-safetensors is parsed by its own library. A torch file goes through three gates: its layout and checksums
-(:mod:`~securitynet_hub.zip_layout`), its opcodes (:mod:`~securitynet_hub.pickles`), and a child process
-(:mod:`~securitynet_hub.isolation`) that loads it with ``weights_only=True`` and checks the tensors. This
-process gets safetensors and JSON back, and only if the child found what the opcodes announced.
+safetensors is parsed by its own library. Of a torch file the layout and checksums are checked
+(:mod:`~securitynet_hub.zip_layout`), then its opcodes say which tensors lie where
+(:mod:`~securitynet_hub.pickles`), and the tensors are made from those bytes
+(:mod:`~securitynet_hub.storages`): no unpickler runs.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import safetensors
 import torch
 
-from securitynet_hub import quarantine
 from securitynet_hub.errors import WeightsError
-from securitynet_hub.isolation import load_apart
-from securitynet_hub.pickles import MAX_PICKLE, Walk, walk
+from securitynet_hub.pickles import MAX_PICKLE, Global, walk
+from securitynet_hub.storages import build_tensors
+from securitynet_hub.tensors import require_finite
 from securitynet_hub.views import UNTYPED, View
 from securitynet_hub.zip_layout import read_archive, read_member
 
@@ -82,7 +82,8 @@ def judge(path: Path, *, max_bytes: int = MAX_BYTES) -> Verdict:
     try:
         with _opened(path, max_bytes) as (file, size):
             kind = _sniff(file, size)
-            tensors = {id(tensor): tensor for tensor in _tensors(_read(file, size, path, kind))}
+            leaves = _leaves(_read(file, size, path, kind))
+            tensors = {id(leaf): leaf for leaf in leaves if isinstance(leaf, torch.Tensor)}
     except WeightsError as error:
         return Verdict(False, kind, _printable(error), 0, 0, size)
     return Verdict(True, kind, None, len(tensors), sum(t.numel() for t in tensors.values()), size)
@@ -94,7 +95,7 @@ def _printable(error: WeightsError) -> str:
 
 
 @contextmanager
-def _opened(path: Path, max_bytes: int) -> Iterator[tuple[BinaryIO, int]]:
+def _opened(path: Path, max_bytes: int) -> Iterator[tuple[BufferedReader, int]]:
     """Open a regular file of a bounded size; refuse one that changes meanwhile."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -141,29 +142,29 @@ def _sniff(file: BinaryIO, size: int) -> str:
     raise WeightsError(f"it {found}; safetensors or a file of torch.save was expected")
 
 
-def _read(file: BinaryIO, size: int, path: Path, kind: str) -> dict[str, Any]:
+def _read(file: BufferedReader, size: int, path: Path, kind: str) -> dict[str, Any]:
     if kind == SAFETENSORS:
         return _read_safetensors(file, size, path)
-    content = (_walk_zipped if kind == ZIPPED else _walk_legacy)(file, size)
-    if not isinstance(content.value, dict) or any(type(key) is not str for key in content.value):
-        raise WeightsError(f"it holds a {type(content.value).__name__}, not a dict of named values")
-    numbers: dict[Any, int] = {}
-    views: list[View] = []
-
-    def leaf(value: Any) -> Any:
-        if not isinstance(value, View):
-            return value.name  # of a dtype
-        key = value if value.elements else len(views)
-        if key not in numbers:
-            numbers[key] = len(views)
-            views.append(value)
-        return {"tensor": numbers[key], "dtype": f"torch.{value.dtype}", "shape": list(value.shape)}
-
-    announced = json.dumps(quarantine.encode(content.value, leaf))
+    content, places = (_walk_zipped if kind == ZIPPED else _walk_legacy)(file, size)
+    if not isinstance(content, dict) or any(type(key) is not str for key in content):
+        raise WeightsError(f"it holds a {type(content).__name__}, not a dict of named values")
+    views = dict.fromkeys(leaf for leaf in _leaves(content) if isinstance(leaf, View))
     total = sum(view.bytes for view in views)
     if total > MAX_GROWTH * size:
         raise WeightsError(f"its tensors would take {total:,} bytes, the file has {size:,}")
-    return load_apart(path, announced, views, size=size, mmap=kind == ZIPPED)
+    found: dict[str, Any] = _fill(content, build_tensors(file, views, places))
+    return found
+
+
+def _fill(value: Any, tensors: dict[View, torch.Tensor]) -> Any:
+    """Put the tensors into the structure around them."""
+    if isinstance(value, dict):
+        return {key: _fill(item, tensors) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_fill(item, tensors) for item in value)
+    if isinstance(value, View):
+        return tensors[value]
+    return value.name if isinstance(value, Global) else value
 
 
 def _read_safetensors(file: BinaryIO, size: int, path: Path) -> dict[str, Any]:
@@ -176,10 +177,8 @@ def _read_safetensors(file: BinaryIO, size: int, path: Path) -> dict[str, Any]:
         with safetensors.safe_open(path, "pt") as content:
             for name in content.keys():  # noqa: SIM118 (not a dict)
                 tensor = content.get_tensor(name)
-                quarantine.require_finite(tensor)
+                require_finite(tensor, f", under the name {name!r}")
                 tensors[name] = tensor.clone()  # off the mapped file
-    except quarantine.RefusedError as error:
-        raise WeightsError(f"{error}, under the name {name!r}") from error
     except (
         safetensors.SafetensorError,
         OSError,
@@ -192,7 +191,8 @@ def _read_safetensors(file: BinaryIO, size: int, path: Path) -> dict[str, Any]:
     return tensors
 
 
-def _walk_zipped(file: BinaryIO, size: int) -> Walk:
+def _walk_zipped(file: BinaryIO, size: int) -> tuple[Any, dict[str, int]]:
+    """Return what the pickle describes, and where each storage's bytes start."""
     members = read_archive(file, size)
     pickled = members["data.pkl"]
     found = walk(read_member(file, pickled, MAX_PICKLE))
@@ -207,11 +207,11 @@ def _walk_zipped(file: BinaryIO, size: int) -> Walk:
             raise WeightsError(f"its storage {key!r} has {size_} bytes, {storage.bytes:,} were announced")
     if strays := set(held) - set(found.storages):
         raise WeightsError(f"its member 'data/{min(strays)}' belongs to no tensor")
-    return found
+    return found.value, {key: member.start for key, member in held.items()}
 
 
-def _walk_legacy(file: BinaryIO, size: int) -> Walk:
-    """Walk the five pickles of the format before zip and check the sizes of the storages behind them."""
+def _walk_legacy(file: BinaryIO, size: int) -> tuple[Any, dict[str, int]]:
+    """Do the same for the format before zip: five pickles, and behind them the storages with their sizes."""
     file.seek(0)
     data = file.read(min(size, MAX_PICKLE))
     magic = walk(data)
@@ -225,7 +225,7 @@ def _walk_legacy(file: BinaryIO, size: int) -> Walk:
         raise WeightsError("it was not written in little-endian byte order")
     if type(keys.value) is not list or sorted(map(str, keys.value)) != sorted(found.storages):
         raise WeightsError("its list of storages is not the one that its pickle names")
-    position = keys.end
+    position, places = keys.end, {}
     for key in keys.value:
         storage = found.storages[str(key)]
         file.seek(position)
@@ -234,15 +234,16 @@ def _walk_legacy(file: BinaryIO, size: int) -> Walk:
             raise WeightsError(f"its storage {key!r} is of no stated dtype, which this format cannot hold")
         if stated != struct.pack("<q", storage.count):
             raise WeightsError(f"its storage {key!r} is not of the announced size")
+        places[str(key)] = position + 8
         position += 8 + storage.bytes
     if position != size:
         raise WeightsError(f"it has {size:,} bytes, its storages end at {position:,}")
-    return found
+    return found.value, places
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (dict, list, tuple)):
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, (dict, list, tuple)):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(item)
+            yield from _leaves(item)
+    else:
+        yield value

@@ -13,6 +13,8 @@ import torch
 from securitynet_hub.errors import WeightsError
 
 MAX_DEPTH = 16
+CHUNK = 1 << 20
+"""Elements that are looked at together."""
 
 
 def flatten(checkpoint: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
@@ -66,12 +68,28 @@ def _walk(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, torch.Tensor
             yield from _walk(inner, (*path, str(index)))
 
 
-def parse_safetensors(content: bytes, path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors in the bytes of a safetensors file; `path` is for the error alone."""
-    try:
-        return safetensors.torch.load(content)
-    except safetensors.SafetensorError as error:
-        raise WeightsError(f"{path} is not a safetensors file: {error}") from error
+def require_finite(tensor: torch.Tensor, where: str = "") -> None:
+    """Refuse NaN, infinity, and bytes that are no truth values; `where` ends the sentence.
+
+    Raises:
+        WeightsError: there are such elements.
+    """
+    if tensor.dtype is torch.bool:
+        kind, flat = "a byte that is no truth value", tensor.reshape(-1).view(torch.uint8)
+    elif tensor.is_floating_point() or tensor.is_complex():
+        kind, flat = "NaN or infinity", tensor.reshape(-1)
+    else:
+        return
+    for start in range(0, len(flat), CHUNK):
+        piece = flat[start : start + CHUNK]
+        if tensor.dtype is torch.bool:
+            good = piece <= 1
+        else:  # eight bits have no isfinite
+            good = (piece.float() if piece.element_size() == 1 else piece).isfinite()
+        if not good.all():
+            raise WeightsError(
+                f"a tensor of shape {tuple(tensor.shape)} and {tensor.dtype} holds {kind}{where}"
+            )
 
 
 def store_safetensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
@@ -84,10 +102,3 @@ def store_safetensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
         safetensors.torch.save_file(tensors, path)
     except (KeyError, ValueError, safetensors.SafetensorError) as error:
         raise WeightsError(f"the tensors cannot be stored as safetensors: {error}") from error
-
-
-def is_safetensors(path: Path) -> bool:
-    """Tell by its first bytes whether a file is meant to be safetensors: a length, then a JSON object."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size

@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 
 import requests
+import safetensors.torch
 import torch
 from huggingface_hub import constants
 
@@ -26,7 +27,7 @@ from securitynet_hub.downloads import discard, download
 from securitynet_hub.errors import FirstUseWarning, WeightsError
 from securitynet_hub.hashes import FILE, Check, check_file, parse_checks
 from securitynet_hub.hub_files import HubFile, download_hub_file, forget_hub_file, hub_file
-from securitynet_hub.tensors import flatten, is_safetensors, parse_safetensors, store_safetensors
+from securitynet_hub.tensors import flatten, store_safetensors
 
 PACKAGE_SCHEME = "package:"
 """``package:<package>/<path>``: a file inside an installed Python package."""
@@ -39,17 +40,16 @@ def load_weights(annotation: Annotation) -> dict[str, torch.Tensor]:
     """Return the tensors of an annotated model, read from bytes whose hash was checked.
 
     Tensors of nested checkpoints have the keys that lead to them, joined by ``/`` (``net/conv1.weight``).
-    The first load of a file that is not safetensors stores its tensors as safetensors, with their sha256,
-    in the cache; later loads read those.
+    The first load checks the file as :func:`~securitynet_hub.checkpoints.read_checkpoint` does and stores its
+    tensors as safetensors, with their sha256, in the cache; later loads map those into memory, where they
+    can be written without any change to the cache.
 
     Raises:
         WeightsError: the file cannot be had, is too large, its hash differs, or it is not weights.
     """
     url = _link(annotation)
     if url.startswith(PACKAGE_SCHEME) and url.endswith(".safetensors"):
-        path = _in_package(annotation, url)
-        content = verified_bytes(path, annotation.weights_hash_kind, annotation.weights_hash)
-        return parse_safetensors(content, path)
+        return flatten(read_checkpoint(fetch(annotation), max_bytes=max_bytes()))
     entry = _entry(annotation, url)
     tensors = _stored_tensors(entry, annotation)
     if tensors is not None:
@@ -187,11 +187,11 @@ def _stored_tensors(entry: Entry, annotation: Annotation) -> dict[str, torch.Ten
     )
     if origin is None or not same or origin.tensors_sha256 is None or not entry.tensors.exists():
         return None
-    try:
-        content = verified_bytes(entry.tensors, "sha256", origin.tensors_sha256)
-    except WeightsError:
+    # The file is read twice, to hash it and to map it. Whoever could swap it in between could as well write
+    # another hash into the record beside it: the cache is as safe as its folder, which is the user's own.
+    if check_file(entry.tensors, (), str(entry.tensors)) != origin.tensors_sha256:
         return None  # they are made again from the verified file
-    return parse_safetensors(content, entry.tensors)
+    return safetensors.torch.load_file(entry.tensors)
 
 
 def _read(path: Path, entry: Entry, annotation: Annotation) -> dict[str, torch.Tensor]:
@@ -203,8 +203,6 @@ def _read(path: Path, entry: Entry, annotation: Annotation) -> dict[str, torch.T
         size=path.stat().st_size,
         sha256=check_file(path, (), str(path)),
     )
-    if is_safetensors(path):
-        return parse_safetensors(verified_bytes(path, "sha256", origin.sha256), path)
     tensors = flatten(read_checkpoint(path, max_bytes=max_bytes()))
     part = entry.tensors.with_name("tensors.part")
     store_safetensors(tensors, part)

@@ -16,7 +16,6 @@ import zlib
 from dataclasses import replace
 
 import pytest
-import safetensors.torch
 import torch
 from huggingface_hub import constants, file_download
 from servers import running_server
@@ -669,13 +668,7 @@ class TestLoading:
     def return_instead(self, checkpoint):
         self.checkpoint = checkpoint
 
-    def test_safetensors_are_read_as_they_are(self, server, calls):
-        content = safetensors.torch.save({"a": torch.arange(3.0)})
-        loaded = load_weights(row(server.serve("/w", content), content))
-        assert torch.equal(loaded["a"], torch.arange(3.0))
-        assert not calls
-
-    def test_others_are_read_once_and_stored(self, server, home, calls):
+    def test_files_are_read_once_and_stored(self, server, home, calls):
         annotation = row(server.serve("/w.pth", CONTENT))
         first, second = load_weights(annotation), load_weights(annotation)
         assert len(calls) == 1

@@ -1,4 +1,5 @@
 import hashlib
+import re
 import sys
 from dataclasses import replace
 
@@ -6,11 +7,16 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from huggingface_hub import constants
+from servers import running_server
+from test_checkpoints import SAFETENSORS
 
 from securitynet_hub import images
 from securitynet_hub.annotations import load_annotations
+from securitynet_hub.checkpoints import judge
 from securitynet_hub.errors import UnknownNameError, WeightsError
 from securitynet_hub.images import LabelledImages, load_images
+from securitynet_hub.targets import load_state
 from securitynet_hub.weights import fetch, load_weights, verified_bytes
 
 ANNOTATION = next(iter(load_annotations("zoo").values()))
@@ -36,6 +42,25 @@ def annotated(package, content):
     )
 
 
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A cache of the test's own, and the network allowed."""
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def server(home):
+    with running_server() as running:
+        yield running
+
+
+def hosted(server, content):
+    url = server.serve("/w.safetensors", content)
+    return replace(ANNOTATION, weights_url=url, weights_hash=hashlib.sha256(content).hexdigest())
+
+
 def test_whole_files_are_read(package):
     tensors = {"a": torch.arange(3.0)}
     loaded = load_weights(annotated(package, safetensors.torch.save(tensors)))
@@ -53,10 +78,121 @@ def test_one_flipped_bit_is_found_anywhere(package):
             load_weights(annotation)
 
 
-def test_other_formats_are_refused_even_with_the_right_hash(package):
-    torch.save({"a": torch.zeros(1)}, package / "w.pt")
-    with pytest.raises(WeightsError, match="not a safetensors file"):
-        load_weights(annotated(package, (package / "w.pt").read_bytes()))
+@pytest.mark.parametrize("case", ["NaN", "cut", "huge header", "a pickle as the body"])
+def test_bad_files_are_refused_even_with_the_right_hash(case, package):
+    annotation = annotated(package, SAFETENSORS[case][0])
+    with pytest.raises(WeightsError, match="is refused: ") as refusal:
+        load_weights(annotation)
+    assert str(refusal.value).endswith(f" is refused: {judge(package / 'w.safetensors').reason}.")
+
+
+@pytest.mark.parametrize("case", SAFETENSORS)
+def test_downloaded_safetensors_are_judged_as_verify_judges_them(case, server, tmp_path):
+    content, sentence = SAFETENSORS[case]
+    (tmp_path / "here").write_bytes(content)
+    verdict = judge(tmp_path / "here")
+    assert re.search(sentence, verdict.reason)
+    with pytest.raises(WeightsError) as refusal:
+        load_weights(hosted(server, content))
+    assert str(refusal.value).endswith(f"w.safetensors is refused: {verdict.reason}.")
+
+
+class TestStored:
+    """The tensors that the first load leaves in the cache."""
+
+    def test_they_need_the_file_no_more(self, server, home):
+        tensors = {"a": torch.arange(3.0), "b.c": torch.tensor(7), "none": torch.empty(0)}
+        annotation = hosted(server, safetensors.torch.save(tensors))
+        first = load_weights(annotation)
+        for path in home.rglob("w.safetensors"):
+            path.unlink()
+        sent = server.sent
+        again = load_weights(annotation)
+        assert server.sent == sent
+        assert first.keys() == again.keys() == tensors.keys()
+        assert all(torch.equal(found[key], tensors[key]) for found in (first, again) for key in tensors)
+
+    def test_writing_to_them_leaves_the_cache_as_it_was(self, server):
+        annotation = hosted(server, safetensors.torch.save({"a": torch.arange(3.0)}))
+        load_weights(annotation)
+        one, other = load_weights(annotation), load_weights(annotation)
+        one["a"][0] = 9
+        assert other["a"].tolist() == load_weights(annotation)["a"].tolist() == [0, 1, 2]
+
+    def test_damaged_ones_are_made_again(self, server, home):
+        annotation = hosted(server, safetensors.torch.save({"a": torch.arange(3.0)}))
+        load_weights(annotation)
+        (stored,) = home.rglob("tensors.safetensors")
+        whole = stored.read_bytes()
+        for position in (0, 20, len(whole) - 1):
+            damaged = bytearray(whole)
+            damaged[position] ^= 1
+            stored.write_bytes(damaged)
+            assert load_weights(annotation)["a"].tolist() == [0, 1, 2]
+            assert stored.read_bytes() == whole
+
+
+class Versioned(torch.nn.Linear):
+    """A layer that reads only files that state their version, as torchvision's MNASNet does."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *rest):
+        if local_metadata.get("version") != 2:
+            raise ValueError("no version is stated")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+
+class TestState:
+    def test_layers_see_the_version_of_their_own_format(self):
+        network, weight = torch.nn.Sequential(Versioned(2, 2)), torch.ones(2, 2)
+        tensors = {"0.weight": weight, "0.bias": torch.zeros(2)}
+        with pytest.raises(ValueError, match="no version"):
+            network.load_state_dict(tensors)
+        load_state(network, tensors, name="x")
+        assert torch.equal(network[0].weight, weight)
+
+    def test_the_count_of_batches_alone_may_be_missing(self):
+        network = torch.nn.BatchNorm1d(2)
+        tensors = {key: torch.full((2,), 3.0) for key in ("weight", "bias", "running_mean", "running_var")}
+        load_state(network, tensors, name="x")
+        assert network.running_var.tolist() == [3, 3]
+        assert network.num_batches_tracked == 0
+        del tensors["running_var"]
+        with pytest.raises(WeightsError, match="missing: running_var"):
+            load_state(network, tensors, name="x")
+
+    @pytest.mark.parametrize(
+        ("changes", "sentence"),
+        [
+            ({"more": torch.ones(1)}, "not the network's: more"),
+            ({"bias": torch.ones(1)}, r"bias is floating-point \(1,\) instead of floating-point \(2,\)"),
+            ({"bias": torch.ones(2).long()}, r"bias is int64 \(2,\) instead of"),
+        ],
+    )
+    def test_other_tensors_are_refused_and_nothing_is_changed(self, changes, sentence):
+        network = torch.nn.Linear(3, 2)
+        before = {key: value.clone() for key, value in network.state_dict().items()}
+        with pytest.raises(WeightsError, match=sentence):
+            load_state(network, {"weight": torch.ones(2, 3), "bias": torch.ones(2)} | changes, name="x")
+        assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+    def test_the_network_stays_as_it_was_built(self):
+        """Precision, ties, memory format and gradients are the module's, not the file's."""
+        network = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3), torch.nn.Conv2d(3, 3, 3))
+        network.to(memory_format=torch.channels_last)
+        network[1].weight = network[0].weight
+        network[0].bias.requires_grad_(False)
+        tensors = {key: torch.full_like(value, 2).half() for key, value in network.state_dict().items()}
+        caller_s = {key: value.clone() for key, value in tensors.items()}
+        load_state(network, tensors, name="x")
+        assert network[1].weight is network[0].weight
+        assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
+        assert [p.requires_grad for p in network.parameters()] == [True, False, True]
+        assert {p.dtype for p in network.parameters()} == {torch.float32}
+        with torch.no_grad():
+            network[0].weight.zero_()
+        assert all(torch.equal(tensors[key], value) for key, value in caller_s.items())
 
 
 @pytest.mark.parametrize("inner", ["../secret", "../../etc/passwd", "/etc/passwd", "a/../../x"])

@@ -17,8 +17,9 @@ import numpy.typing as npt
 import torch
 
 from securitynet_hub.errors import UnknownNameError
-from securitynet_hub.signals import CLIP, Outputs, Scores, correctness, entropy, loss
-from securitynet_hub.statistics import as_array, split_scores
+from securitynet_hub.posteriors import CLIP
+from securitynet_hub.signals import Outputs, correctness, entropy, loss
+from securitynet_hub.statistics import Scores, as_array, split_scores
 from securitynet_hub.training import Recipe, train
 
 Membership = npt.NDArray[np.bool_]

@@ -24,7 +24,8 @@ import torch
 from securitynet_hub.errors import WeightsError
 from securitynet_hub.images import LabelledImages
 from securitynet_hub.inference import predict_module
-from securitynet_hub.signals import Scores, logit_margin, loss
+from securitynet_hub.signals import logit_margin, loss
+from securitynet_hub.statistics import Scores
 from securitynet_hub.targets import Preprocessing
 from securitynet_hub.training import Recipe, train
 
