@@ -3,6 +3,9 @@
 The cache lies in ``HF_HOME/securitynet/weights/<id>/<link>/``, where ``<link>`` is a hash of the link and of
 the archive member: the file under its own name, ``record.json`` (where it came from and its sha256) and,
 after the first load, ``tensors.safetensors``. Files of the Hugging Face Hub lie in the Hub's own cache.
+
+A cached file is hashed, then opened again to be read. Whoever could swap it in between could as well write
+another hash into its record: the cache is as safe as its folder, which should be the user's own.
 """
 
 from __future__ import annotations
@@ -187,8 +190,6 @@ def _stored_tensors(entry: Entry, annotation: Annotation) -> dict[str, torch.Ten
     )
     if origin is None or not same or origin.tensors_sha256 is None or not entry.tensors.exists():
         return None
-    # The file is read twice, to hash it and to map it. Whoever could swap it in between could as well write
-    # another hash into the record beside it: the cache is as safe as its folder, which is the user's own.
     if check_file(entry.tensors, (), str(entry.tensors)) != origin.tensors_sha256:
         return None  # they are made again from the verified file
     return safetensors.torch.load_file(entry.tensors)

@@ -18,7 +18,8 @@ each_signal = pytest.mark.parametrize("name", SIGNALS)
 def exact(name, logits, label):
     """Evaluate the definition from the papers with 700 digits, on the softmax of one row."""
     weights = [exp(mpf(float(z))) for z in logits]
-    p = [w / sum(weights) for w in weights]
+    total = sum(weights)
+    p = [w / total for w in weights]
     definitions = {
         "correctness": lambda: mpf(int(np.argmax(logits) == label)),
         "confidence": lambda: p[label],
