@@ -41,7 +41,7 @@ def lira_scores(
     *,
     mode: Mode = "online",
     variance: Variance = "per_example",
-    centre: Centre = "median",
+    centre: Centre | None = None,
     requested_models: int | None = None,
 ) -> Scores:
     """Score each sample by the likelihood of the target's signal under IN and OUT shadow models.
@@ -81,8 +81,8 @@ def lira_scores(
         shadow_in: shape (models, n), True where the sample was in that model's training set.
         mode: see above.
         variance: see above.
-        centre: what mu is, the median (as the authors' code) or the mean; with ``bayesian`` the formula
-            asks for the mean, and the median is its robust cousin.
+        centre: what mu is. By default the median, as in the authors' code, but the mean for ``bayesian``, as
+            its formula asks.
         requested_models: how many shadow models were meant to be used.
 
     Returns:
@@ -104,6 +104,7 @@ def lira_scores(
     >>> lira_scores([4.0], shadow_phi, shadow_in)  # 4 is the IN centre and 4 deviations from the OUT one
     array([8.])
     """
+    centre = centre or ("mean" if variance == "bayesian" else "median")
     for kind, name, known in (("mode", mode, Mode), ("variance", variance, Variance), ("centre", centre, Centre)):
         if name not in get_args(known):
             raise UnknownNameError(f"LiRA {kind}", name, get_args(known))
@@ -155,7 +156,7 @@ def _moments(references: References, *, inside: bool, centre: Centre) -> _Moment
         median = (lower + upper) / 2
         # The mean is within a deviation of the median, so that taking squares about the latter first
         # loses no digits and leaves exactly zero of equal signals.
-        gaps = np.subtract(values, median, out=values)
+        gaps = values - median
         np.copyto(gaps, 0, where=~held)
         shift = gaps.sum(-1) / n
         counts[part], medians[part] = n, median[..., 0]

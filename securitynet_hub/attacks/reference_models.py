@@ -24,7 +24,7 @@ Counts = npt.NDArray[np.int64]
 LARGEST = 1e100
 """Signals beyond this are refused: their squares, in units of the smallest deviation, would overflow."""
 
-CHUNK_ELEMENTS = 1 << 17
+CHUNK_ELEMENTS = 1 << 16
 """Signals are widened to float64 and sorted in chunks of this many elements, which fit a core's cache."""
 
 
@@ -161,12 +161,9 @@ def ranked_side(references: References, *, inside: bool) -> Iterator[RankedSide]
         signals = np.ascontiguousarray(np.moveaxis(chunk, 0, -1), np.float64)
         _require_moderate(signals, references.name, start)
         held = np.arange(width) < counts[part, :, None]
-        values = np.full((*signals.shape[:2], width), np.inf)
-        values[np.broadcast_to(held, values.shape)] = signals[
-            np.broadcast_to(chosen[:, part].T[:, None], signals.shape)
-        ]
+        values = np.where(chosen[:, part].T[:, None], signals, np.inf)
         values.sort(-1)
-        yield RankedSide(part, values, counts[part], held)
+        yield RankedSide(part, values[..., :width], counts[part], held)
 
 
 def require_disjoint(ids: Outputs | None, other_ids: Outputs | None, names: tuple[str, str]) -> None:
