@@ -105,7 +105,11 @@ def lira_scores(
     array([8.])
     """
     centre = centre or ("mean" if variance == "bayesian" else "median")
-    for kind, name, known in (("mode", mode, Mode), ("variance", variance, Variance), ("centre", centre, Centre)):
+    for kind, name, known in (
+        ("mode", mode, Mode),
+        ("variance", variance, Variance),
+        ("centre", centre, Centre),
+    ):
         if name not in get_args(known):
             raise UnknownNameError(f"LiRA {kind}", name, get_args(known))
     fewest = FEWEST_MODELS[variance]

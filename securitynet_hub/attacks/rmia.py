@@ -166,7 +166,11 @@ def tune_offline_a(
     """
     for a in candidates:
         _require_in_range(gamma, a)
-    signals_x, signals_z, in_x = as_array(ref_x, "ref_x"), as_array(ref_z, "ref_z"), as_array(ref_in, "ref_in")
+    signals_x, signals_z, in_x = (
+        as_array(ref_x, "ref_x"),
+        as_array(ref_z, "ref_z"),
+        as_array(ref_in, "ref_in"),
+    )
     in_z = np.zeros(signals_z.shape[:2], np.bool_) if ref_in_z is None else as_array(ref_in_z, "ref_in_z")
     if len(signals_x) < 2 or not len(candidates):
         raise ValueError(
