@@ -184,7 +184,7 @@ def _fit(moments: _Moments, variance: Variance) -> _Fit:
 def _predictive(moments: _Moments) -> _Fit:
     counts, centre, _, squares = moments
     prior_degrees, prior_variance = _variance_prior(counts, squares)
-    degrees = prior_degrees + counts - 1
+    degrees = counts + (prior_degrees - 1)
     variances = (prior_degrees * prior_variance + squares) / degrees * (1 + 1 / counts)
     return _Fit(centre, np.sqrt(variances) + SMALLEST_SCALE, degrees)
 
@@ -248,9 +248,8 @@ def _log_tail(phi: Scores, fit: _Fit) -> Scores:
     # Where it underflows: two terms of the asymptotic series of the tail over the density.
     far, d = np.maximum(z, 30), fit.degrees
     series = np.log1p(far * far / d) - np.log(far) + np.log1p(-d / (d + 2) / far**2)
-    return np.where(
-        probability > 1e-290, np.log(np.maximum(probability, 1e-290)), _log_student(far, d) + series
-    )
+    asymptotic = _log_student(far, d) + series
+    return np.where(probability > 1e-290, np.log(np.maximum(probability, 1e-290)), asymptotic)
 
 
 def _log_student(z: Scores, degrees: Scores) -> Scores:

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from securitynet_hub.attacks.reference_models import (
+    Counts,
     RankedSide,
     check_references,
     ranked_side,
@@ -38,9 +39,9 @@ def attack_p_scores(
 ) -> Scores:
     """Score each sample by its rank in a population that the target never saw (Attack-P).
 
-    ``s = P_z[signal(z) < signal(x)] + P_z[signal(z) = signal(x)] / 2``, one minus the mid-p-value of x among
-    the z: with the loss for a signal, the share of the population whose loss is larger. Accusing where
-    ``s > 1 - alpha`` makes about alpha false accusations, which is Ye et al.'s threshold at the alpha-quantile.
+    ``s = P_z[signal(z) < signal(x)] + P_z[signal(z) = signal(x)] / 2``, one minus the mid-p-value of x
+    among the z: with the loss for a signal, the share of the population whose loss is larger. Accusing where
+    ``s > 1 - alpha`` makes about alpha false accusations: Ye et al.'s threshold at the alpha-quantile.
 
     Args:
         target: shape (n,), signals of the samples to be scored.
@@ -88,8 +89,8 @@ def attack_r_scores(
     ``s = P_ref[signal_ref(x) < signal(x)] + P_ref[signal_ref(x) = signal(x)] / 2`` over the OUT models: with
     the loss for a signal, the share of them whose loss on x is larger. Of k models it takes 2 k + 1 values at
     most, so that no false-positive rate far below 1 / k can be resolved. Two ways out, both in Ye et al.'s
-    code: ``linear`` interpolates between the losses, to which 0 and 1,000 are added as ends, and takes signals
-    that are minus a loss; a normal in place of the models is `lira_scores` of margins with
+    code: ``linear`` interpolates between the losses, to which 0 and 1,000 are added as ends, and takes
+    signals that are minus a loss; a normal in place of the models is `lira_scores` of margins with
     ``mode="offline", centre="mean"``.
 
     Args:
@@ -177,17 +178,15 @@ def _rank(signals: Scores, population: Scores) -> Scores:
     return share
 
 
-def _interpolate(side: RankedSide, at: Scores, below: Scores, to: Scores) -> Scores:
+def _interpolate(side: RankedSide, at: Scores, below: Counts, to: Counts) -> Scores:
     """Return where a signal lies between its neighbours, which stand at 1 / (k + 1), ..., k / (k + 1)."""
-    _require_losses(np.where(side.held, side.values, 0), "reference", side.samples.start)
-    ends = ((0, 0), (0, 0), (1, 1))
-    values = np.pad(
-        np.where(side.held, side.values, 0), ends, constant_values=((0, 0), (0, 0), (-LARGEST_LOSS, 0))
-    )
+    values = np.zeros((*below.shape, side.values.shape[-1] + 2))
     # Behind a sample's last signal stands 0, the upper end.
+    np.copyto(values[..., 1:-1], side.values, where=side.held)
+    _require_losses(values, "reference", side.samples.start)
+    values[..., 0] = -LARGEST_LOSS
     lower, upper = (np.take_along_axis(values, i[..., None], -1)[..., 0] for i in (below, below + 1))
-    gap = np.where(upper > lower, upper - lower, 1)
-    between = below + (at[..., 0] - lower) / gap
+    between = below + (at[..., 0] - lower) / np.where(upper > lower, upper - lower, 1)
     # Among equal signals, the middle of their places.
     place = np.where(to > below, (below + 1 + to) / 2, between)
     return place / (side.counts + 1)
@@ -203,7 +202,7 @@ def _column(values: Outputs, name: str) -> Scores:
     return array.astype(np.float64)
 
 
-def _labels(values: Outputs, n: int, name: str) -> Scores:
+def _labels(values: Outputs, n: int, name: str) -> Counts:
     array = as_array(values, name)
     if array.shape != (n,) or array.dtype.kind not in "iu":
         raise ValueError(f"{name} must be {n} integers, one per sample; got {array.shape} of {array.dtype}.")

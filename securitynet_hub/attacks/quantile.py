@@ -9,6 +9,7 @@ embeddings or logits of the target or of another model, or the pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,8 @@ def gaussian_quantile_scores(
         _train(network, fit_x, (fit_h - middle) / spread, epochs, learning_rate, weight_decay)
         with torch.no_grad():
             mu, log_sigma = _moments(network, torch.from_numpy(x))
-    return ((h - middle) / spread - mu.numpy()) / np.exp(log_sigma.numpy())
+    scores: Scores = ((h - middle) / spread - mu.numpy()) / np.exp(log_sigma.numpy())
+    return scores
 
 
 def pinball_quantile_scores(
@@ -124,8 +126,8 @@ def conditional_quantiles(
 ) -> Scores:
     """Predict quantiles of the signal of non-members from their features, by boosted trees.
 
-    Each level minimises its pinball loss ``max(level (h - q), (level - 1) (h - q))``. Levels are fitted one by
-    one, so that their predictions may cross; each sample's are sorted (Chernozhukov et al. 2010).
+    Each level minimises its pinball loss ``max(level (h - q), (level - 1) (h - q))``. Levels are fitted
+    one by one, so that their predictions may cross; each sample's are sorted (Chernozhukov et al. 2010).
 
     Args:
         features: shape (n, d), of the samples to be predicted.
@@ -146,9 +148,8 @@ def conditional_quantiles(
     """
     from sklearn.ensemble import HistGradientBoostingRegressor  # slow to import
 
-    if not len(levels) or not all(
-        0 < a < b < 1 for a, b in zip(levels, [*levels[1:], 1 - 1e-16], strict=True)
-    ):
+    rising = all(low < high for low, high in pairwise([0.0, *levels, 1.0]))
+    if not len(levels) or not rising:
         raise ValueError(f"levels must rise strictly between 0 and 1; got {list(levels)}.")
     x = _features(features, "features")
     _, _, fit_x, fit_h = _check(x, np.zeros(len(x)), calibration_features, calibration_signals)
@@ -166,7 +167,7 @@ def conditional_quantiles(
 def _network(inputs: int, hidden: Sequence[int]) -> torch.nn.Sequential:
     widths = [inputs, *hidden]
     layers: list[torch.nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [torch.nn.Linear(before, after), torch.nn.ReLU()]
     last = torch.nn.Linear(widths[-1], 2)
     torch.nn.init.zeros_(last.weight)
@@ -180,7 +181,7 @@ def _train(
     inputs, targets = torch.from_numpy(x), torch.from_numpy(h)
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
     for _ in range(epochs):
-        for batch in torch.randperm(len(inputs)).split(BATCH):
+        for batch in torch.split(torch.randperm(len(inputs)), BATCH):
             mu, log_sigma = _moments(network, inputs[batch])
             loss = (log_sigma + ((targets[batch] - mu) * torch.exp(-log_sigma)) ** 2 / 2).mean()
             optimizer.zero_grad()
@@ -200,7 +201,8 @@ def _check(
     x, fit_x = _features(features, "features"), _features(calibration_features, "calibration_features")
     if x.shape[1] != fit_x.shape[1]:
         raise ValueError(
-            f"features and calibration_features must have as many columns; got {x.shape[1]} and {fit_x.shape[1]}."
+            "features and calibration_features must have as many columns; got "
+            f"{x.shape[1]} and {fit_x.shape[1]}."
         )
     h, fit_h = (
         _signals(signals, len(x), "signals"),

@@ -196,5 +196,5 @@ def _require_moderate(values: Scores, name: str, start: int) -> None:
     bad = np.flatnonzero(~(np.abs(values) < LARGEST).reshape(len(values), -1).all(1))
     if len(bad):
         raise ValueError(
-            f"{name} must be finite, below {LARGEST:g}; {name_rows(bad + start)} hold NaN or an infinite value."
+            f"{name} must be finite, below {LARGEST:g}; {name_rows(bad + start)} hold NaN or larger values."
         )

@@ -30,6 +30,9 @@ from securitynet_hub.statistics import as_array, name_rows, roc_auc
 
 Mode = Literal["offline", "online"]
 
+CANDIDATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Values of a that `tune_offline_a` tries, those of the authors' tool."""
+
 PAIRS = 1 << 20
 """Pairs (x, z) whose votes are counted at a time, where a sample has several queries."""
 
@@ -137,7 +140,7 @@ def tune_offline_a(
     ref_z: Outputs,
     *,
     gamma: float = 2.0,
-    candidates: Sequence[float] = tuple(i / 10 for i in range(11)),
+    candidates: Sequence[float] = CANDIDATES,
     ref_in_z: Outputs | None = None,
 ) -> TunedA:
     """Choose the offline coefficient by attacking each reference model with the help of the others.
@@ -159,7 +162,7 @@ def tune_offline_a(
 
     Example: models are certain of their members and otherwise as good as chance.
 
-    >>> ref_in = np.array([[True, True, False, False], [True, False, True, False], [False, False, True, True]])
+    >>> ref_in = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 1, 1]], dtype=bool)
     >>> ref_x = np.log(np.where(ref_in, 1.0, [[0.3, 0.9, 0.3, 0.6]]))
     >>> tune_offline_a(ref_x, ref_in, np.log(np.full((3, 2), 0.5)), gamma=1.1).aucs[1.0]
     1.0
@@ -241,14 +244,14 @@ def _online_average(references: References) -> Scores:
 def _log_mean(references: References, *, inside: bool) -> Scores:
     """Return the log of the mean probability over the models of one side, -inf where there are none."""
     means = np.full(references.target.shape, -np.inf)
-    for part, values, counts, held in ranked_side(references, inside=inside):
-        some = counts[:, 0] > 0
-        values, n, held = values[some], counts[some], held[some]
-        largest = np.take_along_axis(values, n[..., None] - 1, -1)
-        _require_not_positive(largest, references.name, part.start)
+    for side in ranked_side(references, inside=inside):
+        some = side.counts[:, 0] > 0
+        values, counts, held = side.values[some], side.counts[some], side.held[some]
+        largest = np.take_along_axis(values, counts[..., None] - 1, -1)
+        _require_not_positive(largest, references.name, side.samples.start)
         # Relative to the largest no probability underflows, and equal ones average to themselves.
-        shares = np.exp(values - largest, where=held, out=np.zeros_like(values)).sum(-1) / n
-        means[part][some] = largest[..., 0] + np.log(shares)
+        shares = np.exp(values - largest, where=held, out=np.zeros_like(values)).sum(-1) / counts
+        means[side.samples][some] = largest[..., 0] + np.log(shares)
     return means
 
 
