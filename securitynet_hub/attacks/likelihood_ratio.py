@@ -184,7 +184,7 @@ def _fit(moments: _Moments, variance: Variance) -> _Fit:
 def _predictive(moments: _Moments) -> _Fit:
     counts, centre, _, squares = moments
     prior_degrees, prior_variance = _variance_prior(counts, squares)
-    degrees = counts + (prior_degrees - 1)
+    degrees = counts.astype(np.float64) + (prior_degrees - 1)
     variances = (prior_degrees * prior_variance + squares) / degrees * (1 + 1 / counts)
     return _Fit(centre, np.sqrt(variances) + SMALLEST_SCALE, degrees)
 
@@ -249,7 +249,8 @@ def _log_tail(phi: Scores, fit: _Fit) -> Scores:
     far, d = np.maximum(z, 30), fit.degrees
     series = np.log1p(far * far / d) - np.log(far) + np.log1p(-d / (d + 2) / far**2)
     asymptotic = _log_student(far, d) + series
-    return np.where(probability > 1e-290, np.log(np.maximum(probability, 1e-290)), asymptotic)
+    log_tail: Scores = np.where(probability > 1e-290, np.log(np.maximum(probability, 1e-290)), asymptotic)
+    return log_tail
 
 
 def _log_student(z: Scores, degrees: Scores) -> Scores:

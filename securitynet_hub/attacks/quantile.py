@@ -197,7 +197,7 @@ def _moments(network: torch.nn.Sequential, x: torch.Tensor) -> tuple[torch.Tenso
 def _check(
     features: Outputs, signals: Outputs, calibration_features: Outputs, calibration_signals: Outputs
 ) -> tuple[Scores, Scores, Scores, Scores]:
-    """Return float64 copies, the calibration samples in an order of their own, whatever order they came in."""
+    """Return float64 copies, those of calibration in an order of their own, whatever order they came in."""
     x, fit_x = _features(features, "features"), _features(calibration_features, "calibration_features")
     if x.shape[1] != fit_x.shape[1]:
         raise ValueError(

@@ -33,6 +33,9 @@ Mode = Literal["offline", "online"]
 CANDIDATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Values of a that `tune_offline_a` tries, those of the authors' tool."""
 
+DECIMALS = 10
+"""Of log ratios: float64 keeps more, but not the same ones for equal ratios of unlike numbers."""
+
 PAIRS = 1 << 20
 """Pairs (x, z) whose votes are counted at a time, where a sample has several queries."""
 
@@ -68,8 +71,9 @@ def rmia_scores(
     - ``online``: ``(p_in + p_out) / 2``, the means over the IN and over the OUT models. For a z that all
       models saw, or none, it is the mean over all.
 
-    The pair (x, z) counts where ``log p(z | theta) - log p(z) <= (log p(x | theta) - log p(x)) - log gamma``
-    in float64, ties included, as in the paper; the authors' code leaves them out. With several queries of
+    The pair (x, z) counts where ``log LR(x, z) >= log gamma``, ties included, as in the paper; the authors'
+    code leaves them out. Log ratios are compared to 10 decimals, so that those which are equal on paper
+    tie. With several queries of
     each sample (augmentations) a pair counts where more than half of the queries say so, as in the authors'
     code; this needs O(n m) time, in blocks.
 
@@ -244,20 +248,23 @@ def _online_average(references: References) -> Scores:
 def _log_mean(references: References, *, inside: bool) -> Scores:
     """Return the log of the mean probability over the models of one side, -inf where there are none."""
     means = np.full(references.target.shape, -np.inf)
-    for side in ranked_side(references, inside=inside):
-        some = side.counts[:, 0] > 0
-        values, counts, held = side.values[some], side.counts[some], side.held[some]
-        largest = np.take_along_axis(values, counts[..., None] - 1, -1)
-        _require_not_positive(largest, references.name, side.samples.start)
+    if not (references.is_in if inside else ~references.is_in).any():
+        return means
+    for part, values, counts, held in ranked_side(references, inside=inside):
+        last = np.take_along_axis(values, np.maximum(counts - 1, 0)[..., None], -1)
+        largest = np.where(counts[..., None] > 0, last, 0)
+        _require_not_positive(largest, references.name, part.start)
         # Relative to the largest no probability underflows, and equal ones average to themselves.
-        shares = np.exp(values - largest, where=held, out=np.zeros_like(values)).sum(-1) / counts
-        means[side.samples][some] = largest[..., 0] + np.log(shares)
+        shares = np.exp(values - largest, where=held, out=np.zeros_like(values)).sum(-1)
+        with np.errstate(divide="ignore"):
+            means[part] = largest[..., 0] + np.log(shares / np.maximum(counts, 1))
     return means
 
 
 def _share_below(ratios: Scores, limits: Scores) -> Scores:
     """Return the share of rows of `ratios` that are at most the row of `limits` in most columns."""
     n, queries = limits.shape
+    ratios, limits = np.round(ratios, DECIMALS), np.round(limits, DECIMALS)
     ranked = np.sort(ratios, 0)
     # How many ratios each limit reaches, and how many each ratio must be beaten by: whole numbers compare
     # faster than floats, and alike.
