@@ -18,6 +18,10 @@ class FirstUseWarning(UserWarning):
     """Weights were trusted at their first download, as their publisher gives no hash that holds."""
 
 
+class FewModelsWarning(UserWarning):
+    """An attack ran with fewer reference models than were asked for, so it is weaker than was meant."""
+
+
 class ModelError(SecurityNetError):
     """A model does not answer as it should: NaN, the wrong number of outputs, images left out."""
 
