@@ -18,7 +18,8 @@ from securitynet_hub.attacks.reference_models import (
     ranked_side,
 )
 from securitynet_hub.errors import UnknownNameError
-from securitynet_hub.signals import Outputs, Scores
+from securitynet_hub.signals import Outputs
+from securitynet_hub.statistics import Scores
 
 Mode = Literal["online", "offline", "offline_two_sided"]
 Variance = Literal["per_example", "global_centred", "reference", "bayesian"]

@@ -19,8 +19,8 @@ from securitynet_hub.attacks.reference_models import (
     require_disjoint,
 )
 from securitynet_hub.errors import UnknownNameError
-from securitynet_hub.signals import Outputs, Scores
-from securitynet_hub.statistics import as_array, name_rows, require_finite
+from securitynet_hub.signals import Outputs
+from securitynet_hub.statistics import Scores, as_array, name_rows, require_finite
 
 Smoothing = Literal["none", "linear"]
 

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import torch
 
 from securitynet_hub.attacks.reference_models import require_disjoint
-from securitynet_hub.signals import Outputs, Scores
-from securitynet_hub.statistics import as_array, require_finite
+from securitynet_hub.signals import Outputs
+from securitynet_hub.statistics import Scores, as_array, require_finite
 
 BATCH = 128
 SMALLEST_LOG_SCALE = -7.0

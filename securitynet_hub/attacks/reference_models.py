@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.errors import FewModelsWarning
-from securitynet_hub.signals import Outputs, Scores
-from securitynet_hub.statistics import as_array, name_rows
+from securitynet_hub.signals import Outputs
+from securitynet_hub.statistics import Scores, as_array, name_rows
 
 Mask = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]

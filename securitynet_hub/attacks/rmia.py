@@ -25,8 +25,8 @@ from securitynet_hub.attacks.reference_models import (
     require_disjoint,
 )
 from securitynet_hub.errors import UnknownNameError
-from securitynet_hub.signals import Outputs, Scores
-from securitynet_hub.statistics import as_array, name_rows, roc_auc
+from securitynet_hub.signals import Outputs
+from securitynet_hub.statistics import Scores, as_array, name_rows, roc_auc
 
 Mode = Literal["offline", "online"]
 
