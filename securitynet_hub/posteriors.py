@@ -17,12 +17,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Scores = npt.NDArray[np.float64]
 Columns = npt.NDArray[np.int64]
+Cells: TypeAlias = tuple[Columns, Columns]
+"""One cell of each row, as an index."""
 
 CLIP = 1e-30
 """Smallest probability inside a logarithm, as in Song & Mittal's reference."""
@@ -30,19 +33,22 @@ CLIP = 1e-30
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """A chunk of samples in float64, with the column of each row's label, shape (n, 1)."""
+    """A chunk of samples in float64, shape (n, classes), with the label of each."""
 
     outputs: Scores
     labels: Columns
 
     @cached_property
-    def top(self) -> Columns:
-        top: Columns = self.outputs.argmax(1)[:, None]
-        return top
+    def at_label(self) -> Cells:
+        return np.arange(len(self.labels)), self.labels
+
+    @cached_property
+    def at_top(self) -> Cells:
+        return np.arange(len(self.labels)), self.outputs.argmax(1)
 
     @cached_property
     def right(self) -> npt.NDArray[np.bool_]:
-        right: npt.NDArray[np.bool_] = (self.top == self.labels)[:, 0]
+        right: npt.NDArray[np.bool_] = self.at_top[1] == self.labels
         return right
 
     @property
@@ -56,7 +62,7 @@ class Probabilities(_Rows):
     @cached_property
     def confidence(self) -> Scores:
         """``p_y``."""
-        return _pick(self.outputs, self.labels)
+        return self.outputs[self.at_label]
 
     @cached_property
     def loss(self) -> Scores:
@@ -72,13 +78,13 @@ class Probabilities(_Rows):
     def modified_entropy(self) -> Scores:
         """``(1 - p_y) log p_y + sum_{i != y} p_i log(1 - p_i)``."""
         terms = self.outputs * _log(1 - self.outputs)
-        np.put_along_axis(terms, self.labels, 0, 1)
+        terms[self.at_label] = 0
         return (1 - self.confidence) * self.loss + _row_sums(terms)
 
     @cached_property
     def _others(self) -> Scores:
         others = self.outputs.copy()
-        np.put_along_axis(others, self.labels, 0, 1)
+        others[self.at_label] = 0
         return others
 
     @property
@@ -98,13 +104,13 @@ class Logits(_Rows):
     @cached_property
     def _second(self) -> Scores:
         others = self.outputs.copy()
-        np.put_along_axis(others, self.top, -np.inf, 1)
+        others[self.at_top] = -np.inf
         second: Scores = others.max(1)
         return second
 
     @cached_property
     def _lead(self) -> Scores:
-        return _pick(self.outputs, self.top) - self._second
+        return self.outputs[self.at_top] - self._second
 
     @cached_property
     def _gaps(self) -> Scores:
@@ -114,7 +120,7 @@ class Logits(_Rows):
     def _weights(self) -> Scores:
         """u, with 0 for the top class."""
         weights = self._gaps.copy()
-        np.put_along_axis(weights, self.top, -np.inf, 1)
+        weights[self.at_top] = -np.inf
         return np.exp(weights, out=weights)
 
     @cached_property
@@ -131,14 +137,14 @@ class Logits(_Rows):
     @cached_property
     def hinge(self) -> Scores:
         """``z_y - max_{i != y} z_i``."""
-        behind = _pick(self.outputs, self.labels) - _pick(self.outputs, self.top)
+        behind = self.outputs[self.at_label] - self.outputs[self.at_top]
         return np.where(self.right, self._lead, behind)
 
     @cached_property
     def logit_margin(self) -> Scores:
         """``phi = z_y - log sum_{i != y} exp z_i``."""
         # A wrong label trails the top class by the hinge; the other classes add their share of p_t.
-        others = np.exp(-self._lead) * (self._rest - _pick(self._weights, self.labels))
+        others = np.exp(-self._lead) * (self._rest - self._weights[self.at_label])
         return self.hinge - np.where(self.right, np.log(self._rest), np.log1p(others))
 
     @property
@@ -161,11 +167,11 @@ class Logits(_Rows):
     def modified_entropy(self) -> Scores:
         """``(1 - p_y) log p_y + sum_{i != y} p_i log(1 - p_i)``."""
         p = self._weights * self._scale[:, None]
-        np.put_along_axis(p, self.labels, 0, 1)
+        p[self.at_label] = 0
         # The top class, which has no weight, is one of the others where the label is wrong.
         top_margin = self._lead - np.log(self._rest)
-        at_top = np.where(self.right, 0, _sigmoid(top_margin) * _log_sigmoid(-top_margin))
-        return _sigmoid(-self.logit_margin) * self.loss + at_top + _sums_of_p_log_one_minus_p(p)
+        of_top = np.where(self.right, 0, _sigmoid(top_margin) * _log_sigmoid(-top_margin))
+        return _sigmoid(-self.logit_margin) * self.loss + of_top + _sums_of_p_log_one_minus_p(p)
 
 
 def _sums_of_p_log_one_minus_p(p: Scores) -> Scores:
@@ -183,11 +189,6 @@ def _sums_of_p_log_one_minus_p(p: Scores) -> Scores:
     of_large = p.ravel()[large]
     terms.ravel()[large] = -of_large * np.log1p(-of_large)
     return -_row_sums(terms)
-
-
-def _pick(values: Scores, column: Columns) -> Scores:
-    picked: Scores = np.take_along_axis(values, column, 1)[:, 0]
-    return picked
 
 
 def _row_sums(values: Scores) -> Scores:

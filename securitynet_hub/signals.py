@@ -171,7 +171,7 @@ def _score(outputs: Outputs, labels: Outputs, from_logits: bool, names: list[str
         _require_finite(chunk, start)
         if not from_logits:
             _require_probabilities(chunk, start)
-        rows = (Logits if from_logits else Probabilities)(chunk, targets[part, None].astype(np.int64))
+        rows = (Logits if from_logits else Probabilities)(chunk, targets[part].astype(np.int64))
         for name in names:
             scores[name][part] = getattr(rows, name)
     return scores

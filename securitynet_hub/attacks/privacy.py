@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv
+from scipy.special import betainc, betaincinv
 from scipy.stats import binom
 
 from securitynet_hub.statistics import (
@@ -210,8 +210,10 @@ def one_run_p_value(epsilon: float, canaries: int, guesses: int, correct: int, *
     0.553
     """
     rate = 1 / (1 + math.exp(-epsilon))
-    p_value = float(binom.sf(correct - 1, guesses, rate))
-    if delta and correct:
+    if not correct:
+        return 1.0
+    p_value = float(betainc(correct, guesses - correct + 1, rate))  # P[W >= v]
+    if delta:
         below = np.cumsum(binom.pmf(np.arange(correct - 1, -1, -1), guesses, rate))
         p_value += 2 * canaries * delta * float(np.max(below / np.arange(1, correct + 1)))
     return min(p_value, 1.0)
