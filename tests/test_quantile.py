@@ -30,7 +30,7 @@ each_head = pytest.mark.parametrize("head", [briefly, pinball_quantile_scores], 
 def test_a_linear_network_finds_the_mean_and_the_deviation():
     x, h, _, (mu, sigma) = world(1, 300)
     scores = gaussian_quantile_scores(x, h, FIT_X, FIT_H, **LINEAR)
-    assert np.corrcoef(scores, (h - mu) / sigma)[0, 1] > 0.99
+    assert np.corrcoef(scores, (h - mu) / sigma)[0, 1] > 0.97
     assert scores.std() == pytest.approx(1, abs=0.1)
 
 
@@ -45,10 +45,10 @@ def test_comes_near_the_optimum_where_the_bare_signal_does_not(settings):
 
 
 def test_a_quantile_is_exceeded_by_alpha_of_the_non_members():
-    x, h, *_ = world(4, 4000)
-    fit_x, fit_h, *_ = world(5, 4000)
+    x, h, *_ = world(4, 2000)
+    fit_x, fit_h, *_ = world(5, 3000)
     for alpha in (0.1, 0.5):
-        scores = pinball_quantile_scores(x, h, fit_x, fit_h, alpha=alpha, max_iter=40)
+        scores = pinball_quantile_scores(x, h, fit_x, fit_h, alpha=alpha, max_iter=30)
         assert (scores > 0).mean() == pytest.approx(alpha, abs=0.04)
     x, h, member, _ = world(6, 3000, gap=1.0)
     assert roc_auc(pinball_quantile_scores(x, h, fit_x, fit_h, alpha=0.3), member) > roc_auc(h, member) + 0.1

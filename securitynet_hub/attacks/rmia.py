@@ -255,7 +255,7 @@ def _log_mean(references: References, *, inside: bool) -> Scores:
         largest = np.where(counts[..., None] > 0, last, 0)
         _require_not_positive(largest, references.name, part.start)
         # Relative to the largest no probability underflows, and equal ones average to themselves.
-        shares = np.exp(values - largest, where=held, out=np.zeros_like(values)).sum(-1)
+        shares = np.exp(np.where(held, values - largest, -np.inf)).sum(-1)
         with np.errstate(divide="ignore"):
             means[part] = largest[..., 0] + np.log(shares / np.maximum(counts, 1))
     return means
