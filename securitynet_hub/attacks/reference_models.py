@@ -193,8 +193,9 @@ def _as_mask(mask: Outputs, name: str) -> Mask:
 
 
 def _require_moderate(values: Scores, name: str, start: int) -> None:
-    bad = np.flatnonzero(~(np.abs(values) < LARGEST).reshape(len(values), -1).all(1))
-    if len(bad):
+    moderate = np.abs(values) < LARGEST
+    if not moderate.all():
+        bad = np.flatnonzero(~moderate.reshape(len(values), -1).all(1))
         raise ValueError(
             f"{name} must be finite, below {LARGEST:g}; {name_rows(bad + start)} hold NaN or larger values."
         )

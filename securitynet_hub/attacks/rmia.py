@@ -71,9 +71,8 @@ def rmia_scores(
     - ``online``: ``(p_in + p_out) / 2``, the means over the IN and over the OUT models. For a z that all
       models saw, or none, it is the mean over all.
 
-    The pair (x, z) counts where ``log LR(x, z) >= log gamma``, ties included, as in the paper; the authors'
-    code leaves them out. Log ratios are compared to 10 decimals, so that those which are equal on paper
-    tie. With several queries of
+    The pair (x, z) counts where ``log LR(x, z) >= log gamma``, ties included; the authors' code leaves them
+    out. Log ratios are compared to 10 decimals, so that those which are equal on paper tie. With several queries of
     each sample (augmentations) a pair counts where more than half of the queries say so, as in the authors'
     code; this needs O(n m) time, in blocks.
 
@@ -255,7 +254,7 @@ def _log_mean(references: References, *, inside: bool) -> Scores:
         largest = np.where(counts[..., None] > 0, last, 0)
         _require_not_positive(largest, references.name, part.start)
         # Relative to the largest no probability underflows, and equal ones average to themselves.
-        shares = np.exp(values - largest, where=held, out=np.zeros_like(values)).sum(-1)
+        shares = np.exp(np.where(held, values - largest, -np.inf)).sum(-1)
         with np.errstate(divide="ignore"):
             means[part] = largest[..., 0] + np.log(shares / np.maximum(counts, 1))
     return means

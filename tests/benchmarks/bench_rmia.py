@@ -1,0 +1,57 @@
+"""RMIA of 20,000 samples against a population of 10,000 beside the matrix of all pairs.
+
+Run with ``make bench``. One thread each; both see the same machine in turn; the ratio is of medians. Where
+PrivacyGuard is installed (``pip install --no-deps privacyguard-platform==0.0.2``) its scoring runs, too.
+"""
+
+import statistics
+import time
+
+import numpy as np
+import pytest
+
+from securitynet_hub.attacks.rmia import rmia_scores
+
+N, POPULATION, MODELS = 20_000, 10_000, 4
+rng = np.random.default_rng(0)
+TARGET_X, TARGET_Z = rng.uniform(0.01, 1, N), rng.uniform(0.01, 1, POPULATION)
+REF_X, REF_Z = rng.uniform(0.01, 1, (MODELS, N)), rng.uniform(0.01, 1, (MODELS, POPULATION))
+REF_IN = np.zeros((MODELS, N), bool)  # all OUT, where PrivacyGuard's average is the mean over OUT models
+LOGS = np.log(TARGET_X), np.log(REF_X), REF_IN, np.log(TARGET_Z), np.log(REF_Z)
+
+
+def ours():
+    return rmia_scores(*LOGS, gamma=1, a=0.3)
+
+
+def all_pairs(rows=1000):
+    """Divide every ratio of x by every one of z, a thousand x at a time."""
+    ratio_x = TARGET_X / (0.65 * REF_X.mean(0) + 0.35)
+    ratio_z = TARGET_Z / (0.65 * REF_Z.mean(0) + 0.35)
+    return np.concatenate(
+        [(ratio_x[i : i + rows, None] / ratio_z >= 1).mean(1) for i in range(0, len(ratio_x), rows)]
+    )
+
+
+def privacy_guard():
+    module = pytest.importorskip("privacy_guard.attacks.rmia_attack")
+    attack = module.RmiaAttack.__new__(module.RmiaAttack)  # the scoring needs nothing of the constructor's
+    return attack._compute_membership_scores(TARGET_X, REF_X.T, REF_IN.T, TARGET_Z, REF_Z.T, 0.3, MODELS)
+
+
+def seconds(function, rounds):
+    times = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+@pytest.mark.parametrize("peer", [all_pairs, privacy_guard])
+def test_bisection_against_the_matrix(peer):
+    # Ratios within 1e-10 of a tie may fall on either side.
+    np.testing.assert_allclose(ours(), peer(), atol=2 / POPULATION)
+    fast, slow = seconds(ours, 15), seconds(peer, 3)
+    print(f"\n  {fast * 1e3:.1f} ms against {slow * 1e3:.0f} ms: {slow / fast:.0f} times as fast")
+    assert slow / fast > 30
