@@ -163,7 +163,8 @@ def load_state(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, 
     if any(found.values()):
         text = "; ".join(f"{kind}: {listed(keys)}" for kind, keys in found.items() if keys)
         raise WeightsError(f"{name}: the weights are not those of this network. {text}.")
-    module.load_state_dict(dict(tensors), strict=True)
+    expected.update(tensors)  # keeps the metadata, without which MNASNet loads nothing
+    module.load_state_dict(expected, strict=True)
 
 
 def count_classes(module: torch.nn.Module) -> int:
