@@ -9,13 +9,19 @@ SOURCES := $(shell find securitynet_hub metrics loaders -type f -not -path '*/__
 PARALLEL := -n auto --maxprocesses 4 --dist loadscope
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-exhaustive test-hosted check bench test-lowest clean
+.PHONY: demo test test-exhaustive test-vision test-hosted check bench test-lowest clean
 
 demo: $(VENV)/installed
 	$(BIN)/securitynet audit zoo --out records
 
 test: $(VENV)/installed
 	$(BIN)/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not exhaustive"
+	$(MAKE) test-vision
+
+# The sources that take their networks from torchvision and timm. Only this run sees the two: torchvision's
+# wheel may be built for another torch, and then breaks whatever imports it.
+test-vision: $(VENV)/installed $(VENV)/vision/installed
+	VISION=$(abspath $(VENV)/vision) $(BIN)/pytest tests/vision
 
 # Every network of every source, which takes minutes; `make test` builds one of each family.
 test-exhaustive: $(VENV)/installed
@@ -51,6 +57,11 @@ $(VENV)/requirements: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) -c constraints.txt ".[dev]"
 	$(INSTALL) --no-deps pytorchcv==0.0.74  # with its dependencies it would replace torch
+	touch $@
+
+$(VENV)/vision/installed: $(VENV)/requirements
+	rm -rf $(VENV)/vision
+	$(INSTALL) --no-deps --target $(VENV)/vision torchvision==0.28.0 timm==1.0.31
 	touch $@
 
 dist/built: $(VENV)/requirements $(SOURCES) README.md LICENSE

@@ -6,14 +6,14 @@ preprocessing here, and an attacker with a copy of the network, which is checked
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from securitynet_hub.annotations import Annotation
-from securitynet_hub.errors import MissingPackageError, WeightsError
+from securitynet_hub.errors import WeightsError
+from securitynet_hub.optional import import_network
 from securitynet_hub.resnets import TORCHVISION, torchvision_resnet
 from securitynet_hub.targets import listed
 from securitynet_hub.transforms import Transform
@@ -39,13 +39,7 @@ def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:
     name, classes = annotation.architecture, annotation.num_classes
     if name in TORCHVISION:
         return torchvision_resnet(name, classes), transform
-    try:
-        models: Any = importlib.import_module("torchvision.models")
-    except (ImportError, RuntimeError) as error:  # RuntimeError: one that was built for another torch
-        raise MissingPackageError(
-            f"the network {name} is defined in torchvision, which cannot be imported ({error}). Install the "
-            "release that goes with your torch: https://pytorch.org/get-started"
-        ) from error
+    models = import_network("torchvision.models", name)
     module: torch.nn.Module = getattr(models, CONSTRUCTORS.get(name, name))(weights=None, num_classes=classes)
     return module, transform
 

@@ -19,14 +19,9 @@ import torch
 
 from securitynet_hub.annotations import Annotation, unlisted
 from securitynet_hub.errors import ModelError, WeightsError
-from securitynet_hub.hub_files import HubFile, download_hub_file, hub_file, hub_snapshot
+from securitynet_hub.hub_files import MAX_CONFIG, HubFile, download_hub_file, hub_snapshot, linked_file
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""Files that weights are looked for in, the safer one first."""
-
-MAX_CONFIG = 16 << 20
-"""Bytes of a configuration; one that names 21,841 classes has two million."""
 
 
 class Logits(torch.nn.Module):
@@ -79,15 +74,8 @@ def annotate(reference: str) -> Annotation:
     """
     repo, _, revision = reference.partition("@")
     snapshot = hub_snapshot(repo, revision or None)
-    found = [name for name in WEIGHTS if name in snapshot.files]
-    if not found:
-        several = any(name.endswith(".index.json") for name in snapshot.files)
-        raise WeightsError(
-            f"{repo} has none of {', '.join(WEIGHTS)}"
-            + (": weights in several files are not loaded." if several else ".")
-        )
+    weights = snapshot.weights()
     config = _config(snapshot.repo, snapshot.commit)
-    kind, digest = snapshot.files[found[0]]
     owner, name = repo.split("/")
     return unlisted(
         "transformers",
@@ -97,18 +85,15 @@ def annotate(reference: str) -> Annotation:
         architecture=config.model_type,
         num_classes=config.num_labels,
         image_size=config.image_size if isinstance(getattr(config, "image_size", None), int) else None,
-        weights_url=snapshot.url(found[0]),
-        weights_hash_kind=kind,
-        weights_hash=digest,
-        weights_page=f"https://huggingface.co/{repo}",
         constructor=type(config).__name__.replace("Config", "ForImageClassification"),
+        **weights,
     )
 
 
 def build(annotation: Annotation) -> tuple[torch.nn.Module, Processor]:
     """Return the configured network, and the repository's image processor."""
     transformers: Any = importlib.import_module("transformers")
-    repo, commit, _ = _place(annotation)
+    repo, commit, _ = linked_file(annotation)
     config = _config(repo, commit)
     try:
         folder = _download(repo, commit, PROCESSOR).parent
@@ -128,7 +113,7 @@ def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[st
     Raises:
         WeightsError: tensors are missing, left over, or of another shape.
     """
-    repo, commit, _ = _place(annotation)
+    repo, commit, _ = linked_file(annotation)
     transformers: Any = importlib.import_module("transformers")
     config = _config(repo, commit)
     with torch.device("meta"):
@@ -164,12 +149,3 @@ def _config(repo: str, commit: str) -> Any:
 
 def _download(repo: str, commit: str, name: str) -> Path:
     return download_hub_file(HubFile(repo, commit, name), limit=MAX_CONFIG)
-
-
-def _place(annotation: Annotation) -> HubFile:
-    file = hub_file(annotation.weights_url or "")
-    if file is None:
-        raise WeightsError(
-            f"{annotation.id} should link to a file of the Hub; it links to {annotation.weights_url}."
-        )
-    return file

@@ -13,6 +13,7 @@ import huggingface_hub
 from huggingface_hub import constants
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+from securitynet_hub.annotations import Annotation
 from securitynet_hub.downloads import require_space, require_within
 from securitynet_hub.errors import WeightsError
 
@@ -37,6 +38,13 @@ def hub_file(url: str) -> HubFile | None:
     return HubFile(found[1], unquote(found[2]), unquote(found[3])) if found else None
 
 
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""Files that a repository's weights are looked for in, the safer one first."""
+
+MAX_CONFIG = 16 << 20
+"""Bytes of a configuration; one that names 21,841 classes has two million."""
+
+
 class Snapshot(NamedTuple):
     """A repository at one commit: each file's name with the kind of its hash and the hash.
 
@@ -50,6 +58,41 @@ class Snapshot(NamedTuple):
     def url(self, name: str) -> str:
         """Return the link to a file, pinned to the commit."""
         return f"https://huggingface.co/{self.repo}/resolve/{self.commit}/{name}"
+
+    def weights(self) -> dict[str, str]:
+        """Return link, kind of hash and hash of the weights, as the columns of an annotation.
+
+        Raises:
+            WeightsError: there is no one file of weights.
+        """
+        found = [name for name in WEIGHTS if name in self.files]
+        if not found:
+            several = any(name.endswith(".index.json") for name in self.files)
+            raise WeightsError(
+                f"{self.repo} has none of {', '.join(WEIGHTS)}"
+                + (": weights in several files are not loaded." if several else ".")
+            )
+        kind, digest = self.files[found[0]]
+        return {
+            "weights_url": self.url(found[0]),
+            "weights_hash_kind": kind,
+            "weights_hash": digest,
+            "weights_page": f"https://huggingface.co/{self.repo}",
+        }
+
+
+def linked_file(annotation: Annotation) -> HubFile:
+    """Return the Hub file that an annotation's weights are.
+
+    Raises:
+        WeightsError: it links to elsewhere.
+    """
+    file = hub_file(annotation.weights_url or "")
+    if file is None:
+        raise WeightsError(
+            f"{annotation.id} should link to a file of the Hub; it links to {annotation.weights_url}."
+        )
+    return file
 
 
 def hub_snapshot(repo: str, revision: str | None = None) -> Snapshot:

@@ -12,7 +12,8 @@ import torch
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 
 # How `torch.nn.functional.interpolate` calls what Pillow does to 8-bit images. Its antialiased kernels for
-# uint8 are Pillow's, rounding included; Pillow's nearest takes the pixel under the centre: "nearest-exact".
+# uint8 are Pillow's, rounding included: rows are brought to their length first, which Pillow 13 changed for
+# images whose height shrinks much more. Pillow's nearest takes the pixel under the centre: "nearest-exact".
 _MODES: dict[str, dict[str, Any]] = {
     "bilinear": {"mode": "bilinear", "antialias": True},
     "bicubic": {"mode": "bicubic", "antialias": True},
@@ -32,7 +33,8 @@ class Transform:
         width: columns of the network's input.
         depth: slices of the network's input; None for images.
         channels: channels of the network's input; as many as `mean` has, unless given.
-        resize: length to which the shorter side is brought, before the centre is cropped; None for never.
+        resize: length to which the shorter side is brought, or (rows, columns) whatever the image's shape,
+            before the centre is cropped; None for never.
         interpolation: how `resize` does it, antialiased as Pillow does.
         factor: multiplies the pixels after they are scaled to [0, 1].
         mean: subtracted, one for each channel; None for nothing.
@@ -48,7 +50,7 @@ class Transform:
     width: int
     depth: int | None = None
     channels: int | None = None
-    resize: int | None = None
+    resize: int | tuple[int, int] | None = None
     interpolation: Interpolation = "bilinear"
     factor: float = 1.0
     mean: tuple[float, ...] | None = None
@@ -67,7 +69,10 @@ class Transform:
             raise ValueError(
                 f"interpolation must be one of {get_args(Interpolation)}; got {self.interpolation!r}."
             )
-        if self.resize is not None and (self.depth is not None or self.resize < max(self.height, self.width)):
+        if self.resize is None:
+            return
+        rows, columns = self.resize if isinstance(self.resize, tuple) else (self.resize, self.resize)
+        if self.depth is not None or rows < self.height or columns < self.width:
             raise ValueError(
                 f"resize must be for images, and no less than the sides {self.height, self.width}; got "
                 f"resize={self.resize}, depth={self.depth}."
@@ -88,7 +93,7 @@ class Transform:
         self._check(pixels)
         moved = np.moveaxis(pixels, -1, 1)
         if self.resize is not None:
-            moved = self._resized(moved)
+            moved = self._resized(moved, self.resize)
         scaled = torch.from_numpy(np.ascontiguousarray(moved, dtype=np.float32) / 255)
         if scaled.shape[1] != self.shape[-1]:
             scaled = scaled.repeat_interleave(self.shape[-1], dim=1)
@@ -118,13 +123,14 @@ class Transform:
                 f"this model takes uint8 images of {size}{grey}; got {pixels.dtype} of {pixels.shape[1:]}."
             )
 
-    def _resized(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Bring the shorter side of (n, channels, height, width) to `resize` and crop the centre."""
-        assert self.resize is not None
-        shorter = min(images.shape[2:])
+    def _resized(self, images: npt.NDArray[np.uint8], resize: int | tuple[int, int]) -> npt.NDArray[np.uint8]:
+        """Bring (n, channels, height, width) to the size that `resize` says and crop the centre."""
+        sides = images.shape[2:]
         # Rounded down, and the crop's corner to even, as torchvision does.
-        rows, columns = (int(self.resize * side / shorter) for side in images.shape[2:])
-        if (rows, columns) != images.shape[2:]:
+        rows, columns = (
+            resize if isinstance(resize, tuple) else (int(resize * side / min(sides)) for side in sides)
+        )
+        if (rows, columns) != sides:
             tensor = torch.from_numpy(np.ascontiguousarray(images))
             tensor = torch.nn.functional.interpolate(tensor, (rows, columns), **_MODES[self.interpolation])
             images = tensor.numpy()

@@ -57,6 +57,23 @@ class TestResize:
         transform = Transform(height=4, width=4, channels=1, resize=4, interpolation="nearest")
         assert torch.equal(transform(pixels), torch.ones(1, 1, 4, 4))
 
+    @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+    @pytest.mark.parametrize(("height", "width"), [(100, 41), (20, 90), (48, 40)])
+    def test_both_sides_are_brought_to_a_pair(self, height, width, interpolation):
+        pillow = pytest.importorskip("PIL.Image")
+        how = getattr(pillow.Resampling, interpolation.upper())
+        # In two steps, as Pillow 13 would bring tall images to their height first.
+        whole = pillow.fromarray(image(height, width)).resize((40, height), how).resize((40, 48), how)
+        transform = Transform(height=46, width=30, channels=3, resize=(48, 40), interpolation=interpolation)
+        resized = pixels_of(transform(image(height, width)[None]))
+        assert np.abs(resized - np.asarray(whole)[1:47, 5:35]).max() < 1.01
+
+    def test_a_pair_keeps_nothing_of_the_shape(self):
+        pixels = np.zeros((1, 2, 8, 1), np.uint8)
+        pixels[:, :, 4:] = 255
+        transform = Transform(height=4, width=4, channels=1, resize=(4, 4), interpolation="nearest")
+        assert torch.equal(transform(pixels), torch.tensor([0.0, 0, 1, 1]).expand(1, 1, 4, 4))
+
     def test_each_pixel_is_repeated_from_28_to_224(self):
         pixels = image(28, 28)
         transform = Transform(height=224, width=224, channels=3, resize=224, interpolation="nearest")
@@ -114,9 +131,10 @@ def test_what_cannot_be_resized_is_refused(shape):
         Transform(height=4, width=4, channels=3, resize=4)(np.zeros(shape, np.uint8))
 
 
-def test_a_crop_larger_than_the_resized_image_is_refused():
+@pytest.mark.parametrize("resize", [4, (3, 5), (4, 4)])
+def test_a_crop_larger_than_the_resized_image_is_refused(resize):
     with pytest.raises(ValueError, match="no less than the sides"):
-        Transform(height=4, width=5, channels=3, resize=4)
+        Transform(height=4, width=5, channels=3, resize=resize)
 
 
 def test_unknown_interpolation_is_refused():
@@ -137,8 +155,9 @@ def test_the_pixels_are_left_as_they_were():
     assert (pixels == 7).all()
 
 
-def test_a_record_can_tell_it():
-    transform = Transform(height=2, width=2, mean=(0.5,), std=(0.5,), resize=3)
+@pytest.mark.parametrize("resize", [3, (3, 4)])
+def test_a_record_can_tell_it(resize):
+    transform = Transform(height=2, width=2, mean=(0.5,), std=(0.5,), resize=resize)
     assert Transform(**json.loads(json.dumps(transform.as_dict()), object_hook=_tuples)) == transform
 
 
