@@ -53,7 +53,7 @@ def plane(weights, bias, height, width):
 
 
 def world(side, n=12, seed=1):
-    """A plane half a unit off the middle, images about it, their labels, true distances, and starts beyond."""
+    """A plane half a unit from the images' mean, their labels and distances to it, and starts beyond it."""
     rng = np.random.default_rng(seed)
     weights = rng.integers(-9, 10, side * side)
     pixels = rng.integers(60, 196, (n, side, side, 1), dtype=np.uint8)
@@ -326,7 +326,7 @@ class TestBoundary:
         assert np.concatenate(target.module.seen).ravel().tolist() == [90, 103]
 
     def test_noise_starts_serve_where_none_is_given(self):
-        target, pixels, labels, truth, _ = world(4)
+        target, pixels, *_ = world(4)
         target.module.bias = target.module.bias - round(0.5 * 255 * float(target.module.weights.norm()))
         labels = predict(target, pixels).argmax(1)
         assert boundary_scores(target, pixels, labels, budget=60).found.mean() > 0.8
@@ -339,26 +339,26 @@ class TestBoundary:
         assert roc_auc(result.scores, is_member) == roc_auc(gap, is_member) > 0.5
         assert result.total_queries == len(pixels)
 
-    @pytest.mark.parametrize("offset", [0, 300, -300])
-    def test_the_normal_is_estimated_on_either_side(self, offset):
-        """Also where all answers agree, from what clipping leaves: then towards or away from what was asked."""
+    @pytest.mark.parametrize("share", [0.0, 0.15, 0.5, 0.8, 1.0])
+    def test_the_normal_is_the_mean_of_answers_less_their_mean(self, share):
+        """Where all answers agree, it points towards what was asked, or away from it."""
         weights = np.random.default_rng(2).integers(-9, 10, 64)
         point = np.random.default_rng(3).integers(60, 196, (8, 8, 1), dtype=np.uint8)
-        levels = point.ravel().astype(int) @ weights
         estimate = boundary._normal(point, 8.0, 2000, np.random.default_rng(4))
         images = next(estimate)
-        wrong = images.reshape(-1, 64).astype(int) @ weights > levels + offset
+        offsets = images.reshape(-1, 64) - point.ravel().astype(float)
+        assert np.linalg.norm(offsets, axis=1).mean() == pytest.approx(8, rel=0.1)
+        ahead = offsets @ weights
+        wrong = ahead > np.sort(np.append(ahead, -np.inf))[round((1 - share) * 2000)]
         with pytest.raises(StopIteration) as stop:
             estimate.send(wrong)
-        direction = stop.value.value
-        assert np.linalg.norm(direction) == pytest.approx(1)
-        cosine = direction.ravel() @ weights / np.linalg.norm(weights)
-        if offset:
-            assert len(set(wrong.tolist())) == 1
-            mean = (images - point.astype(float)).mean(0)
-            np.testing.assert_allclose(direction, -np.sign(offset) * mean / np.linalg.norm(mean))
-        else:
-            assert cosine > 0.95
+        direction = stop.value.value.ravel()
+        answers = 2.0 * wrong - 1
+        if 0 < share < 1:
+            assert direction @ weights / np.linalg.norm(weights) > 0.95
+            answers -= 2 * share - 1
+        expected = sum(answer * offset for answer, offset in zip(answers, offsets, strict=True))
+        np.testing.assert_allclose(direction, expected / np.linalg.norm(expected), atol=1e-9)
 
 
 @pytest.mark.parametrize("attack", [boundary_scores, augmentation_scores])

@@ -67,7 +67,7 @@ def boundary_scores(
     x_t from ``B_t = gradient_queries sqrt(t)`` perturbed images with the mean answer subtracted (eq. 16),
     steps along it by ``|x_t - x*| / sqrt(t)``, halved until misclassified, and bisects again. As whole grey
     levels are asked about, a perturbation is no shorter than ``sqrt(d)`` levels, one for each of d pixel
-    values, where the paper's ``|x~ - x*| / d`` would round to nothing, and the bisection ends within one level.
+    values, where the paper's ``|x~ - x*| / d`` would round to nothing; and bisection ends within one level.
     The distance is that of a real image, so never below the true one.
 
     A sample that is misclassified scores 0 after one query. One for which no start is misclassified scores
@@ -90,7 +90,7 @@ def boundary_scores(
         batch_size: images in one forward pass.
 
     Raises:
-        ValueError: images, labels or starts are missing, misaligned or of another kind, or a count is below 1.
+        ValueError: images, labels or starts are missing, misaligned or of another kind, or a count is 0.
 
     >>> from securitynet_hub.targets import load_target
     >>> target = load_target("zoo/fashion-mnist/cnn-clean/1")
@@ -101,7 +101,8 @@ def boundary_scores(
     pool = pixels[:0] if starts is None else np.asarray(starts)
     if pool.dtype != np.uint8 or pool.shape[1:] != pixels.shape[1:]:
         raise ValueError(
-            f"starts must be uint8 images of {pixels.shape[1:]}, as the pixels; got {pool.dtype} of {pool.shape}."
+            f"starts must be uint8 images of {pixels.shape[1:]}, as the pixels; got {pool.dtype} of "
+            f"{pool.shape}."
         )
     if min(budget, gradient_queries) < 1:
         raise ValueError(
@@ -129,11 +130,11 @@ def boundary_scores(
                 wrong = answers != labels[row]
                 _note(result, row, pixels[row], images, wrong)
                 try:
-                    images = searches[row].send(wrong)
+                    wanted = searches[row].send(wrong)
                 except StopIteration:
                     continue
-                if result.queries[row] + len(images) <= budget:
-                    following[row] = images
+                if result.queries[row] + len(wanted) <= budget:
+                    following[row] = wanted
             asked = following
     return result
 
@@ -164,7 +165,7 @@ def _search(image: Pixels, pool: Pixels, gradient_queries: int, random: np.rando
         size = max(length / image.size, math.sqrt(image.size))
         normal = yield from _normal(point, size, math.isqrt(gradient_queries**2 * t), random)
         step = _distance(point, image) / math.sqrt(t)
-        # A step too short to change a grey level leaves the point where it is, and the next normal is another.
+        # Where even the shortest step that changes a level fails, the next normal is tried from here.
         while not np.array_equal(moved := to_pixels(point + step * normal), point):
             if (yield moved[None])[0]:
                 point, length = (yield from _bisect(image, moved)), _distance(moved, image)
@@ -205,8 +206,9 @@ def _normal(
     if len(set(wrong.tolist())) == 2:
         answers -= answers.mean()
     # What was asked about differs from the noise by clipping and rounding.
-    direction: npt.NDArray[np.float64] = np.tensordot(answers, images - point.astype(np.float64), 1)
-    return direction / (np.linalg.norm(direction) or 1)
+    offsets = images.reshape(queries, -1) - point.reshape(-1).astype(np.float64)
+    direction = (answers @ offsets).reshape(point.shape)
+    return direction / (float(np.linalg.norm(direction)) or 1)
 
 
 def _distance(image: Pixels, other: Pixels) -> float:

@@ -134,7 +134,8 @@ def as_images(target: Target, pixels: Any, labels: Any) -> tuple[Pixels, Labels]
         raise ValueError(f"pixels must be uint8 images, at least one; got {pixels.dtype} of {pixels.shape}.")
     if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu":
         raise ValueError(
-            f"labels must be {len(pixels)} integers, one for each image; got {labels.dtype} of {labels.shape}."
+            f"labels must be {len(pixels)} integers, one for each image; got {labels.dtype} of "
+            f"{labels.shape}."
         )
     strange = np.flatnonzero((labels < 0) | (labels >= target.num_classes))
     if len(strange):
