@@ -1,0 +1,203 @@
+"""Membership inference from predicted labels alone: how many changed copies of an image keep the right label.
+
+A model is surer of what it was trained on, so that members keep their label under more augmentations
+(Choquette-Choo et al. 2021, arXiv 2007.14321, section 4.2). `boundary` measures the same by a distance.
+Every query is an image of whole grey levels, uint8, as a real interface takes; whatever preprocessing the
+model does happens behind it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from securitynet_hub.errors import UnknownNameError
+from securitynet_hub.inference import BATCH_SIZE, predict
+from securitynet_hub.signals import Scores
+from securitynet_hub.statistics import as_array, name_rows
+from securitynet_hub.targets import Target
+
+Pixels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+QUERY_BYTES = 1 << 28
+"""About how much memory the images of one step of queries may take."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelOnlyResult:
+    """Scores and what they cost.
+
+    Attributes:
+        scores: shape (n,), higher = more likely a member.
+        queries: shape (n,), how many images were forwarded for each sample.
+    """
+
+    scores: Scores
+    queries: Labels
+
+    @property
+    def total_queries(self) -> int:
+        """How many images were forwarded altogether."""
+        return int(self.queries.sum())
+
+
+def augmentation_scores(
+    target: Target,
+    pixels: Pixels,
+    labels: npt.ArrayLike,
+    *,
+    kind: str,
+    strengths: float | Iterable[float],
+    copies: int = 10,
+    seed: int = 0,
+    batch_size: int = BATCH_SIZE,
+) -> LabelOnlyResult:
+    """Score the share of N images whose predicted label is right: each sample itself and its changed copies.
+
+    - ``translation`` by d pixels: the shifts (i, j) with ``|i| + |j| = d``, N = 4 d + 1 (section 4.2);
+      pixels at the border are repeated, as in the authors' code.
+    - ``rotation`` by r degrees: r to the left and to the right about the centre, bilinear, N = 3
+      (section 4.2; r up to 15 there); the border is repeated.
+    - ``noise`` of standard deviation sigma, in units of the range from black to white: Gaussian, `copies`
+      draws, N = copies + 1 (section 4.3, as an estimate of the distance to the boundary).
+
+    Several strengths add up: all their copies, and the sample itself once. A sample's score depends on its
+    pixels, its label and the seed, not on what else is scored.
+
+    Args:
+        target: asked for labels alone.
+        pixels: shape (n, height, width, channels), uint8.
+        labels: shape (n,), the right ones, in 0..num_classes-1.
+        kind: of `AUGMENTATIONS`.
+        strengths: one or several, above zero; whole numbers of pixels for translations.
+        copies: noisy images for each sigma.
+        seed: decides the noise.
+        batch_size: images in one forward pass.
+
+    Raises:
+        UnknownNameError: no such kind; the closest names are given.
+        ValueError: images or labels are missing, misaligned or of another kind, or a strength makes no sense.
+
+    >>> from securitynet_hub.targets import load_target
+    >>> target = load_target("zoo/fashion-mnist/cnn-clean/1")
+    >>> black = np.zeros((2, 28, 28, 1), np.uint8)  # however shifted, it looks the same
+    >>> result = augmentation_scores(target, black, [0, 8], kind="translation", strengths=1)
+    >>> result.scores, result.queries
+    (array([0., 1.]), array([5, 5]))
+    """
+    pixels, labels = as_images(target, pixels, labels)
+    if kind not in AUGMENTATIONS:
+        raise UnknownNameError("augmentation", kind, AUGMENTATIONS)
+    if pixels.ndim != 4:
+        raise ValueError(f"pixels must be images of height, width and channels; got {pixels.shape[1:]}.")
+    strengths = _distinct(kind, strengths, max(pixels.shape[1:3]))
+    if copies < 1:
+        raise ValueError(f"copies must be at least 1; got {copies}.")
+
+    def versions(image: Pixels) -> list[Pixels]:
+        # The stream starts anew for each sigma: what is asked about one does not depend on the others.
+        changed = (AUGMENTATIONS[kind](image, s, copies, random_stream(seed, image)) for s in strengths)
+        return [image, *(copy for some in changed for copy in some)]
+
+    count = len(versions(pixels[0]))
+    together = max(1, QUERY_BYTES // (count * pixels[0].nbytes))
+    scores = np.empty(len(pixels))
+    for start in range(0, len(pixels), together):
+        part = slice(start, start + together)
+        images = np.stack([version for image in pixels[part] for version in versions(image)])
+        predicted = ask(target, images, batch_size).reshape(-1, count)
+        scores[part] = (predicted == labels[part, None]).mean(1)
+    return LabelOnlyResult(scores=scores, queries=np.full(len(pixels), count))
+
+
+def ask(target: Target, pixels: Pixels, batch_size: int) -> Labels:
+    """Return the predicted labels, shape (n,): all that these attacks see of a model."""
+    labels: Labels = predict(target, pixels, batch_size=batch_size).argmax(1)
+    return labels
+
+
+def as_images(target: Target, pixels: Any, labels: Any) -> tuple[Pixels, Labels]:
+    """Check images and labels against one another and the target.
+
+    Raises:
+        ValueError: there are none, they differ in number, or are of another kind than the target's.
+    """
+    pixels, labels = as_array(pixels, "pixels"), as_array(labels, "labels")
+    if pixels.dtype != np.uint8 or pixels.ndim < 2 or not pixels.size:
+        raise ValueError(f"pixels must be uint8 images, at least one; got {pixels.dtype} of {pixels.shape}.")
+    if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"labels must be {len(pixels)} integers, one for each image; got {labels.dtype} of "
+            f"{labels.shape}."
+        )
+    strange = np.flatnonzero((labels < 0) | (labels >= target.num_classes))
+    if len(strange):
+        raise ValueError(
+            f"labels must lie in 0..{target.num_classes - 1}; {name_rows(strange)} do not, the first is "
+            f"{labels[strange[0]]}."
+        )
+    return pixels, labels.astype(np.int64)
+
+
+def random_stream(seed: int, image: Pixels) -> np.random.Generator:
+    """Return an image's own random numbers: the same beside whichever other images, wherever it stands.
+
+    >>> image = np.zeros((2, 2, 1), np.uint8)
+    >>> random_stream(1, image).integers(9, size=3) - random_stream(1, image.copy()).integers(9, size=3)
+    array([0, 0, 0])
+    """
+    digest = hashlib.sha256(f"{seed} {image.shape} ".encode() + image.tobytes()).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+
+
+def to_pixels(levels: npt.NDArray[Any]) -> Pixels:
+    """Round to whole grey levels within 0..255.
+
+    >>> to_pixels(np.array([-3.0, 1.6, 300.0]))
+    array([  0,   2, 255], dtype=uint8)
+    """
+    pixels: Pixels = np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
+    return pixels
+
+
+def _translated(image: Pixels, distance: float, copies: int, random: np.random.Generator) -> list[Pixels]:
+    d = int(distance)
+    shifts = [(i, j) for i in range(-d, d + 1) for j in {abs(i) - d, d - abs(i)}]
+    rows, columns = (np.arange(side) for side in image.shape[:2])
+    return [image[np.clip(rows - i, 0, rows[-1])][:, np.clip(columns - j, 0, columns[-1])] for i, j in shifts]
+
+
+def _rotated(image: Pixels, degrees: float, copies: int, random: np.random.Generator) -> list[Pixels]:
+    return [
+        ndimage.rotate(image, angle, reshape=False, order=1, mode="nearest") for angle in (-degrees, degrees)
+    ]
+
+
+def _noisy(image: Pixels, sigma: float, copies: int, random: np.random.Generator) -> list[Pixels]:
+    return [to_pixels(image + 255 * sigma * random.standard_normal(image.shape)) for _ in range(copies)]
+
+
+AUGMENTATIONS: dict[str, Callable[[Pixels, float, int, np.random.Generator], list[Pixels]]] = {
+    "translation": _translated,
+    "rotation": _rotated,
+    "noise": _noisy,
+}
+"""Every way to change an image, by its public name."""
+
+
+def _distinct(kind: str, strengths: float | Iterable[float], side: int) -> list[float]:
+    found = sorted({float(strength) for strength in np.atleast_1d(np.asarray(strengths, np.float64))})
+    sensible = bool(found) and all(0 < strength < np.inf for strength in found)
+    if kind == "translation":
+        sensible &= all(strength.is_integer() and strength < side for strength in found)
+    if not sensible:
+        needed = f"whole pixels below {side}" if kind == "translation" else "finite"
+        raise ValueError(f"strengths of a {kind} must be above zero and {needed}; got {found}.")
+    return found
