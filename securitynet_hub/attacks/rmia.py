@@ -72,9 +72,9 @@ def rmia_scores(
       models saw, or none, it is the mean over all.
 
     The pair (x, z) counts where ``log LR(x, z) >= log gamma``, ties included; the authors' code leaves them
-    out. Log ratios are compared to 10 decimals, so that those which are equal on paper tie. With several queries of
-    each sample (augmentations) a pair counts where more than half of the queries say so, as in the authors'
-    code; this needs O(n m) time, in blocks.
+    out. Log ratios are compared to 10 decimals, so that those which are equal on paper tie. With several
+    queries of each sample (augmentations) a pair counts where more than half of the queries say so, as in the
+    authors' code; this needs O(n m) time, in blocks.
 
     Args:
         target_x: shape (n,) or (n, augmentations), log-probabilities of the label, at most 0. Those of
