@@ -19,8 +19,7 @@ from scipy import ndimage
 
 from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.inference import BATCH_SIZE, predict
-from securitynet_hub.statistics import Scores
-from securitynet_hub.statistics import as_array, name_rows
+from securitynet_hub.statistics import Scores, as_array, name_rows
 from securitynet_hub.targets import Target
 
 Pixels = npt.NDArray[np.uint8]
