@@ -6,14 +6,16 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from securitynet_hub.annotations import Annotation, ZooAnnotation
-from securitynet_hub.attacks.membership import (
-    CONFIDENCE_LEVEL,
-    TARGET_FPRS,
-    measure_membership,
-    membership_scores,
-)
+from securitynet_hub.attacks.membership import CONFIDENCE_LEVEL, TARGET_FPRS, measure_membership
+from securitynet_hub.attacks.samples import sample_table, write_samples
+from securitynet_hub.attacks.shadows import Shadows
+from securitynet_hub.attacks.suite import ATTACKS, Evidence, Run, measure_run, run_attack
 from securitynet_hub.errors import UnknownNameError, WeightsError
 from securitynet_hub.images import LabelledImages, load_images
 from securitynet_hub.inference import BATCH_SIZE, predict
@@ -22,8 +24,8 @@ from securitynet_hub.signals import SIGNALS
 from securitynet_hub.splits import Split, read_split
 from securitynet_hub.targets import Target, find_annotation, load_target
 
-ATTACKS = tuple(SIGNALS)
-"""What `audit` can run, in the order it runs them by default."""
+CALIBRATION = 0.5
+"""Share of the samples whose membership a learned attack is told; it is measured on the others."""
 
 ZOO_FOLDER = Path(__file__).parent / "zoo"
 
@@ -42,9 +44,13 @@ class AuditData:
 def audit(
     target: str | Target,
     *,
-    attacks: str | Iterable[str] = ATTACKS,
+    attacks: str | Iterable[str] = tuple(SIGNALS),
     data: AuditData | None = None,
+    shadows: Shadows | None = None,
+    calibration: float = CALIBRATION,
+    seed: int = 0,
     out: str | Path | None = None,
+    samples: str | Path | None = None,
     target_fprs: Sequence[float] = TARGET_FPRS,
     confidence_level: float = CONFIDENCE_LEVEL,
     batch_size: int = BATCH_SIZE,
@@ -54,9 +60,17 @@ def audit(
 
     Args:
         target: an annotated model's id, or a loaded `Target`.
-        attacks: names from `ATTACKS`.
+        attacks: names from `ATTACKS`; by default the metric-based ones, which need nothing else.
         data: images and split; models of the embedded zoo know theirs.
+        shadows: shadow models' answers for every sample of the split, which LiRA, RMIA and others compare
+            with. Samples of their pool beyond the split are the population, and must be unknown to the
+            target.
+        calibration: share of the members and non-members that learned attacks are fitted on; they are
+            measured on the others.
+        seed: of the draw of calibration samples and of what attacks draw.
         out: folder for the records; nothing is written without it.
+        samples: folder for every sample's scores and pictures of the most exposed members, below the model's
+            id; see `write_samples`. They show training images: mind whose they are.
         target_fprs: false-positive rates at which to give the true-positive rate.
         confidence_level: of every interval.
         batch_size: images in one forward pass.
@@ -95,19 +109,31 @@ def audit(
             f"{data.images.name} has {len(data.images.class_names)} classes, {target.id} only "
             f"{target.num_classes}."
         )
-    indices, is_member = data.split.indices, data.split.is_member
-    labels = data.images.labels[indices]
+    beside = _places(shadows, data.split) if shadows is not None else None
+    indices = data.split.indices
+    population = np.zeros(0, np.int64) if beside is None else beside.population
+    _require_evidence(attacks, shadows, population)
 
     started = time.perf_counter()
-    logits = predict(target, data.images.pixels[indices], batch_size=batch_size, on_batch=on_batch)
+    positions = np.concatenate([indices, population])
+    logits = predict(target, data.images.pixels[positions], batch_size=batch_size, on_batch=on_batch)
     forwarded = time.perf_counter()
-    records = []
+    labels = data.images.labels[positions].astype(np.int64)
+    evidence = Evidence(
+        outputs=logits[: len(indices)],
+        labels=labels[: len(indices)],
+        is_member=data.split.is_member,
+        from_logits=True,
+        calibration=calibration,
+        seed=seed,
+        **({} if beside is None else beside.evidence(logits[len(indices) :], labels[len(indices) :])),
+    )
+    records: list[Record] = []
+    runs: dict[str, Run] = {}
     for name in attacks:
         began = time.perf_counter()
-        scores = membership_scores(name, logits, labels, from_logits=True)
-        result = measure_membership(
-            scores, is_member, target_fprs=target_fprs, confidence_level=confidence_level
-        )
+        runs[name] = run_attack(name, evidence)
+        result = measure_run(runs[name], evidence, target_fprs=target_fprs, confidence_level=confidence_level)
         record = Record(
             target={
                 "id": target.id,
@@ -127,9 +153,10 @@ def audit(
                 "from_logits": True,
                 "target_fprs": target_fprs,
                 "confidence_level": confidence_level,
+                **_settings(name, calibration, seed, shadows),
             },
-            result=dict(result),
-            counts={"forwarded": len(indices)},
+            result=result,
+            counts={"forwarded": len(positions)},
             timings={"inference": forwarded - started, "attack": time.perf_counter() - began},
             environment={
                 **describe_environment(),
@@ -139,7 +166,81 @@ def audit(
         records.append(record)
         if out is not None:
             write_record(record, Path(out))
+    if samples is not None:
+        table = sample_table(
+            runs, data.split.is_member, labels=data.images.labels[indices], positions=indices
+        )
+        write_samples(table, data.images.pixels[indices], Path(samples) / target.id)
     return records
+
+
+class _Places(NamedTuple):
+    """Where the samples of a split, and those beyond it, stand in the pool of shadow models."""
+
+    shadows: Shadows
+    samples: npt.NDArray[np.int64]
+    others: npt.NDArray[np.int64]
+
+    @property
+    def population(self) -> npt.NDArray[np.int64]:
+        """Positions in the image set of what is beyond the split."""
+        return self.shadows.pool[self.others]
+
+    def evidence(self, outputs: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> dict[str, Any]:
+        """Return the shadow models' part of the evidence; of several views of an image, the first."""
+        answers, masks = self.shadows.logits[:, :, 0], self.shadows.masks
+        known: dict[str, Any] = {
+            "reference_outputs": answers[:, self.samples],
+            "reference_in": masks[:, self.samples],
+        }
+        if len(self.others):
+            known |= {
+                "population_outputs": outputs,
+                "population_labels": labels,
+                "reference_population_outputs": answers[:, self.others],
+                "reference_population_in": masks[:, self.others],
+            }
+        return known
+
+
+def _places(shadows: Shadows, split: Split) -> _Places:
+    places = {position: place for place, position in enumerate(shadows.pool.tolist())}
+    unknown = [position for position in split.indices.tolist() if position not in places]
+    if unknown:
+        raise ValueError(
+            f"the shadow models must answer for every sample of the split; {len(unknown)} are not in their "
+            f"pool, the first is image {unknown[0]}."
+        )
+    samples = np.array([places[position] for position in split.indices.tolist()])
+    return _Places(shadows, samples, np.setdiff1d(np.arange(len(shadows.pool)), samples))
+
+
+def _require_evidence(attacks: Sequence[str], shadows: Shadows | None, population: npt.NDArray[Any]) -> None:
+    """Refuse attacks for which something is missing before any image is forwarded."""
+    held = {"calibration"}
+    held |= {"reference_outputs", "reference_in"} if shadows is not None else set()
+    if len(population):
+        held |= {"population_outputs", "population_labels", "reference_population_outputs"}
+    for name in attacks:
+        missing = [need for need in ATTACKS[name].needs if need not in held]
+        if missing:
+            raise ValueError(
+                f"{name} needs {' and '.join(missing)}: pass shadows=train_shadows(...) with a pool that "
+                "has the samples of the split and, for a population, others."
+                if "features" not in missing
+                else f"{name} needs features of the images; run it by securitynet_hub.attacks.suite."
+            )
+
+
+def _settings(name: str, calibration: float, seed: int, shadows: Shadows | None) -> dict[str, Any]:
+    """Return what decides an attack's result beside its name, for its record."""
+    needs = ATTACKS[name].needs
+    settings: dict[str, Any] = {}
+    if "calibration" in needs:
+        settings |= {"calibration": calibration, "seed": seed}
+    if shadows is not None and any("reference" in need or "population" in need for need in needs):
+        settings |= {"shadow_models": len(shadows.masks), "shadows_sha256": shadows.sha256}
+    return settings
 
 
 def known_data(annotation: Annotation) -> AuditData:

@@ -102,10 +102,18 @@ def show_model(options: argparse.Namespace) -> None:
 
 def audit_models(options: argparse.Namespace) -> None:
     """Audit one model, or the whole embedded zoo, and print a table of the figures."""
-    from securitynet_hub.auditing import ATTACKS, audit, known_data
+    from securitynet_hub.attacks.suite import ATTACKS, runnable
+    from securitynet_hub.auditing import audit, known_data
     from securitynet_hub.targets import find_annotation, load_target
+    from securitynet_hub.weights import cache_folder
+    from securitynet_hub.zoo.shadows import train_zoo_shadows
 
-    attacks = list(ATTACKS) if "all" in options.attacks else list(dict.fromkeys(options.attacks))
+    attacks = list(dict.fromkeys(options.attacks))
+    if "all" in attacks:
+        attacks = runnable(references=options.shadows > 0)
+    for name in attacks:
+        if name not in ATTACKS:
+            raise UnknownNameError("attack", name, ATTACKS)
     # Load everything before the first record is written: a damaged file is found out first.
     ids = list(load_annotations(ZOO)) if options.id == ZOO else [options.id]
     data = [known_data(find_annotation(id)) for id in ids]
@@ -119,10 +127,27 @@ def audit_models(options: argparse.Namespace) -> None:
         console=Console(stderr=True),
         transient=True,
     ) as progress:
-        task = progress.add_task("auditing", total=len(targets))
+        task = progress.add_task("auditing", total=len(targets) * (1 + options.shadows))
         for target, known in zip(targets, data, strict=True):
             progress.update(task, description=escape(target.id))
-            records = audit(target, attacks=attacks, data=known, out=options.out)
+            shadows = (
+                train_zoo_shadows(
+                    target.id,
+                    options.shadows,
+                    cache_folder() / "shadows" / target.id,
+                    on_model=lambda _: progress.advance(task),
+                )
+                if options.shadows
+                else None
+            )
+            records = audit(
+                target,
+                attacks=attacks,
+                data=known,
+                shadows=shadows,
+                out=options.out,
+                samples=options.samples,
+            )
             audited.append((target.annotation, records))
             progress.advance(task)
     if options.json:
@@ -246,6 +271,12 @@ def _fail(message: str, status: int) -> None:
     raise SystemExit(status)
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number of 0 and above; got {text!r}")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="securitynet",
@@ -272,7 +303,12 @@ def _parser() -> argparse.ArgumentParser:
     auditing = commands.add_parser("audit", help="audit a model", description=audit_models.__doc__)
     auditing.add_argument("id", help="a model's id, or 'zoo' for every model of the embedded zoo")
     auditing.add_argument("--attacks", nargs="+", metavar="ATTACK", default=list(PAPER_ATTACKS),
-                          help="membership attacks, or 'all' (default: %(default)s)")  # fmt: skip
+                          help="membership attacks, or 'all' possible (default: %(default)s)")  # fmt: skip
+    auditing.add_argument("--shadows", type=_count, default=0, metavar="N",
+                          help="train N shadow models for the attacks that compare with some (zoo models of "
+                          "250 to 1,000 members); they are kept for the next time")  # fmt: skip
+    auditing.add_argument("--samples", type=Path, metavar="DIR",
+                          help="folder for all scores and pictures of the most exposed members")  # fmt: skip
     auditing.add_argument("--out", type=Path, metavar="DIR", help="folder for the records")
     auditing.set_defaults(run=audit_models)
 

@@ -219,9 +219,13 @@ def _link(annotation: Annotation) -> str:
     return annotation.weights_url
 
 
+def cache_folder() -> Path:
+    """Return where this package keeps what it fetches and trains: ``HF_HOME/securitynet``."""
+    return Path(constants.HF_HOME) / "securitynet"
+
+
 def _entry(annotation: Annotation, url: str) -> Entry:
-    root = Path(constants.HF_HOME) / "securitynet" / "weights"
-    return Entry(root, annotation.id, url, annotation.weights_member)
+    return Entry(cache_folder() / "weights", annotation.id, url, annotation.weights_member)
 
 
 def _in_package(annotation: Annotation, url: str) -> Path:

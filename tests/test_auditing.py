@@ -10,7 +10,7 @@ import pytest
 import securitynet_hub
 from securitynet_hub import audit, load_images, load_target, read_records
 from securitynet_hub.annotations import load_annotations
-from securitynet_hub.auditing import ATTACKS, AuditData, known_data
+from securitynet_hub.auditing import AuditData, known_data
 from securitynet_hub.errors import RecordError, UnknownNameError, WeightsError
 from securitynet_hub.inference import predict
 from securitynet_hub.signals import SIGNALS
@@ -27,7 +27,7 @@ def records():
 
 
 def test_one_record_for_each_attack_with_everything_a_reader_needs(records):
-    assert [record.attack["name"] for record in records] == list(ATTACKS)
+    assert [record.attack["name"] for record in records] == list(SIGNALS)
     for record in records:
         assert record.target["id"] == OVERFITTED
         assert record.target["weights_hash"] == load_annotations("zoo")[OVERFITTED].weights_hash
@@ -121,7 +121,7 @@ def test_needs_no_cache_folder(tmp_path):
     code = f"import securitynet_hub as hub; print(len(hub.audit({OVERFITTED!r})))"
     environment = {**os.environ, "HF_HOME": str(tmp_path / "file")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert done.stdout.strip() == str(len(ATTACKS)), done.stderr
+    assert done.stdout.strip() == str(len(SIGNALS)), done.stderr
 
 
 def test_records_are_plain_json(records):

@@ -1,9 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from securitynet_hub.attacks.membership import measure_membership
-from securitynet_hub.attacks.samples import measure_slices, most_exposed, sample_table, tile, write_picture
+from securitynet_hub.attacks.samples import measure_slices, most_exposed, sample_table, tile, write_samples
+from securitynet_hub.attacks.suite import Run
 from securitynet_hub.errors import RecordError
 
 RNG = np.random.default_rng(3)
@@ -51,20 +53,41 @@ class TestSlices:
 
 
 class TestTable:
-    def test_one_row_a_sample(self, tmp_path):
-        table = sample_table({"a": SCORES, "b": -SCORES}, MEMBER, labels=LABELS, positions=np.arange(300) + 7)
-        table.to_parquet(tmp_path / "scores.parquet")
-        assert table.shape == (300, 5)
-        assert table["is_member"].dtype == bool
-        np.testing.assert_array_equal(table["b"], -SCORES)
+    def table(self):
+        rows = np.arange(1, 300)
+        runs = {"a": Run(SCORES, np.arange(300)), "b": Run(-SCORES[1:], rows)}
+        return sample_table(runs, MEMBER, labels=LABELS, positions=np.arange(300) + 7)
 
-    def test_what_does_not_fit_is_refused(self):
-        with pytest.raises(ValueError, match="'a': 299"):
-            sample_table({"a": SCORES[1:]}, MEMBER, labels=LABELS, positions=np.arange(300))
-        broken = SCORES.copy()
-        broken[4] = np.nan
-        with pytest.raises(ValueError, match=r"a must be finite; .*\(4\)"):
-            sample_table({"a": broken}, MEMBER, labels=LABELS, positions=np.arange(300))
+    def test_one_row_a_sample(self):
+        table = self.table()
+        assert list(table.columns) == ["position", "label", "is_member", "a", "b"]
+        assert table["is_member"].dtype == bool
+        np.testing.assert_array_equal(table["b"][1:], -SCORES[1:])
+        assert np.isnan(table["b"][0])
+
+    def test_other_lengths_are_refused(self):
+        with pytest.raises(ValueError, match="'label': 299"):
+            sample_table({}, MEMBER, labels=LABELS[1:], positions=np.arange(300))
+
+    def test_it_is_written_with_pictures(self, tmp_path):
+        pixels = RNG.integers(0, 255, (300, 4, 4, 1), np.uint8)
+        table = self.table()
+        write_samples(table, pixels, tmp_path / "zoo/x", count=4)
+        assert pd.read_parquet(tmp_path / "zoo/x/scores.parquet").equals(table)
+        for name, scores in (("a", SCORES), ("b", np.append(-np.inf, -SCORES[1:]))):
+            expected = tile(pixels[most_exposed(np.maximum(scores, -1e9), MEMBER, 4)])
+            with Image.open(tmp_path / f"zoo/x/exposed-{name}.png") as picture:
+                np.testing.assert_array_equal(np.asarray(picture), expected[..., 0])
+
+    def test_nothing_is_overwritten_or_left(self, tmp_path):
+        pixels = RNG.integers(0, 255, (300, 4, 4, 3), np.uint8)
+        write_samples(self.table(), pixels, tmp_path / "x")
+        with pytest.raises(RecordError, match="never overwritten"):
+            write_samples(self.table(), pixels, tmp_path / "x")
+        (tmp_path / "file").write_text("")
+        with pytest.raises(RecordError, match="cannot write"):
+            write_samples(self.table(), pixels, tmp_path / "file/x")
+        assert {path.name for path in tmp_path.iterdir()} == {"x", "file"}
 
 
 def test_the_most_exposed_are_members():
@@ -76,26 +99,14 @@ def test_the_most_exposed_are_members():
     assert most_exposed([1.0, 1.0, 1.0, 0.0], [1, 1, 1, 0], 2).tolist() == [0, 1]
 
 
-class TestPictures:
-    def test_tiles_lie_in_rows(self):
+class TestTiles:
+    def test_they_lie_in_rows(self):
         pixels = RNG.integers(0, 255, (5, 4, 6, 3), np.uint8)
         sheet = tile(pixels, columns=3)
         assert sheet.shape == (2 * 6 + 2, 3 * 8 + 2, 3)
         np.testing.assert_array_equal(sheet[2:6, 2:8], pixels[0])
         np.testing.assert_array_equal(sheet[8:12, 10:16], pixels[4])
         assert (sheet[8:12, 18:24] == 255).all()
-
-    @pytest.mark.parametrize("channels", [1, 3])
-    def test_they_are_written_once(self, channels, tmp_path):
-        sheet = tile(RNG.integers(0, 255, (2, 4, 4, channels), np.uint8))
-        write_picture(sheet, tmp_path / "a.png")
-        with Image.open(tmp_path / "a.png") as picture:
-            np.testing.assert_array_equal(np.asarray(picture).reshape(sheet.shape), sheet)
-        with pytest.raises(RecordError, match="never overwritten"):
-            write_picture(sheet, tmp_path / "a.png")
-        with pytest.raises(RecordError, match="cannot write"):
-            write_picture(sheet, tmp_path / "none/a.png")
-        assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
     @pytest.mark.parametrize("shape", [(0, 4, 4, 1), (2, 4, 4, 2), (4, 4, 1)])
     def test_other_shapes_are_refused(self, shape):

@@ -1,17 +1,31 @@
 """Shadow models: what each was trained on is known, and work that was done is found again."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from securitynet_hub import audit, load_target, read_records
 from securitynet_hub.attacks import shadows
-from securitynet_hub.attacks.shadows import answers, balanced_masks, identity, mirror, train_shadows
-from securitynet_hub.errors import WeightsError
+from securitynet_hub.attacks.likelihood_ratio import lira_scores
+from securitynet_hub.attacks.membership import measure_membership
+from securitynet_hub.attacks.shadows import (
+    answers,
+    balanced_masks,
+    each_answer,
+    identity,
+    mirror,
+    train_shadows,
+)
+from securitynet_hub.auditing import known_data
+from securitynet_hub.errors import UnknownNameError, WeightsError
 from securitynet_hub.images import load_images
 from securitynet_hub.inference import predict_module
 from securitynet_hub.signals import logit_margin, loss
+from securitynet_hub.statistics import roc_auc
 from securitynet_hub.training import Recipe
 from securitynet_hub.zoo.networks import TRANSFORM, Cnn
+from securitynet_hub.zoo.shadows import train_zoo_shadows
 
 IMAGES = load_images()
 POOL = np.arange(0, 400, 4)
@@ -169,6 +183,115 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         trained(tmp_path / "file")
 
 
-def test_too_few_models():
-    with pytest.raises(ValueError, match="at least two models"):
+def test_masks_that_cannot_be():
+    with pytest.raises(ValueError, match="takes 2 models or more"):
         balanced_masks(1, 10, seed=0)
+    for share in (0.0, 1.0):
+        with pytest.raises(ValueError, match="must lie between 0 and 1"):
+            balanced_masks(4, 10, share=share, seed=0)
+    with pytest.raises(ValueError, match="takes 8 models or more"):
+        balanced_masks(7, 10, share=0.125, seed=0)
+
+
+@pytest.mark.parametrize(("share", "inside"), [(0.25, 2), (0.125, 1), (0.99, 7)])
+def test_a_share_of_the_models(share, inside):
+    masks = balanced_masks(8, 300, share=share, seed=0)
+    assert set(masks.sum(0).tolist()) == {inside}
+
+
+ZOO_MODEL = "zoo/fashion-mnist/cnn-overfitted-500/1"
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("zoo")
+    shadows = train_zoo_shadows(ZOO_MODEL, 4, folder / "shadows", views=(identity, mirror))
+    records = audit(
+        ZOO_MODEL,
+        attacks=["modified_entropy", "logistic", "lira_offline", "rmia"],
+        shadows=shadows,
+        out=folder / "records",
+        samples=folder / "samples",
+    )
+    return folder, shadows, {record.attack["name"]: record for record in records}
+
+
+class TestZoo:
+    """The zoo's own recipes, shadowed: attacks that compare beat those that look at one model alone."""
+
+    @pytest.mark.slow
+    def test_shadow_models_are_trained_as_the_target_was(self, audited):
+        _, shadows, _ = audited
+        assert shadows.masks.shape == (4, 4000)
+        assert set(shadows.masks[:, :2000].sum(0).tolist()) == {1}, "a quarter: 500 of 2,000"
+        assert not shadows.masks[:, 2000:].any(), "the test images are the population"
+        assert shadows.logits.shape == (4, 4000, 2, 10)
+        labels = load_images().labels
+        right = shadows.logits[:, :, 0].argmax(-1) == labels
+        assert right[shadows.masks].mean() > 0.95
+        assert 0.6 < right[~shadows.masks].mean() < 0.9
+
+    @pytest.mark.slow
+    def test_comparing_finds_more(self, audited):
+        _, _, records = audited
+        alone = records["modified_entropy"].result
+        for name in ("lira_offline", "rmia"):
+            assert records[name].result["auc"] > 0.5
+            assert records[name].result["n_members"] == alone["n_members"] == 500
+        assert records["rmia"].attack["shadow_models"] == 4
+        assert records["rmia"].counts == {"forwarded": 4000}
+        assert records["logistic"].result["n_members"] == 250
+        assert records["logistic"].attack["calibration"] == 0.5
+        assert "seed" not in records["rmia"].attack
+
+    @pytest.mark.slow
+    def test_records_are_read_back(self, audited):
+        folder, shadows, records = audited
+        read = {record.attack["name"]: record for record in read_records(folder / "records")}
+        assert read == records
+        assert read["rmia"].attack["shadows_sha256"] == shadows.sha256
+
+    @pytest.mark.slow
+    def test_scores_of_single_samples_are_written(self, audited):
+        folder, _, records = audited
+        table = pd.read_parquet(folder / "samples" / ZOO_MODEL / "scores.parquet")
+        assert len(table) == 2000
+        assert table["logistic"].isna().sum() == 1000
+        for name in ("modified_entropy", "rmia"):
+            found = measure_membership(table[name], table["is_member"])
+            assert found["auc"] == records[name].result["auc"]
+        pictures = {path.name for path in (folder / "samples" / ZOO_MODEL).glob("*.png")}
+        assert pictures == {f"exposed-{name}.png" for name in records}
+
+    @pytest.mark.slow
+    def test_several_views_of_an_image(self, audited):
+        """LiRA averages over queries, also over ones unlike what the models were trained on."""
+        _, shadows, _ = audited
+        target, images = load_target(ZOO_MODEL), load_images()
+        split = known_data(target.annotation).split
+        rows = split.indices
+        labels = images.labels[rows]
+        own = answers(target.module, target.transform, images.pixels[rows], (identity, mirror))
+        phi = each_answer(logit_margin, own, labels)
+        reference = shadows.margins(images.labels)[:, rows]
+        masks = shadows.masks[:, rows]
+        aucs = [
+            roc_auc(lira_scores(*views, masks, mode="offline", variance="global_centred"), split.is_member)
+            for views in ((phi[:, 0], reference[..., 0]), (phi, reference))
+        ]
+        assert min(aucs) > 0.55
+        assert aucs[0] != aucs[1]
+
+    def test_what_cannot_be_shadowed(self, tmp_path):
+        with pytest.raises(ValueError, match="59,000 images that do not ship"):
+            train_zoo_shadows("zoo/fashion-mnist/cnn-clean/1", 2, tmp_path)
+        with pytest.raises(UnknownNameError, match="zoo model"):
+            train_zoo_shadows("zoo/none", 2, tmp_path)
+
+    def test_an_audit_says_what_is_missing(self, three):
+        with pytest.raises(ValueError, match="lira needs reference_outputs and reference_in: pass shadows="):
+            audit(ZOO_MODEL, attacks="lira")
+        with pytest.raises(ValueError, match="quantile needs features of the images"):
+            audit(ZOO_MODEL, attacks="quantile")
+        with pytest.raises(ValueError, match="are not in their pool, the first is image"):
+            audit(ZOO_MODEL, attacks="lira", shadows=three)

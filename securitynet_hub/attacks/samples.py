@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from securitynet_hub.attacks.membership import CONFIDENCE_LEVEL, MembershipResult, measure_membership
+from securitynet_hub.attacks.suite import Run
 from securitynet_hub.errors import RecordError
-from securitynet_hub.statistics import as_array, require_finite, split_scores
+from securitynet_hub.statistics import as_array, split_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +73,7 @@ def measure_slices(
 
 
 def sample_table(
-    scores: Mapping[str, npt.ArrayLike],
+    runs: Mapping[str, Run],
     is_member: npt.ArrayLike,
     *,
     labels: npt.ArrayLike,
@@ -80,29 +82,33 @@ def sample_table(
     """Gather every attack's score of every sample: one row a sample, one column an attack.
 
     Args:
-        scores: for each attack's name its scores, shape (n,), higher = more likely a member.
-        is_member: shape (n,).
+        runs: for each attack's name its scores, higher = more likely a member, and the rows they are of. A
+            sample that an attack did not judge, as it was calibrated on it, has a missing score (NaN).
+        is_member: shape (n,), booleans or 0/1.
         labels: shape (n,).
         positions: shape (n,), each sample's place in its image set.
 
     Raises:
-        ValueError: lengths differ, or scores are not finite.
+        ValueError: lengths differ.
 
-    >>> table = sample_table({"loss": [-1.0, -2.0]}, [1, 0], labels=[3, 4], positions=[10, 11])
-    >>> list(table.columns)
-    ['position', 'label', 'is_member', 'loss']
+    >>> run = Run(np.array([-1.0]), np.array([1]))
+    >>> sample_table({"loss": run}, [1, 0], labels=[3, 4], positions=[10, 11])
+       position  label  is_member  loss
+    0        10      3       True   NaN
+    1        11      4      False  -1.0
     """
     import pandas as pd
 
-    columns = {"position": positions, "label": labels, "is_member": is_member}
-    arrays = {name: as_array(values, name) for name, values in (columns | dict(scores)).items()}
-    lengths = {name: len(array) for name, array in arrays.items()}
+    about = {"position": positions, "label": labels, "is_member": is_member}
+    columns = {name: as_array(values, name) for name, values in about.items()}
+    lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"every column needs one entry per sample; got {lengths}.")
-    for name in scores:
-        require_finite(arrays[name], name)
-    arrays["is_member"] = arrays["is_member"].astype(np.bool_)
-    return pd.DataFrame(arrays)
+    columns["is_member"] = columns["is_member"].astype(np.bool_)
+    for name, run in runs.items():
+        columns[name] = np.full(lengths["label"], np.nan)
+        columns[name][run.rows] = run.scores
+    return pd.DataFrame(columns)
 
 
 def most_exposed(scores: npt.ArrayLike, is_member: npt.ArrayLike, count: int = 25) -> npt.NDArray[np.int64]:
@@ -148,18 +154,36 @@ def tile(pixels: npt.NDArray[np.uint8], *, columns: int = 5) -> npt.NDArray[np.u
     return sheet
 
 
-def write_picture(pixels: npt.NDArray[np.uint8], path: Path) -> None:
-    """Write pixels of shape (height, width, 1 or 3) as a PNG, whole or not at all.
+def write_samples(
+    table: pd.DataFrame, pixels: npt.NDArray[np.uint8], folder: Path, *, count: int = 25
+) -> None:
+    """Write the scores of single samples and, for each attack, a picture of the members it is surest of.
+
+    ``scores.parquet`` is the table, ``exposed-<attack>.png`` the picture, the surest first.
+
+    Args:
+        table: from `sample_table`.
+        pixels: shape (n, height, width, 1 or 3), uint8, the image of each row.
+        folder: must not exist, so that nothing is overwritten.
+        count: images in a picture.
 
     Raises:
-        RecordError: there is such a file already, or it cannot be written.
+        RecordError: the folder is there already or cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
-        if path.exists():
-            raise RecordError(f"{path} exists already; pictures are never overwritten.")
-        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(part, format="PNG")
-        part.replace(path)
+        if folder.exists():
+            raise RecordError(f"{folder} exists already; it is never overwritten.")
+        part.mkdir(parents=True)
+        table.to_parquet(part / "scores.parquet", index=False)
+        for name in table.columns[3:]:
+            judged = table[table[name].notna()]
+            rows = judged.index[most_exposed(judged[name], judged["is_member"], count)]
+            sheet = tile(pixels[rows])
+            picture = Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
+            picture.save(part / f"exposed-{name}.png")
+        part.rename(folder)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise RecordError(f"cannot write {path}: {error.strerror or error}.") from error
+        raise RecordError(f"cannot write {folder}: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

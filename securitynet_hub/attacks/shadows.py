@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,26 +47,37 @@ def mirror(pixels: Pixels) -> Pixels:
     return np.ascontiguousarray(pixels[:, :, ::-1])
 
 
-def balanced_masks(num_models: int, num_samples: int, *, seed: int) -> Masks:
-    """Choose what each model is trained on: every sample is in exactly half of the models.
+def balanced_masks(num_models: int, num_samples: int, *, share: float = 0.5, seed: int) -> Masks:
+    """Choose what each model is trained on, so that every sample is in equally many of the models.
 
-    With an odd number of models each sample is in the smaller half. Carlini et al. 2022 (arXiv 2112.03570,
-    section VI) train their shadow models so.
+    Carlini et al. 2022 (arXiv 2112.03570) train their shadow models so, each on one half.
+
+    Args:
+        num_models: how many models.
+        num_samples: how many samples there are to choose from.
+        share: of the models that each sample is in, rounded down to whole models.
+        seed: of the draw.
 
     Returns:
         Shape (num_models, num_samples), True where the sample is trained on.
+
+    Raises:
+        ValueError: no samples, a share outside 0..1, or so few models that it is less than one of them.
 
     >>> masks = balanced_masks(4, 100, seed=0)
     >>> set(masks.sum(0).tolist())
     {2}
     """
-    if num_models < 2 or num_samples < 1:
+    if not 0 < share < 1:
+        raise ValueError(f"the share of models that a sample is in must lie between 0 and 1; got {share}.")
+    inside = int(num_models * share)
+    if not 0 < inside < num_models or num_samples < 1:
         raise ValueError(
-            "at least two models and one sample are needed for every sample to be in one model and out of "
-            f"another; got {num_models} and {num_samples}."
+            f"every sample must be in one model at least: that takes {math.ceil(1 / share)} models or more, "
+            f"and a sample; got {num_models} and {num_samples}."
         )
     places = np.random.default_rng(seed).random((num_models, num_samples)).argsort(0)
-    masks: Masks = places < num_models // 2
+    masks: Masks = places < inside
     return masks
 
 
@@ -81,6 +94,14 @@ class Shadows:
     pool: npt.NDArray[np.int64] = field(repr=False)
     masks: Masks = field(repr=False)
     logits: npt.NDArray[np.float32] = field(repr=False)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the pool, the masks and the answers, for a record."""
+        digest = hashlib.sha256(repr((self.masks.shape, self.logits.shape)).encode())
+        for array in (self.pool.astype("<i8"), self.masks, self.logits.astype("<f4")):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
 
     def margins(self, labels: npt.ArrayLike) -> Scores:
         """Return `signals.logit_margin` of every answer, shape (models, n, views)."""

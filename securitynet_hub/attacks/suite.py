@@ -192,14 +192,22 @@ def measure_attack(
     1.0
     """
     run = run_attack(name, evidence, class_wise=class_wise, **settings)
+    result = measure_run(run, evidence, target_fprs=target_fprs, confidence_level=confidence_level)
+    if class_wise:
+        result["accusations"] = measure_threshold_attack(
+            run.scores >= 0, evidence.membership[run.rows], confidence_level=confidence_level
+        )
+    return result
+
+
+def measure_run(
+    run: Run, evidence: Evidence, *, target_fprs: Sequence[float], confidence_level: float
+) -> dict[str, Any]:
+    """Measure scores against the truth about the samples that they are of; see `measure_membership`."""
     truth = evidence.membership[run.rows]
-    result: dict[str, Any] = dict(
+    return dict(
         measure_membership(run.scores, truth, target_fprs=target_fprs, confidence_level=confidence_level)
     )
-    if class_wise:
-        accused = run.scores >= 0
-        result["accusations"] = measure_threshold_attack(accused, truth, confidence_level=confidence_level)
-    return result
 
 
 def missing_evidence(name: str, evidence: Evidence, *, class_wise: bool = False) -> list[str]:
@@ -211,6 +219,16 @@ def missing_evidence(name: str, evidence: Evidence, *, class_wise: bool = False)
     """
     needs = (*ATTACKS[name].needs, *(("calibration",) if class_wise else ()))
     return [need for need in needs if getattr(evidence, need) is None]
+
+
+def runnable(*, references: bool) -> list[str]:
+    """List the attacks that need no more than calibration samples or, with `references`, shadow models.
+
+    >>> "lira" in runnable(references=False), "lira" in runnable(references=True)
+    (False, True)
+    """
+    held = {"calibration", *((*_REFERENCES, *_POPULATION, _BOTH) if references else ())}
+    return [name for name, attack in ATTACKS.items() if held.issuperset(attack.needs)]
 
 
 def known_settings(name: str) -> tuple[str, ...]:
@@ -332,6 +350,7 @@ def _quantile(evidence: Evidence, rows: Rows, **settings: Any) -> Scores:
 
 _REFERENCES = ("reference_outputs", "reference_in")
 _POPULATION = ("population_outputs", "population_labels")
+_BOTH = "reference_population_outputs"
 
 ATTACKS: dict[str, Attack] = {
     **{name: Attack(_signal(name)) for name in signals.SIGNALS},
@@ -344,11 +363,7 @@ ATTACKS: dict[str, Attack] = {
     ),
     "lira": Attack(_lira("online"), _REFERENCES, lira_scores),
     "lira_offline": Attack(_lira("offline"), _REFERENCES, lira_scores),
-    "rmia": Attack(
-        _rmia("offline"), (*_REFERENCES, *_POPULATION, "reference_population_outputs"), rmia_scores
-    ),
-    "rmia_online": Attack(
-        _rmia("online"), (*_REFERENCES, *_POPULATION, "reference_population_outputs"), rmia_scores
-    ),
+    "rmia": Attack(_rmia("offline"), (*_REFERENCES, *_POPULATION, _BOTH), rmia_scores),
+    "rmia_online": Attack(_rmia("online"), (*_REFERENCES, *_POPULATION, _BOTH), rmia_scores),
 }
 """Every attack by its public name, those that need least first."""

@@ -1,0 +1,68 @@
+"""Shadow models of the embedded zoo: its recipes on other members of the images that ship."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from securitynet_hub.attacks.shadows import Shadows, View, balanced_masks, identity, train_shadows
+from securitynet_hub.errors import UnknownNameError
+from securitynet_hub.images import load_images
+from securitynet_hub.zoo.networks import NETWORKS, TRANSFORM
+from securitynet_hub.zoo.recipes import zoo_models
+from securitynet_hub.zoo.train import IMAGES, SHIPPED_TEST, SHIPPED_TRAIN
+
+
+def train_zoo_shadows(
+    id: str,
+    num_models: int,
+    folder: Path,
+    *,
+    views: Sequence[View] = (identity,),
+    seed: int = 1000,
+    on_model: Callable[[int], None] = lambda number: None,
+) -> Shadows:
+    """Train shadow models for a zoo model: its network and recipe, as many members, drawn anew.
+
+    They answer for the 2,000 images that members and non-members come from, and for the 2,000 test images,
+    which none of them saw: the population.
+
+    Args:
+        id: of a zoo model that was trained on shipped images alone.
+        num_models: how many.
+        folder: where they are kept, and found again.
+        views: what is done to an image before each query.
+        seed: of the draw; model k is trained with ``seed + k``, the zoo's own with 1 and 2.
+        on_model: called with its number after each model.
+
+    Raises:
+        UnknownNameError: no such model.
+        ValueError: the model was trained on images that do not ship, or too few models for its share of
+            members: every sample must be in one model and out of another.
+    """
+    models = {model.id: model for model in zoo_models()}
+    if id not in models:
+        raise UnknownNameError("zoo model", id, models)
+    model, images = models[id], load_images(IMAGES)
+    if model.full:
+        raise ValueError(
+            f"{id} was trained on 59,000 images that do not ship with the package; shadow models are for "
+            "models of 250 to 1,000 members, whose names end in that number."
+        )
+    share = model.num_members / len(SHIPPED_TRAIN)
+    masks = np.zeros((num_models, len(images)), np.bool_)
+    masks[:, list(SHIPPED_TRAIN)] = balanced_masks(num_models, len(SHIPPED_TRAIN), share=share, seed=seed)
+    recipe = type(model.recipe)(**{**model.recipe.as_dict(), "seed": seed})
+    return train_shadows(
+        lambda: NETWORKS[model.architecture](len(images.class_names)),
+        images,
+        np.concatenate([SHIPPED_TRAIN, SHIPPED_TEST]),
+        masks,
+        recipe,
+        TRANSFORM,
+        folder=folder,
+        views=views,
+        on_model=on_model,
+    )
