@@ -87,7 +87,7 @@ def augmentation_scores(
     >>> from securitynet_hub.targets import load_target
     >>> target = load_target("zoo/fashion-mnist/cnn-clean/1")
     >>> black = np.zeros((2, 28, 28, 1), np.uint8)  # however shifted, it looks the same
-    >>> result = augmentation_scores(target, black, [0, 8], kind="translation", strengths=1)
+    >>> result = augmentation_scores(target, black, [0, 5], kind="translation", strengths=1)
     >>> result.scores, result.queries
     (array([0., 1.]), array([5, 5]))
     """

@@ -1,8 +1,7 @@
 """HopSkipJump beside the Adversarial Robustness Toolbox's: distance reached with the same queries, and time.
 
-Run with ``make bench``; skipped without ``adversarial-robustness-toolbox`` (``pip install --no-deps``, and
-``six``, do). Both start from the same image, of another class; the peer asks about real numbers, ours about
-whole grey levels.
+Run with ``make bench``; skipped unless ``adversarial-robustness-toolbox`` and ``six`` are installed. Both
+start from the same image, of another class; the peer asks about real numbers, ours about whole grey levels.
 """
 
 import time
