@@ -21,7 +21,7 @@ test: $(VENV)/installed
 # The sources that take their networks from torchvision and timm. Only this run sees the two: torchvision's
 # wheel may be built for another torch, and then breaks whatever imports it.
 test-vision: $(VENV)/installed $(VENV)/vision/installed
-	VISION=$(abspath $(VENV)/vision) $(BIN)/pytest tests/vision
+	VISION=$(abspath $(VENV)/vision) OMP_NUM_THREADS=1 $(BIN)/pytest tests/vision -n 2
 
 # Every network of every source, which takes minutes; `make test` builds one of each family.
 test-exhaustive: $(VENV)/installed

@@ -49,7 +49,7 @@ def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:
         module: torch.nn.Module = models.get_model(
             annotation.architecture, weights=None, num_classes=annotation.num_classes, **arguments
         )
-    except (ValueError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError) as error:
         version = importlib.import_module("torchvision").__version__
         raise ModelError(
             f"torchvision {version} does not know {annotation.upstream_name}: {error}"
