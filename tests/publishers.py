@@ -24,7 +24,8 @@ import torch
 
 from securitynet_hub.targets import find_loader
 
-# Names, shapes, parameter counts and float64 outputs of the authors' own modules.
+# Names, shapes, parameter counts and float64 outputs of the authors' own modules, filled as `filling` in
+# test_loaders.py does.
 REFERENCES = {
     reference["architecture"]: reference
     for reference in json.loads((Path(__file__).parent / "data/reference_architectures.json").read_text())
