@@ -79,10 +79,17 @@ def manner(row, size):
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def folder():
+    """Give a place whose files go with the test: pytest keeps what lies in its own."""
+    with tempfile.TemporaryDirectory(prefix="securitynet-tests-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def server(folder, monkeypatch):
     """Serve on loopback, also in the Hub's place; give each test a cache of its own and short waits."""
-    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home/hub"))
+    monkeypatch.setattr(constants, "HF_HOME", str(folder / "home"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "home/hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(web, "FIRST_DELAY", 0.01)
     with running_server() as running:
@@ -167,13 +174,13 @@ def test_every_row_has_a_network(source):
 
 
 @pytest.mark.parametrize("id", of_each_family())
-def test_one_row_of_each_family(id, server, tmp_path, one_process):
-    check(ROWS[id], server, tmp_path)
+def test_one_row_of_each_family(id, server, folder, one_process):
+    check(ROWS[id], server, folder)
 
 
 @pytest.mark.parametrize("id", APART)
-def test_a_child_process_reads_it(id, server, tmp_path):
-    row = check(ROWS[id], server, tmp_path)
+def test_a_child_process_reads_it(id, server, folder):
+    row = check(ROWS[id], server, folder)
     sent = server.sent
     load_target(row)
     assert server.sent == sent, "the second load needs no network"
@@ -181,9 +188,8 @@ def test_a_child_process_reads_it(id, server, tmp_path):
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("id", shard())
-def test_every_row(id, server):
-    with tempfile.TemporaryDirectory() as folder:
-        check(ROWS[id], server, Path(folder))
+def test_every_row(id, server, folder):
+    check(ROWS[id], server, folder)
 
 
 @pytest.mark.parametrize("id", [row.id for row in ROWS.values() if row.source == "package"])
@@ -199,25 +205,25 @@ def test_a_package_brings_its_own(id):
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_code_in_a_published_file_is_not_run(legacy, server, tmp_path):
+def test_code_in_a_published_file_is_not_run(legacy, server, folder):
     class Hostile:
         def __reduce__(self):
-            return open, (str(tmp_path / "canary"), "w")
+            return open, (str(folder / "canary"), "w")
 
     row = ROWS[f"{LANDSCAPE}/vgg_plain_const_eps8_wd1e-3_200/3"]
-    save({"conv.weight": Hostile()}, tmp_path / "model.ckpt", legacy=legacy)
-    content = (tmp_path / "model.ckpt").read_bytes()
+    save({"conv.weight": Hostile()}, folder / "model.ckpt", legacy=legacy)
+    content = (folder / "model.ckpt").read_bytes()
     url = server.serve("/model.ckpt", content)
     with pytest.raises(WeightsError, match="refused"):
         load_target(replace(row, weights_url=url, weights_hash=digest("git-blob-sha1", content)))
-    assert not (tmp_path / "canary").exists()
+    assert not (folder / "canary").exists()
 
 
-def test_a_function_pickled_by_dill_is_refused(server, tmp_path):
+def test_a_function_pickled_by_dill_is_refused(server, folder):
     """Checkpoints of robustness with a learning rate that is a function hold its code."""
     row = ROWS["robust_models_transfer/imagenet-1k/resnet18_l2_eps0.01"]
     content = {"model": {}, "schedule": {"lr_lambdas": [lambda epoch: 0.1**epoch]}}
-    save(content, tmp_path / "m.ckpt", legacy=True, pickle_module=dill)
-    url = server.serve("/m.ckpt", (tmp_path / "m.ckpt").read_bytes())
+    save(content, folder / "m.ckpt", legacy=True, pickle_module=dill)
+    url = server.serve("/m.ckpt", (folder / "m.ckpt").read_bytes())
     with pytest.warns(FirstUseWarning), pytest.raises(WeightsError, match="asks for the global 'dill"):
         load_target(replace(row, weights_url=url, weights_hash_kind=None, weights_hash=None))
