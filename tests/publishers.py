@@ -13,6 +13,7 @@ import re
 import zipfile
 import zlib
 from collections import OrderedDict
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +25,8 @@ import torch
 
 from securitynet_hub.targets import find_loader
 
-# Names, shapes, parameter counts and float64 outputs of the authors' own modules.
+# Names, shapes, parameter counts and float64 outputs of the authors' own modules, filled as `filling` in
+# test_loaders.py does.
 REFERENCES = {
     reference["architecture"]: reference
     for reference in json.loads((Path(__file__).parent / "data/reference_architectures.json").read_text())
@@ -49,26 +51,37 @@ def reference_name(row):
     return f"{row.source}/{row.architecture.removeprefix('cifar10_')}-width8"
 
 
+@contextmanager
+def undrawn():
+    """Build networks without drawing first weights: fast, and memory that nobody fills is never taken."""
+
+    def leave(first, *args, **options):
+        return first
+
+    names = [name for name in vars(torch.nn.init) if name.endswith("_") and not name.startswith("_")]
+    layers = (torch.nn.BatchNorm2d, torch.nn.Conv2d, torch.nn.Linear)
+    with ExitStack() as stack:
+        for owner, name in [(torch.nn.init, n) for n in names] + [(c, "reset_parameters") for c in layers]:
+            stack.enter_context(mock.patch.object(owner, name, leave))
+        yield
+
+
 def described(row):
-    """Return names, shapes and dtypes of the row's tensors on torch's meta device, and its parameters' names.
+    """Return tensors of the names, shapes and dtypes of the row's, and the names of its parameters.
 
     They are the authors' where their own modules were written down, else those of the network that the
     loader builds: where its code is the publisher's package.
     """
-    with torch.device("meta"):
+    with undrawn():
         network = find_loader(row.source).build(row)[0]
-        state = network.state_dict(keep_vars=True)  # tied tensors stay one
-        if row.image_size in (28, 32) and row.source in ("medmnist", "adversary_loss_landscape"):
-            shapes = REFERENCES[reference_name(row)]["state_dict"]
-            described = OrderedDict(
-                (key, torch.empty([row.num_classes, *shape[1:]] if key in HEADS else shape))
-                for key, shape in shapes.items()
-            )
-            for key in described:
-                if key.endswith("num_batches_tracked"):
-                    described[key] = torch.empty((), dtype=torch.int64)
-            described._metadata = state._metadata
-            state = described
+    state = network.state_dict(keep_vars=True)  # tied tensors stay one
+    if row.image_size in (28, 32) and row.source in ("medmnist", "adversary_loss_landscape"):
+        authors = OrderedDict()
+        for key, shape in REFERENCES[reference_name(row)]["state_dict"].items():
+            dtype = torch.int64 if key.endswith("num_batches_tracked") else torch.float32
+            authors[key] = torch.empty([row.num_classes, *shape[1:]] if key in HEADS else shape, dtype=dtype)
+        authors._metadata = state._metadata
+        state = authors
     return state, [name for name, _ in network.named_parameters()]
 
 
@@ -176,7 +189,7 @@ def save_torchvision(row, tensors, parameters, path):
     elif name.startswith(("GoogLeNet", "Inception")):
         from torchvision import models
 
-        with torch.device("meta"):
+        with undrawn():
             whole = getattr(models, row.architecture)(weights=None, aux_logits=True, init_weights=False)
         tensors = draw(whole.state_dict(), 1) | tensors
     save(tensors, path, legacy=name.startswith(FIRST_OF_TORCHVISION))
