@@ -21,7 +21,7 @@ test: $(VENV)/installed
 # The sources that take their networks from torchvision and timm. Only this run sees the two: torchvision's
 # wheel may be built for another torch, and then breaks whatever imports it.
 test-vision: $(VENV)/installed $(VENV)/vision/installed
-	VISION=$(abspath $(VENV)/vision) OMP_NUM_THREADS=1 $(BIN)/pytest tests/vision -n 2
+	VISION=$(abspath $(VENV)/vision) $(BIN)/pytest $(PARALLEL) tests/vision "tests/test_hosted.py::test_every_row_has_a_network"
 
 # Every network of every source, which takes minutes; `make test` builds one of each family.
 test-exhaustive: $(VENV)/installed
@@ -29,8 +29,8 @@ test-exhaustive: $(VENV)/installed
 
 # A checkpoint for every row in its publisher's form, served, read and loaded: an hour or two. SHARD=2/8 takes
 # the second of every eight rows.
-test-hosted: $(VENV)/installed
-	SHARD=$(or $(SHARD),1/1) $(BIN)/pytest $(PARALLEL) tests/test_hosted.py -m exhaustive -rs
+test-hosted: $(VENV)/installed $(VENV)/vision/installed
+	VISION=$(abspath $(VENV)/vision) SHARD=$(or $(SHARD),1/1) $(BIN)/pytest $(PARALLEL) tests/test_hosted.py -m exhaustive -rs
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -1,6 +1,12 @@
-"""Keep the tests off the network and out of the caller's caches."""
+"""Keep the tests off the network and out of the caller's caches; let those see torchvision that ask for it.
+
+With the variable VISION, the folder that it names, with torchvision and timm, can be imported from.
+torchvision's wheel is built for a torch with CUDA: beside another torch its library cannot be loaded, and its
+import fails for want of two operators. With them declared its classifiers, which use none, work.
+"""
 
 import os
+import sys
 import tempfile
 
 import pytest
@@ -8,7 +14,15 @@ import pytest
 # Before `datasets` and `huggingface_hub` read them, on import.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="securitynet-tests-")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side
+
+if "VISION" in os.environ:
+    import torch
+
+    sys.path.insert(0, os.environ["VISION"])
+    OPERATORS = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        OPERATORS.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,24 +1,12 @@
-"""torchvision and timm, from the folder that the variable VISION names; without it nothing here is run.
-
-torchvision's wheel is built for a torch with CUDA: beside another torch its library cannot be loaded, and its
-import fails for want of two operators. With them declared its classifiers, which use none, work.
-"""
+"""torchvision and timm; without the variable VISION (see the conftest above) nothing here is run."""
 
 import os
-import sys
 
 import pytest
 import torch
 
-FOLDER = os.environ.get("VISION")
-
-if FOLDER is None:
+if "VISION" not in os.environ:
     collect_ignore_glob = ["test_*.py"]
-else:
-    sys.path.insert(0, FOLDER)
-    OPERATORS = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        OPERATORS.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
 @pytest.fixture
