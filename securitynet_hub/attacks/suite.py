@@ -361,8 +361,8 @@ ATTACKS: dict[str, Attack] = {
     "difficulty_calibration": Attack(
         _beside_references(difficulty_calibrated_scores), _REFERENCES, difficulty_calibrated_scores
     ),
-    "lira": Attack(_lira("online"), _REFERENCES, lira_scores),
     "lira_offline": Attack(_lira("offline"), _REFERENCES, lira_scores),
+    "lira": Attack(_lira("online"), _REFERENCES, lira_scores),
     "rmia": Attack(_rmia("offline"), (*_REFERENCES, *_POPULATION, _BOTH), rmia_scores),
     "rmia_online": Attack(_rmia("online"), (*_REFERENCES, *_POPULATION, _BOTH), rmia_scores),
 }
