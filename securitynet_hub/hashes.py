@@ -108,15 +108,11 @@ def describe_checks(checks: tuple[Check, ...]) -> str:
     'no hash is published: the sha256 of the first download is remembered, others are refused'
     """
     if not checks:
-        return (
-            "the publisher gives no hash: the sha256 of the first download is remembered, others are refused"
-        )
+        return "no hash is published: the sha256 of the first download is remembered, others are refused"
     names = " and ".join(f"{check.algorithm} of the {check.of}" for check in checks)
     if any(check.strong and check.of == FILE for check in checks):
         return f"the publisher's {names}, before it is read"
-    return (
-        f"the publisher's {names}, which can be forged; beyond it the first download's sha256 is remembered"
-    )
+    return f"the publisher's {names}, which can be forged; so the first download's sha256 is remembered"
 
 
 def file_digests(path: Path, algorithms: set[str]) -> dict[str, str]:

@@ -66,3 +66,25 @@ def hub(tmp_path, monkeypatch):
         if hasattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE"):  # huggingface_hub 0
             monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         yield server
+
+
+@pytest.fixture(scope="session")
+def short_recipes():
+    """Train shadow models of the zoo for a fifth of their epochs, with its block."""
+    from contextlib import contextmanager
+    from dataclasses import replace
+
+    from securitynet_hub.zoo import shadows
+    from securitynet_hub.zoo.recipes import zoo_models
+
+    def short():
+        models = zoo_models()
+        return [replace(m, recipe=replace(m.recipe, epochs=m.recipe.epochs // 5)) for m in models]
+
+    @contextmanager
+    def patched():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(shadows, "zoo_models", short)
+            yield
+
+    return patched

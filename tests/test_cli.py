@@ -7,10 +7,13 @@ import sys
 import time
 
 import pytest
+from huggingface_hub import constants
 
 from securitynet_hub.annotations import load_annotations
+from securitynet_hub.attacks.suite import runnable
 from securitynet_hub.errors import WeightsError
 from securitynet_hub.records import read_records
+from securitynet_hub.signals import SIGNALS
 from securitynet_hub.weights import load_weights
 
 OVERFITTED = "zoo/fashion-mnist/cnn-overfitted-500/1"
@@ -86,7 +89,7 @@ class TestAudit:
         assert "cnn-overfitted-500/1" in out
         assert "500/1500" in out
         records = list(read_records(tmp_path))
-        assert len(records) == 5
+        assert {record.attack["name"] for record in records} == set(runnable(references=False))
         for record in records:
             low, high = record.result["auc_ci"]
             assert f"{record.result['auc']:.3f} ({low:.3f}-{high:.3f})".replace("0.", ".") in out.replace(
@@ -100,9 +103,35 @@ class TestAudit:
 
     def test_every_attack_fits_a_narrow_terminal(self, run, monkeypatch):
         monkeypatch.setenv("COLUMNS", "80")
-        _, out, _ = run("audit", OVERFITTED, "--attacks", "all")
-        assert len(re.findall(r"0\.\d{3} \(\.\d{3}-\.\d{3}\)", out)) == 5
+        _, out, _ = run("audit", OVERFITTED, "--attacks", *SIGNALS)
+        assert len(re.findall(r"0\.\d{3} \(\.\d{3}-\.\d{3}\)", out)) == len(SIGNALS)
         assert max(map(len, out.splitlines())) <= 80
+
+    def test_shadow_models_are_trained_and_kept(self, run, tmp_path, monkeypatch, short_recipes):
+        monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
+        model = "zoo/fashion-mnist/cnn-regularised-1000/1"
+        arguments = ("audit", model, "--attacks", "rmia", "--shadows", "2", "--json")
+        kept = tmp_path / "home/securitynet/shadows" / model
+        with short_recipes():
+            code, first, _ = run(*arguments, "--samples", tmp_path / "samples")
+        assert code == 0
+        trained = {path: path.stat().st_mtime_ns for path in kept.glob("*.safetensors")}
+        assert len(trained) == 2
+        with short_recipes():
+            _, second, _ = run(*arguments)
+        assert {path: path.stat().st_mtime_ns for path in kept.glob("*.safetensors")} == trained
+        results = [json.loads(text)[0] for text in (first, second)]
+        assert results[0]["result"] == results[1]["result"]
+        assert results[0]["unit"] == results[1]["unit"]
+        assert (tmp_path / "samples" / model / "exposed-rmia.png").is_file()
+
+    def test_what_needs_shadow_models_says_so(self, run):
+        code, _, err = run("audit", OVERFITTED, "--attacks", "lira")
+        assert code == 2
+        assert "lira needs reference_outputs" in err
+        code, _, err = run("audit", OVERFITTED, "--attacks", "rmia", "--shadows", "many")
+        assert code == 2
+        assert "must be a whole number" in err
 
     def test_a_damaged_model_is_found_before_the_first_record(self, run, tmp_path, monkeypatch):
         def damaged(annotation):

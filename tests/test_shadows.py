@@ -203,9 +203,10 @@ ZOO_MODEL = "zoo/fashion-mnist/cnn-overfitted-500/1"
 
 
 @pytest.fixture(scope="module")
-def audited(tmp_path_factory):
+def audited(tmp_path_factory, short_recipes):
     folder = tmp_path_factory.mktemp("zoo")
-    shadows = train_zoo_shadows(ZOO_MODEL, 4, folder / "shadows", views=(identity, mirror))
+    with short_recipes():
+        shadows = train_zoo_shadows(ZOO_MODEL, 4, folder / "shadows", views=(identity, mirror))
     records = audit(
         ZOO_MODEL,
         attacks=["modified_entropy", "logistic", "lira_offline", "rmia"],
@@ -228,7 +229,7 @@ class TestZoo:
         assert shadows.logits.shape == (4, 4000, 2, 10)
         labels = load_images().labels
         right = shadows.logits[:, :, 0].argmax(-1) == labels
-        assert right[shadows.masks].mean() > 0.95
+        assert right[shadows.masks].mean() > 0.9
         assert 0.6 < right[~shadows.masks].mean() < 0.9
 
     @pytest.mark.slow
