@@ -107,7 +107,7 @@ def check(row, server, folder):
     assert target.num_classes == row.num_classes
     gets = [request for request in server.asked(hosted.path) if request.method == "GET"]
     assert not route.drops or on_hub, "a dropped connection was never taken up"
-    if "drops" in behaviour:
+    if "drops" in behaviour and not on_hub:  # huggingface_hub takes up from its last 10 MB
         assert any(request.start > 0 for request in gets)
     if row.source == "medmnist":
         assert (sum(request.sent for request in gets) < 0.8 * hosted.size) == route.ranges
