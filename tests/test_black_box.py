@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from securitynet_hub import load_images, load_target
-from securitynet_hub.attacks import black_box
 from securitynet_hub.attacks.answers import network_digest
 from securitynet_hub.attacks.black_box import BlackBox, require_disjoint
 from securitynet_hub.attacks.output_views import OutputView
@@ -96,6 +95,7 @@ class TestViews:
         [
             ({"kind": "top_k"}, "k belongs to the view 'top_k', which needs it"),
             ({"kind": "top_k", "k": 0}, "integer of 1 or more; got k=0"),
+            ({"kind": "top_k", "k": 2.5}, "integer of 1 or more; got k=2.5"),
             ({"kind": "label", "k": 1}, "k belongs to the view 'top_k'.*for 'label'"),
             ({"kind": "rounded"}, "decimals belongs to the view 'rounded'"),
             ({"temperature": 0.0}, "temperature must be above 0"),
@@ -287,7 +287,7 @@ BlackBox(target, budget=60, cache=Path({str(tmp_path / "db")!r}), batch_size=8).
             BlackBox(target, budget=1, cache=tmp_path / "db")
 
     def test_distributed_processes_cannot_wait_for_one_another(self, target, tmp_path, monkeypatch):
-        monkeypatch.setattr(black_box, "_num_processes", lambda: 2)
+        monkeypatch.setenv("WORLD_SIZE", "2")
         with pytest.raises(ValueError, match="cannot share a cache"):
             BlackBox(target, budget=1, cache=tmp_path / "db")
 

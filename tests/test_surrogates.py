@@ -62,6 +62,7 @@ def weights(surrogate):
 
 
 class TestTheft:
+    @pytest.mark.slow
     def test_more_queries_bring_more_agreement(self, target, told, tmp_path):
         recipe = Recipe(epochs=6, batch_size=50, learning_rate=5e-3)
         curve = [
@@ -153,6 +154,15 @@ class TestEachForItself:
             np.testing.assert_array_equal(one.queries, other.queries)
             assert torch.equal(weights(one), weights(other))
             assert one.path.name == other.path.name
+
+    @pytest.mark.parametrize("budgets", [[20, 50], [50, 20]])
+    def test_the_target_s_batches_do_not_follow_the_order_of_budgets(self, target, tmp_path, budgets):
+        """With them its rounding would."""
+        sizes = []
+        handle = target.module.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+        stolen(target, tmp_path, budgets=budgets)
+        handle.remove()
+        assert sizes == [50]
 
     def test_seeds(self, target, tmp_path):
         def one(**changes):

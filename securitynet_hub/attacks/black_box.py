@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -135,8 +136,11 @@ class BlackBox:
 
 
 def _num_processes() -> int:
+    """Count the processes that forward together; before they meet, by what their launcher announces."""
     distributed = torch.distributed
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_world_size()
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def require_disjoint(queries: Pixels, held_out: Pixels) -> None:

@@ -66,7 +66,8 @@ class OutputView:
             raise UnknownNameError("output view", self.kind, get_args(Kind))
         for name, kind, least in (("k", "top_k", 1), ("decimals", "rounded", 0)):
             value = getattr(self, name)
-            if (value is not None) != (self.kind == kind) or (value is not None and value < least):
+            valid = isinstance(value, (int, np.integer)) and value >= least
+            if not (valid if self.kind == kind else value is None):
                 raise ValueError(
                     f"{name} belongs to the view {kind!r}, which needs it, an integer of {least} or more; "
                     f"got {name}={value!r} for {self.kind!r}."
