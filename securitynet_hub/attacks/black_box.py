@@ -25,7 +25,8 @@ class BlackBox:
     and repeated costs the same budget. It belongs to this object, to one attack.
 
     `forwarded` counts something else, the images that this object sent through the network: those asked
-    about that no cache knew.
+    about that no cache knew. Of distributed processes each counts the images of all, but not those that are
+    repeated to even out the last batch.
 
     Args:
         target: the model under attack. It must not be changed afterwards.
