@@ -115,3 +115,7 @@ def test_the_loader_of_the_readme_loads(tmp_path, monkeypatch):
     targets.known_loaders.cache_clear()
     assert target.transform.shape == (32, 32, 3)
     assert torch.equal(target.module[1].weight, network[1].weight)
+
+
+def test_no_placeholder_is_left():
+    assert "@@" not in README
