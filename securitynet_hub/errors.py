@@ -26,6 +26,10 @@ class ModelError(SecurityNetError):
     """A model does not answer as it should: NaN, the wrong number of outputs, images left out."""
 
 
+class BudgetError(SecurityNetError):
+    """More queries were asked for than the budget has left; none of them was made."""
+
+
 class MissingPackageError(SecurityNetError, ImportError):
     """A model needs a package that is not installed; the message says how to install it."""
 

@@ -170,7 +170,7 @@ def _score(outputs: Outputs, labels: Outputs, from_logits: bool, names: list[str
         chunk = np.ascontiguousarray(chunk, np.float64)
         _require_finite(chunk, start)
         if not from_logits:
-            _require_probabilities(chunk, start)
+            require_probabilities(chunk, start)
         rows = (Logits if from_logits else Probabilities)(chunk, targets[part].astype(np.int64))
         for name in names:
             scores[name][part] = getattr(rows, name)
@@ -211,11 +211,12 @@ def _require_finite(chunk: Scores, start: int) -> None:
         )
 
 
-def _require_probabilities(chunk: Scores, start: int) -> None:
+def require_probabilities(chunk: npt.NDArray[Any], start: int = 0, name: str = "outputs") -> None:
+    """Refuse rows that are negative somewhere or do not sum to one; `start` is the number of the first."""
     # A softmax in bfloat16 may miss one by half a per cent; logits miss it by far more.
-    bad = np.flatnonzero((chunk < 0).any(1) | (np.abs(chunk.sum(1) - 1) > 1e-2))
+    bad = np.flatnonzero((chunk < 0).any(1) | (np.abs(chunk.sum(1, dtype=np.float64) - 1) > 1e-2))
     if len(bad):
         raise ValueError(
-            f"outputs must be probabilities, not negative and summing to one; {name_rows(bad + start)} "
+            f"{name} must be probabilities, not negative and summing to one; {name_rows(bad + start)} "
             "are not. Pass from_logits=True if these are logits."
         )

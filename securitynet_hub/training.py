@@ -10,10 +10,13 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Outputs, shape (n, classes), and what they should be, n rows, to a scalar."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a classifier is trained: AdamW on cross-entropy, one-cycle learning rate, last epoch kept.
+    """How a classifier is trained: AdamW, one-cycle learning rate, last epoch kept.
 
     Attributes:
         epochs: passes over the training images.
@@ -48,6 +51,7 @@ def train(
     labels: torch.Tensor,
     recipe: Recipe,
     *,
+    loss: Loss = torch.nn.functional.cross_entropy,
     on_step: Callable[[], None] = lambda: None,
 ) -> torch.nn.Module:
     """Train a freshly built module and return it on the CPU in eval mode.
@@ -58,16 +62,14 @@ def train(
     Args:
         build: makes the module with its initial weights.
         inputs: shape (n, channels, height, width), float32, preprocessed.
-        labels: shape (n,), int64.
+        labels: shape (n,), int64; shape (n, classes), posteriors; or n rows of whatever `loss` takes.
         recipe: epochs, step size, augmentation and seed.
+        loss: what is minimised: cross-entropy, unless given.
         on_step: called after each optimiser step, for a progress bar.
     """
     accelerator = Accelerator()
     generator = torch.Generator().manual_seed(recipe.seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        module = build()
-    module.train()
+    module = build_seeded(build, recipe.seed).train()
     optimizer = torch.optim.AdamW(
         module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
@@ -88,7 +90,7 @@ def train(
             if recipe.augment == "shift":
                 images = _shift_and_mirror(images, generator)
             outputs = module(images)
-            error = torch.nn.functional.cross_entropy(outputs, labels[rows].to(accelerator.device))
+            error = loss(outputs, labels[rows].to(accelerator.device))
             optimizer.zero_grad()
             accelerator.backward(error)
             optimizer.step()
@@ -96,6 +98,13 @@ def train(
             on_step()
     trained: torch.nn.Module = accelerator.unwrap_model(module).cpu().eval()
     return trained
+
+
+def build_seeded(build: Callable[[], torch.nn.Module], seed: int) -> torch.nn.Module:
+    """Build a module whose initial weights the seed decides; the global random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
 
 
 def _shift_and_mirror(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

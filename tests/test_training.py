@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import mse_loss
 
 from securitynet_hub.training import Recipe, train
 from securitynet_hub.triggers import TRIGGERS
@@ -79,3 +82,17 @@ def test_the_blend_is_a_fifth_of_one_fixed_image():
     assert blend(black).max() <= 51
     difference = blend(white).astype(int) - blend(black)
     assert (np.abs(difference - 204) <= 1).all()
+
+
+def test_posteriors_and_other_losses_can_be_trained_towards():
+    inputs, labels = two_blobs()
+    recipe = Recipe(epochs=2, batch_size=20)
+    hard = train(linear, inputs, labels, recipe)[1].weight
+    one_hot = train(linear, inputs, torch.eye(2)[labels], recipe)[1].weight
+    torch.testing.assert_close(one_hot, hard)
+    even = train(linear, inputs, torch.full((200, 2), 0.5), replace(recipe, epochs=20))
+    assert (even(inputs).softmax(1) - 0.5).abs().max() < 0.3
+    recipe = replace(recipe, epochs=20, learning_rate=0.02)
+    squares = train(linear, inputs, torch.eye(2)[labels], recipe, loss=mse_loss)
+    assert (squares(inputs) - torch.eye(2)[labels]).abs().mean() < 0.3
+    assert (squares(inputs).mean(0) - 0.5).abs().max() < 0.1  # cross-entropy would not stop there

@@ -183,12 +183,12 @@ def train_shadows(
         }
         name = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:32]
         path = folder / f"{name}.safetensors"
-        module = _found(build, path)
+        module = find_trained(build, path)
         if module is None:
             inputs = transform(images.pixels[members])
             labels = torch.from_numpy(images.labels[members].astype(np.int64))
             module = train(build, inputs, labels, own)
-            _keep(module, path)
+            keep_trained(module, path)
         logits.append(answers(module, transform, pixels, views))
         on_model(number)
     return Shadows(
@@ -228,7 +228,7 @@ def _describe(build: Callable[[], torch.nn.Module], seed: int) -> str:
     return digest.hexdigest()
 
 
-def _found(build: Callable[[], torch.nn.Module], path: Path) -> torch.nn.Module | None:
+def find_trained(build: Callable[[], torch.nn.Module], path: Path) -> torch.nn.Module | None:
     """Return the model that an earlier call trained, None if there is none or its file is damaged."""
     if not path.exists():
         return None
@@ -241,7 +241,8 @@ def _found(build: Callable[[], torch.nn.Module], path: Path) -> torch.nn.Module 
     return module.eval()
 
 
-def _keep(module: torch.nn.Module, path: Path) -> None:
+def keep_trained(module: torch.nn.Module, path: Path) -> None:
+    """Write a trained model as safetensors, whole or not at all."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         safetensors.torch.save_model(module, str(part))

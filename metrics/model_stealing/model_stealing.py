@@ -1,0 +1,77 @@
+"""How closely a surrogate answers as the model it was stolen from."""
+
+import datasets
+import evaluate
+
+from securitynet_hub import evaluation
+from securitynet_hub.attacks.stealing import measure_stealing
+
+_DESCRIPTION = """\
+Measures model stealing on samples that neither model was trained on: the accuracy of the surrogate and of its
+target, their agreement, overall and where the target errs, each with a Wilson interval and the counts behind
+it, and how far the posteriors lie apart.
+"""
+
+_CITATION = """\
+@inproceedings{zhang2024securitynet,
+  title={{SecurityNet}: Assessing Machine Learning Vulnerabilities on Public Models},
+  author={Zhang, Boyang and Li, Zheng and Yang, Ziqing and He, Xinlei and Backes, Michael and Fritz, Mario
+          and Zhang, Yang},
+  booktitle={33rd USENIX Security Symposium},
+  year={2024}
+}
+"""
+
+_INPUTS = """
+Args:
+    predictions: what the surrogate answers: labels, shape (samples,), or outputs, shape (samples, classes);
+        list, array or tensor.
+    references: true labels, integers, shape (samples,).
+    target_predictions: what the target answers, as `predictions`.
+    from_logits: whether outputs are logits or probabilities; must be given where outputs are.
+    confidence_level: of every interval.
+Returns:
+    accuracy, accuracy_ci: of the surrogate.
+    target_accuracy, target_accuracy_ci: of the target.
+    relative_accuracy: accuracy / target_accuracy, None where the target is never right.
+    agreement, agreement_ci: share of samples that both give the same label.
+    agreement_on_target_errors, agreement_on_target_errors_ci: the same where the target is wrong; None where
+        it never is.
+    kl: mean KL(target || surrogate) of the posteriors in nats, None unless both sides gave outputs.
+    total_variation: mean of half the sum of the differences of the posteriors, None likewise.
+    n, n_target_errors: the counts.
+    confidence_level: as given.
+Examples:
+    >>> from securitynet_hub import load_metric
+    >>> metric = load_metric("model_stealing")
+    >>> stolen, labels, told = [0, 1, 1, 0], [0, 1, 0, 1], [0, 1, 1, 1]
+    >>> result = metric.compute(predictions=stolen, references=labels, target_predictions=told)
+    >>> result["accuracy"], result["target_accuracy"], result["agreement"]
+    (0.5, 0.75, 0.75)
+    >>> half, sure = [[0.0, 0.0]], [[0.0, 1000.0]]
+    >>> apart = {"references": [1], "from_logits": True}
+    >>> metric.compute(predictions=half, target_predictions=sure, **apart)["total_variation"]
+    0.5
+"""
+
+
+@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _INPUTS)
+class ModelStealing(evaluation.ArrayMetric):
+    """A thin `evaluate` face of `measure_stealing`."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        label = datasets.Value("int64")
+        answers = (label, datasets.Sequence(datasets.Value("float64")))
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_INPUTS,
+            features=[
+                datasets.Features({"predictions": answer, "references": label, "target_predictions": answer})
+                for answer in answers
+            ],
+            reference_urls=["https://arxiv.org/abs/2310.12665", "https://arxiv.org/abs/1909.01838"],
+        )
+
+    def _compute(self, predictions, references, target_predictions, **settings):
+        return measure_stealing(predictions, references, target_predictions, **settings)

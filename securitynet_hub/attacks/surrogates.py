@@ -1,0 +1,245 @@
+"""Model stealing: train surrogates on what a black box answers, one afresh for each budget."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from securitynet_hub.attacks.answers import image_digests
+from securitynet_hub.attacks.black_box import BlackBox
+from securitynet_hub.attacks.label_only import Pixels
+from securitynet_hub.attacks.selection import STRATEGIES, Positions, select
+from securitynet_hub.attacks.shadows import find_trained, keep_trained
+from securitynet_hub.errors import BudgetError, UnknownNameError, WeightsError
+from securitynet_hub.inference import predict_module
+from securitynet_hub.statistics import Scores
+from securitynet_hub.targets import Preprocessing
+from securitynet_hub.training import Loss, Recipe, build_seeded, train
+
+LOSSES = ("soft", "hard", "mse")
+LEAST_POSTERIOR = 1e-6
+"""Where ``mse`` clips answers: their logarithm is infinite for what was rounded to 0."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Surrogate:
+    """A network trained on what a black box answered to `budget` images of a pool.
+
+    Attributes:
+        budget: how many.
+        queries: their positions in the pool, shape (budget,), in the order of choice.
+        module: the network, on the CPU and in eval mode.
+        transform: its preprocessing.
+        path: the safetensors file that keeps its weights.
+    """
+
+    budget: int
+    queries: Positions = field(repr=False)
+    module: torch.nn.Module = field(repr=False)
+    transform: Preprocessing = field(repr=False)
+    path: Path
+
+    def logits(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+        """Return its logits, shape (n, classes), as `inference.predict_module`."""
+        return predict_module(self.module, self.transform, pixels)
+
+
+def steal(
+    black_box: BlackBox,
+    build: Callable[[], torch.nn.Module],
+    pool: Pixels,
+    recipe: Recipe,
+    *,
+    budgets: Sequence[int],
+    folder: Path,
+    strategy: str = "random",
+    loss: str = "soft",
+    temperature: float = 1.0,
+    round_size: int = 500,
+    transform: Preprocessing | None = None,
+    seed: int = 0,
+) -> list[Surrogate]:
+    """Train a surrogate for each budget of queries, each from its own initial weights.
+
+    One sequence of queries serves all budgets: a surrogate is trained on the first `budget` of it. ``random``
+    draws the whole sequence at once. Every other strategy (`selection.select`) draws `round_size` images at
+    random, then goes on in rounds of that size: a surrogate trained on all answers so far gives the
+    posteriors by which the next are chosen. So a surrogate depends neither on the other budgets nor on their
+    order, but for the rounding that a target's answers owe to the batch they were forwarded in.
+
+    With y the answer, z the surrogate's logits and T the temperature, training minimises the mean over
+    queries of, by `loss`,
+
+    - ``soft``: ``-T^2 sum_i y_i^(1/T) / c log softmax(z / T)_i`` with c such that the weights sum to one: up
+      to a constant the KL divergence from the answer (Hinton et al. 2015; with T = 1 Orekondy et al. 2019).
+    - ``hard``: the cross-entropy with the answer's top class.
+    - ``mse``: the mean over i of ``(z_i - log y_i)^2``, after each of the two was moved to a mean of 0 over
+      the classes and y clipped at 1e-6. (ML-Doctor compares the logits with the posteriors themselves.)
+
+    Every epoch of the recipe is run and the last weights are kept: nothing is chosen by any figure. A
+    surrogate is written as soon as it is trained and found again by what decided it, so that the same call
+    after an interruption goes on where it ended; with a cache the black box does so as well.
+
+    Args:
+        black_box: answers the queries, at most its budget.
+        build: makes the surrogate with its initial weights.
+        pool: images to choose from, shape (n, height, width, channels), uint8. None that the surrogates will
+            be measured on: give the black box those as `held_out`.
+        recipe: how each surrogate is trained; its seed decides initial weights, order and augmentation.
+        budgets: how many images to ask about, from 0, for which the network stays untrained, to n.
+        folder: where surrogates are kept, as safetensors.
+        strategy: a name from `selection.STRATEGIES`.
+        loss: a name from `LOSSES`.
+        temperature: of ``soft``.
+        round_size: of the strategies other than ``random``.
+        transform: the surrogate's preprocessing; the target's, unless given.
+        seed: of the choice of queries.
+
+    Returns:
+        A surrogate for each budget, in the order of `budgets`.
+
+    Raises:
+        UnknownNameError: no such strategy or loss.
+        BudgetError: a budget is above the black box's.
+        ValueError: a budget is negative or above the pool, the temperature or `round_size` not above 0.
+        WeightsError: the folder cannot be written.
+    """
+    if strategy not in STRATEGIES:
+        raise UnknownNameError("selection strategy", strategy, STRATEGIES)
+    if loss not in LOSSES:
+        raise UnknownNameError("loss", loss, LOSSES)
+    if not (temperature > 0 and round_size > 0):
+        raise ValueError(
+            f"temperature and round_size must be above 0; got temperature={temperature!r}, "
+            f"round_size={round_size!r}."
+        )
+    _require_budgets(budgets, len(pool), black_box.budget)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WeightsError(f"surrogates cannot be kept in {folder}: {error.strerror}.") from error
+    thief = _Thief(black_box, build, pool, recipe, folder, loss, temperature, transform)
+    queries = thief.choose(max(budgets, default=0), strategy, round_size, seed)
+    return [thief.surrogate(queries[:budget]) for budget in budgets]
+
+
+@dataclass(frozen=True, eq=False)
+class _Thief:
+    """What stays the same for all surrogates of one call."""
+
+    black_box: BlackBox
+    build: Callable[[], torch.nn.Module]
+    pool: Pixels
+    recipe: Recipe
+    folder: Path
+    loss: str
+    temperature: float
+    own_transform: Preprocessing | None
+
+    @property
+    def transform(self) -> Preprocessing:
+        return self.own_transform or self.black_box.target.transform
+
+    def choose(self, n: int, strategy: str, round_size: int, seed: int) -> Positions:
+        """Return the first n queries."""
+        size = len(self.pool)
+        first = n if strategy == "random" else min(n, round_size)
+        queries = select("random", first, pool_size=size, seed=seed)
+        while len(queries) < n:
+            posteriors = torch.from_numpy(self.surrogate(queries).logits(self.pool)).double().softmax(1)
+            following = select(
+                strategy,
+                min(round_size, n - len(queries)),
+                pool_size=size,
+                chosen=queries,
+                knowledge=posteriors,
+                seed=seed,
+            )
+            queries = np.concatenate([queries, following])
+        if n:  # all at once: the batches must not follow the order of the budgets
+            self.black_box.ask(self.pool[queries])
+        return queries
+
+    def surrogate(self, queries: Positions) -> Surrogate:
+        """Train on the answers to these queries, or find the surrogate that was."""
+        pixels = self.pool[queries]
+        answers = self.black_box.ask(pixels) if len(queries) else np.empty((0, 0))
+        path = self.folder / f"{self._name(pixels, answers)}.safetensors"
+        module = find_trained(self.build, path)
+        if module is None:
+            module = self._train(pixels, answers) if len(queries) else self._untrained()
+            keep_trained(module, path)
+        return Surrogate(
+            budget=len(queries), queries=queries, module=module, transform=self.transform, path=path
+        )
+
+    def _train(self, pixels: Pixels, answers: Scores) -> torch.nn.Module:
+        wanted, loss = objective(self.loss, answers, self.temperature)
+        return train(self.build, self.transform(pixels), wanted, self.recipe, loss=loss)
+
+    def _untrained(self) -> torch.nn.Module:
+        return build_seeded(self.build, self.recipe.seed).eval()
+
+    def _name(self, pixels: Pixels, answers: Scores) -> str:
+        """Hash what decides a surrogate's weights."""
+        with torch.device("meta"):
+            network = self.build()
+        decided: dict[str, Any] = {
+            "queries": hashlib.sha256(b"".join(image_digests(pixels))).hexdigest(),
+            "answers": hashlib.sha256(answers.astype("<f8").tobytes()).hexdigest(),
+            "loss": [self.loss, self.temperature],
+            "recipe": self.recipe.as_dict(),
+            "transform": self.transform.as_dict(),
+            "network": [repr(network), {k: list(v.shape) for k, v in network.state_dict().items()}],
+        }
+        return hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def objective(loss: str, answers: Scores, temperature: float = 1.0) -> tuple[torch.Tensor, Loss]:
+    """Return what a surrogate is trained towards and the loss that compares, as `steal` defines them.
+
+    >>> wanted, loss = objective("soft", np.array([[0.25, 0.75]]))
+    >>> loss(torch.tensor([[0.0, 0.0]]), wanted).item()  # log 2
+    0.6931471824645996
+    """
+    if loss == "hard":
+        return torch.from_numpy(answers.argmax(1)), torch.nn.functional.cross_entropy
+    if loss == "mse":
+        logarithms = np.log(np.maximum(answers, LEAST_POSTERIOR))
+        return _as_float(logarithms - logarithms.mean(1, keepdims=True)), _centred_error
+    softened = answers ** (1 / temperature)
+
+    def soft_loss(outputs: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        error = torch.nn.functional.cross_entropy(outputs / temperature, wanted)
+        return temperature**2 * error  # keeps the gradient's size
+
+    return _as_float(softened / softened.sum(1, keepdims=True)), soft_loss
+
+
+def _centred_error(outputs: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.mse_loss(outputs - outputs.mean(1, keepdim=True), wanted)
+
+
+def _as_float(values: Scores) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def _require_budgets(budgets: Sequence[int], pool_size: int, allowed: int) -> None:
+    for budget in budgets:
+        if not isinstance(budget, (int, np.integer)) or not 0 <= budget <= pool_size:
+            raise ValueError(
+                f"every budget must be a number of images in 0..{pool_size}, the size of the pool; got "
+                f"{budget!r}."
+            )
+        if budget > allowed:
+            raise BudgetError(
+                f"a surrogate for {budget} queries was asked for; the black box answers {allowed}."
+            )
