@@ -36,14 +36,17 @@ def annotate(
 
     Raises:
         WeightsError: the file cannot be read, or its hash differs.
+        ValueError: the module is none.
     """
-    path = Path(reference).resolve()
-    digest = check_file(path, parse_checks("sha256", sha256) if sha256 else (), reference)
+    if not isinstance(module, torch.nn.Module):
+        raise ValueError(f"module must be the network that the weights belong to; got {module!r}.")
+    path = Path(reference).expanduser().resolve()
+    digest = check_file(path, parse_checks("sha256", sha256) if sha256 is not None else (), reference)
     # The hash makes the name unique: two files of one name are two models.
     return unlisted(
         "file",
         digest[:12],
-        NAME.sub("-", path.stem).strip("-") or "weights",
+        NAME.sub("-", path.stem).strip("-.+")[:100] or "weights",
         architecture=type(module).__name__,
         num_classes=count_classes(module),
         weights_url=f"file:{path}",

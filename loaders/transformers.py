@@ -24,6 +24,13 @@ from securitynet_hub.hub_files import MAX_CONFIG, HubFile, download_hub_file, hu
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 
 
+MAX_PARAMETERS = 4_000_000_000
+"""Parameters of a network: 16 GB in float32."""
+
+MAX_NUMBER = 100_000
+"""In a configuration: sides, widths, classes. Above it memory would be full before weights are looked at."""
+
+
 class Logits(torch.nn.Module):
     """A model of transformers whose answer is its logits alone."""
 
@@ -95,16 +102,18 @@ def build(annotation: Annotation) -> tuple[torch.nn.Module, Processor]:
     transformers: Any = importlib.import_module("transformers")
     repo, commit, _ = linked_file(annotation)
     config = _config(repo, commit)
+    settings = _download(repo, commit, PROCESSOR)
     try:
-        folder = _download(repo, commit, PROCESSOR).parent
+        _require_moderate(settings)
         processor = transformers.AutoImageProcessor.from_pretrained(
-            folder, trust_remote_code=False, backend="pil"
+            settings.parent, trust_remote_code=False, backend="pil"
         )
-        network = transformers.AutoModelForImageClassification.from_config(config, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
+        side = annotation.image_size or 224
+        wrapped = Processor(processor, (side, side, getattr(config, "num_channels", 3)))
+        _network(config, device="meta")  # found to be of a moderate size before it takes any memory
+        return Logits(_network(config)), wrapped
+    except Exception as error:  # whatever a stranger's configuration leads to
         raise ModelError(f"{annotation.id} cannot be built by transformers: {error}") from error
-    side = annotation.image_size or 224
-    return Logits(network), Processor(processor, (side, side, getattr(config, "num_channels", 3)))
 
 
 def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[str, torch.Tensor]:
@@ -116,31 +125,65 @@ def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[st
     repo, commit, _ = linked_file(annotation)
     transformers: Any = importlib.import_module("transformers")
     config = _config(repo, commit)
-    with torch.device("meta"):
-        model = type(transformers.AutoModelForImageClassification.from_config(config))
-    verbosity = transformers.logging.get_verbosity()
+    model: Any = type(_network(config, device="meta"))
+    verbosity, bars = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
     transformers.logging.set_verbosity(transformers.logging.CRITICAL)  # the same is said below, as an error
+    transformers.logging.disable_progress_bar()
     try:
         loaded, report = model.from_pretrained(
             None, config=config, state_dict=dict(checkpoint), output_loading_info=True
         )
-    except RuntimeError as error:
+    except Exception as error:  # whatever a stranger's configuration leads to
         raise WeightsError(f"{annotation.id}: the weights are not those of this network: {error}") from error
     finally:
         transformers.logging.set_verbosity(verbosity)
+        if bars:
+            transformers.logging.enable_progress_bar()
     left = {name: sorted(map(str, keys)) for name, keys in report.items() if keys}
     if left:
         raise WeightsError(f"{annotation.id}: the weights are not those of this network: {left}.")
     return {f"model.{name}": tensor for name, tensor in loaded.state_dict().items()}
 
 
+def _network(config: Any, device: str = "cpu") -> torch.nn.Module:
+    """Build the configured network, in float32 whatever precision the configuration asks for.
+
+    Raises:
+        ModelError: it has more parameters than MAX_PARAMETERS.
+    """
+    transformers: Any = importlib.import_module("transformers")
+    with torch.device(device):
+        network: torch.nn.Module = transformers.AutoModelForImageClassification.from_config(
+            config, trust_remote_code=False
+        )
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    if parameters > MAX_PARAMETERS:
+        raise ModelError(f"it would have {parameters:,} parameters; at most {MAX_PARAMETERS:,} are built.")
+    return network
+
+
+def _require_moderate(settings: Path) -> None:
+    """Refuse a processor that would blow images up, or a configuration that names too many classes."""
+    todo: list[Any] = [json.loads(settings.read_text(encoding="utf-8"))]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, (dict, list)):
+            todo.extend(value.values() if isinstance(value, dict) else value)
+        elif isinstance(value, (int, float)) and abs(value) > MAX_NUMBER:
+            raise ValueError(f"{settings.name} holds the number {value:g}; at most {MAX_NUMBER:,} is taken.")
+
+
 def _config(repo: str, commit: str) -> Any:
     transformers: Any = importlib.import_module("transformers")
+    place = _download(repo, commit, CONFIG)
     try:
-        config = transformers.AutoConfig.from_pretrained(
-            _download(repo, commit, CONFIG).parent, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        _require_moderate(place)
+        if json.loads(place.read_text(encoding="utf-8")).get("model_type") == "timm_wrapper":
+            raise ValueError(f"it is one of timm's: load 'timm:{repo}'")
+        config = transformers.AutoConfig.from_pretrained(place.parent, trust_remote_code=False)
+        config.dtype = torch.float32  # half precision would round logits into ties
+        config._attn_implementation = "eager"  # a configuration may name a repository of kernels
+    except Exception as error:  # whatever a stranger's configuration leads to
         raise ModelError(f"the configuration of {repo} cannot be used: {error}") from error
     if type(config) not in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
         raise ModelError(f"{repo} is a {config.model_type}, for which transformers has no image classifier.")

@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from securitynet_hub.annotations import Annotation, ZooAnnotation
 from securitynet_hub.attacks.membership import CONFIDENCE_LEVEL, TARGET_FPRS, measure_membership
+from securitynet_hub.attacks.reference_models import count_models
 from securitynet_hub.attacks.samples import sample_table, write_samples
-from securitynet_hub.attacks.shadows import Shadows
-from securitynet_hub.attacks.suite import ATTACKS, Evidence, Run, measure_run, run_attack
-from securitynet_hub.errors import UnknownNameError, WeightsError
+from securitynet_hub.attacks.shadows import Shadows, identity
+from securitynet_hub.attacks.suite import ATTACKS, Evidence, Run, known_settings, measure_run, run_attack
+from securitynet_hub.errors import RecordError, UnknownNameError, WeightsError
 from securitynet_hub.images import LabelledImages, load_images
 from securitynet_hub.inference import BATCH_SIZE, predict
 from securitynet_hub.records import Record, describe_environment, require_writable, write_record
@@ -96,6 +97,7 @@ def audit(
     confidence_level = float(confidence_level)
     # Refuse impossible rates before the forward pass, not after.
     measure_membership([1, 0], [1, 0], target_fprs=target_fprs, confidence_level=confidence_level)
+    calibration, seed = float(calibration), int(seed)
     if out is not None:
         require_writable(Path(out))
     if not isinstance(target, (str, Target)):
@@ -109,10 +111,12 @@ def audit(
             f"{data.images.name} has {len(data.images.class_names)} classes, {target.id} only "
             f"{target.num_classes}."
         )
-    beside = _places(shadows, data.split) if shadows is not None else None
+    if samples is not None and (Path(samples) / target.id).exists():
+        raise RecordError(f"{Path(samples) / target.id} exists already; it is never overwritten.")
+    beside = None if shadows is None else _places(shadows, data)
     indices = data.split.indices
     population = np.zeros(0, np.int64) if beside is None else beside.population
-    _require_evidence(attacks, shadows, population)
+    _require_evidence(attacks, beside)
 
     started = time.perf_counter()
     positions = np.concatenate([indices, population])
@@ -126,6 +130,7 @@ def audit(
         from_logits=True,
         calibration=calibration,
         seed=seed,
+        ids=indices,
         **({} if beside is None else beside.evidence(logits[len(indices) :], labels[len(indices) :])),
     )
     records: list[Record] = []
@@ -156,7 +161,7 @@ def audit(
                 **_settings(name, calibration, seed, shadows),
             },
             result=result,
-            counts={"forwarded": len(positions)},
+            counts={"forwarded": len(positions), **_models_used(name, beside)},
             timings={"inference": forwarded - started, "attack": time.perf_counter() - began},
             environment={
                 **describe_environment(),
@@ -182,6 +187,12 @@ class _Places(NamedTuple):
     others: npt.NDArray[np.int64]
 
     @property
+    def fewest(self) -> tuple[int, int]:
+        """The fewest models that a sample is in, and out of."""
+        counts = count_models(self.shadows.masks[:, self.samples])
+        return counts.fewest_in, counts.fewest_out
+
+    @property
     def population(self) -> npt.NDArray[np.int64]:
         """Positions in the image set of what is beyond the split."""
         return self.shadows.pool[self.others]
@@ -197,49 +208,79 @@ class _Places(NamedTuple):
             known |= {
                 "population_outputs": outputs,
                 "population_labels": labels,
+                "population_ids": self.population,
                 "reference_population_outputs": answers[:, self.others],
                 "reference_population_in": masks[:, self.others],
             }
         return known
 
 
-def _places(shadows: Shadows, split: Split) -> _Places:
+def _places(shadows: Shadows, data: AuditData) -> _Places:
+    """Find the split's samples in the shadow models' pool.
+
+    Raises:
+        ValueError: the shadow models answered for other images, for a view of them, or not for all samples.
+    """
+    if shadows.images_sha256 != data.images.sha256 or shadows.views[0] != identity.__name__:
+        raise ValueError(
+            f"the shadow models must have answered for {data.images.name} as it is (sha256 "
+            f"{data.images.sha256[:12]}); they did for {shadows.images_sha256[:12]}, the first view being "
+            f"{shadows.views[0]!r}."
+        )
     places = {position: place for place, position in enumerate(shadows.pool.tolist())}
-    unknown = [position for position in split.indices.tolist() if position not in places]
+    unknown = [position for position in data.split.indices.tolist() if position not in places]
     if unknown:
         raise ValueError(
             f"the shadow models must answer for every sample of the split; {len(unknown)} are not in their "
             f"pool, the first is image {unknown[0]}."
         )
-    samples = np.array([places[position] for position in split.indices.tolist()])
+    samples = np.array([places[position] for position in data.split.indices.tolist()])
     return _Places(shadows, samples, np.setdiff1d(np.arange(len(shadows.pool)), samples))
 
 
-def _require_evidence(attacks: Sequence[str], shadows: Shadows | None, population: npt.NDArray[Any]) -> None:
+def _require_evidence(attacks: Sequence[str], beside: _Places | None) -> None:
     """Refuse attacks for which something is missing before any image is forwarded."""
     held = {"calibration"}
-    held |= {"reference_outputs", "reference_in"} if shadows is not None else set()
-    if len(population):
-        held |= {"population_outputs", "population_labels", "reference_population_outputs"}
+    fewest = (0, 0)
+    if beside is not None:
+        held |= {"reference_outputs", "reference_in"}
+        fewest = beside.fewest
+        if len(beside.others):
+            held |= {"population_outputs", "population_labels", "reference_population_outputs"}
     for name in attacks:
         missing = [need for need in ATTACKS[name].needs if need not in held]
+        if "features" in missing:
+            raise ValueError(f"{name} needs features of the images; run it by securitynet_hub.attacks.suite.")
         if missing:
             raise ValueError(
                 f"{name} needs {' and '.join(missing)}: pass shadows=train_shadows(...) with a pool that "
                 "has the samples of the split and, for a population, others."
-                if "features" not in missing
-                else f"{name} needs features of the images; run it by securitynet_hub.attacks.suite."
             )
+        if any(n < least for n, least in zip(fewest, ATTACKS[name].fewest, strict=True)):
+            raise ValueError(
+                f"{name} needs, for every sample, {ATTACKS[name].fewest[0]} or more shadow models trained on "
+                f"it and {ATTACKS[name].fewest[1]} or more that were not; the fewest are {fewest[0]} and "
+                f"{fewest[1]}. Train more."
+            )
+
+
+def _models_used(name: str, beside: _Places | None) -> dict[str, int]:
+    """Return how many shadow models stand behind an attack's scores, for its record."""
+    if beside is None or not any("reference" in need for need in ATTACKS[name].needs):
+        return {}
+    counts = count_models(beside.shadows.masks[:, beside.samples])
+    return {"shadow_models": counts.models, "fewest_in": counts.fewest_in, "fewest_out": counts.fewest_out,
+            "population": len(beside.others)}  # fmt: skip
 
 
 def _settings(name: str, calibration: float, seed: int, shadows: Shadows | None) -> dict[str, Any]:
     """Return what decides an attack's result beside its name, for its record."""
     needs = ATTACKS[name].needs
-    settings: dict[str, Any] = {}
+    settings = {key: value for key, value in known_settings(name).items() if key != "requested_models"}
     if "calibration" in needs:
         settings |= {"calibration": calibration, "seed": seed}
     if shadows is not None and any("reference" in need or "population" in need for need in needs):
-        settings |= {"shadow_models": len(shadows.masks), "shadows_sha256": shadows.sha256}
+        settings |= {"shadows_sha256": shadows.sha256}
     return settings
 
 

@@ -148,11 +148,11 @@ def _read(file: BufferedReader, size: int, path: Path, kind: str) -> dict[str, A
     content, places = (_walk_zipped if kind == ZIPPED else _walk_legacy)(file, size)
     if not isinstance(content, dict) or any(type(key) is not str for key in content):
         raise WeightsError(f"it holds a {type(content).__name__}, not a dict of named values")
-    views = dict.fromkeys(leaf for leaf in _leaves(content) if isinstance(leaf, View))
-    total = sum(view.bytes for view in views)
+    views = [leaf for leaf in _leaves(content) if isinstance(leaf, View)]
+    total = sum(view.bytes for view in views)  # one under two names counts twice: it will be stored twice
     if total > MAX_GROWTH * size:
         raise WeightsError(f"its tensors would take {total:,} bytes, the file has {size:,}")
-    found: dict[str, Any] = _fill(content, build_tensors(file, views, places))
+    found: dict[str, Any] = _fill(content, build_tensors(file, dict.fromkeys(views), places))
     return found
 
 
@@ -223,18 +223,19 @@ def _walk_legacy(file: BinaryIO, size: int) -> tuple[Any, dict[str, int]]:
         raise WeightsError("its magic number or version is not that of torch.save")
     if not isinstance(system.value, dict) or system.value.get("little_endian") is not True:
         raise WeightsError("it was not written in little-endian byte order")
-    if type(keys.value) is not list or sorted(map(str, keys.value)) != sorted(found.storages):
+    named = keys.value if type(keys.value) is list else []
+    if any(type(key) is not str for key in named) or sorted(named) != sorted(found.storages):
         raise WeightsError("its list of storages is not the one that its pickle names")
     position, places = keys.end, {}
-    for key in keys.value:
-        storage = found.storages[str(key)]
+    for key in named:
+        storage = found.storages[key]
         file.seek(position)
         stated = file.read(8)
         if storage.dtype == UNTYPED:
             raise WeightsError(f"its storage {key!r} is of no stated dtype, which this format cannot hold")
         if stated != struct.pack("<q", storage.count):
             raise WeightsError(f"its storage {key!r} is not of the announced size")
-        places[str(key)] = position + 8
+        places[key] = position + 8
         position += 8 + storage.bytes
     if position != size:
         raise WeightsError(f"it has {size:,} bytes, its storages end at {position:,}")

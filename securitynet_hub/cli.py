@@ -106,16 +106,17 @@ def audit_models(options: argparse.Namespace) -> None:
     from securitynet_hub.auditing import audit, known_data
     from securitynet_hub.targets import find_annotation, load_target
     from securitynet_hub.weights import cache_folder
-    from securitynet_hub.zoo.shadows import train_zoo_shadows
+    from securitynet_hub.zoo.shadows import shadow_counts, train_zoo_shadows
 
+    ids = list(load_annotations(ZOO)) if options.id == ZOO else [options.id]
+    fewest = [shadow_counts(id, options.shadows) for id in ids] if options.shadows else [(0, 0)]
     attacks = list(dict.fromkeys(options.attacks))
     if "all" in attacks:
-        attacks = runnable(references=options.shadows > 0)
+        attacks = runnable(min(fewest))
     for name in attacks:
         if name not in ATTACKS:
             raise UnknownNameError("attack", name, ATTACKS)
     # Load everything before the first record is written: a damaged file is found out first.
-    ids = list(load_annotations(ZOO)) if options.id == ZOO else [options.id]
     data = [known_data(find_annotation(id)) for id in ids]
     targets = [load_target(id) for id in ids]
     audited: list[tuple[Annotation, list[Record]]] = []

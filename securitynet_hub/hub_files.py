@@ -154,6 +154,8 @@ def download_hub_file(file: HubFile, *, limit: int, progress: bool = False) -> P
             has room for, or it cannot be had.
     """
     repo, revision, name = file
+    if {"", ".", ".."} & set(name.split("/")):
+        raise WeightsError(f"{name!r} of {repo} cannot be had from the Hub: it leads out of the repository.")
     if not re.fullmatch("[0-9a-f]{40}", revision):
         raise WeightsError(
             f"the link to {repo}/{name} names the revision {revision!r}, which can move; pin a commit."

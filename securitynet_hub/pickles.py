@@ -72,6 +72,7 @@ class _Machine:
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, Storage] = {}
+        self.copied = 0
 
     def run(self) -> Any:
         if self.data[self.start : self.start + 1] not in (b"\x80", b""):
@@ -203,14 +204,22 @@ class _Machine:
             raise self.blocked(f"describes the storage {key!r} twice, differently")
         self.stack.append(storage)
 
+    def copy(self, items: Any) -> None:
+        """Count what a call copies: one list may be named by any number of calls."""
+        self.copied += len(items) if isinstance(items, (list, tuple, dict)) else 0
+        if self.copied > MAX_NODES:
+            raise self.blocked(f"grows beyond {MAX_NODES:,} values")
+
     def ordered(self, items: Any = ()) -> OrderedDict[Any, Any]:
         """Python 2 wrote the items into the call, as a list of pairs."""
+        self.copy(items)
         pairs = [tuple(item) for item in items if type(item) in (list, tuple)]
         if type(items) not in (list, tuple) or len(pairs) != len(items):
             raise self.blocked("calls OrderedDict with what are no pairs")
         return OrderedDict((self.key(key), value) for key, value in pairs)
 
     def counter(self, counts: Any = None) -> Counter[Any]:
+        self.copy(counts)
         if type(counts or {}) is not dict or any(type(count) is not int for count in (counts or {}).values()):
             raise self.blocked("calls Counter with what are no counts")
         return Counter(counts)

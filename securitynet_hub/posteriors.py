@@ -66,8 +66,8 @@ class Probabilities(_Rows):
 
     @cached_property
     def loss(self) -> Scores:
-        """``log p_y``."""
-        return _log(self.confidence)
+        """``log p_y``, at most 0 also where a softmax has rounded above 1."""
+        return np.minimum(_log(self.confidence), 0)
 
     @property
     def entropy(self) -> Scores:

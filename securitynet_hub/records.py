@@ -25,7 +25,7 @@ from typing import Any
 from securitynet_hub.errors import RecordError
 
 SCHEMA_VERSION = 1
-PACKAGES = ("accelerate", "datasets", "evaluate", "numpy", "safetensors", "torch")
+PACKAGES = ("accelerate", "datasets", "evaluate", "numpy", "safetensors", "scikit-learn", "scipy", "torch")
 
 
 @lru_cache(maxsize=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -100,10 +101,11 @@ def load_target(model: str | Annotation, **options: Any) -> Target:
     """
     annotation = model if isinstance(model, Annotation) else find_annotation(model, **options)
     loader = find_loader(annotation.source)
-    module, transform = loader.build(annotation, **options)
-    pick: Callable[..., dict[str, torch.Tensor]] = getattr(loader, "state_dict", state_dict)
-    load_state(module, pick(nest(load_weights(annotation)), annotation), name=annotation.id)
-    module.eval()
+    _require_options(loader.build, annotation.source, annotation, options)
+    with torch.random.fork_rng(devices=[]):  # first weights are drawn, to be replaced
+        module, transform = loader.build(annotation, **options)
+        pick: Callable[..., dict[str, torch.Tensor]] = getattr(loader, "state_dict", state_dict)
+        load_state(module, pick(nest(load_weights(annotation)), annotation), name=annotation.id)
     return Target(
         annotation=annotation,
         module=module,
@@ -163,6 +165,12 @@ def load_state(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, 
     if any(found.values()):
         text = "; ".join(f"{kind}: {listed(keys)}" for kind, keys in found.items() if keys)
         raise WeightsError(f"{name}: the weights are not those of this network. {text}.")
+    tied: dict[int, str] = {}
+    for key in expected.keys() & tensors.keys():
+        place = expected[key].data_ptr()  # 0 for a tensor without memory
+        first = tied.setdefault(place, key) if place else key
+        if first != key and not torch.equal(tensors[first], tensors[key]):
+            raise WeightsError(f"{name}: {first} and {key} are one tensor of the network, but differ.")
     expected.update(tensors)  # it carries the versions of the layers' formats, which a plain dict lacks
     module.load_state_dict(expected, strict=True)
 
@@ -182,9 +190,13 @@ def count_classes(module: torch.nn.Module) -> int:
 
 def find_annotation(model: str, **options: Any) -> Annotation:
     """Return the annotation of a model: of the public models, the embedded zoo, or ``source:reference``."""
+    if not isinstance(model, str):
+        raise ValueError(f"a model is named by its id or by source:reference; got {model!r}.")
     source, colon, reference = model.partition(":")
     if colon:
-        return _annotator(source)(reference, **options)
+        annotate = _annotator(source)
+        _require_options(annotate, source, reference, options)
+        return annotate(reference, **options)
     if options:
         raise ValueError(
             f"{model!r} is a model of the tables: it takes no options; got {', '.join(options)}."
@@ -207,6 +219,18 @@ def _annotator(source: str) -> Callable[..., Annotation]:
     if annotate is None:
         raise UnknownNameError("open source", source, filter(find, known_loaders()))
     return annotate
+
+
+def _require_options(
+    function: Callable[..., Any], source: str, model: str | Annotation, options: dict[str, Any]
+) -> None:
+    """Refuse options that a loader does not know, and tell those that it needs."""
+    signature = inspect.signature(function)
+    try:
+        signature.bind(model, **options)
+    except TypeError as error:
+        known = ", ".join(list(signature.parameters)[1:]) or "none"
+        raise ValueError(f"{source}: {error}. Options of this source: {known}.") from error
 
 
 def find_loader(source: str) -> Loader:

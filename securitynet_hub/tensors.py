@@ -50,16 +50,22 @@ def nest(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         *outer, key = path.split("/")
         inner = nested
         for part in outer:
-            inner = inner.setdefault(part, {})
-        inner[key] = tensor
+            inner = inner.setdefault(_unescaped(part), {})
+            if not isinstance(inner, dict):
+                raise WeightsError(f"the checkpoint has a tensor at {path!r} and one on the way to it.")
+        inner[_unescaped(key)] = tensor
     return nested
+
+
+def _unescaped(part: str) -> str:
+    return part.replace("~1", "/").replace("~0", "~")
 
 
 def _walk(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, torch.Tensor]]:
     if len(path) > MAX_DEPTH:
         raise WeightsError(f"the checkpoint is nested more than {MAX_DEPTH} levels deep.")
     if isinstance(value, torch.Tensor):
-        yield "/".join(path), value
+        yield "/".join(part.replace("~", "~0").replace("/", "~1") for part in path), value
     elif isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _walk(inner, (*path, str(key)))

@@ -39,6 +39,12 @@ class Recipe:
         return asdict(self)
 
 
+def describe_processes() -> dict[str, Any]:
+    """Return what of Accelerate's set-up changes a training: processes multiply the batch, and precision."""
+    accelerator = Accelerator()
+    return {"processes": accelerator.num_processes, "mixed_precision": accelerator.mixed_precision}
+
+
 def train(
     build: Callable[[], torch.nn.Module],
     inputs: torch.Tensor,

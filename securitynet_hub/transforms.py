@@ -20,6 +20,9 @@ _MODES: dict[str, dict[str, Any]] = {
     "nearest": {"mode": "nearest-exact"},
 }
 
+MAX_SIDE = 4096
+"""Pixels of a side: a stranger's configuration must not fill the memory."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Transform:
@@ -65,14 +68,20 @@ class Transform:
                 f"channels={self.channels}, mean={self.mean}, std={self.std}."
             )
         object.__setattr__(self, "channels", counts.pop())
+        rows, columns = self.resize if isinstance(self.resize, tuple) else (self.resize, self.resize)
+        sides = (self.height, self.width, rows or self.height, columns or self.width)
+        if not 1 <= min(sides) <= max(sides) <= MAX_SIDE:
+            raise ValueError(
+                f"sides must be of 1 to {MAX_SIDE:,} pixels; got {self.height} x {self.width}, "
+                f"resize={self.resize}."
+            )
         if self.interpolation not in get_args(Interpolation):
             raise ValueError(
                 f"interpolation must be one of {get_args(Interpolation)}; got {self.interpolation!r}."
             )
-        if self.resize is None:
-            return
-        rows, columns = self.resize if isinstance(self.resize, tuple) else (self.resize, self.resize)
-        if self.depth is not None or rows < self.height or columns < self.width:
+        if self.resize is not None and (
+            self.depth is not None or sides[2] < self.height or sides[3] < self.width
+        ):
             raise ValueError(
                 f"resize must be for images, and no less than the sides {self.height, self.width}; got "
                 f"resize={self.resize}, depth={self.depth}."

@@ -141,7 +141,8 @@ def _from_hub(
             _verify(path, annotation, entry, checks)
             break
         except WeightsError:
-            forget_hub_file(path)
+            if not constants.HF_HUB_OFFLINE:
+                forget_hub_file(path)
             if not again:
                 raise
     return path
@@ -205,6 +206,8 @@ def _read(path: Path, entry: Entry, annotation: Annotation) -> dict[str, torch.T
         sha256=check_file(path, (), str(path)),
     )
     tensors = flatten(read_checkpoint(path, max_bytes=max_bytes()))
+    if check_file(path, (), str(path)) != origin.sha256:
+        raise WeightsError(f"{path} was replaced while it was read.")
     part = entry.tensors.with_name("tensors.part")
     store_safetensors(tensors, part)
     sha256 = check_file(part, (), str(part))

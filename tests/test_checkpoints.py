@@ -11,6 +11,7 @@ import struct
 import sys
 import tarfile
 import tempfile
+import tracemalloc
 import warnings
 import zipfile
 import zlib
@@ -892,3 +893,36 @@ class TestTensors:
         for module in (pickle, torch.serialization.pickle, torch._weights_only_unpickler):
             monkeypatch.setattr(module, "Unpickler", lambda *_, **__: pytest.fail("an unpickler was made"))
         assert read_checkpoint(tmp_path / "model.pth")["a"].tolist() == [1, 1]
+
+
+def named_by(keys):
+    """A file in the format before zip, whose storages are named by anything."""
+    head = (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True})
+    return b"".join(pickle.dumps(part, protocol=2) for part in (*head, {}, keys))
+
+
+def test_a_list_of_storages_that_would_be_long_to_print_is_refused(tmp_path):
+    text = "x" * 60_000
+    (tmp_path / "w.pth").write_bytes(named_by([[text] * 20_000]))
+    tracemalloc.start()
+    with pytest.raises(WeightsError, match="list of storages"):
+        read_checkpoint(tmp_path / "w.pth")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50 << 20
+
+
+def test_a_list_that_many_calls_copy_is_refused():
+    pairs = pickle.dumps([[i, i] for i in range(20_000)], protocol=2)[:-1]
+    calls = b"q\xf0" + b"ccollections\nOrderedDict\nh\xf0\x85R" * 300 + b"."
+    with pytest.raises(WeightsError, match="grows beyond"):
+        pickles.walk(pairs + calls)
+
+
+def test_one_tensor_under_many_names_is_refused(tmp_path):
+    tensor = torch.zeros(1000)
+    torch.save({str(i): tensor for i in range(2)}, tmp_path / "tied.pth")
+    assert len(read_checkpoint(tmp_path / "tied.pth")) == 2
+    torch.save({str(i): tensor for i in range(500)}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="its tensors would take"):
+        read_checkpoint(tmp_path / "w.pth")

@@ -89,7 +89,7 @@ class TestAudit:
         assert "cnn-overfitted-500/1" in out
         assert "500/1500" in out
         records = list(read_records(tmp_path))
-        assert {record.attack["name"] for record in records} == set(runnable(references=False))
+        assert {record.attack["name"] for record in records} == set(runnable())
         for record in records:
             low, high = record.result["auc_ci"]
             assert f"{record.result['auc']:.3f} ({low:.3f}-{high:.3f})".replace("0.", ".") in out.replace(

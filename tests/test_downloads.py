@@ -704,7 +704,7 @@ class TestLoading:
     @pytest.mark.parametrize(
         ("checkpoint", "sentence"),
         [
-            ({"a": {"b": torch.ones(1)}, "a/b": torch.ones(1)}, "two tensors"),
+            ({"a": {1: torch.ones(1), "1": torch.ones(1)}}, "two tensors"),
             ({"a": torch.ones(2).to_sparse()}, "only plain ones"),
         ],
     )

@@ -9,7 +9,7 @@ import torch
 import transformers
 from huggingface_hub import constants
 
-from securitynet_hub import load_target
+from securitynet_hub import load_target, weights
 from securitynet_hub.errors import ModelError, UnknownNameError, WeightsError
 from securitynet_hub.inference import predict
 from securitynet_hub.targets import find_annotation
@@ -132,8 +132,8 @@ class TestTransformers:
 
     def test_a_pickle_goes_through_the_guard(self, hub, tmp_path):
         model = classifier()
-        weights = {"pytorch_model.bin": saved(model.state_dict())}
-        hub.serve_repository("org/net", COMMIT, repository(model, tmp_path, weights=weights))
+        files_ = {"pytorch_model.bin": saved(model.state_dict())}
+        hub.serve_repository("org/net", COMMIT, repository(model, tmp_path, weights=files_))
         loaded = load_target("transformers:org/net").module.state_dict()
         assert all(torch.equal(loaded[f"model.{key}"], value) for key, value in model.state_dict().items())
 
@@ -142,8 +142,8 @@ class TestTransformers:
             def __reduce__(self):
                 return open, (str(tmp_path / "canary"), "w")
 
-        weights = {"pytorch_model.bin": saved({"x": Hostile()})}
-        hub.serve_repository("org/net", COMMIT, repository(classifier(), tmp_path, weights=weights))
+        files_ = {"pytorch_model.bin": saved({"x": Hostile()})}
+        hub.serve_repository("org/net", COMMIT, repository(classifier(), tmp_path, weights=files_))
         with pytest.raises(WeightsError, match="refused"):
             load_target("transformers:org/net")
         assert not (tmp_path / "canary").exists()
@@ -158,8 +158,8 @@ class TestTransformers:
             tensors["stray"] = torch.zeros(1)
         else:
             tensors["classifier.bias"] = torch.zeros(7)
-        weights = {"pytorch_model.bin": saved(tensors)}
-        hub.serve_repository("org/net", COMMIT, repository(model, tmp_path, weights=weights))
+        files_ = {"pytorch_model.bin": saved(tensors)}
+        hub.serve_repository("org/net", COMMIT, repository(model, tmp_path, weights=files_))
         with pytest.raises(WeightsError, match="not those of this network"):
             load_target("transformers:org/net")
 
@@ -188,6 +188,51 @@ class TestTransformers:
         hub.serve_repository("org/net", COMMIT, repository(classifier(), tmp_path))
         with pytest.raises(error, match=sentence):
             load_target(f"transformers:{reference}")
+
+    @pytest.mark.parametrize("name", ["vit", "resnet"])
+    def test_half_precision_is_widened(self, name, hub, tmp_path):
+        model = classifier(name)
+        files = repository(model, tmp_path)
+        config = {**json.loads(files["config.json"]), "dtype": "float16"}
+        hub.serve_repository("org/net", COMMIT, {**files, "config.json": json.dumps(config).encode()})
+        target = load_target("transformers:org/net")
+        for key, value in model.state_dict().items():
+            assert torch.equal(target.module.state_dict()[f"model.{key}"], value)
+        assert len(np.unique(predict(target, PIXELS))) == 15
+
+    @pytest.mark.parametrize(
+        ("config", "sentence"),
+        [
+            ({"num_labels": 3_000_000}, "holds the number 3e"),
+            ({"intermediate_size": 90_000, "hidden_size": 90_000, "num_hidden_layers": 90}, "at most 4,000"),
+            ({"hidden_size": "x"}, "cannot be"),
+            ({"model_type": "timm_wrapper"}, "timm:org/net"),
+        ],
+    )
+    def test_strange_configurations(self, config, sentence, hub, tmp_path):
+        files = repository(classifier(), tmp_path)
+        config = json.dumps({**json.loads(files["config.json"]), **config}).encode()
+        hub.serve_repository("org/net", COMMIT, {**files, "config.json": config})
+        with pytest.raises(ModelError, match=sentence):
+            load_target("transformers:org/net")
+
+    @pytest.mark.parametrize(
+        "settings", [{"size": {"height": 10**6, "width": 10**6}}, {"image_mean": [0.5]}, {"resample": 99}]
+    )
+    def test_strange_preprocessing(self, settings, hub, tmp_path):
+        files = repository(classifier(), tmp_path)
+        files["preprocessor_config.json"] = json.dumps({**SETTINGS, **settings}).encode()
+        hub.serve_repository("org/net", COMMIT, files)
+        with pytest.raises(ModelError, match="cannot be built"):
+            load_target("transformers:org/net")
+
+    def test_the_console_and_the_random_state_are_left_alone(self, hub, tmp_path, capfd):
+        hub.serve_repository("org/net", COMMIT, repository(classifier(), tmp_path))
+        capfd.readouterr()
+        state = torch.random.get_rng_state()
+        load_target("transformers:org/net")
+        assert torch.equal(torch.random.get_rng_state(), state)
+        assert capfd.readouterr() == ("", "")
 
     def test_no_weights_or_no_classifier(self, hub, tmp_path):
         files = repository(classifier(), tmp_path)
@@ -229,8 +274,27 @@ class TestFile:
             self.load(path, module=torch.nn.Linear(3, 4))
         with pytest.raises(WeightsError, match="cannot be read"):
             self.load(tmp_path / "none.pth")
-        with pytest.raises(TypeError, match="colour"):
+        with pytest.raises(ValueError, match=r"file: .*'colour'\. Options of this source: module, transform"):
             self.load(path, colour="red")
+        with pytest.raises(ValueError, match="file: missing a required argument: 'module'"):
+            load_target(f"file:{path}")
+        with pytest.raises(ValueError, match="module must be the network"):
+            self.load(path, module="resnet18")
+        with pytest.raises(WeightsError, match="is not a hash"):
+            self.load(path, sha256="")
+
+    def test_a_file_replaced_meanwhile_is_refused(self, hub, tmp_path, monkeypatch):
+        path = tmp_path / ".hidden+.pth"
+        path.write_bytes(saved(self.NETWORK.state_dict()))
+        read = weights.read_checkpoint
+
+        def replacing(*arguments, **options):
+            path.write_bytes(saved({key: value + 1 for key, value in self.NETWORK.state_dict().items()}))
+            return read(*arguments, **options)
+
+        monkeypatch.setattr(weights, "read_checkpoint", replacing)
+        with pytest.raises(WeightsError, match="was replaced while it was read"):
+            self.load(path)
 
 
 def test_unknown_sources_and_options():
@@ -238,5 +302,7 @@ def test_unknown_sources_and_options():
         load_target("transformer:org/net")
     with pytest.raises(UnknownNameError, match="open source 'zoo'"):
         load_target("zoo:org/net")
+    with pytest.raises(ValueError, match="named by its id or by source:reference; got None"):
+        load_target(None)
     with pytest.raises(ValueError, match="takes no options; got colour"):
         load_target("zoo/fashion-mnist/cnn-clean/1", colour="red")

@@ -115,3 +115,16 @@ def test_the_loader_of_the_readme_loads(tmp_path, monkeypatch):
     targets.known_loaders.cache_clear()
     assert target.transform.shape == (32, 32, 3)
     assert torch.equal(target.module[1].weight, network[1].weight)
+
+
+@pytest.mark.slow
+def test_the_stolen_copies_of_the_readme_agree_as_it_says(tmp_path):
+    (code,) = (block for block in blocks("py") if "BlackBox(" in block)
+    done = run(["-c", code], tmp_path)
+    assert done.returncode == 0, done.stderr
+    agreements = [float(line.split()[1]) for line in done.stdout.splitlines()]
+    assert agreements == pytest.approx([0.27, 0.80], abs=0.03)
+
+
+def test_no_placeholder_is_left():
+    assert "@@" not in README

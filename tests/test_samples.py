@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from securitynet_hub.attacks.membership import measure_membership
@@ -47,9 +48,18 @@ class TestSlices:
             SCORES, MEMBER, LABELS
         )
 
-    def test_other_lengths_are_refused(self):
-        with pytest.raises(ValueError, match="one slice for each of 300 scores"):
+    def test_other_lengths_and_missing_names_are_refused(self):
+        with pytest.raises(ValueError, match="one slice for each of 300 scores; got 299"):
             measure_slices(SCORES, MEMBER, LABELS[:-1])
+        with pytest.raises(ValueError, match="1 of them missing"):
+            measure_slices(SCORES, MEMBER, [None, *LABELS[1:].tolist()])
+
+    def test_names_of_any_container(self):
+        expected = measure_slices(SCORES, MEMBER, LABELS)
+        for slices in (pd.Series(LABELS), LABELS.tolist(), torch.from_numpy(LABELS)):
+            assert measure_slices(SCORES, MEMBER, slices) == expected
+        words = measure_slices(SCORES, MEMBER, pd.Series(LABELS.astype(str)))
+        assert list(words.values()) == list(expected.values())
 
 
 class TestTable:

@@ -1,5 +1,7 @@
 """Shadow models: what each was trained on is known, and work that was done is found again."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +20,7 @@ from securitynet_hub.attacks.shadows import (
     train_shadows,
 )
 from securitynet_hub.auditing import known_data
-from securitynet_hub.errors import UnknownNameError, WeightsError
+from securitynet_hub.errors import RecordError, UnknownNameError, WeightsError
 from securitynet_hub.images import load_images
 from securitynet_hub.inference import predict_module
 from securitynet_hub.signals import logit_margin, loss
@@ -66,13 +68,15 @@ def trainings(monkeypatch):
     return done
 
 
-@pytest.mark.parametrize("models", [2, 3, 8, 9])
-def test_every_sample_is_in_half_of_the_models(models):
-    masks = balanced_masks(models, 500, seed=3)
-    assert masks.shape == (models, 500)
-    assert set(masks.sum(0).tolist()) == {models // 2}
-    np.testing.assert_array_equal(masks, balanced_masks(models, 500, seed=3))
-    assert (masks != balanced_masks(models, 500, seed=4)).any()
+@pytest.mark.parametrize(("models", "parts"), [(2, 2), (3, 2), (8, 2), (9, 4), (16, 8)])
+def test_every_sample_is_in_one_of_so_many_models(models, parts):
+    masks = balanced_masks(models, 500, parts=parts, seed=3)
+    whole = models // parts * parts
+    assert set(masks[:whole].sum(0).tolist()) == {models // parts}
+    assert set(masks.sum(1).tolist()) <= {500 // parts, -(-500 // parts)}
+    np.testing.assert_array_equal(masks, balanced_masks(models, 500, parts=parts, seed=3))
+    np.testing.assert_array_equal(masks, balanced_masks(models + 5, 500, parts=parts, seed=3)[:models])
+    assert (masks != balanced_masks(models, 500, parts=parts, seed=4)).any()
 
 
 def test_every_row_can_be_chosen():
@@ -183,20 +187,35 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         trained(tmp_path / "file")
 
 
-def test_masks_that_cannot_be():
-    with pytest.raises(ValueError, match="takes 2 models or more"):
-        balanced_masks(1, 10, seed=0)
-    for share in (0.0, 1.0):
-        with pytest.raises(ValueError, match="must lie between 0 and 1"):
-            balanced_masks(4, 10, share=share, seed=0)
-    with pytest.raises(ValueError, match="takes 8 models or more"):
-        balanced_masks(7, 10, share=0.125, seed=0)
+@pytest.mark.parametrize(("models", "samples", "parts"), [(1, 10, 2), (7, 10, 8), (4, 10, 1), (4, 3, 4)])
+def test_masks_that_cannot_be(models, samples, parts):
+    with pytest.raises(ValueError, match="as many models and samples as parts"):
+        balanced_masks(models, samples, parts=parts, seed=0)
 
 
-@pytest.mark.parametrize(("share", "inside"), [(0.25, 2), (0.125, 1), (0.99, 7)])
-def test_a_share_of_the_models(share, inside):
-    masks = balanced_masks(8, 300, share=share, seed=0)
-    assert set(masks.sum(0).tolist()) == {inside}
+def test_networks_that_differ_in_no_shape_are_two(three, folder, trainings):
+    def smooth():
+        network = build()
+        network[1] = torch.nn.Tanh()
+        return network
+
+    masks = balanced_masks(4, len(POOL), seed=1)[:1]
+    train_shadows(smooth, IMAGES, POOL, masks, RECIPE, TRANSFORM, folder=folder)
+    assert len(trainings) == 1
+
+
+def test_tied_weights_are_kept(tmp_path, trainings):
+    def tied():
+        first, second = torch.nn.Linear(784, 784), torch.nn.Linear(784, 784)
+        second.weight = first.weight
+        return torch.nn.Sequential(torch.nn.Flatten(), first, second, torch.nn.Linear(784, 10))
+
+    masks = balanced_masks(2, len(POOL), seed=1)[:1]
+    found = [
+        train_shadows(tied, IMAGES, POOL, masks, RECIPE, TRANSFORM, folder=tmp_path).logits for _ in range(2)
+    ]
+    np.testing.assert_array_equal(*found)
+    assert len(trainings) == 1
 
 
 ZOO_MODEL = "zoo/fashion-mnist/cnn-overfitted-500/1"
@@ -224,7 +243,8 @@ class TestZoo:
     def test_shadow_models_are_trained_as_the_target_was(self, audited):
         _, shadows, _ = audited
         assert shadows.masks.shape == (4, 4000)
-        assert set(shadows.masks[:, :2000].sum(0).tolist()) == {1}, "a quarter: 500 of 2,000"
+        assert set(shadows.masks.sum(1).tolist()) == {500}, "as many members as the target"
+        assert set(shadows.masks[:, :2000].sum(0).tolist()) == {1}
         assert not shadows.masks[:, 2000:].any(), "the test images are the population"
         assert shadows.logits.shape == (4, 4000, 2, 10)
         labels = load_images().labels
@@ -239,8 +259,10 @@ class TestZoo:
         for name in ("lira_offline", "rmia"):
             assert records[name].result["auc"] > 0.5
             assert records[name].result["n_members"] == alone["n_members"] == 500
-        assert records["rmia"].attack["shadow_models"] == 4
-        assert records["rmia"].counts == {"forwarded": 4000}
+        assert records["rmia"].attack["gamma"] == 2.0
+        assert records["lira_offline"].attack["variance"] == "per_example"
+        used = {"shadow_models": 4, "fewest_in": 1, "fewest_out": 3, "population": 2000}
+        assert records["rmia"].counts == {"forwarded": 4000, **used}
         assert records["logistic"].result["n_members"] == 250
         assert records["logistic"].attack["calibration"] == 0.5
         assert "seed" not in records["rmia"].attack
@@ -289,6 +311,10 @@ class TestZoo:
         with pytest.raises(UnknownNameError, match="zoo model"):
             train_zoo_shadows("zoo/none", 2, tmp_path)
 
+    def test_too_few_shadow_models(self, tmp_path):
+        with pytest.raises(ValueError, match="takes 4 shadow models or more"):
+            train_zoo_shadows(ZOO_MODEL, 3, tmp_path)
+
     def test_an_audit_says_what_is_missing(self, three):
         with pytest.raises(ValueError, match="lira needs reference_outputs and reference_in: pass shadows="):
             audit(ZOO_MODEL, attacks="lira")
@@ -296,3 +322,14 @@ class TestZoo:
             audit(ZOO_MODEL, attacks="quantile")
         with pytest.raises(ValueError, match="are not in their pool, the first is image"):
             audit(ZOO_MODEL, attacks="lira", shadows=three)
+        for changed in ({"images_sha256": "0" * 64}, {"views": ("mirror",)}):
+            with pytest.raises(ValueError, match="must have answered for fashion_mnist_4k as it is"):
+                audit(ZOO_MODEL, attacks="lira", shadows=dataclasses.replace(three, **changed))
+
+    @pytest.mark.slow
+    def test_an_audit_says_what_models_are_missing(self, audited):
+        folder, shadows, _ = audited
+        with pytest.raises(ValueError, match=r"2 or more shadow models trained on it .* fewest are 1 and 3"):
+            audit(ZOO_MODEL, attacks="lira", shadows=shadows)
+        with pytest.raises(RecordError, match="exists already"):
+            audit(ZOO_MODEL, attacks="loss", samples=folder / "samples")

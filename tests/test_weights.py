@@ -17,6 +17,7 @@ from securitynet_hub.checkpoints import judge
 from securitynet_hub.errors import UnknownNameError, WeightsError
 from securitynet_hub.images import LabelledImages, load_images
 from securitynet_hub.targets import load_state
+from securitynet_hub.tensors import flatten, nest
 from securitynet_hub.weights import fetch, load_weights, verified_bytes
 
 ANNOTATION = next(iter(load_annotations("zoo").values()))
@@ -288,3 +289,21 @@ class TestImages:
             digest(base.reshape(2, 2, 8, 1), [0, 1]),
         ]  # fmt: skip
         assert len(set(hashes)) == 4
+
+
+def test_names_with_slashes_are_kept():
+    nested = {"a/b": {"~c": torch.ones(1)}, "a": {"b": torch.zeros(1)}}
+    assert nest(flatten(nested)).keys() == nested.keys()
+    assert torch.equal(nest(flatten(nested))["a/b"]["~c"], torch.ones(1))
+    with pytest.raises(WeightsError, match="one on the way to it"):
+        nest({"a": torch.ones(1), "a/b": torch.ones(1)})
+
+
+def test_one_tensor_of_the_network_cannot_be_two():
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    network[1].weight = network[0].weight
+    state = {key: value.clone() for key, value in network.state_dict().items()}
+    load_state(network, state, name="tied")
+    state["1.weight"] += 1
+    with pytest.raises(WeightsError, match="are one tensor of the network, but differ"):
+        load_state(network, state, name="tied")

@@ -9,6 +9,7 @@ from securitynet_hub import evaluation
 from securitynet_hub.attacks import suite
 from securitynet_hub.attacks.membership import measure_membership
 from securitynet_hub.errors import UnknownNameError
+from securitynet_hub.statistics import as_array
 
 EVIDENCE = {field.name for field in dataclasses.fields(suite.Evidence)}
 
@@ -72,14 +73,14 @@ class MembershipInference(evaluation.ArrayMetric):
 
     def _info(self) -> evaluate.MetricInfo:
         number = datasets.Value("float64")
-        # Memberships are no integers: Arrow would cut 0.5 down to 0 without a word.
+        # No integers: Arrow would cut a membership or a label of 0.5 down to 0 without a word.
         features = {"predictions": number, "references": number}
         if self.config_name != "default":
             if self.config_name not in suite.ATTACKS:
                 raise UnknownNameError("config", self.config_name, ["default", *suite.ATTACKS])
             features = {
                 "predictions": datasets.Sequence(number),
-                "references": datasets.Value("int64"),
+                "references": number,
                 "membership": number,
             }
         return evaluate.MetricInfo(
@@ -93,8 +94,11 @@ class MembershipInference(evaluation.ArrayMetric):
     def _compute(self, predictions, references, membership=None, from_logits=None, **settings):
         if self.config_name == "default":
             return measure_membership(predictions, references, **settings)
+        labels = as_array(references, "references")
+        if labels.dtype.kind == "f" and (labels == labels.astype("int64")).all():  # as Arrow gives them back
+            labels = labels.astype("int64")
         held = {name: settings.pop(name) for name in EVIDENCE & settings.keys()}
         evidence = suite.Evidence(
-            outputs=predictions, labels=references, is_member=membership, from_logits=from_logits, **held
+            outputs=predictions, labels=labels, is_member=membership, from_logits=from_logits, **held
         )
         return suite.measure_attack(self.config_name, evidence, **settings)

@@ -20,7 +20,12 @@ from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.posteriors import CLIP
 from securitynet_hub.signals import Outputs, correctness, entropy, loss
 from securitynet_hub.statistics import Scores, as_array, split_scores
-from securitynet_hub.training import Recipe, train
+
+DECIMALS = 10
+"""Of the log-odds: a matrix product's last bits depend on a row's place, and equal samples must tie."""
+
+EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 50, 128, 2e-3, 1e-2
+"""How the networks are trained: AdamW, one-cycle learning rate."""
 
 Membership = npt.NDArray[np.bool_]
 LogOdds = Callable[[Scores], Scores]
@@ -100,7 +105,8 @@ class LearnedAttack:
                 f"{self.name} was fitted on {len(self._mean)} features; these outputs have "
                 f"{features.shape[1]}."
             )
-        return self._log_odds((features - self._mean) / self._scale)
+        log_odds = self._log_odds((features - self._mean) / self._scale)
+        return np.round(log_odds, DECIMALS)
 
 
 def fit_learned_attack(
@@ -141,6 +147,8 @@ def fit_learned_attack(
     features = _features(name, outputs, labels, from_logits)
     ranking = split_scores(np.zeros(len(features)), is_member)  # for its checks
     membership = np.asarray(as_array(is_member, "is_member"), np.bool_)
+    order = np.lexsort((membership, *features.T))  # the order of the samples must not matter
+    features, membership = features[order], membership[order]
     mean, scale = features.mean(0), features.std(0)
     scale[scale < 1e-12] = 1
     return LearnedAttack(
@@ -163,18 +171,25 @@ def _features(name: str, outputs: Outputs, labels: Outputs | None, from_logits: 
 
 
 def _fit_network(features: Scores, is_member: Membership, seed: int) -> LogOdds:
-    columns = features.shape[1]
-
-    def build() -> torch.nn.Module:
-        return torch.nn.Sequential(
-            torch.nn.Linear(columns, 64), torch.nn.ReLU(),
+    # A loop of its own: through Accelerate the batch would grow with the number of processes.
+    inputs, classes = torch.from_numpy(features), torch.from_numpy(is_member.astype(np.int64))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = torch.nn.Sequential(
+            torch.nn.Linear(features.shape[1], 64), torch.nn.ReLU(),
             torch.nn.Linear(64, 64), torch.nn.ReLU(),
             torch.nn.Linear(64, 2),
-        )  # fmt: skip
-
-    recipe = Recipe(epochs=50, batch_size=128, learning_rate=2e-3, weight_decay=1e-2, seed=seed)
-    inputs = torch.from_numpy(features.astype(np.float32))
-    network = train(build, inputs, torch.from_numpy(is_member.astype(np.int64)), recipe).double()
+        ).double()  # fmt: skip
+        optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY)
+        steps = EPOCHS * -(-len(inputs) // BATCH)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
+        for _ in range(EPOCHS):
+            for rows in torch.split(torch.randperm(len(inputs)), BATCH):
+                optimizer.zero_grad()
+                error = torch.nn.functional.cross_entropy(network(inputs[rows]), classes[rows])
+                error.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                scheduler.step()
 
     def log_odds(others: Scores) -> Scores:
         with torch.inference_mode():

@@ -8,6 +8,7 @@ embeddings or logits of the target or of another model, or the pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -92,7 +93,7 @@ def pinball_quantile_scores(
     calibration_features: Outputs,
     calibration_signals: Outputs,
     *,
-    alpha: float = 0.01,
+    alpha: float = 0.05,
     seed: int = 0,
     ids: Outputs | None = None,
     calibration_ids: Outputs | None = None,
@@ -100,19 +101,36 @@ def pinball_quantile_scores(
 ) -> Scores:
     """Score ``signal - q(x)``, q being the 1 - alpha quantile of the signal of non-members that look alike.
 
-    Above 0 a sample is accused, which should befall a share alpha of the non-members. Arguments as for
+    Above 0 a sample is accused, which befalls a share alpha of the non-members at most: one half of the
+    calibration samples, drawn by the seed, fits q, and q is moved up to the conformal quantile of the other
+    half (Romano, Patterson & Candes 2019, arXiv 1905.03222), as trees alone accuse too many. Arguments as for
     `gaussian_quantile_scores` and `conditional_quantiles`.
 
-    >>> fit_x, fit_h = np.zeros((99, 1)), np.arange(99.0)
-    >>> pinball_quantile_scores([[0.0]], [90.0], fit_x, fit_h, alpha=0.5)  # the median is 49
-    array([41.])
+    Raises:
+        ValueError: as `gaussian_quantile_scores`, or fewer than 2 / alpha calibration samples.
+
+    >>> fit_x, fit_h = np.zeros((400, 1)), np.arange(400.0)
+    >>> scores = pinball_quantile_scores([[0.0], [0.0]], [399.0, 300.0], fit_x, fit_h, alpha=0.05)
+    >>> scores > 0
+    array([ True, False])
     """
     require_disjoint(ids, calibration_ids, ("ids", "calibration_ids"))
-    h = _check(features, signals, calibration_features, calibration_signals)[1]
-    quantiles = conditional_quantiles(
-        features, calibration_features, calibration_signals, [1 - alpha], seed=seed, **settings
-    )
-    return h - quantiles[:, 0]
+    x, h, fit_x, fit_h = _check(features, signals, calibration_features, calibration_signals)
+    half = np.random.default_rng(seed).permutation(len(fit_h)) < len(fit_h) // 2
+    held_out = np.count_nonzero(~half)
+    place = math.ceil((1 - alpha) * (held_out + 1))
+    if place > held_out:
+        raise ValueError(
+            f"to accuse at most {alpha:g} of the non-members takes {math.ceil(2 / alpha)} calibration "
+            f"samples; got {len(fit_h)}."
+        )
+    asked = np.concatenate([x, fit_x[~half]])
+    quantiles = conditional_quantiles(asked, fit_x[half], fit_h[half], [1 - alpha], seed=seed, **settings)[
+        :, 0
+    ]
+    shift = np.sort(fit_h[~half] - quantiles[len(x) :])[place - 1]
+    scores: Scores = h - quantiles[: len(x)] - shift
+    return scores
 
 
 def conditional_quantiles(
@@ -208,7 +226,7 @@ def _check(
         _signals(signals, len(x), "signals"),
         _signals(calibration_signals, len(fit_x), "calibration_signals"),
     )
-    order = np.lexsort((fit_x.sum(1), fit_h))
+    order = np.lexsort((*fit_x.T, fit_h))
     return x, h, fit_x[order], fit_h[order]
 
 

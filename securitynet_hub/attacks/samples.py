@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from PIL import Image
 from securitynet_hub.attacks.membership import CONFIDENCE_LEVEL, MembershipResult, measure_membership
 from securitynet_hub.attacks.suite import Run
 from securitynet_hub.errors import RecordError
-from securitynet_hub.statistics import as_array, split_scores
+from securitynet_hub.statistics import as_array, check_scores, split_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ GAP = 2
 def measure_slices(
     scores: npt.ArrayLike,
     is_member: npt.ArrayLike,
-    slices: npt.ArrayLike,
+    slices: Any,
     *,
     target_fprs: tuple[float, ...] = (0.01,),
     confidence_level: float = CONFIDENCE_LEVEL,
@@ -38,7 +38,7 @@ def measure_slices(
     Args:
         scores: shape (n,), higher = more likely a member.
         is_member: shape (n,), booleans or 0/1.
-        slices: shape (n,), the name of each sample's slice: labels, for results per class.
+        slices: the name of each sample's slice, n of them: labels, for results per class.
         target_fprs: false-positive rates at which to give the true-positive rate.
         confidence_level: of every interval; with `simultaneous`, of all of them together.
         simultaneous: widen the intervals so that all slices' AUCs lie in theirs at that level (Bonferroni).
@@ -54,12 +54,16 @@ def measure_slices(
     >>> found["a"]["auc"], found["b"], found["c"]
     (1.0, None, None)
     """
-    split_scores(scores, is_member)  # for its checks
-    names, values = np.asarray(slices), as_array(scores, "scores")
-    membership = np.asarray(as_array(is_member, "is_member"), np.bool_)
-    if names.shape != values.shape:
-        raise ValueError(f"slices must name one slice for each of {len(values)} scores; got {names.shape}.")
-    groups = {name.item(): names == name for name in np.unique(names)}
+    import pandas as pd
+
+    values, membership = check_scores(scores, is_member)
+    names = pd.Series(list(slices.tolist() if hasattr(slices, "tolist") else slices))
+    if len(names) != len(values) or names.isna().any():
+        raise ValueError(
+            f"slices must name one slice for each of {len(values)} scores; got {len(names)} names, "
+            f"{names.isna().sum()} of them missing."
+        )
+    groups = dict(names.groupby(names).indices)
     if simultaneous:
         confidence_level = 1 - (1 - confidence_level) / len(groups)
     return {
@@ -104,7 +108,7 @@ def sample_table(
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"every column needs one entry per sample; got {lengths}.")
-    columns["is_member"] = columns["is_member"].astype(np.bool_)
+    columns["is_member"] = check_scores(np.zeros(lengths["label"]), is_member)[1]
     for name, run in runs.items():
         columns[name] = np.full(lengths["label"], np.nan)
         columns[name][run.rows] = run.scores

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,7 +28,7 @@ from securitynet_hub.inference import predict_module
 from securitynet_hub.signals import logit_margin, loss
 from securitynet_hub.statistics import Scores
 from securitynet_hub.targets import Preprocessing
-from securitynet_hub.training import Recipe, train
+from securitynet_hub.training import Recipe, describe_processes, train
 
 Pixels = npt.NDArray[np.uint8]
 Masks = npt.NDArray[np.bool_]
@@ -47,37 +46,38 @@ def mirror(pixels: Pixels) -> Pixels:
     return np.ascontiguousarray(pixels[:, :, ::-1])
 
 
-def balanced_masks(num_models: int, num_samples: int, *, share: float = 0.5, seed: int) -> Masks:
-    """Choose what each model is trained on, so that every sample is in equally many of the models.
+def balanced_masks(num_models: int, num_samples: int, *, parts: int = 2, seed: int) -> Masks:
+    """Choose what each model is trained on: every `parts` models divide the samples among themselves.
 
-    Carlini et al. 2022 (arXiv 2112.03570) train their shadow models so, each on one half.
+    With two parts each sample is in one of every two models, as Carlini et al. 2022 (arXiv 2112.03570) have
+    it. More models extend fewer: the first rows stay what they are.
 
     Args:
-        num_models: how many models.
-        num_samples: how many samples there are to choose from.
-        share: of the models that each sample is in, rounded down to whole models.
+        num_models: how many models; at least `parts`, so that every sample is in one and out of another.
+        num_samples: how many samples there are to choose from; parts differ in size by one at most.
+        parts: a model is trained on one in so many samples.
         seed: of the draw.
 
     Returns:
         Shape (num_models, num_samples), True where the sample is trained on.
 
     Raises:
-        ValueError: no samples, a share outside 0..1, or so few models that it is less than one of them.
+        ValueError: fewer models or samples than parts, or fewer than two parts.
 
     >>> masks = balanced_masks(4, 100, seed=0)
-    >>> set(masks.sum(0).tolist())
-    {2}
+    >>> set(masks.sum(0).tolist()), set(masks.sum(1).tolist())
+    ({2}, {50})
     """
-    if not 0 < share < 1:
-        raise ValueError(f"the share of models that a sample is in must lie between 0 and 1; got {share}.")
-    inside = int(num_models * share)
-    if not 0 < inside < num_models or num_samples < 1:
+    if not 2 <= parts <= min(num_models, num_samples):
         raise ValueError(
-            f"every sample must be in one model at least: that takes {math.ceil(1 / share)} models or more, "
-            f"and a sample; got {num_models} and {num_samples}."
+            f"there must be at least two parts, and as many models and samples as parts; got {parts} parts, "
+            f"{num_models} models and {num_samples} samples."
         )
-    places = np.random.default_rng(seed).random((num_models, num_samples)).argsort(0)
-    masks: Masks = places < inside
+    masks = np.zeros((num_models, num_samples), np.bool_)
+    for model in range(num_models):
+        block, part = divmod(model, parts)
+        order = np.random.default_rng((seed, block)).permutation(num_samples)
+        masks[model, np.array_split(order, parts)[part]] = True
     return masks
 
 
@@ -86,11 +86,15 @@ class Shadows:
     """What shadow models answer for the samples of a pool.
 
     Attributes:
+        images_sha256: of the image set.
         pool: shape (n,), positions in the image set.
         masks: shape (models, n), True where the sample was trained on.
+        views: names of what was done to an image before each query.
         logits: shape (models, n, views, classes), float32.
     """
 
+    images_sha256: str
+    views: tuple[str, ...]
     pool: npt.NDArray[np.int64] = field(repr=False)
     masks: Masks = field(repr=False)
     logits: npt.NDArray[np.float32] = field(repr=False)
@@ -140,8 +144,8 @@ def train_shadows(
 ) -> Shadows:
     """Train one model for each row of `masks`, or find it in `folder`, and let each answer for the pool.
 
-    A model is named by a hash of its images, members, recipe, preprocessing and the shapes of its network:
-    the same call after an interruption goes on where it ended, and one with more rows trains only those.
+    A model is named by a hash of its images, members, recipe, preprocessing and first weights: the same call
+    after an interruption goes on where it ended, and one with more rows trains only those.
 
     Args:
         build: makes the network with its initial weights.
@@ -164,8 +168,6 @@ def train_shadows(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WeightsError(f"shadow models cannot be kept in {folder}: {error.strerror}.") from error
-    with torch.device("meta"):
-        shapes = {name: list(tensor.shape) for name, tensor in build().state_dict().items()}
     pixels = images.pixels[positions]
     logits = []
     for number, mask in enumerate(masks):
@@ -176,7 +178,8 @@ def train_shadows(
             "members": members.tolist(),
             "recipe": own.as_dict(),
             "transform": transform.as_dict(),
-            "network": shapes,
+            "network": _describe(build, own.seed),
+            "processes": describe_processes(),
         }
         name = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:32]
         path = folder / f"{name}.safetensors"
@@ -188,7 +191,13 @@ def train_shadows(
             keep_trained(module, path)
         logits.append(answers(module, transform, pixels, views))
         on_model(number)
-    return Shadows(pool=positions, masks=masks.copy(), logits=np.stack(logits))
+    return Shadows(
+        images_sha256=images.sha256,
+        views=tuple(view.__name__ for view in views),
+        pool=positions,
+        masks=masks.copy(),
+        logits=np.stack(logits),
+    )
 
 
 def _require_fitting(positions: npt.NDArray[Any], masks: Masks, size: int) -> None:
@@ -208,6 +217,17 @@ def _require_fitting(positions: npt.NDArray[Any], masks: Masks, size: int) -> No
         raise ValueError(f"every model needs a sample to be trained on; row {empty[0]} of masks has none.")
 
 
+def _describe(build: Callable[[], torch.nn.Module], seed: int) -> str:
+    """Return a hash of a network's parts, settings and first weights; two that differ in any are two."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = build()
+    digest = hashlib.sha256(repr(module).encode())
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode() + np.ascontiguousarray(tensor.numpy()).tobytes())
+    return digest.hexdigest()
+
+
 def find_trained(build: Callable[[], torch.nn.Module], path: Path) -> torch.nn.Module | None:
     """Return the model that an earlier call trained, None if there is none or its file is damaged."""
     if not path.exists():
@@ -215,7 +235,7 @@ def find_trained(build: Callable[[], torch.nn.Module], path: Path) -> torch.nn.M
     with torch.random.fork_rng(devices=[]):
         module = build()
     try:
-        module.load_state_dict(safetensors.torch.load_file(path))
+        safetensors.torch.load_model(module, path)
     except (safetensors.SafetensorError, RuntimeError, OSError):
         return None
     return module.eval()
@@ -225,7 +245,7 @@ def keep_trained(module: torch.nn.Module, path: Path) -> None:
     """Write a trained model as safetensors, whole or not at all."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        safetensors.torch.save_file(module.state_dict(), part)
+        safetensors.torch.save_model(module, str(part))
         part.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
         part.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,8 @@ from securitynet_hub.attacks.learned import LEARNED, fit_learned_attack
 from securitynet_hub.attacks.likelihood_ratio import lira_scores
 from securitynet_hub.attacks.membership import CONFIDENCE_LEVEL, TARGET_FPRS, measure_membership
 from securitynet_hub.attacks.population import attack_p_scores, attack_r_scores, difficulty_calibrated_scores
-from securitynet_hub.attacks.quantile import gaussian_quantile_scores
+from securitynet_hub.attacks.quantile import gaussian_quantile_scores, pinball_quantile_scores
+from securitynet_hub.attacks.reference_models import require_disjoint
 from securitynet_hub.attacks.rmia import rmia_scores
 from securitynet_hub.attacks.thresholds import fit_thresholds, measure_threshold_attack
 from securitynet_hub.errors import UnknownNameError
@@ -36,7 +37,7 @@ class Evidence:
 
     Attributes:
         outputs: shape (n, classes), the target's answers.
-        labels: shape (n,), integers.
+        labels: shape (n,), integers; None for an attacker who does not know them.
         is_member: shape (n,), the truth: booleans or 0/1. Attacks see that of calibration samples alone.
         from_logits: whether outputs are logits; nothing is guessed.
         calibration: the samples whose membership the attacker knows: shape (n,), booleans, or the share of
@@ -48,11 +49,13 @@ class Evidence:
         reference_population_outputs: shape (models, m, classes).
         reference_population_in: shape (models, m); None where no reference model saw any.
         features: shape (n, columns), what a sample looks like: embeddings, or another model's logits.
+        ids: shape (n,), what tells one sample from another.
+        population_ids: shape (m,); where both are given, a sample in both is refused.
         seed: of everything that an attack draws.
     """
 
     outputs: Outputs = field(repr=False)
-    labels: Outputs = field(repr=False)
+    labels: Outputs | None = field(repr=False)
     is_member: Outputs = field(repr=False)
     from_logits: bool
     calibration: Any = field(default=None, repr=False)
@@ -63,34 +66,53 @@ class Evidence:
     reference_population_outputs: Outputs | None = field(default=None, repr=False)
     reference_population_in: Outputs | None = field(default=None, repr=False)
     features: Outputs | None = field(default=None, repr=False)
+    ids: Outputs | None = field(default=None, repr=False)
+    population_ids: Outputs | None = field(default=None, repr=False)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        classes = {
+            name: np.shape(getattr(self, name))[-1]
+            for name in ("outputs", "reference_outputs", "population_outputs", "reference_population_outputs")
+            if getattr(self, name) is not None and np.shape(getattr(self, name))
+        }
+        if len(set(classes.values())) > 1:
+            raise ValueError(f"all outputs must be of the same classes; the numbers of them are {classes}.")
+        require_disjoint(self.ids, self.population_ids, ("ids", "population_ids"))
 
     @cached_property
     def membership(self) -> npt.NDArray[np.bool_]:
         """The truth, checked."""
-        return check_scores(np.zeros(len(as_array(self.labels, "labels"))), self.is_member)[1]
+        truth = as_array(self.is_member, "is_member")
+        if truth.shape != (len(self.outputs),):
+            raise ValueError(
+                f"is_member must hold one entry for each of {len(self.outputs)} rows of outputs; got shape "
+                f"{truth.shape}."
+            )
+        return check_scores(np.zeros(len(truth)), truth)[1]
 
     @cached_property
     def calibrated_on(self) -> npt.NDArray[np.bool_]:
         """Shape (n,), True for the samples whose membership the attacker knows.
 
         Raises:
-            ValueError: a share that is none, a mask of another form, or one that leaves members or
-                non-members out of calibration or out of what is judged.
+            ValueError: a share that is none, a mask of another form, or one that leaves no members or no
+                non-members to be judged, or no non-members to calibrate on.
         """
         chosen = _calibration_mask(self.calibration, self.membership, self.seed)
-        for name, rows in (("calibration", chosen), ("evaluation", ~chosen)):
-            if len(set(self.membership[rows].tolist())) < 2:
-                raise ValueError(
-                    f"calibration must leave members and non-members on both sides; {name} has "
-                    f"{np.count_nonzero(rows)} samples, {np.count_nonzero(self.membership[rows])} of them "
-                    "members."
-                )
+        judged = self.membership[~chosen]
+        if judged.all() or not judged.any() or self.membership[chosen].all():
+            raise ValueError(
+                "calibration must have non-members, and leave members and non-members to be judged; it has "
+                f"{np.count_nonzero(chosen)} of {len(chosen)} samples, "
+                f"{np.count_nonzero(self.membership[chosen])} of them members."
+            )
         return chosen
 
     def score(self, signal: str) -> Scores:
         """Return a signal of `SIGNALS` of the target's answers, shape (n,)."""
-        return SIGNALS[signal](self.outputs, self.labels, from_logits=self.from_logits)
+        labels = np.zeros(len(self.outputs), np.int64) if self.labels is None else self.labels
+        return SIGNALS[signal](self.outputs, labels, from_logits=self.from_logits)
 
     def reference_scores(self, signal: str) -> Scores:
         """Return the signal of each reference model's answers, shape (models, n)."""
@@ -122,11 +144,13 @@ class Attack(NamedTuple):
         score: (evidence, rows to be judged, settings) -> scores, higher = more likely a member.
         needs: names of fields.
         takes: the function whose keyword arguments are the attack's settings, if it has any.
+        fewest: the reference models that every sample must be in, and out of, by default.
     """
 
     score: Callable[..., Scores]
     needs: tuple[str, ...] = ()
     takes: Callable[..., Scores] | None = None
+    fewest: tuple[int, int] = (0, 0)
 
 
 def run_attack(name: str, evidence: Evidence, *, class_wise: bool = False, **settings: Any) -> Run:
@@ -158,15 +182,16 @@ def run_attack(name: str, evidence: Evidence, *, class_wise: bool = False, **set
         raise ValueError(f"class-wise thresholds are for {', '.join(SIGNALS)}; got {name!r}.")
     missing = missing_evidence(name, evidence, class_wise=class_wise)
     if missing:
-        raise ValueError(f"{name} needs {' and '.join(missing)} beside outputs and labels.")
+        raise ValueError(f"{name} needs {' and '.join(missing)}.")
     for setting in settings:
         if setting not in known_settings(name):
             raise UnknownNameError(f"setting of {name}", setting, known_settings(name))
     calibrated = class_wise or "calibration" in attack.needs
     evidence.membership  # noqa: B018 (checked before anything is scored)
     rows = np.flatnonzero(~evidence.calibrated_on) if calibrated else np.arange(len(evidence.membership))
-    scores = attack.score(evidence, rows, **settings)
-    return Run(_against_thresholds(name, evidence, rows) if class_wise else scores, rows)
+    if class_wise:
+        return Run(_against_thresholds(name, evidence, rows), rows)
+    return Run(attack.score(evidence, rows, **settings), rows)
 
 
 def measure_attack(
@@ -211,37 +236,43 @@ def measure_run(
 
 
 def missing_evidence(name: str, evidence: Evidence, *, class_wise: bool = False) -> list[str]:
-    """List the fields of the evidence that an attack needs and that are None.
+    """List the fields of the evidence that an attack needs and that are None, labels included.
 
     >>> evidence = Evidence(outputs=[[2.0, 0.0]], labels=[0], is_member=[1], from_logits=True)
     >>> missing_evidence("mlp_full", evidence), missing_evidence("loss", evidence)
     (['calibration'], [])
     """
     needs = (*ATTACKS[name].needs, *(("calibration",) if class_wise else ()))
-    return [need for need in needs if getattr(evidence, need) is None]
+    labels = () if name in UNLABELLED else ("labels",)
+    return [need for need in (*labels, *needs) if getattr(evidence, need) is None]
 
 
-def runnable(*, references: bool) -> list[str]:
-    """List the attacks that need no more than calibration samples or, with `references`, shadow models.
+def runnable(fewest: tuple[int, int] = (0, 0)) -> list[str]:
+    """List the attacks that need no more than calibration samples and, of each sample, IN and OUT models.
 
-    >>> "lira" in runnable(references=False), "lira" in runnable(references=True)
-    (False, True)
+    >>> "lira" in runnable(), "lira" in runnable((2, 6)), "rmia" in runnable((1, 3))
+    (False, True, True)
     """
-    held = {"calibration", *((*_REFERENCES, *_POPULATION, _BOTH) if references else ())}
-    return [name for name, attack in ATTACKS.items() if held.issuperset(attack.needs)]
+    held = {"calibration", *((*_REFERENCES, *_POPULATION, _BOTH) if any(fewest) else ())}
+    return [
+        name
+        for name, attack in ATTACKS.items()
+        if held.issuperset(attack.needs)
+        and all(n >= least for n, least in zip(fewest, attack.fewest, strict=True))
+    ]
 
 
-def known_settings(name: str) -> tuple[str, ...]:
-    """List the settings of an attack.
+def known_settings(name: str) -> dict[str, Any]:
+    """Return the settings of an attack and what they are by default.
 
-    >>> known_settings("lira")
-    ('variance', 'centre', 'requested_models')
+    >>> known_settings("rmia")
+    {'gamma': 2.0, 'a': 0.3, 'requested_models': None}
     """
     takes = ATTACKS[name].takes
     if takes is None:
-        return ()
+        return {}
     parameters = inspect.signature(takes).parameters.values()
-    return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in _FIXED)
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in _FIXED}
 
 
 _FIXED = {
@@ -252,7 +283,7 @@ _FIXED = {
 
 
 def _calibration_mask(calibration: Any, is_member: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.bool_]:
-    if isinstance(calibration, (int, float)) and not isinstance(calibration, bool):
+    if isinstance(calibration, (int, float, np.number)) and not isinstance(calibration, (bool, np.bool_)):
         if not 0 < calibration < 1:
             raise ValueError(f"the share of calibration samples must lie between 0 and 1; got {calibration}.")
         rng = np.random.default_rng(seed)
@@ -289,7 +320,9 @@ def _signal(name: str) -> Callable[..., Scores]:
 def _learned(name: str) -> Callable[..., Scores]:
     def score(evidence: Evidence, rows: Rows) -> Scores:
         evidence.score("correctness")  # names bad rows as the caller counts them, not as calibration does
-        outputs, labels = as_array(evidence.outputs, "outputs"), as_array(evidence.labels, "labels")
+        outputs = as_array(evidence.outputs, "outputs")
+        labels = evidence.labels
+        labels = np.zeros(len(outputs), np.int64) if labels is None else as_array(labels, "labels")
         known = evidence.calibrated_on
         attack = fit_learned_attack(
             name,
@@ -340,13 +373,18 @@ def _attack_p(evidence: Evidence, rows: Rows) -> Scores:
     return attack_p_scores(evidence.score("loss"), evidence.population_scores("loss"))
 
 
-def _quantile(evidence: Evidence, rows: Rows, **settings: Any) -> Scores:
+def _quantile(function: Callable[..., Scores], evidence: Evidence, rows: Rows, **settings: Any) -> Scores:
     features, hinge = as_array(evidence.features, "features"), evidence.score("hinge")
+    if len(features) != len(hinge):
+        raise ValueError(f"features must have one row for each of {len(hinge)} samples; got {len(features)}.")
     outsiders = evidence.calibrated_on & ~evidence.membership
-    return gaussian_quantile_scores(
+    return function(
         features[rows], hinge[rows], features[outsiders], hinge[outsiders], seed=evidence.seed, **settings
     )
 
+
+UNLABELLED = {"entropy", "mlp_full_unlabelled", "mlp_top3_unlabelled"}
+"""Attacks that do without labels."""
 
 _REFERENCES = ("reference_outputs", "reference_in")
 _POPULATION = ("population_outputs", "population_labels")
@@ -356,14 +394,20 @@ ATTACKS: dict[str, Attack] = {
     **{name: Attack(_signal(name)) for name in signals.SIGNALS},
     **{name: Attack(_learned(name), ("calibration",)) for name in LEARNED},
     "attack_p": Attack(_attack_p, _POPULATION),
-    "quantile": Attack(_quantile, ("features", "calibration"), gaussian_quantile_scores),
-    "attack_r": Attack(_beside_references(attack_r_scores), _REFERENCES, attack_r_scores),
-    "difficulty_calibration": Attack(
-        _beside_references(difficulty_calibrated_scores), _REFERENCES, difficulty_calibrated_scores
+    "quantile": Attack(
+        partial(_quantile, gaussian_quantile_scores), ("features", "calibration"), gaussian_quantile_scores
     ),
-    "lira_offline": Attack(_lira("offline"), _REFERENCES, lira_scores),
-    "lira": Attack(_lira("online"), _REFERENCES, lira_scores),
-    "rmia": Attack(_rmia("offline"), (*_REFERENCES, *_POPULATION, _BOTH), rmia_scores),
-    "rmia_online": Attack(_rmia("online"), (*_REFERENCES, *_POPULATION, _BOTH), rmia_scores),
+    "pinball": Attack(
+        partial(_quantile, pinball_quantile_scores), ("features", "calibration"), pinball_quantile_scores
+    ),
+    "attack_r": Attack(_beside_references(attack_r_scores), _REFERENCES, attack_r_scores, (0, 1)),
+    "difficulty_calibration": Attack(
+        _beside_references(difficulty_calibrated_scores), _REFERENCES, difficulty_calibrated_scores, (0, 1)
+    ),
+    "lira_offline": Attack(_lira("offline"), _REFERENCES, lira_scores, (0, 2)),
+    "lira_offline_two_sided": Attack(_lira("offline_two_sided"), _REFERENCES, lira_scores, (0, 2)),
+    "lira": Attack(_lira("online"), _REFERENCES, lira_scores, (2, 2)),
+    "rmia": Attack(_rmia("offline"), (*_REFERENCES, *_POPULATION, _BOTH), rmia_scores, (0, 1)),
+    "rmia_online": Attack(_rmia("online"), (*_REFERENCES, *_POPULATION, _BOTH), rmia_scores, (1, 1)),
 }
 """Every attack by its public name, those that need least first."""

@@ -11,8 +11,47 @@ from securitynet_hub.attacks.shadows import Shadows, View, balanced_masks, ident
 from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.images import load_images
 from securitynet_hub.zoo.networks import NETWORKS, TRANSFORM
-from securitynet_hub.zoo.recipes import zoo_models
+from securitynet_hub.zoo.recipes import ZooModel, zoo_models
 from securitynet_hub.zoo.train import IMAGES, SHIPPED_TEST, SHIPPED_TRAIN
+
+
+def require_shadowed(id: str, num_models: int) -> tuple[ZooModel, int]:
+    """Return the recipe of a zoo model, and how many shadow models divide the images among themselves.
+
+    Raises:
+        UnknownNameError: no such model.
+        ValueError: it was trained on images that do not ship, or some image would be in no shadow model.
+    """
+    models = {model.id: model for model in zoo_models()}
+    if id not in models:
+        raise UnknownNameError("zoo model", id, models)
+    model = models[id]
+    if model.full:
+        raise ValueError(
+            f"{id} was trained on 59,000 images that do not ship with the package; shadow models are for "
+            "models of 250 to 1,000 members, whose names end in that number."
+        )
+    parts = len(SHIPPED_TRAIN) // model.num_members
+    if num_models < parts:
+        raise ValueError(
+            f"{id} has {model.num_members} of {len(SHIPPED_TRAIN):,} images as members: it takes {parts} "
+            f"shadow models or more for every image to be in one; got {num_models}."
+        )
+    return model, parts
+
+
+def shadow_counts(id: str, num_models: int) -> tuple[int, int]:
+    """Return how many of so many shadow models each image is in and out of, at least.
+
+    Raises:
+        UnknownNameError: no such model.
+        ValueError: as `require_shadowed`.
+
+    >>> shadow_counts("zoo/fashion-mnist/cnn-overfitted-500/1", 9)
+    (2, 6)
+    """
+    _, parts = require_shadowed(id, num_models)
+    return num_models // parts, num_models - -(-num_models // parts)
 
 
 def train_zoo_shadows(
@@ -39,21 +78,11 @@ def train_zoo_shadows(
 
     Raises:
         UnknownNameError: no such model.
-        ValueError: the model was trained on images that do not ship, or too few models for its share of
-            members: every sample must be in one model and out of another.
+        ValueError: as `require_shadowed`.
     """
-    models = {model.id: model for model in zoo_models()}
-    if id not in models:
-        raise UnknownNameError("zoo model", id, models)
-    model, images = models[id], load_images(IMAGES)
-    if model.full:
-        raise ValueError(
-            f"{id} was trained on 59,000 images that do not ship with the package; shadow models are for "
-            "models of 250 to 1,000 members, whose names end in that number."
-        )
-    share = model.num_members / len(SHIPPED_TRAIN)
+    (model, parts), images = require_shadowed(id, num_models), load_images(IMAGES)
     masks = np.zeros((num_models, len(images)), np.bool_)
-    masks[:, list(SHIPPED_TRAIN)] = balanced_masks(num_models, len(SHIPPED_TRAIN), share=share, seed=seed)
+    masks[:, list(SHIPPED_TRAIN)] = balanced_masks(num_models, len(SHIPPED_TRAIN), parts=parts, seed=seed)
     recipe = type(model.recipe)(**{**model.recipe.as_dict(), "seed": seed})
     return train_shadows(
         lambda: NETWORKS[model.architecture](len(images.class_names)),
