@@ -99,15 +99,12 @@ def annotate(reference: str) -> Annotation:
 
 def build(annotation: Annotation) -> tuple[torch.nn.Module, Processor]:
     """Return the configured network, and the repository's image processor."""
-    transformers: Any = importlib.import_module("transformers")
     repo, commit, _ = linked_file(annotation)
     config = _config(repo, commit)
     settings = _download(repo, commit, PROCESSOR)
     try:
         _require_moderate(settings)
-        processor = transformers.AutoImageProcessor.from_pretrained(
-            settings.parent, trust_remote_code=False, backend="pil"
-        )
+        processor = _processors().from_pretrained(settings.parent, trust_remote_code=False, backend="pil")
         side = annotation.image_size or 224
         wrapped = Processor(processor, (side, side, getattr(config, "num_channels", 3)))
         _network(config, device="meta")  # found to be of a moderate size before it takes any memory
@@ -143,6 +140,12 @@ def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[st
     if left:
         raise WeightsError(f"{annotation.id}: the weights are not those of this network: {left}.")
     return {f"model.{name}": tensor for name, tensor in loaded.state_dict().items()}
+
+
+def _processors() -> Any:
+    """Return AutoImageProcessor from where it is defined: the package's name for it may ask for torchvision."""
+    module: Any = importlib.import_module("transformers.models.auto.image_processing_auto")
+    return module.AutoImageProcessor
 
 
 def _network(config: Any, device: str = "cpu") -> torch.nn.Module:

@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import integrate, stats
 
 from securitynet_hub.attacks import likelihood_ratio, reference_models
 from securitynet_hub.attacks.likelihood_ratio import lira_scores
@@ -86,7 +86,7 @@ def test_bayesian_is_the_student_predictive_under_its_prior(monkeypatch):
     density = stats.norm(draws.mean(), np.sqrt(variance * (1 + 1 / 3))).pdf(phi)
     tail = stats.norm(draws.mean(), np.sqrt(variance * (1 + 1 / 3))).sf(phi)
     for mode, value in (("offline_two_sided", density), ("offline", tail)):
-        expected = -np.log(np.trapezoid(evidence * value, variance) / np.trapezoid(evidence, variance))
+        expected = -np.log(integrate.trapezoid(evidence * value, variance) / np.trapezoid(evidence, variance))
         scores = lira_scores([phi], draws[:, None], np.zeros((3, 1), bool), mode=mode, variance="bayesian")
         assert scores[0] == pytest.approx(expected, rel=1e-5)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 from huggingface_hub import constants
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from securitynet_hub import load_target, weights
 from securitynet_hub.errors import ModelError, UnknownNameError, WeightsError
@@ -83,7 +84,7 @@ class TestTransformers:
         assert not any(part.training for part in target.module.modules())
         (tmp_path / "processor").mkdir()
         (tmp_path / "processor/preprocessor_config.json").write_text(json.dumps(SETTINGS))
-        processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "processor", backend="pil")
+        processor = AutoImageProcessor.from_pretrained(tmp_path / "processor", backend="pil")
         inputs = processor(images=list(PIXELS), return_tensors="pt")
         with torch.inference_mode():
             expected = model(**inputs).logits.numpy()
