@@ -143,7 +143,7 @@ def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[st
 
 
 def _processors() -> Any:
-    """Return AutoImageProcessor from where it is defined: the package's name for it may ask for torchvision."""
+    """Return AutoImageProcessor from where it is defined; the package's name may ask for torchvision."""
     module: Any = importlib.import_module("transformers.models.auto.image_processing_auto")
     return module.AutoImageProcessor
 
