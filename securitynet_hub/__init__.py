@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from securitynet_hub import signals as signals
     from securitynet_hub import statistics as statistics
     from securitynet_hub.annotations import load_annotations as load_annotations
-    from securitynet_hub.auditing import AuditData as AuditData
     from securitynet_hub.auditing import audit as audit
+    from securitynet_hub.audits.subject import AuditData as AuditData
     from securitynet_hub.evaluation import load_metric as load_metric
     from securitynet_hub.images import LabelledImages as LabelledImages
     from securitynet_hub.images import load_images as load_images
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from securitynet_hub.targets import load_target as load_target
 
 _HOMES = {
-    "AuditData": "auditing",
+    "AuditData": "audits.subject",
     "LabelledImages": "images",
     "Split": "splits",
     "audit": "auditing",

@@ -103,7 +103,8 @@ def show_model(options: argparse.Namespace) -> None:
 def audit_models(options: argparse.Namespace) -> None:
     """Audit one model, or the whole embedded zoo, and print a table of the figures."""
     from securitynet_hub.attacks.suite import ATTACKS, runnable
-    from securitynet_hub.auditing import audit, known_data
+    from securitynet_hub.auditing import audit
+    from securitynet_hub.audits.subject import known_data
     from securitynet_hub.targets import find_annotation, load_target
     from securitynet_hub.weights import cache_folder
     from securitynet_hub.zoo.shadows import shadow_counts, train_zoo_shadows

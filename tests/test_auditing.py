@@ -10,7 +10,7 @@ import pytest
 import securitynet_hub
 from securitynet_hub import audit, load_images, load_target, read_records
 from securitynet_hub.annotations import load_annotations
-from securitynet_hub.auditing import AuditData, known_data
+from securitynet_hub.audits.subject import AuditData, known_data
 from securitynet_hub.errors import RecordError, UnknownNameError, WeightsError
 from securitynet_hub.inference import predict
 from securitynet_hub.signals import SIGNALS

@@ -21,6 +21,7 @@ ROOMS = [
     {"attacks"},
     {"evaluation", "zoo"},
     {"loaders", "metrics"},
+    {"audits"},
     {"auditing"},
     {"cli"},
     {"__init__", "__main__"},

@@ -11,7 +11,7 @@ from scipy import ndimage, stats
 from securitynet_hub.attacks import boundary, label_only
 from securitynet_hub.attacks.boundary import boundary_scores
 from securitynet_hub.attacks.label_only import AUGMENTATIONS, augmentation_scores, random_stream
-from securitynet_hub.auditing import known_data
+from securitynet_hub.audits.subject import known_data
 from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.inference import predict
 from securitynet_hub.signals import correctness

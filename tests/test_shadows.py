@@ -19,7 +19,7 @@ from securitynet_hub.attacks.shadows import (
     mirror,
     train_shadows,
 )
-from securitynet_hub.auditing import known_data
+from securitynet_hub.audits.subject import known_data
 from securitynet_hub.errors import RecordError, UnknownNameError, WeightsError
 from securitynet_hub.images import load_images
 from securitynet_hub.inference import predict_module

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from securitynet_hub.attacks.boundary import boundary_scores
-from securitynet_hub.auditing import known_data
+from securitynet_hub.audits.subject import known_data
 from securitynet_hub.inference import predict
 from securitynet_hub.targets import load_target
 

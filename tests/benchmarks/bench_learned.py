@@ -12,7 +12,7 @@ import pytest
 
 from securitynet_hub import load_target
 from securitynet_hub.attacks.learned import fit_learned_attack
-from securitynet_hub.auditing import known_data
+from securitynet_hub.audits.subject import known_data
 from securitynet_hub.inference import predict
 from securitynet_hub.statistics import roc_auc
 

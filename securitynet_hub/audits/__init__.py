@@ -1,0 +1,1 @@
+"""Audits of one target, a module for each kind of attack: from images to records."""
