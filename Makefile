@@ -7,7 +7,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find securitynet_hub metrics loaders -type f -not -path '*/__pycache__/*')
 PARALLEL := -n auto --maxprocesses 4 --dist loadscope
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Python compiles a module when it is first imported: most of what is installed never is.
+PIP := -m pip install --quiet --disable-pip-version-check --no-compile
+INSTALL := $(BIN)/python $(PIP)
 
 .PHONY: demo test test-exhaustive test-vision test-hosted check bench test-lowest clean
 
@@ -43,10 +45,7 @@ bench: $(VENV)/installed
 
 # The fast tests with the lowest versions that pyproject.toml allows. On Linux the lowest torch brings
 # gigabytes of CUDA libraries; TORCH=2.13.0 takes another.
-test-lowest: $(VENV)/installed
-	$(PYTHON) -m venv --clear .venv-lowest
-	$(BIN)/python tests/lowest_versions.py $(if $(TORCH),torch==$(TORCH)) > .venv-lowest/lowest.txt
-	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-lowest/lowest.txt "$$(ls dist/*.whl)[test]"
+test-lowest: .venv-lowest/installed
 	.venv-lowest/bin/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not slow and not exhaustive"
 
 clean:
@@ -57,6 +56,12 @@ $(VENV)/requirements: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) -c constraints.txt ".[dev]"
 	$(INSTALL) --no-deps pytorchcv==0.0.74  # with its dependencies it would replace torch
+	touch $@
+
+.venv-lowest/installed: $(VENV)/installed
+	$(PYTHON) -m venv --clear .venv-lowest
+	$(BIN)/python tests/lowest_versions.py $(if $(TORCH),torch==$(TORCH)) > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python $(PIP) -c .venv-lowest/lowest.txt "$$(ls dist/*.whl)[test]"
 	touch $@
 
 $(VENV)/vision/installed: $(VENV)/requirements
