@@ -24,6 +24,8 @@ from securitynet_hub.transforms import Transform
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 """Also for SVHN, as its publisher has it."""
+HALF = (0.5, 0.5, 0.5)
+"""Mean and std of the EfficientNets converted from timm's AdvProp and EdgeTPU weights, as timm has them."""
 
 CROP = 0.875
 """Share of the shorter side that stays after the crop."""
@@ -49,7 +51,9 @@ def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:
     if side == 32:
         return module, Transform(height=side, width=side, mean=CIFAR_MEAN, std=CIFAR_STD)
     resize = math.ceil(side / CROPS.get(side, CROP))
-    return module, Transform(height=side, width=side, resize=resize, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    nonstandard = "preprocessing-nonstandard" in annotation.flags
+    mean, std = (HALF, HALF) if nonstandard else (IMAGENET_MEAN, IMAGENET_STD)
+    return module, Transform(height=side, width=side, resize=resize, mean=mean, std=std)
 
 
 def constructor(name: str) -> Callable[..., torch.nn.Module]:

@@ -105,7 +105,8 @@ FLAGS: dict[str, Flag] = {
         "from its publisher's own list. Nothing was measured; reported_accuracy is the publisher's."
     ),
     "preprocessing-nonstandard": Flag(
-        "The publisher marks these weights as needing another image transform than its usual one."
+        "The publisher marks these weights, converted from timm's, as needing another image transform than "
+        "its usual one. They get timm's mean and std of 0.5 and the publisher's bilinear resize."
     ),
     "image-size-from-code": Flag(
         "The publisher's table gives no input size; it is the default of the network's code."

@@ -418,6 +418,8 @@ class TestPytorchcv:
         assert transform("pytorchcv/imagenet-1k/resnet18").resize == 256
         assert transform("pytorchcv/imagenet-1k/resnesta200").shape == (256, 256, 3)
         assert transform("pytorchcv/cub-200-2011/resnet18").std == (0.229, 0.224, 0.225)
+        for name in ("efficientnet_b0c", "efficientnet_edge_small_b"):  # timm's tf_efficientnet_b0.ap, ..._es
+            assert transform(f"pytorchcv/imagenet-1k/{name}").mean == (0.5, 0.5, 0.5)
 
     def test_unknown_networks_get_the_closest(self, installed):
         with pytest.raises(
