@@ -410,7 +410,7 @@ class TestPytorchcv:
     def test_sizes_and_preprocessing(self, installed):
         def transform(id):
             with torch.device("meta"):
-                return pytorchcv.build(ROWS[id])[1]
+                return pytorchcv.build(EXTENDED[id])[1]
 
         svhn, large = transform("pytorchcv/svhn/resnet20"), transform("pytorchcv/imagenet-1k/resnesta269")
         assert (svhn.shape, svhn.resize, svhn.mean) == ((32, 32, 3), None, (0.4914, 0.4822, 0.4465))
