@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +10,7 @@ import torch
 from securitynet_hub.annotations import load_annotations
 from securitynet_hub.errors import ModelError, UnknownNameError, WeightsError
 from securitynet_hub.images import load_images
-from securitynet_hub.inference import predict
+from securitynet_hub.inference import _ahead, predict
 from securitynet_hub.targets import Target, find_annotation, known_loaders, load_target
 from securitynet_hub.transforms import Transform
 
@@ -99,6 +100,34 @@ class TestPredict:
         predict(target, PIXELS[:25], batch_size=10, on_batch=seen.append)
         assert seen == [10, 10, 5]
 
+    def test_a_batch_beyond_memory_is_forwarded_in_halves(self, target):
+        class Small(torch.nn.Module):
+            def forward(self, inputs):
+                if len(inputs) > 7:
+                    raise RuntimeError("CUDA out of memory. Tried to allocate 2 TiB.")
+                sizes.append(len(inputs))
+                return target.module(inputs)
+
+        sizes, seen = [], []
+        found = predict(replace(target, module=Small()), PIXELS[:40], batch_size=20, on_batch=seen.append)
+        assert np.array_equal(found, predict(target, PIXELS[:40], batch_size=5))
+        assert (sizes, seen) == ([5] * 8, [20, 20])
+
+    def test_other_failures_are_not_taken_for_a_lack_of_memory(self, target):
+        class Broken(torch.nn.Module):
+            def forward(self, inputs):
+                raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+        with pytest.raises(RuntimeError, match="shapes cannot"):
+            predict(replace(target, module=Broken()), PIXELS[:40])
+
+    def test_batches_are_prepared_while_the_device_works(self):
+        batches = [torch.ones(2), torch.ones(2), torch.ones(1)]
+        moved = list(_ahead(iter(batches), torch.device("meta")))  # a device that is not the CPU
+        assert [(batch.shape, batch.device.type) for batch in moved] == [((2,), "meta")] * 2 + [
+            ((1,), "meta")
+        ]
+
     def test_nan_outputs_are_named(self, target):
         with torch.no_grad():
             target.module[-1].bias[3] = float("nan")
@@ -118,7 +147,7 @@ class TestPredict:
 
 @pytest.mark.slow
 def test_two_processes_give_the_same_rows_as_one(target, tmp_path):
-    """Real processes: 23 images in batches of 4 leave an uneven tail that Accelerate pads with repeats."""
+    """Real processes; of 23 images in one batch there is nothing to do for the second."""
     script = tmp_path / "two.py"
     script.write_text(
         "import sys, numpy as np\n"
@@ -127,15 +156,44 @@ def test_two_processes_give_the_same_rows_as_one(target, tmp_path):
         "from securitynet_hub.inference import predict\n"
         "state = PartialState(cpu=True)\n"
         "assert state.num_processes == 2\n"
-        f"logits = predict(load_target({ID!r}), load_images().pixels[:23], batch_size=4)\n"
-        "np.save(f'{sys.argv[1]}/{state.process_index}.npy', logits)\n"
+        f"target, pixels = load_target({ID!r}), load_images().pixels[:23]\n"
+        "for size in (4, 23):\n"
+        "    logits = predict(target, pixels, batch_size=size)\n"
+        "    np.save(f'{sys.argv[1]}/{state.process_index}-{size}.npy', logits)\n"
         "state.destroy_process_group()\n"
     )
     subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
          str(script), str(tmp_path)],
         check=True, cwd=tmp_path, timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
     )  # fmt: skip
-    expected = predict(target, PIXELS[:23], batch_size=4)
-    for rank in (0, 1):
-        assert np.array_equal(np.load(tmp_path / f"{rank}.npy"), expected)
+    for size in (4, 23):
+        expected = predict(target, PIXELS[:23], batch_size=size)
+        for rank in (0, 1):
+            assert np.array_equal(np.load(tmp_path / f"{rank}-{size}.npy"), expected)
+
+
+@pytest.mark.slow
+def test_mixed_precision_and_compilation_are_those_of_the_launch(target, tmp_path):
+    """bfloat16 keeps 8 bits of a number; what is compared is that the setting reaches the network."""
+    script = (
+        "import sys, numpy as np, torch\n"
+        "from securitynet_hub import load_images, load_target\n"
+        "from securitynet_hub.inference import predict\n"
+        f"np.save(sys.argv[1], predict(load_target({ID!r}), load_images().pixels[:64]))\n"
+    )
+    exact = predict(target, PIXELS[:64])
+
+    def launched(**environment):
+        path = tmp_path / "logits.npy"
+        subprocess.run(
+            [sys.executable, "-c", script, str(path)], check=True, timeout=300, env=os.environ | environment
+        )
+        return np.load(path)
+
+    rounded = launched(ACCELERATE_MIXED_PRECISION="bf16")
+    assert not np.array_equal(rounded, exact)
+    np.testing.assert_allclose(rounded, exact, atol=0.02 * np.abs(exact).max())
+    compiled = launched(ACCELERATE_DYNAMO_BACKEND="EAGER")
+    np.testing.assert_allclose(compiled, exact, rtol=1e-4, atol=1e-5)
