@@ -7,12 +7,17 @@ import io
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.weights import verified_bytes
+
+if TYPE_CHECKING:
+    import datasets
+    from PIL.Image import Image
 
 FOLDER = Path(__file__).parent / "data"
 
@@ -95,3 +100,67 @@ def load_images(name: str = "fashion_mnist_4k") -> LabelledImages:
     for array in (pixels, labels):  # shared by every caller
         array.flags.writeable = False
     return LabelledImages(name=name, pixels=pixels, labels=labels, class_names=FASHION_MNIST_CLASSES)
+
+
+def images_from(
+    dataset: datasets.Dataset,
+    *,
+    name: str,
+    limit: int | None = None,
+    seed: int = 0,
+    channels: int = 3,
+    size: int | None = None,
+) -> LabelledImages:
+    """Read labelled images from a data set of the `datasets` library: an Image and a ClassLabel column.
+
+    Args:
+        dataset: one split; of several label columns the first counts.
+        name: what records call it.
+        limit: read this many, drawn by `seed`; all without it.
+        seed: of that draw.
+        channels: 1 or 3; images are converted to grey or RGB.
+        size: side in pixels; the shorter side is resized to it (bilinear) and the centre cut out. Without it
+            all images must be of one size.
+
+    Raises:
+        ValueError: there are no such columns, unlabelled images, or images of several sizes.
+    """
+    import datasets
+
+    def column(kind: type) -> str:
+        for key, feature in dataset.features.items():
+            if isinstance(feature, kind):
+                return str(key)
+        found = {key: type(feature).__name__ for key, feature in dataset.features.items()}
+        raise ValueError(f"{name} must have a column of {kind.__name__}; its columns are {found}.")
+
+    image_column, label_column = column(datasets.Image), column(datasets.ClassLabel)
+    if limit is not None and limit < len(dataset):
+        rows = np.sort(np.random.default_rng(seed).choice(len(dataset), limit, replace=False))
+        dataset = dataset.select(rows)
+    dataset = dataset.select_columns([image_column, label_column])
+    pixels = [_pixels(row[image_column], channels, size) for row in dataset]
+    labels = np.array(dataset[label_column][:], dtype=np.float64)  # None, for no label, becomes NaN
+    shapes = {array.shape for array in pixels}
+    if len(shapes) != 1:
+        raise ValueError(
+            f"{name} has images of {len(shapes)} sizes, such as {sorted(shapes)[:3]}; pass size=."
+        )
+    if not (labels >= 0).all():
+        raise ValueError(f"{name} has {np.count_nonzero(~(labels >= 0))} image(s) without a label.")
+    classes = tuple(dataset.features[label_column].names)
+    return LabelledImages(
+        name=name, pixels=np.stack(pixels), labels=labels.astype(np.int64), class_names=classes
+    )
+
+
+def _pixels(image: Image, channels: int, size: int | None) -> npt.NDArray[np.uint8]:
+    """Return one image's pixels, shape (height, width, channels)."""
+    image = image.convert({1: "L", 3: "RGB"}[channels])
+    if size is not None:
+        scale = size / min(image.size)
+        width, height = (max(size, round(side * scale)) for side in image.size)
+        left, top = (width - size) // 2, (height - size) // 2
+        image = image.resize((width, height), resample=2).crop((left, top, left + size, top + size))
+    pixels: npt.NDArray[np.uint8] = np.array(image, np.uint8)
+    return pixels.reshape(*pixels.shape[:2], channels)

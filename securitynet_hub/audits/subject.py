@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from securitynet_hub.annotations import Annotation, ZooAnnotation
 from securitynet_hub.errors import WeightsError
-from securitynet_hub.images import LabelledImages, load_images
+from securitynet_hub.images import LabelledImages, images_from, load_images
 from securitynet_hub.records import describe_environment
 from securitynet_hub.splits import Split, read_split
 from securitynet_hub.targets import Target
@@ -58,6 +60,59 @@ def known_data(annotation: Annotation) -> AuditData:
             f"{annotation.id} was trained on. Install the package anew."
         )
     return AuditData(images=load_images(annotation.images), split=split)
+
+
+def read_data(
+    reference: str,
+    *,
+    members: str = "train",
+    nonmembers: str = "test",
+    limit: int | None = 1000,
+    seed: int = 0,
+    channels: int = 3,
+    size: int | None = None,
+) -> AuditData:
+    """Read images that a model was trained on, and others, with the `datasets` library.
+
+    Args:
+        reference: a folder with a folder of images for each split and, below it, for each class; or whatever
+            else `datasets.load_dataset` takes, such as ``uoft-cs/cifar10``.
+        members: the split that the model was trained on.
+        nonmembers: a split that it was not trained on.
+        limit: images to draw of each; None for all.
+        seed: of the draw.
+        channels: 1 or 3; images are converted to grey or RGB.
+        size: side in pixels, as for `images_from`.
+
+    Raises:
+        ValueError: there is no such split, or as `images_from`.
+    """
+    import datasets
+
+    sides = []
+    for part in (members, nonmembers):
+        loaded = datasets.load_dataset(reference, split=part)
+        sides.append(
+            images_from(
+                loaded, name=f"{reference}:{part}", limit=limit, seed=seed, channels=channels, size=size
+            )
+        )
+    first, second = sides
+    if first.class_names != second.class_names or first.pixels.shape[1:] != second.pixels.shape[1:]:
+        raise ValueError(
+            f"members and non-members must have the same classes and size; {first.name} has "
+            f"{len(first.class_names)} classes of {first.pixels.shape[1:]}, {second.name} "
+            f"{len(second.class_names)} of {second.pixels.shape[1:]}."
+        )
+    images = LabelledImages(
+        name=f"{reference} ({members}, {nonmembers})",
+        pixels=np.concatenate([first.pixels, second.pixels]),
+        labels=np.concatenate([first.labels, second.labels]),
+        class_names=first.class_names,
+    )
+    positions = np.arange(len(images))
+    split = Split(members=positions[: len(first)], nonmembers=positions[len(first) :])
+    return AuditData(images=images, split=split)
 
 
 def describe_subject(target: Target, data: AuditData) -> dict[str, Any]:
