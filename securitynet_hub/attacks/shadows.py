@@ -46,6 +46,32 @@ def mirror(pixels: Pixels) -> Pixels:
     return np.ascontiguousarray(pixels[:, :, ::-1])
 
 
+def shift_up(pixels: Pixels) -> Pixels:
+    """Return the images moved up by one pixel, the border repeated."""
+    return np.concatenate([pixels[:, 1:], pixels[:, -1:]], axis=1)
+
+
+def shift_down(pixels: Pixels) -> Pixels:
+    """Return the images moved down by one pixel, the border repeated."""
+    return np.concatenate([pixels[:, :1], pixels[:, :-1]], axis=1)
+
+
+def shift_left(pixels: Pixels) -> Pixels:
+    """Return the images moved left by one pixel, the border repeated."""
+    return np.concatenate([pixels[:, :, 1:], pixels[:, :, -1:]], axis=2)
+
+
+def shift_right(pixels: Pixels) -> Pixels:
+    """Return the images moved right by one pixel, the border repeated."""
+    return np.concatenate([pixels[:, :, :1], pixels[:, :, :-1]], axis=2)
+
+
+VIEWS: dict[str, View] = {
+    view.__name__: view for view in (identity, mirror, shift_up, shift_down, shift_left, shift_right)
+}
+"""Every view by its public name, the image as it is first."""
+
+
 def balanced_masks(num_models: int, num_samples: int, *, parts: int = 2, seed: int) -> Masks:
     """Choose what each model is trained on: every `parts` models divide the samples among themselves.
 
