@@ -22,6 +22,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from securitynet_hub.attacks.image_views import Pixels, View, identity
 from securitynet_hub.errors import WeightsError
 from securitynet_hub.images import LabelledImages
 from securitynet_hub.inference import predict_module
@@ -30,46 +31,7 @@ from securitynet_hub.statistics import Scores
 from securitynet_hub.targets import Preprocessing
 from securitynet_hub.training import Recipe, describe_processes, train
 
-Pixels = npt.NDArray[np.uint8]
 Masks = npt.NDArray[np.bool_]
-View = Callable[[Pixels], Pixels]
-"""What an attacker may do to an image before the query: identity, mirroring, a shift."""
-
-
-def identity(pixels: Pixels) -> Pixels:
-    """Return the images as they are."""
-    return pixels
-
-
-def mirror(pixels: Pixels) -> Pixels:
-    """Return the images with left and right swapped."""
-    return np.ascontiguousarray(pixels[:, :, ::-1])
-
-
-def shift_up(pixels: Pixels) -> Pixels:
-    """Return the images moved up by one pixel, the border repeated."""
-    return np.concatenate([pixels[:, 1:], pixels[:, -1:]], axis=1)
-
-
-def shift_down(pixels: Pixels) -> Pixels:
-    """Return the images moved down by one pixel, the border repeated."""
-    return np.concatenate([pixels[:, :1], pixels[:, :-1]], axis=1)
-
-
-def shift_left(pixels: Pixels) -> Pixels:
-    """Return the images moved left by one pixel, the border repeated."""
-    return np.concatenate([pixels[:, :, 1:], pixels[:, :, -1:]], axis=2)
-
-
-def shift_right(pixels: Pixels) -> Pixels:
-    """Return the images moved right by one pixel, the border repeated."""
-    return np.concatenate([pixels[:, :, :1], pixels[:, :, :-1]], axis=2)
-
-
-VIEWS: dict[str, View] = {
-    view.__name__: view for view in (identity, mirror, shift_up, shift_down, shift_left, shift_right)
-}
-"""Every view by its public name, the image as it is first."""
 
 
 def balanced_masks(num_models: int, num_samples: int, *, parts: int = 2, seed: int) -> Masks:
