@@ -340,7 +340,8 @@ def _parser() -> argparse.ArgumentParser:
                           help="judge by one threshold for each class (metric-based attacks)")  # fmt: skip
     auditing.add_argument("--slices", action="store_true", help="measure within each class, too")
     auditing.add_argument("--max-queries", type=_count, metavar="N",
-                          help="most images that one label-only attack may forward (default: a million)")  # fmt: skip
+                          help="most images that one label-only attack may forward (default: a "
+                          "million)")  # fmt: skip
     auditing.add_argument("--shadows", type=_count, default=0, metavar="N",
                           help="train N shadow models for the attacks that compare with some (zoo models of "
                           "250 to 1,000 members); they are kept for the next time")  # fmt: skip
