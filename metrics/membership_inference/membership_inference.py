@@ -86,7 +86,7 @@ Examples:
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _INPUTS)
 class MembershipInference(evaluation.ArrayMetric):
-    """A thin `evaluate` face of `measure_membership` and, in configs of attacks on outputs, `measure_attack`."""
+    """A thin `evaluate` face of `measure_membership` and, for attacks on outputs, of `measure_attack`."""
 
     def _info(self) -> evaluate.MetricInfo:
         if self.config_name not in CONFIGS:
