@@ -32,7 +32,7 @@ CALIBRATION = 0.5
 """Share of the samples whose membership a learned attack is told; it is measured on the others."""
 
 MAX_QUERIES = 1_000_000
-"""Images that one attack may forward: a minute or two on a small network."""
+"""Images that one attack may forward: about five minutes of one core on a network of the zoo."""
 
 Settings = Mapping[str, Mapping[str, Any]]
 
