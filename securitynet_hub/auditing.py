@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from securitynet_hub.attacks.membership import CONFIDENCE_LEVEL, TARGET_FPRS
 from securitynet_hub.attacks.shadows import Shadows
-from securitynet_hub.attacks.suite import ATTACKS
-from securitynet_hub.audits.membership import CALIBRATION, audit_membership
+from securitynet_hub.audits.membership import CALIBRATION, MAX_QUERIES, NAMES, Settings, audit_membership
 from securitynet_hub.audits.subject import AuditData, known_data
 from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.inference import BATCH_SIZE
@@ -22,9 +22,13 @@ def audit(
     *,
     attacks: str | Iterable[str] = tuple(SIGNALS),
     data: AuditData | None = None,
+    settings: Settings = MappingProxyType({}),
+    class_wise: bool = False,
+    slices: bool = False,
     shadows: Shadows | None = None,
     calibration: float = CALIBRATION,
     seed: int = 0,
+    max_queries: int = MAX_QUERIES,
     out: str | Path | None = None,
     samples: str | Path | None = None,
     target_fprs: Sequence[float] = TARGET_FPRS,
@@ -36,14 +40,22 @@ def audit(
 
     Args:
         target: an annotated model's id, or a loaded `Target`.
-        attacks: names from `ATTACKS`; by default the metric-based ones, which need nothing else.
+        attacks: names from `suite.ATTACKS`; by default the metric-based ones, which need nothing else. Those
+            of `queries.QUERY_ATTACKS` see predicted labels alone and ask about images of their own making.
         data: images and split; models of the embedded zoo know theirs.
+        settings: for each attack's name what to set, such as ``{"rmia": {"gamma": 1.0, "a": "tuned"}}``.
+        class_wise: judge by one threshold for each class, fitted on the calibration samples; of the
+            metric-based attacks alone.
+        slices: measure every attack within each class, too: ``result["slices"]``, by class name, None where
+            a class lacks members or non-members.
         shadows: shadow models' answers for every sample of the split, which LiRA, RMIA and others compare
             with. Samples of their pool beyond the split are the population, and must be unknown to the
-            target.
+            target. If they answered for several views of an image, LiRA and RMIA ask the target the same.
         calibration: share of the members and non-members that learned attacks are fitted on; they are
             measured on the others.
         seed: of the draw of calibration samples and of what attacks draw.
+        max_queries: the most images that one label-only attack may forward; one that might need more is
+            refused before it begins.
         out: folder for the records; nothing is written without it.
         samples: folder for every sample's scores and pictures of the most exposed members, below the model's
             id; see `write_samples`. They show training images: mind whose they are.
@@ -53,10 +65,11 @@ def audit(
         on_batch: called with the number of images after each batch.
 
     Raises:
-        UnknownNameError: no such model or attack; the closest names are given.
+        UnknownNameError: no such model, attack or setting; the closest names are given.
         WeightsError: the weights are missing or damaged.
         RecordError: the folder cannot take records.
-        ValueError: no data is known for the target, or it does not fit the model.
+        ValueError: no data is known for the target, it does not fit the model, or an attack lacks something
+            or costs too much.
 
     >>> records = audit("zoo/fashion-mnist/cnn-overfitted-500/1", attacks=["modified_entropy"])
     >>> records[0].result["auc_ci"][0] > 0.5  # the overfitted model gives its members away
@@ -64,10 +77,10 @@ def audit(
     """
     attacks = [attacks] if isinstance(attacks, str) else list(dict.fromkeys(attacks))
     if not attacks:
-        raise ValueError(f"at least one attack is needed; there are {', '.join(ATTACKS)}.")
+        raise ValueError(f"at least one attack is needed; there are {', '.join(NAMES)}.")
     for name in attacks:
-        if name not in ATTACKS:
-            raise UnknownNameError("attack", name, ATTACKS)
+        if name not in NAMES:
+            raise UnknownNameError("attack", name, NAMES)
     if out is not None:
         require_writable(Path(out))
     if not isinstance(target, (str, Target)):
@@ -80,9 +93,13 @@ def audit(
         target,
         data,
         attacks,
+        settings=settings,
+        class_wise=class_wise,
+        slices=slices,
         shadows=shadows,
         calibration=calibration,
         seed=seed,
+        max_queries=max_queries,
         out=out,
         samples=samples,
         target_fprs=target_fprs,

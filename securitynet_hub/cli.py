@@ -102,8 +102,10 @@ def show_model(options: argparse.Namespace) -> None:
 
 def audit_models(options: argparse.Namespace) -> None:
     """Audit one model, or the whole embedded zoo, and print a table of the figures."""
-    from securitynet_hub.attacks.suite import ATTACKS, runnable
+    from securitynet_hub.attacks.image_views import VIEWS
+    from securitynet_hub.attacks.suite import runnable
     from securitynet_hub.auditing import audit
+    from securitynet_hub.audits.membership import MAX_QUERIES, NAMES
     from securitynet_hub.audits.subject import known_data
     from securitynet_hub.targets import find_annotation, load_target
     from securitynet_hub.weights import cache_folder
@@ -115,8 +117,12 @@ def audit_models(options: argparse.Namespace) -> None:
     if "all" in attacks:
         attacks = runnable(min(fewest))
     for name in attacks:
-        if name not in ATTACKS:
-            raise UnknownNameError("attack", name, ATTACKS)
+        if name not in NAMES:
+            raise UnknownNameError("attack", name, NAMES)
+    for name in options.views:
+        if name not in VIEWS:
+            raise UnknownNameError("view", name, VIEWS)
+    settings = _settings(options.setting)
     # Load everything before the first record is written: a damaged file is found out first.
     data = [known_data(find_annotation(id)) for id in ids]
     targets = [load_target(id) for id in ids]
@@ -137,6 +143,7 @@ def audit_models(options: argparse.Namespace) -> None:
                     target.id,
                     options.shadows,
                     cache_folder() / "shadows" / target.id,
+                    views=[VIEWS[name] for name in options.views],
                     on_model=lambda _: progress.advance(task),
                 )
                 if options.shadows
@@ -146,7 +153,11 @@ def audit_models(options: argparse.Namespace) -> None:
                 target,
                 attacks=attacks,
                 data=known,
+                settings=settings,
+                class_wise=options.class_wise,
+                slices=options.slices,
                 shadows=shadows,
+                max_queries=MAX_QUERIES if options.max_queries is None else options.max_queries,
                 out=options.out,
                 samples=options.samples,
             )
@@ -279,6 +290,21 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the settings of ATTACK.NAME=VALUE, the value JSON or else a word."""
+    settings: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        place, equals, value = text.partition("=")
+        attack, dot, name = place.partition(".")
+        if not (equals and dot and attack and name and value):
+            raise ValueError(f"a setting must be ATTACK.NAME=VALUE, such as rmia.gamma=1.0; got {text!r}.")
+        try:
+            settings.setdefault(attack, {})[name] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[attack][name] = value
+    return settings
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="securitynet",
@@ -305,10 +331,23 @@ def _parser() -> argparse.ArgumentParser:
     auditing = commands.add_parser("audit", help="audit a model", description=audit_models.__doc__)
     auditing.add_argument("id", help="a model's id, or 'zoo' for every model of the embedded zoo")
     auditing.add_argument("--attacks", nargs="+", metavar="ATTACK", default=list(PAPER_ATTACKS),
-                          help="membership attacks, or 'all' possible (default: %(default)s)")  # fmt: skip
+                          help="membership attacks, or 'all' that need no further queries (default: "
+                          "%(default)s)")  # fmt: skip
+    auditing.add_argument("--setting", action="append", default=[], metavar="ATTACK.NAME=VALUE",
+                          help="set something of one attack, such as rmia.gamma=1.0, rmia.a=tuned or "
+                          "boundary.budget=200; may be repeated")  # fmt: skip
+    auditing.add_argument("--class-wise", action="store_true",
+                          help="judge by one threshold for each class (metric-based attacks)")  # fmt: skip
+    auditing.add_argument("--slices", action="store_true", help="measure within each class, too")
+    auditing.add_argument("--max-queries", type=_count, metavar="N",
+                          help="most images that one label-only attack may forward (default: a "
+                          "million)")  # fmt: skip
     auditing.add_argument("--shadows", type=_count, default=0, metavar="N",
                           help="train N shadow models for the attacks that compare with some (zoo models of "
                           "250 to 1,000 members); they are kept for the next time")  # fmt: skip
+    auditing.add_argument("--views", nargs="+", metavar="VIEW", default=["identity"],
+                          help="views of an image that LiRA and RMIA ask about: identity first, then mirror, "
+                          "shift_up, shift_down, shift_left, shift_right")  # fmt: skip
     auditing.add_argument("--samples", type=Path, metavar="DIR",
                           help="folder for all scores and pictures of the most exposed members")  # fmt: skip
     auditing.add_argument("--out", type=Path, metavar="DIR", help="folder for the records")

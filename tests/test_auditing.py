@@ -10,6 +10,14 @@ import pytest
 import securitynet_hub
 from securitynet_hub import audit, load_images, load_target, read_records
 from securitynet_hub.annotations import load_annotations
+from securitynet_hub.attacks.boundary import boundary_scores
+from securitynet_hub.attacks.evidence import Evidence
+from securitynet_hub.attacks.image_views import identity, mirror
+from securitynet_hub.attacks.label_only import augmentation_scores
+from securitynet_hub.attacks.membership import measure_membership
+from securitynet_hub.attacks.samples import measure_slices
+from securitynet_hub.attacks.shadows import Shadows
+from securitynet_hub.attacks.suite import measure_attack
 from securitynet_hub.audits.subject import AuditData, known_data
 from securitynet_hub.errors import RecordError, UnknownNameError, WeightsError
 from securitynet_hub.inference import predict
@@ -127,6 +135,206 @@ def test_needs_no_cache_folder(tmp_path):
 def test_records_are_plain_json(records):
     text = json.dumps(records[0].as_dict(), allow_nan=False)
     assert json.loads(text)["result"]["tpr_at_fpr"][0]["target_fpr"] == 0.001
+
+
+TARGET = load_target(OVERFITTED)
+
+
+@pytest.fixture(scope="module")
+def few():
+    """Sixty of the samples, the same number of either kind."""
+    data = known_data(TARGET.annotation)
+    return replace(data, split=Split(members=data.split.members[:30], nonmembers=data.split.nonmembers[:30]))
+
+
+@pytest.fixture(scope="module")
+def shadows(few):
+    """What six models might answer for the sixty and for forty others, in two views."""
+    rng = np.random.default_rng(4)
+    pool = rng.permutation(np.append(few.split.indices, np.arange(2000, 2040)))
+    masks = rng.random((6, 100)).argsort(0) < 3
+    masks[:, pool >= 2000] = False
+    return Shadows(
+        images_sha256=few.images.sha256,
+        views=("identity", "mirror"),
+        pool=pool,
+        masks=masks,
+        logits=rng.normal(size=(6, 100, 2, 10)).astype(np.float32),
+    )
+
+
+@pytest.fixture(scope="module")
+def pixels_and_labels(few):
+    return few.images.pixels[few.split.indices], few.images.labels[few.split.indices]
+
+
+class TestLabelOnly:
+    """Attacks that ask about images of their own making, by their names."""
+
+    def test_augmentations(self, few, pixels_and_labels):
+        settings = {"noise": {"strengths": [0.1, 0.2], "copies": 2}, "rotation": {"strengths": 8}}
+        names = ["translation", "rotation", "noise", "loss"]
+        records = audit(TARGET, attacks=names, data=few, settings=settings, seed=3)
+        for record, strengths, queries in zip(records, (1, 8, [0.1, 0.2]), (5, 3, 5), strict=False):
+            name = record.attack["name"]
+            copies = {"copies": 2} if name == "noise" else {}
+            found = augmentation_scores(
+                TARGET, *pixels_and_labels, kind=name, strengths=strengths, seed=3, **copies
+            )
+            assert record.result["auc"] == measure_membership(found.scores, few.split.is_member)["auc"]
+            assert record.counts == {"forwarded": 60 * queries, "most_for_one_sample": queries}
+            assert record.attack["strengths"] == strengths
+            assert record.attack["seed"] == 3
+            assert "from_logits" not in record.attack
+        assert records[3].counts == {"forwarded": 60}
+
+    def test_boundary(self, few, pixels_and_labels):
+        settings = {"boundary": {"budget": 12, "gradient_queries": 3}}
+        forwarded = []
+        (record,) = audit(
+            TARGET,
+            attacks="boundary",
+            data=few,
+            settings=settings,
+            max_queries=720,
+            on_batch=forwarded.append,
+        )
+        starts = record.attack["starts"]
+        assert few.images.labels[starts].tolist() == list(range(10)), "one of each class"
+        assert not set(starts) & set(few.split.indices.tolist())
+        found = boundary_scores(
+            TARGET, *pixels_and_labels, budget=12, gradient_queries=3, starts=few.images.pixels[starts]
+        )
+        assert record.result["auc"] == measure_membership(found.scores, few.split.is_member)["auc"]
+        assert record.counts["forwarded"] == found.total_queries == sum(forwarded)
+        assert record.counts["most_for_one_sample"] == 12
+
+    def test_settings_tell_units_apart(self, few):
+        units = [
+            audit(TARGET, attacks="translation", data=few, settings=settings)[0].unit
+            for settings in ({}, {"translation": {"strengths": 1}}, {"translation": {"strengths": 2}})
+        ]
+        assert units[0] == units[1] != units[2]
+
+    def test_what_costs_too_much_is_refused_before_the_first_query(self, few, monkeypatch, tmp_path):
+        monkeypatch.setattr("securitynet_hub.audits.pool.predict", lambda *_, **__: pytest.fail("asked"))
+        with pytest.raises(ValueError, match="boundary may forward 30,000 images for 60 samples, more than"):
+            audit(TARGET, attacks=["loss", "boundary"], data=few, max_queries=29_999, out=tmp_path)
+        with pytest.raises(ValueError, match="strengths of a translation must be above zero and whole"):
+            audit(TARGET, attacks="translation", data=few, settings={"translation": {"strengths": 0.5}})
+        with pytest.raises(ValueError, match="budget and gradient_queries must be whole numbers"):
+            audit(TARGET, attacks="boundary", data=few, settings={"boundary": {"budget": 0}})
+        assert list(tmp_path.rglob("*.json")) == []
+
+    def test_its_scores_are_written(self, few, tmp_path):
+        audit(TARGET, attacks=["translation"], data=few, samples=tmp_path)
+        assert (tmp_path / OVERFITTED / "exposed-translation.png").is_file()
+
+
+class TestViews:
+    """Shadow models that answered for several views: the target is asked the same."""
+
+    def test_the_target_is_asked_the_same(self, few, shadows):
+        records = audit(TARGET, attacks=["loss", "lira", "rmia", "attack_r"], data=few, shadows=shadows)
+        place = {position: row for row, position in enumerate(shadows.pool.tolist())}
+        rows = [place[position] for position in few.split.indices.tolist()]
+        others = [row for row, position in enumerate(shadows.pool.tolist()) if position >= 2000]
+        views = [
+            [predict(TARGET, view(few.images.pixels[shadows.pool[part]])) for view in (identity, mirror)]
+            for part in (rows, others)
+        ]
+        evidence = Evidence(
+            outputs=np.stack(views[0], 1),
+            labels=few.images.labels[few.split.indices],
+            is_member=few.split.is_member,
+            from_logits=True,
+            reference_outputs=shadows.logits[:, rows],
+            reference_in=shadows.masks[:, rows],
+            population_outputs=np.stack(views[1], 1),
+            population_labels=few.images.labels[shadows.pool[others]],
+            reference_population_outputs=shadows.logits[:, others],
+        )
+        for record in records:
+            assert record.result["auc"] == measure_attack(record.attack["name"], evidence)["auc"]
+            assert record.counts["forwarded"] == 200
+        assert records[1].attack["views"] == records[2].attack["views"] == ["identity", "mirror"]
+        assert "views" not in records[0].attack
+        assert "views" not in records[3].attack
+
+    def test_one_view_is_enough_for_the_others(self, few, shadows):
+        (record,) = audit(TARGET, attacks="attack_r", data=few, shadows=shadows)
+        assert record.counts["forwarded"] == 100
+
+    def test_views_that_are_not_known_are_refused(self, few, shadows):
+        strange = replace(shadows, views=("identity", "sepia"))
+        with pytest.raises(ValueError, match="'sepia' is none of identity, mirror"):
+            audit(TARGET, attacks="lira", data=few, shadows=strange)
+        audit(TARGET, attacks="attack_r", data=few, shadows=strange)  # looks at the first alone
+
+
+class TestSettings:
+    def test_they_reach_the_attack_and_the_record(self, few, shadows):
+        settings = {"rmia": {"gamma": 1, "a": "tuned"}, "lira": {"variance": "global_centred"}}
+        plain = audit(TARGET, attacks=["rmia", "lira"], data=few, shadows=shadows)
+        given = audit(TARGET, attacks=["rmia", "lira"], data=few, shadows=shadows, settings=settings)
+        assert (given[0].attack["gamma"], given[0].attack["a"]) == (1.0, "tuned")
+        assert given[0].result["tuned"]["a"] in np.linspace(0, 1, 11).round(1)
+        assert (plain[1].attack["variance"], given[1].attack["variance"]) == ("per_example", "global_centred")
+        for one, other in zip(plain, given, strict=True):
+            assert one.unit != other.unit
+            assert one.result["auc"] != other.result["auc"]
+
+    def test_one_way_to_write_a_number(self, few, shadows):
+        units = {
+            audit(TARGET, attacks="rmia", data=few, shadows=shadows, settings={"rmia": {"gamma": gamma}})[
+                0
+            ].unit
+            for gamma in (2, 2.0, np.float64(2), np.int64(2))
+        }
+        assert len(units) == 1
+
+    def test_class_wise(self, few):
+        plain, class_wise = (audit(TARGET, attacks="loss", class_wise=flag)[0] for flag in (False, True))
+        assert plain.unit != class_wise.unit
+        assert (class_wise.attack["class_wise"], class_wise.attack["calibration"]) == (True, 0.5)
+        assert class_wise.result["n_members"] == 250
+        assert 0.5 < class_wise.result["accusations"]["balanced_accuracy"] < 1
+        with pytest.raises(ValueError, match=r"class-wise thresholds are for correctness.*got logistic"):
+            audit(TARGET, attacks=["loss", "logistic"], class_wise=True)
+
+    def test_slices_are_the_classes(self):
+        data = known_data(TARGET.annotation)
+        (record,) = audit(TARGET, attacks="loss", slices=True)
+        rows = data.split.indices
+        scores = SIGNALS["loss"](
+            predict(TARGET, data.images.pixels[rows]), data.images.labels[rows], from_logits=True
+        )
+        classes = np.array(data.images.class_names)[data.images.labels[rows]]
+        expected = measure_slices(scores, data.split.is_member, classes, target_fprs=(0.001, 0.01))
+        assert record.result["slices"] == json.loads(json.dumps(expected))
+        assert set(record.result["slices"]) == set(data.images.class_names)
+        assert sum(one["n_members"] for one in record.result["slices"].values()) == 500
+        assert record.unit != audit(TARGET, attacks="loss")[0].unit
+
+    def test_a_class_of_one_side_has_no_figures(self, few):
+        labels = few.images.labels
+        members = [row for row in few.split.members.tolist() if labels[row] != 3]
+        (record,) = audit(
+            TARGET,
+            attacks="loss",
+            data=replace(few, split=Split(members=np.array(members), nonmembers=few.split.nonmembers)),
+            slices=True,
+        )
+        assert record.result["slices"][few.images.class_names[3]] is None
+
+    def test_others_are_refused(self, few, tmp_path):
+        with pytest.raises(UnknownNameError, match="setting of loss 'gamma'"):
+            audit(TARGET, attacks="loss", data=few, settings={"loss": {"gamma": 1}}, out=tmp_path)
+        with pytest.raises(UnknownNameError, match="setting of noise 'sigma'"):
+            audit(TARGET, attacks="noise", data=few, settings={"noise": {"sigma": 1}}, out=tmp_path)
+        with pytest.raises(UnknownNameError, match="attack with settings among those to be run 'rmia'"):
+            audit(TARGET, attacks="loss", data=few, settings={"rmia": {"gamma": 1}}, out=tmp_path)
+        assert list(tmp_path.rglob("*.json")) == []
 
 
 class TestRefusals:

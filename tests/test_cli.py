@@ -110,7 +110,10 @@ class TestAudit:
     def test_shadow_models_are_trained_and_kept(self, run, tmp_path, monkeypatch, short_recipes):
         monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
         model = "zoo/fashion-mnist/cnn-regularised-1000/1"
-        arguments = ("audit", model, "--attacks", "rmia", "--shadows", "2", "--json")
+        arguments = (
+            "audit", model, "--attacks", "rmia", "--shadows", "2", "--views", "identity", "shift_left",
+            "--setting", "rmia.gamma=1.5", "--setting", "rmia.a=0.6", "--slices", "--json",
+        )  # fmt: skip
         kept = tmp_path / "home/securitynet/shadows" / model
         with short_recipes():
             code, first, _ = run(*arguments, "--samples", tmp_path / "samples")
@@ -123,7 +126,19 @@ class TestAudit:
         results = [json.loads(text)[0] for text in (first, second)]
         assert results[0]["result"] == results[1]["result"]
         assert results[0]["unit"] == results[1]["unit"]
+        assert results[0]["attack"]["views"] == ["identity", "shift_left"]
+        assert (results[0]["attack"]["gamma"], results[0]["attack"]["a"]) == (1.5, 0.6)
+        assert results[0]["counts"]["forwarded"] == 8000
+        assert len(results[0]["result"]["slices"]) == 10
         assert (tmp_path / "samples" / model / "exposed-rmia.png").is_file()
+
+    def test_label_only_attacks_and_class_wise_thresholds(self, run):
+        code, out, _ = run("audit", OVERFITTED, "--attacks", "translation", "--json")
+        assert code == 0
+        assert json.loads(out)[0]["counts"]["forwarded"] == 10_000
+        code, out, _ = run("audit", OVERFITTED, "--attacks", "loss", "--class-wise", "--json")
+        assert code == 0
+        assert json.loads(out)[0]["result"]["accusations"]["n_members"] == 250
 
     def test_what_needs_shadow_models_says_so(self, run):
         code, _, err = run("audit", OVERFITTED, "--attacks", "lira")
@@ -159,6 +174,18 @@ class TestAudit:
             (["zoo/fashion-mnist/cnn-overfited-500/1"], 2, "Did you mean"),
             ([OVERFITTED, "--attacks", "los"], 2, "'loss'"),
             ([OVERFITTED, "--out", "/proc/self/x"], 1, "cannot write records"),
+            ([OVERFITTED, "--setting", "gamma=1"], 2, "must be ATTACK.NAME=VALUE"),
+            (
+                [OVERFITTED, "--setting", "rmia.gamma=1"],
+                2,
+                "attack with settings among those to be run 'rmia'",
+            ),
+            ([OVERFITTED, "--views", "miror"], 2, "'mirror'"),
+            (
+                [OVERFITTED, "--attacks", "boundary", "--max-queries", "0"],
+                2,
+                "boundary may forward 1,000,000",
+            ),
         ],
     )
     def test_refusals_are_one_sentence(self, run, arguments, code, sentence):

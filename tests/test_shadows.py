@@ -9,16 +9,10 @@ import torch
 
 from securitynet_hub import audit, load_target, read_records
 from securitynet_hub.attacks import shadows
+from securitynet_hub.attacks.image_views import identity, mirror
 from securitynet_hub.attacks.likelihood_ratio import lira_scores
 from securitynet_hub.attacks.membership import measure_membership
-from securitynet_hub.attacks.shadows import (
-    answers,
-    balanced_masks,
-    each_answer,
-    identity,
-    mirror,
-    train_shadows,
-)
+from securitynet_hub.attacks.shadows import answers, balanced_masks, each_answer, train_shadows
 from securitynet_hub.audits.subject import known_data
 from securitynet_hub.errors import RecordError, UnknownNameError, WeightsError
 from securitynet_hub.images import load_images
@@ -262,7 +256,7 @@ class TestZoo:
         assert records["rmia"].attack["gamma"] == 2.0
         assert records["lira_offline"].attack["variance"] == "per_example"
         used = {"shadow_models": 4, "fewest_in": 1, "fewest_out": 3, "population": 2000}
-        assert records["rmia"].counts == {"forwarded": 4000, **used}
+        assert records["rmia"].counts == {"forwarded": 8000, **used}, "4,000 images in two views"
         assert records["logistic"].result["n_members"] == 250
         assert records["logistic"].attack["calibration"] == 0.5
         assert "seed" not in records["rmia"].attack

@@ -7,17 +7,23 @@ import evaluate
 
 from securitynet_hub import evaluation
 from securitynet_hub.attacks import suite
+from securitynet_hub.attacks.catalogue import ATTACKS
+from securitynet_hub.attacks.evidence import Evidence
+from securitynet_hub.attacks.label_only import AUGMENTATIONS, label_only_scores
 from securitynet_hub.attacks.membership import measure_membership
 from securitynet_hub.errors import UnknownNameError
-from securitynet_hub.statistics import as_array
+from securitynet_hub.statistics import as_array, require_finite
 
-EVIDENCE = {field.name for field in dataclasses.fields(suite.Evidence)}
+EVIDENCE = {field.name for field in dataclasses.fields(Evidence)}
+SCORES = ("default", "boundary")
+CONFIGS = (*SCORES, *ATTACKS, *AUGMENTATIONS)
 
 _DESCRIPTION = """\
 Measures a membership-inference attack: the area under the ROC curve with ties counted one half, the
 membership advantage, and the true-positive rate at low false-positive rates, each with a confidence interval
 and the counts behind it. The default config takes one score per sample; every other config is an attack,
-which makes the scores from what a model answers.
+which makes the scores from what a model answers. On request it compares two attacks or two models, and bounds
+the epsilon of differential privacy from below.
 """
 
 _CITATION = """\
@@ -33,13 +39,21 @@ _CITATION = """\
 _INPUTS = """
 Args:
     predictions: one finite score per sample, higher = more likely a member; list, array or tensor. In the
-        config of an attack: the model's outputs, shape (samples, classes).
-    references: one boolean or 0/1 per sample, true for members. In the config of an attack: the labels.
+        config of an attack: the model's outputs, shape (samples, [views,] classes). In the configs
+        translation, rotation and noise: the predicted labels, shape (samples, queries). In boundary: the
+        distances to the decision boundary, 0 where the sample is misclassified.
+    references: one boolean or 0/1 per sample, true for members. In the config of an attack (but boundary):
+        the labels.
     membership: in the config of an attack: one boolean or 0/1 per sample, true for members.
     from_logits: in the config of an attack: whether the outputs are logits; nothing is guessed.
     class_wise: in the config of a metric-based attack: judge by one threshold for each class.
     target_fprs: false-positive rates at which to give the true-positive rate.
     confidence_level: of every interval.
+    compare_with: another attack's scores of the same samples, or in the config of an attack on outputs also
+        the name of another; with compare_with_members another model's scores of samples of its own.
+    compare_with_members: one boolean or 0/1 for each of those.
+    epsilon: "rates" or "one_run", to bound epsilon from below (`measure_membership` says when which holds).
+    delta: of the privacy that is put to the test.
     Others: in the config of an attack, what it needs (the fields of `securitynet_hub.attacks.suite.Evidence`:
         calibration, reference_outputs, reference_in, population_outputs, ..., seed) and its settings.
 Returns:
@@ -53,6 +67,9 @@ Returns:
     n_members, n_nonmembers: the counts, those of calibration left out.
     confidence_level: as given.
     accusations: with class_wise: accuracy, balanced accuracy, precision and recall at the thresholds.
+    comparison: with compare_with: difference (this AUC minus the other), ci, p_value of no difference.
+    epsilon_bound: with epsilon: method, delta, epsilon (0 refutes nothing) and what it rests on.
+    tuned: the settings that the attack found itself, such as RMIA's with a="tuned".
 Examples:
     >>> from securitynet_hub import load_metric
     >>> metric = load_metric("membership_inference")
@@ -69,36 +86,51 @@ Examples:
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _INPUTS)
 class MembershipInference(evaluation.ArrayMetric):
-    """A thin `evaluate` face of `measure_membership` and, in the configs of attacks, of `measure_attack`."""
+    """A thin `evaluate` face of `measure_membership` and, for attacks on outputs, of `measure_attack`."""
 
     def _info(self) -> evaluate.MetricInfo:
-        number = datasets.Value("float64")
+        if self.config_name not in CONFIGS:
+            raise UnknownNameError("config", self.config_name, CONFIGS)
         # No integers: Arrow would cut a membership or a label of 0.5 down to 0 without a word.
-        features = {"predictions": number, "references": number}
-        if self.config_name != "default":
-            if self.config_name not in suite.ATTACKS:
-                raise UnknownNameError("config", self.config_name, ["default", *suite.ATTACKS])
-            features = {
-                "predictions": datasets.Sequence(number),
-                "references": number,
-                "membership": number,
-            }
+        number = datasets.Value("float64")
+        row = datasets.Sequence(number)
+        told = {"references": number, "membership": number}
+        if self.config_name in SCORES:
+            features = [{"predictions": number, "references": number}]
+        elif self.config_name in AUGMENTATIONS:
+            features = [{"predictions": row, **told}]
+        else:  # with or without an axis of views
+            features = [{"predictions": each, **told} for each in (row, datasets.Sequence(row))]
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation=_CITATION,
             inputs_description=_INPUTS,
-            features=datasets.Features(features),
+            features=[datasets.Features(each) for each in features],
             reference_urls=["https://arxiv.org/abs/2310.12665", "https://arxiv.org/abs/2112.03570"],
         )
 
     def _compute(self, predictions, references, membership=None, from_logits=None, **settings):
-        if self.config_name == "default":
+        if self.config_name == "boundary":
+            distances = as_array(predictions, "predictions")
+            require_finite(distances, "predictions")
+            if (distances < 0).any():
+                raise ValueError(f"distances must not be negative; the smallest is {distances.min()}.")
+        if self.config_name in SCORES:
             return measure_membership(predictions, references, **settings)
-        labels = as_array(references, "references")
-        if labels.dtype.kind == "f" and (labels == labels.astype("int64")).all():  # as Arrow gives them back
-            labels = labels.astype("int64")
+        labels = _whole(references, "references")
+        if self.config_name in AUGMENTATIONS:
+            scores = label_only_scores(_whole(predictions, "predictions"), labels)
+            return measure_membership(scores, membership, **settings)
         held = {name: settings.pop(name) for name in EVIDENCE & settings.keys()}
-        evidence = suite.Evidence(
+        evidence = Evidence(
             outputs=predictions, labels=labels, is_member=membership, from_logits=from_logits, **held
         )
         return suite.measure_attack(self.config_name, evidence, **settings)
+
+
+def _whole(values, name):
+    """Return whole numbers as integers, which Arrow gives back as floats, and anything else as it is."""
+    array = as_array(values, name)
+    if array.dtype.kind == "f" and (array == array.astype("int64")).all():
+        array = array.astype("int64")
+    return array

@@ -92,18 +92,10 @@ def augmentation_scores(
     (array([0., 1.]), array([5, 5]))
     """
     pixels, labels = as_images(target, pixels, labels)
-    if kind not in AUGMENTATIONS:
-        raise UnknownNameError("augmentation", kind, AUGMENTATIONS)
-    if pixels.ndim != 4:
-        raise ValueError(f"pixels must be images of height, width and channels; got {pixels.shape[1:]}.")
-    strengths = _distinct(kind, strengths, max(pixels.shape[1:3]))
-    if copies < 1:
-        raise ValueError(f"copies must be at least 1; got {copies}.")
+    strengths = _checked(pixels[0], kind, strengths, copies)
 
     def versions(image: Pixels) -> list[Pixels]:
-        # The stream starts anew for each sigma: what is asked about one does not depend on the others.
-        changed = (AUGMENTATIONS[kind](image, s, copies, random_stream(seed, image)) for s in strengths)
-        return [image, *(copy for some in changed for copy in some)]
+        return [image, *_changed(image, kind, strengths, copies, seed)]
 
     count = len(versions(pixels[0]))
     together = max(1, QUERY_BYTES // (count * pixels[0].nbytes))
@@ -112,8 +104,50 @@ def augmentation_scores(
         part = slice(start, start + together)
         images = np.stack([version for image in pixels[part] for version in versions(image)])
         predicted = ask(target, images, batch_size).reshape(-1, count)
-        scores[part] = (predicted == labels[part, None]).mean(1)
+        scores[part] = label_only_scores(predicted, labels[part])
     return LabelOnlyResult(scores=scores, queries=np.full(len(pixels), count))
+
+
+def label_only_scores(answers: npt.ArrayLike, labels: npt.ArrayLike) -> Scores:
+    """Score the share of a sample's queries, itself and its changed copies, that get the right label.
+
+    Args:
+        answers: shape (n, queries), the predicted labels.
+        labels: shape (n,), the right ones.
+
+    Returns:
+        Shape (n,), higher = more likely a member.
+
+    Raises:
+        ValueError: either is no array of integers, or they do not fit together.
+
+    >>> label_only_scores([[3, 3, 1, 3], [0, 2, 1, 1]], [3, 3])
+    array([0.75, 0.  ])
+    """
+    predicted, right = as_array(answers, "answers"), as_array(labels, "labels")
+    for name, array in (("answers", predicted), ("labels", right)):
+        if array.dtype.kind not in "iu":
+            raise ValueError(f"{name} must be integers, the numbers of classes; got {array.dtype}.")
+    if predicted.ndim != 2 or right.shape != predicted.shape[:1] or not predicted.size:
+        raise ValueError(
+            "answers must have shape (samples, queries), at least one of each, and labels one entry for each "
+            f"sample; got {predicted.shape} and {right.shape}."
+        )
+    scores: Scores = (predicted == right[:, None]).mean(1)
+    return scores
+
+
+def count_queries(image: Pixels, *, kind: str, strengths: float | Iterable[float], copies: int = 10) -> int:
+    """Return how many images `augmentation_scores` forwards for each sample that looks like this one.
+
+    Raises:
+        UnknownNameError: no such kind; the closest names are given.
+        ValueError: a strength makes no sense for such an image.
+
+    >>> count_queries(np.zeros((28, 28, 1), np.uint8), kind="translation", strengths=[1, 2])
+    13
+    """
+    return 1 + len(_changed(image, kind, _checked(image, kind, strengths, copies), copies, 0))
 
 
 def ask(target: Target, pixels: Pixels, batch_size: int) -> Labels:
@@ -191,7 +225,21 @@ AUGMENTATIONS: dict[str, Callable[[Pixels, float, int, np.random.Generator], lis
 """Every way to change an image, by its public name."""
 
 
-def _distinct(kind: str, strengths: float | Iterable[float], side: int) -> list[float]:
+def _changed(image: Pixels, kind: str, strengths: list[float], copies: int, seed: int) -> list[Pixels]:
+    # The stream starts anew for each sigma: what is asked about one does not depend on the others.
+    changed = (AUGMENTATIONS[kind](image, s, copies, random_stream(seed, image)) for s in strengths)
+    return [copy for some in changed for copy in some]
+
+
+def _checked(image: Pixels, kind: str, strengths: float | Iterable[float], copies: int) -> list[float]:
+    """Return the strengths sorted, each once; refuse what such images cannot be changed by."""
+    if kind not in AUGMENTATIONS:
+        raise UnknownNameError("augmentation", kind, AUGMENTATIONS)
+    if image.ndim != 3:
+        raise ValueError(f"pixels must be images of height, width and channels; got {image.shape}.")
+    if copies < 1:
+        raise ValueError(f"copies must be at least 1; got {copies}.")
+    side = max(image.shape[:2])
     found = sorted({float(strength) for strength in np.atleast_1d(np.asarray(strengths, np.float64))})
     sensible = bool(found) and all(0 < strength < np.inf for strength in found)
     if kind == "translation":

@@ -22,6 +22,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from securitynet_hub.attacks.image_views import Pixels, View, identity
 from securitynet_hub.errors import WeightsError
 from securitynet_hub.images import LabelledImages
 from securitynet_hub.inference import predict_module
@@ -30,20 +31,7 @@ from securitynet_hub.statistics import Scores
 from securitynet_hub.targets import Preprocessing
 from securitynet_hub.training import Recipe, describe_processes, train
 
-Pixels = npt.NDArray[np.uint8]
 Masks = npt.NDArray[np.bool_]
-View = Callable[[Pixels], Pixels]
-"""What an attacker may do to an image before the query: identity, mirroring, a shift."""
-
-
-def identity(pixels: Pixels) -> Pixels:
-    """Return the images as they are."""
-    return pixels
-
-
-def mirror(pixels: Pixels) -> Pixels:
-    """Return the images with left and right swapped."""
-    return np.ascontiguousarray(pixels[:, :, ::-1])
 
 
 def balanced_masks(num_models: int, num_samples: int, *, parts: int = 2, seed: int) -> Masks:

@@ -1,29 +1,40 @@
-"""Membership inference on one target: forward once, score, measure, record."""
+"""Membership inference on one target: ask, score, measure, record."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from securitynet_hub.attacks.catalogue import ATTACKS
 from securitynet_hub.attacks.membership import CONFIDENCE_LEVEL, TARGET_FPRS, measure_membership
-from securitynet_hub.attacks.reference_models import count_models
-from securitynet_hub.attacks.samples import sample_table, write_samples
-from securitynet_hub.attacks.shadows import Shadows, identity
-from securitynet_hub.attacks.suite import ATTACKS, Evidence, Run, known_settings, measure_run, run_attack
+from securitynet_hub.attacks.queries import QUERY_ATTACKS, ask_about, most_queries, query_settings
+from securitynet_hub.attacks.samples import measure_slices, sample_table, write_samples
+from securitynet_hub.attacks.shadows import Shadows
+from securitynet_hub.attacks.suite import Run, known_settings, measure_run, require_settings, run_attack
+from securitynet_hub.audits.pool import Answers, Pool, find_pool, forward
 from securitynet_hub.audits.subject import AuditData, describe_subject
-from securitynet_hub.errors import RecordError
-from securitynet_hub.inference import BATCH_SIZE, predict
+from securitynet_hub.errors import RecordError, UnknownNameError
+from securitynet_hub.inference import BATCH_SIZE
 from securitynet_hub.records import Record, write_record
+from securitynet_hub.signals import SIGNALS
 from securitynet_hub.targets import Target
 
 KIND = "membership-inference"
+NAMES = (*ATTACKS, *QUERY_ATTACKS)
+"""Every attack by its name; those that ask about images of their own making last."""
+
 CALIBRATION = 0.5
 """Share of the samples whose membership a learned attack is told; it is measured on the others."""
+
+MAX_QUERIES = 1_000_000
+"""Images that one attack may forward: about five minutes of one core on a network of the zoo."""
+
+Settings = Mapping[str, Mapping[str, Any]]
 
 
 def audit_membership(
@@ -31,9 +42,13 @@ def audit_membership(
     data: AuditData,
     attacks: Sequence[str],
     *,
+    settings: Settings = MappingProxyType({}),
+    class_wise: bool = False,
+    slices: bool = False,
     shadows: Shadows | None = None,
     calibration: float = CALIBRATION,
     seed: int = 0,
+    max_queries: int = MAX_QUERIES,
     out: str | Path | None = None,
     samples: str | Path | None = None,
     target_fprs: Sequence[float] = TARGET_FPRS,
@@ -41,133 +56,148 @@ def audit_membership(
     batch_size: int = BATCH_SIZE,
     on_batch: Callable[[int], None] = lambda size: None,
 ) -> list[Record]:
-    """Return one record for each of ``attacks``, names of `suite.ATTACKS`; arguments as for `audit`."""
-    target_fprs = [float(rate) for rate in target_fprs]
-    confidence_level = float(confidence_level)
-    # Refuse impossible rates before the forward pass, not after.
-    measure_membership([1, 0], [1, 0], target_fprs=target_fprs, confidence_level=confidence_level)
+    """Return one record for each of ``attacks``, of `NAMES`; arguments as for `audit`."""
+    measuring: dict[str, Any] = {
+        "target_fprs": [float(rate) for rate in target_fprs],
+        "confidence_level": float(confidence_level),
+    }
+    # Refuse what is impossible before the forward pass, not after.
+    measure_membership([1, 0], [1, 0], **measuring)
     calibration, seed = float(calibration), int(seed)
     data.require_classes_of(target)
     if samples is not None and (Path(samples) / target.id).exists():
         raise RecordError(f"{Path(samples) / target.id} exists already; it is never overwritten.")
-    beside = None if shadows is None else _places(shadows, data)
-    indices = data.split.indices
-    population = np.zeros(0, np.int64) if beside is None else beside.population
-    _require_evidence(attacks, beside)
+    pool = None if shadows is None else find_pool(shadows, data)
+    chosen = _settings(attacks, settings, class_wise=class_wise)
+    comparing = [name for name in attacks if name in ATTACKS]
+    _require_evidence(comparing, pool)
+    for name in QUERY_ATTACKS.keys() & set(attacks):
+        _require_affordable(name, chosen[name], data, max_queries)
 
-    started = time.perf_counter()
-    positions = np.concatenate([indices, population])
-    logits = predict(target, data.images.pixels[positions], batch_size=batch_size, on_batch=on_batch)
-    forwarded = time.perf_counter()
-    labels = data.images.labels[positions].astype(np.int64)
-    evidence = Evidence(
-        outputs=logits[: len(indices)],
-        labels=labels[: len(indices)],
-        is_member=data.split.is_member,
-        from_logits=True,
-        calibration=calibration,
-        seed=seed,
-        ids=indices,
-        **({} if beside is None else beside.evidence(logits[len(indices) :], labels[len(indices) :])),
-    )
+    answers: Answers | None = None
+    if comparing:
+        answers = forward(
+            target,
+            data,
+            pool,
+            views=any(ATTACKS[name].views for name in comparing),
+            calibration=calibration,
+            seed=seed,
+            batch_size=batch_size,
+            on_batch=on_batch,
+        )
+    is_member, labels = data.split.is_member, data.images.labels[data.split.indices]
+    classes = np.array(data.images.class_names)[labels]
     records: list[Record] = []
     runs: dict[str, Run] = {}
     for name in attacks:
         began = time.perf_counter()
-        runs[name] = run_attack(name, evidence)
-        result = measure_run(runs[name], evidence, target_fprs=target_fprs, confidence_level=confidence_level)
+        if name in QUERY_ATTACKS or answers is None:
+            run, known, counts = _ask(name, target, data, chosen[name], seed, batch_size, on_batch)
+            timings: dict[str, float] = {}
+        else:
+            run = run_attack(name, answers.evidence, class_wise=class_wise, **chosen[name])
+            known = {**chosen[name], **_decided(name, calibration, seed, pool, class_wise=class_wise)}
+            counts = {"forwarded": answers.forwarded, **_models_used(name, pool)}
+            timings = {"inference": answers.seconds}
+        runs[name] = run
+        result = measure_run(run, is_member, class_wise=class_wise, **measuring)
+        if slices:
+            known["slices"] = "class"
+            result["slices"] = measure_slices(run.scores, is_member[run.rows], classes[run.rows], **measuring)
         record = Record(
             **describe_subject(target, data),
-            attack={
-                "name": name,
-                "kind": KIND,
-                "from_logits": True,
-                "target_fprs": target_fprs,
-                "confidence_level": confidence_level,
-                **_settings(name, calibration, seed, shadows),
-            },
+            attack={"name": name, "kind": KIND, **measuring, **known},
             result=result,
-            counts={"forwarded": len(positions), **_models_used(name, beside)},
-            timings={"inference": forwarded - started, "attack": time.perf_counter() - began},
+            counts=counts,
+            timings={**timings, "attack": time.perf_counter() - began},
         )
         records.append(record)
         if out is not None:
             write_record(record, Path(out))
     if samples is not None:
-        table = sample_table(
-            runs, data.split.is_member, labels=data.images.labels[indices], positions=indices
-        )
-        write_samples(table, data.images.pixels[indices], Path(samples) / target.id)
+        table = sample_table(runs, is_member, labels=labels, positions=data.split.indices)
+        write_samples(table, data.images.pixels[data.split.indices], Path(samples) / target.id)
     return records
 
 
-class _Places(NamedTuple):
-    """Where the samples of a split, and those beyond it, stand in the pool of shadow models."""
-
-    shadows: Shadows
-    samples: npt.NDArray[np.int64]
-    others: npt.NDArray[np.int64]
-
-    @property
-    def fewest(self) -> tuple[int, int]:
-        """The fewest models that a sample is in, and out of."""
-        counts = count_models(self.shadows.masks[:, self.samples])
-        return counts.fewest_in, counts.fewest_out
-
-    @property
-    def population(self) -> npt.NDArray[np.int64]:
-        """Positions in the image set of what is beyond the split."""
-        return self.shadows.pool[self.others]
-
-    def evidence(self, outputs: npt.NDArray[Any], labels: npt.NDArray[np.int64]) -> dict[str, Any]:
-        """Return the shadow models' part of the evidence; of several views of an image, the first."""
-        answers, masks = self.shadows.logits[:, :, 0], self.shadows.masks
-        known: dict[str, Any] = {
-            "reference_outputs": answers[:, self.samples],
-            "reference_in": masks[:, self.samples],
-        }
-        if len(self.others):
-            known |= {
-                "population_outputs": outputs,
-                "population_labels": labels,
-                "population_ids": self.population,
-                "reference_population_outputs": answers[:, self.others],
-                "reference_population_in": masks[:, self.others],
-            }
-        return known
+def _ask(
+    name: str,
+    target: Target,
+    data: AuditData,
+    settings: dict[str, Any],
+    seed: int,
+    batch_size: int,
+    on_batch: Callable[[int], None],
+) -> tuple[Run, dict[str, Any], dict[str, int]]:
+    """Run an attack that asks about images of its own; return also what decided it, and what it cost."""
+    pixels, labels = data.images.pixels[data.split.indices], data.images.labels[data.split.indices]
+    known = {**settings, "seed": seed}
+    starts = None
+    if QUERY_ATTACKS[name].starts:
+        # The first image of each class that the audit does not judge.
+        others = np.setdiff1d(np.arange(len(data.images)), data.split.indices)
+        known["starts"] = others[np.unique(data.images.labels[others], return_index=True)[1]].tolist()
+        starts = data.images.pixels[known["starts"]]
+    found = ask_about(
+        name, target, pixels, labels, starts=starts, seed=seed, batch_size=batch_size, **settings
+    )
+    on_batch(found.total_queries)
+    counts = {"forwarded": found.total_queries, "most_for_one_sample": int(found.queries.max())}
+    return Run(found.scores, np.arange(len(labels))), known, counts
 
 
-def _places(shadows: Shadows, data: AuditData) -> _Places:
-    """Find the split's samples in the shadow models' pool.
+def _settings(attacks: Sequence[str], settings: Settings, *, class_wise: bool) -> dict[str, dict[str, Any]]:
+    """Return every attack's settings as they are recorded; refuse those of no attack that is run.
 
     Raises:
-        ValueError: the shadow models answered for other images, for a view of them, or not for all samples.
+        UnknownNameError: no such attack or setting; the closest names are given.
+        ValueError: class-wise thresholds for an attack that has none.
     """
-    if shadows.images_sha256 != data.images.sha256 or shadows.views[0] != identity.__name__:
-        raise ValueError(
-            f"the shadow models must have answered for {data.images.name} as it is (sha256 "
-            f"{data.images.sha256[:12]}); they did for {shadows.images_sha256[:12]}, the first view being "
-            f"{shadows.views[0]!r}."
-        )
-    places = {position: place for place, position in enumerate(shadows.pool.tolist())}
-    unknown = [position for position in data.split.indices.tolist() if position not in places]
-    if unknown:
-        raise ValueError(
-            f"the shadow models must answer for every sample of the split; {len(unknown)} are not in their "
-            f"pool, the first is image {unknown[0]}."
-        )
-    samples = np.array([places[position] for position in data.split.indices.tolist()])
-    return _Places(shadows, samples, np.setdiff1d(np.arange(len(shadows.pool)), samples))
+    for name in settings:
+        if name not in attacks:
+            raise UnknownNameError("attack with settings among those to be run", name, attacks)
+    without = [name for name in attacks if name not in SIGNALS]
+    if class_wise and without:
+        raise ValueError(f"class-wise thresholds are for {', '.join(SIGNALS)}; got {', '.join(without)}.")
+    chosen = {}
+    for name in attacks:
+        own = settings.get(name, {})
+        if name in QUERY_ATTACKS:
+            known = query_settings(name, {})
+            query_settings(name, own)
+        else:
+            known = known_settings(name)
+            require_settings(name, own)
+            known.pop("requested_models", None)
+        chosen[name] = {key: _plain(own.get(key, default), default) for key, default in known.items()}
+    return chosen
 
 
-def _require_evidence(attacks: Sequence[str], beside: _Places | None) -> None:
+def _plain(value: Any, default: Any) -> Any:
+    """Return a setting as JSON has it, a whole number as a float where the default is one."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return float(value) if isinstance(default, float) and type(value) is int else value
+
+
+def _require_affordable(name: str, settings: dict[str, Any], data: AuditData, max_queries: int) -> None:
+    """Refuse an attack that may ask more than it is allowed to, before the first query."""
+    most = most_queries(name, data.images.pixels[data.split.indices], settings)
+    if most > max_queries:
+        raise ValueError(
+            f"{name} may forward {most:,} images for {len(data.split.indices):,} samples, more than "
+            f"max_queries={max_queries:,}. Allow more, lower {' or '.join(settings)}, or audit fewer samples."
+        )
+
+
+def _require_evidence(attacks: Sequence[str], pool: Pool | None) -> None:
     """Refuse attacks for which something is missing before any image is forwarded."""
     held = {"calibration"}
     fewest = (0, 0)
-    if beside is not None:
+    if pool is not None:
         held |= {"reference_outputs", "reference_in"}
-        fewest = beside.fewest
-        if len(beside.others):
+        fewest = pool.counts.fewest_in, pool.counts.fewest_out
+        if len(pool.others):
             held |= {"population_outputs", "population_labels", "reference_population_outputs"}
     for name in attacks:
         missing = [need for need in ATTACKS[name].needs if need not in held]
@@ -186,21 +216,27 @@ def _require_evidence(attacks: Sequence[str], beside: _Places | None) -> None:
             )
 
 
-def _models_used(name: str, beside: _Places | None) -> dict[str, int]:
+def _models_used(name: str, pool: Pool | None) -> dict[str, int]:
     """Return how many shadow models stand behind an attack's scores, for its record."""
-    if beside is None or not any("reference" in need for need in ATTACKS[name].needs):
+    if pool is None or not any("reference" in need for need in ATTACKS[name].needs):
         return {}
-    counts = count_models(beside.shadows.masks[:, beside.samples])
+    counts = pool.counts
     return {"shadow_models": counts.models, "fewest_in": counts.fewest_in, "fewest_out": counts.fewest_out,
-            "population": len(beside.others)}  # fmt: skip
+            "population": len(pool.others)}  # fmt: skip
 
 
-def _settings(name: str, calibration: float, seed: int, shadows: Shadows | None) -> dict[str, Any]:
-    """Return what decides an attack's result beside its name, for its record."""
+def _decided(
+    name: str, calibration: float, seed: int, pool: Pool | None, *, class_wise: bool
+) -> dict[str, Any]:
+    """Return what decides an attack's result beside its name and settings, for its record."""
     needs = ATTACKS[name].needs
-    settings = {key: value for key, value in known_settings(name).items() if key != "requested_models"}
-    if "calibration" in needs:
-        settings |= {"calibration": calibration, "seed": seed}
-    if shadows is not None and any("reference" in need or "population" in need for need in needs):
-        settings |= {"shadows_sha256": shadows.sha256}
-    return settings
+    decided: dict[str, Any] = {"from_logits": True}
+    if class_wise:
+        decided["class_wise"] = True
+    if class_wise or "calibration" in needs:
+        decided |= {"calibration": calibration, "seed": seed}
+    if pool is not None and any("reference" in need or "population" in need for need in needs):
+        decided["shadows_sha256"] = pool.shadows.sha256
+        if ATTACKS[name].views:
+            decided["views"] = list(pool.shadows.views)
+    return decided

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from securitynet_hub.attacks.shadows import Shadows, View, balanced_masks, identity, train_shadows
+from securitynet_hub.attacks.image_views import View, identity
+from securitynet_hub.attacks.shadows import Shadows, balanced_masks, train_shadows
 from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.images import load_images
 from securitynet_hub.zoo.networks import NETWORKS, TRANSFORM

@@ -1,0 +1,148 @@
+"""The membership attacks that work on answers alone: what each needs, and how it scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from securitynet_hub.attacks.evidence import Evidence
+from securitynet_hub.attacks.learned import LEARNED, fit_learned_attack
+from securitynet_hub.attacks.likelihood_ratio import lira_scores
+from securitynet_hub.attacks.population import attack_p_scores, attack_r_scores, difficulty_calibrated_scores
+from securitynet_hub.attacks.quantile import gaussian_quantile_scores, pinball_quantile_scores
+from securitynet_hub.attacks.rmia import rmia_scores
+from securitynet_hub.signals import SIGNALS
+from securitynet_hub.statistics import Scores, as_array
+
+Rows = npt.NDArray[np.int64]
+
+
+class Attack(NamedTuple):
+    """How an attack scores, and which fields of `Evidence` it needs beyond outputs and labels.
+
+    Attributes:
+        score: (evidence, rows to be judged, settings) -> scores, higher = more likely a member.
+        needs: names of fields.
+        takes: the function whose keyword arguments are the attack's settings, if it has any.
+        fewest: the reference models that every sample must be in, and out of, by default.
+        views: whether it scores every view of a sample; the others look at the first.
+    """
+
+    score: Callable[..., Scores]
+    needs: tuple[str, ...] = ()
+    takes: Callable[..., Scores] | None = None
+    fewest: tuple[int, int] = (0, 0)
+    views: bool = False
+
+
+def _signal(name: str) -> Callable[..., Scores]:
+    return lambda evidence, rows: evidence.score(name)
+
+
+def _learned(name: str) -> Callable[..., Scores]:
+    def score(evidence: Evidence, rows: Rows) -> Scores:
+        evidence.score("correctness")  # names bad rows as the caller counts them, not as calibration does
+        outputs = as_array(evidence.first_view, "outputs")
+        labels = evidence.labels
+        labels = np.zeros(len(outputs), np.int64) if labels is None else as_array(labels, "labels")
+        known = evidence.calibrated_on
+        attack = fit_learned_attack(
+            name,
+            outputs[known],
+            labels[known],
+            evidence.membership[known],
+            from_logits=evidence.from_logits,
+            seed=evidence.seed,
+        )
+        return attack.score(outputs[rows], labels[rows], from_logits=evidence.from_logits)
+
+    return score
+
+
+def _lira(mode: str) -> Callable[..., Scores]:
+    def score(evidence: Evidence, rows: Rows, **settings: Any) -> Scores:
+        target, reference = (
+            signal("logit_margin", views=True) for signal in (evidence.score, evidence.reference_scores)
+        )
+        return lira_scores(target, reference, evidence.reference_in, mode=mode, **settings)  # type: ignore[arg-type]
+
+    return score
+
+
+def _rmia(mode: str) -> Callable[..., Scores]:
+    def score(evidence: Evidence, rows: Rows, **settings: Any) -> Scores:
+        log_confidences = (
+            evidence.score, evidence.reference_scores,
+            evidence.population_scores, evidence.reference_population_scores,
+        )  # fmt: skip
+        target_x, ref_x, target_z, ref_z = (signal("loss", views=True) for signal in log_confidences)
+        return rmia_scores(
+            target_x,
+            ref_x,
+            evidence.reference_in,
+            target_z,
+            ref_z,
+            mode=mode,  # type: ignore[arg-type]
+            ref_in_z=evidence.reference_population_in,
+            **settings,
+        )
+
+    return score
+
+
+def _beside_references(function: Callable[..., Scores]) -> Callable[..., Scores]:
+    def score(evidence: Evidence, rows: Rows, **settings: Any) -> Scores:
+        reference = evidence.reference_scores("loss")
+        return function(evidence.score("loss"), reference, evidence.reference_in, **settings)
+
+    return score
+
+
+def _attack_p(evidence: Evidence, rows: Rows) -> Scores:
+    return attack_p_scores(evidence.score("loss"), evidence.population_scores("loss"))
+
+
+def _quantile(function: Callable[..., Scores], evidence: Evidence, rows: Rows, **settings: Any) -> Scores:
+    features, hinge = as_array(evidence.features, "features"), evidence.score("hinge")
+    if len(features) != len(hinge):
+        raise ValueError(f"features must have one row for each of {len(hinge)} samples; got {len(features)}.")
+    outsiders = evidence.calibrated_on & ~evidence.membership
+    return function(
+        features[rows], hinge[rows], features[outsiders], hinge[outsiders], seed=evidence.seed, **settings
+    )
+
+
+UNLABELLED = {"entropy", "mlp_full_unlabelled", "mlp_top3_unlabelled"}
+"""Attacks that do without labels."""
+
+_REFERENCES = ("reference_outputs", "reference_in")
+_POPULATION = ("population_outputs", "population_labels")
+_RMIA = (*_REFERENCES, *_POPULATION, "reference_population_outputs")
+
+ATTACKS: dict[str, Attack] = {
+    **{name: Attack(_signal(name)) for name in SIGNALS},
+    **{name: Attack(_learned(name), ("calibration",)) for name in LEARNED},
+    "attack_p": Attack(_attack_p, _POPULATION),
+    "quantile": Attack(
+        partial(_quantile, gaussian_quantile_scores), ("features", "calibration"), gaussian_quantile_scores
+    ),
+    "pinball": Attack(
+        partial(_quantile, pinball_quantile_scores), ("features", "calibration"), pinball_quantile_scores
+    ),
+    "attack_r": Attack(_beside_references(attack_r_scores), _REFERENCES, attack_r_scores, (0, 1)),
+    "difficulty_calibration": Attack(
+        _beside_references(difficulty_calibrated_scores), _REFERENCES, difficulty_calibrated_scores, (0, 1)
+    ),
+    "lira_offline": Attack(_lira("offline"), _REFERENCES, lira_scores, (0, 2), views=True),
+    "lira_offline_two_sided": Attack(
+        _lira("offline_two_sided"), _REFERENCES, lira_scores, (0, 2), views=True
+    ),
+    "lira": Attack(_lira("online"), _REFERENCES, lira_scores, (2, 2), views=True),
+    "rmia": Attack(_rmia("offline"), _RMIA, rmia_scores, (0, 1), views=True),
+    "rmia_online": Attack(_rmia("online"), _RMIA, rmia_scores, (1, 1), views=True),
+}
+"""Every attack by its public name, those that need least first."""
