@@ -12,7 +12,7 @@ from securitynet_hub.audits.membership import CALIBRATION, MAX_QUERIES, NAMES, S
 from securitynet_hub.audits.subject import AuditData, known_data
 from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.inference import BATCH_SIZE
-from securitynet_hub.records import Record, require_writable
+from securitynet_hub.records import Record, require_writable, write_record
 from securitynet_hub.signals import SIGNALS
 from securitynet_hub.targets import Target, find_annotation, load_target
 
@@ -35,6 +35,7 @@ def audit(
     confidence_level: float = CONFIDENCE_LEVEL,
     batch_size: int = BATCH_SIZE,
     on_batch: Callable[[int], None] = lambda size: None,
+    on_record: Callable[[Record], object] = lambda record: None,
 ) -> list[Record]:
     """Audit a model with membership-inference attacks; return one record for each attack.
 
@@ -63,6 +64,7 @@ def audit(
         confidence_level: of every interval.
         batch_size: images in one forward pass.
         on_batch: called with the number of images after each batch.
+        on_record: called with each record as soon as it is measured and written.
 
     Raises:
         UnknownNameError: no such model, attack or setting; the closest names are given.
@@ -81,14 +83,21 @@ def audit(
     for name in attacks:
         if name not in NAMES:
             raise UnknownNameError("attack", name, NAMES)
-    if out is not None:
-        require_writable(Path(out))
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        require_writable(folder)
     if not isinstance(target, (str, Target)):
         raise ValueError(f"target must be a model's id or a Target from load_target; got {target!r}.")
     # The data first: without it there is no need to download any weights.
     data = data or known_data(find_annotation(target) if isinstance(target, str) else target.annotation)
     if isinstance(target, str):
         target = load_target(target)
+
+    def keep(record: Record) -> None:
+        if folder is not None:
+            write_record(record, folder)
+        on_record(record)
+
     return audit_membership(
         target,
         data,
@@ -100,10 +109,15 @@ def audit(
         calibration=calibration,
         seed=seed,
         max_queries=max_queries,
-        out=out,
+        on_record=keep,
         samples=samples,
         target_fprs=target_fprs,
         confidence_level=confidence_level,
         batch_size=batch_size,
         on_batch=on_batch,
     )
+
+
+def attack_names() -> tuple[str, ...]:
+    """Return the name of every attack that `audit` knows."""
+    return NAMES

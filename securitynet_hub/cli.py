@@ -22,6 +22,7 @@ from securitynet_hub.annotations import Annotation, columns, load_annotations
 from securitynet_hub.errors import SecurityNetError, UnknownNameError
 from securitynet_hub.flags import FLAGS
 from securitynet_hub.hashes import describe_checks, parse_checks
+from securitynet_hub.sweeps.commands import add_command as add_sweep
 
 if TYPE_CHECKING:
     from securitynet_hub.records import Record
@@ -357,6 +358,8 @@ def _parser() -> argparse.ArgumentParser:
     verifying.add_argument("files", nargs="+", type=Path, metavar="FILE",
                            help="safetensors or what torch.save wrote: .pt, .pth, .ckpt, .bin")  # fmt: skip
     verifying.set_defaults(run=verify_files)
+
+    add_sweep(commands)
 
     for command in (listing, showing, auditing, verifying):
         command.add_argument("--json", action="store_true", help="print JSON instead of a table")

@@ -107,15 +107,16 @@ class Record:
         return {"id": self.id, "unit": self.unit, **asdict(self)}
 
 
-def write_record(record: Record, folder: Path) -> Path:
-    """Write a record to ``folder/<target id>/<attack>-<record id>.json`` and return the path.
+def write_record(record: Record, folder: Path, *, name: str | None = None) -> Path:
+    """Write a record to ``folder/<target id>/<name>.json`` and return the path.
 
-    The file appears whole or not at all, and an existing one is never replaced.
+    The name is ``<attack>-<record id>`` unless given. The file appears whole or not at all, and an existing
+    one is never replaced.
 
     Raises:
         RecordError: the folder cannot be written, or the record is there already.
     """
-    path: Path = folder / record.target["id"] / f"{record.attack['name']}-{record.id}.json"
+    path: Path = folder / record.target["id"] / f"{name or record.attack['name'] + '-' + record.id}.json"
     if not path.resolve().is_relative_to(folder.resolve()):
         raise RecordError(f"the target id {record.target['id']!r} leads out of {folder}.")
     content = json.dumps(record.as_dict(), indent=1, allow_nan=False) + "\n"

@@ -118,6 +118,16 @@ def fetch(annotation: Annotation, *, progress: bool = True) -> Path:
     return entry.file
 
 
+def is_cached(annotation: Annotation) -> bool:
+    """Tell whether an annotation's weights are here: in the cache, in the package, or a file of one's own.
+
+    Raises:
+        WeightsError: there is no link.
+    """
+    url = _link(annotation)
+    return url.startswith((PACKAGE_SCHEME, FILE_SCHEME)) or _entry(annotation, url).origin() is not None
+
+
 def _download(
     annotation: Annotation, url: str, entry: Entry, checks: tuple[Check, ...], progress: bool
 ) -> Path:

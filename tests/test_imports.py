@@ -17,18 +17,19 @@ ROOMS = [
     {"archives", "checkpoints", "hub_files"},
     {"weights"},
     {"targets", "images"},
-    {"inference", "training"},
+    {"inference", "processes", "training"},
     {"attacks"},
     {"evaluation", "zoo"},
     {"loaders", "metrics"},
     {"audits"},
     {"auditing"},
+    {"sweeps"},
     {"cli"},
     {"__init__", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 ONLY_THERE = {
-    "accelerate": {"inference", "training"},
+    "accelerate": {"inference", "processes", "training"},
     "evaluate": {"evaluation", "metrics"},
     "huggingface_hub": {"weights", "hub_files", "hub"},
     "requests": {"web", "downloads", "remote", "archives", "weights"},

@@ -20,7 +20,7 @@ from securitynet_hub.audits.pool import Answers, Pool, find_pool, forward
 from securitynet_hub.audits.subject import AuditData, describe_subject
 from securitynet_hub.errors import RecordError, UnknownNameError
 from securitynet_hub.inference import BATCH_SIZE
-from securitynet_hub.records import Record, write_record
+from securitynet_hub.records import Record
 from securitynet_hub.signals import SIGNALS
 from securitynet_hub.targets import Target
 
@@ -49,7 +49,7 @@ def audit_membership(
     calibration: float = CALIBRATION,
     seed: int = 0,
     max_queries: int = MAX_QUERIES,
-    out: str | Path | None = None,
+    on_record: Callable[[Record], object] = lambda record: None,
     samples: str | Path | None = None,
     target_fprs: Sequence[float] = TARGET_FPRS,
     confidence_level: float = CONFIDENCE_LEVEL,
@@ -113,8 +113,7 @@ def audit_membership(
             timings={**timings, "attack": time.perf_counter() - began},
         )
         records.append(record)
-        if out is not None:
-            write_record(record, Path(out))
+        on_record(record)
     if samples is not None:
         table = sample_table(runs, is_member, labels=labels, positions=data.split.indices)
         write_samples(table, data.images.pixels[data.split.indices], Path(samples) / target.id)

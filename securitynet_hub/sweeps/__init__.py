@@ -1,0 +1,1 @@
+"""Sweeps: many models, many attacks, many processes; each record exactly once."""

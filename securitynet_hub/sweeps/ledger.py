@@ -1,0 +1,134 @@
+"""What a sweep has done, in a folder that any number of processes and machines share.
+
+A record is named after its unit and appears whole or not at all, so that a unit is done when its record is
+there. What must not be done twice at a time is held by a lock on a file, which the operating system lets go
+of when its holder ends, however it ends. Nothing else is kept: a sweep is resumed by looking.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import traceback
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from securitynet_hub.errors import RecordError
+from securitynet_hub.records import Record, read_record, require_writable, write_record
+from securitynet_hub.sweeps.plan import Job, Unit
+
+
+class Ledger:
+    """The folder of a sweep: ``records/``, ``failures/``, ``locks/``.
+
+    Raises:
+        RecordError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.records, self.failures, self.locks = (
+            Path(folder) / name for name in ("records", "failures", "locks")
+        )
+        require_writable(Path(folder))
+        for part in (self.records, self.failures, self.locks):
+            try:
+                part.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise RecordError(f"cannot make {part}: {error.strerror}.") from error
+
+    def record_of(self, unit: Unit) -> Path:
+        """Return where the unit's record is once it is done."""
+        return self.records / unit.model / f"{unit.attack}-{unit.id}.json"
+
+    def failure_of(self, unit: Unit) -> Path:
+        """Return where the unit's failure is told, if it failed."""
+        return self.failures / f"{unit.id}.failure"
+
+    def pending(self, job: Job, *, failed_before: float = 0.0) -> list[Unit]:
+        """List the job's units that are not done and have not failed, or only before a time in seconds."""
+        return [
+            unit
+            for unit in job.units
+            if not self.record_of(unit).exists() and self._failed_at(unit) < failed_before
+        ]
+
+    def _failed_at(self, unit: Unit) -> float:
+        try:
+            return self.failure_of(unit).stat().st_mtime
+        except FileNotFoundError:
+            return -1.0
+
+    @contextlib.contextmanager
+    def claim(self, job: Job) -> Iterator[bool]:
+        """Hold the job as long as the block lasts; say False where another process does."""
+        lock = FileLock(self.locks / f"{job.id}.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def keep(self, unit: Unit, record: Record) -> None:
+        """Write the unit's record; an earlier failure is forgotten.
+
+        Raises:
+            RecordError: it cannot be written.
+        """
+        if not self.record_of(unit).exists():  # where locks do not hold, another process may be faster
+            write_record(record, self.records, name=self.record_of(unit).stem)
+        self.failure_of(unit).unlink(missing_ok=True)
+
+    def fail(self, unit: Unit, error: BaseException) -> None:
+        """Write down why a unit failed.
+
+        Raises:
+            RecordError: it cannot be written.
+        """
+        content = {
+            "model": unit.model,
+            "attack": unit.attack,
+            "error": type(error).__name__,
+            "message": str(error),
+            "traceback": "".join(traceback.format_exception(error)),
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+        path = self.failure_of(unit)
+        try:
+            with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False) as file:
+                json.dump(content, file, indent=1)
+            Path(file.name).replace(path)
+        except OSError as fault:
+            raise RecordError(f"cannot write {path}: {fault.strerror}.") from fault
+
+    def count_settled(self, units: Iterable[Unit]) -> int:
+        """Return how many units are done or have failed."""
+        return sum(self.record_of(unit).exists() or self.failure_of(unit).exists() for unit in units)
+
+    def failed(self, units: Iterable[Unit]) -> list[dict[str, Any]]:
+        """Return what is known of those units that failed."""
+        paths = (self.failure_of(unit) for unit in units)
+        return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+
+    def set_damaged_aside(self) -> list[Path]:
+        """Rename records that do not match their own hash, so that their units are done again.
+
+        Returns:
+            Where they are now.
+        """
+        aside = []
+        for path in sorted(self.records.rglob("*.json")):
+            try:
+                read_record(path)
+            except RecordError:
+                with contextlib.suppress(FileNotFoundError):  # another process did so at the same time
+                    aside.append(path.rename(path.with_suffix(".damaged")))
+        return aside

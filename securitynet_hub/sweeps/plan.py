@@ -1,0 +1,182 @@
+"""The work of a sweep as a table: which models, on which images, by which attacks."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qsl
+
+from securitynet_hub.annotations import Annotation, ZooAnnotation, load_annotations
+from securitynet_hub.audits.subject import AuditData, known_data, read_data
+from securitynet_hub.errors import UnknownNameError
+from securitynet_hub.records import code_identity
+from securitynet_hub.targets import MODEL_CONFIGS
+
+DATA_SETTINGS = ("members", "nonmembers", "limit", "seed", "channels", "size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """One attack on one model: what becomes one record.
+
+    Attributes:
+        model: id of the model.
+        attack: name of the attack.
+        id: hash of all that decides the result: model and weights, images and split, attack, settings, code.
+    """
+
+    model: str
+    attack: str
+    id: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """All units of one model on one data set, which share its weights and its forward pass.
+
+    Attributes:
+        annotation: of the model.
+        data: images and split.
+        attacks: names of attacks.
+        options: further arguments of `audit`, in JSON's types.
+    """
+
+    annotation: Annotation
+    data: AuditData = field(repr=False)
+    attacks: tuple[str, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def units(self) -> tuple[Unit, ...]:
+        """One for each attack."""
+        shared = {
+            "target": [self.annotation.id, self.annotation.weights_hash_kind, self.annotation.weights_hash],
+            "data": [self.data.images.sha256, self.data.split.sha256],
+            "options": dict(self.options),
+            "code": code_identity()["sha256"],
+        }
+        return tuple(
+            Unit(model=self.annotation.id, attack=name, id=_digest({**shared, "attack": name}))
+            for name in self.attacks
+        )
+
+    @property
+    def num_images(self) -> int:
+        """Images that are forwarded at least."""
+        return len(self.data.split.indices)
+
+    @cached_property
+    def id(self) -> str:
+        """Hash of the model and its data, whatever the attacks: what one process works on at a time."""
+        return _digest([self.annotation.id, self.data.images.sha256, self.data.split.sha256])
+
+
+def plan_jobs(
+    annotations: Iterable[Annotation],
+    attacks: Sequence[str],
+    data: Mapping[str, AuditData],
+    options: Mapping[str, Any] | None = None,
+) -> list[Job]:
+    """Return a job for each model, the largest first, so that none is left to the end.
+
+    Args:
+        annotations: of the models.
+        attacks: names of attacks.
+        data: what to audit on, by the name of the models' data set; models of the embedded zoo know theirs.
+        options: further arguments of `audit`.
+
+    Raises:
+        ValueError: there is nothing to do, or a data set without images; the models' number is given.
+
+    >>> zoo = load_annotations("zoo")
+    >>> jobs = plan_jobs([zoo["zoo/fashion-mnist/cnn-clean/1"]], ["loss", "entropy"], {})
+    >>> [(unit.attack, len(unit.id)) for unit in jobs[0].units]
+    [('loss', 16), ('entropy', 16)]
+    """
+    rows = sorted(annotations, key=lambda row: (-(row.num_parameters or 0), row.id))
+    if not rows or not attacks:
+        raise ValueError("there is nothing to do: at least one model and one attack are needed.")
+    missing: dict[str, int] = {}
+    jobs = []
+    for row in rows:
+        known = data.get(row.dataset) or (known_data(row) if isinstance(row, ZooAnnotation) else None)
+        if known is None:
+            missing[row.dataset] = missing.get(row.dataset, 0) + 1
+        else:
+            jobs.append(Job(annotation=row, data=known, attacks=tuple(attacks), options=dict(options or {})))
+    if missing:
+        lacking = ", ".join(f"{name} ({count} models)" for name, count in missing.items())
+        raise ValueError(f"there are no images of {lacking}: name them with --data DATASET=REFERENCE.")
+    return jobs
+
+
+def find_models(patterns: Sequence[str], where: str | None = None) -> list[Annotation]:
+    """Return the models whose id one of the patterns matches and for whose row a condition holds.
+
+    Args:
+        patterns: ids, in which ``*`` stands for anything, such as ``pytorchcv/cifar10/*``; ``zoo`` stands
+            for the embedded zoo.
+        where: a condition on the columns of the tables in the language of `pandas.DataFrame.query`, such as
+            ``"dataset == 'CIFAR-10' and test_accuracy > 0.9"``.
+
+    Raises:
+        UnknownNameError: a pattern matches no model; the closest ids are given.
+        ValueError: the condition cannot be understood, or holds for none of them.
+
+    >>> len(find_models(["zoo"], "kind == 'clean'"))
+    12
+    """
+    rows: dict[str, Annotation] = {}
+    for config in MODEL_CONFIGS:
+        rows |= load_annotations(config)
+    found: dict[str, Annotation] = {}
+    for pattern in patterns:
+        matching = fnmatch.filter(rows, "zoo/*" if pattern == "zoo" else pattern)
+        if not matching:
+            raise UnknownNameError("model", pattern, rows)
+        found |= {id: rows[id] for id in matching}
+    if where is None:
+        return list(found.values())
+    import pandas as pd
+
+    table = pd.concat([load_annotations(config).to_pandas() for config in MODEL_CONFIGS])
+    try:
+        holding = set(table.query(where, engine="python")["id"])
+    except Exception as error:  # whatever pandas' own parser makes of a stranger's text
+        raise ValueError(f"the condition {where!r} cannot be understood: {error}") from error
+    if not holding & found.keys():
+        raise ValueError(f"the condition {where!r} holds for none of {len(found)} models.")
+    return [row for id, row in found.items() if id in holding]
+
+
+def parse_data(text: str) -> tuple[str, AuditData]:
+    """Read ``DATASET=REFERENCE[?limit=1000&size=32...]``: a models' data set, and where its images are.
+
+    What follows the question mark are the arguments of `read_data`.
+
+    Raises:
+        ValueError: the text has another form, or as `read_data`.
+        UnknownNameError: no such argument.
+    """
+    name, equals, reference = text.partition("=")
+    reference, _, query = reference.partition("?")
+    if not equals or not reference:
+        raise ValueError(
+            f"data must be given as DATASET=REFERENCE, such as CIFAR-10=uoft-cs/cifar10; got {text!r}."
+        )
+    arguments: dict[str, Any] = {}
+    for key, value in parse_qsl(query, strict_parsing=bool(query)):
+        if key not in DATA_SETTINGS:
+            raise UnknownNameError("setting of data", key, DATA_SETTINGS)
+        arguments[key] = value if key.endswith("members") else None if value == "all" else int(value)
+    return name, read_data(reference, **arguments)
+
+
+def _digest(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
