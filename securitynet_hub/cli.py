@@ -107,7 +107,7 @@ def audit_models(options: argparse.Namespace) -> None:
     from securitynet_hub.attacks.suite import runnable
     from securitynet_hub.auditing import audit
     from securitynet_hub.audits.membership import MAX_QUERIES, NAMES
-    from securitynet_hub.audits.subject import known_data
+    from securitynet_hub.audits.subject import find_data, known_data
     from securitynet_hub.targets import find_annotation, load_target
     from securitynet_hub.weights import cache_folder
     from securitynet_hub.zoo.shadows import shadow_counts, train_zoo_shadows
@@ -125,7 +125,9 @@ def audit_models(options: argparse.Namespace) -> None:
             raise UnknownNameError("view", name, VIEWS)
     settings = _settings(options.setting)
     # Load everything before the first record is written: a damaged file is found out first.
-    data = [known_data(find_annotation(id)) for id in ids]
+    data = [
+        known_data(find_annotation(id)) if options.data is None else find_data(options.data) for id in ids
+    ]
     targets = [load_target(id) for id in ids]
     audited: list[tuple[Annotation, list[Record]]] = []
     with Progress(
@@ -334,6 +336,10 @@ def _parser() -> argparse.ArgumentParser:
     auditing.add_argument("--attacks", nargs="+", metavar="ATTACK", default=list(PAPER_ATTACKS),
                           help="membership attacks, or 'all' that need no further queries (default: "
                           "%(default)s)")  # fmt: skip
+    auditing.add_argument("--data", metavar="REFERENCE",
+                          help="images of models that are not of the zoo: a folder with train/CLASS/* and "
+                          "test/CLASS/*, or a data set of the Hub; "
+                          "?limit=1000&size=32&channels=3&members=train... may follow")  # fmt: skip
     auditing.add_argument("--setting", action="append", default=[], metavar="ATTACK.NAME=VALUE",
                           help="set something of one attack, such as rmia.gamma=1.0, rmia.a=tuned or "
                           "boundary.budget=200; may be repeated")  # fmt: skip

@@ -44,6 +44,14 @@ class TestFolders:
         assert (len(first.split.members), len(first.split.nonmembers)) == (10, 10)
         assert first.images.sha256 == again.images.sha256 != other.images.sha256
 
+    def test_any_model_can_be_audited_on_them(self, folder, run):
+        where = f"{folder}?limit=10&channels=1"
+        code, shown, error = run("audit", "zoo/fashion-mnist/cnn-clean/1", "--data", where, "--json")
+        assert code == 0, error
+        assert '"n_members": 10' in shown
+        code, _, error = run("audit", "zoo/fashion-mnist/cnn-clean/1", "--data", f"{folder}?limits=10")
+        assert (code, "'limit'" in error) == (2, True)
+
     def test_another_size_is_resized_and_cut(self, folder):
         data = read_data(str(folder), size=14)
         assert data.images.pixels.shape == (50, 14, 14, 3)

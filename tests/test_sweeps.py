@@ -231,8 +231,8 @@ class TestLaunches:
 
     def test_a_sweep_that_is_ended_goes_on_where_it_was(self, tmp_path):
         command = [
-            sys.executable, "-m", "securitynet_hub", "sweep", "--models", "zoo/*clean*", "--attacks", *ATTACKS,
-            "--out", str(tmp_path),
+            sys.executable, "-m", "securitynet_hub", "sweep", "--models", "zoo/*clean*",
+            "--attacks", *ATTACKS, "--out", str(tmp_path),
         ]  # fmt: skip
         process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 120

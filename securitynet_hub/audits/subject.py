@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import numpy as np
 
 from securitynet_hub.annotations import Annotation, ZooAnnotation
-from securitynet_hub.errors import WeightsError
+from securitynet_hub.errors import UnknownNameError, WeightsError
 from securitynet_hub.images import LabelledImages, images_from, load_images
 from securitynet_hub.records import describe_environment
 from securitynet_hub.splits import Split, read_split
 from securitynet_hub.targets import Target
+
+SETTINGS = ("members", "nonmembers", "limit", "seed", "channels", "size")
+"""What may be said of data on a command line."""
 
 ZOO_FOLDER = Path(__file__).parents[1] / "zoo"
 
@@ -60,6 +64,22 @@ def known_data(annotation: Annotation) -> AuditData:
             f"{annotation.id} was trained on. Install the package anew."
         )
     return AuditData(images=load_images(annotation.images), split=split)
+
+
+def find_data(text: str) -> AuditData:
+    """Read ``REFERENCE[?limit=1000&size=32...]``: `read_data` with its arguments as the query of a link.
+
+    Raises:
+        UnknownNameError: no such argument.
+        ValueError: as `read_data`.
+    """
+    reference, _, query = text.partition("?")
+    arguments: dict[str, Any] = {}
+    for key, value in parse_qsl(query, strict_parsing=bool(query)):
+        if key not in SETTINGS:
+            raise UnknownNameError("setting of data", key, SETTINGS)
+        arguments[key] = value if key.endswith("members") else None if value == "all" else int(value)
+    return read_data(reference, **arguments)
 
 
 def read_data(

@@ -9,15 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-from urllib.parse import parse_qsl
 
 from securitynet_hub.annotations import Annotation, ZooAnnotation, load_annotations
-from securitynet_hub.audits.subject import AuditData, known_data, read_data
+from securitynet_hub.audits.subject import AuditData, find_data, known_data
 from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.records import code_identity
 from securitynet_hub.targets import MODEL_CONFIGS
-
-DATA_SETTINGS = ("members", "nonmembers", "limit", "seed", "channels", "size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,26 +152,17 @@ def find_models(patterns: Sequence[str], where: str | None = None) -> list[Annot
 
 
 def parse_data(text: str) -> tuple[str, AuditData]:
-    """Read ``DATASET=REFERENCE[?limit=1000&size=32...]``: a models' data set, and where its images are.
-
-    What follows the question mark are the arguments of `read_data`.
+    """Read ``DATASET=REFERENCE``: the name of the models' data set, and where its images are.
 
     Raises:
-        ValueError: the text has another form, or as `read_data`.
-        UnknownNameError: no such argument.
+        ValueError: the text has another form, or as `find_data`.
     """
     name, equals, reference = text.partition("=")
-    reference, _, query = reference.partition("?")
     if not equals or not reference:
         raise ValueError(
             f"data must be given as DATASET=REFERENCE, such as CIFAR-10=uoft-cs/cifar10; got {text!r}."
         )
-    arguments: dict[str, Any] = {}
-    for key, value in parse_qsl(query, strict_parsing=bool(query)):
-        if key not in DATA_SETTINGS:
-            raise UnknownNameError("setting of data", key, DATA_SETTINGS)
-        arguments[key] = value if key.endswith("members") else None if value == "all" else int(value)
-    return name, read_data(reference, **arguments)
+    return name, find_data(reference)
 
 
 def _digest(content: Any) -> str:
