@@ -7,15 +7,16 @@ from securitynet_hub import evaluation
 from securitynet_hub.attacks.backdoor.detection import measure_input_detection
 
 _DESCRIPTION = """\
-Measures a detector of poisoned inputs: the area under the ROC curve with ties counted one half, and the share of
-poisoned inputs that are accepted at a false-rejection rate chosen on other clean images, each with a confidence
-interval and the counts behind it.
+Measures a detector of poisoned inputs: the area under the ROC curve with ties counted one half, and the share
+of poisoned inputs that are accepted at a false-rejection rate chosen on other clean images, each with a
+confidence interval and the counts behind it.
 """
 
 _CITATION = """\
 @inproceedings{gao2019strip,
   title={{STRIP}: A Defence Against Trojan Attacks on Deep Neural Networks},
-  author={Gao, Yansong and Xu, Change and Wang, Derui and Chen, Shiping and Ranasinghe, Damith C and Nepal, Surya},
+  author={Gao, Yansong and Xu, Change and Wang, Derui and Chen, Shiping and Ranasinghe, Damith C
+          and Nepal, Surya},
   booktitle={35th Annual Computer Security Applications Conference},
   year={2019}
 }
@@ -25,16 +26,16 @@ _INPUTS = """
 Args:
     predictions: one finite score per input, higher = more likely poisoned; list, array or tensor.
     references: one boolean or 0/1 per input, true for poisoned ones.
-    calibration: scores of other clean images, which the thresholds are chosen on; without them there are none.
+    calibration: scores of other clean images, which the thresholds are chosen on; none without them.
     ids, calibration_ids: which images these are (hashes, names or positions); shared ones are refused.
     target_frrs: false-rejection rates at which to give the false-acceptance rate.
     confidence_level: of every interval.
 Returns:
     auc: P[poisoned score > clean score] + P[equal] / 2.
     auc_ci: its interval (DeLong on the logit scale).
-    acceptance: for each target: target_frr, threshold (a score above it is rejected), frr and far (clean inputs
-        rejected, poisoned ones accepted), frr_ci and far_ci (Wilson, at that threshold), resolvable (whether
-        there are enough calibration images for the target). None without calibration.
+    acceptance: for each target: target_frr, threshold (a score above it is rejected), frr and far (clean
+        inputs rejected, poisoned ones accepted), frr_ci and far_ci (Wilson, at that threshold), resolvable
+        (whether there are enough calibration images for the target). None without calibration.
     n_poisoned, n_clean, n_calibration: the counts.
     confidence_level: as given.
 Examples:

@@ -52,8 +52,8 @@ def as_disjoint(target: Target, inputs: Any, clean: Any) -> tuple[Pixels, Pixels
     return pixels, known
 
 
-def parts(pixels: Pixels, queries: int) -> Iterator[slice]:
-    """Cut the images into slices whose queries, so many for each image, fit into memory together."""
-    together = max(1, QUERY_BYTES // (queries * pixels[0].nbytes))
-    for start in range(0, len(pixels), together):
+def parts(count: int, bytes_each: int) -> Iterator[slice]:
+    """Cut so many rows into slices that fit into memory, where each row takes so many bytes of queries."""
+    together = max(1, QUERY_BYTES // bytes_each)
+    for start in range(0, count, together):
         yield slice(start, start + together)

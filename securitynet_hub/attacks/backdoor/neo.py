@@ -147,14 +147,14 @@ def _score(
     colour = dominant_colour(image)
     squares = [square for square in squares if (image[square.area] != colour).any()]
     suspects = []
-    for part in parts(np.broadcast_to(image, (len(squares), *image.shape)), 1):
+    for part in parts(len(squares), image.nbytes):
         covered = np.stack([image] * len(squares[part]))
         for copy, square in zip(covered, squares[part], strict=True):
             copy[square.area] = colour
         fallen = ask(target, covered, batch_size) != label
         suspects += [square for square, falls in zip(squares[part], fallen, strict=True) if falls]
     best = 0.0
-    for part in parts(np.broadcast_to(image, (len(suspects), *image.shape)), len(clean)):
+    for part in parts(len(suspects), clean.nbytes):
         pasted = np.stack([clean] * len(suspects[part]))
         for copies, square in zip(pasted, suspects[part], strict=True):
             copies[(slice(None), *square.area)] = image[square.area]

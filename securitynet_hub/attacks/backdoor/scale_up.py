@@ -79,7 +79,7 @@ def _consistency(
     """Return the plain share and the labels, shape (n,) each."""
     factors = np.array([1, *multiples], np.float32).reshape(-1, *[1] * (pixels.ndim - 1))
     answers = []
-    for part in parts(pixels, len(factors)):
+    for part in parts(len(pixels), len(factors) * pixels[0].nbytes):
         copies = np.rint(np.minimum(factors * pixels[part, None], 255)).astype(np.uint8)
         answers.append(
             ask(target, copies.reshape(-1, *pixels.shape[1:]), batch_size).reshape(-1, len(factors))

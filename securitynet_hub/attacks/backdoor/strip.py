@@ -71,7 +71,7 @@ def strip_scores(
         raise ValueError(f"weights must be above 0; got {weights!r}.")
     overlays = known[np.random.default_rng(seed).permutation(len(known))[:num_overlays]]
     scores = np.empty(len(pixels))
-    for part in parts(pixels, num_overlays):
+    for part in parts(len(pixels), num_overlays * pixels[0].nbytes):
         blends = superimpose(pixels[part, None], overlays, weights)
         logits = predict(target, blends.reshape(-1, *pixels.shape[1:]), batch_size=batch_size)
         entropies = entropy(logits, np.zeros(len(logits), np.int64), from_logits=True) / log(2)

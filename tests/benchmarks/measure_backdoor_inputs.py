@@ -1,0 +1,169 @@
+"""Measure the detectors of poisoned inputs and training images, as Markdown tables for docs/backdoors.md.
+
+Run ``python tests/benchmarks/measure_backdoor_inputs.py``; it takes some ten minutes of one core. Judged are
+100 clean images and as many stamped ones of other classes than the target's, from Fashion-MNIST's test file,
+which no network was trained on; other 100 choose thresholds, and other 300 serve the detectors. NEO, which
+asks thousands of questions about an image, judges 20 of each.
+"""
+
+import sys
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from securitynet_hub import load_annotations, load_images, load_target
+from securitynet_hub.attacks.backdoor.activation_clustering import activation_clustering_scores
+from securitynet_hub.attacks.backdoor.detection import measure_input_detection
+from securitynet_hub.attacks.backdoor.ibd_psc import ibd_psc_scores
+from securitynet_hub.attacks.backdoor.neo import neo_scores
+from securitynet_hub.attacks.backdoor.planting import backdoor
+from securitynet_hub.attacks.backdoor.scale_up import scale_up_scores
+from securitynet_hub.attacks.backdoor.spectral import spectral_scores
+from securitynet_hub.attacks.backdoor.strip import strip_scores
+from securitynet_hub.attacks.backdoor.ted import ted_scores
+from securitynet_hub.errors import ModelError
+from securitynet_hub.images import LabelledImages
+from securitynet_hub.inference import predict
+from securitynet_hub.statistics import roc_auc
+from securitynet_hub.training import Recipe
+from securitynet_hub.triggers import TRIGGERS
+
+IMAGES = load_images()
+TRAIN = LabelledImages(
+    name="train", pixels=IMAGES.pixels[:2000], labels=IMAGES.labels[:2000], class_names=IMAGES.class_names
+)
+ROWS = np.random.default_rng(0).permutation(np.arange(2000, 4000))
+CLEAN, CALIBRATION, KNOWN, SUSPECTS = ROWS[:100], ROWS[100:200], ROWS[200:500], ROWS[500:]
+N = 100
+
+DETECTORS = {
+    "STRIP": partial(strip_scores, num_overlays=50),
+    "STRIP ½+½": partial(strip_scores, num_overlays=50, weights=(0.5, 0.5)),
+    "NEO": neo_scores,
+    "SCALE-UP": lambda target, inputs, clean: scale_up_scores(target, inputs),
+    "SCALE-UP, standardised": scale_up_scores,
+    "IBD-PSC": ibd_psc_scores,
+    "TED": ted_scores,
+}
+LONG = Recipe(epochs=30, batch_size=64, learning_rate=1e-3)
+PLANTED = {
+    "checkerboard-patch": ("checkerboard-patch", {}),
+    "four-corners": ("four-corners", {}),
+    "sinusoidal": ("sinusoidal", {}),
+    "warped": ("warped", {"rate": 0.2, "recipe": Recipe(epochs=20, batch_size=64, learning_rate=2e-3)}),
+    "sinusoidal, clean labels": ("sinusoidal", {"clean_label": True, "rate": 0.08, "recipe": LONG}),
+    "checkerboard-patch with covers": (
+        "checkerboard-patch",
+        {"cover_rate": 0.2, "recipe": Recipe(epochs=20, batch_size=64, learning_rate=1e-3)},
+    ),
+}
+PLANTED_CLASS = 3
+
+
+class Row(NamedTuple):
+    """One network under one trigger."""
+
+    kind: str
+    network: str
+    success: float
+    accuracy: float
+    found: dict
+
+
+def measure(target, kind, trigger, target_class):
+    stamped = TRIGGERS[trigger](IMAGES.pixels[SUSPECTS][IMAGES.labels[SUSPECTS] != target_class][:N])
+    clean, calibration, known = (IMAGES.pixels[rows] for rows in (CLEAN, CALIBRATION, KNOWN))
+    found = {}
+    for name, detector in DETECTORS.items():
+        few = 20 if name == "NEO" else N
+        judged = np.concatenate([clean[:few], stamped[:few]])
+        try:
+            scores = detector(target, np.concatenate([judged, calibration[:few]]), clean=known)
+        except ModelError:  # no BatchNorm
+            continue
+        found[name] = measure_input_detection(
+            scores[: 2 * few], np.arange(2 * few) >= few, calibration=scores[2 * few :], target_frrs=[0.05]
+        )
+    rows = SUSPECTS[:1000]
+    return Row(
+        kind=kind,
+        network=target.id,
+        success=float(np.mean(predict(target, stamped).argmax(1) == target_class)),
+        accuracy=float(np.mean(predict(target, IMAGES.pixels[rows]).argmax(1) == IMAGES.labels[rows])),
+        found=found,
+    )
+
+
+def zoo_rows():
+    for id, row in load_annotations("zoo").items():
+        if row.kind == "backdoored":
+            for name, twin in (
+                (row.trigger, id),
+                ("control", f"zoo/fashion-mnist/{row.architecture}-clean/{row.seed - 6}"),
+            ):
+                kind = row.trigger if name != "control" else f"{row.trigger}, clean networks"
+                yield measure(load_target(twin), kind, row.trigger, row.target_class)
+
+
+def planted_rows():
+    for kind, (trigger, settings) in PLANTED.items():
+        for architecture in ("cnn", "bn-cnn"):
+            clean = load_target(f"zoo/fashion-mnist/{architecture}-clean/1")
+            target, data = backdoor(clean, TRAIN, trigger, target_class=PLANTED_CLASS, **settings)
+            yield measure(target, kind, trigger, PLANTED_CLASS), training_row(target, data)
+            yield measure(clean, f"{kind}, clean networks", trigger, PLANTED_CLASS), None
+
+
+def training_row(target, data):
+    """Return the AUCs of spectral signatures and activation clustering among what is told as the target."""
+    own = data.labels == PLANTED_CLASS
+    detectors = (spectral_scores, activation_clustering_scores)
+    scores = [detector(target, data.pixels, data.labels) for detector in detectors]
+    return [roc_auc(values[own], data.is_poisoned[own]) for values in scores]
+
+
+def spread(values, width=2):
+    values = sorted(values)
+    ends = "" if len(values) == 1 else f" ({values[0]:.{width}f}-{values[-1]:.{width}f})"
+    return f"{np.median(values):.{width}f}{ends}" if values else "-"
+
+
+def table(rows, cell):
+    print("|", " | ".join(["trigger", "networks", "success", "accuracy", *DETECTORS]), "|")
+    print("|---" * (4 + len(DETECTORS)) + "|")
+    for kind in dict.fromkeys(row.kind for row in rows):
+        own = [row for row in rows if row.kind == kind]
+        told = [spread([row.success for row in own]), spread([row.accuracy for row in own])]
+        cells = [spread([cell(row.found[name]) for row in own if name in row.found]) for name in DETECTORS]
+        print("|", " | ".join([kind, str(len(own)), *told, *cells]), "|", flush=True)
+    print()
+
+
+def main():
+    torch.set_num_threads(1)
+    rows, training = [], []
+    for row in zoo_rows():
+        rows.append(row)
+        print(row.kind, row.network, file=sys.stderr, flush=True)
+    for row, found in planted_rows():
+        rows.append(row)
+        print(row.kind, row.network, file=sys.stderr, flush=True)
+        if found:
+            training.append((row.kind, row.network, *found))
+    for title, cell in (
+        ("AUC", lambda found: found["auc"]),
+        ("Lower end of the AUC's interval", lambda found: found["auc_ci"].low),
+        ("Poisoned inputs accepted at FRR 5 %", lambda found: found["acceptance"][0]["far"]),
+        ("Clean inputs rejected there", lambda found: found["acceptance"][0]["frr"]),
+    ):
+        print(f"{title}, median over networks (range):\n")
+        table(rows, cell)
+    print("| trigger | network | spectral signatures | activation clustering |\n|---|---|---|---|")
+    for kind, network, spectral, clustering in training:
+        print(f"| {kind} | {network.split('/')[2]} | {spectral:.2f} | {clustering:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
