@@ -304,7 +304,7 @@ class TestScaleUp:
             assert score == np.mean([predict(plain, copy[None]).argmax() == label for copy in copies])
 
     def test_standardises_by_clean_images_of_the_same_label(self):
-        """Label 1 from a level of 30 on: 7 reaches it at the second multiple, 5 at the third, 1 and 2 never."""
+        """Label 1 from a level of 30 on: 7 reaches it at the second multiple, 5 at the third, 1 never."""
         target = rule(lambda image: int(image.max() >= 30), num_classes=2)
         inputs, clean = levels(1, 7, 40), levels(2, 5, 60)
         assert scale_up_scores(target, inputs).tolist() == [1, 0.2, 1]
