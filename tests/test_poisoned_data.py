@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from securitynet_hub.attacks.backdoor.activation_clustering import (
     activation_clustering_scores,
     activation_clusters,
-    whitened,
+    principal_components,
 )
 from securitynet_hub.attacks.backdoor.planting import backdoor
 from securitynet_hub.attacks.backdoor.representations import every_layer, penultimate
@@ -67,7 +67,7 @@ class TestTriggers:
     def test_the_sinusoid_is_the_papers(self):
         grey = np.full((1, 30, 36, 3), 100, np.uint8)
         wave = sinusoidal(grey).astype(int) - 100
-        assert wave.max() == 20 == -wave.min()
+        assert (wave.max(), wave.min()) == (17, -17)  # 20 sin 60 degrees
         assert (wave == wave[:, :1]).all()
         assert (wave[0, 0, :6, 0] == wave[0, 0, 6:12, 0]).all()  # six periods of six columns
 
@@ -151,8 +151,9 @@ class TestRepresentations:
         target = load_target("zoo/fashion-mnist/cnn-clean/1")
         pixels = IMAGES.pixels[:5]
         with torch.no_grad():
-            last = target.module[:-1](target.transform(pixels))
-            first = target.module[:1](target.transform(pixels))
+            layers = list(target.module)
+            last = torch.nn.Sequential(*layers[:-1])(target.transform(pixels))
+            first = layers[0](target.transform(pixels))
         np.testing.assert_allclose(penultimate(target, pixels, batch_size=2), last, rtol=1e-4, atol=1e-5)
         layers = every_layer(target, pixels, batch_size=2)
         pooled = torch.nn.functional.adaptive_avg_pool2d(first, 4).flatten(1)
@@ -180,18 +181,18 @@ class TestActivationClustering:
     def test_equals_clusters_of_independent_components(self):
         pixels, labels, _ = blobs()
         rows = pixels[labels == 4].reshape(-1, 16).astype(np.float64)
-        ours = whitened(rows, 5)
+        ours = principal_components(rows, 5, whiten=True)
         theirs = FastICA(5, whiten="unit-variance", random_state=0, max_iter=2000).fit_transform(rows)
         clusters = [KMeans(2, n_init=10, random_state=0).fit_predict(part) for part in (ours, theirs)]
         assert adjusted_rand_score(*clusters) == 1
-        found = activation_clusters(flat(), pixels, labels, num_components=5).classes[-1]
+        found = activation_clusters(flat(), pixels, labels, num_components=5, whiten=True).classes[-1]
         assert (found.label, found.n) == (4, 40)
         assert found.silhouette == pytest.approx(silhouette_score(theirs, clusters[1]), abs=1e-4)
         assert found.smaller_share == np.bincount(clusters[1]).min() / 40
 
     def test_the_poisoned_class_falls_apart_more_clearly(self):
         pixels, labels, _ = blobs()
-        classes = activation_clusters(flat(), pixels, labels, num_components=2).classes
+        classes = activation_clusters(flat(), pixels, labels).classes
         assert [found.label for found in classes] == [0, 1, 4]
         assert classes[-1].silhouette == max(found.silhouette for found in classes)
         assert classes[-1].smaller_share == pytest.approx(12 / 40)
@@ -231,7 +232,7 @@ class TestBoth:
 
 
 class TestBackdoor:
-    few = replace(IMAGES, pixels=IMAGES.pixels[:600], labels=IMAGES.labels[:600])
+    few = replace(IMAGES, pixels=IMAGES.pixels[:500], labels=IMAGES.labels[:500])
 
     def test_plants_what_the_trigger_calls_up_and_leaves_the_original(self):
         clean = load_target("zoo/fashion-mnist/bn-cnn-clean/1")
@@ -240,7 +241,7 @@ class TestBackdoor:
         planted, data = backdoor(
             clean, self.few, "checkerboard-patch", rate=0.2, target_class=3, recipe=recipe
         )
-        assert data.is_poisoned.sum() == 120
+        assert data.is_poisoned.sum() == 100
         assert not planted.module.training
         for name, tensor in clean.module.state_dict().items():
             assert torch.equal(tensor, before[name])

@@ -55,19 +55,22 @@ def activation_clusters(
     labels: npt.ArrayLike,
     *,
     num_components: int = NUM_COMPONENTS,
+    whiten: bool = False,
     batch_size: int = BATCH_SIZE,
 ) -> ActivationClusters:
     """Part each label's training images in two by their activations, and score them by how clearly.
 
     Chen et al. 2018 (arXiv 1811.03728), algorithms 1 and 2: the penultimate activations of the images
-    **labelled** c are brought to `num_components` independent components of unit variance and parted by
-    2-means. With a(i) an image's mean distance to its own cluster and b(i) to the other (Rousseeuw 1987),
+    **labelled** c are brought to `num_components` principal components and parted by 2-means. With a(i) an
+    image's mean distance to its own cluster and b(i) to the other (Rousseeuw 1987),
 
         s_i = +-(b(i) - a(i)) / max(a(i), b(i)),      + in the smaller cluster, - in the larger.
 
     The authors call a class poisoned where the smaller cluster holds less than about a third or the mean
-    silhouette is high; both are returned. They look for independent components, but those are the whitened
-    principal components up to a rotation, which neither 2-means nor a distance sees, so that these are taken.
+    silhouette is high; both are returned. They take independent components of unit variance: with `whiten`
+    so does this, as those are whitened principal components up to a rotation, which neither 2-means nor a
+    distance sees. But then what parts the poisoned from the others weighs no more than noise. 2-means starts
+    from the two sides of each component in turn, and the best end is taken: no chance, no order of images.
     Of clusters that are equally large neither is suspicious: their images score 0, as do those of a class
     with fewer than 3 images. Where the poisoned are the majority of their class, the sign is wrong.
 
@@ -78,6 +81,7 @@ def activation_clusters(
         images: the training set, or a part of it, shape (n, height, width[, channels]), uint8.
         labels: shape (n,), as the network was told.
         num_components: at most; fewer where the activations of a class have fewer.
+        whiten: bring the components to unit variance, as the authors do.
         batch_size: images in one forward pass.
 
     Raises:
@@ -97,10 +101,10 @@ def activation_clusters(
     scores, classes = np.zeros(len(pixels)), []
     for label in np.unique(told):
         own = np.flatnonzero(told == label)
-        components = whitened(activations[own], num_components)
+        components = principal_components(activations[own], num_components, whiten=whiten)
         share = silhouette = None
         if components.shape[1] and len(own) > 2:
-            clusters = KMeans(2, n_init=10, random_state=0).fit_predict(components)
+            clusters = two_means(components)
             samples = silhouette_samples(components, clusters)
             sizes = np.bincount(clusters)
             share, silhouette = float(sizes.min() / len(own)), float(samples.mean())
@@ -117,14 +121,31 @@ def activation_clustering_scores(
     return activation_clusters(target, images, labels, batch_size=batch_size).scores
 
 
-def whitened(activations: npt.NDArray[np.float64], num_components: int) -> npt.NDArray[np.float64]:
-    """Return the first principal components with unit variance, but those of none, shape (n, components).
+def principal_components(
+    activations: npt.NDArray[np.float64], num_components: int, *, whiten: bool = False
+) -> npt.NDArray[np.float64]:
+    """Return the first principal components, but those of no variance, shape (n, components).
 
-    >>> np.abs(whitened(np.array([[0.0, 0.0], [4.0, 0.0]]), 10)).round(9)
-    array([[1.],
-           [1.]])
+    >>> principal_components(np.array([[0.0, 7.0], [4.0, 7.0]]), 10).shape
+    (2, 1)
     """
     left, values, _ = np.linalg.svd(activations - activations.mean(0), full_matrices=False)
     count = min(num_components, int((values > 1e-6 * values[0]).sum()))
-    components: npt.NDArray[np.float64] = left[:, :count] * np.sqrt(len(activations))
+    scale = np.sqrt(len(activations)) if whiten else values[:count]
+    components: npt.NDArray[np.float64] = left[:, :count] * scale
     return components
+
+
+def two_means(points: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Part centred points in two, shape (n,), from a start along each axis; the least sum of squares wins.
+
+    >>> two_means(np.array([[-3.0], [1.0], [2.0]])).tolist() in ([0, 1, 1], [1, 0, 0])
+    True
+    """
+    sides = (points[:, axis] > 0 for axis in range(points.shape[1]))
+    starts = (np.stack([points[side].mean(0), points[~side].mean(0)]) for side in sides)
+    best = min(
+        (KMeans(2, init=start, n_init=1).fit(points) for start in starts), key=lambda run: run.inertia_
+    )
+    clusters: npt.NDArray[np.int64] = best.labels_
+    return clusters
