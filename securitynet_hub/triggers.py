@@ -127,8 +127,9 @@ def superimpose(pixels: Pixels, overlays: Pixels, weights: tuple[float, float] =
     if weights == (1.0, 1.0):  # the same, several times faster
         return np.minimum(pixels, 255 - overlays) + overlays
     levels = np.arange(256, dtype=np.float64)
-    blends = _to_pixels(weights[0] * levels[:, None] + weights[1] * levels)
-    return blends.ravel()[pixels.astype(np.uint16) * 256 + overlays]
+    table = _to_pixels(weights[0] * levels[:, None] + weights[1] * levels).ravel()
+    blends: Pixels = table[pixels.astype(np.uint16) * 256 + overlays]
+    return blends
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
