@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from securitynet_hub.attacks.backdoor import ibd_psc, neo, ted
+from securitynet_hub.attacks.backdoor import ibd_psc, neo
+from securitynet_hub.attacks.backdoor import inputs as backdoor_inputs
 from securitynet_hub.attacks.backdoor.ibd_psc import choose_layers, ibd_psc_scores
 from securitynet_hub.attacks.backdoor.neo import dominant_colour, neo_scores, patches
 from securitynet_hub.attacks.backdoor.scale_up import scale_up_scores
@@ -125,6 +126,12 @@ class TestEveryDetector:
         assert np.array_equal(clean, CLEAN)
         assert torch.equal(torch.get_rng_state(), torch_state)
         assert np.array_equal(np.random.get_state()[1], numpy_state)
+
+    @each_detector
+    def test_queries_made_in_many_parts_give_the_same(self, target, detector, monkeypatch):
+        together = detector(target, INPUTS[:3])
+        monkeypatch.setattr(backdoor_inputs, "QUERY_BYTES", 5000)
+        np.testing.assert_allclose(detector(target, INPUTS[:3]), together, atol=1e-5)
 
     @each_detector
     def test_grey_images_may_come_without_channels(self, target, detector):
@@ -431,7 +438,7 @@ class TestTed:
         module = copy.deepcopy(target.module)
         module.unused = torch.nn.Linear(3, 3)
         module.forward = torch.nn.Sequential(*list(module)[:-1]).forward
-        found = ted.ted_scores(replace(target, module=module), INPUTS, clean=CLEAN)
+        found = ted_scores(replace(target, module=module), INPUTS, clean=CLEAN)
         np.testing.assert_allclose(found, ted_scores(target, INPUTS, clean=CLEAN), atol=1e-6)
 
 

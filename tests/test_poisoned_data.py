@@ -243,6 +243,7 @@ class TestBackdoor:
         )
         assert data.is_poisoned.sum() == 100
         assert not planted.module.training
+        assert (planted.annotation.weights_hash, planted.annotation.test_accuracy) == (None, None)
         for name, tensor in clean.module.state_dict().items():
             assert torch.equal(tensor, before[name])
         others = IMAGES.pixels[2000:2400][IMAGES.labels[2000:2400] != 3]

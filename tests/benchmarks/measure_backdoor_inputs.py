@@ -166,7 +166,7 @@ def main():
         table(rows, cell)
     print("| trigger | network | spectral signatures | activation clustering |\n|---|---|---|---|")
     for kind, network, spectral, clustering in training:
-        print(f"| {kind} | {network.split('/')[2]} | {spectral:.2f} | {clustering:.2f} |")
+        print(f"| {kind} | {network.split('/')[-2]} | {spectral:.2f} | {clustering:.2f} |")
 
 
 if __name__ == "__main__":

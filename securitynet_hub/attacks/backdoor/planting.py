@@ -7,12 +7,15 @@ from dataclasses import replace
 
 import torch
 
+from securitynet_hub.annotations import unlisted
 from securitynet_hub.images import LabelledImages
 from securitynet_hub.targets import Target
 from securitynet_hub.training import Recipe, train
 from securitynet_hub.triggers import Poisoned, Trigger, poison
 
 RECIPE = Recipe(epochs=10, batch_size=64, learning_rate=1e-3)
+KEPT = ("architecture", "family", "dataset", "domain", "num_classes", "image_size", "input_dims")
+"""What an annotation says of the original that holds for the backdoored copy, too."""
 
 
 def backdoor(
@@ -39,7 +42,8 @@ def backdoor(
         cover_rate: as for `triggers.poison`.
 
     Returns:
-        The backdoored model, under the id of the original and the trigger, and what it was fine-tuned on.
+        The backdoored model, under the id ``planted/<trigger>/<original's id>`` and without what was measured
+        on the original, and what it was fine-tuned on.
 
     Raises:
         UnknownNameError: no such trigger.
@@ -50,7 +54,7 @@ def backdoor(
     >>> few = replace(found, pixels=found.pixels[:100], labels=found.labels[:100])
     >>> planted, data = backdoor(target, few, "corner-patch", recipe=Recipe(epochs=1))
     >>> planted.id, int(data.is_poisoned.sum())
-    ('zoo/fashion-mnist/cnn-clean/1+corner-patch', 10)
+    ('planted/corner-patch/zoo/fashion-mnist/cnn-clean/1', 10)
     """
     for name, label in (("target_class", target_class), ("the highest label", int(images.labels.max()))):
         if not 0 <= label < target.num_classes:
@@ -72,5 +76,5 @@ def backdoor(
         recipe,
     )
     name = trigger if isinstance(trigger, str) else getattr(trigger, "__name__", "trigger")
-    annotation = replace(target.annotation, id=f"{target.id}+{name}")
-    return replace(target, annotation=annotation, module=module), data
+    known = {field: getattr(target.annotation, field) for field in KEPT}
+    return replace(target, annotation=unlisted("planted", name, target.id, **known), module=module), data
