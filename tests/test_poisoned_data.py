@@ -1,6 +1,7 @@
 """Triggers and poisoned sets as defined; spectra and clusters of activations that find what was poisoned."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -30,7 +31,15 @@ from securitynet_hub.triggers import TRIGGERS, poison, sinusoidal, superimpose, 
 IMAGES = load_images()
 RNG = np.random.default_rng(3)
 each_trigger = pytest.mark.parametrize("trigger", TRIGGERS.values(), ids=TRIGGERS)
-each_score = pytest.mark.parametrize("score", [spectral_scores, activation_clustering_scores])
+each_score = pytest.mark.parametrize(
+    "score",
+    [
+        spectral_scores,
+        partial(activation_clustering_scores, whiten=False),
+        partial(activation_clustering_scores, num_components=2),
+    ],
+    ids=["spectral", "clusters", "whitened"],
+)
 
 
 def flat(side=4):
@@ -185,14 +194,14 @@ class TestActivationClustering:
         theirs = FastICA(5, whiten="unit-variance", random_state=0, max_iter=2000).fit_transform(rows)
         clusters = [KMeans(2, n_init=10, random_state=0).fit_predict(part) for part in (ours, theirs)]
         assert adjusted_rand_score(*clusters) == 1
-        found = activation_clusters(flat(), pixels, labels, num_components=5, whiten=True).classes[-1]
+        found = activation_clusters(flat(), pixels, labels, num_components=5).classes[-1]
         assert (found.label, found.n) == (4, 40)
         assert found.silhouette == pytest.approx(silhouette_score(theirs, clusters[1]), abs=1e-4)
         assert found.smaller_share == np.bincount(clusters[1]).min() / 40
 
     def test_the_poisoned_class_falls_apart_more_clearly(self):
         pixels, labels, _ = blobs()
-        classes = activation_clusters(flat(), pixels, labels).classes
+        classes = activation_clusters(flat(), pixels, labels, whiten=False).classes
         assert [found.label for found in classes] == [0, 1, 4]
         assert classes[-1].silhouette == max(found.silhouette for found in classes)
         assert classes[-1].smaller_share == pytest.approx(12 / 40)

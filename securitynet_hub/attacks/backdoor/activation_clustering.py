@@ -55,22 +55,21 @@ def activation_clusters(
     labels: npt.ArrayLike,
     *,
     num_components: int = NUM_COMPONENTS,
-    whiten: bool = False,
+    whiten: bool = True,
     batch_size: int = BATCH_SIZE,
 ) -> ActivationClusters:
     """Part each label's training images in two by their activations, and score them by how clearly.
 
     Chen et al. 2018 (arXiv 1811.03728), algorithms 1 and 2: the penultimate activations of the images
-    **labelled** c are brought to `num_components` principal components and parted by 2-means. With a(i) an
-    image's mean distance to its own cluster and b(i) to the other (Rousseeuw 1987),
+    **labelled** c are brought to `num_components` independent components of unit variance and parted by
+    2-means. With a(i) an image's mean distance to its own cluster and b(i) to the other (Rousseeuw 1987),
 
         s_i = +-(b(i) - a(i)) / max(a(i), b(i)),      + in the smaller cluster, - in the larger.
 
     The authors call a class poisoned where the smaller cluster holds less than about a third or the mean
-    silhouette is high; both are returned. They take independent components of unit variance: with `whiten`
-    so does this, as those are whitened principal components up to a rotation, which neither 2-means nor a
-    distance sees. But then what parts the poisoned from the others weighs no more than noise. 2-means starts
-    from the two sides of each component in turn, and the best end is taken: no chance, no order of images.
+    silhouette is high; both are returned. Independent components are whitened principal components up to a
+    rotation, which neither 2-means nor a distance sees, so that these are taken. 2-means starts from the two
+    sides of each component in turn, and the best end is taken: no chance, no order of images.
     Of clusters that are equally large neither is suspicious: their images score 0, as do those of a class
     with fewer than 3 images. Where the poisoned are the majority of their class, the sign is wrong.
 
@@ -81,7 +80,8 @@ def activation_clusters(
         images: the training set, or a part of it, shape (n, height, width[, channels]), uint8.
         labels: shape (n,), as the network was told.
         num_components: at most; fewer where the activations of a class have fewer.
-        whiten: bring the components to unit variance, as the authors do.
+        whiten: bring the components to unit variance, as the authors do. Of a few dozen images of a class
+            each is then mostly noise, and fewer components, or their own variance, part better.
         batch_size: images in one forward pass.
 
     Raises:
@@ -115,10 +115,10 @@ def activation_clusters(
 
 
 def activation_clustering_scores(
-    target: Target, images: Any, labels: npt.ArrayLike, *, batch_size: int = BATCH_SIZE
+    target: Target, images: Any, labels: npt.ArrayLike, **settings: Any
 ) -> Scores:
     """Return the scores of `activation_clusters` alone, shape (n,), higher = more likely poisoned."""
-    return activation_clusters(target, images, labels, batch_size=batch_size).scores
+    return activation_clusters(target, images, labels, **settings).scores
 
 
 def principal_components(
