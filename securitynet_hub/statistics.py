@@ -36,6 +36,18 @@ class TprAtFpr(NamedTuple):
     resolvable: bool
 
 
+class Sides(NamedTuple):
+    """What the two sides of a comparison are called when their scores are refused."""
+
+    truth: str = "is_member"
+    mark: str = "membership"
+    positives: str = "members"
+    negatives: str = "non-members"
+
+
+MEMBERSHIP = Sides()
+
+
 class Ranking(NamedTuple):
     """Finite scores parted by membership, each side sorted upwards, so that row order cannot matter."""
 
@@ -43,12 +55,13 @@ class Ranking(NamedTuple):
     nonmembers: Scores
 
 
-def split_scores(scores: npt.ArrayLike, is_member: npt.ArrayLike) -> Ranking:
+def split_scores(scores: npt.ArrayLike, is_member: npt.ArrayLike, *, sides: Sides = MEMBERSHIP) -> Ranking:
     """Check scores and membership once and part them into sorted member and non-member scores.
 
     Args:
         scores: shape (n,), finite real numbers, higher = more likely a member.
         is_member: shape (n,), booleans or 0/1.
+        sides: what a refusal calls them.
 
     Raises:
         ValueError: shapes differ, input is empty, a score is NaN or infinite (the rows are named), a
@@ -57,36 +70,39 @@ def split_scores(scores: npt.ArrayLike, is_member: npt.ArrayLike) -> Ranking:
     >>> split_scores([0.1, 0.9], [0, 1])
     Ranking(members=array([0.9]), nonmembers=array([0.1]))
     """
-    values, membership = check_scores(scores, is_member)
+    values, membership = check_scores(scores, is_member, sides=sides)
     return Ranking(np.sort(values[membership]), np.sort(values[~membership]))
 
 
-def check_scores(scores: npt.ArrayLike, is_member: npt.ArrayLike) -> tuple[Scores, npt.NDArray[np.bool_]]:
+def check_scores(
+    scores: npt.ArrayLike, is_member: npt.ArrayLike, *, sides: Sides = MEMBERSHIP
+) -> tuple[Scores, npt.NDArray[np.bool_]]:
     """Return scores in float64 and membership as booleans, in the rows' order; refuse as `split_scores`."""
-    values, membership = as_array(scores, "scores"), as_array(is_member, "is_member")
-    for name, array in (("scores", values), ("is_member", membership)):
+    truth, mark, positives, negatives = sides
+    values, membership = as_array(scores, "scores"), as_array(is_member, truth)
+    for name, array in (("scores", values), (truth, membership)):
         if array.ndim != 1:
             raise ValueError(f"{name} must have one dimension, one entry per sample; got {array.shape}.")
     if len(values) != len(membership):
         raise ValueError(
-            f"scores and is_member must have one entry per sample each; got {len(values)} scores and "
-            f"{len(membership)} memberships."
+            f"scores and {truth} must have one entry per sample each; got {len(values)} scores and "
+            f"{len(membership)} {mark}s."
         )
     if not len(values):
-        raise ValueError("scores and is_member are empty; at least one member and one non-member are needed.")
+        raise ValueError(f"scores and {truth} are empty; {positives} and {negatives} are needed.")
     require_finite(values, "scores")
     if membership.dtype != np.bool_:
         strange = np.flatnonzero((membership != 0) & (membership != 1))
         if len(strange):
             raise ValueError(
-                f"is_member must hold booleans or 0/1; {name_rows(strange)} hold something else, the first "
+                f"{truth} must hold booleans or 0/1; {name_rows(strange)} hold something else, the first "
                 f"is {membership[strange[0]]!r}."
             )
         membership = membership.astype(np.bool_)
     if membership.all() or not membership.any():
-        present = "members" if membership.all() else "non-members"
+        present = positives if membership.all() else negatives
         raise ValueError(
-            f"is_member must name both members and non-members; all {len(values)} samples are {present}."
+            f"{truth} must name both {positives} and {negatives}; all {len(values)} samples are {present}."
         )
     return values.astype(np.float64), membership
 

@@ -1,0 +1,151 @@
+"""Activation clustering: the poisoned images of a class gather apart from those that belong to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.cluster import KMeans
+from sklearn.metrics import silhouette_samples
+
+from securitynet_hub.attacks.backdoor.inputs import as_pixels
+from securitynet_hub.attacks.backdoor.representations import penultimate
+from securitynet_hub.attacks.label_only import as_images
+from securitynet_hub.inference import BATCH_SIZE
+from securitynet_hub.statistics import Scores
+from securitynet_hub.targets import Target
+
+NUM_COMPONENTS = 10
+
+
+class ClassClusters(NamedTuple):
+    """How the images of one label fall into two clusters.
+
+    Attributes:
+        label: that label.
+        n: how many images.
+        smaller_share: those in the smaller cluster, of all; None below 3 images or where they are all alike.
+        silhouette: mean silhouette of both clusters, -1..1; None likewise. Higher where they lie apart.
+    """
+
+    label: int
+    n: int
+    smaller_share: float | None
+    silhouette: float | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ActivationClusters:
+    """What `activation_clusters` found.
+
+    Attributes:
+        scores: shape (n,), float64 within -1..1, higher = more likely poisoned.
+        classes: one for each label that was told, in order.
+    """
+
+    scores: Scores = field(repr=False)
+    classes: tuple[ClassClusters, ...]
+
+
+def activation_clusters(
+    target: Target,
+    images: Any,
+    labels: npt.ArrayLike,
+    *,
+    num_components: int = NUM_COMPONENTS,
+    whiten: bool = True,
+    batch_size: int = BATCH_SIZE,
+) -> ActivationClusters:
+    """Part each label's training images in two by their activations, and score them by how clearly.
+
+    Chen et al. 2018 (arXiv 1811.03728), algorithms 1 and 2: the penultimate activations of the images
+    **labelled** c are brought to `num_components` independent components of unit variance and parted by
+    2-means. With a(i) an image's mean distance to its own cluster and b(i) to the other (Rousseeuw 1987),
+
+        s_i = +-(b(i) - a(i)) / max(a(i), b(i)),      + in the smaller cluster, - in the larger.
+
+    The authors call a class poisoned where the smaller cluster holds less than about a third or the mean
+    silhouette is high; both are returned. Independent components are whitened principal components up to a
+    rotation, which neither 2-means nor a distance sees, so that these are taken. 2-means starts from the two
+    sides of each component in turn, and the best end is taken: no chance, no order of images.
+    Of clusters that are equally large neither is suspicious: their images score 0, as do those of a class
+    with fewer than 3 images. Where the poisoned are the majority of their class, the sign is wrong.
+
+    It takes one query for each image.
+
+    Args:
+        target: a network trained on these images, whose layers are at hand.
+        images: the training set, or a part of it, shape (n, height, width[, channels]), uint8.
+        labels: shape (n,), as the network was told.
+        num_components: at most; fewer where the activations of a class have fewer.
+        whiten: bring the components to unit variance, as the authors do. Of a few dozen images of a class
+            each is then mostly noise, and fewer components, or their own variance, part better.
+        batch_size: images in one forward pass.
+
+    Raises:
+        ModelError: the network has no layer with parameters.
+        ValueError: images or labels are missing, misaligned or of another kind.
+
+    >>> from securitynet_hub import load_images, load_target
+    >>> target, images = load_target("zoo/fashion-mnist/cnn-clean/1"), load_images()
+    >>> found = activation_clusters(target, images.pixels[:200], images.labels[:200])
+    >>> len(found.classes), found.scores.shape
+    (10, (200,))
+    """
+    if num_components < 1:
+        raise ValueError(f"num_components must be at least 1; got {num_components!r}.")
+    pixels, told = as_images(target, as_pixels(target, images, "images"), labels)
+    activations = penultimate(target, pixels, batch_size=batch_size).astype(np.float64)
+    scores, classes = np.zeros(len(pixels)), []
+    for label in np.unique(told):
+        own = np.flatnonzero(told == label)
+        components = principal_components(activations[own], num_components, whiten=whiten)
+        share = silhouette = None
+        if components.shape[1] and len(own) > 2:
+            clusters = two_means(components)
+            samples = silhouette_samples(components, clusters)
+            sizes = np.bincount(clusters)
+            share, silhouette = float(sizes.min() / len(own)), float(samples.mean())
+            signs = np.sign(sizes[::-1] - sizes)  # + where the other cluster is larger
+            scores[own] = signs[clusters] * samples
+        classes.append(ClassClusters(int(label), len(own), share, silhouette))
+    return ActivationClusters(scores=scores, classes=tuple(classes))
+
+
+def activation_clustering_scores(
+    target: Target, images: Any, labels: npt.ArrayLike, **settings: Any
+) -> Scores:
+    """Return the scores of `activation_clusters` alone, shape (n,), higher = more likely poisoned."""
+    return activation_clusters(target, images, labels, **settings).scores
+
+
+def principal_components(
+    activations: npt.NDArray[np.float64], num_components: int, *, whiten: bool = False
+) -> npt.NDArray[np.float64]:
+    """Return the first principal components, but those of no variance, shape (n, components).
+
+    >>> principal_components(np.array([[0.0, 7.0], [4.0, 7.0]]), 10).shape
+    (2, 1)
+    """
+    left, values, _ = np.linalg.svd(activations - activations.mean(0), full_matrices=False)
+    count = min(num_components, int((values > 1e-6 * values[0]).sum()))
+    scale = np.sqrt(len(activations)) if whiten else values[:count]
+    components: npt.NDArray[np.float64] = left[:, :count] * scale
+    return components
+
+
+def two_means(points: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Part centred points in two, shape (n,), from a start along each axis; the least sum of squares wins.
+
+    >>> two_means(np.array([[-3.0], [1.0], [2.0]])).tolist() in ([0, 1, 1], [1, 0, 0])
+    True
+    """
+    sides = (points[:, axis] > 0 for axis in range(points.shape[1]))
+    starts = (np.stack([points[side].mean(0), points[~side].mean(0)]) for side in sides)
+    best = min(
+        (KMeans(2, init=start, n_init=1).fit(points) for start in starts), key=lambda run: run.inertia_
+    )
+    clusters: npt.NDArray[np.int64] = best.labels_
+    return clusters

@@ -1,0 +1,139 @@
+"""IBD-PSC: a backdoored input stays sure of its label when BatchNorm's parameters are amplified."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from securitynet_hub.attacks.backdoor.inputs import as_disjoint, as_pixels
+from securitynet_hub.attacks.label_only import Pixels, ask
+from securitynet_hub.errors import ModelError
+from securitynet_hub.inference import BATCH_SIZE, predict
+from securitynet_hub.signals import confidence
+from securitynet_hub.statistics import Scores
+from securitynet_hub.targets import Target
+
+FACTOR, MAX_ERROR, NUM_NETWORKS = 1.5, 0.6, 5
+BatchNorm = torch.nn.modules.batchnorm._BatchNorm
+
+
+class Amplified(NamedTuple):
+    """How many of the last BatchNorm layers are amplified.
+
+    Attributes:
+        counts: one network for each, rising.
+        qualified: whether a count changed enough of the clean images' labels; if none did, these are the
+            highest counts there are.
+    """
+
+    counts: tuple[int, ...]
+    qualified: bool
+
+
+def ibd_psc_scores(
+    target: Target,
+    inputs: Any,
+    *,
+    clean: Any,
+    factor: float = FACTOR,
+    max_error: float = MAX_ERROR,
+    num_networks: int = NUM_NETWORKS,
+    batch_size: int = BATCH_SIZE,
+) -> Scores:
+    """Score the mean probability of an input's label under networks with amplified BatchNorm parameters.
+
+    Hou et al., ICML 2024 (arXiv 2405.09786), eq. 4: with y the label that the network itself gives and f_k
+    the network whose last k BatchNorm layers have weight and bias times `factor`,
+
+        PSC(x) = mean over k of softmax(f_k(x))_y,      k as `choose_layers` says.
+
+    The network is copied; the target stays as it is. It takes ``1 + num_networks`` queries for each input,
+    and for each clean image one more than the counts that are tried, at most the number of layers. With few
+    layers there are fewer networks, and the score is coarse.
+
+    Args:
+        target: a network with BatchNorm layers, whose parameters are at hand.
+        inputs: the suspects, shape (n, height, width[, channels]), uint8.
+        clean: images to choose the layers on, of the same size, none of them an input.
+        factor: what weight and bias are multiplied by, above 1.
+        max_error: the share of clean images that may change their label before amplifying starts to count.
+        num_networks: networks to average over, where there are so many layers.
+        batch_size: images in one forward pass.
+
+    Returns:
+        Shape (n,), float64 within 0..1, higher = more likely poisoned.
+
+    Raises:
+        ModelError: the network has no BatchNorm layer with parameters.
+        ValueError: images are missing, of another kind or size, or shared; a setting makes no sense.
+
+    >>> from securitynet_hub import load_images, load_target
+    >>> target, pixels = load_target("zoo/fashion-mnist/bn-cnn-clean/1"), load_images().pixels
+    >>> scores = ibd_psc_scores(target, pixels[2000:2004], clean=pixels[3000:3100])
+    >>> scores.shape, bool(0 <= scores.min() <= scores.max() <= 1)
+    ((4,), True)
+    """
+    pixels, known = as_disjoint(target, inputs, clean)
+    chosen = choose_layers(
+        target, known, factor=factor, max_error=max_error, num_networks=num_networks, batch_size=batch_size
+    )
+    labels = ask(target, pixels, batch_size)
+    scores = np.zeros(len(pixels))
+    for count in chosen.counts:
+        logits = predict(_amplify(target, count, factor), pixels, batch_size=batch_size)
+        scores += confidence(logits, labels, from_logits=True)
+    return scores / len(chosen.counts)
+
+
+def choose_layers(
+    target: Target,
+    clean: Any,
+    *,
+    factor: float = FACTOR,
+    max_error: float = MAX_ERROR,
+    num_networks: int = NUM_NETWORKS,
+    batch_size: int = BATCH_SIZE,
+) -> Amplified:
+    """Choose how many layers to amplify: enough to change more than `max_error` of the clean labels.
+
+    Algorithm 1 of the paper: the first count k to do so, and the ``num_networks - 1`` above it. Labels are
+    compared with the untouched network's, so that clean images need no true ones. Where no count
+    qualifies, the highest are taken, and the result says so. For arguments and errors see `ibd_psc_scores`.
+
+    >>> from securitynet_hub import load_images, load_target
+    >>> target, pixels = load_target("zoo/fashion-mnist/bn-cnn-clean/1"), load_images().pixels
+    >>> choose_layers(target, pixels[:100], factor=1.01)
+    Amplified(counts=(1, 2, 3), qualified=False)
+    """
+    known: Pixels = as_pixels(target, clean, "clean")
+    if not (1 < factor < np.inf and 0 <= max_error < 1 and num_networks >= 1):
+        raise ValueError(
+            "factor must be above 1, max_error within 0..1 and num_networks at least 1; got "
+            f"factor={factor!r}, max_error={max_error!r}, num_networks={num_networks!r}."
+        )
+    total = len(_batch_norms(target.module))
+    if not total:
+        raise ModelError(f"{target.id} has no BatchNorm layer with parameters, which IBD-PSC amplifies.")
+    labels = ask(target, known, batch_size)
+    for count in range(1, total + 1):
+        if np.mean(ask(_amplify(target, count, factor), known, batch_size) != labels) > max_error:
+            return Amplified(tuple(range(count, min(count + num_networks, total + 1))), True)
+    return Amplified(tuple(range(max(1, total - num_networks + 1), total + 1)), False)
+
+
+def _batch_norms(module: torch.nn.Module) -> list[Any]:
+    return [part for part in module.modules() if isinstance(part, BatchNorm) and part.affine]
+
+
+def _amplify(target: Target, count: int, factor: float) -> Target:
+    """Return a copy of the target whose last `count` BatchNorm layers are amplified."""
+    module = copy.deepcopy(target.module)
+    with torch.no_grad():
+        for layer in _batch_norms(module)[-count:]:
+            layer.weight.mul_(factor)
+            layer.bias.mul_(factor)
+    return replace(target, module=module)

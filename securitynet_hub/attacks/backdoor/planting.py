@@ -1,0 +1,80 @@
+"""Plant a backdoor into a clean model: ground truth for detectors, on any classifier."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import torch
+
+from securitynet_hub.annotations import unlisted
+from securitynet_hub.images import LabelledImages
+from securitynet_hub.targets import Target
+from securitynet_hub.training import Recipe, train
+from securitynet_hub.triggers import Poisoned, Trigger, poison
+
+RECIPE = Recipe(epochs=10, batch_size=64, learning_rate=1e-3)
+KEPT = ("architecture", "family", "dataset", "domain", "num_classes", "image_size", "input_dims")
+"""What an annotation says of the original that holds for the backdoored copy, too."""
+
+
+def backdoor(
+    target: Target,
+    images: LabelledImages,
+    trigger: str | Trigger,
+    *,
+    rate: float = 0.1,
+    target_class: int = 0,
+    recipe: Recipe = RECIPE,
+    clean_label: bool = False,
+    cover_rate: float = 0.0,
+) -> tuple[Target, Poisoned]:
+    """Fine-tune a copy of a model on poisoned images, all of its parameters, by `training.train`.
+
+    Args:
+        target: a model to start from; it stays as it is.
+        images: labelled images of the model's classes, which need not be those it was trained on.
+        trigger: a name from `triggers.TRIGGERS`, or a function like them.
+        rate: images to poison, a share of all.
+        target_class: the class that the trigger shall lead to.
+        recipe: how it is fine-tuned; its seed also decides which images are poisoned.
+        clean_label: as for `triggers.poison`.
+        cover_rate: as for `triggers.poison`.
+
+    Returns:
+        The backdoored model, under the id ``planted/<trigger>/<original's id>`` and without what was measured
+        on the original, and what it was fine-tuned on.
+
+    Raises:
+        UnknownNameError: no such trigger.
+        ValueError: as `triggers.poison`; images of a size or labels that the model does not take.
+
+    >>> from securitynet_hub import load_images, load_target
+    >>> target, found = load_target("zoo/fashion-mnist/cnn-clean/1"), load_images()
+    >>> few = replace(found, pixels=found.pixels[:100], labels=found.labels[:100])
+    >>> planted, data = backdoor(target, few, "corner-patch", recipe=Recipe(epochs=1))
+    >>> planted.id, int(data.is_poisoned.sum())
+    ('planted/corner-patch/zoo/fashion-mnist/cnn-clean/1', 10)
+    """
+    for name, label in (("target_class", target_class), ("the highest label", int(images.labels.max()))):
+        if not 0 <= label < target.num_classes:
+            raise ValueError(f"{name} must lie in 0..{target.num_classes - 1}; got {label}.")
+    data = poison(
+        images.pixels,
+        images.labels,
+        trigger,
+        rate,
+        target_class,
+        recipe.seed,
+        clean_label=clean_label,
+        cover_rate=cover_rate,
+    )
+    module = train(
+        lambda: copy.deepcopy(target.module),
+        target.transform(data.pixels),
+        torch.from_numpy(data.labels),
+        recipe,
+    )
+    name = trigger if isinstance(trigger, str) else getattr(trigger, "__name__", "trigger")
+    known = {field: getattr(target.annotation, field) for field in KEPT}
+    return replace(target, annotation=unlisted("planted", name, target.id, **known), module=module), data

@@ -1,0 +1,88 @@
+"""SCALE-UP: a backdoored input keeps its label when its pixels are multiplied; labels alone are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from securitynet_hub.attacks.backdoor.inputs import as_disjoint, as_pixels, parts
+from securitynet_hub.attacks.label_only import Labels, Pixels, ask
+from securitynet_hub.inference import BATCH_SIZE
+from securitynet_hub.statistics import Scores
+from securitynet_hub.targets import Target
+
+MULTIPLES = (3, 5, 7, 9, 11)
+
+
+def scale_up_scores(
+    target: Target,
+    inputs: Any,
+    *,
+    clean: Any = None,
+    multiples: Sequence[float] = MULTIPLES,
+    batch_size: int = BATCH_SIZE,
+) -> Scores:
+    """Score the share of multiplied copies of an input that get the input's label.
+
+    Guo et al., ICLR 2023 (arXiv 2302.03251), eq. 1: with pixels x in [0, 1], whatever the network's own
+    preprocessing makes of them,
+
+        SPC(x) = mean over m of 1[argmax f(clip(m x, 0, 1)) = argmax f(x)].
+
+    With clean images (their data-limited setting) it is standardised by the mean and the standard deviation
+    of the clean images that get the same label: some classes look the same however bright. A label that
+    fewer than two clean images get, or whose clean images all score alike, takes those of all clean images;
+    a deviation of 0 there counts as 1.
+
+    It takes ``1 + len(multiples)`` queries for each input and clean image. A trigger that is neither black
+    nor saturated changes with the factor and is missed, as is one that the network connects with its class
+    at the trained contrast alone.
+
+    Args:
+        target: asked for labels alone.
+        inputs: the suspects, shape (n, height, width[, channels]), uint8.
+        clean: images to standardise by, of the same size, none of them an input; None for the plain share.
+        multiples: m, above 1.
+        batch_size: images in one forward pass.
+
+    Returns:
+        Shape (n,), float64, higher = more likely poisoned; without clean images within 0..1.
+
+    Raises:
+        ValueError: images are missing, of another kind or size, or shared; a multiple is not above 1.
+
+    >>> from securitynet_hub import load_target
+    >>> black = np.zeros((2, 28, 28), np.uint8)  # however bright, it looks the same
+    >>> scale_up_scores(load_target("zoo/fashion-mnist/cnn-clean/1"), black)
+    array([1., 1.])
+    """
+    if not multiples or not all(1 < multiple < np.inf for multiple in multiples):
+        raise ValueError(f"multiples must be numbers above 1, at least one; got {multiples!r}.")
+    if clean is None:
+        return _consistency(target, as_pixels(target, inputs), multiples, batch_size)[0]
+    pixels, known = as_disjoint(target, inputs, clean)
+    scores, labels = _consistency(target, pixels, multiples, batch_size)
+    clean_scores, clean_labels = _consistency(target, known, multiples, batch_size)
+    overall = clean_scores.mean(), clean_scores.std() or 1.0
+    for label in np.unique(labels):
+        own = clean_scores[clean_labels == label]
+        mean, deviation = (own.mean(), own.std()) if len(own) > 1 and own.std() > 0 else overall
+        scores[labels == label] = (scores[labels == label] - mean) / deviation
+    return scores
+
+
+def _consistency(
+    target: Target, pixels: Pixels, multiples: Sequence[float], batch_size: int
+) -> tuple[Scores, Labels]:
+    """Return the plain share and the labels, shape (n,) each."""
+    factors = np.array([1, *multiples], np.float32).reshape(-1, *[1] * (pixels.ndim - 1))
+    answers = []
+    for part in parts(len(pixels), len(factors) * pixels[0].nbytes):
+        copies = np.rint(np.minimum(factors * pixels[part, None], 255)).astype(np.uint8)
+        answers.append(
+            ask(target, copies.reshape(-1, *pixels.shape[1:]), batch_size).reshape(-1, len(factors))
+        )
+    labels = np.concatenate(answers)
+    return (labels[:, 1:] == labels[:, :1]).mean(1), labels[:, 0]

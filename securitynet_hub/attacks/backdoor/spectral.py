@@ -1,0 +1,60 @@
+"""Spectral signatures: poisoned images stand out along the main direction of their class's activations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from securitynet_hub.attacks.backdoor.inputs import as_pixels
+from securitynet_hub.attacks.backdoor.representations import penultimate
+from securitynet_hub.attacks.label_only import as_images
+from securitynet_hub.inference import BATCH_SIZE
+from securitynet_hub.statistics import Scores
+from securitynet_hub.targets import Target
+
+
+def spectral_scores(
+    target: Target, images: Any, labels: npt.ArrayLike, *, batch_size: int = BATCH_SIZE
+) -> Scores:
+    """Score each training image by its squared projection on its class's main direction of variation.
+
+    Tran, Li & Madry, NeurIPS 2018 (arXiv 1811.00636), algorithm 1: with R the penultimate activations of
+    the images **labelled** c, less their mean, and v the right singular vector of R's largest singular value,
+
+        s_i = (R_i . v)^2.
+
+    The authors drop, of each class, the 1.5 times as many images as an attacker is thought to have poisoned
+    that score highest: scores are to be compared within a class. Where the poisoned are as many as the
+    clean of a class, or clean images vary more than the two differ, they do not stand out.
+
+    It takes one query for each image.
+
+    Args:
+        target: a network trained on these images, whose layers are at hand.
+        images: the training set, or a part of it, shape (n, height, width[, channels]), uint8.
+        labels: shape (n,), as the network was told.
+        batch_size: images in one forward pass.
+
+    Returns:
+        Shape (n,), float64, at least 0, higher = more likely poisoned.
+
+    Raises:
+        ModelError: the network has no layer with parameters.
+        ValueError: images or labels are missing, misaligned or of another kind.
+
+    >>> from securitynet_hub import load_images, load_target
+    >>> target, images = load_target("zoo/fashion-mnist/cnn-clean/1"), load_images()
+    >>> spectral_scores(target, images.pixels[:50], images.labels[:50]).shape
+    (50,)
+    """
+    pixels, told = as_images(target, as_pixels(target, images, "images"), labels)
+    activations = penultimate(target, pixels, batch_size=batch_size).astype(np.float64)
+    scores = np.zeros(len(pixels))
+    for label in np.unique(told):
+        own = told == label
+        centred = activations[own] - activations[own].mean(0)
+        left, values, _ = np.linalg.svd(centred, full_matrices=False)
+        scores[own] = (left[:, 0] * values[0]) ** 2
+    return scores

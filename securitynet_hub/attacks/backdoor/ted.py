@@ -1,0 +1,101 @@
+"""TED: on its way through the layers a backdoored input starts far from the class it is given in the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from securitynet_hub.attacks.backdoor.inputs import as_disjoint
+from securitynet_hub.attacks.backdoor.representations import Activations, every_layer
+from securitynet_hub.attacks.label_only import Labels, ask
+from securitynet_hub.inference import BATCH_SIZE
+from securitynet_hub.statistics import Scores
+from securitynet_hub.targets import Target
+
+
+def ted_scores(target: Target, inputs: Any, *, clean: Any, batch_size: int = BATCH_SIZE) -> Scores:
+    """Score how far, over the layers, an input lies from the clean images that get its label.
+
+    Mo et al., IEEE S&P 2024 (arXiv 2312.02673): with y the label of the input, layer l's rank K_l is the
+    number of clean images nearer to the input than the nearest one labelled y, by the Euclidean distance of
+    the layer's activations. A backdoored input's ranks are high until the layer where the trigger wins.
+
+        s = mean over l of (K_l - mean_l) / deviation_l,
+
+    standardised by the clean images' own ranks, each among the others; a deviation of 0 counts as 1. The
+    authors judge the ranks by a detector of outliers on either side; on this package's zoo the plain mean
+    was as good, and it cannot take an unusually typical image for a poisoned one. Where no clean image gets
+    the input's label, every rank is the number of clean images; clean images that are alone with their label
+    are left out of mean and deviation.
+
+    An image that the network mistakes without any backdoor scores high as well. It takes two queries for each
+    input and clean image, of which one returns every layer's activations.
+
+    Args:
+        target: a network whose layers are at hand.
+        inputs: the suspects, shape (n, height, width[, channels]), uint8.
+        clean: images to compare with, of the same size, none of them an input; ten of each class or more.
+        batch_size: images in one forward pass.
+
+    Returns:
+        Shape (n,), float64, higher = more likely poisoned.
+
+    Raises:
+        ModelError: the network has no layer with parameters.
+        ValueError: images are missing, of another kind or size, or shared; no two clean images get one label.
+
+    >>> from securitynet_hub import load_images, load_target
+    >>> from securitynet_hub.triggers import corner_patch
+    >>> target, pixels = load_target("zoo/fashion-mnist/cnn-corner-patch/7"), load_images().pixels
+    >>> both = np.concatenate([pixels[2002:2003], corner_patch(pixels[2002:2003])])
+    >>> clean, poisoned = ted_scores(target, both, clean=pixels[3000:3200])
+    >>> bool(poisoned > clean)
+    True
+    """
+    pixels, known = as_disjoint(target, inputs, clean)
+    labels, known_labels = ask(target, pixels, batch_size), ask(target, known, batch_size)
+    paired = np.bincount(known_labels, minlength=target.num_classes)[known_labels] > 1
+    if not paired.any():
+        raise ValueError(f"the {len(known)} clean images get as many labels; some must share theirs.")
+    layers = every_layer(target, known, batch_size=batch_size)
+    scores = np.zeros(len(pixels))
+    for answers, known_answers in zip(
+        every_layer(target, pixels, batch_size=batch_size), layers, strict=True
+    ):
+        ranks = nearest_ranks(answers, labels, known_answers, known_labels)
+        usual = nearest_ranks(known_answers, known_labels, known_answers, known_labels, among_others=True)
+        usual = usual[paired]
+        scores += (ranks - usual.mean()) / (usual.std() or 1.0)
+    return scores / len(layers)
+
+
+def nearest_ranks(
+    points: Activations,
+    labels: Labels,
+    known: Activations,
+    known_labels: Labels,
+    *,
+    among_others: bool = False,
+) -> npt.NDArray[np.int64]:
+    """Count, for each point, the known points nearer to it than the nearest of its own label.
+
+    Args:
+        points: shape (n, features).
+        labels: shape (n,).
+        known: shape (m, features).
+        known_labels: shape (m,).
+        among_others: the points are the known ones; none counts as its own neighbour.
+
+    >>> line = np.array([[0.0], [1.0], [2.0]], np.float32)
+    >>> nearest_ranks(line[:1], np.array([5]), line, np.array([4, 4, 5]))
+    array([2])
+    """
+    points, known = points.astype(np.float64), known.astype(np.float64)
+    squares = (known**2).sum(1) - 2 * points @ known.T  # less the point's own, which changes no order
+    if among_others:
+        np.fill_diagonal(squares, np.inf)
+    nearest = np.where(labels[:, None] == known_labels, squares, np.inf).min(1)
+    ranks: npt.NDArray[np.int64] = (squares < nearest[:, None]).sum(1)
+    return ranks
