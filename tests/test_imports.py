@@ -22,6 +22,8 @@ ROOMS = [
     {"evaluation", "zoo"},
     {"loaders", "metrics"},
     {"auditing"},
+    {"study"},
+    {"report"},
     {"cli"},
     {"__init__", "__main__"},
 ]
