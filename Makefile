@@ -1,4 +1,4 @@
-# make demo   set up on first use, then audit the embedded zoo (no network) and print a table
+# make demo   set up on first use, then audit the embedded zoo (no network), print a table and write a report
 # make test   the same set-up, then every test against the installed wheel
 # make check  lint, types, import directions
 # make bench  speed side by side with peers
@@ -13,6 +13,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 demo: $(VENV)/installed
 	$(BIN)/securitynet audit zoo --out records
+	$(BIN)/securitynet report records --out report.html
 
 test: $(VENV)/installed
 	$(BIN)/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not exhaustive"

@@ -1,4 +1,4 @@
-"""The command line: ``securitynet list``, ``show``, ``audit``, ``verify``."""
+"""The command line: ``securitynet list``, ``show``, ``audit``, ``verify``, ``report``, ``study``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from securitynet_hub.annotations import Annotation, columns, load_annotations
 from securitynet_hub.errors import SecurityNetError, UnknownNameError
 from securitynet_hub.flags import FLAGS
 from securitynet_hub.hashes import describe_checks, parse_checks
+from securitynet_hub.report.commands import add_commands
 
 if TYPE_CHECKING:
     from securitynet_hub.records import Record
@@ -318,6 +319,7 @@ def _parser() -> argparse.ArgumentParser:
                            help="safetensors or what torch.save wrote: .pt, .pth, .ckpt, .bin")  # fmt: skip
     verifying.set_defaults(run=verify_files)
 
+    add_commands(commands)
     for command in (listing, showing, auditing, verifying):
         command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
