@@ -12,8 +12,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: demo test test-exhaustive test-vision test-hosted check bench test-lowest clean
 
 demo: $(VENV)/installed
-	$(BIN)/securitynet audit zoo --out records
-	$(BIN)/securitynet report records --out report.html
+	rm -rf records/samples
+	$(BIN)/securitynet audit zoo --out records --samples records/samples
+	$(BIN)/securitynet report records --samples records/samples --out records/report.html
 
 test: $(VENV)/installed
 	$(BIN)/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not exhaustive"

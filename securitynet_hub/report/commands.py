@@ -13,11 +13,11 @@ def add_commands(commands: Any) -> None:
         "report", help="write an HTML report of records", description=report_records.__doc__
     )
     reporting.add_argument("records", nargs="+", type=Path, metavar="RECORDS",
-                           help="records, or folders of records, as `securitynet audit --out` writes them")  # fmt: skip
+                           help="records or folders of them, from `securitynet audit --out`")  # fmt: skip
     reporting.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE",
-                           help="the page; an older one is replaced (default: %(default)s)")  # fmt: skip
+                           help="the page; replaces an older one (default: %(default)s)")  # fmt: skip
     reporting.add_argument("--samples", type=Path, metavar="DIR",
-                           help="what `securitynet audit --samples` wrote, for ROC curves and pictures")  # fmt: skip
+                           help="from `securitynet audit --samples`: for ROC curves, pictures")  # fmt: skip
     reporting.add_argument("--data", type=Path, metavar="DIR",
                            help="folder for each figure as SVG, PNG and CSV")  # fmt: skip
     reporting.add_argument("--details", type=int, default=24, metavar="N",

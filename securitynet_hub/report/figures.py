@@ -18,6 +18,9 @@ RATES = 60
 
 BINS = 40
 
+LABELLED = 30
+"""Models that can be named in the overview."""
+
 
 class Measured(NamedTuple):
     """A figure of one model, with its interval where there is one."""
@@ -65,12 +68,10 @@ def roc_plot(curves: Mapping[str, Curve]) -> Plot:
         floor = 10 ** math.floor(math.log10(lowest))
         for number, (name, curve) in enumerate(curves.items()):
             colour, dash = CYCLE[number % len(CYCLE)], ("-", "--", ":")[number // len(CYCLE) % 3]
-            axes.fill_between(
-                curve.fpr, np.maximum(curve.low, floor / 10), curve.high, color=colour, alpha=0.15, lw=0
-            )
-            axes.plot(
-                curve.fpr, np.maximum(curve.tpr, floor / 10), dash, color=colour, lw=1.6, label=_words(name)
-            )
+            found = np.array(curve.tpr) > 0  # a rate of zero has no place on a logarithmic axis
+            fpr, tpr, low, high = (np.array(values)[found] for values in curve)
+            axes.fill_between(fpr, np.maximum(low, floor / 10), high, color=colour, alpha=0.15, lw=0)
+            axes.plot(fpr, tpr, dash, color=colour, lw=1.6, label=_words(name))
             data["attack"] += [name] * len(curve.fpr)
             for column in Curve._fields:
                 data[column] += getattr(curve, column)
@@ -144,8 +145,8 @@ def curve_plot(points: Mapping[str, Sequence[tuple[float, Measured]]]) -> Plot:
     """Draw how well copies agree with their target by the number of queries, one line a way of stealing."""
     data: dict[str, list[Any]] = {name: [] for name in ("attack", "budget", "agreement", "low", "high")}
     with drawing(4.6, 3.0) as (figure, (axes,)):
-        for number, (name, line) in enumerate(points.items()):
-            line = sorted(line)
+        for number, (name, found) in enumerate(points.items()):
+            line = sorted(found)
             budgets, values = [b for b, _ in line], [m.value for _, m in line]
             bounds = np.array([m.ci or (m.value, m.value) for _, m in line])
             colour = CYCLE[number % len(CYCLE)]
@@ -163,33 +164,37 @@ def curve_plot(points: Mapping[str, Sequence[tuple[float, Measured]]]) -> Plot:
 
 
 def overview_plot(panels: Mapping[str, Sequence[Measured]]) -> Plot:
-    """Draw every model's figures, one panel a figure, models sorted within it, intervals as lines."""
+    """Draw every model's figures, one panel a figure, one line a model in the same order, with intervals."""
+    models = list(dict.fromkeys(measured.label for found in panels.values() for measured in found))
+    place = {model: number for number, model in enumerate(models)}
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
+    labelled = len(models) <= LABELLED
+    height = max(1.6, 0.8 + (0.22 * len(models) if labelled else 3.0))
     data: dict[str, list[Any]] = {name: [] for name in ("figure", "model", "value", "low", "high")}
-    with drawing(3.1 * columns, 2.4 * rows, rows, columns) as (figure, every):
+    with drawing(9.0, height * rows, rows, columns) as (figure, every):
         for axes in every[len(panels) :]:
             axes.set_axis_off()
-        for axes, (name, models) in zip(every, panels.items(), strict=False):
-            ranked = sorted(models, key=lambda measured: (measured.value, measured.label))
-            values = np.array([m.value for m in ranked])
-            bounds = np.array([m.ci or (m.value, m.value) for m in ranked])
-            places = np.arange(1, len(ranked) + 1)
-            axes.vlines(places, *bounds.T, color=BLUE, alpha=0.45, lw=1.2)
-            axes.plot(places, values, "o", color=BLUE, ms=3, mew=0)
+        for number, (axes, (name, found)) in enumerate(zip(every, panels.items(), strict=False)):
+            places = [place[measured.label] for measured in found]
+            values = [measured.value for measured in found]
+            bounds = np.array([measured.ci or (measured.value, measured.value) for measured in found])
+            axes.hlines(places, *bounds.T, color=BLUE, alpha=0.5, lw=1.4 if labelled else 0.8)
+            axes.plot(values, places, "o", color=BLUE, ms=4 if labelled else 2, mew=0)
             if name.endswith("AUC"):
-                axes.axhline(0.5, color=INK, lw=0.8, ls=(0, (2, 3)))
-            axes.set_title(name)
-            axes.set_xlabel("models, by this figure", fontsize=8)
-            for column, column_values in zip(
-                data, ([name] * len(ranked), [m.label for m in ranked], values.tolist(), *bounds.T.tolist()),
-                strict=True,
-            ):  # fmt: skip
-                data[column] += column_values
+                axes.axvline(0.5, color=INK, lw=0.8, ls=(0, (2, 3)))
+            axes.set(title=_words(name), ylim=(len(models) - 0.5, -0.5), yticks=[])
+            if number % columns == 0 and labelled:
+                axes.set_yticks(range(len(models)), [_words(_tail(model)) for model in models], fontsize=8)
+            elif number % columns == 0:
+                axes.set_ylabel("models, in the table's order")
+            lines = [name] * len(found), [m.label for m in found], values, *bounds.T.tolist()
+            for column, cells in zip(data, lines, strict=True):
+                data[column] += cells
     return Plot(
         "overview",
-        "Every model's figures with their intervals, sorted within each panel: "
-        + "; ".join(f"{name} of {len(models)} models" for name, models in panels.items()),
+        "Every model's figures with their intervals, a panel a figure, a line a model: "
+        + "; ".join(f"{name} of {len(found)} models" for name, found in panels.items()),
         figure,
         data,
     )
@@ -219,6 +224,12 @@ def _at(curve: Curve, rate: float) -> str:
 def _words(name: str) -> str:
     # Matplotlib reads $...$ as mathematics; names are never that.
     return name.replace("_", " ").replace("$", r"\$")
+
+
+def _tail(id: str) -> str:
+    """Return the last two parts of an id, shortened to what fits beside a figure."""
+    tail = "/".join(id.split("/")[-2:])
+    return tail if len(tail) <= 32 else f"{tail[:31]}\u2026"
 
 
 def _file(name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.annotations import Annotation, load_annotations
 from securitynet_hub.report.figures import (
@@ -27,11 +27,18 @@ from securitynet_hub.report.reading import (
     Entry,
     Picture,
     exposed_picture,
-    figures_of,
-    interval,
     number,
     pictures_beside,
     scores_table,
+)
+from securitynet_hub.report.verdicts import (
+    Verdict,
+    backdoor_verdict,
+    flagged,
+    measured,
+    membership_verdict,
+    stealing_verdict,
+    sure,
 )
 
 if TYPE_CHECKING:
@@ -41,17 +48,6 @@ if TYPE_CHECKING:
 
 SHOWN = 6
 """Attacks in one ROC figure: the strongest."""
-
-Tone = Literal["alarm", "calm", "open"]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A sentence or two in plain words, and its tone: alarm, calm or open."""
-
-    tone: Tone
-    title: str
-    text: str
 
 
 @dataclass
@@ -74,9 +70,9 @@ class Model:
     missing: list[str] = field(default_factory=list)
 
     @property
-    def strongest(self) -> Entry | None:
-        """The membership attack whose AUC is surest to be high: the largest lower end."""
-        return self.membership[0] if self.membership else None
+    def leak(self) -> float:
+        """How high the AUC of the strongest membership attack is at least; -1 without any."""
+        return sure(self.membership[0]) if self.membership else -1.0
 
 
 def describe(id: str, entries: Sequence[Entry]) -> Model:
@@ -93,15 +89,15 @@ def describe(id: str, entries: Sequence[Entry]) -> Model:
     homes = {MEMBERSHIP: model.membership, STEALING: model.stealing, BACKDOOR: model.backdoor}
     for entry in entries:
         homes.get(entry.kind, model.others).append(entry)
-    model.membership.sort(key=lambda entry: (-_sure(entry), entry.attack))
+    model.membership.sort(key=lambda entry: (-sure(entry), entry.attack))
     model.stealing.sort(key=lambda entry: number(entry.record.attack.get("budget")) or 0.0)
     if model.accuracy is None and model.stealing:
         model.accuracy = number(model.stealing[-1].record.result.get("target_accuracy"))
     if model.membership:
-        model.verdicts.append(_membership_verdict(model.membership))
+        model.verdicts.append(membership_verdict(model.membership))
     if model.stealing:
-        model.verdicts.append(_stealing_verdict(model.stealing))
-    model.verdicts += [_backdoor_verdict(entry) for entry in model.backdoor]
+        model.verdicts.append(stealing_verdict(model.stealing))
+    model.verdicts += [backdoor_verdict(entry) for entry in model.backdoor]
     model.placements = _placements(model)
     return model
 
@@ -120,15 +116,15 @@ def draw(model: Model, samples: Path | None) -> None:
         model.plots.append(placement_plot([p for p in model.placements if p.column == column and p.figures]))
     points: dict[str, list[tuple[float, Measured]]] = {}
     for entry in model.stealing:
-        budget, measured = number(entry.record.attack.get("budget")), _measured(entry, "agreement")
-        if budget and measured:
-            points.setdefault(entry.attack, []).append((budget, measured))
+        budget, agreement = number(entry.record.attack.get("budget")), measured(entry, "agreement")
+        if budget and agreement:
+            points.setdefault(entry.attack, []).append((budget, agreement))
     if points:
         model.plots.append(curve_plot(points))
     for entry in model.backdoor:
         norms = _norms(entry.record.result)
         if norms:
-            model.plots.append(norms_plot(norms, _flagged(entry.record.result)))
+            model.plots.append(norms_plot(norms, flagged(entry.record.result)))
     for entry in (*model.backdoor, *model.others):
         model.pictures += pictures_beside(entry)
 
@@ -171,102 +167,21 @@ def _facts(annotation: Annotation | None, entries: Sequence[Entry]) -> list[tupl
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
 
 
-def _membership_verdict(entries: Sequence[Entry]) -> Verdict:
-    best = entries[0]
-    result, name = best.record.result, best.attack.replace("_", " ")
-    auc = _measured(best, "auc")
-    if auc is None:
-        return Verdict("open", "Membership: not known", f"The record of {name} states no AUC.")
-    text = f"Of a member and a non-member, {name} picks out the member in {auc.value:.1%} of cases"
-    text += (
-        f" (interval {auc.ci[0]:.1%} to {auc.ci[1]:.1%}); guessing does in 50 %."
-        if auc.ci
-        else "; guessing in 50 %."
-    )
-    text += _low_rate(result)
-    if len(entries) > 1:
-        text += f" It is the strongest of {len(entries)} attacks; the intervals are each attack's own."
-    if auc.ci is None:
-        return Verdict("open", "Membership: no interval", text)
-    if auc.ci[0] > 0.5:
-        return Verdict("alarm", "Gives its members away", text)
-    text += f" With these images, a leak up to an AUC of {auc.ci[1]:.3f} cannot be ruled out."
-    return Verdict("calm", "No sign that it gives its members away", text)
-
-
-def _low_rate(result: dict[str, Any]) -> str:
-    rates = [
-        rate for rate in result.get("tpr_at_fpr") or () if isinstance(rate, dict) and rate.get("resolvable")
-    ]
-    rates = [rate for rate in rates if number(rate.get("tpr")) is not None and number(rate.get("target_fpr"))]
-    if not rates:
-        return ""
-    rate = min(rates, key=lambda rate: float(rate["target_fpr"]))
-    bounds = interval(rate.get("ci"))
-    extent = f" ({bounds[0]:.1%} to {bounds[1]:.1%})" if bounds else ""
-    return f" Wrongly accusing at most {rate['target_fpr']:.1%} of non-members, it finds {rate['tpr']:.1%}{extent} of the members."
-
-
-def _stealing_verdict(entries: Sequence[Entry]) -> Verdict:
-    best = entries[-1]
-    agreement, budget = _measured(best, "agreement"), number(best.record.attack.get("budget"))
-    if agreement is None:
-        return Verdict("open", "Stealing: not known", "The records state no agreement.")
-    queries = f" made with {budget:,.0f} queries" if budget else ""
-    extent = f" (interval {agreement.ci[0]:.1%} to {agreement.ci[1]:.1%})" if agreement.ci else ""
-    return Verdict(
-        "open",
-        f"A copy agrees on {agreement.value:.0%}",
-        f"A stolen copy{queries} answers as the model does on {agreement.value:.1%}{extent} of test images.",
-    )
-
-
-def _backdoor_verdict(entry: Entry) -> Verdict:
-    name, result = entry.attack.replace("_", " "), entry.record.result
-    flagged, index = _flagged(result), number(result.get("anomaly_index"))
-    text = f"Anomaly index {index:.2f}; above 2 is suspicious." if index is not None else ""
-    if flagged:
-        classes = ", ".join(map(str, flagged))
-        return Verdict("alarm", "Shows signs of a backdoor", f"{name} flags class {classes}. {text}".strip())
-    if index is None and "flagged_classes" not in result:
-        return Verdict("open", "Backdoor: not known", f"{name} states neither an index nor classes.")
-    return Verdict("calm", "No sign of a backdoor", f"{name} flags no class. {text}".strip())
-
-
 def _placements(model: Model) -> list[Placement]:
     found: list[Placement] = []
     for entry in model.membership:
         if entry.attack in ("correctness", "modified_entropy"):
-            auc = _measured(entry, "auc")
+            auc = measured(entry, "auc")
             sizes = [number(entry.record.result.get(name)) or 0 for name in ("n_members", "n_nonmembers")]
             if auc:
                 found += place(f"mia_{entry.attack}_auc", auc.value, dataset=model.dataset, ci=auc.ci,
                                n=int(sum(sizes)) or None, accuracy=model.accuracy, gap=model.gap)  # fmt: skip
     if model.stealing:
-        agreement = _measured(model.stealing[-1], "agreement")
+        agreement = measured(model.stealing[-1], "agreement")
         if agreement:
             found += place("stealing_agreement", agreement.value, dataset=model.dataset, ci=agreement.ci,
                            accuracy=model.accuracy)  # fmt: skip
     return found
-
-
-def _measured(entry: Entry, name: str) -> Measured | None:
-    value = number(entry.record.result.get(name))
-    return (
-        None
-        if value is None
-        else Measured(entry.model, value, interval(entry.record.result.get(f"{name}_ci")))
-    )
-
-
-def _sure(entry: Entry) -> float:
-    auc = _measured(entry, "auc")
-    return -1.0 if auc is None else auc.ci[0] if auc.ci else auc.value
-
-
-def _flagged(result: dict[str, Any]) -> list[int]:
-    classes = result.get("flagged_classes")
-    return [c for c in classes if type(c) is int] if isinstance(classes, list) else []
 
 
 def _norms(result: dict[str, Any]) -> list[float]:
@@ -291,6 +206,3 @@ def _rate(value: float | None) -> str:
 @lru_cache(maxsize=1)
 def _annotations() -> dict[str, Annotation]:
     return {**load_annotations("extended"), **load_annotations("zoo")}
-
-
-__all__ = ["Model", "Verdict", "describe", "draw", "figures_of"]

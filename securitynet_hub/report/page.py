@@ -15,6 +15,7 @@ from securitynet_hub.report.figures import Measured, overview_plot
 from securitynet_hub.report.models import Model, describe, draw
 from securitynet_hub.report.placement import WORDS
 from securitynet_hub.report.reading import Entry, by_model, figures_of, interval, number
+from securitynet_hub.report.verdicts import measured
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -61,7 +62,7 @@ def write_report(
     if not entries:
         raise RecordError("there are no records to report on.")
     models = [describe(id, found) for id, found in by_model(entries).items()]
-    models.sort(key=lambda model: (-_leak(model), model.id))
+    models.sort(key=lambda model: (-model.leak, model.id))
     for model in models[:details]:
         draw(model, samples)
     table = {model.id: _columns(model) for model in models}
@@ -140,7 +141,7 @@ class _Shown:
         self.rows = [
             AttackRow(
                 entry.attack,
-                [_figure(entry, name) for name in ("auc", "advantage")]
+                [measured(entry, name) for name in ("auc", "advantage")]
                 + [_rate(entry, found.get(rate)) for rate in self.rates],
             )
             for entry, found in zip(model.membership, rates, strict=True)
@@ -150,8 +151,8 @@ class _Shown:
             {rate for found in rates for rate, known in found.items() if not known.get("resolvable")}
         )
         self.unresolved = (
-            f"Too few non-members to resolve {', '.join(f'{100 * rate:g} %' for rate in few)}: the figure there "
-            "is the TPR at no false alarm."
+            f"Too few non-members to resolve {', '.join(f'{100 * rate:g} %' for rate in few)}: the figure "
+            "there is the TPR at no false alarm."
             if few
             else ""
         )
@@ -178,15 +179,6 @@ def _rate(entry: Entry, rate: dict[str, Any] | None) -> Measured | None:
     return None if rate is None or value is None else Measured(entry.model, value, interval(rate.get("ci")))
 
 
-def _figure(entry: Entry, name: str) -> Measured | None:
-    value = number(entry.record.result.get(name))
-    return (
-        None
-        if value is None
-        else Measured(entry.model, value, interval(entry.record.result.get(f"{name}_ci")))
-    )
-
-
 def _counts(results: Sequence[dict[str, Any]]) -> str:
     sizes = {(number(r.get("n_members")), number(r.get("n_nonmembers"))) for r in results}
     known = sorted((int(m), int(n)) for m, n in sizes if m is not None and n is not None)
@@ -205,9 +197,9 @@ def _columns(model: Model) -> dict[str, Measured]:
         (model.backdoor, "anomaly_index", "anomaly index"),
     ):
         for entry in entries:
-            measured = _figure(entry, figure)
-            if measured:
-                found.setdefault(f"{entry.attack.replace('_', ' ')} {words}", measured)
+            known = measured(entry, figure)
+            if known:
+                found.setdefault(f"{entry.attack.replace('_', ' ')} {words}", known)
     return found
 
 
@@ -217,8 +209,3 @@ def _overview(
     panels = {name: [table[m.id][name] for m in models if name in table[m.id]] for name in columns}
     panels = {name: found for name, found in panels.items() if len(found) > 1}
     return overview_plot(dict(list(panels.items())[:9])) if panels else None
-
-
-def _leak(model: Model) -> float:
-    auc = _figure(model.strongest, "auc") if model.strongest else None
-    return -1.0 if auc is None else auc.ci[0] if auc.ci else auc.value

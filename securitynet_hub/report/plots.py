@@ -7,9 +7,11 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,11 +45,14 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "securitynet-hub",
     "savefig.dpi": 100,
-    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "hatch.color", "xtick.color", "ytick.color"), INK
+    ),
 }
 
 
-class Plot(NamedTuple):
+@dataclass(frozen=True)
+class Plot:
     """A figure with its name, a text alternative that says what it shows, and the data behind it.
 
     Attributes:
@@ -62,8 +67,9 @@ class Plot(NamedTuple):
     figure: Figure
     data: dict[str, list[Any]]
 
+    @cached_property
     def svg(self) -> str:
-        """Return inline SVG, in the text colour of the page that it stands in."""
+        """Inline SVG, in the text colour of the page that it stands in."""
         file = io.StringIO()
         with _style():
             self.figure.savefig(
@@ -102,7 +108,7 @@ class Plot(NamedTuple):
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            alone = self.svg().replace("<svg ", '<svg color="black" ', 1)
+            alone = self.svg.replace("<svg ", '<svg color="black" ', 1)
             (folder / f"{prefix}{self.name}.svg").write_text(alone + "\n", encoding="utf-8")
             (folder / f"{prefix}{self.name}.png").write_bytes(self.png())
             (folder / f"{prefix}{self.name}.csv").write_text(self.csv(), encoding="utf-8")
@@ -120,6 +126,8 @@ def drawing(
     with _style():
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, list(np.ravel(np.asarray(figure.subplots(rows, columns))))
+        figure.draw_without_rendering()  # lays it out, once for all formats
+        figure.set_layout_engine("none")
 
 
 @contextmanager
@@ -128,5 +136,5 @@ def _style() -> Iterator[None]:
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+        matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
         yield

@@ -122,8 +122,8 @@ def relation_plot(frame: pd.DataFrame, y: str, x: str) -> Plot:
         for axes, name in zip(every, panels, strict=False):
             inside = points if name == panels[-1] else points[points["dataset"] == name]
             for purpose, group in inside.groupby("purpose", sort=True):
-                axes.plot(group[x], group[y], MARKERS[purpose], color=COLOURS[purpose], ms=3.5, mew=0,
-                          alpha=0.75, label=purpose)  # fmt: skip
+                marker, colour = MARKERS[str(purpose)], COLOURS[str(purpose)]
+                axes.plot(group[x], group[y], marker, color=colour, ms=3.5, mew=0, alpha=0.75, label=purpose)
             axes.set_title(f"{name} (n = {len(inside)})")
         every[len(panels) - 1].legend(fontsize=8)
         figure.supxlabel(x.replace("_", " "), fontsize=9)
@@ -131,8 +131,8 @@ def relation_plot(frame: pd.DataFrame, y: str, x: str) -> Plot:
     shown = ("id", "purpose", "dataset", x, y)
     return Plot(
         f"{y}-{x}".replace("_", "-"),
-        f"{y.replace('_', ' ')} of {len(points)} models against their {x.replace('_', ' ')}, a panel for each data "
-        "set; the last, pooled over data sets, shows how those differ.",
+        f"{y.replace('_', ' ')} of {len(points)} models against their {x.replace('_', ' ')}, a panel "
+        "for each data set; the last, pooled over data sets, shows how those differ.",
         figure,
         {name: points[name].tolist() for name in shown},
     )
