@@ -6,16 +6,13 @@ import time
 import numpy as np
 import pytest
 from browsers import SKIPPED, find_browser, running_browser
-from test_report import HOSTILE, MEMBER, entries, record
+from test_report import HOSTILE, MEMBER, Page, entries, record
 
 from securitynet_hub.attacks.membership import measure_membership
 from securitynet_hub.report.page import write_report
 from securitynet_hub.report.study import write_study
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not find_browser() or importlib.util.find_spec("playwright") is None, reason=SKIPPED),
-]
+pytestmark = pytest.mark.slow
 
 BEYOND = """() => [...document.querySelectorAll("body *")]
     .filter(element => !element.closest(".scroll, .skip"))
@@ -51,6 +48,8 @@ FAINT = """() => {
 
 @pytest.fixture(scope="module")
 def browser():
+    if not find_browser() or importlib.util.find_spec("playwright") is None:
+        pytest.skip(SKIPPED)
     with running_browser() as found:
         yield found
 
@@ -161,3 +160,15 @@ def test_five_hundred_records_make_a_page_of_a_few_megabytes(tmp_path, opened):
     took = time.perf_counter() - started
     print(f"500 records: {path.stat().st_size / 1e6:.2f} MB, open in {took:.2f} s")
     assert page.locator("#comparison ~ .scroll tbody tr").count() == 250
+
+
+def test_the_study_is_written_alike_twice(study, tmp_path, run):
+    code, out, _ = run("study", "--out", tmp_path)
+    assert (code, out.splitlines()[-1]) == (0, f"study: {tmp_path / 'study.html'}")
+    files = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.*"))
+    assert len(files) > 25
+    for file in files:
+        assert (tmp_path / file).read_bytes() == (study.parent / file).read_bytes(), file
+    page = Page(study)
+    assert page.text.count("REVERSES") == 2
+    assert [tag for tag, _ in page.tags].count("script") == 1

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import re
 from html.parser import HTMLParser
 
@@ -389,19 +388,3 @@ def test_the_commands(tmp_path, run):
     code, out, _ = run("study")
     assert code == 0
     assert len(out.splitlines()) == 11
-
-
-@pytest.mark.slow
-def test_the_study_is_written_alike_twice(tmp_path, run):
-    write_record(record(), tmp_path / "records")
-    for name in ("a", "b"):
-        code, out, _ = run("study", "--out", tmp_path / name, "--records", tmp_path / "records")
-        assert code == 0
-        assert out.splitlines()[-1] == f"study: {tmp_path / name / 'study.html'}"
-    files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*"))
-    assert len(files) > 25
-    for file in files:
-        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
-    page = Page(tmp_path / "a/study.html")
-    assert page.text.count("REVERSES") == 2
-    assert json.dumps([tag for tag, _ in page.tags]).count('"script"') == 1

@@ -52,7 +52,7 @@ def write_study(out: Path, records: Iterable[Record] = ()) -> list[Finding]:
         "membership-and-overfitting": [relation_plot(frame, LEAK, GAP)],
     }
     for finding in findings:
-        if finding.rows and finding.name not in plots:
+        if finding.answers and finding.name not in plots:
             plots[finding.name] = [estimates_plot(finding)]
     html = render(
         "study.html",
