@@ -2,6 +2,7 @@
 # make test   the same set-up, then every test against the installed wheel
 # make check  lint, types, import directions
 # make bench  speed side by side with peers
+# make gallery  the pictures of docs/gallery.md
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,12 +10,43 @@ SOURCES := $(shell find securitynet_hub metrics loaders -type f -not -path '*/__
 PARALLEL := -n auto --maxprocesses 4 --dist loadscope
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-exhaustive test-vision test-hosted check bench test-lowest clean
+.PHONY: demo gallery test test-exhaustive test-vision test-hosted check bench test-lowest clean
 
 demo: $(VENV)/installed
 	rm -rf records/samples
 	$(BIN)/securitynet audit zoo --out records --samples records/samples
 	$(BIN)/securitynet report records --samples records/samples --out records/report.html
+
+# The pictures of docs/gallery.md, by the commands that stand there.
+GALLERY := records/gallery
+gallery: $(VENV)/installed
+	rm -rf $(GALLERY)
+	for model in bn-cnn-overfitted-500 bn-cnn-regularised-500 cnn-overfitted-250 cnn-regularised-250 cnn-clean; do \
+		$(BIN)/securitynet audit zoo/fashion-mnist/$$model/1 --attacks correctness modified_entropy mlp_top3 \
+			--out $(GALLERY)/records --samples $(GALLERY)/samples || exit 1; done
+	$(BIN)/securitynet report $(GALLERY)/records --samples $(GALLERY)/samples --out $(GALLERY)/report.html --data $(GALLERY)/figures
+	$(BIN)/securitynet study --out $(GALLERY)/study
+	cp $(addprefix $(GALLERY)/figures/,overview.png model-1-roc.png model-1-scores-mlp-top3.png) docs/gallery/
+	cp $(GALLERY)/samples/zoo/fashion-mnist/bn-cnn-overfitted-500/1/exposed-mlp_top3.png docs/gallery/
+	cp $(addprefix $(GALLERY)/study/figures/,panels.png stealing-agreement-test-accuracy.png \
+		mia-modified-entropy-auc-overfit-gap.png out-of-distribution-queries.png) docs/gallery/
+
+# The pictures of docs/gallery.md, by the commands that stand there.
+GALLERY := records/gallery
+TWINS := bn-cnn-overfitted-500 bn-cnn-regularised-500 cnn-overfitted-250 cnn-regularised-250
+gallery: $(VENV)/installed
+	rm -rf $(GALLERY)
+	for model in $(TWINS) cnn-clean; do \
+		$(BIN)/securitynet audit zoo/fashion-mnist/$$model/1 --attacks correctness modified_entropy mlp_top3 \
+			--out $(GALLERY)/records --samples $(GALLERY)/samples || exit 1; \
+	done
+	$(BIN)/securitynet report $(GALLERY)/records --samples $(GALLERY)/samples --out $(GALLERY)/report.html \
+		--data $(GALLERY)/figures
+	$(BIN)/securitynet study --out $(GALLERY)/study
+	cp $(addprefix $(GALLERY)/figures/,overview.png model-1-roc.png model-1-scores-mlp-top3.png) \
+		$(GALLERY)/samples/zoo/fashion-mnist/bn-cnn-overfitted-500/1/exposed-mlp_top3.png \
+		$(addprefix $(GALLERY)/study/figures/,panels.png stealing-agreement-test-accuracy.png \
+		mia-modified-entropy-auc-overfit-gap.png out-of-distribution-queries.png) docs/gallery/
 
 test: $(VENV)/installed
 	$(BIN)/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not exhaustive"

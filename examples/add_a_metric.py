@@ -1,6 +1,6 @@
 """Add a metric: a folder with one `evaluate` module, loaded by its path.
 
-A real metric is a folder in ``metrics/``; `hub.load_metric(name)` finds it. Any other is loaded by `evaluate` itself.
+A real metric is a folder in ``metrics/``, which `hub.load_metric(name)` finds.
 """
 
 import tempfile

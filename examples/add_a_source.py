@@ -8,11 +8,11 @@ import hashlib
 import tempfile
 from pathlib import Path
 
+import securitynet_hub.loaders
 import torch
 from safetensors.torch import save_file
 
 import securitynet_hub as hub
-import securitynet_hub.loaders
 from securitynet_hub.annotations import unlisted
 
 LOADER = '''

@@ -1,7 +1,7 @@
 """Audit a classifier of the Hugging Face Hub (or of any id that load_target knows) and write a report.
 
-``python audit_a_hub_model.py ID FOLDER``. Without arguments a model of the embedded zoo is audited, which needs
-no network. For a model of yours, say which images it was trained on: a Split of members and non-members.
+``python audit_a_hub_model.py ID FOLDER``. Without arguments a model of the embedded zoo is audited,
+which needs no network. For a model of yours, say which images it was trained on: a Split of members and non-members.
 """
 
 import sys
@@ -16,8 +16,8 @@ from securitynet_hub.targets import find_annotation
 id, folder = (sys.argv[1:] + ["zoo/fashion-mnist/cnn-overfitted-500/1", "audit"][len(sys.argv) - 1 :])[:2]
 out = Path(folder)
 
-# The zoo knows its members. Of a Hub model nobody does: with images that it cannot have seen, and as many from
-# its training set, hub.AuditData(images=hub.load_images(...), split=hub.Split(...)) says what you know.
+# The zoo knows its members. Of a Hub model say what you know: images of its training set, and others that it
+# cannot have seen, as hub.AuditData(images=hub.load_images(...), split=hub.Split(...)).
 data = known_data(find_annotation("zoo/fashion-mnist/cnn-overfitted-500/1"))
 
 records = hub.audit(

@@ -1,11 +1,15 @@
 """Every example runs, from any folder, and prints what it is about."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from securitynet_hub.cli import _parser
+from securitynet_hub.study.securitynet import derive_findings
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PRINTED = {
@@ -38,3 +42,29 @@ def test_example(name, tmp_path):
     assert done.returncode == 0, done.stderr
     for text in PRINTED[name]:
         assert " ".join(text.split()) in " ".join(done.stdout.split()), done.stdout
+
+
+GALLERY = EXAMPLES.parent / "docs/gallery.md"
+
+
+def test_the_gallery_shows_every_picture_and_each_is_small():
+    shown = set(re.findall(r"!\[[^\]]{10,}\]\((gallery/[\w.-]+\.png)\)", GALLERY.read_text(encoding="utf-8")))
+    pictures = {f"gallery/{path.name}": path for path in (GALLERY.parent / "gallery").iterdir()}
+    assert shown == set(pictures)
+    assert all(path.stat().st_size < 60_000 for path in pictures.values())
+
+
+def test_the_gallery_says_what_the_study_finds():
+    (low, high) = re.search(
+        r"by (0\.\d+) to (0\.\d+) in agreement", GALLERY.read_text(encoding="utf-8")
+    ).groups()
+    found = {finding.name: finding for finding in derive_findings()}["out-of-distribution-queries"]
+    drops = [-row.estimates[0].value for row in found.rows if "agreement" in row.quantity]
+    assert (f"{min(drops):.2f}", f"{max(drops):.2f}") == (low, high)
+
+
+@pytest.mark.parametrize(
+    "command", re.findall(r"^\$ (securitynet .*?)(?: +#.*)?$", GALLERY.read_text(), re.MULTILINE)
+)
+def test_the_gallery_s_commands_are_understood(command):
+    _parser().parse_args(command.split()[1:])

@@ -144,12 +144,10 @@ def _placed(
 def _caveats(column: str, peers: pd.DataFrame, n: int | None) -> list[str]:
     found = []
     if len(peers) < FEWEST:
-        found.append(f"With {len(peers)} such models, fewer than {FEWEST}, no percentile is given.")
+        found.append(f"Fewer than {FEWEST} such models ({len(peers)}): no percentile is given.")
     differing = sum("preprocessing-differs" in flags for flags in peers["flags"])
     if differing:
-        found.append(
-            f"{differing} of these models were evaluated with another image transform than their own."
-        )
+        found.append(f"Evaluated with another image transform than their publisher's: {differing} of them.")
     if column.startswith("mia_"):
         sizes = peers["mia_members"].dropna()
         if n is not None and len(sizes):

@@ -96,9 +96,11 @@ class Plot:
             self.figure.set_facecolor("white")
             canvas = FigureCanvasAgg(self.figure)
             canvas.draw()
-        # Sixty-four colours are enough for lines and text, and a third of the bytes.
+        # A palette that spans all colours in use: half the bytes, and no thin line loses its own.
         picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-        picture.quantize(64, dither=Image.Dither.NONE).save(file, format="png", optimize=True)
+        picture.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            file, format="png", optimize=True
+        )
         return file.getvalue()
 
     def csv(self) -> str:

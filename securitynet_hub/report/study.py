@@ -124,6 +124,7 @@ def relation_plot(frame: pd.DataFrame, y: str, x: str) -> Plot:
             for purpose, group in inside.groupby("purpose", sort=True):
                 marker, colour = MARKERS[str(purpose)], COLOURS[str(purpose)]
                 axes.plot(group[x], group[y], marker, color=colour, ms=3.5, mew=0, alpha=0.75, label=purpose)
+            axes.locator_params(axis="x", nbins=4)
             axes.set_title(f"{name} (n = {len(inside)})")
         every[len(panels) - 1].legend(fontsize=8)
         figure.supxlabel(x.replace("_", " "), fontsize=9)
