@@ -18,21 +18,7 @@ demo: $(VENV)/installed
 	$(BIN)/securitynet report records --samples records/samples --out records/report.html
 
 # The pictures of docs/gallery.md, by the commands that stand there.
-GALLERY := records/gallery
-gallery: $(VENV)/installed
-	rm -rf $(GALLERY)
-	for model in bn-cnn-overfitted-500 bn-cnn-regularised-500 cnn-overfitted-250 cnn-regularised-250 cnn-clean; do \
-		$(BIN)/securitynet audit zoo/fashion-mnist/$$model/1 --attacks correctness modified_entropy mlp_top3 \
-			--out $(GALLERY)/records --samples $(GALLERY)/samples || exit 1; done
-	$(BIN)/securitynet report $(GALLERY)/records --samples $(GALLERY)/samples --out $(GALLERY)/report.html --data $(GALLERY)/figures
-	$(BIN)/securitynet study --out $(GALLERY)/study
-	cp $(addprefix $(GALLERY)/figures/,overview.png model-1-roc.png model-1-scores-mlp-top3.png) docs/gallery/
-	cp $(GALLERY)/samples/zoo/fashion-mnist/bn-cnn-overfitted-500/1/exposed-mlp_top3.png docs/gallery/
-	cp $(addprefix $(GALLERY)/study/figures/,panels.png stealing-agreement-test-accuracy.png \
-		mia-modified-entropy-auc-overfit-gap.png out-of-distribution-queries.png) docs/gallery/
-
-# The pictures of docs/gallery.md, by the commands that stand there.
-GALLERY := records/gallery
+GALLERY := build/gallery
 TWINS := bn-cnn-overfitted-500 bn-cnn-regularised-500 cnn-overfitted-250 cnn-regularised-250
 gallery: $(VENV)/installed
 	rm -rf $(GALLERY)

@@ -1,7 +1,7 @@
 """Audit a classifier of the Hugging Face Hub (or of any id that load_target knows) and write a report.
 
 ``python audit_a_hub_model.py ID FOLDER``. Without arguments a model of the embedded zoo is audited,
-which needs no network. For a model of yours, say which images it was trained on: a Split of members and non-members.
+which needs no network. For another model, say which images it was trained on.
 """
 
 import sys

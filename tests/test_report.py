@@ -17,7 +17,7 @@ from securitynet_hub.attacks.suite import Run
 from securitynet_hub.errors import RecordError
 from securitynet_hub.records import Record, write_record
 from securitynet_hub.report.figures import overview_plot, roc_curve, roc_plot, scores_plot
-from securitynet_hub.report.models import describe
+from securitynet_hub.report.models import describe, draw
 from securitynet_hub.report.page import write_report
 from securitynet_hub.report.placement import percentile_of, place
 from securitynet_hub.report.reading import Entry, by_model, pictures_beside, read_entries
@@ -331,6 +331,17 @@ class TestPlacement:
         assert "An orientation, no comparison" in found.caveats[0]
         assert "over 2,000 images" in found.caveats[-1]
         assert place("stealing_agreement", 0.6, dataset="Fashion-MNIST", gap=0.05) == []
+
+    def test_without_any_peer_there_is_no_percentile(self, tmp_path):
+        (found,) = place("mia_correctness_auc", 0.6, dataset="Fashion-MNIST", gap=0.6)
+        assert (found.figures, found.percentile, found.left_out) == ((), None, {})
+        correctness = record(attack="correctness", result={"auc": 0.7, "auc_ci": [0.6, 0.8]})
+        model = describe("zoo/fashion-mnist/cnn-clean/1", entries(correctness))
+        model.placements = [found]
+        draw(model, None)
+        assert model.plots == []
+        broken = place("stealing_agreement", 0.5, dataset="SynapseMNIST3D", accuracy=0.99)
+        assert [placement.percentile for placement in broken] == [None, None]
 
     def test_percentile(self):
         values = RNG.normal(size=50)

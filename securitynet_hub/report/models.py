@@ -112,8 +112,9 @@ def draw(model: Model, samples: Path | None) -> None:
         )
     if table is not None:
         _draw_scores(model, table, samples)
-    for column in dict.fromkeys(placement.column for placement in model.placements):
-        model.plots.append(placement_plot([p for p in model.placements if p.column == column and p.figures]))
+    drawn = [placement for placement in model.placements if placement.figures]
+    for column in dict.fromkeys(placement.column for placement in drawn):
+        model.plots.append(placement_plot([placement for placement in drawn if placement.column == column]))
     points: dict[str, list[tuple[float, Measured]]] = {}
     for entry in model.stealing:
         budget, agreement = number(entry.record.attack.get("budget")), measured(entry, "agreement")

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from securitynet_hub.report.plots import Plot
 
 HERE = Path(__file__).parent
-DETAILED = 24
-"""Models with figures of their own; of more, a report would be slow to open."""
+DETAILED = 12
+"""Models with figures of their own; of more, a report would be slow to write."""
 
 
 class AttackRow(NamedTuple):

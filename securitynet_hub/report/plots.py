@@ -77,9 +77,8 @@ class Plot:
         with _style():
             self.figure.set_facecolor("none")
             # Figure.savefig would draw it twice, to lay it out.
-            FigureCanvasSVG(self.figure).print_svg(
-                file, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
-            )
+            unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+            FigureCanvasSVG(self.figure).print_svg(file, metadata=unsaid)  # type: ignore[no-untyped-call]
         text = file.getvalue()
         text = re.sub(r" id=\"[A-Za-z.]+(2d)?_\d+\"", "", text[text.index("<svg") :])
         text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -95,9 +94,10 @@ class Plot:
         with _style():
             self.figure.set_facecolor("white")
             canvas = FigureCanvasAgg(self.figure)
-            canvas.draw()
+            canvas.draw()  # type: ignore[no-untyped-call]
         # A palette that spans all colours in use: half the bytes, and no thin line loses its own.
-        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
+        picture = Image.fromarray(pixels)
         picture.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
             file, format="png", optimize=True
         )

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from securitynet_hub.annotations import Annotation, load_annotations
 from securitynet_hub.flags import FLAGS
 from securitynet_hub.records import Record
@@ -85,7 +87,9 @@ def complete(frame: pd.DataFrame, columns: Sequence[str]) -> Complete:
         for flags, known in zip(frame["flags"], measured, strict=True)
     ]
     counted = Counter(reason for reason in reasons if reason)
-    return Complete(frame[[not reason for reason in reasons]], dict(counted.most_common()))
+    # An array: an empty list of booleans would be read as one of columns.
+    kept = np.array([not reason for reason in reasons], np.bool_)
+    return Complete(frame[kept], dict(counted.most_common()))
 
 
 def record_frame(records: Iterable[Record]) -> pd.DataFrame:
