@@ -1,7 +1,8 @@
-# make demo   set up on first use, then audit the embedded zoo (no network) and print a table
+# make demo   set up on first use, then audit the embedded zoo (no network), print a table and write a report
 # make test   the same set-up, then every test against the installed wheel
 # make check  lint, types, import directions
 # make bench  speed side by side with peers
+# make gallery  the pictures of docs/gallery.md
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -11,10 +12,29 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadscope
 PIP := -m pip install --quiet --disable-pip-version-check --no-compile
 INSTALL := $(BIN)/python $(PIP)
 
-.PHONY: demo test test-exhaustive test-vision test-hosted check bench test-lowest clean
+.PHONY: demo gallery test test-exhaustive test-vision test-hosted check bench test-lowest clean
 
 demo: $(VENV)/installed
-	$(BIN)/securitynet audit zoo --out records
+	rm -rf records/samples
+	$(BIN)/securitynet audit zoo --out records --samples records/samples
+	$(BIN)/securitynet report records --samples records/samples --out records/report.html
+
+# The pictures of docs/gallery.md, by the commands that stand there.
+GALLERY := build/gallery
+TWINS := bn-cnn-overfitted-500 bn-cnn-regularised-500 cnn-overfitted-250 cnn-regularised-250
+gallery: $(VENV)/installed
+	rm -rf $(GALLERY)
+	for model in $(TWINS) cnn-clean; do \
+		$(BIN)/securitynet audit zoo/fashion-mnist/$$model/1 --attacks correctness modified_entropy mlp_top3 \
+			--out $(GALLERY)/records --samples $(GALLERY)/samples || exit 1; \
+	done
+	$(BIN)/securitynet report $(GALLERY)/records --samples $(GALLERY)/samples --out $(GALLERY)/report.html \
+		--data $(GALLERY)/figures
+	$(BIN)/securitynet study --out $(GALLERY)/study
+	cp $(addprefix $(GALLERY)/figures/,overview.png model-1-roc.png model-1-scores-mlp-top3.png) \
+		$(GALLERY)/samples/zoo/fashion-mnist/bn-cnn-overfitted-500/1/exposed-mlp_top3.png \
+		$(addprefix $(GALLERY)/study/figures/,panels.png stealing-agreement-test-accuracy.png \
+		mia-modified-entropy-auc-overfit-gap.png out-of-distribution-queries.png) docs/gallery/
 
 test: $(VENV)/installed
 	$(BIN)/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not exhaustive"

@@ -1,4 +1,4 @@
-"""The command line: ``securitynet list``, ``show``, ``audit``, ``verify``."""
+"""The command line: ``securitynet list``, ``show``, ``audit``, ``verify``, ``report``, ``study``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from securitynet_hub.annotations import Annotation, columns, load_annotations
 from securitynet_hub.errors import SecurityNetError, UnknownNameError
 from securitynet_hub.flags import FLAGS
 from securitynet_hub.hashes import describe_checks, parse_checks
+from securitynet_hub.report.commands import add_commands as add_reports
 from securitynet_hub.sweeps.commands import add_command as add_sweep
 
 if TYPE_CHECKING:
@@ -366,7 +367,7 @@ def _parser() -> argparse.ArgumentParser:
     verifying.set_defaults(run=verify_files)
 
     add_sweep(commands)
-
+    add_reports(commands)
     for command in (listing, showing, auditing, verifying):
         command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser

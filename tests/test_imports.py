@@ -33,7 +33,8 @@ ROOMS = [
     {"loaders", "metrics"},
     {"audits"},
     {"auditing"},
-    {"sweeps"},
+    {"study", "sweeps"},
+    {"report"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -1,8 +1,8 @@
-"""What a sweep over every annotated model costs: weights, and floating-point operations of one forward pass.
+"""What a sweep over every annotated model costs: weights, and operations of one forward pass.
 
-``python tests/benchmarks/measure_costs.py`` builds every network without memory for its tensors and counts what
-it does to one image; it prints one line of JSON for each model and the table of docs/sweeps.md at the end.
-Models of torchvision are counted where it is installed.
+``python tests/benchmarks/measure_costs.py`` builds every network without memory for its tensors and counts
+what it does to one image; it prints one line of JSON for each model, and the table of docs/sweeps.md at the
+end. Models of torchvision are counted where it is installed.
 """
 
 import json

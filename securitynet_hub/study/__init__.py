@@ -1,0 +1,1 @@
+"""SecurityNet's findings, derived again from the annotations and from any records."""

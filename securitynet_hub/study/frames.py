@@ -1,0 +1,142 @@
+"""Models as rows of one table: annotated ones, and those that records measure, in the same columns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from securitynet_hub.annotations import Annotation, load_annotations
+from securitynet_hub.flags import FLAGS
+from securitynet_hub.records import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOT_MEASURED = "not measured"
+COLUMNS = (
+    "id",
+    "purpose",
+    "dataset",
+    "architecture",
+    "family",
+    "num_parameters",
+    "train_accuracy",
+    "test_accuracy",
+    "overfit_gap",
+    "stealing_accuracy",
+    "stealing_agreement",
+    "wrn_stealing_accuracy",
+    "wrn_stealing_agreement",
+    "imagenet_stealing_accuracy",
+    "imagenet_stealing_agreement",
+    "mia_correctness_auc",
+    "mia_modified_entropy_auc",
+    "mia_members",
+    "mia_nonmembers",
+    "paper_venue_type",
+    "paper_year",
+    "paper_countries",
+    "paper_num_authors",
+    "flags",
+)
+"""The columns of the annotations that the study and the report read."""
+
+AUDITED = "audited"
+"""The `purpose` of a row that comes from records."""
+
+
+class Complete(NamedTuple):
+    """The rows that have every wanted figure, and why the others were left out."""
+
+    rows: pd.DataFrame
+    left_out: dict[str, int]
+
+
+def annotation_frame(config: str = "models") -> pd.DataFrame:
+    """Return the annotated models, one row each, in the order of the file; flagged figures are still there.
+
+    >>> len(annotation_frame())
+    529
+    """
+    return load_annotations(config).to_pandas()[list(COLUMNS)].astype(object)
+
+
+def complete(frame: pd.DataFrame, columns: Sequence[str]) -> Complete:
+    """Keep the rows that have a figure in every column which no flag says to distrust.
+
+    Args:
+        frame: with `flags` and the columns.
+        columns: the figures that a statistic needs together.
+
+    Returns:
+        The rows, and the number left out by reason: "not measured", or the first flag that distrusts one of
+        the columns.
+
+    >>> complete(annotation_frame(), ["stealing_agreement"]).left_out
+    {'evaluation-suspect': 36, 'evaluation-broken': 36, 'not measured': 20, 'constant-predictor': 4, \
+'stealing-failed': 1}
+    """
+    measured = frame[list(columns)].notna().all(axis=1)
+    reasons = [
+        next((flag for flag in flags if set(columns) & set(FLAGS[flag].distrust)), "")
+        if known
+        else NOT_MEASURED
+        for flags, known in zip(frame["flags"], measured, strict=True)
+    ]
+    counted = Counter(reason for reason in reasons if reason)
+    # An array: an empty list of booleans would be read as one of columns.
+    kept = np.array([not reason for reason in reasons], np.bool_)
+    return Complete(frame[kept], dict(counted.most_common()))
+
+
+def record_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Return the models that records measure, one row each, in the columns of the annotations.
+
+    Of several records that give the same figure of a model the last created counts, so that a correction
+    replaces what it corrects. A stolen copy counts at its largest budget. What a record does not say, like
+    the accuracies, comes from the model's annotation; a model without one has what its records say, and a
+    gap from `correctness` (gap = 2 AUC - 1, exactly, on the same samples).
+    """
+    import pandas as pd
+
+    known = {**load_annotations("extended"), **load_annotations("zoo")}
+    rows: dict[str, dict[str, Any]] = {}
+    for record in sorted(records, key=lambda record: (_budget(record), record.created)):
+        id = str(record.target.get("id"))
+        row = rows.setdefault(id, _row(id, record, known.get(id)))
+        row.update({name: value for name, value in _figures(record).items() if value is not None})
+    for row in rows.values():
+        if row.get("overfit_gap") is None and row.get("mia_correctness_auc") is not None:
+            row["overfit_gap"] = 2 * row["mia_correctness_auc"] - 1
+    return pd.DataFrame(rows.values(), columns=list(COLUMNS), dtype=object)
+
+
+def _row(id: str, record: Record, annotation: Annotation | None) -> dict[str, Any]:
+    if annotation is None:
+        return {"id": id, "dataset": str(record.data.get("name")), "purpose": AUDITED, "flags": ()}
+    measured = {"test_accuracy", "overfit_gap", "train_accuracy"}
+    return {
+        name: annotation.trusted(name) if name in measured else getattr(annotation, name)
+        for name in ("id", "dataset", "architecture", "family", "num_parameters", *sorted(measured))
+    } | {"purpose": AUDITED, "flags": ()}
+
+
+def _budget(record: Record) -> float:
+    budget = record.attack.get("budget")
+    return budget if isinstance(budget, (int, float)) else 0.0
+
+
+def _figures(record: Record) -> dict[str, Any]:
+    kind, name, result = record.attack.get("kind"), record.attack.get("name"), record.result
+    if kind == "membership-inference" and name in ("correctness", "modified_entropy"):
+        return {f"mia_{name}_auc": result.get("auc")}
+    if kind == "model-stealing":
+        return {
+            "stealing_accuracy": result.get("accuracy"),
+            "stealing_agreement": result.get("agreement"),
+            "test_accuracy": result.get("target_accuracy"),
+        }
+    return {}

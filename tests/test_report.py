@@ -1,0 +1,401 @@
+"""What a report says, from records as they are, as they may become, and as nobody should write them."""
+
+import csv
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from securitynet_hub.annotations import load_annotations
+from securitynet_hub.attacks.membership import measure_membership
+from securitynet_hub.attacks.samples import sample_table, write_samples
+from securitynet_hub.attacks.suite import Run
+from securitynet_hub.errors import RecordError
+from securitynet_hub.records import Record, write_record
+from securitynet_hub.report.figures import overview_plot, roc_curve, roc_plot, scores_plot
+from securitynet_hub.report.models import describe, draw
+from securitynet_hub.report.page import write_report
+from securitynet_hub.report.placement import percentile_of, place
+from securitynet_hub.report.reading import Entry, by_model, pictures_beside, read_entries
+from securitynet_hub.report.verdicts import Measured, corrected_low, membership_verdict
+from securitynet_hub.statistics import tpr_at_fpr
+
+RNG = np.random.default_rng(5)
+MEMBER = np.arange(400) < 150
+SCORES = RNG.normal(size=400) + MEMBER
+OVERFITTED = "zoo/fashion-mnist/cnn-overfitted-500/1"
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>&amp;\"' $x^2$"
+
+
+def record(id=OVERFITTED, attack="modified_entropy", kind="membership-inference", result=None, **more):
+    attack = {"name": attack, "kind": kind, **more.pop("attack_more", {})}
+    result = dict(measure_membership(SCORES, MEMBER)) if result is None else result
+    about = {
+        "counts": {},
+        "timings": {},
+        "code": {},
+        "environment": {},
+        "created": "2030-01-01",
+        "author": None,
+        "data": {"name": "fashion_mnist_4k"},
+    }
+    return Record(
+        target={"id": id, "num_classes": 10}, attack=attack, result=result,
+        **{**about, **more},
+    )  # fmt: skip
+
+
+def entries(*records, path=None):
+    from pathlib import Path
+
+    return [Entry(one, path or Path("none.json")) for one in records]
+
+
+class Page(HTMLParser):
+    """The text, the tags and the attributes of a page."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.tags, self.texts, self.problems, self._open = [], [], [], []
+        self.feed(self.source)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+
+def report(tmp_path, *records, **options):
+    return Page(write_report(entries(*records), tmp_path / "report.html", **options))
+
+
+class TestPage:
+    def test_says_what_was_measured(self, tmp_path):
+        page = report(tmp_path, record(), record(attack="loss"))
+        result = measure_membership(SCORES, MEMBER)
+        assert f"{result['auc']:.3f}" in page.text
+        assert f"({result['auc_ci'].low:.3f} to {result['auc_ci'].high:.3f})" in page.text
+        assert "150 members against 250 non-members; intervals at 95%" in page.text
+        assert "Gives its members away" in page.text
+        assert "need every sample's score" in page.text
+
+    def test_needs_nothing_from_elsewhere(self, tmp_path):
+        page = report(tmp_path, record(), record("lab/other"))
+        outside = [
+            value
+            for _, attributes in page.tags
+            for name, value in attributes.items()
+            if name in ("src", "href", "xlink:href", "action")
+            and not (value or "").startswith(("#", "data:"))
+        ]
+        assert outside == ["https://arxiv.org/abs/2310.12665"]
+        assert "default-src 'none'" in page.source
+        assert not re.search(r"@import|url\((?!#)", page.source)
+
+    def test_hostile_text_is_text(self, tmp_path):
+        bad = record(
+            HOSTILE, attack=HOSTILE, author=HOSTILE, result={"auc": 0.7, "auc_ci": [0.6, 0.8], HOSTILE: 3.0},
+        )  # fmt: skip
+        odd = record(HOSTILE, attack=HOSTILE, kind=HOSTILE, result={HOSTILE: 1.0}, data={"name": HOSTILE})
+        stolen = record(HOSTILE, attack=HOSTILE, kind="model-stealing", attack_more={"budget": 10},
+                        result={"agreement": 0.5})  # fmt: skip
+        other = record("lab/plain", attack=HOSTILE, result={"auc": 0.6, "auc_ci": [0.5, 0.7]})
+        page = report(tmp_path, bad, odd, stolen, other, title=HOSTILE)
+        assert [tag for tag, _ in page.tags].count("script") == 1
+        assert not any(tag == "img" for tag, _ in page.tags)
+        assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+        assert HOSTILE in page.text
+
+    @pytest.mark.parametrize(
+        "result",
+        [
+            {},
+            {"auc": None, "auc_ci": None},
+            {"auc": "high", "auc_ci": [1], "tpr_at_fpr": "none", "n_members": "many"},
+            {"auc": 0.7, "auc_ci": [0.9, 0.1], "tpr_at_fpr": [3, {"target_fpr": "x"}, {"target_fpr": 0.1}]},
+            {"auc": 1.0, "auc_ci": [1.0, 1.0], "tpr_at_fpr": {}, "confidence_level": "sure"},
+            {"agreement": True, "flagged_classes": "all", "norms": [1, "a"], "anomaly_index": []},
+        ],
+    )
+    @pytest.mark.parametrize("kind", ["membership-inference", "model-stealing", "backdoor-detection", "new"])
+    def test_strange_results_make_a_page(self, tmp_path, result, kind):
+        assert OVERFITTED in report(tmp_path, record(kind=kind, result=result)).text
+
+    def test_ids_are_unique_and_links_lead_somewhere(self, tmp_path):
+        page = report(tmp_path, record(), record("lab/other"), record("lab/third", attack="loss"))
+        ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+        links = [a["href"][1:] for tag, a in page.tags if tag == "a" and a["href"].startswith("#")]
+        labels = [a["aria-labelledby"] for _, a in page.tags if "aria-labelledby" in a]
+        assert len(links) >= 4
+        assert {*links, *labels} <= set(ids)
+        drawn = set(re.findall(r"<svg.*?</svg>", page.source, re.DOTALL))
+        own = set(re.findall(r' id="([^"]+)"', re.sub(r"<svg.*?</svg>", "", page.source, flags=re.DOTALL)))
+        assert len(own) == len(
+            re.findall(r' id="', re.sub(r"<svg.*?</svg>", "", page.source, flags=re.DOTALL))
+        )
+        assert all('role="img" aria-label="' in svg for svg in drawn)
+
+    def test_same_records_same_bytes_in_any_order(self, tmp_path):
+        records = [record(), record("lab/other"), record(attack="loss")]
+        first = report(tmp_path, *records).source
+        assert report(tmp_path, *records[::-1]).source == first
+
+    def test_data_beside_the_page(self, tmp_path):
+        report(tmp_path, record(), record("lab/other"), data=tmp_path / "data")
+        (rows,) = (
+            csv.DictReader(io.StringIO(p.read_text())) for p in (tmp_path / "data").glob("overview.csv")
+        )
+        assert {row["model"] for row in rows} == {OVERFITTED, "lab/other"}
+        for path in (tmp_path / "data").glob("*.png"):
+            with Image.open(path) as picture:
+                assert picture.size[0] > 300
+        assert {p.suffix for p in (tmp_path / "data").iterdir()} == {".svg", ".png", ".csv"}
+
+    def test_refusals(self, tmp_path, run):
+        with pytest.raises(RecordError, match="no records to report"):
+            write_report([], tmp_path / "x.html")
+        assert "no file or folder" in run("report", tmp_path / "none")[2]
+        (tmp_path / "empty").mkdir()
+        assert "no record (*.json)" in run("report", tmp_path / "empty")[2]
+        (tmp_path / "bad.json").write_text("{}")
+        assert "bad.json is not a record" in run("report", tmp_path / "bad.json")[2]
+        path = write_record(record(), tmp_path / "records")
+        code, _, err = run("report", path, "--details", "0")
+        assert (code, "at least 1" in err) == (2, True)
+
+
+class TestSamples:
+    @pytest.fixture
+    def samples(self, tmp_path):
+        table = sample_table(
+            {"modified_entropy": Run(SCORES, np.arange(400))},
+            MEMBER,
+            labels=np.zeros(400, int),
+            positions=range(400),
+        )
+        write_samples(table, np.zeros((400, 8, 8, 1), np.uint8), tmp_path / "samples" / OVERFITTED)
+        return tmp_path / "samples"
+
+    def test_are_drawn(self, tmp_path, samples):
+        page = report(tmp_path, record(), samples=samples)
+        labels = [a.get("aria-label", "") for tag, a in page.tags if tag == "svg"]
+        rate = tpr_at_fpr(SCORES, MEMBER, 0.01).tpr
+        assert any(f"modified entropy finds {rate:.1%} at 1% FPR" in label for label in labels)
+        (image,) = (a for tag, a in page.tags if tag == "img")
+        assert image["src"].startswith("data:image/png;base64,")
+        assert "modified entropy is surest of" in image["alt"]
+        assert "Not shown" not in page.text
+
+    def test_a_model_cannot_name_files_elsewhere(self, tmp_path, samples):
+        page = report(tmp_path, record("../samples/" + OVERFITTED), samples=tmp_path / "samples" / "zoo")
+        assert not any(tag == "img" for tag, _ in page.tags)
+
+    def test_a_damaged_table_is_named(self, tmp_path, samples):
+        path = samples / OVERFITTED / "scores.parquet"
+        path.write_bytes(b"PAR1")
+        with pytest.raises(RecordError, match=r"scores.parquet is not a table of scores"):
+            report(tmp_path, record(), samples=samples)
+        pd.DataFrame({"is_member": [1, 0]}).to_parquet(path)
+        with pytest.raises(RecordError, match="no column is_member of booleans"):
+            report(tmp_path, record(), samples=samples)
+
+
+class TestOtherKinds:
+    def test_a_stealing_curve(self, tmp_path):
+        records = [
+            record(attack="steal", kind="model-stealing", attack_more={"budget": b},
+                   result={"agreement": a, "agreement_ci": [a - 0.1, a + 0.1]})
+            for b, a in ((1000, 0.8), (100, 0.4))
+        ]  # fmt: skip
+        page = report(tmp_path, *records, data=tmp_path / "data")
+        lines = list(csv.DictReader(io.StringIO((tmp_path / "data/model-1-stealing.csv").read_text())))
+        assert [(float(line["budget"]), float(line["agreement"])) for line in lines] == [
+            (100, 0.4),
+            (1000, 0.8),
+        ]
+        assert (
+            "made with 1,000 queries answers as the model does on 80.0% (interval 70.0% to 90.0%)"
+            in page.text
+        )
+
+    def test_a_backdoor_with_its_pictures(self, tmp_path):
+        found = record(attack="neural_cleanse", kind="backdoor-detection",
+                       result={"anomaly_index": 3.5, "flagged_classes": [2], "norms": [9, 8, 1]})  # fmt: skip
+        path = write_record(found, tmp_path / "records")
+        Image.new("L", (8, 8)).save(path.with_name(f"{path.stem}-class-2.png"))
+        path.with_name(f"{path.stem}-fake.png").write_text("<svg onload=alert(1)>")
+        page = Page(write_report(read_entries([path.parent]), tmp_path / "r.html"))
+        assert "flags class 2. Anomaly index 3.50" in page.text
+        assert [a["alt"] for tag, a in page.tags if tag == "img"] == ["neural_cleanse: class-2"]
+        assert len(pictures_beside(Entry(found, path))) == 1
+
+    def test_unknown_kinds_get_a_table(self, tmp_path):
+        page = report(
+            tmp_path, record(attack="inversion", kind="inversion", result={"psnr": 21.5, "psnr_ci": [20, 23]})
+        )
+        assert "inversion (inversion)" in page.text
+        assert "21.500 (20.000 to 23.000)" in page.text
+
+
+class TestReading:
+    def test_corrections_replace_and_repeats_count_once(self, tmp_path):
+        old, new = record(created="2030"), record(created="2031", result={"auc": 0.5})
+        other = record(attack="loss")
+        (found,) = by_model(entries(new, other, old)).values()
+        assert [entry.record for entry in found] == [other, new]
+        path = write_record(old, tmp_path / "a")
+        assert len(read_entries([path, path.parent, tmp_path])) == 1
+
+    def test_other_settings_are_other_measurements(self):
+        one, two = (record(attack_more={"seed": seed}) for seed in (0, 1))
+        (found,) = by_model(entries(one, two)).values()
+        assert len(found) == 2
+
+
+class TestVerdicts:
+    def verdict(self, auc, ci, attacks=1):
+        strong = record(result={"auc": auc, "auc_ci": ci, "confidence_level": 0.95})
+        weak = [record(attack=f"a{i}", result={"auc": 0.5, "auc_ci": [0.4, 0.6]}) for i in range(attacks - 1)]
+        (found,) = (describe(OVERFITTED, entries(strong, *weak)).verdicts,)
+        return found[0]
+
+    def test_tones(self):
+        assert self.verdict(0.7, [0.6, 0.8]).tone == "alarm"
+        assert self.verdict(0.52, [0.49, 0.55]).tone == "calm"
+        assert "up to an AUC of 0.550 cannot be ruled out" in self.verdict(0.52, [0.49, 0.55]).text
+        assert self.verdict(0.7, None).tone == "open"
+
+    def test_the_strongest_of_many_needs_more(self):
+        assert self.verdict(0.54, [0.505, 0.575]).tone == "alarm"
+        assert self.verdict(0.54, [0.505, 0.575], attacks=20).tone == "open"
+        assert self.verdict(0.9, [0.85, 0.95], attacks=20).tone == "alarm"
+
+    def test_correction_is_the_interval_at_the_corrected_level(self):
+        from securitynet_hub.statistics import roc_auc, roc_auc_interval
+
+        usual, wider = (
+            roc_auc_interval(SCORES, MEMBER, confidence_level=level) for level in (0.95, 1 - 0.05 / 7)
+        )
+        assert corrected_low(roc_auc(SCORES, MEMBER), usual.low, 0.95, 7) == pytest.approx(wider.low)
+
+    def test_the_strongest_stands_first(self):
+        strong, weak = (
+            record(result={"auc": 0.7, "auc_ci": [0.6, 0.8]}),
+            record(attack="loss", result={"auc": 0.9, "auc_ci": [0.5, 1.0]}),
+        )
+        model = describe(OVERFITTED, entries(weak, strong))
+        assert [entry.attack for entry in model.membership] == ["modified_entropy", "loss"]
+        assert membership_verdict(model.membership).text.startswith(
+            "Of a member and a non-member, modified entropy"
+        )
+
+
+class TestPlacement:
+    TABLE = load_annotations().to_pandas()
+
+    def test_is_the_share_of_the_data_set_below(self):
+        """Counted once more from the table, models with broken figures left out."""
+        rows = self.TABLE[self.TABLE.dataset == "CIFAR-100"]
+        value = float(rows.mia_modified_entropy_auc.median())
+        found, near = place(
+            "mia_modified_entropy_auc", value, dataset="CIFAR-100", accuracy=0.8, ci=(0.0, 1.0)
+        )
+        figures = rows.mia_modified_entropy_auc
+        assert found.percentile == pytest.approx(
+            100 * ((figures < value).mean() + (figures == value).mean() / 2)
+        )
+        assert found.percentile_ci == (0, 100)
+        assert len(near.figures) == rows.test_accuracy.between(0.78, 0.82).sum()
+
+    def test_broken_rows_are_left_out_and_counted(self):
+        (found,) = place("stealing_agreement", 0.5, dataset="SynapseMNIST3D")
+        assert (found.figures, found.percentile, found.left_out) == ((), None, {"evaluation-broken": 18})
+        (imagenet,) = place("stealing_agreement", 0.5, dataset="ImageNet-1k")
+        assert imagenet.left_out == {"not measured": 20, "stealing-failed": 1}
+        assert any("another image transform" in caveat for caveat in imagenet.caveats)
+        assert any("queries, was not released" in caveat for caveat in imagenet.caveats)
+
+    def test_of_other_data_only_an_orientation(self):
+        (found,) = place("mia_modified_entropy_auc", 0.6, dataset="Fashion-MNIST", gap=0.05, n=2000)
+        assert "any data set" in found.peers
+        assert "An orientation, no comparison" in found.caveats[0]
+        assert "over 2,000 images" in found.caveats[-1]
+        assert place("stealing_agreement", 0.6, dataset="Fashion-MNIST", gap=0.05) == []
+
+    def test_without_any_peer_there_is_no_percentile(self, tmp_path):
+        (found,) = place("mia_correctness_auc", 0.6, dataset="Fashion-MNIST", gap=0.6)
+        assert (found.figures, found.percentile, found.left_out) == ((), None, {})
+        correctness = record(attack="correctness", result={"auc": 0.7, "auc_ci": [0.6, 0.8]})
+        model = describe("zoo/fashion-mnist/cnn-clean/1", entries(correctness))
+        model.placements = [found]
+        draw(model, None)
+        assert model.plots == []
+        broken = place("stealing_agreement", 0.5, dataset="SynapseMNIST3D", accuracy=0.99)
+        assert [placement.percentile for placement in broken] == [None, None]
+
+    def test_percentile(self):
+        values = RNG.normal(size=50)
+        ranks = sorted(percentile_of(value, values) for value in values)
+        assert ranks == pytest.approx([1 + 2 * i for i in range(50)])
+        assert (percentile_of(-9, values), percentile_of(9, values)) == (0, 100)
+        with pytest.raises(ValueError, match="empty"):
+            percentile_of(1, [])
+        with pytest.raises(ValueError, match="must be finite"):
+            percentile_of(1, [np.nan])
+
+
+class TestFigures:
+    def test_roc_is_tpr_at_fpr(self):
+        curve = roc_curve(SCORES, MEMBER)
+        for fpr, tpr, low, high in zip(*curve, strict=True):
+            expected = tpr_at_fpr(SCORES, MEMBER, fpr)
+            assert (tpr, low, high) == (expected.tpr, *expected.ci)
+        assert curve.fpr == sorted(curve.fpr)
+        assert curve.tpr[-1] == 1
+
+    def test_bytes_do_not_depend_on_the_caller_and_leave_no_trace(self):
+        import matplotlib
+
+        before = dict(matplotlib.rcParams)
+        plain = roc_plot({"a_b": roc_curve(SCORES, MEMBER)})
+        with matplotlib.rc_context({"lines.linewidth": 9, "axes.facecolor": "red", "svg.fonttype": "path"}):
+            styled = roc_plot({"a_b": roc_curve(SCORES, MEMBER)})
+            assert styled.svg == plain.svg
+            assert styled.png() == plain.png()
+        assert dict(matplotlib.rcParams) == before
+
+    def test_svg_takes_the_colour_of_its_page(self):
+        svg = scores_plot("loss", SCORES, MEMBER).svg
+        assert "currentColor" in svg
+        assert not re.search(r"#0[0-9]0[0-9]0[0-9]|black|<metadata|#ffffff", svg)
+
+    def test_histograms_hold_every_sample(self):
+        far = np.r_[SCORES, 1e6]
+        data = scores_plot("loss", far, np.r_[MEMBER, True]).data
+        assert sum(data["members"]) == pytest.approx(1)
+        assert sum(data["non-members"]) == pytest.approx(1)
+        assert data["to"][-1] < 100
+        assert sum(scores_plot("x", np.ones(4), np.array([1, 1, 0, 0], bool)).data["members"]) == 1
+
+    def test_mathematics_in_a_name_is_not_read(self):
+        bad = {r"$\frac{": [Measured(r"a/$\bad{$", 0.5, None), Measured("b", 0.6, (0.5, 0.7))]}
+        assert r"\frac{" in overview_plot(bad).svg
+
+
+def test_the_commands(tmp_path, run):
+    write_record(record(), tmp_path / "records")
+    code, out, err = run("report", tmp_path / "records", "--out", tmp_path / "page.html")
+    assert (code, out, err) == (0, f"report: {tmp_path / 'page.html'}\n", "")
+    code, out, _ = run("study")
+    assert code == 0
+    assert len(out.splitlines()) == 11
