@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,10 @@ def test_python_runs(code, tmp_path):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_run(command, tmp_path):
-    arguments = command.split("#")[0].split()
+    arguments = shlex.split(command, comments=True)
+    if "report" in arguments:
+        audit = ["audit", "zoo/fashion-mnist/cnn-clean/1", "--out", "records", "--samples", "samples"]
+        assert run(["-m", "securitynet_hub", *audit], tmp_path).returncode == 0
     torch.save({"weight": torch.ones(2)}, tmp_path / "model.pth")
     done = run(["-m", "securitynet_hub", *arguments[1:]], tmp_path)
     assert done.returncode == 0, done.stderr
