@@ -31,6 +31,15 @@ def find_place() -> Place:
     return Place(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
 
+def find_precision() -> str:
+    """Return the mixed precision of this launch: no, bf16, fp16.
+
+    >>> find_precision()
+    'no'
+    """
+    return os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+
+
 def part() -> None:
     """Let this process work without the others of its launch, on the device that is its share.
 

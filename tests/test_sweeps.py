@@ -65,7 +65,7 @@ class TestPlan:
         with pytest.raises(UnknownNameError, match="'limit'"):
             parse_data("CIFAR-10=folder?limits=3")
 
-    def test_a_unit_is_named_after_all_that_decides_its_result(self):
+    def test_a_unit_is_named_after_all_that_decides_its_result(self, monkeypatch):
         (job,) = plan_jobs(CLEAN[:1], ["loss"], {})
         (same,) = plan_jobs(CLEAN[:1], ["entropy", "loss"], {})
         assert job.units[0] == same.units[1]

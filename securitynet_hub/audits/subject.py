@@ -12,6 +12,7 @@ import numpy as np
 from securitynet_hub.annotations import Annotation, ZooAnnotation
 from securitynet_hub.errors import UnknownNameError, WeightsError
 from securitynet_hub.images import LabelledImages, images_from, load_images
+from securitynet_hub.processes import find_precision
 from securitynet_hub.records import describe_environment
 from securitynet_hub.splits import Split, read_split
 from securitynet_hub.targets import Target
@@ -137,6 +138,7 @@ def read_data(
 
 def describe_subject(target: Target, data: AuditData) -> dict[str, Any]:
     """Return the fields of a record that say what was audited, on what and where."""
+    precision = find_precision()
     return {
         "target": {
             "id": target.id,
@@ -144,6 +146,7 @@ def describe_subject(target: Target, data: AuditData) -> dict[str, Any]:
             "weights_hash": target.annotation.weights_hash,
             "num_classes": target.num_classes,
             "transform": target.transform.as_dict(),
+            **({} if precision == "no" else {"precision": precision}),
         },
         "data": {
             "name": data.images.name,

@@ -13,6 +13,7 @@ from typing import Any
 from securitynet_hub.annotations import Annotation, ZooAnnotation, load_annotations
 from securitynet_hub.audits.subject import AuditData, find_data, known_data
 from securitynet_hub.errors import UnknownNameError
+from securitynet_hub.processes import find_precision
 from securitynet_hub.records import code_identity
 from securitynet_hub.targets import MODEL_CONFIGS
 
@@ -55,6 +56,7 @@ class Job:
             "target": [self.annotation.id, self.annotation.weights_hash_kind, self.annotation.weights_hash],
             "data": [self.data.images.sha256, self.data.split.sha256],
             "options": dict(self.options),
+            "precision": find_precision(),
             "code": code_identity()["sha256"],
         }
         return tuple(
