@@ -1,0 +1,1 @@
+"""Backdoors: detectors of poisoned models, inputs and training data."""
