@@ -98,7 +98,7 @@ def neural_cleanse(
             pass; `restarts` or `batch_size` below 1.
 
     >>> from securitynet_hub import load_images, load_target
-    >>> target = load_target("zoo/fashion-mnist/cnn-corner-patch/1")
+    >>> target = load_target("zoo/fashion-mnist/cnn-corner-patch/7")
     >>> found = neural_cleanse(target, load_images().pixels[2000:2016], restarts=1)
     >>> int(np.nanargmin(found.norms[0])), target.annotation.target_class
     (0, 0)
