@@ -281,5 +281,5 @@ def _norms(triggers: torch.Tensor) -> Numbers:
 
 
 def _as_images(triggers: torch.Tensor) -> npt.NDArray[np.float32]:
-    """Put channels last: mask, then pattern."""
-    return triggers.float().movedim(1, -1).cpu().numpy()
+    """Put channels last, mask before pattern; tanh rounds to a hair beyond 0 and 1."""
+    return triggers.float().clamp(0, 1).movedim(1, -1).cpu().numpy()
