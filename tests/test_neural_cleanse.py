@@ -170,7 +170,9 @@ def test_a_class_that_every_image_is_in_already_is_left_out():
 
 
 def test_the_model_comes_back_bit_identical_with_its_flags():
-    module = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(), nn.Linear(144, 5))
+    module = nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(), nn.Linear(144, 5)
+    )
     target = as_target(module)
     module[1].train()
     module[4].bias.requires_grad_(False)

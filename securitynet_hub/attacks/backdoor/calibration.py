@@ -84,8 +84,8 @@ def calibrate_norms(clean: npt.ArrayLike, *, false_alarms: float = 0.05) -> Norm
         ValueError: fewer models, other shapes, or a share beyond 0 and 1.
 
     >>> known = calibrate_norms([[40, 80, 20], [42, 75, 22], [39, 82, 21], [41, 79, 19]])
-    >>> known.judge([41, 20, 20]).suspect, known.judge([41, 20, 20]).flagged, known.judge([40, 78, 21]).flagged
-    (1, True, False)
+    >>> known.judge([41, 20, 20])[1:], known.judge([40, 78, 21])[1:]
+    ((1, True), (0, False))
     """
     models = as_array(clean, "clean")
     if models.ndim not in (2, 3) or len(models) < FEWEST:
@@ -117,7 +117,11 @@ def log_norms(norms: npt.ArrayLike) -> Scores:
     array([ 3., nan])
     """
     values = np.atleast_2d(as_array(norms, "norms").astype(np.float64))
-    if values.ndim != 2 or not values.size or not (np.isnan(values) | ((values >= 0) & np.isfinite(values))).all():
+    if (
+        values.ndim != 2
+        or not values.size
+        or not (np.isnan(values) | ((values >= 0) & np.isfinite(values))).all()
+    ):
         raise ValueError(
             "norms must be of shape (classes,) or (restarts, classes), finite and not negative, or NaN where "
             f"no trigger worked; got {values.shape}."

@@ -134,7 +134,11 @@ def measure_inversion(
     ratios = [np.nanmin(row) / max(np.nanmedian(row[compared]), TINY) for row in judged]
     index, log_index, ratio = (
         _median_and_spread(figures)
-        for figures in (np.nanmax(indices, 1) if judged else [], [np.nanmax(row) for row in logarithms], ratios)
+        for figures in (
+            np.nanmax(indices, 1) if judged else [],
+            [np.nanmax(row) for row in logarithms],
+            ratios,
+        )
     )
     flagged = np.count_nonzero(np.nan_to_num(indices, nan=-np.inf) > threshold, axis=0) * 2 > restarts
     smallest = np.nanmin(np.where(np.isnan(values), np.inf, values), 0)
@@ -171,7 +175,7 @@ def trigger_overlap(mask: npt.ArrayLike, stamped: npt.ArrayLike) -> float:
     found, true = (as_array(values, "masks").astype(np.float64) for values in (mask, stamped))
     if found.shape != true.shape or not found.size:
         raise ValueError(f"both masks must be of one shape; got {found.shape} and {true.shape}.")
-    if not (0 <= min(found.min(), true.min()) and max(found.max(), true.max()) <= 1):  # False for NaN
+    if not (min(found.min(), true.min()) >= 0 and max(found.max(), true.max()) <= 1):  # False for NaN
         raise ValueError("masks must lie between 0 and 1.")
     union = float(np.maximum(found, true).sum())
     return float(np.minimum(found, true).sum()) / union if union else 1.0
@@ -185,8 +189,10 @@ def stamped_pixels(
     return changed
 
 
-def save_triggers(inversion: Inversion, labels: list[int], folder: Path, *, stem: str = "class") -> list[Path]:
-    """Write ``<stem>-<label>-mask.png``, ``-pattern.png`` and ``-trigger.png``, mask times pattern, of classes.
+def save_triggers(
+    inversion: Inversion, labels: list[int], folder: Path, *, stem: str = "class"
+) -> list[Path]:
+    """Write ``<stem>-<label>-mask.png``, ``-pattern.png`` and ``-trigger.png``, mask times pattern.
 
     Grey for one channel, colour for three; of more, and of volumes, nothing can be shown.
 
@@ -211,11 +217,11 @@ def _as_norms(norms: Any) -> Scores:
     """Return norms as (restarts, classes), NaN for what is missing."""
     values = as_array(norms, "norms")
     if values.dtype == object:
-        values = np.array([math.nan if v is None else v for v in values.flat], np.float64).reshape(values.shape)
-    if values.ndim not in (1, 2) or not values.size:
-        raise ValueError(
-            f"norms must be of shape (classes,) or (restarts, classes); got {values.shape}."
+        values = np.array([math.nan if v is None else v for v in values.flat], np.float64).reshape(
+            values.shape
         )
+    if values.ndim not in (1, 2) or not values.size:
+        raise ValueError(f"norms must be of shape (classes,) or (restarts, classes); got {values.shape}.")
     values = np.atleast_2d(values)
     given = np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf)
     require_finite(given, "norms")
@@ -229,7 +235,7 @@ def _indices(values: Scores, compared: npt.NDArray[np.bool_]) -> Scores:
     among = values[compared]
     median, scale = median_and_scale(among[np.isfinite(among)])
     distances: Scores = median - values
-    return distances / scale if scale else np.where(distances == 0, 0.0, np.sign(distances) * np.inf)
+    return distances / scale if scale else 0 * distances
 
 
 def _median_and_spread(figures: Any) -> tuple[float | None, Spread | None]:

@@ -50,8 +50,8 @@ def mm_bd(
     """Drive noise to each class's largest margin, and tell whether one is out of line.
 
     The authors' settings: 30 images for each class, uniform noise, 300 steps of gradient ascent at 0.01 on
-    pixels of 0 to 1, whose values are clamped before the module; the largest margin of a class's images counts.
-    All classes start from the same noise.
+    pixels of 0 to 1, clamped before the module sees them; the largest margin of a class's images counts. All
+    classes start from the same noise.
 
     Args:
         target: the classifier; parameters, flags and the random state are left as they were.
@@ -80,12 +80,11 @@ def mm_bd(
     shape = images_per_class, channels, *sides
     noise = torch.from_numpy(np.random.default_rng(seed).random(shape)).to(like)
     labels = torch.arange(target.num_classes, device=like.device).repeat_interleave(images_per_class)
-    margins = []
+    rows = torch.arange(images_per_class, device=like.device).repeat(target.num_classes)
+    margins: list[Scores] = []
     with frozen(target.module):
-        for part in labels.split(batch_size):
-            first = len(margins) and sum(map(len, margins))
-            rows = torch.arange(first, first + len(part)) % images_per_class
-            pixels = noise[rows.to(like.device)].clone()
+        for part, row in zip(torch.split(labels, batch_size), torch.split(rows, batch_size), strict=True):
+            pixels = noise[row]
             for _ in range(steps):
                 slope, margin = _ascend(target.module, space, pixels, part)
                 pixels += learning_rate * slope

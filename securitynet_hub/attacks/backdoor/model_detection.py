@@ -53,7 +53,8 @@ def measure_model_detection(
     Args:
         scores: shape (models,), higher = more likely backdoored.
         is_backdoored: shape (models,), booleans or 0/1.
-        probabilities: whether the scores are probabilities; nothing is guessed. Other scores have an AUC alone.
+        probabilities: whether the scores are probabilities; nothing is guessed. Others have an AUC
+            alone.
         confidence_level: of every interval.
 
     Raises:

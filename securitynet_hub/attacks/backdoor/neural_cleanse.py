@@ -265,13 +265,15 @@ class _State:
     def renewed(self, stay: npt.NDArray[np.bool_], started: torch.Tensor) -> _State:
         """Return the rows that stay, followed by arms that start."""
         rows, others = torch.from_numpy(stay), _State.of(started)
-        pairs = {name: (getattr(self, name)[rows], getattr(others, name)) for name in ("theta", "mean", "square")}
+        pairs = {
+            name: (getattr(self, name)[rows], getattr(others, name)) for name in ("theta", "mean", "square")
+        }
         return _State(
             **{name: torch.cat(pair) for name, pair in pairs.items()},
             count=np.concatenate([self.count[stay], others.count]),
         )
 
-    def _column(self, values: Numbers) -> torch.Tensor:
+    def _column(self, values: npt.NDArray[np.floating[Any]]) -> torch.Tensor:
         return torch.from_numpy(values).to(self.theta).reshape(-1, *[1] * (self.theta.ndim - 1))
 
 

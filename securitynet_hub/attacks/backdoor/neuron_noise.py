@@ -1,10 +1,10 @@
 """Adversarial neuron noise: the class to which a model falls when its neurons are pushed against it.
 
 Every neuron, a row of a weight or an entry of a bias, is scaled by 1 + delta, |delta| <= epsilon, chosen by
-projected sign-gradient ascent to raise the loss on clean images (Wu & Wang, NeurIPS 2021, equation 3). A clean
-model then errs in many ways; in a backdoored one the neurons that answer the trigger are what costs most at
-least change, and the images go to its target class. BAN (Xu et al., NeurIPS 2024) builds its detector on that;
-of the two parts of BAN this is the first, the noise, without the inversion of features.
+projected sign-gradient ascent to raise the loss on clean images (Wu & Wang, NeurIPS 2021). A clean model then
+errs in many ways; in a backdoored one, the idea goes, the neurons that answer the trigger cost most at least
+change, and the images go to its target class. BAN (Xu et al., NeurIPS 2024) builds its detector on that; of the
+two parts of BAN this is the first, the noise, without the inversion of features.
 
 Why this one: it needs no idea of the trigger's form, where Neural Cleanse looks for a patch and MM-BD for a
 large margin; it costs a few dozen passes, whatever the number of classes; and it needs no more than a CPU.
@@ -76,7 +76,7 @@ def neuron_noise(
     weights = {name: p.detach() for name, p in module.named_parameters() if p.is_floating_point()}
     if not weights:
         raise ModelError(f"{target.id} has no parameters to push.")
-    parts = network_inputs(target, images).split(batch_size)
+    parts = torch.split(network_inputs(target, images), batch_size)
     noise = {name: torch.zeros_like(w.flatten(1)[:, :1] if w.ndim > 1 else w) for name, w in weights.items()}
     with frozen(module):
         answers = [_answers(target, noise, weights, part).argmax(1) for part in parts]

@@ -25,8 +25,8 @@ class Schedule:
         betas: of Adam.
         success_threshold: share of the images that a trigger must turn to count.
         first_cost: weight of the mask's norm once `patience` steps in a row have succeeded without.
-        multiplier: raises the cost after `patience` successes in a row; to the power of 1.5 it lowers it after
-            as many failures.
+        multiplier: raises the cost after `patience` successes in a row; to the power of 1.5 it lowers it
+            after as many failures.
         patience: in steps.
         stop_threshold: a step whose smallest norm is not below this share of the last one's is idle.
         stop_patience: idle steps in a row that end it, once the cost was raised and lowered; None for never.

@@ -41,16 +41,17 @@ class Stamping:
         """Ask a target, its module frozen, what it takes the images for.
 
         Raises:
-            ValueError: no images, images that it does not take, or a preprocessing that gradients cannot pass.
+            ValueError: no images, images that it does not take, or a preprocessing that gradients cannot
+                pass.
             ModelError: it answers NaN, infinities, or for another number of classes.
         """
         space, inputs = PixelSpace.of(target), network_inputs(target, images)
         with torch.no_grad():
-            logits = torch.cat([target.module(part) for part in inputs.split(batch_size)])
+            logits = torch.cat([target.module(part) for part in torch.split(inputs, batch_size)])
         if logits.shape != (len(inputs), target.num_classes) or not torch.isfinite(logits).all():
             raise ModelError(
-                f"{target.id} must answer {len(inputs)} images with {target.num_classes} finite numbers each; "
-                f"it gave {tuple(logits.shape)}, {int((~torch.isfinite(logits)).sum())} of them not finite."
+                f"{target.id} must answer {len(inputs)} images with {target.num_classes} finite numbers "
+                f"each; it gave {tuple(logits.shape)}, {int((~torch.isfinite(logits)).sum())} of them not finite."
             )
         return cls(
             module=target.module,
@@ -74,7 +75,9 @@ class Stamping:
     def success(self, labels: Arms, triggers: torch.Tensor) -> Numbers:
         """Return the share of the images that each trigger turns; arguments as for `gradient`."""
         with torch.no_grad():
-            return np.sum([self._hits(part, self._logits(part)) for part in self._parts(labels, triggers)], 0)
+            hits = [self._hits(part, self._logits(part)) for part in self._parts(labels, triggers)]
+        successes: Numbers = np.sum(hits, 0)
+        return successes
 
     def gradient(
         self, labels: Arms, triggers: torch.Tensor, rows: npt.NDArray[np.int64] | None = None
@@ -82,8 +85,8 @@ class Stamping:
         """Return the gradients of each trigger's mean cross-entropy, and the share of images that it turns.
 
         Stamping and normalising are affine, so images stay normalised, and only patterns d are: with
-        x' = x + m (d - x) and g the gradient at x', that of d is m times the sum of g over the images, that of
-        m the sum of g (d - x) over images and channels. Nothing but the module passes through autograd.
+        x' = x + m (d - x) and g the gradient at x', that of d is m times the sum of g over the images, that
+        of m the sum of g (d - x) over images and channels. Nothing but the module passes through autograd.
 
         Args:
             labels: shape (k,), where each trigger should lead; images that are there already are left out.
@@ -107,23 +110,24 @@ class Stamping:
         return torch.cat([of_mask, of_pattern], 1), successes
 
     def _parts(
-        self, labels: Arms, triggers: torch.Tensor, rows: npt.NDArray[np.int64] | None = None
+        self, labels: Arms, triggers: torch.Tensor, drawn: npt.NDArray[np.int64] | None = None
     ) -> Iterator[_Part]:
         """Cut the images so that a part of them, times the triggers, fits into one pass."""
         place = self.inputs.device
-        chosen = torch.arange(len(self.inputs))[None] if rows is None else torch.from_numpy(rows)
+        chosen = torch.arange(len(self.inputs))[None] if drawn is None else torch.from_numpy(drawn)
         goals = torch.from_numpy(labels).to(place)[:, None, None]
         used = self.predicted[chosen.to(place)] != goals[..., 0]
         weights = used.to(self.inputs) / used.sum(1, keepdim=True).clamp(min=1)
         mask, pattern = triggers[:, None, :1], self.space.inputs(triggers[:, 1:])[:, None]
         at_once = max(1, self.batch_size // len(labels))
-        for few, weight in zip(chosen.to(place).split(at_once, 1), weights.split(at_once, 1), strict=True):
+        parts = (torch.split(rows, at_once, 1) for rows in (chosen.to(place), weights))
+        for few, weight in zip(*parts, strict=True):
             images = self.inputs[few]
             yield _Part(torch.lerp(images, pattern, mask), images, goals, weight)
 
     def _logits(self, part: _Part) -> torch.Tensor:
         logits: torch.Tensor = self.module(part.stamped.flatten(0, 1))
-        return logits.unflatten(0, part.stamped.shape[:2])
+        return logits.reshape(*part.stamped.shape[:2], self.num_classes)
 
     def _hits(self, part: _Part, logits: torch.Tensor) -> Numbers:
         hits = (logits.argmax(2, keepdim=True) == part.goals)[..., 0]
@@ -131,7 +135,7 @@ class Stamping:
 
 
 class _Part(NamedTuple):
-    """Some images, one copy for each of k triggers: shape (k, b, ...), or (1, b, ...) where they share them."""
+    """Some images, a copy for each of k triggers: shape (k, b, ...), or (1, b, ...) where they share them."""
 
     stamped: torch.Tensor
     images: torch.Tensor
