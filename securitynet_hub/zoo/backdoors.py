@@ -22,9 +22,9 @@ import safetensors.torch
 from securitynet_hub.annotations import ZooAnnotation, load_annotations
 from securitynet_hub.attacks.backdoor.calibration import calibrate_norms
 from securitynet_hub.attacks.backdoor.model_detection import measure_model_detection
-from securitynet_hub.attacks.backdoor.suite import DETECTORS, Clues, run_detector
+from securitynet_hub.attacks.backdoor.suite import Clues, run_detector
 from securitynet_hub.images import FASHION_MNIST_CLASSES, load_images
-from securitynet_hub.statistics import wilson_interval
+from securitynet_hub.statistics import Scores, wilson_interval
 from securitynet_hub.targets import Target, load_target
 from securitynet_hub.zoo.networks import NETWORKS, TRANSFORM
 from securitynet_hub.zoo.recipes import FULL, ZooModel
@@ -38,6 +38,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mm_bd": {"images_per_class": 6, "steps": 100},
     "neuron_noise": {"epsilon": 0.04, "steps": 20},
 }
+
+CALIBRATED: dict[str, Callable[[dict[str, Any]], Scores]] = {
+    "calibrated_norms": lambda row: np.array(row["norms"], np.float64),
+    "calibrated_margins": lambda row: 1 / np.maximum(row["margins"], 1e-6),
+}
+"""What of a finding is judged beside clean models of the same architecture."""
 
 
 def clean_images(per_class: int = PER_CLASS, seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -106,7 +112,7 @@ def find(
     id: str, target: Target, truth: ZooAnnotation | ZooModel, images: npt.NDArray[np.uint8]
 ) -> dict[str, Any]:
     """Return what every detector says of a model, beside the truth."""
-    found = {name: run_detector(name, target, Clues(clean=images), **SETTINGS[name]) for name in DETECTORS}
+    found = {name: run_detector(name, target, Clues(clean=images), **SETTINGS[name]) for name in SETTINGS}
     return {
         "id": id,
         "architecture": truth.architecture,
@@ -116,22 +122,28 @@ def find(
         "anomaly_index": found["neural_cleanse"].figures["anomaly_index"],
         "flagged": found["neural_cleanse"].figures["flagged_classes"],
         "p_value": found["mm_bd"].figures["p_value"],
+        "margins": found["mm_bd"].figures["margins"],
         **{name: {"score": finding.score, "suspect": finding.suspect} for name, finding in found.items()},
     }
 
 
 def add_calibrated(rows: list[dict[str, Any]]) -> None:
-    """Judge each model by the norms of the zoo's other clean ones of its architecture; fresh ones by all."""
+    """Judge each model beside the zoo's other clean ones of its architecture, by norms and by margins.
+
+    A margin is calibrated as a norm is, upside down: a large one is suspicious.
+    """
     for row in rows:
         known = [
-            np.array(other["norms"], np.float64)
+            other
             for other in rows
-            if other["id"].startswith("zoo/") and other["trigger"] is None and other is not row
+            if other["id"].startswith("zoo/")
+            and other["trigger"] is None
+            and other is not row
             and other["architecture"] == row["architecture"]
-        ]  # fmt: skip
-        verdict = calibrate_norms(known).judge(np.array(row["norms"], np.float64))
-        row["calibrated"] = {"score": verdict.score, "suspect": verdict.suspect}
-        row["calibrated_flag"] = verdict.flagged
+        ]
+        for name, what in CALIBRATED.items():
+            verdict = calibrate_norms([what(other) for other in known]).judge(what(row))
+            row[name] = {"score": verdict.score, "suspect": verdict.suspect, "flagged": verdict.flagged}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -142,7 +154,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         f"| detector | {' | '.join(f'AUC, {name}' for name, _ in groups)} | suspect = target |",
         "|---" * (len(groups) + 2) + "|",
     ]
-    for name in (*DETECTORS, "calibrated"):
+    for name in (*SETTINGS, *CALIBRATED):
         cells = []
         for _, kinds in groups:
             among = [
@@ -165,7 +177,8 @@ def rates(rows: list[dict[str, Any]]) -> str:
         "anomaly index > 2": lambda row: bool(row["flagged"]),
         "norm ratio < 0.5": lambda row: (row["neural_cleanse"]["score"] or 0) > 1,
         "MM-BD, p < 0.05": lambda row: row["p_value"] < 0.05,
-        "calibrated norms": lambda row: row["calibrated_flag"],
+        "calibrated norms": lambda row: row["calibrated_norms"]["flagged"],
+        "calibrated margins": lambda row: row["calibrated_margins"]["flagged"],
     }
     kinds = {
         "clean": None,

@@ -3,8 +3,8 @@
 Every neuron, a row of a weight or an entry of a bias, is scaled by 1 + delta, |delta| <= epsilon, chosen by
 projected sign-gradient ascent to raise the loss on clean images (Wu & Wang, NeurIPS 2021). A clean model then
 errs in many ways; in a backdoored one, the idea goes, the neurons that answer the trigger cost most at least
-change, and the images go to its target class. BAN (Xu et al., NeurIPS 2024) builds its detector on that; of the
-two parts of BAN this is the first, the noise, without the inversion of features.
+change, and the images go to its target class. BAN (Xu et al., NeurIPS 2024) builds its detector on that; of
+the two parts of BAN this is the first, the noise, without the inversion of features.
 
 Why this one: it needs no idea of the trigger's form, where Neural Cleanse looks for a patch and MM-BD for a
 large margin; it costs a few dozen passes, whatever the number of classes; and it needs no more than a CPU.

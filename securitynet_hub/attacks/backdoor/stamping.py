@@ -51,7 +51,8 @@ class Stamping:
         if logits.shape != (len(inputs), target.num_classes) or not torch.isfinite(logits).all():
             raise ModelError(
                 f"{target.id} must answer {len(inputs)} images with {target.num_classes} finite numbers "
-                f"each; it gave {tuple(logits.shape)}, {int((~torch.isfinite(logits)).sum())} of them not finite."
+                f"each; it gave {tuple(logits.shape)}, of which {int((~torch.isfinite(logits)).sum())} are "
+                "not finite."
             )
         return cls(
             module=target.module,
