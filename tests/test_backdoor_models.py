@@ -212,27 +212,27 @@ class TestCalibration:
         known = calibrate_norms(2**self.clean)
         assert not known.judge(2 ** np.linspace(4, 7, 10)).flagged  # class 0 is 8 times smaller than class 9
         unusual = np.linspace(4, 7, 10)
-        unusual[9] -= 1
+        unusual[9] -= 1.5
         verdict = known.judge(2**unusual)
         assert (verdict.suspect, verdict.flagged) == (9, True)
-        assert verdict.score == pytest.approx(1, abs=0.1)
+        assert verdict.score == pytest.approx(1.5, abs=0.1)
 
     def test_false_alarms_are_what_was_asked_for(self):
         rng = np.random.default_rng(1)
         rates = []
         for _ in range(15):
             logs = rng.normal(5, 0.3, (60, 10))
-            known = calibrate_norms(2 ** logs[:20], false_alarms=0.1)
+            known = calibrate_norms(2 ** logs[:20], false_alarms=0.1, least=0)
             rates.append(np.mean([known.judge(2**row).flagged for row in logs[20:]]))
         assert 0.04 < np.mean(rates) < 0.15
 
     def test_each_model_is_scored_against_the_others(self):
         norms = 2 ** self.clean[:5]
-        known = calibrate_norms(norms)
+        known = calibrate_norms(norms, least=0)
         for k in range(5):
             others = np.median(self.clean[:5][np.arange(5) != k], 0)
             assert known.scores[k] == pytest.approx((others - self.clean[k]).max())
-        assert known.threshold == known.scores.max()
+        assert known.threshold == known.scores.max() < 1 == calibrate_norms(norms).threshold
 
     @pytest.mark.parametrize("clean", [[[1, 2]] * 2, [1, 2, 3], [[1, -2]] * 3, [[1, np.inf]] * 3])
     def test_refuses(self, clean):

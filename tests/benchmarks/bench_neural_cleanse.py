@@ -1,8 +1,11 @@
 """Neural Cleanse beside a faithful loop over classes, and its cost at 10, 100 and 1,000 classes.
 
-Run with ``make bench``. The loop is what every other implementation does: one class after the other, mini-batches
-of stamped images through autograd and torch's Adam, success and norm read back after every step. Same network,
-same images, same schedule, one thread. Processor time is compared, which other work on the machine disturbs less.
+Run with ``make bench``. The loop is what other implementations do: one class after the other, stamped images
+through autograd and torch's Adam, success and norm read back after every step. Same network, same images,
+same schedule, one thread. Processor time is compared, which other work on the machine disturbs less.
+
+At equal steps a network of this size spends its time in convolutions, which are the same for both: what is
+saved is the rest. What makes the search fast is that classes end when they are done.
 """
 
 import time
@@ -73,6 +76,7 @@ def test_at_equal_steps_and_with_early_stopping():
         np.testing.assert_allclose(ours.norms[0], theirs, rtol=0.2)
         ratios.append(slow / fast)
     print(f"\nloop / ours at {STEPS} equal steps: {np.round(ratios, 2).tolist()}")
+    assert min(ratios) > 1.1
     long, ratios = replace(FAST, steps=1000, stop_patience=None), []
     for name in MODELS[:1]:
         target = load_target(f"zoo/fashion-mnist/{name}")

@@ -15,6 +15,10 @@ import numpy.typing as npt
 
 from securitynet_hub.statistics import Scores, as_array
 
+LEAST = 1.0
+"""Octaves below the typical norm, so half of it, that a flagged class is at least: few clean models tell too
+little of how far a further one may stray."""
+
 FEWEST = 3
 """Clean models: with fewer no typical norm is left when one of them is judged."""
 
@@ -68,24 +72,28 @@ class NormCalibration:
         return Verdict(score, suspect, score > self.threshold)
 
 
-def calibrate_norms(clean: npt.ArrayLike, *, false_alarms: float = 0.05) -> NormCalibration:
+def calibrate_norms(
+    clean: npt.ArrayLike, *, false_alarms: float = 0.05, least: float = LEAST
+) -> NormCalibration:
     """Learn from clean models what a class's norm typically is, and where to cut.
 
     Each model is scored against the others' medians. The threshold is the largest of these scores but for
     the share of false alarms that is allowed: for n models it is exceeded by a further clean one with a
-    probability of about (allowed + 1) / (n + 1), so that 5 % take 19 models at least.
+    probability of about (allowed + 1) / (n + 1), so that 5 % take 19 models at least. With fewer it is the
+    floor that keeps clean models out.
 
     Args:
         clean: shape (models, classes) or (models, restarts, classes): norms of at least three clean models of
             one architecture and data, with one schedule and on the same images.
         false_alarms: share of clean models that may be flagged.
+        least: floor of the threshold.
 
     Raises:
         ValueError: fewer models, other shapes, or a share beyond 0 and 1.
 
     >>> known = calibrate_norms([[40, 80, 20], [42, 75, 22], [39, 82, 21], [41, 79, 19]])
     >>> known.judge([41, 20, 20])[1:], known.judge([40, 78, 21])[1:]
-    ((1, True), (0, False))
+    ((1, True), (1, False))
     """
     models = as_array(clean, "clean")
     if models.ndim not in (2, 3) or len(models) < FEWEST:
@@ -106,7 +114,9 @@ def calibrate_norms(clean: npt.ArrayLike, *, false_alarms: float = 0.05) -> Norm
     )  # fmt: skip
     allowed = max(0, int(np.floor(round(false_alarms * (len(models) + 1), 9))) - 1)
     return NormCalibration(
-        typical=_typical(logs), threshold=float(np.sort(scores)[len(scores) - 1 - allowed]), scores=scores
+        typical=_typical(logs),
+        threshold=max(float(np.sort(scores)[len(scores) - 1 - allowed]), least),
+        scores=scores,
     )
 
 
