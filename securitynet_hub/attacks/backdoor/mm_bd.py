@@ -107,7 +107,7 @@ def judge_margins(margins: Scores) -> MarginResult:
     Raises:
         ValueError: another shape, or NaN or infinite entries.
 
-    >>> plain = judge_margins(np.array([5.0, 6, 7, 5.5, 6.5, 8]))
+    >>> plain = judge_margins(np.array([5.0, 6, 7, 5.5, 6.5, 7.1]))
     >>> planted = judge_margins(np.array([5.0, 6, 7, 5.5, 6.5, 30]))
     >>> plain.p_value > 0.05 > planted.p_value, planted.suspect
     (True, 5)

@@ -45,7 +45,7 @@ def neuron_noise(
     target: Target,
     images: npt.NDArray[np.uint8],
     *,
-    epsilon: float = 0.3,
+    epsilon: float = 0.04,
     steps: int = 30,
     batch_size: int = 256,
 ) -> NoiseResult:
