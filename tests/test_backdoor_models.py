@@ -13,7 +13,7 @@ from PIL import Image
 from planted import IMAGES, NORMALISED, PLAIN, Normalise, as_target, linear
 from torch import nn
 
-from securitynet_hub import load_metric
+from securitynet_hub import load_images, load_metric, load_target
 from securitynet_hub.attacks.backdoor.calibration import calibrate_norms
 from securitynet_hub.attacks.backdoor.inversion import (
     Inversion,
@@ -318,7 +318,7 @@ QUICK = {
 
 
 class TestAudit:
-    def test_a_record_for_each_detector_and_pictures_beside(self, tmp_path):
+    def test_a_record_for_each_detector(self, tmp_path):
         target = as_target(linear(planted=4))
         records = audit_backdoors(target, images=LABELLED, num_images=12, settings=QUICK, out=tmp_path)
         assert [record.attack["name"] for record in records] == ["neural_cleanse", "mm_bd", "neuron_noise"]
@@ -327,6 +327,21 @@ class TestAudit:
         assert records[0].result["score"] == pytest.approx(-math.log2(records[0].result["norm_ratio"]))
         assert records[0].attack["schedule"]["steps"] == 30
         assert {record.id for record in read_records(tmp_path)} == {record.id for record in records}
+
+    def test_recovered_triggers_lie_beside_the_record_and_the_true_one_is_compared(self, tmp_path):
+        target = load_target("zoo/fashion-mnist/cnn-corner-patch/7")
+        short = {"neural_cleanse": {"restarts": 1, "schedule": replace(FAST, steps=12, patience=1)}}
+        (record,) = audit_backdoors(
+            target, images=load_images(), rows=range(2000, 4000), attacks=["neural_cleanse"], num_images=10,
+            settings=short, out=tmp_path,
+        )  # fmt: skip
+        folder = tmp_path / target.id
+        pictures = {path.name for path in folder.glob("*.png")}
+        label = record.result["suspect"]
+        assert f"neural_cleanse-{record.id}-class-{label}-mask.png" in pictures
+        assert len(pictures) == 3 * len({label, *record.result["flagged_classes"]})
+        assert record.result["target_class"] == 0
+        assert 0 < record.result["trigger_overlap"] < 1
 
     def test_the_same_seed_gives_the_same_record(self):
         twice = [
