@@ -308,9 +308,20 @@ def anomaly_index(norms: npt.ArrayLike) -> float:
     values = values.astype(np.float64)
     if values.min() < 0:
         raise ValueError(f"norms must not be negative; {name_rows(np.flatnonzero(values < 0))} are.")
-    deviations = np.abs(values - np.median(values))
+    median, scale = median_and_scale(values)
+    return float(median - values.min()) / scale if scale else 0.0
+
+
+def median_and_scale(values: Scores) -> tuple[float, float]:
+    """Return the median and 1.4826 MAD; sqrt(pi / 2) times the mean deviation where the MAD is zero.
+
+    >>> median_and_scale(np.array([1.0, 2.0, 3.0]))
+    (2.0, 1.4826)
+    """
+    median = float(np.median(values))
+    deviations = np.abs(values - median)
     scale = 1.4826 * float(np.median(deviations)) or math.sqrt(math.pi / 2) * float(np.mean(deviations))
-    return float(np.median(values) - values.min()) / scale if scale else 0.0
+    return median, scale
 
 
 def _auc(ranking: Ranking) -> float:

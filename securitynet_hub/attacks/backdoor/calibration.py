@@ -1,0 +1,145 @@
+"""A cut for trigger norms from clean models of the same architecture and data.
+
+Classes differ by nature: a small trigger makes a bag of anything, and only a large one a sneaker, in every
+clean model alike. Beside its own kind a class is measured by what is typical of that class, not by the other
+classes of its model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from securitynet_hub.statistics import Scores, as_array
+
+LEAST = 1.0
+"""Octaves below the typical norm, so half of it, that a flagged class is at least: few clean models tell too
+little of how far a further one may stray."""
+
+FEWEST = 3
+"""Clean models: with fewer no typical norm is left when one of them is judged."""
+
+
+class Verdict(NamedTuple):
+    """How far the norm that stands out most lies below what is typical of its class.
+
+    Attributes:
+        score: log2(typical norm / norm): 1 where it is half as large; higher = more likely poisoned.
+        suspect: the class.
+        flagged: whether the score is above the threshold.
+    """
+
+    score: float
+    suspect: int
+    flagged: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NormCalibration:
+    """What is typical of clean models.
+
+    Attributes:
+        typical: shape (classes,), log2 of the median norm; NaN for a class for which no trigger worked.
+        threshold: the score above which a model is flagged.
+        scores: shape (models,), each clean model's score against the others.
+    """
+
+    typical: Scores = field(repr=False)
+    threshold: float
+    scores: Scores = field(repr=False)
+
+    def judge(self, norms: npt.ArrayLike) -> Verdict:
+        """Judge another model by its norms.
+
+        Args:
+            norms: shape (classes,) or (restarts, classes), NaN where no trigger worked; medians over restarts
+                count. A class without any is left out.
+
+        Raises:
+            ValueError: norms for another number of classes, or not one to judge.
+        """
+        logs = log_norms(norms)
+        if logs.shape != self.typical.shape:
+            raise ValueError(f"norms must be for {len(self.typical)} classes; got {len(logs)}.")
+        distances = self.typical - logs
+        if np.isnan(distances).all():
+            raise ValueError("no class has both a trigger that works and a typical norm; nothing to judge.")
+        suspect = int(np.nanargmax(distances))
+        score = float(distances[suspect])
+        return Verdict(score, suspect, score > self.threshold)
+
+
+def calibrate_norms(
+    clean: npt.ArrayLike, *, false_alarms: float = 0.05, least: float = LEAST
+) -> NormCalibration:
+    """Learn from clean models what a class's norm typically is, and where to cut.
+
+    Each model is scored against the others' medians. The threshold is the largest of these scores but for
+    the share of false alarms that is allowed: for n models it is exceeded by a further clean one with a
+    probability of about (allowed + 1) / (n + 1), so that 5 % take 19 models at least. With fewer it is the
+    floor that keeps clean models out.
+
+    Args:
+        clean: shape (models, classes) or (models, restarts, classes): norms of at least three clean models of
+            one architecture and data, with one schedule and on the same images.
+        false_alarms: share of clean models that may be flagged.
+        least: floor of the threshold.
+
+    Raises:
+        ValueError: fewer models, other shapes, or a share beyond 0 and 1.
+
+    >>> known = calibrate_norms([[40, 80, 20], [42, 75, 22], [39, 82, 21], [41, 79, 19]])
+    >>> known.judge([41, 20, 20])[1:], known.judge([40, 78, 21])[1:]
+    ((1, True), (1, False))
+    """
+    models = as_array(clean, "clean")
+    if models.ndim not in (2, 3) or len(models) < FEWEST:
+        raise ValueError(
+            f"clean must be norms of {FEWEST} or more models, shape (models, [restarts,] classes); got "
+            f"{models.shape}."
+        )
+    if not 0 <= false_alarms < 1:
+        raise ValueError(f"false_alarms must be a share, 0 up to 1; got {false_alarms}.")
+    logs = np.stack([log_norms(norms) for norms in models])
+    scores = np.array(
+        [
+            NormCalibration(
+                typical=_typical(np.delete(logs, k, 0)), threshold=np.inf, scores=np.empty(0)
+            ).judge(models[k]).score
+            for k in range(len(models))
+        ]
+    )  # fmt: skip
+    allowed = max(0, int(np.floor(round(false_alarms * (len(models) + 1), 9))) - 1)
+    return NormCalibration(
+        typical=_typical(logs),
+        threshold=max(float(np.sort(scores)[len(scores) - 1 - allowed]), least),
+        scores=scores,
+    )
+
+
+def log_norms(norms: npt.ArrayLike) -> Scores:
+    """Return log2 of each class's norm, the median over restarts; NaN where no trigger worked.
+
+    >>> log_norms([[4.0, np.nan], [16.0, np.nan]])
+    array([ 3., nan])
+    """
+    values = np.atleast_2d(as_array(norms, "norms").astype(np.float64))
+    if (
+        values.ndim != 2
+        or not values.size
+        or not (np.isnan(values) | ((values >= 0) & np.isfinite(values))).all()
+    ):
+        raise ValueError(
+            "norms must be of shape (classes,) or (restarts, classes), finite and not negative, or NaN where "
+            f"no trigger worked; got {values.shape}."
+        )
+    return _typical(np.log2(np.maximum(values, 1e-6)))
+
+
+def _typical(logs: Scores) -> Scores:
+    """Return the medians of the columns; NaN for a column without numbers."""
+    columns = [column[np.isfinite(column)] for column in logs.T]
+    return np.array([np.median(column) if len(column) else np.nan for column in columns])

@@ -1,0 +1,143 @@
+"""MM-BD (Wang, Xiang, Miller & Kesidis, IEEE S&P 2024): the class that a model can be driven to furthest.
+
+For each class t, images of noise are driven to the largest margin z_t - max over i != t of z_i that pixels
+allow. A backdoor's target class is overfitted to its trigger and reaches a far larger one, whatever the
+trigger is. No images are needed: the null distribution is a gamma fitted to the other classes' margins.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.stats
+import torch
+
+from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, frozen, some_parameter
+from securitynet_hub.errors import ModelError
+from securitynet_hub.statistics import Scores, as_array, require_finite
+from securitynet_hub.targets import Target
+
+FEWEST = 4
+"""Classes: a gamma has three parameters, fitted to all but one."""
+
+
+class MarginResult(NamedTuple):
+    """What the largest margins say of a model.
+
+    Attributes:
+        score: -log10 of the p-value, higher = more likely poisoned.
+        p_value: the chance that the largest of so many margins is as large, of the gamma of the others.
+        suspect: the class of the largest margin.
+        margins: shape (classes,), in logits.
+    """
+
+    score: float
+    p_value: float
+    suspect: int
+    margins: Scores
+
+
+def mm_bd(
+    target: Target,
+    *,
+    images_per_class: int = 30,
+    steps: int = 300,
+    learning_rate: float = 0.01,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> MarginResult:
+    """Drive noise to each class's largest margin, and tell whether one is out of line.
+
+    The authors' settings: 30 images for each class, uniform noise, 300 steps of gradient ascent at 0.01 on
+    pixels of 0 to 1, clamped before the module sees them; the largest margin of a class's images counts. All
+    classes start from the same noise.
+
+    Args:
+        target: the classifier; parameters, flags and the random state are left as they were.
+        images_per_class: noise images.
+        steps: of gradient ascent.
+        learning_rate: of gradient ascent.
+        batch_size: images in one pass.
+        seed: of the noise.
+
+    Raises:
+        ValueError: fewer than four classes, or a preprocessing that gradients cannot pass.
+        ModelError: the model answers NaN or infinities.
+
+    >>> from securitynet_hub import load_target
+    >>> found = mm_bd(load_target("zoo/fashion-mnist/cnn-clean/1"), images_per_class=2, steps=5)
+    >>> found.margins.shape, 0 <= found.p_value <= 1
+    ((10,), True)
+    """
+    if target.num_classes < FEWEST:
+        raise ValueError(
+            f"MM-BD compares a class with the others: it needs {FEWEST} or more; {target.id} has "
+            f"{target.num_classes}."
+        )
+    space, like = PixelSpace.of(target), some_parameter(target.module)
+    *sides, channels = target.transform.shape
+    shape = images_per_class, channels, *sides
+    noise = torch.from_numpy(np.random.default_rng(seed).random(shape)).to(like)
+    labels = torch.arange(target.num_classes, device=like.device).repeat_interleave(images_per_class)
+    rows = torch.arange(images_per_class, device=like.device).repeat(target.num_classes)
+    margins: list[Scores] = []
+    with frozen(target.module):
+        for part, row in zip(torch.split(labels, batch_size), torch.split(rows, batch_size), strict=True):
+            pixels = noise[row]
+            for _ in range(steps):
+                slope, margin = _ascend(target.module, space, pixels, part)
+                pixels += learning_rate * slope
+            margins.append(margin.double().cpu().numpy())
+    largest = np.concatenate(margins).reshape(target.num_classes, images_per_class).max(1)
+    if not np.isfinite(largest).all():
+        raise ModelError(f"{target.id} gave NaN or infinite logits for noise.")
+    return judge_margins(largest)
+
+
+def judge_margins(margins: Scores) -> MarginResult:
+    """Return the chance that the largest margin belongs to the others: 1 - F(largest) ** classes.
+
+    F is the distribution function of the gamma (shape, location and scale) of greatest likelihood for all
+    margins but the largest.
+
+    Args:
+        margins: shape (classes,), at least four, finite.
+
+    Raises:
+        ValueError: another shape, or NaN or infinite entries.
+
+    >>> plain = judge_margins(np.array([5.0, 6, 7, 5.5, 6.5, 7.1]))
+    >>> planted = judge_margins(np.array([5.0, 6, 7, 5.5, 6.5, 30]))
+    >>> plain.p_value > 0.05 > planted.p_value, planted.suspect
+    (True, 5)
+    """
+    values = as_array(margins, "margins")
+    if values.ndim != 1 or len(values) < FEWEST:
+        raise ValueError(f"margins must be one for each of {FEWEST} or more classes; got {values.shape}.")
+    require_finite(values, "margins")
+    values = values.astype(np.float64)
+    suspect = int(values.argmax())
+    others = np.delete(values, suspect)
+    if np.ptp(others) == 0:  # no spread to fit
+        exceeds = bool(values[suspect] > others[0])
+        p_value = 0.0 if exceeds else 1.0
+    else:
+        fitted = scipy.stats.gamma.fit(others)
+        # 1 - F ** n without cancellation where F is close to 1
+        beyond = float(scipy.stats.gamma.sf(values[suspect], *fitted))
+        p_value = float(-np.expm1(len(values) * np.log1p(-beyond))) if beyond < 1 else 1.0
+    score = float(-np.log10(max(p_value, np.finfo(np.float64).tiny)))
+    return MarginResult(score=score, p_value=p_value, suspect=suspect, margins=values)
+
+
+def _ascend(
+    module: torch.nn.Module, space: PixelSpace, pixels: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the gradient of each image's margin, and the margins, shape (n,)."""
+    leaf = pixels.detach().requires_grad_()
+    logits = module(space.inputs(leaf.clamp(0, 1)))
+    others = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+    margin = logits.gather(1, labels[:, None])[:, 0] - others
+    (slope,) = torch.autograd.grad(margin.sum(), leaf)
+    return slope, margin.detach()

@@ -1,0 +1,288 @@
+"""Neural Cleanse (Wang et al., IEEE S&P 2019): the smallest trigger that leads any image to a class.
+
+For each class t a mask m, shape (height, width), and a pattern d, shape (channels, height, width), minimise
+
+    mean over x of CE(f((1 - m) x + m d), t) + cost * |m|_1        (equations 3 and 4)
+
+in pixels, with the preprocessing behind them. A backdoor is a shortcut: its class needs a much smaller mask
+than the others. m and d are tanh(theta) / (2 - 1e-7) + 1/2, found by Adam; the cost follows `Schedule`.
+
+Many classes are worked on side by side, in one forward and one backward pass: each has its own cost, its own
+Adam and its own end, and the next waiting class takes the place of one that is done. A model of many classes
+is screened first, as K-Arm does (Shen et al., ICML 2021): a few steps for every class, all of them for the
+most promising alone, and for classes drawn at random, the controls, with which the promising are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from securitynet_hub.attacks.backdoor.inversion import Inversion
+from securitynet_hub.attacks.backdoor.pixel_space import frozen
+from securitynet_hub.attacks.backdoor.schedule import Arms, Numbers, Progress, Schedule
+from securitynet_hub.attacks.backdoor.stamping import Stamping
+from securitynet_hub.targets import Target
+
+FAST = Schedule(steps=200, batches=0, stop_threshold=0.99)
+"""One step is one pass over all images, so that a success rate is exact and no draw of batches matters."""
+
+BATCH_SIZE = 256
+ROUNDING = 1e-7
+EPSILON = 1e-8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Screening:
+    """How a model of many classes is searched: for more than `keep + controls` classes alone.
+
+    Attributes:
+        steps: for every class.
+        images: at most, for every class.
+        keep: classes whose trigger is the smallest after that, which are worked on to the end.
+        controls: classes drawn at random, which are worked on, too: the others are compared with them.
+    """
+
+    steps: int = 20
+    images: int = 20
+    keep: int = 8
+    controls: int = 16
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.images, self.keep) < 1 or self.controls < 3:
+            raise ValueError(f"steps, images and keep must be at least 1, controls 3; got {self}.")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields for a record."""
+        return asdict(self)
+
+
+SCREENING = Screening()
+
+
+def neural_cleanse(
+    target: Target,
+    images: npt.NDArray[np.uint8],
+    *,
+    schedule: Schedule = FAST,
+    restarts: int = 3,
+    screening: Screening | None = SCREENING,
+    batch_size: int = BATCH_SIZE,
+    seed: int = 0,
+    on_step: Callable[[int], None] = lambda count: None,
+) -> Inversion:
+    """Look for a small trigger of every class.
+
+    All classes start from the same random mask and pattern, one for each restart, so that neither their order
+    nor their number matters. Images that the model already gives to a class are not used for it: no labels
+    are needed. A mask counts only if it turns `schedule.success_threshold` of all others; in that alone the
+    authors' schedule is not followed to the letter, which takes the word of the batches on the way.
+
+    Args:
+        target: the classifier; parameters, flags and the random state are left as they were.
+        images: shape (n, height, width, channels), uint8: clean ones, of the model's domain.
+        schedule: steps and costs; `REFERENCE` is the authors'.
+        restarts: how often everything is done, from other random masks; the spread is the method's noise.
+        screening: how a model of many classes is searched; None for every class to the end.
+        batch_size: images in one forward pass.
+        seed: of first masks, mini-batches and controls.
+        on_step: called after each step with the number of triggers that it was for.
+
+    Raises:
+        ValueError: no images, images that the target does not take, or a preprocessing that gradients cannot
+            pass; `restarts` or `batch_size` below 1.
+
+    >>> from securitynet_hub import load_images, load_target
+    >>> target = load_target("zoo/fashion-mnist/cnn-corner-patch/7")
+    >>> found = neural_cleanse(target, load_images().pixels[2000:2016], restarts=1)
+    >>> int(np.nanargmin(found.norms[0])), target.annotation.target_class
+    (0, 0)
+    """
+    if restarts < 1 or batch_size < 1:
+        raise ValueError(f"restarts and batch_size must be at least 1; got {restarts} and {batch_size}.")
+    rng = np.random.default_rng(seed)
+    with frozen(target.module):
+        stamping = Stamping.of(target, images, batch_size)
+        first = _first_thetas(stamping, restarts, rng)
+        classes = np.arange(target.num_classes)
+        controls = np.ones(len(classes), np.bool_)
+        if screening is not None and len(classes) > screening.keep + screening.controls:
+            classes, controls = _screened(stamping, first, schedule, screening, rng, on_step)
+        labels, starts = np.tile(classes, restarts), np.repeat(np.arange(restarts), len(classes))
+        found = _invert(stamping, labels, first, starts, schedule, rng, on_step)
+    shape = restarts, len(classes)
+    return Inversion(
+        classes=classes,
+        controls=controls,
+        norms=np.where(found.converged, found.norms, np.nan).reshape(shape),
+        success_rates=found.success_rates.reshape(shape),
+        steps=found.steps.reshape(shape),
+        masks=found.triggers[..., 0].reshape(*shape, *found.triggers.shape[1:-1]),
+        patterns=found.triggers[..., 1:].reshape(*shape, *target.transform.shape),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What came of each arm: of its smallest successful trigger, or of its last if none succeeded."""
+
+    triggers: npt.NDArray[np.float32]
+    norms: Numbers
+    success_rates: Numbers
+    converged: npt.NDArray[np.bool_]
+    steps: Arms
+
+
+def _first_thetas(stamping: Stamping, restarts: int, rng: np.random.Generator) -> torch.Tensor:
+    """Draw mask and pattern uniformly from [0, 1), one pair for each restart."""
+    channels, *sides = stamping.inputs.shape[1:]
+    drawn = torch.from_numpy(rng.random((restarts, 1 + channels, *sides)))
+    return torch.atanh((drawn - 0.5) * (2 - ROUNDING)).to(stamping.inputs)
+
+
+def _screened(
+    stamping: Stamping,
+    first: torch.Tensor,
+    schedule: Schedule,
+    screening: Screening,
+    rng: np.random.Generator,
+    on_step: Callable[[int], None],
+) -> tuple[Arms, npt.NDArray[np.bool_]]:
+    """Return the most promising classes together with the controls, and which are controls."""
+    labels = np.arange(stamping.num_classes)
+    few = rng.permutation(len(stamping.inputs))[: screening.images]
+    # A cost that follows every step: in so few of them the authors' has hardly begun to press on the masks.
+    short = replace(schedule, steps=screening.steps, batches=0, patience=1, stop_patience=None)
+    starts = np.zeros(len(labels), np.int64)
+    tried = _invert(stamping.on(few), labels, first, starts, short, rng, on_step)
+    sizes = np.where(tried.converged, tried.norms, np.inf)
+    promising = np.lexsort((-tried.success_rates, sizes))[: screening.keep]
+    drawn = rng.choice(len(labels), screening.controls, replace=False)
+    classes = np.union1d(promising, drawn)
+    return classes, np.isin(classes, drawn)
+
+
+def _invert(
+    stamping: Stamping,
+    labels: Arms,
+    first: torch.Tensor,
+    starts: Arms,
+    schedule: Schedule,
+    rng: np.random.Generator,
+    on_step: Callable[[int], None],
+) -> _Found:
+    """Optimise a trigger for each arm: its label, shape (n,), from its own of the ``first`` thetas."""
+    n, at_once = len(labels), stamping.at_once(schedule)
+    progress, rates = Progress(schedule, n), np.zeros(n)
+    batches = _draw_batches(len(stamping.inputs), schedule, rng)
+    kept = np.empty((n, *first.shape[2:], first.shape[1]), np.float32)
+    active, waiting = np.split(np.arange(n), [at_once])
+    state = _State.of(first[starts[active]])
+    while len(active):
+        success, norm = np.zeros(len(active)), np.zeros(len(active))
+        for batch in range(batches.shape[1]):
+            rows = batches[progress.steps[active], batch] if schedule.batches else None
+            triggers = state.triggers()
+            slope, succeeded = stamping.gradient(labels[active], triggers, rows)
+            success += succeeded / batches.shape[1]
+            norm += _norms(triggers) / batches.shape[1]
+            state.descend(slope, progress.cost[active], schedule)
+        better = progress.candidates(active, success, norm)
+        if schedule.batches and better.any():
+            # The mask has moved since the batches were measured: what counts is measured on all images.
+            triggers = state.triggers()
+            measured = stamping.success(labels[active[better]], triggers[torch.from_numpy(better)])
+            success_now = success.copy()
+            success_now[better] = measured
+            better &= success_now >= schedule.success_threshold
+        else:
+            success_now = success
+        finished = progress.update(active, success, norm, better)
+        shown = better | (finished & ~np.isfinite(progress.best[active]))
+        rates[active[shown]] = success_now[shown]
+        kept[active[shown]] = _as_images(triggers[torch.from_numpy(shown)])
+        on_step(len(active))
+        if finished.any():
+            new, waiting = np.split(waiting, [int(finished.sum())])
+            active = np.concatenate([active[~finished], new])
+            state = state.renewed(~finished, first[starts[new]])
+    return _Found(
+        triggers=kept,
+        norms=kept[..., 0].reshape(n, -1).sum(1, dtype=np.float64),
+        success_rates=rates,
+        converged=np.isfinite(progress.best),
+        steps=progress.steps,
+    )
+
+
+def _draw_batches(images: int, schedule: Schedule, rng: np.random.Generator) -> Arms:
+    """Return the images of every mini-batch, shape (steps, batches, batch_size), shuffled anew when used up.
+
+    Of a schedule without mini-batches, an empty array of one batch.
+    """
+    if not schedule.batches:
+        return np.empty((schedule.steps, 1, 0), np.int64)
+    shape = schedule.steps, schedule.batches, schedule.batch_size
+    rounds = -(-int(np.prod(shape)) // images)
+    order = np.concatenate([rng.permutation(images) for _ in range(rounds)])
+    return order[: np.prod(shape)].reshape(shape)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _State:
+    """What is optimised, thetas of masks and patterns, and Adam's moments and steps: a row for each arm."""
+
+    theta: torch.Tensor
+    mean: torch.Tensor
+    square: torch.Tensor
+    count: Arms
+
+    @classmethod
+    def of(cls, theta: torch.Tensor) -> _State:
+        zeros = torch.zeros_like(theta)
+        return cls(theta=theta, mean=zeros, square=zeros.clone(), count=np.zeros(len(theta), np.int64))
+
+    def triggers(self) -> torch.Tensor:
+        """Return masks and patterns, 0 to 1, shape (arms, 1 + channels, height, width)."""
+        return torch.tanh(self.theta) / (2 - ROUNDING) + 0.5
+
+    def descend(self, slope: torch.Tensor, cost: Numbers, schedule: Schedule) -> None:
+        """Take a step of Adam (Kingma & Ba 2015), each arm with its own cost of the mask's norm."""
+        self.count[:] += 1
+        slope[:, :1] += self._column(cost)
+        slope *= (1 - torch.tanh(self.theta).square_()) / (2 - ROUNDING)
+        first, second = schedule.betas
+        self.mean.lerp_(slope, 1 - first)
+        self.square.mul_(second).addcmul_(slope, slope, value=1 - second)
+        length = self._column(schedule.learning_rate / (1 - first**self.count))
+        root = (self.square / self._column(1 - second**self.count)).sqrt_().add_(EPSILON)
+        self.theta.sub_(length * self.mean / root)
+
+    def renewed(self, stay: npt.NDArray[np.bool_], started: torch.Tensor) -> _State:
+        """Return the rows that stay, followed by arms that start."""
+        rows, others = torch.from_numpy(stay), _State.of(started)
+        pairs = {
+            name: (getattr(self, name)[rows], getattr(others, name)) for name in ("theta", "mean", "square")
+        }
+        return _State(
+            **{name: torch.cat(pair) for name, pair in pairs.items()},
+            count=np.concatenate([self.count[stay], others.count]),
+        )
+
+    def _column(self, values: npt.NDArray[np.floating[Any]]) -> torch.Tensor:
+        return torch.from_numpy(values).to(self.theta).reshape(-1, *[1] * (self.theta.ndim - 1))
+
+
+def _norms(triggers: torch.Tensor) -> Numbers:
+    norms: Numbers = triggers[:, 0].flatten(1).double().sum(1).cpu().numpy()
+    return norms
+
+
+def _as_images(triggers: torch.Tensor) -> npt.NDArray[np.float32]:
+    """Put channels last, mask before pattern; tanh rounds to a hair beyond 0 and 1."""
+    return triggers.float().clamp(0, 1).movedim(1, -1).cpu().numpy()

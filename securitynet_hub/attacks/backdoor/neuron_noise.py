@@ -1,0 +1,124 @@
+"""Adversarial neuron noise: the class to which a model falls when its neurons are pushed against it.
+
+Every neuron, a row of a weight or an entry of a bias, is scaled by 1 + delta, |delta| <= epsilon, chosen by
+projected sign-gradient ascent to raise the loss on clean images (Wu & Wang, NeurIPS 2021). A clean model then
+errs in many ways; in a backdoored one, the idea goes, the neurons that answer the trigger cost most at least
+change, and the images go to its target class. BAN (Xu et al., NeurIPS 2024) builds its detector on that; of
+the two parts of BAN this is the first, the noise, without the inversion of features.
+
+Why this one: it needs no idea of the trigger's form, where Neural Cleanse looks for a patch and MM-BD for a
+large margin; it costs a few dozen passes, whatever the number of classes; and it needs no more than a CPU.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from securitynet_hub.attacks.backdoor.pixel_space import frozen, network_inputs
+from securitynet_hub.errors import ModelError
+from securitynet_hub.statistics import Scores
+from securitynet_hub.targets import Target
+
+
+class NoiseResult(NamedTuple):
+    """Where a model's answers go under noise.
+
+    Attributes:
+        score: the largest of the shares, higher = more likely poisoned.
+        suspect: its class.
+        shares: shape (classes,), of the images that a class does not get without noise, how many it gets;
+            0 where it gets all of them without.
+        changed: share of the images whose answer the noise changes.
+    """
+
+    score: float
+    suspect: int
+    shares: Scores
+    changed: float
+
+
+def neuron_noise(
+    target: Target,
+    images: npt.NDArray[np.uint8],
+    *,
+    epsilon: float = 0.04,
+    steps: int = 30,
+    batch_size: int = 256,
+) -> NoiseResult:
+    """Push a model's neurons against its own answers, and tell to which class they fall.
+
+    The loss is the cross-entropy with the model's answers without noise: no labels are needed, and nothing is
+    drawn. A step moves each delta by 2.5 epsilon / steps along the sign of its gradient.
+
+    Args:
+        target: the classifier; its parameters are never written, flags and random state are as they were.
+        images: shape (n, height, width, channels), uint8: clean ones, of the model's domain.
+        epsilon: the most by which a neuron is scaled up or down.
+        steps: of ascent.
+        batch_size: images in one pass.
+
+    Raises:
+        ValueError: no images, or images that the target does not take; `epsilon` or `steps` not above 0.
+        ModelError: the model has no parameters, or answers NaN or infinities.
+
+    >>> from securitynet_hub import load_images, load_target
+    >>> target = load_target("zoo/fashion-mnist/cnn-clean/1")
+    >>> neuron_noise(target, load_images().pixels[2000:2016], epsilon=1e-6, steps=1).changed
+    0.0
+    """
+    if not (epsilon > 0 and steps >= 1):
+        raise ValueError(f"epsilon and steps must be above 0; got {epsilon} and {steps}.")
+    module = target.module
+    weights = {name: p.detach() for name, p in module.named_parameters() if p.is_floating_point()}
+    if not weights:
+        raise ModelError(f"{target.id} has no parameters to push.")
+    parts = torch.split(network_inputs(target, images), batch_size)
+    noise = {name: torch.zeros_like(w.flatten(1)[:, :1] if w.ndim > 1 else w) for name, w in weights.items()}
+    with frozen(module):
+        answers = [_answers(target, noise, weights, part).argmax(1) for part in parts]
+        for _ in range(steps):
+            slopes = {name: torch.zeros_like(delta) for name, delta in noise.items()}
+            for part, answer in zip(parts, answers, strict=True):
+                leaves = {name: delta.clone().requires_grad_() for name, delta in noise.items()}
+                logits = _answers(target, leaves, weights, part)
+                loss = torch.nn.functional.cross_entropy(logits, answer, reduction="sum")
+                found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+                for name, slope in zip(slopes, found, strict=True):
+                    if slope is not None:  # a parameter that the answer does not depend on
+                        slopes[name] += slope
+            for name, delta in noise.items():
+                delta.add_(slopes[name].sign(), alpha=2.5 * epsilon / steps).clamp_(-epsilon, epsilon)
+        with torch.no_grad():
+            pushed = torch.cat([_answers(target, noise, weights, part).argmax(1) for part in parts])
+    before, after = torch.cat(answers).cpu().numpy(), pushed.cpu().numpy()
+    labels = np.arange(target.num_classes)
+    others = (before[:, None] != labels).sum(0)
+    gained = ((before[:, None] != labels) & (after[:, None] == labels)).sum(0)
+    shares: Scores = gained / np.maximum(others, 1)
+    return NoiseResult(
+        score=float(shares.max()),
+        suspect=int(shares.argmax()),
+        shares=shares,
+        changed=float(np.mean(before != after)),
+    )
+
+
+def _answers(
+    target: Target, noise: dict[str, torch.Tensor], weights: dict[str, torch.Tensor], inputs: torch.Tensor
+) -> torch.Tensor:
+    """Return the logits of the module with noisy neurons."""
+    noisy = {
+        name: w * (1 + (noise[name].reshape(-1, *[1] * (w.ndim - 1)) if w.ndim > 1 else noise[name]))
+        for name, w in weights.items()
+    }
+    logits: torch.Tensor = torch.func.functional_call(target.module, noisy, (inputs,))
+    if logits.shape != (len(inputs), target.num_classes) or not torch.isfinite(logits).all():
+        raise ModelError(
+            f"{target.id} must answer {len(inputs)} images with {target.num_classes} finite numbers each; it "
+            f"gave {tuple(logits.shape)}, or some of them are NaN or infinite."
+        )
+    return logits

@@ -1,0 +1,95 @@
+"""Pixels that gradients reach: a target's normalisation as an affine map, its module frozen meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from securitynet_hub.inference import evaluating
+from securitynet_hub.targets import Target
+
+LEVELS = (0, 85, 170, 255)
+"""Grey levels that tell whether a preprocessing is affine."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PixelSpace:
+    """Images of the network's size, floats of 0 to 1, before they are normalised.
+
+    A trigger lives here: what an attacker stamps is pixels, whatever mean and standard deviation the network
+    wants, and whether the preprocessing or the module's first layer subtracts them.
+
+    Attributes:
+        black: the network's input for a black image, shape (1, channels, 1, ...).
+        range: what a white image adds, of the same shape.
+    """
+
+    black: torch.Tensor = field(repr=False)
+    range: torch.Tensor = field(repr=False)
+
+    @classmethod
+    def of(cls, target: Target) -> PixelSpace:
+        """Find black and white by asking the preprocessing, so that every publisher's own will do.
+
+        Raises:
+            ValueError: it is not one affine map for each channel, so that pixels cannot be optimised through
+                it.
+
+        >>> from securitynet_hub.targets import load_target
+        >>> space = PixelSpace.of(load_target("zoo/fashion-mnist/cnn-clean/1"))
+        >>> round(space.black.item(), 4), round(space.range.item(), 4)  # -mean / std, 1 / std
+        (-0.8102, 2.8329)
+        """
+        shape = target.transform.shape
+        greys = np.stack([np.full(shape, level, np.uint8) for level in LEVELS])
+        inputs = target.transform(greys).double()
+        of_channel = (slice(None), slice(None), *[slice(0, 1)] * (inputs.ndim - 2))
+        black, white = inputs[of_channel][:1], inputs[of_channel][-1:]
+        steps = torch.tensor(LEVELS, dtype=torch.float64).reshape(-1, *[1] * (inputs.ndim - 1)) / 255
+        expected = black + steps * (white - black)
+        spread = (white - black).abs()
+        if not (spread > 0).all() or not ((inputs - expected).abs() <= 1e-3 * spread).all():
+            raise ValueError(
+                f"the preprocessing of {target.id} is not one affine map for each channel; a trigger cannot "
+                "be optimised through it."
+            )
+        return cls(black=black, range=white - black)
+
+    def inputs(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Normalise pixels of 0 to 1, shape (n, channels, height, width)."""
+        return self.black.to(pixels) + self.range.to(pixels) * pixels
+
+
+def network_inputs(target: Target, images: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """Return images as the network takes them, on the device and in the precision of its parameters.
+
+    Raises:
+        ValueError: no images, or images that the target does not take.
+    """
+    if not len(images):
+        raise ValueError("at least one clean image is needed; got none.")
+    return target.transform(images).to(some_parameter(target.module))
+
+
+def some_parameter(module: torch.nn.Module) -> torch.Tensor:
+    """Return a parameter, for its device and precision; a float on the CPU where there is none."""
+    return next((p.detach() for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
+
+
+@contextmanager
+def frozen(module: torch.nn.Module) -> Iterator[None]:
+    """Put a module in eval mode with gradients for its inputs alone; everything as it was afterwards."""
+    wanted = {parameter: parameter.requires_grad for parameter in module.parameters()}
+    try:
+        for parameter in wanted:
+            parameter.requires_grad_(False)
+        with evaluating(module), torch.enable_grad():
+            yield
+    finally:
+        for parameter, requires_grad in wanted.items():
+            parameter.requires_grad_(requires_grad)
