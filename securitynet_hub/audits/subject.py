@@ -138,7 +138,6 @@ def read_data(
 
 def describe_subject(target: Target, data: AuditData) -> dict[str, Any]:
     """Return the fields of a record that say what was audited, on what and where."""
-    precision = find_precision()
     return {
         **describe_target(target),
         "data": {
@@ -151,6 +150,7 @@ def describe_subject(target: Target, data: AuditData) -> dict[str, Any]:
 
 def describe_target(target: Target) -> dict[str, Any]:
     """Return the fields of a record that say what was audited and where."""
+    precision = find_precision()
     return {
         "target": {
             "id": target.id,
