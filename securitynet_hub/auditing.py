@@ -8,6 +8,7 @@ from pathlib import Path
 from securitynet_hub.attacks.membership import CONFIDENCE_LEVEL, TARGET_FPRS
 from securitynet_hub.attacks.shadows import Shadows
 from securitynet_hub.attacks.suite import ATTACKS
+from securitynet_hub.audits import stealing
 from securitynet_hub.audits.membership import CALIBRATION, audit_membership
 from securitynet_hub.audits.subject import AuditData, known_data
 from securitynet_hub.errors import UnknownNameError
@@ -15,6 +16,9 @@ from securitynet_hub.inference import BATCH_SIZE
 from securitynet_hub.records import Record, require_writable
 from securitynet_hub.signals import SIGNALS
 from securitynet_hub.targets import Target, find_annotation, load_target
+
+KNOWN_ATTACKS = (*ATTACKS, stealing.NAME)
+"""Every attack that `audit` runs, by its name."""
 
 
 def audit(
@@ -24,7 +28,9 @@ def audit(
     data: AuditData | None = None,
     shadows: Shadows | None = None,
     calibration: float = CALIBRATION,
+    budgets: Sequence[int] = stealing.BUDGETS,
     seed: int = 0,
+    keep: str | Path | None = None,
     out: str | Path | None = None,
     samples: str | Path | None = None,
     target_fprs: Sequence[float] = TARGET_FPRS,
@@ -32,18 +38,22 @@ def audit(
     batch_size: int = BATCH_SIZE,
     on_batch: Callable[[int], None] = lambda size: None,
 ) -> list[Record]:
-    """Audit a model with membership-inference attacks; return one record for each attack.
+    """Audit a model; return one record for each attack, and for model stealing one for each budget.
 
     Args:
         target: an annotated model's id, or a loaded `Target`.
-        attacks: names from `ATTACKS`; by default the metric-based ones, which need nothing else.
+        attacks: names from `ATTACKS`, or ``model_stealing``; by default the metric-based ones of membership
+            inference, which need nothing else. `audits.stealing.audit_stealing` has more settings.
         data: images and split; models of the embedded zoo know theirs.
         shadows: shadow models' answers for every sample of the split, which LiRA, RMIA and others compare
             with. Samples of their pool beyond the split are the population, and must be unknown to the
             target.
         calibration: share of the members and non-members that learned attacks are fitted on; they are
             measured on the others.
+        budgets: of model stealing: how many images to ask about.
         seed: of the draw of calibration samples and of what attacks draw.
+        keep: folder for the answers and surrogates of model stealing, from which it goes on after an
+            interruption; a temporary one, unless given.
         out: folder for the records; nothing is written without it.
         samples: folder for every sample's scores and pictures of the most exposed members, below the model's
             id; see `write_samples`. They show training images: mind whose they are.
@@ -64,10 +74,10 @@ def audit(
     """
     attacks = [attacks] if isinstance(attacks, str) else list(dict.fromkeys(attacks))
     if not attacks:
-        raise ValueError(f"at least one attack is needed; there are {', '.join(ATTACKS)}.")
+        raise ValueError(f"at least one attack is needed; there are {', '.join(KNOWN_ATTACKS)}.")
     for name in attacks:
-        if name not in ATTACKS:
-            raise UnknownNameError("attack", name, ATTACKS)
+        if name not in KNOWN_ATTACKS:
+            raise UnknownNameError("attack", name, KNOWN_ATTACKS)
     if out is not None:
         require_writable(Path(out))
     if not isinstance(target, (str, Target)):
@@ -76,17 +86,33 @@ def audit(
     data = data or known_data(find_annotation(target) if isinstance(target, str) else target.annotation)
     if isinstance(target, str):
         target = load_target(target)
-    return audit_membership(
-        target,
-        data,
-        attacks,
-        shadows=shadows,
-        calibration=calibration,
-        seed=seed,
-        out=out,
-        samples=samples,
-        target_fprs=target_fprs,
-        confidence_level=confidence_level,
-        batch_size=batch_size,
-        on_batch=on_batch,
-    )
+    records: list[Record] = []
+    membership = [name for name in attacks if name in ATTACKS]
+    if membership:
+        records += audit_membership(
+            target,
+            data,
+            membership,
+            shadows=shadows,
+            calibration=calibration,
+            seed=seed,
+            out=out,
+            samples=samples,
+            target_fprs=target_fprs,
+            confidence_level=confidence_level,
+            batch_size=batch_size,
+            on_batch=on_batch,
+        )
+    if stealing.NAME in attacks:
+        records += stealing.audit_stealing(
+            target,
+            data,
+            budgets=budgets,
+            seeds=[seed],
+            keep=keep,
+            out=out,
+            confidence_level=confidence_level,
+            batch_size=batch_size,
+            on_batch=on_batch,
+        )
+    return records

@@ -102,8 +102,9 @@ def show_model(options: argparse.Namespace) -> None:
 
 def audit_models(options: argparse.Namespace) -> None:
     """Audit one model, or the whole embedded zoo, and print a table of the figures."""
-    from securitynet_hub.attacks.suite import ATTACKS, runnable
-    from securitynet_hub.auditing import audit
+    from securitynet_hub.attacks.suite import runnable
+    from securitynet_hub.auditing import KNOWN_ATTACKS, audit
+    from securitynet_hub.audits.stealing import KIND as STEALING
     from securitynet_hub.audits.subject import known_data
     from securitynet_hub.targets import find_annotation, load_target
     from securitynet_hub.weights import cache_folder
@@ -115,8 +116,8 @@ def audit_models(options: argparse.Namespace) -> None:
     if "all" in attacks:
         attacks = runnable(min(fewest))
     for name in attacks:
-        if name not in ATTACKS:
-            raise UnknownNameError("attack", name, ATTACKS)
+        if name not in KNOWN_ATTACKS:
+            raise UnknownNameError("attack", name, KNOWN_ATTACKS)
     # Load everything before the first record is written: a damaged file is found out first.
     data = [known_data(find_annotation(id)) for id in ids]
     targets = [load_target(id) for id in ids]
@@ -147,6 +148,8 @@ def audit_models(options: argparse.Namespace) -> None:
                 attacks=attacks,
                 data=known,
                 shadows=shadows,
+                budgets=options.budgets,
+                keep=cache_folder() / "stealing" / target.id,
                 out=options.out,
                 samples=options.samples,
             )
@@ -156,9 +159,14 @@ def audit_models(options: argparse.Namespace) -> None:
         _print_json([record.as_dict() for _, records in audited for record in records])
         return
     console = _console()
+    stolen = [(row, [r for r in records if r.attack["kind"] == STEALING]) for row, records in audited]
+    inferred = [(row, [r for r in records if r.attack["kind"] != STEALING]) for row, records in audited]
+    names = [record.attack["name"] for record in inferred[0][1]]
     fitting = max(1, (console.width - 44) // 18)
-    for start in range(0, len(attacks), fitting):
-        console.print(_audit_table(audited, attacks, slice(start, start + fitting)))
+    for start in range(0, len(names), fitting):
+        console.print(_audit_table(inferred, names, slice(start, start + fitting)))
+    if stolen[0][1]:
+        console.print(_stealing_table(stolen))
     if options.out:
         count = sum(len(records) for _, records in audited)
         console.print(f"{count} records written below {escape(str(options.out))}/")
@@ -214,6 +222,30 @@ def _audit_table(audited: list[tuple[Annotation, list[Record]]], attacks: list[s
             _figure(annotation, "overfit_gap"),
             *(_auc(record.result) for record in records[shown]),
         )
+    return table
+
+
+def _stealing_table(audited: list[tuple[Annotation, list[Record]]]) -> Table:
+    level = audited[0][1][0].result["confidence_level"]
+    table = _table(
+        f"Model stealing: agreement with the target and its {level:.0%} interval",
+        caption="Queries: images that the target was asked about. Accuracy: of surrogate and target.",
+    )
+    table.add_column("model", overflow="fold")
+    for heading in ("queries", "agreement", "where the\ntarget errs", "accuracy", "target\naccuracy"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for annotation, records in audited:
+        for record in records:
+            result, errors = record.result, record.result["agreement_on_target_errors"]
+            low, high = result["agreement_ci"]
+            table.add_row(
+                escape(annotation.id.removeprefix("zoo/fashion-mnist/")),
+                str(record.attack["budget"]),
+                f"{result['agreement']:.3f} ({low:.3f}-{high:.3f})",
+                "-" if errors is None else f"{errors:.3f}",
+                f"{result['accuracy']:.3f}",
+                f"{result['target_accuracy']:.3f}",
+            )
     return table
 
 
@@ -305,7 +337,9 @@ def _parser() -> argparse.ArgumentParser:
     auditing = commands.add_parser("audit", help="audit a model", description=audit_models.__doc__)
     auditing.add_argument("id", help="a model's id, or 'zoo' for every model of the embedded zoo")
     auditing.add_argument("--attacks", nargs="+", metavar="ATTACK", default=list(PAPER_ATTACKS),
-                          help="membership attacks, or 'all' possible (default: %(default)s)")  # fmt: skip
+                          help="membership attacks, 'all' possible ones, or 'model_stealing' (default: %(default)s)")  # fmt: skip
+    auditing.add_argument("--budgets", nargs="+", type=_count, metavar="N", default=[100, 500],
+                          help="of model_stealing: images to ask about (default: %(default)s)")  # fmt: skip
     auditing.add_argument("--shadows", type=_count, default=0, metavar="N",
                           help="train N shadow models for the attacks that compare with some (zoo models of "
                           "250 to 1,000 members); they are kept for the next time")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Knockoff's bandit: its update by hand, its rewards by brute force, and that it neither repeats nor collapses."""
+"""Knockoff's bandit: its update by hand, its rewards by brute force, and that it does not collapse."""
 
 import math
 
@@ -16,7 +16,7 @@ def softmax(rows):
 
 class TestReward:
     def test_by_hand(self):
-        """Certainty 0, .8; diversity .2 both; loss log 2 both: only certainty varies, one third of 0 and 1."""
+        """Certainty 0, .8; diversity .2 both; loss log 2 both: only certainty varies, a third of 0 and 1."""
         answers = np.array([[0.5, 0.5], [0.9, 0.1]])
         np.testing.assert_allclose(reward(answers, np.full((2, 2), 0.5)), [0, 1 / 3], atol=1e-12)
 
@@ -26,7 +26,7 @@ class TestReward:
         parts = [
             [sorted(row)[-1] - sorted(row)[-2] for row in y],
             [sum(max(0, row[k] - mean[k]) for k in range(4)) for row in y],
-            [-sum(a * math.log(b) for a, b in zip(row, other, strict=True)) for row, other in zip(y, q, strict=True)],
+            [-sum(y[i, k] * math.log(q[i, k]) for k in range(4)) for i in range(9)],
         ]  # fmt: skip
         scaled = [[(v - min(part)) / (max(part) - min(part)) for v in part] for part in parts]
         np.testing.assert_allclose(reward(y, q), np.mean(scaled, axis=0))

@@ -12,12 +12,12 @@ ROOT = Path(__file__).parents[1]
 ROOMS = [
     {"errors", "flags", "posteriors", "resnets", "splits", "statistics", "transforms", "triggers"},
     {"annotations", "bootstrap", "cache", "comparison", "hashes", "optional", "records", "tensors"},
-    {"views", "web", "zip_layout"},
+    {"surrogate_files", "views", "web", "zip_layout"},
     {"downloads", "importer", "pickles", "registration", "remote", "signals", "storages"},
     {"archives", "checkpoints", "hub_files"},
     {"weights"},
-    {"targets", "images"},
-    {"inference", "training"},
+    {"calibration", "targets", "images"},
+    {"architectures", "inference", "training"},
     {"attacks"},
     {"evaluation", "zoo"},
     {"loaders", "metrics"},
@@ -30,7 +30,7 @@ LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 ONLY_THERE = {
     "accelerate": {"inference", "training"},
     "evaluate": {"evaluation", "metrics"},
-    "huggingface_hub": {"weights", "hub_files", "hub"},
+    "huggingface_hub": {"surrogate_files", "weights", "hub_files", "hub"},
     "requests": {"web", "downloads", "remote", "archives", "weights"},
 }
 
