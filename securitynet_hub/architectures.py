@@ -46,8 +46,7 @@ def architecture(
         ModelError: the last layer is neither linear nor a convolution.
         Others: as `targets.load_target`.
 
-    >>> build, transform = architecture("zoo/fashion-mnist/bn-cnn-clean/1", 7)[1:]
-    >>> build()(transform(np.zeros((2, 28, 28, 1), np.uint8))).shape
+    >>> architecture("zoo/fashion-mnist/bn-cnn-clean/1", 7).build()(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 7])
     """
     annotation = model if isinstance(model, Annotation) else find_annotation(model, **options)

@@ -337,7 +337,8 @@ def _parser() -> argparse.ArgumentParser:
     auditing = commands.add_parser("audit", help="audit a model", description=audit_models.__doc__)
     auditing.add_argument("id", help="a model's id, or 'zoo' for every model of the embedded zoo")
     auditing.add_argument("--attacks", nargs="+", metavar="ATTACK", default=list(PAPER_ATTACKS),
-                          help="membership attacks, 'all' possible ones, or 'model_stealing' (default: %(default)s)")  # fmt: skip
+                          help="membership attacks, 'all' of them, or model_stealing "
+                          "(default: %(default)s)")  # fmt: skip
     auditing.add_argument("--budgets", nargs="+", type=_count, metavar="N", default=[100, 500],
                           help="of model_stealing: images to ask about (default: %(default)s)")  # fmt: skip
     auditing.add_argument("--shadows", type=_count, default=0, metavar="N",

@@ -1,4 +1,4 @@
-"""A surrogate in a folder of its own: weights as safetensors and a model card that says where it came from."""
+"""A surrogate in a folder of its own: weights as safetensors, and a model card that says what it is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Trained(Protocol):
 
 
 def save_surrogate(surrogate: Trained, folder: Path, record: Record) -> Path:
-    """Write ``model.safetensors`` and ``README.md``, a model card, into a folder and return the weights' path.
+    """Write ``model.safetensors`` and ``README.md``, a model card, into a folder; return the first's path.
 
     ``load_target("file:<path>", module=network, transform=...)`` loads it again, with the network that it was
     trained as. Nothing is sent anywhere.
@@ -67,8 +67,8 @@ def surrogate_card(record: Record) -> str:
 
 # Surrogate of {record.target["id"]}
 
-A classifier trained on what another one answered, to measure how well that one can be stolen: for research and
-audits. Whoever passes it on needs the rights that its target's licence gives.
+A classifier trained on what another one answered, to measure how well that one can be stolen: for research
+and audits. Whoever passes it on needs the rights that its target's licence gives.
 
 - Target: `{record.target["id"]}` ({record.target["weights_hash_kind"]} {record.target["weights_hash"]})
 - Network: {attack["surrogate"]}, {attack["surrogate_parameters"]:,} parameters
