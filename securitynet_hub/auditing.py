@@ -6,8 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from securitynet_hub.attacks.backdoor.suite import DETECTORS
 from securitynet_hub.attacks.membership import CONFIDENCE_LEVEL, TARGET_FPRS
 from securitynet_hub.attacks.shadows import Shadows
+from securitynet_hub.audits import stealing
+from securitynet_hub.audits.backdoor import KIND as BACKDOOR_DETECTION
+from securitynet_hub.audits.backdoor import audit_backdoors
 from securitynet_hub.audits.membership import CALIBRATION, MAX_QUERIES, NAMES, Settings, audit_membership
 from securitynet_hub.audits.subject import AuditData, known_data
 from securitynet_hub.errors import UnknownNameError
@@ -27,22 +31,26 @@ def audit(
     slices: bool = False,
     shadows: Shadows | None = None,
     calibration: float = CALIBRATION,
+    budgets: Sequence[int] = stealing.BUDGETS,
     seed: int = 0,
     max_queries: int = MAX_QUERIES,
+    keep: str | Path | None = None,
     out: str | Path | None = None,
     samples: str | Path | None = None,
     target_fprs: Sequence[float] = TARGET_FPRS,
     confidence_level: float = CONFIDENCE_LEVEL,
     batch_size: int = BATCH_SIZE,
     on_batch: Callable[[int], None] = lambda size: None,
-    on_record: Callable[[Record], object] = lambda record: None,
+    on_record: Callable[[Record], Path | None] = lambda record: None,
 ) -> list[Record]:
-    """Audit a model with membership-inference attacks; return one record for each attack.
+    """Audit a model; return one record for each attack, and for model stealing one for each budget.
 
     Args:
         target: an annotated model's id, or a loaded `Target`.
-        attacks: names from `suite.ATTACKS`; by default the metric-based ones, which need nothing else. Those
-            of `queries.QUERY_ATTACKS` see predicted labels alone and ask about images of their own making.
+        attacks: names from `attack_names`; by default the metric-based ones of membership inference, which
+            need nothing else. Those of `queries.QUERY_ATTACKS` see predicted labels alone and ask about
+            images of their own making. ``model_stealing`` has more settings in `audit_stealing`.
+            ``backdoor-detection`` stands for all detectors of `audit_backdoors` that apply to the model.
         data: images and split; models of the embedded zoo know theirs.
         settings: for each attack's name what to set, such as ``{"rmia": {"gamma": 1.0, "a": "tuned"}}``.
         class_wise: judge by one threshold for each class, fitted on the calibration samples; of the
@@ -54,9 +62,12 @@ def audit(
             target. If they answered for several views of an image, LiRA and RMIA ask the target the same.
         calibration: share of the members and non-members that learned attacks are fitted on; they are
             measured on the others.
+        budgets: of model stealing: how many images to ask about.
         seed: of the draw of calibration samples and of what attacks draw.
         max_queries: the most images that one label-only attack may forward; one that might need more is
             refused before it begins.
+        keep: folder for the answers and surrogates of model stealing, from which it goes on after an
+            interruption; a temporary one, unless given.
         out: folder for the records; nothing is written without it.
         samples: folder for every sample's scores and pictures of the most exposed members, below the model's
             id; see `write_samples`. They show training images: mind whose they are.
@@ -64,7 +75,8 @@ def audit(
         confidence_level: of every interval.
         batch_size: images in one forward pass.
         on_batch: called with the number of images after each batch.
-        on_record: called with each record as soon as it is measured and written.
+        on_record: called with each record as soon as it is measured and written; where it says into which
+            file it wrote a record itself, the triggers that were recovered are written beside it.
 
     Raises:
         UnknownNameError: no such model, attack or setting; the closest names are given.
@@ -78,11 +90,15 @@ def audit(
     True
     """
     attacks = [attacks] if isinstance(attacks, str) else list(dict.fromkeys(attacks))
+    known = attack_names()
     if not attacks:
-        raise ValueError(f"at least one attack is needed; there are {', '.join(NAMES)}.")
+        raise ValueError(f"at least one attack is needed; there are {', '.join(known)}.")
     for name in attacks:
-        if name not in NAMES:
-            raise UnknownNameError("attack", name, NAMES)
+        if name not in known:
+            raise UnknownNameError("attack", name, known)
+    for name in settings:
+        if name not in attacks:
+            raise UnknownNameError("attack with settings among those to be run", name, attacks)
     folder = None if out is None else Path(out)
     if folder is not None:
         require_writable(folder)
@@ -93,31 +109,56 @@ def audit(
     if isinstance(target, str):
         target = load_target(target)
 
-    def keep(record: Record) -> None:
-        if folder is not None:
-            write_record(record, folder)
-        on_record(record)
+    def written(record: Record) -> Path | None:
+        path = None if folder is None else write_record(record, folder)
+        return on_record(record) or path
 
-    return audit_membership(
-        target,
-        data,
-        attacks,
-        settings=settings,
-        class_wise=class_wise,
-        slices=slices,
-        shadows=shadows,
-        calibration=calibration,
-        seed=seed,
-        max_queries=max_queries,
-        on_record=keep,
-        samples=samples,
-        target_fprs=target_fprs,
-        confidence_level=confidence_level,
-        batch_size=batch_size,
-        on_batch=on_batch,
-    )
+    records: list[Record] = []
+    if membership := [name for name in attacks if name in NAMES]:
+        records += audit_membership(
+            target,
+            data,
+            membership,
+            settings={name: own for name, own in settings.items() if name in NAMES},
+            class_wise=class_wise,
+            slices=slices,
+            shadows=shadows,
+            calibration=calibration,
+            seed=seed,
+            max_queries=max_queries,
+            on_record=written,
+            samples=samples,
+            target_fprs=target_fprs,
+            confidence_level=confidence_level,
+            batch_size=batch_size,
+            on_batch=on_batch,
+        )
+    if stealing.NAME in attacks:
+        records += stealing.audit_stealing(
+            target,
+            data,
+            budgets=budgets,
+            seeds=[seed],
+            keep=keep,
+            on_record=written,
+            confidence_level=confidence_level,
+            batch_size=batch_size,
+            on_batch=on_batch,
+            **settings.get(stealing.NAME, {}),
+        )
+    detectors = [name for name in attacks if name in DETECTORS]
+    if detectors or BACKDOOR_DETECTION in attacks:
+        records += audit_backdoors(
+            target,
+            data,
+            None if BACKDOOR_DETECTION in attacks else detectors,
+            settings={name: own for name, own in settings.items() if name in DETECTORS},
+            seed=seed,
+            on_record=written,
+        )
+    return records
 
 
 def attack_names() -> tuple[str, ...]:
     """Return the name of every attack that `audit` knows."""
-    return NAMES
+    return (*NAMES, stealing.NAME, BACKDOOR_DETECTION, *DETECTORS)

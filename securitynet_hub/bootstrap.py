@@ -16,8 +16,10 @@ from securitynet_hub.statistics import (
     Interval,
     Ranking,
     Scores,
+    as_array,
     auc_interval,
     false_alarms_allowed,
+    require_finite,
     require_level,
     split_scores,
 )
@@ -110,10 +112,47 @@ def tpr_bootstrap_interval(
     return _percentiles(np.concatenate(rates), confidence_level)
 
 
-def resampled_counts(ranking: Ranking, resamples: int, seed: int) -> Iterator[tuple[Counts, Counts]]:
-    """Yield how often each distinct score, upwards, was drawn: members' and non-members', (draws, values)."""
+def mean_bootstrap_interval(
+    values: npt.ArrayLike, *, resamples: int = 2000, seed: int = 0, confidence_level: float = 0.95
+) -> Interval:
+    """Return the percentile interval of a mean over resampled values.
+
+    Args:
+        values: shape (n,), finite, two or more.
+        resamples: how often to draw.
+        seed: of the draws, which do not depend on the order of the values.
+        confidence_level: of the interval.
+
+    Raises:
+        ValueError: fewer than two values, values that are not finite, or fewer than one resample.
+
+    >>> low, high = mean_bootstrap_interval([0.0, 1.0] * 50)
+    >>> round(low, 2), round(high, 2)
+    (0.4, 0.6)
+    """
+    found = as_array(values, "values")
+    if found.ndim != 1 or len(found) < 2:
+        raise ValueError(f"values must be two numbers or more in one dimension; got {found.shape}.")
+    require_finite(found, "values")
+    _require_resamples(resamples)
+    ordered = np.sort(found.astype(np.float64))
+    rng = np.random.default_rng(seed)
+    size = max(1, BLOCK_ELEMENTS // len(ordered))
+    means = [
+        ordered[rng.integers(len(ordered), size=(min(size, resamples - start), len(ordered)))].mean(1)
+        for start in range(0, resamples, size)
+    ]
+    return _percentiles(np.concatenate(means), confidence_level)
+
+
+def _require_resamples(resamples: int) -> None:
     if resamples < 1:
         raise ValueError(f"resamples must be a count of 1 or more; got {resamples!r}.")
+
+
+def resampled_counts(ranking: Ranking, resamples: int, seed: int) -> Iterator[tuple[Counts, Counts]]:
+    """Yield how often each distinct score, upwards, was drawn: members' and non-members', (draws, values)."""
+    _require_resamples(resamples)
     values = np.unique(np.concatenate(ranking))
     places = [np.searchsorted(values, side) for side in ranking]
     rng = np.random.default_rng(seed)

@@ -106,8 +106,12 @@ def audit_models(options: argparse.Namespace) -> None:
     """Audit one model, or the whole embedded zoo, and print a table of the figures."""
     from securitynet_hub.attacks.image_views import VIEWS
     from securitynet_hub.attacks.suite import runnable
-    from securitynet_hub.auditing import audit
-    from securitynet_hub.audits.membership import MAX_QUERIES, NAMES
+    from securitynet_hub.auditing import attack_names, audit
+    from securitynet_hub.audits.backdoor import KIND as BACKDOORS
+    from securitynet_hub.audits.backdoor import why_not_run
+    from securitynet_hub.audits.membership import KIND as MEMBERSHIP
+    from securitynet_hub.audits.membership import MAX_QUERIES
+    from securitynet_hub.audits.stealing import KIND as STEALING
     from securitynet_hub.audits.subject import find_data, known_data
     from securitynet_hub.targets import find_annotation, load_target
     from securitynet_hub.weights import cache_folder
@@ -119,8 +123,8 @@ def audit_models(options: argparse.Namespace) -> None:
     if "all" in attacks:
         attacks = runnable(min(fewest))
     for name in attacks:
-        if name not in NAMES:
-            raise UnknownNameError("attack", name, NAMES)
+        if name not in attack_names():
+            raise UnknownNameError("attack", name, attack_names())
     for name in options.views:
         if name not in VIEWS:
             raise UnknownNameError("view", name, VIEWS)
@@ -162,6 +166,8 @@ def audit_models(options: argparse.Namespace) -> None:
                 slices=options.slices,
                 shadows=shadows,
                 max_queries=MAX_QUERIES if options.max_queries is None else options.max_queries,
+                budgets=options.budgets,
+                keep=cache_folder() / "stealing" / target.id,
                 out=options.out,
                 samples=options.samples,
             )
@@ -171,9 +177,23 @@ def audit_models(options: argparse.Namespace) -> None:
         _print_json([record.as_dict() for _, records in audited for record in records])
         return
     console = _console()
+
+    def of_kind(kind: str) -> list[tuple[Annotation, list[Record]]]:
+        return [(row, [r for r in records if r.attack["kind"] == kind]) for row, records in audited]
+
+    inferred, stolen, searched = (of_kind(kind) for kind in (MEMBERSHIP, STEALING, BACKDOORS))
+    names = [record.attack["name"] for record in inferred[0][1]]
     fitting = max(1, (console.width - 44) // 18)
-    for start in range(0, len(attacks), fitting):
-        console.print(_audit_table(audited, attacks, slice(start, start + fitting)))
+    for start in range(0, len(names), fitting):
+        console.print(_audit_table(inferred, names, slice(start, start + fitting)))
+    if stolen[0][1]:
+        console.print(_stealing_table(stolen))
+    if any(records for _, records in searched):
+        console.print(_backdoor_table(searched))
+    if BACKDOORS in attacks:
+        for target, known in zip(targets, data, strict=True):
+            for name, reason in why_not_run(target, known).items():
+                console.print(f"{escape(target.id)}: {name} was not run: {reason}.")
     if options.out:
         count = sum(len(records) for _, records in audited)
         console.print(f"{count} records written below {escape(str(options.out))}/")
@@ -229,6 +249,53 @@ def _audit_table(audited: list[tuple[Annotation, list[Record]]], attacks: list[s
             _figure(annotation, "overfit_gap"),
             *(_auc(record.result) for record in records[shown]),
         )
+    return table
+
+
+def _backdoor_table(audited: list[tuple[Annotation, list[Record]]]) -> Table:
+    table = _table(
+        "Backdoor detection: which class a trigger would lead to",
+        caption="Score: higher = more likely poisoned; of one detector on networks of one kind alone. Clean\n"
+        "networks are flagged, too: docs/backdoors.md says how often.",
+    )
+    table.add_column("model", overflow="fold")
+    table.add_column("detector")
+    for heading in ("score", "suspect", "flagged"):
+        table.add_column(heading, justify="right")
+    for annotation, records in audited:
+        for record in records:
+            result = record.result
+            table.add_row(
+                escape(annotation.id.removeprefix("zoo/fashion-mnist/")),
+                record.attack["name"],
+                "-" if result["score"] is None else f"{result['score']:.2f}",
+                "-" if result["suspect"] is None else str(result["suspect"]),
+                ", ".join(map(str, result.get("flagged_classes", []))) or "-",
+            )
+    return table
+
+
+def _stealing_table(audited: list[tuple[Annotation, list[Record]]]) -> Table:
+    level = audited[0][1][0].result["confidence_level"]
+    table = _table(
+        f"Model stealing: agreement with the target and its {level:.0%} interval",
+        caption="Queries: images that the target was asked about. Accuracy: of surrogate and target.",
+    )
+    table.add_column("model", overflow="fold")
+    for heading in ("queries", "agreement", "where the\ntarget errs", "accuracy", "target\naccuracy"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for annotation, records in audited:
+        for record in records:
+            result, errors = record.result, record.result["agreement_on_target_errors"]
+            low, high = result["agreement_ci"]
+            table.add_row(
+                escape(annotation.id.removeprefix("zoo/fashion-mnist/")),
+                str(record.attack["budget"]),
+                f"{result['agreement']:.3f} ({low:.3f}-{high:.3f})",
+                "-" if errors is None else f"{errors:.3f}",
+                f"{result['accuracy']:.3f}",
+                f"{result['target_accuracy']:.3f}",
+            )
     return table
 
 
@@ -335,8 +402,8 @@ def _parser() -> argparse.ArgumentParser:
     auditing = commands.add_parser("audit", help="audit a model", description=audit_models.__doc__)
     auditing.add_argument("id", help="a model's id, or 'zoo' for every model of the embedded zoo")
     auditing.add_argument("--attacks", nargs="+", metavar="ATTACK", default=list(PAPER_ATTACKS),
-                          help="membership attacks, or 'all' that need no further queries (default: "
-                          "%(default)s)")  # fmt: skip
+                          help="names of attacks; 'all' membership attacks that need no further queries; "
+                          "model_stealing; backdoor-detection (default: %(default)s)")  # fmt: skip
     auditing.add_argument("--data", metavar="REFERENCE",
                           help="images of models that are not of the zoo: a folder with train/CLASS/* and "
                           "test/CLASS/*, or a data set of the Hub; "
@@ -350,6 +417,8 @@ def _parser() -> argparse.ArgumentParser:
     auditing.add_argument("--max-queries", type=_count, metavar="N",
                           help="most images that one label-only attack may forward (default: a "
                           "million)")  # fmt: skip
+    auditing.add_argument("--budgets", nargs="+", type=_count, metavar="N", default=[100, 500],
+                          help="of model_stealing: images to ask about (default: %(default)s)")  # fmt: skip
     auditing.add_argument("--shadows", type=_count, default=0, metavar="N",
                           help="train N shadow models for the attacks that compare with some (zoo models of "
                           "250 to 1,000 members); they are kept for the next time")  # fmt: skip

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch.utils.data import DataLoader
+
+from securitynet_hub.errors import WeightsError
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Outputs, shape (n, classes), and what they should be, n rows, to a scalar."""
@@ -24,7 +31,9 @@ class Recipe:
         learning_rate: peak of the one-cycle schedule.
         weight_decay: decoupled, per step, as AdamW's.
         augment: ``shift`` moves each image by up to 2 pixels either way and mirrors half of them.
-        seed: decides initial weights, order and augmentation.
+        seed: decides initial weights, order, augmentation and dropout.
+        mixed_precision: ``no``, ``bf16`` or, on a GPU, ``fp16``: the forward pass in half precision, the
+            weights in float32. None leaves it to Accelerate's own set-up.
     """
 
     epochs: int
@@ -33,10 +42,14 @@ class Recipe:
     weight_decay: float = 0.0
     augment: Literal["none", "shift"] = "none"
     seed: int = 0
+    mixed_precision: Literal["no", "bf16", "fp16"] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields for a record."""
-        return asdict(self)
+        """Return the fields for a record, a precision only where one was chosen."""
+        fields = asdict(self)
+        if self.mixed_precision is None:
+            del fields["mixed_precision"]
+        return fields
 
 
 def describe_processes() -> dict[str, Any]:
@@ -53,11 +66,12 @@ def train(
     *,
     loss: Loss = torch.nn.functional.cross_entropy,
     on_step: Callable[[], None] = lambda: None,
+    progress: Path | None = None,
 ) -> torch.nn.Module:
     """Train a freshly built module and return it on the CPU in eval mode.
 
-    The global random state is left as it was: initial weights, order and augmentation come from the
-    recipe's seed alone.
+    The global random state is left as it was: initial weights, order, augmentation and dropout come from
+    the recipe's seed alone.
 
     Args:
         build: makes the module with its initial weights.
@@ -66,38 +80,123 @@ def train(
         recipe: epochs, step size, augmentation and seed.
         loss: what is minimised: cross-entropy, unless given.
         on_step: called after each optimiser step, for a progress bar.
+        progress: a file that keeps the state after each epoch: the same call after an interruption goes on
+            there and ends with the same weights. Another call needs another file. It is removed at the end.
+
+    Raises:
+        WeightsError: the progress cannot be written.
     """
-    accelerator = Accelerator()
-    generator = torch.Generator().manual_seed(recipe.seed)
-    module = build_seeded(build, recipe.seed).train()
-    optimizer = torch.optim.AdamW(
-        module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
-    positions: DataLoader[Any] = DataLoader(
-        range(len(inputs)),  # type: ignore[arg-type]  # positions only: batches are sliced, not collated
-        batch_size=recipe.batch_size,
-        shuffle=True,
-        generator=generator,
-    )
-    module, optimizer, positions = accelerator.prepare(module, optimizer, positions)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=recipe.epochs * len(positions)
-    )
-    for _ in range(recipe.epochs):
-        for batch in positions:
-            rows = batch.to(inputs.device)
-            images = inputs[rows].to(accelerator.device)
-            if recipe.augment == "shift":
-                images = _shift_and_mirror(images, generator)
-            outputs = module(images)
-            error = loss(outputs, labels[rows].to(accelerator.device))
-            optimizer.zero_grad()
-            accelerator.backward(error)
-            optimizer.step()
-            scheduler.step()
-            on_step()
-    trained: torch.nn.Module = accelerator.unwrap_model(module).cpu().eval()
-    return trained
+    with _accelerating(recipe.mixed_precision) as accelerator, _own_randomness(accelerator.device):
+        generator = torch.Generator().manual_seed(recipe.seed)
+        module = build_seeded(build, recipe.seed).train()
+        optimizer = torch.optim.AdamW(
+            module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        positions: DataLoader[Any] = DataLoader(
+            range(len(inputs)),  # type: ignore[arg-type]  # positions only: batches are sliced, not collated
+            batch_size=recipe.batch_size,
+            shuffle=True,
+            generator=generator,
+        )
+        module, optimizer, positions = accelerator.prepare(module, optimizer, positions)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, recipe.learning_rate, total_steps=recipe.epochs * len(positions)
+        )
+        state = _State(accelerator, module, optimizer, scheduler, generator)
+        done = state.read(progress) if progress else 0
+        for epoch in range(done, recipe.epochs):
+            # Of the epoch's own, so that dropout goes on after an interruption as it would have without.
+            torch.manual_seed(recipe.seed + 1_000_003 * (1 + epoch) + accelerator.process_index)
+            for batch in positions:
+                rows = batch.to(inputs.device)
+                images = inputs[rows].to(accelerator.device)
+                if recipe.augment == "shift":
+                    images = _shift_and_mirror(images, generator)
+                outputs = module(images)
+                error = loss(outputs, labels[rows].to(accelerator.device))
+                optimizer.zero_grad()
+                accelerator.backward(error)
+                optimizer.step()
+                scheduler.step()
+                on_step()
+            if progress:
+                state.write(progress, epoch + 1)
+        trained: torch.nn.Module = accelerator.unwrap_model(module, keep_fp32_wrapper=False)
+    if progress:
+        progress.unlink(missing_ok=True)
+    return trained.cpu().eval()
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """All that an epoch leaves to the next."""
+
+    accelerator: Accelerator
+    module: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    generator: torch.Generator
+
+    @property
+    def _parts(self) -> dict[str, Any]:
+        parts: dict[str, Any] = {
+            "module": self.accelerator.unwrap_model(self.module),
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+            "scaler": self.accelerator.scaler,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def write(self, path: Path, epochs: int) -> None:
+        """Keep the state after so many epochs, whole or not at all."""
+        if not self.accelerator.is_main_process:
+            return
+        kept = {name: part.state_dict() for name, part in self._parts.items()}
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            torch.save({"epochs": epochs, "order": self.generator.get_state(), **kept}, part)
+            part.replace(path)
+        except (OSError, RuntimeError) as error:
+            part.unlink(missing_ok=True)
+            raise WeightsError(f"{path} cannot be written: {error}.") from error
+
+    def read(self, path: Path) -> int:
+        """Take up the state that was kept and return its epochs; 0 where there is none or it is damaged."""
+        try:
+            kept = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+            return 0
+        for name, part in self._parts.items():
+            part.load_state_dict(kept[name])
+        self.generator.set_state(kept["order"])
+        return int(kept["epochs"])
+
+
+@contextmanager
+def _accelerating(mixed_precision: str | None) -> Iterator[Accelerator]:
+    """Give an accelerator of this precision.
+
+    Accelerate holds one precision for the whole process and refuses another, so that what it holds is set
+    aside meanwhile.
+    """
+    if mixed_precision is None:
+        yield Accelerator()
+        return
+    shared = AcceleratorState._shared_state
+    held = dict(shared)
+    shared.clear()
+    try:
+        yield Accelerator(mixed_precision=mixed_precision)
+    finally:
+        shared.clear()
+        shared.update(held)
+
+
+@contextmanager
+def _own_randomness(device: torch.device) -> Iterator[None]:
+    """Leave the global random state, on the CPU and on the device, as it was."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
 
 
 def build_seeded(build: Callable[[], torch.nn.Module], seed: int) -> torch.nn.Module:

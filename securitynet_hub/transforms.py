@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -114,6 +115,32 @@ class Transform:
             scaled.div_(self._per_channel(self.std))
         return scaled
 
+    def differentiable(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Do the same to images of float pixels, so that gradients pass; nothing is rounded on the way.
+
+        Args:
+            pixels: shape (n, channels, height, width), 0..255, of a size that the network takes.
+
+        >>> Transform(height=1, width=1, mean=(0.5,)).differentiable(torch.full((1, 1, 1, 1), 127.5))
+        tensor([[[[0.]]]])
+        """
+        images = pixels
+        if self.resize is not None:
+            sides = pixels.shape[2:]
+            rows, columns = self._resized_sides(sides, self.resize)
+            if (rows, columns) != tuple(sides):
+                images = torch.nn.functional.interpolate(
+                    pixels, (rows, columns), **_MODES[self.interpolation]
+                ).clamp(0, 255)
+            top, left = self._corner(rows, columns)
+            images = images[:, :, top : top + self.height, left : left + self.width]
+        scaled = self.factor * images.expand(-1, self.shape[-1], -1, -1) / 255
+        if self.mean is not None:
+            scaled = scaled - self._per_channel(self.mean).to(scaled.device)
+        if self.std is not None:
+            scaled = scaled / self._per_channel(self.std).to(scaled.device)
+        return scaled
+
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for a record."""
         return asdict(self)
@@ -135,16 +162,25 @@ class Transform:
     def _resized(self, images: npt.NDArray[np.uint8], resize: int | tuple[int, int]) -> npt.NDArray[np.uint8]:
         """Bring (n, channels, height, width) to the size that `resize` says and crop the centre."""
         sides = images.shape[2:]
-        # Rounded down, and the crop's corner to even, as torchvision does.
-        rows, columns = (
-            resize if isinstance(resize, tuple) else (int(resize * side / min(sides)) for side in sides)
-        )
+        rows, columns = self._resized_sides(sides, resize)
         if (rows, columns) != sides:
             tensor = torch.from_numpy(np.ascontiguousarray(images))
             tensor = torch.nn.functional.interpolate(tensor, (rows, columns), **_MODES[self.interpolation])
             images = tensor.numpy()
-        top, left = round((rows - self.height) / 2), round((columns - self.width) / 2)
+        top, left = self._corner(rows, columns)
         return images[:, :, top : top + self.height, left : left + self.width]
+
+    @staticmethod
+    def _resized_sides(sides: Sequence[int], resize: int | tuple[int, int]) -> tuple[int, int]:
+        """Return rows and columns before the crop, rounded down as torchvision does."""
+        if isinstance(resize, tuple):
+            return resize
+        rows, columns = (int(resize * side / min(sides)) for side in sides)
+        return rows, columns
+
+    def _corner(self, rows: int, columns: int) -> tuple[int, int]:
+        """Return the top left corner of the crop, rounded to even as torchvision does."""
+        return round((rows - self.height) / 2), round((columns - self.width) / 2)
 
     def _per_channel(self, values: tuple[float, ...]) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.float32).reshape(1, -1, *[1] * (len(self.shape) - 1))

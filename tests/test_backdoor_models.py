@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from itertools import permutations
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 from planted import IMAGES, NORMALISED, PLAIN, Normalise, as_target, linear
 from torch import nn
 
-from securitynet_hub import load_images, load_metric, load_target
+from securitynet_hub import load_metric, load_target
 from securitynet_hub.attacks.backdoor.calibration import calibrate_norms
 from securitynet_hub.attacks.backdoor.inversion import (
     Inversion,
@@ -26,15 +27,18 @@ from securitynet_hub.attacks.backdoor.model_detection import measure_model_detec
 from securitynet_hub.attacks.backdoor.neural_cleanse import FAST
 from securitynet_hub.attacks.backdoor.neuron_noise import neuron_noise
 from securitynet_hub.attacks.backdoor.suite import Clues, needs_batch_norm, run_detector, runnable
-from securitynet_hub.audits.backdoor import audit_backdoors, draw_evenly
+from securitynet_hub.audits.backdoor import audit_backdoors, draw_evenly, why_not_run
+from securitynet_hub.audits.subject import AuditData, known_data
 from securitynet_hub.errors import ModelError, UnknownNameError
 from securitynet_hub.images import LabelledImages
-from securitynet_hub.records import read_records
+from securitynet_hub.records import read_records, write_record
+from securitynet_hub.splits import Split
 from securitynet_hub.statistics import anomaly_index, roc_auc
 
 LABELLED = LabelledImages(
-    name="noise", pixels=IMAGES, labels=np.arange(len(IMAGES)) % 6, class_names=tuple("abcdef")
+    name="noise", pixels=IMAGES, labels=np.arange(len(IMAGES)) % 2, class_names=("a", "b")
 )
+DATA = AuditData(images=LABELLED, split=Split(members=np.arange(3), nonmembers=np.arange(3, len(IMAGES))))
 
 
 class TestIndex:
@@ -320,7 +324,9 @@ QUICK = {
 class TestAudit:
     def test_a_record_for_each_detector(self, tmp_path):
         target = as_target(linear(planted=4))
-        records = audit_backdoors(target, images=LABELLED, num_images=12, settings=QUICK, out=tmp_path)
+        records = audit_backdoors(
+            target, DATA, num_images=12, settings=QUICK, on_record=partial(write_record, folder=tmp_path)
+        )
         assert [record.attack["name"] for record in records] == ["neural_cleanse", "mm_bd", "neuron_noise"]
         assert {record.attack["kind"] for record in records} == {"backdoor-detection"}
         assert records[0].result["suspect"] == 4
@@ -332,8 +338,8 @@ class TestAudit:
         target = load_target("zoo/fashion-mnist/cnn-corner-patch/7")
         short = {"neural_cleanse": {"restarts": 1, "schedule": replace(FAST, steps=12, patience=1)}}
         (record,) = audit_backdoors(
-            target, images=load_images(), rows=range(2000, 4000), attacks=["neural_cleanse"], num_images=10,
-            settings=short, out=tmp_path,
+            target, known_data(target.annotation), ["neural_cleanse"], num_images=10, settings=short,
+            on_record=partial(write_record, folder=tmp_path),
         )  # fmt: skip
         folder = tmp_path / target.id
         pictures = {path.name for path in folder.glob("*.png")}
@@ -345,7 +351,7 @@ class TestAudit:
 
     def test_the_same_seed_gives_the_same_record(self):
         twice = [
-            audit_backdoors(as_target(linear()), images=LABELLED, num_images=12, settings=QUICK, seed=3)
+            audit_backdoors(as_target(linear()), DATA, num_images=12, settings=QUICK, seed=3)
             for _ in range(2)
         ]
         assert [a.result for a in twice[0]] == [b.result for b in twice[1]]
@@ -353,15 +359,16 @@ class TestAudit:
 
     def test_only_what_applies_and_a_sentence_for_what_was_asked_for(self):
         target = as_target(linear(classes=2))
-        assert audit_backdoors(target, images=LABELLED, num_images=12) == []
+        assert audit_backdoors(target, DATA, num_images=12) == []
         with pytest.raises(ValueError, match=r"mm_bd cannot judge .*4 or more classes"):
-            audit_backdoors(target, images=LABELLED, attacks=["mm_bd"], num_images=12)
+            audit_backdoors(target, DATA, ["mm_bd"], num_images=12)
+        assert "4 or more classes" in why_not_run(target, DATA)["mm_bd"]
 
     def test_images_are_drawn_evenly_from_the_rows(self):
         rows = np.arange(3, 24)
         drawn = draw_evenly(LABELLED, rows, 13, seed=1)
         assert np.isin(drawn, rows).all()
         assert len(np.unique(drawn)) == 13
-        assert sorted(np.bincount(LABELLED.labels[drawn])) == [2, 2, 2, 2, 2, 3]
+        assert sorted(np.bincount(LABELLED.labels[drawn])) == [6, 7]
         with pytest.raises(ValueError, match="at least 22 positions"):
             draw_evenly(LABELLED, rows, 22, seed=1)

@@ -22,12 +22,12 @@ ROOMS = [
         "tensors",
         "triggers",
     },
-    {"views", "web", "zip_layout"},
+    {"surrogate_files", "views", "web", "zip_layout"},
     {"downloads", "importer", "pickles", "registration", "remote", "signals", "storages"},
     {"archives", "checkpoints", "hub_files"},
     {"weights"},
-    {"targets", "images"},
-    {"inference", "processes", "training"},
+    {"calibration", "targets", "images"},
+    {"architectures", "inference", "processes", "training"},
     {"attacks"},
     {"evaluation", "zoo"},
     {"loaders", "metrics"},
@@ -42,7 +42,7 @@ LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 ONLY_THERE = {
     "accelerate": {"inference", "processes", "training"},
     "evaluate": {"evaluation", "metrics"},
-    "huggingface_hub": {"weights", "hub_files", "hub"},
+    "huggingface_hub": {"surrogate_files", "weights", "hub_files", "hub"},
     "requests": {"web", "downloads", "remote", "archives", "weights"},
 }
 

@@ -44,7 +44,9 @@ class TestByHand:
             "agreement_on_target_errors": 1 / 3,
             "agreement_on_target_errors_ci": wilson_interval(1, 3),
             "kl": None,
+            "kl_ci": None,
             "total_variation": None,
+            "total_variation_ci": None,
             "n": 5,
             "n_target_errors": 3,
             "confidence_level": 0.95,
@@ -149,7 +151,7 @@ class TestMetamorphic:
         p = measured(surrogate=softmax(SURROGATE), target=softmax(TARGET), from_logits=False)
         labels = measured(surrogate=SURROGATE.argmax(1), target=TARGET.argmax(1), from_logits=None)
         assert p["kl"] == pytest.approx(of_logits["kl"], rel=1e-9)
-        for name in set(labels) - {"kl", "total_variation"}:
+        for name in set(labels) - {"kl", "kl_ci", "total_variation", "total_variation_ci"}:
             assert of_logits[name] == p[name] == labels[name]
         mixed = measured(target=TARGET.argmax(1))
         assert mixed == labels
@@ -264,6 +266,13 @@ class TestMetric:
                 target_predictions=told["target"][part],
             )
         assert metric.compute(from_logits=True) == measured(**told)
+
+    @pytest.mark.parametrize("name", ["predictions", "references", "target_predictions"])
+    def test_collected_fractions_are_refused_not_cut(self, metric, name):
+        sides = {"predictions": [0, 1], "references": [0, 1], "target_predictions": [1, 1]}
+        metric.add_batch(**{**sides, name: [0.5, 1.0]})
+        with pytest.raises(ValueError, match=r"must be integer labels of shape \(n,\).*got float64"):
+            metric.compute()
 
     def test_what_is_missing_is_told(self, metric):
         with pytest.raises(ValueError, match="got no target_predictions"):

@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file
 
 from securitynet_hub import load_images, load_target
-from securitynet_hub.attacks import surrogates
+from securitynet_hub.attacks import objectives, surrogates
 from securitynet_hub.attacks.black_box import BlackBox
+from securitynet_hub.attacks.objectives import objective
 from securitynet_hub.attacks.output_views import OutputView
-from securitynet_hub.attacks.selection import STRATEGIES
 from securitynet_hub.attacks.stealing import measure_stealing
-from securitynet_hub.attacks.surrogates import objective, steal
+from securitynet_hub.attacks.surrogates import STRATEGIES, steal
 from securitynet_hub.errors import BudgetError, UnknownNameError, WeightsError
 from securitynet_hub.inference import predict
 from securitynet_hub.training import Recipe
@@ -86,7 +86,7 @@ class TestTheft:
         assert result["agreement"] < 0.25
 
     def test_the_loss_falls(self, target, tmp_path):
-        for name in surrogates.LOSSES:
+        for name in objectives.LOSSES:
             short, long = (
                 stolen(target, tmp_path, budgets=[50], loss=name, recipe=replace(SHORT, epochs=epochs))[0]
                 for epochs in (1, 10)
@@ -106,6 +106,7 @@ class TestBudgets:
         found = steal(
             box, build, POOL[:100], SHORT,
             budgets=[1, 30, 50], folder=tmp_path, strategy=strategy, round_size=20,
+            groups=IMAGES.labels[:100],
         )  # fmt: skip
         handle.remove()
         assert [s.budget for s in found] == [len(s.queries) for s in found] == [1, 30, 50]
@@ -142,9 +143,9 @@ class TestBudgets:
 
 
 class TestEachForItself:
-    @pytest.mark.parametrize("strategy", ["random", "margin"])
+    @pytest.mark.parametrize("strategy", ["random", "margin", "adaptive"])
     def test_neither_the_other_budgets_nor_their_order_matter(self, target, tmp_path, strategy):
-        settings = {"strategy": strategy, "round_size": 20}
+        settings = {"strategy": strategy, "round_size": 20, "groups": IMAGES.labels[:100]}
         upwards, downwards = (
             stolen(target, tmp_path / name, budgets=budgets, **settings)
             for name, budgets in (("up", [20, 50]), ("down", [50, 20]))

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss
 
-from securitynet_hub.training import Recipe, train
+from securitynet_hub.errors import WeightsError
+from securitynet_hub.training import Recipe, describe_processes, train
 from securitynet_hub.triggers import TRIGGERS
 
 
@@ -96,3 +97,94 @@ def test_posteriors_and_other_losses_can_be_trained_towards():
     squares = train(linear, inputs, torch.eye(2)[labels], recipe, loss=mse_loss)
     assert (squares(inputs) - torch.eye(2)[labels]).abs().mean() < 0.3
     assert (squares(inputs).mean(0) - 0.5).abs().max() < 0.1  # cross-entropy would not stop there
+
+
+def with_dropout():
+    return torch.nn.Sequential(
+        torch.nn.Flatten(),
+        torch.nn.Linear(36, 8),
+        torch.nn.BatchNorm1d(8),
+        torch.nn.Dropout(),
+        torch.nn.Linear(8, 2),
+    )
+
+
+def same(one, other):
+    return all(torch.equal(one.state_dict()[key], tensor) for key, tensor in other.state_dict().items())
+
+
+class TestInterruption:
+    RECIPE = Recipe(epochs=5, batch_size=32, augment="shift", seed=3)
+
+    def trained(self, progress=None, stop_after=None, recipe=RECIPE):
+        """Train on 7 batches an epoch; `stop_after` steps an interruption comes."""
+        steps = []
+
+        def on_step():
+            steps.append(1)
+            if len(steps) == stop_after:
+                raise KeyboardInterrupt
+
+        return train(with_dropout, *two_blobs(), recipe, progress=progress, on_step=on_step), len(steps)
+
+    @pytest.mark.parametrize(("stop_after", "left"), [(3, 35), (7, 35), (8, 28), (34, 7)])
+    def test_at_most_an_epoch_is_lost_and_the_end_is_the_same(self, tmp_path, stop_after, left):
+        whole, _ = self.trained()
+        with pytest.raises(KeyboardInterrupt):
+            self.trained(tmp_path / "progress", stop_after)
+        again, steps = self.trained(tmp_path / "progress")
+        assert steps == left
+        assert same(again, whole)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_damaged_file_is_begun_anew(self, tmp_path):
+        with pytest.raises(KeyboardInterrupt):
+            self.trained(tmp_path / "progress", 20)
+        for content in (b"", b"no progress", (tmp_path / "progress").read_bytes()[:-99]):
+            (tmp_path / "progress").write_bytes(content)
+            again, steps = self.trained(tmp_path / "progress")
+            assert steps == 35
+            assert same(again, self.trained()[0])
+
+    def test_a_folder_that_cannot_be_written(self, tmp_path):
+        with pytest.raises(WeightsError, match="cannot be written"):
+            self.trained(tmp_path / "nowhere" / "progress")
+
+    def test_dropout_comes_from_the_seed_and_leaves_the_random_state(self):
+        state = torch.get_rng_state()
+        one = self.trained()[0]
+        assert torch.equal(torch.get_rng_state(), state)
+        torch.rand(5)
+        assert same(one, self.trained()[0])
+
+
+class TestPrecision:
+    def test_half_precision_learns_and_leaves_a_plain_module(self):
+        inputs, labels = two_blobs()
+        recipe = Recipe(epochs=20, batch_size=20, learning_rate=0.02)
+        seen = []
+
+        def loss(outputs, wanted):
+            seen.append(outputs.dtype)
+            return torch.nn.functional.cross_entropy(outputs, wanted)
+
+        full = train(linear, inputs, labels, recipe)
+        half = train(linear, inputs, labels, replace(recipe, mixed_precision="bf16"), loss=loss)
+        assert set(seen) == {torch.float32}  # Accelerate casts back what the loss sees
+        assert not same(half, full)
+        assert (half(inputs).argmax(1) == labels).float().mean() > 0.95
+        assert half[1].weight.dtype == half(inputs).dtype == torch.float32
+        exact = torch.nn.functional.linear(inputs.flatten(1), half[1].weight, half[1].bias)
+        assert torch.equal(half(inputs), exact)  # no longer in half precision
+        assert same(
+            train(linear, inputs, labels, recipe), full
+        )  # the next training is in full precision again
+
+    def test_accelerate_s_own_setting_comes_back(self):
+        before = describe_processes()
+        train(linear, *two_blobs(), Recipe(epochs=1, mixed_precision="bf16"))
+        assert describe_processes() == before
+
+    def test_only_what_was_chosen_is_told(self):
+        assert "mixed_precision" not in Recipe(epochs=1).as_dict()
+        assert Recipe(epochs=1, mixed_precision="no").as_dict()["mixed_precision"] == "no"

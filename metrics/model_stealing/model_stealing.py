@@ -2,9 +2,11 @@
 
 import datasets
 import evaluate
+import numpy as np
 
 from securitynet_hub import evaluation
 from securitynet_hub.attacks.stealing import measure_stealing
+from securitynet_hub.statistics import as_array
 
 _DESCRIPTION = """\
 Measures model stealing on samples that neither model was trained on: the accuracy of the surrogate and of its
@@ -37,8 +39,9 @@ Returns:
     agreement, agreement_ci: share of samples that both give the same label.
     agreement_on_target_errors, agreement_on_target_errors_ci: the same where the target is wrong; None where
         it never is.
-    kl: mean KL(target || surrogate) of the posteriors in nats, None unless both sides gave outputs.
-    total_variation: mean of half the sum of the differences of the posteriors, None likewise.
+    kl, kl_ci: mean KL(target || surrogate) of the posteriors in nats, None unless both sides gave outputs.
+    total_variation, total_variation_ci: mean of half the sum of the differences of the posteriors, None
+        likewise.
     n, n_target_errors: the counts.
     confidence_level: as given.
 Examples:
@@ -60,8 +63,8 @@ class ModelStealing(evaluation.ArrayMetric):
     """A thin `evaluate` face of `measure_stealing`."""
 
     def _info(self) -> evaluate.MetricInfo:
-        label = datasets.Value("int64")
-        answers = (label, datasets.Sequence(datasets.Value("float64")))
+        label = datasets.Value("float64")  # Arrow would cut a label of 0.5 to the integer 0 without a word
+        answers = (label, datasets.Sequence(label))
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation=_CITATION,
@@ -74,4 +77,18 @@ class ModelStealing(evaluation.ArrayMetric):
         )
 
     def _compute(self, predictions, references, target_predictions, **settings):
-        return measure_stealing(predictions, references, target_predictions, **settings)
+        sides = {
+            "predictions": predictions, "references": references, "target_predictions": target_predictions
+        }  # fmt: skip
+        told = {name: _labels_or_outputs(side, name) for name, side in sides.items()}
+        return measure_stealing(
+            told["predictions"], told["references"], told["target_predictions"], **settings
+        )
+
+
+def _labels_or_outputs(given, name):
+    """Make integers of the labels that Arrow gives back as floats; leave anything else to be judged."""
+    array = as_array(given, name)
+    if array.ndim == 1 and array.dtype.kind == "f" and (array == np.floor(array)).all():
+        return array.astype(np.int64)
+    return array

@@ -29,7 +29,7 @@ from securitynet_hub.inference import predict_module
 from securitynet_hub.signals import logit_margin, loss
 from securitynet_hub.statistics import Scores
 from securitynet_hub.targets import Preprocessing
-from securitynet_hub.training import Recipe, describe_processes, train
+from securitynet_hub.training import Recipe, build_seeded, describe_processes, train
 
 Masks = npt.NDArray[np.bool_]
 
@@ -166,7 +166,7 @@ def train_shadows(
             "members": members.tolist(),
             "recipe": own.as_dict(),
             "transform": transform.as_dict(),
-            "network": _describe(build, own.seed),
+            "network": network_hash(build, own.seed),
             "processes": describe_processes(),
         }
         name = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:32]
@@ -205,11 +205,9 @@ def _require_fitting(positions: npt.NDArray[Any], masks: Masks, size: int) -> No
         raise ValueError(f"every model needs a sample to be trained on; row {empty[0]} of masks has none.")
 
 
-def _describe(build: Callable[[], torch.nn.Module], seed: int) -> str:
+def network_hash(build: Callable[[], torch.nn.Module], seed: int) -> str:
     """Return a hash of a network's parts, settings and first weights; two that differ in any are two."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = build()
+    module = build_seeded(build, seed)
     digest = hashlib.sha256(repr(module).encode())
     for name, tensor in module.state_dict().items():
         digest.update(name.encode() + np.ascontiguousarray(tensor.numpy()).tobytes())

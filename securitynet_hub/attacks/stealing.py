@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from securitynet_hub.bootstrap import mean_bootstrap_interval
 from securitynet_hub.posteriors import CLIP
 from securitynet_hub.signals import CHUNK_ELEMENTS, Outputs, require_probabilities
 from securitynet_hub.statistics import (
@@ -36,7 +37,9 @@ class StealingResult(TypedDict):
     agreement_on_target_errors: float | None
     agreement_on_target_errors_ci: Interval | None
     kl: float | None
+    kl_ci: Interval | None
     total_variation: float | None
+    total_variation_ci: Interval | None
     n: int
     n_target_errors: int
     confidence_level: float
@@ -91,8 +94,9 @@ def measure_stealing(
     Returns:
         accuracy, target_accuracy and agreement, each with its Wilson interval; relative_accuracy, their
         ratio (None where the target is never right); agreement_on_target_errors with its interval (None
-        where the target makes no error); kl and total_variation (None unless both sides gave outputs); the
-        number of samples n and of the target's errors.
+        where the target makes no error); kl and total_variation (None unless both sides gave outputs), each
+        with its bootstrap interval (None of a single sample); the number of samples n and of the target's
+        errors.
 
     Raises:
         ValueError: sides of different length or number of classes, empty or non-finite input, labels that
@@ -118,7 +122,10 @@ def measure_stealing(
     agreement, agreement_ci = rate(agreeing)
     require_agreement_bound(accuracy, target_accuracy, agreement)
     on_errors, on_errors_ci = rate(agreeing[~right]) if n_errors else (None, None)
-    kl, total_variation = _divergences(rows, bool(from_logits))
+    divergences = _divergences(rows, bool(from_logits))
+    (kl, kl_ci), (total_variation, total_variation_ci) = (
+        _mean(values, confidence_level) for values in divergences
+    )
     return StealingResult(
         accuracy=accuracy,
         accuracy_ci=accuracy_ci,
@@ -130,7 +137,9 @@ def measure_stealing(
         agreement_on_target_errors=on_errors,
         agreement_on_target_errors_ci=on_errors_ci,
         kl=kl,
+        kl_ci=kl_ci,
         total_variation=total_variation,
+        total_variation_ci=total_variation_ci,
         n=n,
         n_target_errors=n_errors,
         confidence_level=confidence_level,
@@ -263,8 +272,18 @@ def _check_outputs(array: npt.NDArray[Any], name: str, from_logits: bool | None)
     return array
 
 
-def _divergences(rows: _Aligned, from_logits: bool) -> tuple[float | None, float | None]:
-    """Return the mean KL(target || surrogate) and total variation, in chunks of bounded memory."""
+def _mean(values: Scores | None, confidence_level: float) -> tuple[float | None, Interval | None]:
+    if values is None:
+        return None, None
+    # Summed without rounding, so that the order of the rows cannot matter.
+    mean = math.fsum(values) / len(values)
+    if len(values) < 2:
+        return mean, None
+    return mean, mean_bootstrap_interval(values, confidence_level=confidence_level)
+
+
+def _divergences(rows: _Aligned, from_logits: bool) -> tuple[Scores | None, Scores | None]:
+    """Return each sample's KL(target || surrogate) and total variation, in chunks of bounded memory."""
     if rows.surrogate_outputs is None or rows.target_outputs is None:
         return None, None
     n = len(rows.references)
@@ -277,8 +296,7 @@ def _divergences(rows: _Aligned, from_logits: bool) -> tuple[float | None, float
         p = np.exp(log_p)
         kl[part] = np.maximum(0, (p * (log_p - log_q)).sum(1))  # rounding alone can take it below 0
         variation[part] = np.abs(p - np.exp(log_q)).sum(1) / 2
-    # Summed without rounding, so that the order of the rows cannot matter.
-    return math.fsum(kl) / n, math.fsum(variation) / n
+    return kl, variation
 
 
 def _log_posteriors(outputs: npt.NDArray[Any], from_logits: bool) -> Scores:

@@ -13,20 +13,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from securitynet_hub.attacks import selection
+from securitynet_hub.attacks.adaptive import GroupBandit
 from securitynet_hub.attacks.answers import image_digests
 from securitynet_hub.attacks.black_box import BlackBox
 from securitynet_hub.attacks.label_only import Pixels
-from securitynet_hub.attacks.selection import STRATEGIES, Positions, select
-from securitynet_hub.attacks.shadows import find_trained, keep_trained
+from securitynet_hub.attacks.objectives import LOSSES, objective
+from securitynet_hub.attacks.selection import Positions, select
+from securitynet_hub.attacks.shadows import find_trained, keep_trained, network_hash
 from securitynet_hub.errors import BudgetError, UnknownNameError, WeightsError
 from securitynet_hub.inference import predict_module
 from securitynet_hub.statistics import Scores
 from securitynet_hub.targets import Preprocessing
-from securitynet_hub.training import Loss, Recipe, build_seeded, train
+from securitynet_hub.training import Recipe, build_seeded, describe_processes, train
 
-LOSSES = ("soft", "hard", "mse")
-LEAST_POSTERIOR = 1e-6
-"""Where ``mse`` clips answers: their logarithm is infinite for what was rounded to 0."""
+STRATEGIES = (*selection.STRATEGIES, "adaptive")
+"""Every strategy by its name."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,16 +66,18 @@ def steal(
     loss: str = "soft",
     temperature: float = 1.0,
     round_size: int = 500,
+    groups: npt.ArrayLike | None = None,
     transform: Preprocessing | None = None,
     seed: int = 0,
 ) -> list[Surrogate]:
     """Train a surrogate for each budget of queries, each from its own initial weights.
 
     One sequence of queries serves all budgets: a surrogate is trained on the first `budget` of it. ``random``
-    draws the whole sequence at once. Every other strategy (`selection.select`) draws `round_size` images at
-    random, then goes on in rounds of that size: a surrogate trained on all answers so far gives the
-    posteriors by which the next are chosen. So a surrogate depends neither on the other budgets nor on their
-    order, but for the rounding that a target's answers owe to the batch they were forwarded in.
+    draws the whole sequence at once. Every other strategy goes on in rounds of `round_size`: a surrogate
+    trained on all answers so far gives the posteriors by which the next are chosen. Those of
+    `selection.select` draw the first round at random; ``adaptive`` draws groups of images, as
+    `adaptive.GroupBandit` has learnt which pay. So a surrogate depends neither on the other budgets nor on
+    their order, but for the rounding that a target's answers owe to the batch they were forwarded in.
 
     With y the answer, z the surrogate's logits and T the temperature, training minimises the mean over
     queries of, by `loss`,
@@ -85,8 +89,9 @@ def steal(
       the classes and y clipped at 1e-6. (ML-Doctor compares the logits with the posteriors themselves.)
 
     Every epoch of the recipe is run and the last weights are kept: nothing is chosen by any figure. A
-    surrogate is written as soon as it is trained and found again by what decided it, so that the same call
-    after an interruption goes on where it ended; with a cache the black box does so as well.
+    surrogate is written as soon as it is trained and found again by what decided it, and its training is
+    kept after each epoch, so that the same call after an interruption goes on where it ended; with a cache
+    the black box does so as well.
 
     Args:
         black_box: answers the queries, at most its budget.
@@ -96,10 +101,12 @@ def steal(
         recipe: how each surrogate is trained; its seed decides initial weights, order and augmentation.
         budgets: how many images to ask about, from 0, for which the network stays untrained, to n.
         folder: where surrogates are kept, as safetensors.
-        strategy: a name from `selection.STRATEGIES`.
+        strategy: a name from `STRATEGIES`.
         loss: a name from `LOSSES`.
         temperature: of ``soft``.
         round_size: of the strategies other than ``random``.
+        groups: of ``adaptive``: what the attacker knows of the pool, shape (n,), for example the labels of
+            the public data set that it comes from.
         transform: the surrogate's preprocessing; the target's, unless given.
         seed: of the choice of queries.
 
@@ -109,7 +116,8 @@ def steal(
     Raises:
         UnknownNameError: no such strategy or loss.
         BudgetError: a budget is above the black box's.
-        ValueError: a budget is negative or above the pool, the temperature or `round_size` not above 0.
+        ValueError: a budget is negative or above the pool, the temperature or `round_size` not above 0, or
+            `groups` do not fit.
         WeightsError: the folder cannot be written.
     """
     if strategy not in STRATEGIES:
@@ -127,7 +135,14 @@ def steal(
     except OSError as error:
         raise WeightsError(f"surrogates cannot be kept in {folder}: {error.strerror}.") from error
     thief = _Thief(black_box, build, pool, recipe, folder, loss, temperature, transform)
-    queries = thief.choose(max(budgets, default=0), strategy, round_size, seed)
+    most = max(budgets, default=0)
+    queries = (
+        thief.adapt(most, round_size, seed, groups)
+        if strategy == "adaptive"
+        else thief.choose(most, strategy, round_size, seed)
+    )
+    if most:  # all at once: the batches must not follow the order of the budgets
+        black_box.ask(pool[queries])
     return [thief.surrogate(queries[:budget]) for budget in budgets]
 
 
@@ -154,19 +169,33 @@ class _Thief:
         first = n if strategy == "random" else min(n, round_size)
         queries = select("random", first, pool_size=size, seed=seed)
         while len(queries) < n:
-            posteriors = torch.from_numpy(self.surrogate(queries).logits(self.pool)).double().softmax(1)
             following = select(
                 strategy,
                 min(round_size, n - len(queries)),
                 pool_size=size,
                 chosen=queries,
-                knowledge=posteriors,
+                knowledge=self._posteriors(queries, self.pool),
                 seed=seed,
             )
             queries = np.concatenate([queries, following])
-        if n:  # all at once: the batches must not follow the order of the budgets
-            self.black_box.ask(self.pool[queries])
         return queries
+
+    def adapt(self, n: int, round_size: int, seed: int, groups: npt.ArrayLike | None) -> Positions:
+        """Return the first n queries, each round of them of the groups that paid so far."""
+        bandit = GroupBandit(groups, len(self.pool), seed=seed)
+        queries = np.zeros(0, np.int64)
+        while len(queries) < n:
+            following = bandit.choose(min(round_size, n - len(queries)))
+            answers = self.black_box.ask(self.pool[following])
+            bandit.learn(answers, self._posteriors(queries, self.pool[following]))
+            queries = np.concatenate([queries, following])
+        return queries
+
+    def _posteriors(self, queries: Positions, pixels: Pixels) -> Scores:
+        """Ask a surrogate that knows the answers to these queries about images."""
+        logits = torch.from_numpy(self.surrogate(queries).logits(pixels))
+        posteriors: Scores = logits.double().softmax(1).numpy()
+        return posteriors
 
     def surrogate(self, queries: Positions) -> Surrogate:
         """Train on the answers to these queries, or find the surrogate that was."""
@@ -175,61 +204,32 @@ class _Thief:
         path = self.folder / f"{self._name(pixels, answers)}.safetensors"
         module = find_trained(self.build, path)
         if module is None:
-            module = self._train(pixels, answers) if len(queries) else self._untrained()
+            module = self._train(pixels, answers, path) if len(queries) else self._untrained()
             keep_trained(module, path)
         return Surrogate(
             budget=len(queries), queries=queries, module=module, transform=self.transform, path=path
         )
 
-    def _train(self, pixels: Pixels, answers: Scores) -> torch.nn.Module:
+    def _train(self, pixels: Pixels, answers: Scores, path: Path) -> torch.nn.Module:
         wanted, loss = objective(self.loss, answers, self.temperature)
-        return train(self.build, self.transform(pixels), wanted, self.recipe, loss=loss)
+        progress = path.with_suffix(".progress")
+        return train(self.build, self.transform(pixels), wanted, self.recipe, loss=loss, progress=progress)
 
     def _untrained(self) -> torch.nn.Module:
         return build_seeded(self.build, self.recipe.seed).eval()
 
     def _name(self, pixels: Pixels, answers: Scores) -> str:
         """Hash what decides a surrogate's weights."""
-        with torch.device("meta"):
-            network = self.build()
         decided: dict[str, Any] = {
             "queries": hashlib.sha256(b"".join(image_digests(pixels))).hexdigest(),
             "answers": hashlib.sha256(answers.astype("<f8").tobytes()).hexdigest(),
             "loss": [self.loss, self.temperature],
             "recipe": self.recipe.as_dict(),
             "transform": self.transform.as_dict(),
-            "network": [repr(network), {k: list(v.shape) for k, v in network.state_dict().items()}],
+            "network": network_hash(self.build, self.recipe.seed),
+            "processes": describe_processes(),
         }
         return hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def objective(loss: str, answers: Scores, temperature: float = 1.0) -> tuple[torch.Tensor, Loss]:
-    """Return what a surrogate is trained towards and the loss that compares, as `steal` defines them.
-
-    >>> wanted, loss = objective("soft", np.array([[0.25, 0.75]]))
-    >>> loss(torch.tensor([[0.0, 0.0]]), wanted).item()  # log 2
-    0.6931471824645996
-    """
-    if loss == "hard":
-        return torch.from_numpy(answers.argmax(1)), torch.nn.functional.cross_entropy
-    if loss == "mse":
-        logarithms = np.log(np.maximum(answers, LEAST_POSTERIOR))
-        return _as_float(logarithms - logarithms.mean(1, keepdims=True)), _centred_error
-    softened = answers ** (1 / temperature)
-
-    def soft_loss(outputs: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        error = torch.nn.functional.cross_entropy(outputs / temperature, wanted)
-        return temperature**2 * error  # keeps the gradient's size
-
-    return _as_float(softened / softened.sum(1, keepdims=True)), soft_loss
-
-
-def _centred_error(outputs: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.mse_loss(outputs - outputs.mean(1, keepdim=True), wanted)
-
-
-def _as_float(values: Scores) -> torch.Tensor:
-    return torch.from_numpy(values.astype(np.float32))
 
 
 def _require_budgets(budgets: Sequence[int], pool_size: int, allowed: int) -> None:

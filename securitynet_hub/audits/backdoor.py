@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ from securitynet_hub.attacks.backdoor.suite import (
     runnable,
     why_not,
 )
-from securitynet_hub.audits.subject import describe_target
+from securitynet_hub.audits.subject import AuditData, describe_subject
 from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.images import LabelledImages
-from securitynet_hub.records import Record, require_writable, write_record
+from securitynet_hub.records import Record
 from securitynet_hub.targets import Target
 from securitynet_hub.triggers import TRIGGERS
 
@@ -39,27 +39,26 @@ NUM_IMAGES = 40
 
 def audit_backdoors(
     target: Target,
-    *,
-    images: LabelledImages,
-    rows: npt.ArrayLike | None = None,
+    data: AuditData,
     attacks: Sequence[str] | None = None,
+    *,
     num_images: int = NUM_IMAGES,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     seed: int = 0,
-    out: str | Path | None = None,
+    on_record: Callable[[Record], Path | None] = lambda record: None,
 ) -> list[Record]:
     """Run backdoor detectors on a target; return one record for each.
 
     Args:
         target: the classifier; it is left as it was.
-        images: clean images of the model's domain, best ones that it was not trained on.
-        rows: positions of the images to draw from; all unless given.
+        data: images and split; the non-members are taken for clean images of the model's domain.
         attacks: names of `DETECTORS`; unless given those that judge models and that apply to the target, as
             `securitynet_hub.attacks.backdoor.suite.runnable` tells.
         num_images: drawn by the seed, as evenly from the classes as can be.
         settings: for each detector's name, what it takes.
         seed: of the draw of images and of what detectors draw.
-        out: folder for the records; the triggers that were recovered for suspects lie beside theirs, as
+        on_record: called with each record as soon as it is measured. Where it says into which file it wrote
+            it, the triggers that were recovered for suspects are written beside, as
             ``<record>-class-<label>-<mask, pattern or trigger>.png``.
 
     Returns:
@@ -68,13 +67,13 @@ def audit_backdoors(
 
     Raises:
         UnknownNameError: no such detector or setting; the closest names are given.
-        RecordError: the folder cannot take records.
         ValueError: a detector that was asked for does not apply; the sentence says why.
 
-    >>> from securitynet_hub import load_images, load_target
+    >>> from securitynet_hub import load_target
+    >>> from securitynet_hub.audits.subject import known_data
     >>> target = load_target("zoo/fashion-mnist/cnn-clean/1")
     >>> quick = {"mm_bd": {"images_per_class": 2, "steps": 5}}
-    >>> (record,) = audit_backdoors(target, images=load_images(), attacks=["mm_bd"], settings=quick)
+    >>> (record,) = audit_backdoors(target, known_data(target.annotation), ["mm_bd"], settings=quick)
     >>> record.attack["kind"], record.result["suspect"] in range(10)
     ('backdoor-detection', True)
     """
@@ -82,9 +81,9 @@ def audit_backdoors(
     for name in (*(attacks or ()), *settings):
         if name not in DETECTORS:
             raise UnknownNameError("backdoor detector", name, DETECTORS)
-    if out is not None:
-        require_writable(Path(out))
-    chosen = draw_evenly(images, rows, num_images, seed)
+    data.require_classes_of(target)
+    images = data.images
+    chosen = draw_evenly(images, data.split.nonmembers, min(num_images, len(data.split.nonmembers)), seed)
     clues = Clues(clean=images.pixels[chosen], seed=seed)
     if attacks is None:
         reasons = runnable(target, clues)
@@ -100,16 +99,12 @@ def audit_backdoors(
         finding = run_detector(name, target, clues, **own)
         taken = {**known_settings(name), **own}
         record = Record(
-            **describe_target(target),
-            data={
-                "name": images.name,
-                "sha256": images.sha256,
-                "rows": [int(row) for row in chosen],
-            },
+            **describe_subject(target, data),
             attack={
                 "name": name,
                 "kind": KIND,
                 "seed": seed,
+                "num_images": num_images,
                 **{key: v.as_dict() if hasattr(v, "as_dict") else v for key, v in taken.items()},
             },
             result={
@@ -122,12 +117,20 @@ def audit_backdoors(
             timings={"attack": time.perf_counter() - began},
         )
         records.append(record)
-        if out is not None:
-            path = write_record(record, Path(out))
-            if finding.inversion is not None and _is_picture(finding.inversion):
-                suspects = {finding.suspect, *finding.figures["flagged_classes"]} - {None}
-                save_triggers(finding.inversion, sorted(suspects), path.parent, stem=f"{path.stem}-class")
+        path = on_record(record)
+        if path is not None and finding.inversion is not None and _is_picture(finding.inversion):
+            suspects = {finding.suspect, *finding.figures["flagged_classes"]} - {None}
+            save_triggers(finding.inversion, sorted(suspects), path.parent, stem=f"{path.stem}-class")
     return records
+
+
+def why_not_run(target: Target, data: AuditData) -> dict[str, str]:
+    """Return for each detector that `audit_backdoors` leaves out of an audit the reason."""
+    clues = Clues(clean=data.images.pixels[data.split.nonmembers])
+    reasons = {name: why_not(name, target, clues) for name in DETECTORS}
+    inputs = {name: "it judges images, and an audit has none that are suspected" for name in DETECTORS
+              if DETECTORS[name].judges == "inputs"}  # fmt: skip
+    return {name: reason for name, reason in (reasons | inputs).items() if reason}
 
 
 def draw_evenly(

@@ -138,18 +138,6 @@ def read_data(
 
 def describe_subject(target: Target, data: AuditData) -> dict[str, Any]:
     """Return the fields of a record that say what was audited, on what and where."""
-    return {
-        **describe_target(target),
-        "data": {
-            "name": data.images.name,
-            "sha256": data.images.sha256,
-            "split_sha256": data.split.sha256,
-        },
-    }
-
-
-def describe_target(target: Target) -> dict[str, Any]:
-    """Return the fields of a record that say what was audited and where."""
     precision = find_precision()
     return {
         "target": {
@@ -159,6 +147,11 @@ def describe_target(target: Target) -> dict[str, Any]:
             "num_classes": target.num_classes,
             "transform": target.transform.as_dict(),
             **({} if precision == "no" else {"precision": precision}),
+        },
+        "data": {
+            "name": data.images.name,
+            "sha256": data.images.sha256,
+            "split_sha256": data.split.sha256,
         },
         "environment": {
             **describe_environment(),
