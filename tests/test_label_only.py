@@ -305,6 +305,24 @@ class TestBoundary:
             excess.append(np.median(result.scores / truth) - 1)
         assert excess[1] < min(0.06, 0.75 * excess[0]), excess
 
+    @pytest.mark.parametrize("refused", [0, 1, 3])
+    def test_a_step_that_fails_is_halved(self, refused):
+        """Play the model: wrong beyond a middle grey, but right the first times that a step is tried."""
+        image = np.full((4, 4, 1), 60, np.uint8)
+        search = boundary._search(image, image[None] + 150, 400, random_stream(0, image))
+        asked, point = next(search), image
+        while len(asked) == 1:  # the image, the start, and the way between them
+            wrong = asked.mean((1, 2, 3)) > 130
+            point = asked[0] if wrong else point
+            asked = search.send(wrong)
+        steps = [search.send(asked.mean((1, 2, 3)) > 130)[0]]
+        steps += [search.send(np.array([False]))[0] for _ in range(refused)]
+        lengths = [boundary._distance(step, point) for step in steps]
+        expected = boundary._distance(point, image) / 2.0 ** np.arange(refused + 1)
+        np.testing.assert_allclose(lengths, expected, rtol=0.05)
+        between = search.send(np.array([True]))[0]  # the next bisection starts from what was reached
+        np.testing.assert_allclose(between, (image + steps[-1].astype(float)) / 2, atol=0.5)
+
     def test_order_company_and_groups_change_nothing(self, monkeypatch):
         target, pixels, labels, _, starts = world(6, n=7)
         labels[4] = 1 - labels[4]

@@ -138,6 +138,20 @@ def test_the_order_of_models_samples_and_population_does_not_matter(mode, querie
     assert np.array_equal(moved, scores[x])
 
 
+@pytest.mark.parametrize("models", [1, 3, 64, 100])
+def test_averages_do_not_depend_on_the_order_of_models_to_the_bit(models):
+    rng = np.random.default_rng(0)
+    reference, is_in = np.log(rng.random((models, 500))), rng.random((models, 500)) < 0.3
+    order = rng.permutation(models)
+    means, moved = (
+        rmia._log_mean(reference_models.check_references(reference[0], r, i), inside=False)[:, 0]
+        for r, i in ((reference, is_in), (reference[order], is_in[order]))
+    )
+    assert np.array_equal(moved, means)
+    exact = [math.fsum(p[~i]) / max(1, (~i).sum()) for p, i in zip(np.exp(reference).T, is_in.T, strict=True)]
+    np.testing.assert_allclose(np.exp(means), exact, rtol=1e-13)
+
+
 def test_probabilities_that_underflow_keep_their_ratios():
     for drop in (0.0, -2000.0):
         x, z = np.log([0.5, 0.1]) + drop, np.log([0.2, 0.4]) + drop

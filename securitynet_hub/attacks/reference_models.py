@@ -1,8 +1,8 @@
 """A target's signals beside those of reference models, checked once for every attack that compares them.
 
 A reference (or shadow) model is **IN** for the samples it was trained on and **OUT** for all others. Signals
-are oriented higher = more likely a member. Whatever an attack computes from the models of one side, it
-computes from their sorted signals, so that the order of the models does not change a single bit.
+are oriented higher = more likely a member. What an attack computes from the models of one side, it computes
+from their sorted signals or in sums without rounding, so that their order does not change a single bit.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class References(NamedTuple):
 
     target: Scores
     reference: Any
-    """Shape (models, n, augmentations), of any float and in any library: see `ranked_side`."""
+    """Shape (models, n, augmentations), of any float and in any library: see `signal_chunks`."""
     is_in: Mask
     """Shape (models, n)."""
     name: str
@@ -142,15 +142,12 @@ def check_references(
     return References(values, signals, is_in, of_reference)
 
 
-def ranked_side(references: References, *, inside: bool) -> Iterator[RankedSide]:
-    """Yield chunks of samples with their signals over the IN or the OUT models, sorted upwards.
+def signal_chunks(references: References) -> Iterator[tuple[slice, Scores]]:
+    """Yield chunks of samples with their signals in float64, shape (samples, augmentations, models).
 
     Raises:
         ValueError: a signal is not a finite number; the samples are named.
     """
-    chosen = references.is_in if inside else ~references.is_in
-    counts = chosen.sum(0)[:, None]
-    width = int(counts.max())
     models, samples, augmentations = references.reference.shape
     size = max(1, CHUNK_ELEMENTS // (models * augmentations))
     for start in range(0, samples, size):
@@ -158,10 +155,23 @@ def ranked_side(references: References, *, inside: bool) -> Iterator[RankedSide]
         chunk = as_array(references.reference[:, part], references.name)
         if chunk.dtype.kind not in "fiu":
             raise ValueError(f"{references.name} must be real numbers; got {chunk.dtype}.")
-        signals = np.ascontiguousarray(np.moveaxis(chunk, 0, -1), np.float64)
+        signals = np.moveaxis(np.asarray(chunk, np.float64), 0, -1)
         _require_moderate(signals, references.name, start)
+        yield part, signals
+
+
+def ranked_side(references: References, *, inside: bool) -> Iterator[RankedSide]:
+    """Yield chunks of samples with their signals over the IN or the OUT models, sorted upwards.
+
+    Raises:
+        ValueError: as `signal_chunks`.
+    """
+    chosen = references.is_in if inside else ~references.is_in
+    counts = chosen.sum(0)[:, None]
+    width = int(counts.max())
+    for part, signals in signal_chunks(references):
         held = np.arange(width) < counts[part, :, None]
-        values = np.where(chosen[:, part].T[:, None], signals, np.inf)
+        values = np.where(chosen[:, part].T[:, None], np.ascontiguousarray(signals), np.inf)
         values.sort(-1)
         yield RankedSide(part, values[..., :width], counts[part], held)
 

@@ -17,12 +17,14 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from securitynet_hub.attacks.reference_models import (
+    LARGEST,
     References,
     check_references,
-    ranked_side,
     require_disjoint,
+    signal_chunks,
 )
 from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.signals import Outputs
@@ -230,10 +232,7 @@ def _population(target_z: Outputs, ref_z: Outputs, ref_in_z: Outputs | None, mod
 
 def _mixed(outside: Scores, a: float) -> Scores:
     """Return log p(x) from the log of the mean over OUT models."""
-    average: Scores = np.logaddexp(
-        math.log((1 + a) / 2) + outside, math.log((1 - a) / 2) if a < 1 else -math.inf
-    )
-    return average
+    return np.log((1 + a) / 2 * np.exp(outside) + (1 - a) / 2) if a < 1 else outside
 
 
 def _online_average(references: References) -> Scores:
@@ -246,17 +245,22 @@ def _online_average(references: References) -> Scores:
 
 def _log_mean(references: References, *, inside: bool) -> Scores:
     """Return the log of the mean probability over the models of one side, -inf where there are none."""
+    chosen = (references.is_in if inside else ~references.is_in).T[:, None]
+    counts = chosen.sum(-1)
     means = np.full(references.target.shape, -np.inf)
-    if not (references.is_in if inside else ~references.is_in).any():
-        return means
-    for part, values, counts, held in ranked_side(references, inside=inside):
-        last = np.take_along_axis(values, np.maximum(counts - 1, 0)[..., None], -1)
-        largest = np.where(counts[..., None] > 0, last, 0)
+    # Multiples of this number's last digit add up without rounding: the order of models does not matter.
+    coarse = 2.0 ** math.ceil(math.log2(len(references.is_in)))
+    for part, signals in signal_chunks(references):
+        values = np.where(chosen[part], signals, -np.inf)
+        largest = values.max(-1, initial=-LARGEST, keepdims=True)
         _require_not_positive(largest, references.name, part.start)
         # Relative to the largest no probability underflows, and equal ones average to themselves.
-        shares = np.exp(np.where(held, values - largest, -np.inf)).sum(-1)
-        with np.errstate(divide="ignore"):
-            means[part] = largest[..., 0] + np.log(shares / np.maximum(counts, 1))
+        shares = np.exp(values - largest)
+        shares += coarse
+        shares -= coarse
+        held = counts[part] > 0
+        np.log(shares.sum(-1) / np.maximum(counts[part], 1), where=held, out=means[part])
+        means[part] += largest[..., 0]
     return means
 
 
@@ -267,12 +271,11 @@ def _share_below(ratios: Scores, limits: Scores) -> Scores:
     ranked = np.sort(ratios, 0)
     # How many ratios each limit reaches, and how many each ratio must be beaten by: whole numbers compare
     # faster than floats, and alike.
-    reached = np.stack([np.searchsorted(r, x, "right") for r, x in zip(ranked.T, limits.T, strict=True)], 1)
+    reached = _ranks(ranked, limits, "right")
     if queries == 1:
         return reached[:, 0] / len(ratios)
-    places = np.stack([np.searchsorted(r, z) for r, z in zip(ranked.T, ratios.T, strict=True)], 1)
     kind = np.min_scalar_type(len(ratios))
-    reached, places = reached.astype(kind), places.astype(kind)
+    reached, places = reached.astype(kind), _ranks(ranked, ratios, "left").astype(kind)
     shares = np.empty(n)
     size = max(1, PAIRS // len(ratios))
     for start in range(0, n, size):
@@ -282,6 +285,14 @@ def _share_below(ratios: Scores, limits: Scores) -> Scores:
             votes += places[:, query] < reached[part, query, None]
         shares[part] = (2 * votes > queries).mean(1)
     return shares
+
+
+def _ranks(ranked: Scores, values: Scores, side: Literal["left", "right"]) -> npt.NDArray[np.intp]:
+    """Return the place of each value in its sorted column, looked up in rising order to stay in the cache."""
+    ranks = np.empty(values.shape, np.intp)
+    for column, order in enumerate(values.argsort(0).T):
+        ranks[order, column] = np.searchsorted(ranked[:, column], values[order, column], side)
+    return ranks
 
 
 def _require_in_range(gamma: float, a: float) -> None:
