@@ -1,4 +1,4 @@
-"""The command line: ``securitynet list``, ``show``, ``audit``, ``verify``."""
+"""The command line: ``securitynet list``, ``show``, ``audit``, ``verify``; sharing's commands are its own."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from securitynet_hub.annotations import Annotation, columns, load_annotations
 from securitynet_hub.errors import SecurityNetError, UnknownNameError
 from securitynet_hub.flags import FLAGS
 from securitynet_hub.hashes import describe_checks, parse_checks
+from securitynet_hub.sharing_commands import add_commands as add_sharing_commands
 
 if TYPE_CHECKING:
     from securitynet_hub.records import Record
@@ -320,4 +321,5 @@ def _parser() -> argparse.ArgumentParser:
 
     for command in (listing, showing, auditing, verifying):
         command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_sharing_commands(commands)
     return parser

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = [
     {"errors", "flags", "posteriors", "resnets", "splits", "statistics", "transforms", "triggers"},
     {"annotations", "bootstrap", "cache", "comparison", "hashes", "optional", "records", "tensors"},
-    {"views", "web", "zip_layout"},
+    {"results", "views", "web", "zip_layout"},
     {"downloads", "importer", "pickles", "registration", "remote", "signals", "storages"},
     {"archives", "checkpoints", "hub_files"},
     {"weights"},
@@ -21,7 +21,8 @@ ROOMS = [
     {"attacks"},
     {"evaluation", "zoo"},
     {"loaders", "metrics"},
-    {"auditing"},
+    {"auditing", "sharing"},
+    {"sharing_commands"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -29,7 +30,7 @@ LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 ONLY_THERE = {
     "accelerate": {"inference", "training"},
     "evaluate": {"evaluation", "metrics"},
-    "huggingface_hub": {"weights", "hub_files", "hub"},
+    "huggingface_hub": {"weights", "hub_files", "sharing"},
     "requests": {"web", "downloads", "remote", "archives", "weights"},
 }
 
