@@ -193,7 +193,9 @@ def told(repository: Repository | None, doing: str) -> Iterator[None]:
     except HubError:
         raise
     except Exception as error:
-        raise _FaultError(error, repository, doing) from None
+        # What went wrong with one file is told as "Error while uploading", the fault being its cause.
+        fault = error.__cause__ if type(error) is RuntimeError else error
+        raise _FaultError(fault if isinstance(fault, Exception) else error, repository, doing) from None
 
 
 class _FaultError(HubError):
