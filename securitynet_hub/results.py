@@ -99,7 +99,7 @@ def result_row(record: Record) -> Result:
         **(figure._asdict() if figure else {}),
         created=record.created,
         author=record.author,
-        record=json.dumps(record.as_dict(), sort_keys=True, allow_nan=False),
+        record=json.dumps({"id": record.id, "unit": record.unit, **vars(record)}, sort_keys=True),
     )
 
 

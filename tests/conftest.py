@@ -62,7 +62,7 @@ def hub(tmp_path, monkeypatch):
 
 @pytest.fixture
 def whole_hub(tmp_path, monkeypatch):
-    """A Hub that takes repositories, commits and pull requests; alice of the organisation lab is logged in."""
+    """A Hub that takes commits and pull requests; alice of the organisation lab is logged in."""
     from hub_server import running_hub
     from huggingface_hub import constants
 

@@ -57,7 +57,7 @@ def problems(record: Record) -> list[str]:
 
 def _misshapen(record: Record) -> Iterator[str]:
     """Yield what has another type or form than every record's."""
-    if len(json.dumps(record.as_dict())) > MAX_BYTES:
+    if len(json.dumps(vars(record))) > MAX_BYTES:
         yield f"it is larger than {MAX_BYTES:,} bytes"
         return
     for name in ("target", "data", "attack", "result", "counts", "timings", "code", "environment"):
