@@ -7,7 +7,6 @@ import json
 import re
 import socket
 from dataclasses import asdict, replace
-from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import pyarrow as pa
@@ -99,7 +98,7 @@ class TestValidation:
             ({"result": {"auc_ci": [0.99, 1.0]}}, "auc_ci should hold its figure"),
             ({"result": {"auc_ci": [0.1]}}, "interval of two numbers"),
             ({"result": {"auc": 1.0, "auc_ci": [0.9, 1.0]}}, "auc should lie in"),
-            ({"result": {"advantage": 0, "advantage_ci": [0, 1], "auc": 1, "auc_ci": [0, 1]}}, "auc should lie"),
+            ({"result": {"advantage": 0, "advantage_ci": [0, 1], "auc": 1, "auc_ci": [0, 1]}}, "auc should"),
             ({"result": {"n_members": 0}}, "n_members should be"),
             ({"result": {"n_members": 10**30}}, "n_members should be"),
             ({"result": {"n_members": [1]}}, "n_members should be"),
@@ -155,7 +154,7 @@ class TestValidation:
         ("field", "value"),
         [
             ("created", "yesterday"), ("created", None), ("created", "2026-01-01T00:00:00"),
-            ("created", (datetime.now(timezone.utc) + timedelta(days=9)).isoformat()),
+            ("created", "9999-01-01T00:00:00+00:00"),
             ("author", "a\u202eb"), ("author", "x" * 101), ("author", 7), ("author", "\ud800"),
         ],
     )  # fmt: skip
