@@ -22,6 +22,7 @@ from securitynet_hub.annotations import HUB_DATASET
 from securitynet_hub.attacks.membership import measure_membership
 from securitynet_hub.attacks.suite import ATTACKS
 from securitynet_hub.errors import HubError, RecordError, UnknownNameError
+from securitynet_hub.evaluation import known_metrics
 from securitynet_hub.records import Record, read_records, write_record
 from securitynet_hub.results import FOLDER, results_shard
 from securitynet_hub.sharing import repositories
@@ -171,8 +172,8 @@ class TestMetrics:
     def test_each_folder_becomes_a_space(self, whole_hub, run):
         code, out, _ = run("publish", "metrics", "--repo", "lab")
         assert code == 0
-        assert len(out.splitlines()) == 2
-        for metric in ("membership_inference", "model_stealing"):
+        assert len(out.splitlines()) == len(known_metrics())
+        for metric in known_metrics():
             space = whole_hub.repositories["space", f"lab/{metric}"]
             assert space.sdk == "gradio"
             assert set(space.files) == {
@@ -186,12 +187,13 @@ class TestMetrics:
         assert (code, whole_hub.repositories) == (2, {})
         assert "'membership_inference'" in err
 
-    @pytest.mark.parametrize("metric", ["membership_inference", "model_stealing"])
+    @pytest.mark.parametrize("metric", known_metrics())
     def test_the_page_computes_its_example(self, metric):
         from importlib import import_module
 
         app = import_module(f"securitynet_hub.metrics.{metric}.app")
-        assert 0 < json.loads(app.compute(app.EXAMPLE)).get("auc", 0.75) < 1
+        main = {"model_stealing": "agreement", "backdoor_trigger_inversion": "norm_ratio"}.get(metric, "auc")
+        assert 0 < json.loads(app.compute(app.EXAMPLE))[main] < 1
 
 
 class TestRecords:
