@@ -1,4 +1,4 @@
-"""The command line: ``securitynet list``, ``show``, ``audit``, ``verify``, ``report``, ``study``."""
+"""The command line, ``securitynet``: the commands for one model; sweeps, reports and sharing add theirs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from securitynet_hub.errors import SecurityNetError, UnknownNameError
 from securitynet_hub.flags import FLAGS
 from securitynet_hub.hashes import describe_checks, parse_checks
 from securitynet_hub.report.commands import add_commands as add_reports
+from securitynet_hub.sharing.commands import add_commands as add_sharing
 from securitynet_hub.sweeps.commands import add_command as add_sweep
 
 if TYPE_CHECKING:
@@ -439,4 +440,5 @@ def _parser() -> argparse.ArgumentParser:
     add_reports(commands)
     for command in (listing, showing, auditing, verifying):
         command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_sharing(commands)
     return parser

@@ -38,6 +38,10 @@ class RecordError(SecurityNetError):
     """A record cannot be written or read; the message says which file and why."""
 
 
+class HubError(SecurityNetError):
+    """The Hub cannot be reached or refuses what was asked; the message says what is left to do."""
+
+
 class UnknownNameError(SecurityNetError, KeyError, ValueError):
     """Tell that a name is not among the known ones, and which known names come closest.
 

@@ -53,19 +53,37 @@ def run(capsys, monkeypatch):
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """A server in the Hub's place, asked by the real huggingface_hub, with an empty cache of its own."""
-    from huggingface_hub import constants, file_download
     from servers import running_server
 
     with running_server() as server:
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home/hub"))
-        monkeypatch.setattr(constants, "ENDPOINT", server.url(""))
-        template = server.url("/{repo_id}/resolve/{revision}/{filename}")
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        if hasattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE"):  # huggingface_hub 0
-            monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        _point_clients_at(server.url(""), tmp_path / "home", monkeypatch)
         yield server
+
+
+@pytest.fixture
+def whole_hub(tmp_path, monkeypatch):
+    """A Hub that takes commits and pull requests; alice of the organisation lab is logged in."""
+    from hub_server import running_hub
+    from huggingface_hub import constants
+
+    with running_hub() as server:
+        _point_clients_at(server.endpoint, tmp_path / "home", monkeypatch)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", "hf_alice_secret")
+        yield server
+
+
+def _point_clients_at(endpoint, home, monkeypatch):
+    from huggingface_hub import constants, file_download
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HOME", str(home))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    if hasattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE"):  # huggingface_hub 0
+        monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ ROOMS = [
         "tensors",
         "triggers",
     },
-    {"surrogate_files", "views", "web", "zip_layout"},
+    {"results", "surrogate_files", "views", "web", "zip_layout"},
     {"downloads", "importer", "pickles", "registration", "remote", "signals", "storages"},
     {"archives", "checkpoints", "hub_files"},
     {"weights"},
@@ -33,7 +33,7 @@ ROOMS = [
     {"loaders", "metrics"},
     {"audits"},
     {"auditing"},
-    {"study", "sweeps"},
+    {"sharing", "study", "sweeps"},
     {"report"},
     {"cli"},
     {"__init__", "__main__"},
@@ -42,7 +42,7 @@ LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 ONLY_THERE = {
     "accelerate": {"inference", "processes", "training"},
     "evaluate": {"evaluation", "metrics"},
-    "huggingface_hub": {"surrogate_files", "weights", "hub_files", "hub"},
+    "huggingface_hub": {"hub_files", "sharing", "surrogate_files", "weights"},
     "requests": {"web", "downloads", "remote", "archives", "weights"},
 }
 

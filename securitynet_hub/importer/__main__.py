@@ -13,11 +13,14 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from securitynet_hub.annotations import CONFIGS, HUB_DATASET, Annotations
+from securitynet_hub.importer.benchmark import benchmark
 from securitynet_hub.importer.card import card
 from securitynet_hub.importer.dataset import UPSTREAM, build, diff, write_parquet
 from securitynet_hub.importer.tables import ImportProblemsError
+from securitynet_hub.results import FOLDER
 
 ZOO = Path("data") / "zoo.parquet"
+RESULTS = Path(FOLDER)
 
 SHOWN = 40
 """Changes printed before the rest is only counted."""
@@ -36,7 +39,8 @@ def read(folder: Path) -> dict[str, Annotations[Any]]:
 def write(folder: Path, upstream: Path) -> list[str]:
     """Write the whole dataset folder; return what changed against the shipped data.
 
-    The zoo does not come from upstream: its rows are those in `folder`, else the shipped ones.
+    The zoo does not come from upstream: its rows are those in `folder`, else the shipped ones. Neither do
+    the results: they are the shipped ones.
 
     Raises:
         ImportProblemsError: with every problem found; nothing is written then.
@@ -55,8 +59,13 @@ def write(folder: Path, upstream: Path) -> list[str]:
         _copy(HUB_DATASET / "upstream" / name, folder / "upstream" / name)
     if (HUB_DATASET / ZOO).is_file() and not (folder / ZOO).is_file():
         _copy(HUB_DATASET / ZOO, folder / ZOO)
-    text = card(read(folder), folder / "upstream" / "Database_README.md")
+    for shard in (HUB_DATASET / RESULTS).glob("*.parquet"):
+        _copy(shard, folder / RESULTS / shard.name)
+    configs = read(folder)
+    text = card(configs, folder / "upstream" / "Database_README.md")
     (folder / "README.md").write_text(text, encoding="utf-8")
+    named = [row.dataset for config in ("models", "zoo") for row in configs.get(config, {}).values()]
+    (folder / "eval.yaml").write_text(benchmark(named), encoding="utf-8")
     return changes
 
 

@@ -23,6 +23,7 @@ from securitynet_hub.annotations import (
 )
 from securitynet_hub.flags import FLAGS
 from securitynet_hub.importer.facts import COMMITS, EXTENSION
+from securitynet_hub.results import CONFIG, FOLDER, Result
 
 Configs = Mapping[str, Annotations[Any]]
 
@@ -50,6 +51,7 @@ def card(configs: Configs, upstream: Path) -> str:
         fields=_fields(columns(Annotation)),
         zoo_fields=_fields(columns(ZooAnnotation)[len(columns(Annotation)) :]),
         project_fields=_fields(columns(Project)),
+        result_fields=_fields(columns(Result)),
         flags=_table(("flag", "rows", "meaning", "do not use"), _flag_rows(configs)),
         corrections=_table(
             ("column", "flag", "cells"),
@@ -75,6 +77,7 @@ def _config_rows(configs: Configs) -> Iterator[tuple[Any, ...]]:
     }
     for name, rows in configs.items():
         yield f"`{name}`", len(rows), about[name]
+    yield f"`{CONFIG}`", "grows", "measurements that anyone published, each with its whole record"
 
 
 def _extension_rows(further: list[Any]) -> Iterator[tuple[Any, ...]]:
@@ -122,26 +125,37 @@ def _table(header: tuple[str, ...], rows: Iterator[tuple[Any, ...]]) -> str:
 
 
 def _front_matter(configs: Configs) -> Iterator[str]:
-    """Yield the YAML lines that tell `datasets` the configs, their files and features."""
+    """Yield the YAML lines that tell `datasets` the configs, their files and features.
+
+    Of the results no number of rows is stated: every shard that is added would contradict it.
+    """
     yield "configs:"
     for name in configs:
         yield f"- config_name: {name}"
         if name == "models":
             yield "  default: true"
         yield f"  data_files:\n  - split: train\n    path: data/{name}.parquet"
+    yield f"- config_name: {CONFIG}\n  data_files:\n  - split: train\n    path: {FOLDER}/*.parquet"
     yield "dataset_info:"
     for name, rows in configs.items():
-        yield f"- config_name: {name}\n  features:"
-        for column in columns(CONFIGS[name]):
-            yield f"  - name: {column.name}"
-            kind = element(column)
-            if kind is Correction:
-                yield "    list:"
-                for part in Correction.__dataclass_fields__:
-                    yield f"    - name: {part}\n      dtype: string"
-            elif kind:
-                yield f"    list: {DTYPES[kind]}"
-            else:
-                yield f"    dtype: {DTYPES[column.type]}"
+        yield f"- config_name: {name}"
+        yield from _feature_lines(CONFIGS[name])
         yield f"  splits:\n  - name: train\n    num_bytes: {rows.nbytes}"
         yield f"    num_examples: {len(rows)}"
+    yield f"- config_name: {CONFIG}"
+    yield from _feature_lines(Result)
+
+
+def _feature_lines(row_class: type) -> Iterator[str]:
+    yield "  features:"
+    for column in columns(row_class):
+        yield f"  - name: {column.name}"
+        kind = element(column)
+        if kind is Correction:
+            yield "    list:"
+            for part in Correction.__dataclass_fields__:
+                yield f"    - name: {part}\n      dtype: string"
+        elif kind:
+            yield f"    list: {DTYPES[kind]}"
+        else:
+            yield f"    dtype: {DTYPES[column.type]}"

@@ -1,0 +1,1 @@
+"""Results on the Hub: publish, fetch and validate them, rank them."""

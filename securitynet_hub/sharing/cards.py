@@ -1,0 +1,170 @@
+"""What model repositories say: the card of a surrogate, and results that benchmarks collect."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+import yaml
+from huggingface_hub import (
+    EvalResult,
+    EvalResultEntry,
+    ModelCard,
+    ModelCardData,
+    eval_result_entries_to_yaml,
+    parse_eval_result_entries,
+)
+
+from securitynet_hub.annotations import HUB_DATASET, load_annotations
+from securitynet_hub.errors import HubError, RecordError, UnknownNameError
+from securitynet_hub.records import Record
+from securitynet_hub.results import CONFIG, FIGURES, Figure, find_figure, task_id
+
+EVAL_RESULTS = ".eval_results/securitynet.yaml"
+
+
+def model_card(name: str, target: str, sha256: str, parameters: int) -> str:
+    """Return the card of a stolen copy."""
+    data = ModelCardData(
+        library_name="securitynet-hub",
+        pipeline_tag="image-classification",
+        tags=["security", "model-stealing", "surrogate"],
+    )
+    return f"""---
+{data.to_yaml()}
+---
+
+# {name.partition("/")[2]}: a copy of {target}
+
+A network of {parameters:,} parameters that was trained on answers of `{target}`, to measure how well that
+model can be stolen. It is evidence, not a model to use: it has the faults of its target and its own.
+
+`model.safetensors` has the SHA-256 `{sha256}`. What is known of the target: `securitynet show {target}`.
+"""
+
+
+@lru_cache(maxsize=1)
+def known_tasks() -> tuple[str, ...]:
+    """Return the leaderboards that the benchmark's ``eval.yaml`` declares."""
+    benchmark = yaml.safe_load((HUB_DATASET / "eval.yaml").read_text(encoding="utf-8"))
+    return tuple(task["id"] for task in benchmark["tasks"])
+
+
+def evaluations(records: Iterable[Record], benchmark: str) -> list[EvalResultEntry]:
+    """Return one entry for each task that records of one model belong to, of several the latest.
+
+    Args:
+        records: all of one model.
+        benchmark: owner/name of the dataset repository with the leaderboards.
+
+    Raises:
+        RecordError: no records, or of several models.
+        UnknownNameError: a record belongs to none of the benchmark's tasks; the closest are given.
+    """
+    chosen = sorted(records, key=lambda record: (record.created, record.id))
+    targets = sorted({record.target["id"] for record in chosen})
+    if len(targets) != 1:
+        raise RecordError(f"records of one model are needed; got those of {', '.join(targets) or 'none'}.")
+    entries = {}
+    for record in chosen:
+        figure, task = _figure(record), _task(record)
+        entries[task] = EvalResultEntry(
+            dataset_id=benchmark,
+            task_id=task,
+            value=figure.value,
+            date=record.created,
+            source_url=f"https://huggingface.co/datasets/{benchmark}",
+            source_name=f"record {record.id}",
+            notes=_notes(record, figure),
+        )
+    return list(entries.values())
+
+
+def eval_results_file(entries: Sequence[EvalResultEntry], present: str = "") -> str:
+    """Return the YAML of entries, after those present for other benchmarks and tasks.
+
+    Raises:
+        HubError: what is present is no list of entries.
+    """
+    try:
+        kept = parse_eval_result_entries(yaml.safe_load(present) or [])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise HubError(
+            f"{EVAL_RESULTS} in the repository is not a list of results ({type(error).__name__}); ask its "
+            "owners to mend it."
+        ) from error
+    new = {(entry.dataset_id, entry.task_id) for entry in entries}
+    kept = [entry for entry in kept if (entry.dataset_id, entry.task_id) not in new]
+    text: str = yaml.safe_dump(eval_result_entries_to_yaml([*kept, *entries]), sort_keys=False)
+    return text
+
+
+def with_model_index(card: str | None, name: str, entries: Sequence[EvalResultEntry]) -> str:
+    """Return a model's card with the entries in its model-index, which older tools read.
+
+    Args:
+        card: the present text, None where there is none.
+        name: owner/name of the model.
+        entries: as `evaluations` makes them; they replace those of the same task.
+
+    Raises:
+        HubError: the card's metadata cannot be read.
+    """
+    try:
+        model = ModelCard(card or f"---\n{{}}\n---\n\n# {name.partition('/')[2]}\n")
+        new = [_as_eval_result(entry) for entry in entries]
+        tasks = {(result.dataset_type, result.metric_type) for result in new}
+        present = model.data.get("eval_results") or []
+        kept = [result for result in present if (result.dataset_type, result.metric_type) not in tasks]
+        model.data["model_name"] = model.data.get("model_name") or name.partition("/")[2]
+        model.data["eval_results"] = [*kept, *new]
+        return str(model)
+    except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+        raise HubError(f"the metadata of {name}'s card cannot be read: {type(error).__name__}.") from error
+
+
+def _as_eval_result(entry: EvalResultEntry) -> EvalResult:
+    return EvalResult(
+        task_type="image-classification",
+        dataset_type=entry.dataset_id,
+        dataset_name="SecurityNet",
+        dataset_config=CONFIG,
+        dataset_split="train",
+        metric_type=entry.task_id,
+        metric_name=f"{entry.task_id} ({entry.notes})",
+        metric_value=entry.value,
+        source_name=entry.source_name,
+        source_url=entry.source_url,
+    )
+
+
+def _figure(record: Record) -> Figure:
+    figure = find_figure(record.result, FIGURES.get(record.attack["kind"], ""))
+    if figure is None:
+        raise RecordError(f"the record {record.id} has no figure that results of its kind are ranked by.")
+    return figure
+
+
+def _task(record: Record) -> str:
+    task = task_id(record.attack["kind"], record.attack["name"], _dataset(record))
+    if task not in known_tasks():
+        raise UnknownNameError("task of the benchmark", task, known_tasks())
+    return task
+
+
+def _dataset(record: Record) -> str:
+    """Return the data set of an annotated model; of another one what it was attacked on."""
+    for config in ("extended", "zoo"):
+        rows = load_annotations(config)
+        if record.target["id"] in rows:
+            return str(rows[record.target["id"]].dataset)
+    return str(record.data["name"])
+
+
+def _notes(record: Record, figure: Figure) -> str:
+    name = FIGURES[record.attack["kind"]].replace("_", " ")
+    interval = "" if figure.low is None else f", {figure.low:.4f} to {figure.high:.4f}"
+    level = record.attack.get("confidence_level")
+    share = f" at {level:.0%}" if interval and isinstance(level, float) else ""
+    return re.sub(r"\s+", " ", f"{name}{interval}{share}; {record.attack['name']}")

@@ -1,0 +1,149 @@
+"""The command line of sharing: ``securitynet publish``, ``fetch``, ``leaderboard``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from securitynet_hub.records import Record
+    from securitynet_hub.sharing.fetching import Refused
+    from securitynet_hub.sharing.repositories import Published
+
+WHAT = ("dataset", "metrics", "records", "surrogate", "evaluation")
+NEEDS = {
+    "records": ("records",),
+    "surrogate": ("weights", "target"),
+    "evaluation": ("records", "target", "benchmark"),
+}
+SHOWN = 20
+"""Refused results that are printed before the rest is only counted."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands to the subparsers of ``securitynet``."""
+    publishing = commands.add_parser(
+        "publish", help="publish on the Hugging Face Hub", description=publish.__doc__
+    )
+    publishing.add_argument("what", choices=WHAT)
+    publishing.add_argument("--repo", required=True, metavar="OWNER/NAME",
+                            help="repository; of metrics OWNER alone for all of them")  # fmt: skip
+    publishing.add_argument("--private", action="store_true", help="make a new repository private")
+    publishing.add_argument("--create-pr", action="store_true",
+                            help="propose to the owners of a repository that is not yours")  # fmt: skip
+    publishing.add_argument("--records", type=Path, metavar="DIR", help="folder that audits wrote")
+    publishing.add_argument("--weights", type=Path, metavar="FILE", help="the surrogate's safetensors")
+    publishing.add_argument("--target", metavar="ID", help="model that was stolen, or evaluated")
+    publishing.add_argument("--benchmark", metavar="OWNER/NAME",
+                            help="dataset repository whose leaderboards get an evaluation")  # fmt: skip
+    publishing.set_defaults(run=publish)
+
+    fetching = commands.add_parser("fetch", help="fetch results from the Hub", description=fetch.__doc__)
+    fetching.add_argument("what", choices=("results",))
+    fetching.add_argument("--repo", required=True, metavar="OWNER/NAME", help="dataset repository")
+    fetching.add_argument("--revision", help="branch, commit or pull request (default: main)")
+    fetching.add_argument("--out", type=Path, default=Path("results"), metavar="DIR",
+                          help="folder for the records (default: %(default)s)")  # fmt: skip
+    fetching.set_defaults(run=fetch)
+
+    ranking = commands.add_parser(
+        "leaderboard", help="rank models by results", description=leaderboard.__doc__
+    )
+    source = ranking.add_mutually_exclusive_group(required=True)
+    source.add_argument("--repo", metavar="OWNER/NAME", help="dataset repository with results")
+    source.add_argument("--records", type=Path, metavar="DIR", help="folder with records")
+    ranking.add_argument("--by", metavar="FIGURE",
+                         help="figure to rank by, such as advantage or tpr@0.01 (default: auc, agreement or "
+                         "anomaly_index)")  # fmt: skip
+    for name in ("dataset", "kind", "attack"):
+        ranking.add_argument(f"--{name}", help=f"only this {name}")
+    ranking.add_argument("--format", choices=("markdown", "csv", "html"), default="markdown")
+    ranking.add_argument("--out", type=Path, metavar="FILE", help="write to a file instead")
+    ranking.set_defaults(run=leaderboard)
+
+
+def publish(options: argparse.Namespace) -> None:
+    """Publish the data set, the metrics, records, a surrogate, or a model's evaluation; all or nothing."""
+    for name in NEEDS.get(options.what, ()):
+        if getattr(options, name) is None:
+            raise ValueError(f"`securitynet publish {options.what}` needs --{name}.")
+    for done in _publish(options):
+        where = f"{done.repository.kind} {done.repository.name}"
+        print(f"{where}: nothing new" if done.url is None else f"{where}: {done.url}")
+
+
+def _publish(options: argparse.Namespace) -> list[Published]:
+    from securitynet_hub.evaluation import known_metrics
+    from securitynet_hub.records import read_records
+    from securitynet_hub.sharing import publishing
+
+    how = {"private": options.private, "create_pr": options.create_pr}
+    if options.what == "dataset":
+        return [publishing.publish_dataset(options.repo, **how)]
+    if options.what == "metrics":
+        names = [options.repo] if "/" in options.repo else [f"{options.repo}/{m}" for m in known_metrics()]
+        return [publishing.publish_metric(name, **how) for name in names]
+    if options.what == "surrogate":
+        return [publishing.publish_surrogate(options.repo, options.weights, options.target, **how)]
+    records = list(read_records(options.records))
+    if options.what == "records":
+        return [publishing.publish_records(options.repo, records, create_pr=options.create_pr)]
+    records = [record for record in records if record.target["id"] == options.target]
+    return [publishing.publish_evaluation(options.repo, records, options.benchmark)]
+
+
+def fetch(options: argparse.Namespace) -> None:
+    """Fetch results, leave out those that cannot be believed, and keep the others as records."""
+    from securitynet_hub.records import require_writable
+    from securitynet_hub.sharing.fetching import fetch_results, keep_records
+    from securitynet_hub.sharing.repositories import repository
+
+    require_writable(options.out)
+    fetched = fetch_results(repository("dataset", options.repo), options.revision)
+    new = keep_records(fetched.records, options.out)
+    _tell_refused(fetched.refused)
+    print(f"{len(fetched.records)} results at {fetched.commit}, {new} of them new, below {options.out}/")
+
+
+def leaderboard(options: argparse.Namespace) -> None:
+    """Rank models, the most exposed first; only what was measured alike is compared."""
+    from securitynet_hub.sharing.export import FORMATS
+    from securitynet_hub.sharing.leaderboard import leaderboards
+
+    text = FORMATS[options.format](
+        leaderboards(
+            _records(options),
+            by=options.by,
+            dataset=options.dataset,
+            kind=options.kind,
+            attack=options.attack,
+        )
+    )
+    if options.out is None:
+        print(text, end="")
+    else:
+        options.out.write_text(text, encoding="utf-8")
+
+
+def _records(options: argparse.Namespace) -> list[Record]:
+    from securitynet_hub.records import read_records
+    from securitynet_hub.sharing.fetching import Refused, fetch_results
+    from securitynet_hub.sharing.repositories import repository
+    from securitynet_hub.sharing.validation import problems
+
+    if options.repo:
+        fetched = fetch_results(repository("dataset", options.repo))
+        _tell_refused(fetched.refused)
+        return fetched.records
+    judged = [(record, problems(record)) for record in read_records(options.records)]
+    _tell_refused([Refused(record.id, "; ".join(wrong)) for record, wrong in judged if wrong])
+    return [record for record, wrong in judged if not wrong]
+
+
+def _tell_refused(refused: list[Refused]) -> None:
+    for place, reason in refused[:SHOWN]:
+        print(f"left out: {place}: {reason}", file=sys.stderr)
+    if len(refused) > SHOWN:
+        print(f"left out: {len(refused) - SHOWN} more", file=sys.stderr)

@@ -1,0 +1,102 @@
+"""Leaderboards as Markdown, CSV and HTML in which nothing that was fetched can act."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+from securitynet_hub.sharing.leaderboard import Board, Standing
+from securitynet_hub.sharing.texts import plain
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+HEADER = ("place", "model", "figure", "interval", "runs", "measured", "by", "record")
+
+
+def to_markdown(boards: Sequence[Board]) -> str:
+    """Return the boards as Markdown tables."""
+    lines = []
+    for board in boards:
+        lines += [f"## {_markdown(board.title)}", "", f"{_markdown(_settings(board))}", ""]
+        lines += [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
+        lines += [f"| {' | '.join(map(_markdown, _cells(standing)))} |" for standing in board.standings]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def to_csv(boards: Sequence[Board]) -> str:
+    """Return the boards as one CSV table, figures in full."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(
+        ("kind", "attack", "data", "samples", "settings", "figure", "best", "worst", "model", "value", "low",
+         "high", "runs", "disputed", "measured", "by", "record")
+    )  # fmt: skip
+    for board in boards:
+        samples = " ".join(f"{name}={count}" for name, count in board.samples.items())
+        about = (board.kind, board.attack, board.data, samples, _settings(board), board.by)
+        for s in board.standings:
+            figure = ("" if number is None else repr(number) for number in s.figure)
+            counted = (str(s.runs), "yes" if s.disputed else "no")
+            texts = map(_csv, (*about, str(s.best), str(s.worst), s.target))
+            last = map(_csv, (s.record.created, s.record.author or "", s.record.id))
+            writer.writerow((*texts, *figure, *counted, *last))
+    return file.getvalue()
+
+
+def to_html(boards: Sequence[Board]) -> str:
+    """Return the boards as one HTML page that may load and run nothing."""
+    parts = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8"><title>Leaderboards</title>',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        "<style>body{font-family:sans-serif}td,th{padding:0 .7em;text-align:left}</style></head><body>",
+    ]
+    for board in boards:
+        parts += [f"<h2>{_html(board.title)}</h2><p>{_html(_settings(board))}</p>", "<table>"]
+        parts.append("<tr>" + "".join(f"<th>{name}</th>" for name in HEADER) + "</tr>")
+        for standing in board.standings:
+            parts.append("<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in _cells(standing)) + "</tr>")
+        parts.append("</table>")
+    return "\n".join([*parts, "</body></html>", ""])
+
+
+FORMATS: dict[str, Callable[[Sequence[Board]], str]] = {
+    "markdown": to_markdown,
+    "csv": to_csv,
+    "html": to_html,
+}
+
+
+def _cells(standing: Standing) -> Iterator[str]:
+    figure = standing.figure
+    yield standing.place
+    yield standing.target
+    yield f"{figure.value:.3f}"
+    yield "-" if figure.low is None or figure.high is None else f"{figure.low:.3f}-{figure.high:.3f}"
+    yield f"{standing.runs}{', disputed' if standing.disputed else ''}"
+    yield standing.record.created[:10]
+    yield standing.record.author or "-"
+    yield standing.record.id
+
+
+def _settings(board: Board) -> str:
+    return ", ".join(f"{name} {value}" for name, value in board.settings.items()) or "no settings"
+
+
+def _html(text: str) -> str:
+    return html.escape(plain(text))
+
+
+def _markdown(text: str) -> str:
+    """Escape what Markdown or HTML in it could act by: links, emphasis, tables, tags, bare addresses."""
+    escaped = re.sub(r"([\\`*_{}\[\]()#!|~$@])", r"\\\1", plain(text))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("://", ":&#47;/")
+
+
+def _csv(text: str) -> str:
+    """Keep a spreadsheet from taking text for a formula."""
+    shown = plain(text)
+    return f"'{shown}" if shown[:1] in set("=+-@\t\r") else shown

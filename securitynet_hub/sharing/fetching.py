@@ -1,0 +1,178 @@
+"""Results from a repository: read within bounds, believed only where they can be, kept as records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import huggingface_hub
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from huggingface_hub import RepoFile, constants
+
+from securitynet_hub.annotations import features
+from securitynet_hub.errors import HubError, RecordError
+from securitynet_hub.records import Record, parse_record, read_record, write_record
+from securitynet_hub.results import FOLDER, Result, result_row
+from securitynet_hub.sharing.repositories import Repository, api, head_of, told
+from securitynet_hub.sharing.texts import plain
+from securitynet_hub.sharing.validation import MAX_BYTES, problems
+
+MAX_SHARD = 64 << 20
+MAX_UNPACKED = 512 << 20
+MAX_ROWS = 100_000
+"""Of one shard: bytes as it lies on the Hub, bytes that its footer states, and rows."""
+
+BATCH = 256
+
+
+class Refused(NamedTuple):
+    """A file or a row that was left out, and why."""
+
+    place: str
+    reason: str
+
+
+class Fetched(NamedTuple):
+    """What a repository holds at a commit: the records to believe, each once, and what was left out."""
+
+    commit: str
+    records: list[Record]
+    refused: list[Refused]
+
+
+def fetch_results(repository: Repository, revision: str | None = None) -> Fetched:
+    """Read and validate all results of a dataset repository.
+
+    Nothing of what is read is run, and no name in it decides where a file is written.
+
+    Args:
+        repository: with the folder ``data/results``.
+        revision: branch, tag, commit or pull request (``refs/pr/1``).
+
+    Raises:
+        HubError: the repository or its results are not there, or the Hub cannot be asked.
+    """
+    commit = head_of(repository, revision)
+    records: dict[str, Record] = {}
+    refused: list[Refused] = []
+    for file in _shards(repository, commit):
+        reason = _unfit(file)
+        if reason:
+            refused.append(Refused(plain(file.path), reason))
+            continue
+        with told(repository, "read"):
+            path = huggingface_hub.hf_hub_download(
+                repository.name,
+                file.path,
+                repo_type=repository.kind,
+                revision=commit,
+                endpoint=constants.ENDPOINT,
+            )
+        for found in read_shard(Path(path), file.path):
+            if isinstance(found, Refused):
+                refused.append(found)
+            else:
+                records.setdefault(found.id, found)
+    return Fetched(commit, sorted(records.values(), key=lambda record: record.id), refused)
+
+
+def _shards(repository: Repository, commit: str) -> list[RepoFile]:
+    with told(repository, f"read {FOLDER} of"):
+        entries = api().list_repo_tree(
+            repository.name, FOLDER, recursive=True, revision=commit, repo_type=repository.kind
+        )
+        return [entry for entry in entries if isinstance(entry, RepoFile)]
+
+
+def _unfit(file: RepoFile) -> str | None:
+    """Say why a file is not even downloaded."""
+    if not re.fullmatch(rf"{FOLDER}/[\w-]{{1,100}}\.parquet", file.path, re.ASCII):
+        return f"only {FOLDER}/NAME.parquet is read"
+    if file.size > MAX_SHARD:
+        return f"{file.size:,} bytes are more than the {MAX_SHARD:,} of a shard"
+    return None
+
+
+def read_shard(path: Path, place: str) -> Iterator[Record | Refused]:
+    """Yield the records of a Parquet file, and a reason for every row that is none.
+
+    Text is kept as references into its distinct values until their lengths are known, so that a small file
+    cannot unfold into a large one.
+    """
+    try:
+        yield from _rows(path, place)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        yield Refused(place, f"it is not a Parquet file to be read: {plain(str(error))}")
+
+
+def _rows(path: Path, place: str) -> Iterator[Record | Refused]:
+    schema = features(Result).arrow_schema
+    texts = [name for name in schema.names if pa.types.is_string(schema.field(name).type)]
+    stated = pq.read_metadata(path)
+    unpacked = sum(stated.row_group(n).total_byte_size for n in range(stated.num_row_groups))
+    if stated.num_rows > MAX_ROWS or unpacked > MAX_UNPACKED:
+        yield Refused(place, f"{stated.num_rows:,} rows, {unpacked:,} bytes unpacked are too many")
+        return
+    if not stated.schema.to_arrow_schema().equals(schema):
+        yield Refused(place, "its columns are not those of the config results")
+        return
+    with pq.ParquetFile(path, read_dictionary=texts) as file:
+        number = 0
+        for batch in file.iter_batches(BATCH):
+            longest = pc.max(pc.binary_length(batch["record"].dictionary)).as_py() or 0
+            others = (pc.max(pc.binary_length(batch[name].dictionary)).as_py() or 0 for name in texts[:-1])
+            if longest > MAX_BYTES or max(others) > 1000:
+                yield Refused(place, "a text in it is longer than any record's")
+                return
+            for row in batch.to_pylist():
+                yield _believe(row, f"{place}, row {number}")
+                number += 1
+
+
+def _believe(row: dict[str, Any], place: str) -> Record | Refused:
+    """Return the record of a row, or why it is none to believe."""
+    if not isinstance(row["record"], str):
+        return Refused(place, "it holds no record")
+    try:
+        record = parse_record(row["record"], "the record")
+    except RecordError as error:
+        return Refused(place, plain(str(error)))
+    wrong = problems(record)
+    if not wrong:
+        expected = result_row(record)
+        wrong = [f"the column {name} contradicts the record" for name, value in row.items()
+                 if name != "record" and value != getattr(expected, name)]  # fmt: skip
+    return Refused(place, "; ".join(wrong)) if wrong else record
+
+
+def keep_records(records: list[Record], folder: Path) -> int:
+    """Write records as files below a folder; return how many were not there yet.
+
+    Raises:
+        RecordError: the folder cannot be written, or a file is in the way of a record.
+    """
+    new = 0
+    for record in records:
+        path = folder / record.target["id"] / f"{record.attack['name']}-{record.id}.json"
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if path.lstat() and read_record(path) == record:
+                continue
+        write_record(record, folder)
+        new += 1
+    return new
+
+
+def require_results(fetched: Fetched, repository: Repository) -> None:
+    """Refuse a repository that has results but none to believe.
+
+    Raises:
+        HubError: all were left out.
+    """
+    if fetched.refused and not fetched.records:
+        first = fetched.refused[0]
+        raise HubError(f"no result of {repository} can be believed; {first.place}: {first.reason}.")

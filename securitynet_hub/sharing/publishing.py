@@ -1,0 +1,177 @@
+"""Publish the data set, metrics, records and surrogates, each in one commit or one pull request."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+
+from securitynet_hub.annotations import HUB_DATASET
+from securitynet_hub.checkpoints import judge
+from securitynet_hub.errors import RecordError, UnknownNameError, WeightsError
+from securitynet_hub.evaluation import known_metrics
+from securitynet_hub.records import Record
+from securitynet_hub.results import FOLDER, results_shard
+from securitynet_hub.sharing.cards import (
+    EVAL_RESULTS,
+    eval_results_file,
+    evaluations,
+    model_card,
+    with_model_index,
+)
+from securitynet_hub.sharing.fetching import fetch_results
+from securitynet_hub.sharing.repositories import Published, commit, create, owners, read_text, repository
+from securitynet_hub.sharing.validation import problems
+
+METRIC_FILES = ("README.md", "app.py", "requirements.txt")
+
+
+def publish_dataset(name: str, *, private: bool = False, create_pr: bool = False) -> Published:
+    """Publish the data set that ships with this package; results of others in the repository stay.
+
+    Args:
+        name: owner/name of the dataset repository, made if it is not there.
+        private: of a new repository.
+        create_pr: propose it to the owners of an existing repository instead.
+
+    Raises:
+        HubError: it did not succeed; nothing of it is visible.
+    """
+    where = repository("dataset", name)
+    files = _contents(HUB_DATASET)
+    if not create_pr:
+        create(where, private=private)
+    return commit(where, lambda _: files, "Publish the annotations", create_pr=create_pr)
+
+
+def publish_metric(name: str, *, private: bool = False, create_pr: bool = False) -> Published:
+    """Publish a metric as a Space, so that ``evaluate.load("owner/membership_inference")`` finds it.
+
+    Whoever loads it needs this package: the metric is a thin face of it.
+
+    Args:
+        name: owner/metric.
+        private: of a new repository.
+        create_pr: propose it to the owners of an existing repository instead.
+
+    Raises:
+        UnknownNameError: no such metric; the closest names are given.
+        HubError: it did not succeed; nothing of it is visible.
+    """
+    where = repository("space", name)
+    metric = name.partition("/")[2]
+    if metric not in known_metrics():
+        raise UnknownNameError("metric", metric, known_metrics())
+    folder = Path(str(resources.files("securitynet_hub.metrics"))) / metric
+    files = {file: (folder / file).read_bytes() for file in (f"{metric}.py", *METRIC_FILES)}
+    if not create_pr:
+        create(where, private=private)
+    return commit(where, lambda _: files, f"Publish the metric {metric}", create_pr=create_pr)
+
+
+def publish_records(name: str, records: Iterable[Record], *, create_pr: bool = False) -> Published:
+    """Add records to a dataset repository's config ``results``, as a Parquet file of their own.
+
+    Files of others are never touched. A record that is there already is left out; so of any number of
+    publishers at once, each adds what the others have not.
+
+    Args:
+        name: owner/name of a repository that `publish_dataset` made.
+        records: as `audit` returns or `read_records` reads them.
+        create_pr: propose them to the owners instead.
+
+    Raises:
+        RecordError: a record cannot be believed; nothing was sent.
+        HubError: it did not succeed; nothing of it is visible.
+    """
+    where = repository("dataset", name)
+    own = _believed(records)
+
+    def shard(head: str) -> dict[str, bytes]:
+        present = {record.id for record in fetch_results(where, head).records}
+        new = [record for id, record in own.items() if id not in present]
+        ids = hashlib.sha256("".join(sorted(record.id for record in new)).encode())
+        return {f"{FOLDER}/{ids.hexdigest()[:32]}.parquet": results_shard(new)} if new else {}
+
+    return commit(where, shard, f"Add up to {len(own)} results", create_pr=create_pr)
+
+
+def publish_surrogate(
+    name: str, weights: Path, target: str, *, private: bool = False, create_pr: bool = False
+) -> Published:
+    """Publish the weights of a stolen copy as a model repository, with a card that says what it copies.
+
+    Args:
+        name: owner/name of the model repository, made if it is not there.
+        weights: safetensors, as `attacks.surrogates.steal` keeps them.
+        target: id of the model it was stolen from.
+        private: of a new repository.
+        create_pr: propose it to the owners of an existing repository instead.
+
+    Raises:
+        WeightsError: the file is not safetensors, or not whole.
+        HubError: it did not succeed; nothing of it is visible.
+    """
+    where = repository("model", name)
+    verdict = judge(weights)
+    if not verdict.safe or verdict.format != "safetensors":
+        raise WeightsError(f"{weights} is not a whole safetensors file: {verdict.reason or verdict.format}.")
+    content = weights.read_bytes()
+    files = {
+        "model.safetensors": content,
+        "README.md": model_card(
+            name, target, hashlib.sha256(content).hexdigest(), verdict.parameters
+        ).encode(),
+    }
+    if not create_pr:
+        create(where, private=private)
+    return commit(where, lambda _: files, "Publish a surrogate", create_pr=create_pr)
+
+
+def _believed(records: Iterable[Record]) -> dict[str, Record]:
+    """Return records by id; refuse none at all, and those that whoever fetches them would leave out."""
+    own = {record.id: record for record in records}
+    if not own:
+        raise RecordError("there are no records to publish.")
+    for record in own.values():
+        if wrong := problems(record):
+            raise RecordError(f"the record {record.id} is not fit to be published: {'; '.join(wrong)}.")
+    return own
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def publish_evaluation(name: str, records: Iterable[Record], benchmark: str) -> Published:
+    """Write a model's results into its repository, in the form that benchmarks and older tools read.
+
+    It is a commit where the login may write, a pull request anywhere else.
+
+    Args:
+        name: owner/name of the model repository.
+        records: all of that one model.
+        benchmark: owner/name of the dataset repository whose leaderboards they belong to.
+
+    Raises:
+        RecordError: the records are none, of several models, or not to be believed.
+        UnknownNameError: a record belongs to none of the benchmark's tasks.
+        HubError: it did not succeed; nothing of it is visible.
+    """
+    where, board = repository("model", name), repository("dataset", benchmark)
+    entries = evaluations(_believed(records).values(), board.name)
+
+    def files(head: str) -> dict[str, bytes]:
+        present = read_text(where, EVAL_RESULTS, head)
+        written = {
+            EVAL_RESULTS: eval_results_file(entries, present or ""),
+            "README.md": with_model_index(read_text(where, "README.md", head), name, entries),
+        }
+        return {path: text.encode() for path, text in written.items()}
+
+    return commit(where, files, "Add results of security audits", create_pr=where.owner not in owners())

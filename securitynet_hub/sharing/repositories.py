@@ -1,0 +1,267 @@
+"""Speak to the Hub: whole commits on the head that was seen; one sentence for each fault, without secrets."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import huggingface_hub
+from huggingface_hub import CommitOperationAdd, constants
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+from securitynet_hub.errors import HubError
+
+T = TypeVar("T")
+
+TRIES = 4
+RACES = 30
+"""After faults, and where others keep writing first."""
+
+FIRST_DELAY = 1.0
+MAX_RETRY_AFTER = 120.0
+MAX_TEXT = 1 << 20
+
+MOVED = {409, 412}
+"""Answers that say somebody else's commit came first."""
+
+NOT_DONE = MOVED | {429, 503}
+"""Answers after which a commit has surely not happened."""
+
+PASSING = NOT_DONE | {408, 500, 502, 504}
+
+
+class Repository(NamedTuple):
+    """A repository of the Hub: kind is model, dataset or space, name is owner/name."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"the {self.kind} repository {self.name}"
+
+    @property
+    def owner(self) -> str:
+        """Return the user or organisation that it belongs to."""
+        return self.name.split("/")[0]
+
+
+class Published(NamedTuple):
+    """What a publication came to: a commit, or a pull request's address; None where nothing was new."""
+
+    repository: Repository
+    commit: str | None
+    url: str | None
+
+
+def repository(kind: str, name: str) -> Repository:
+    """Check the name of a repository.
+
+    Raises:
+        ValueError: not owner/name in the letters that the Hub allows.
+    """
+    if not re.fullmatch(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", name, re.ASCII) or re.search(r"\.\.|--", name):
+        raise ValueError(f"a repository of the Hub is named owner/name; got {name!r}.")
+    return Repository(kind, name)
+
+
+def api() -> huggingface_hub.HfApi:
+    """Return the client for the endpoint in force, with the login of huggingface_hub."""
+    return huggingface_hub.HfApi(endpoint=constants.ENDPOINT)
+
+
+def head_of(repository: Repository, revision: str | None = None) -> str:
+    """Return the hash of a revision's commit.
+
+    Raises:
+        HubError: no such repository or revision, or the Hub cannot be asked.
+    """
+    with told(repository, "read"):
+        info = api().repo_info(repository.name, repo_type=repository.kind, revision=revision)
+        return str(info.sha)
+
+
+def create(repository: Repository, *, private: bool = False) -> None:
+    """Create a repository where there is none yet.
+
+    Raises:
+        HubError: the login may not, or the Hub cannot be asked.
+    """
+
+    def attempt() -> None:
+        with told(repository, "create"):
+            api().create_repo(
+                repository.name,
+                repo_type=repository.kind,
+                private=private or None,
+                exist_ok=True,
+                space_sdk="gradio" if repository.kind == "space" else None,
+            )
+
+    _patiently(attempt, lambda fault: fault.passes)
+
+
+def owners() -> set[str]:
+    """Return the names that the login may write under: the user's and their organisations'.
+
+    Raises:
+        HubError: there is no valid login, or the Hub cannot be asked.
+    """
+    with told(None, "ask who you are at"):
+        user = api().whoami()
+        return {user["name"], *(member["name"] for member in user.get("orgs", ()))}
+
+
+def read_text(repository: Repository, path: str, revision: str) -> str | None:
+    """Return a small text file at a commit, None where there is none.
+
+    Raises:
+        HubError: it is no text of up to `MAX_TEXT` bytes, or the Hub cannot be asked.
+    """
+    with told(repository, f"read {path} of"):
+        found = api().get_paths_info(repository.name, path, revision=revision, repo_type=repository.kind)
+        if not found:
+            return None
+        if getattr(found[0], "size", MAX_TEXT + 1) > MAX_TEXT:
+            raise ValueError(f"it is no file of up to {MAX_TEXT:,} bytes")
+        local = huggingface_hub.hf_hub_download(
+            repository.name,
+            path,
+            repo_type=repository.kind,
+            revision=revision,
+            endpoint=constants.ENDPOINT,
+        )
+        return Path(local).read_text(encoding="utf-8")
+
+
+def commit(
+    repository: Repository,
+    files_for: Callable[[str], dict[str, bytes]],
+    message: str,
+    *,
+    create_pr: bool = False,
+) -> Published:
+    """Commit files on the head they were made for, all or none; begin anew where the head has moved.
+
+    After a fault that may pass, the head is read again: if the commit had happened after all, `files_for`
+    finds nothing left to do. A pull request is tried again only where it surely was not opened.
+
+    Args:
+        repository: where to.
+        files_for: given the hash of the head, returns contents by path; none if nothing is new.
+        message: of the commit.
+        create_pr: propose the files to the owners instead.
+
+    Raises:
+        HubError: it did not succeed; nothing of it is visible in the repository.
+    """
+
+    def attempt() -> Published:
+        head = head_of(repository)
+        files = files_for(head)
+        if not files:
+            return Published(repository, None, None)
+        with told(repository, "write"):
+            info = api().create_commit(
+                repository.name,
+                [CommitOperationAdd(path, content) for path, content in files.items()],
+                commit_message=message,
+                repo_type=repository.kind,
+                parent_commit=head,
+                create_pr=create_pr,
+            )
+        if info.oid == head:  # the files were there already
+            return Published(repository, None, None)
+        return Published(repository, info.oid, info.pr_url or info.commit_url)
+
+    return _patiently(attempt, lambda fault: fault.status in NOT_DONE if create_pr else fault.passes)
+
+
+@contextmanager
+def told(repository: Repository | None, doing: str) -> Iterator[None]:
+    """Turn whatever the client raises into a HubError of one sentence, without tokens and signed links.
+
+    Its errors are those of requests, httpx, httpx2 or hf_xet, by its version; hence `Exception`.
+    """
+    try:
+        yield
+    except HubError:
+        raise
+    except Exception as error:
+        # What went wrong with one file is told as "Error while uploading", the fault being its cause.
+        fault = error.__cause__ if type(error) is RuntimeError else error
+        raise _FaultError(fault if isinstance(fault, Exception) else error, repository, doing) from None
+
+
+class _FaultError(HubError):
+    """A fault as it is told, and what of the client's error decides whether to try again."""
+
+    def __init__(self, error: Exception, repository: Repository | None, doing: str) -> None:
+        super().__init__(_sentence(error, repository, doing))
+        response = getattr(error, "response", None)
+        self.status: int | None = getattr(response, "status_code", None)
+        self.passes = self.status in PASSING if self.status else _is_transport(error)
+        stated = "" if response is None else response.headers.get("Retry-After", "")
+        self._retry_after = float(stated) if re.fullmatch(r"\d{1,9}", stated) else 0.0
+
+    def delay(self, attempt: int) -> float:
+        """Return the seconds to wait after an attempt: few where others were merely faster."""
+        if self.status in MOVED:
+            return random.uniform(0, 0.1 * attempt)
+        return max(FIRST_DELAY * 2.0 ** (attempt - 1), min(self._retry_after, MAX_RETRY_AFTER))
+
+
+def _patiently(action: Callable[[], T], worth: Callable[[_FaultError], bool]) -> T:
+    """Run an action again after faults that are worth it, and oftener where others were faster."""
+    for attempt in count(1):
+        try:
+            return action()
+        except _FaultError as fault:
+            if not worth(fault) or attempt >= (RACES if fault.status in MOVED else TRIES):
+                raise
+            time.sleep(fault.delay(attempt))
+    raise AssertionError("the loop returns or raises")
+
+
+def _is_transport(error: Exception) -> bool:
+    """Tell errors of the connection from refusals: the client's HTTPError without an answer, or OSError."""
+    http_error = HfHubHTTPError.__mro__[1]  # of httpx or httpx2, by its version
+    return isinstance(error, (http_error, OSError)) and not isinstance(error, OfflineModeIsEnabled)
+
+
+def _sentence(error: Exception, repository: Repository | None, doing: str) -> str:
+    what = f"cannot {doing} {repository or 'the Hub'}"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, OfflineModeIsEnabled):
+        return f"{what}: HF_HUB_OFFLINE forbids to ask the Hub; unset it."
+    if status == 401 or isinstance(error, huggingface_hub.errors.LocalTokenNotFoundError):
+        return f"{what}: your login is missing, wrong or expired. Run `hf auth login` and try again."
+    if status == 403:
+        return f"{what}: your login may not. Ask its owners for access, or propose with --create-pr."
+    if isinstance(error, RepositoryNotFoundError) or status in {404, 410}:
+        return f"{what}: it is not there, or your login cannot see it."
+    if status in MOVED:
+        return f"{what}: others were writing to it all the while ({status}). Run the same command again."
+    if status == 429:
+        return f"{what}: the Hub asks to wait ({status}). Run the same command again later."
+    if status is not None and status >= 500:
+        return f"{what}: the Hub answered {status}. Run the same command again."
+    if status is None and _is_transport(error):
+        return f"{what}: the connection failed ({_plain(error)}). Run the same command again."
+    return f"{what}: {_plain(error)}"
+
+
+def _plain(error: Exception) -> str:
+    """Return an error's text in one line, with no token and nothing that a link was signed with."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    token = huggingface_hub.get_token()
+    if token:
+        text = text.replace(token, "***")
+    text = re.sub(r"\bhf_\w+|Bearer \S+", "***", text)
+    text = re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]*", r"\1", text)
+    return text if len(text) <= 300 else f"{text[:300]}..."

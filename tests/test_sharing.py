@@ -1,0 +1,473 @@
+"""What is believed of fetched results, how models are ranked, and that nothing fetched can act."""
+
+import csv
+import html.parser
+import io
+import json
+import re
+import socket
+from dataclasses import asdict, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from test_publishing import REPO, WHERE, commit_file, measured
+
+from securitynet_hub.annotations import HUB_DATASET, features, load_annotations
+from securitynet_hub.attacks.stealing import measure_stealing
+from securitynet_hub.errors import HubError, RecordError, UnknownNameError
+from securitynet_hub.records import Record, parse_record, read_records
+from securitynet_hub.results import FOLDER, Result, find_figure, result_row, results_shard
+from securitynet_hub.sharing import fetching
+from securitynet_hub.sharing.export import FORMATS, to_csv, to_html, to_markdown
+from securitynet_hub.sharing.fetching import fetch_results, keep_records, read_shard
+from securitynet_hub.sharing.leaderboard import leaderboards
+from securitynet_hub.sharing.repositories import told
+from securitynet_hub.sharing.validation import NAMES, problems
+
+
+def changed(record, **parts):
+    """Return the record with keys of its parts changed, hashed anew: what a forger would publish."""
+    return replace(record, **{name: {**getattr(record, name), **keys} for name, keys in parts.items()})
+
+
+def stolen(seed=0, **parts):
+    rng = np.random.default_rng(seed)
+    labels, target, copy = (rng.integers(0, 3, 60) for _ in range(3))
+    attack = {"name": "random", "kind": "model-stealing"}
+    return changed(
+        replace(measured(0), attack=attack, result=measure_stealing(copy, labels, target)), **parts
+    )
+
+
+class TestRows:
+    def test_a_row_says_what_its_record_says(self):
+        record = measured(1)
+        row = result_row(record)
+        assert (row.kind, row.attack, row.figure) == ("membership-inference", "loss", "auc")
+        assert (row.value, row.low, row.high) == (record.result["auc"], *record.result["auc_ci"])
+        assert parse_record(row.record, "here") == record
+
+    def test_other_kinds_have_their_own_figure_or_none(self):
+        assert result_row(stolen()).figure == "agreement"
+        detector = replace(
+            measured(1),
+            attack={"name": "neural_cleanse", "kind": "backdoor-detection"},
+            result={"anomaly_index": 3.5, "flagged_classes": [4]},
+        )
+        row = result_row(detector)
+        assert (row.figure, row.value, row.low) == ("anomaly_index", 3.5, None)
+        assert problems(detector) == []
+        unknown = replace(detector, attack={"name": "x", "kind": "brand-new"})
+        assert (result_row(unknown).figure, problems(unknown)) == (None, [])
+
+    def test_the_shipped_shards_have_the_features_of_the_card_and_are_believed(self):
+        (path,) = (HUB_DATASET / FOLDER).glob("*.parquet")
+        assert pq.read_schema(path) == features(Result).arrow_schema
+        assert pq.read_schema(path).metadata == features(Result).arrow_schema.metadata
+        found = list(read_shard(path, path.name))
+        assert len(found) == 88
+        assert all(isinstance(record, Record) for record in found)
+
+    def test_same_records_same_bytes_in_any_order(self):
+        records = [measured(seed) for seed in range(3)]
+        assert results_shard(records) == results_shard(records[::-1])
+
+
+ALL_AGREE = measure_stealing([0] * 60, [0] * 60, [0] * 60)
+
+
+class TestValidation:
+    @pytest.mark.parametrize("record", [measured(1), measured(2, "correctness_like"), stolen()])
+    def test_what_was_measured_is_believed(self, record):
+        assert problems(record) == []
+
+    def test_ids_of_annotated_models_are_names(self):
+        for config in ("extended", "zoo"):
+            for id in load_annotations(config):
+                assert re.fullmatch(NAMES["target.id"], id, re.ASCII), id
+
+    @pytest.mark.parametrize(
+        ("parts", "reason"),
+        [
+            ({"result": {"auc": 0.5001}}, "auc should be a whole number"),
+            ({"result": {"auc": 1.5, "auc_ci": [0, 2]}}, "auc should lie in 0..1"),
+            ({"result": {"auc": "0.5"}}, "auc should be a number"),
+            ({"result": {"auc": True}}, "auc should be a number"),
+            ({"result": {"auc_ci": [0.99, 1.0]}}, "auc_ci should hold its figure"),
+            ({"result": {"auc_ci": [0.1]}}, "interval of two numbers"),
+            ({"result": {"auc": 1.0, "auc_ci": [0.9, 1.0]}}, "auc should lie in"),
+            ({"result": {"advantage": 0, "advantage_ci": [0, 1], "auc": 1, "auc_ci": [0, 1]}}, "auc should"),
+            ({"result": {"n_members": 0}}, "n_members should be"),
+            ({"result": {"n_members": 10**30}}, "n_members should be"),
+            ({"result": {"n_members": [1]}}, "n_members should be"),
+            ({"result": {"tpr_at_fpr": 3}}, "not iterable"),
+            ({"result": {"tpr_at_fpr": [{}]}}, "the result lacks 'tpr'"),
+            ({"attack": {"name": "correctness"}}, "the AUC of correctness"),
+            ({"attack": {"name": "../../x"}}, "attack.name should be a plain name"),
+            ({"attack": {"name": "x\ny"}}, "attack.name should be a plain name"),
+            ({"attack": {"kind": "<b>"}}, "attack.kind should be a plain name"),
+            ({"target": {"id": "zoo/../x"}}, "target.id should be a plain name"),
+            ({"target": {"id": "/etc/passwd"}}, "target.id should be a plain name"),
+            ({"target": {"id": ["x"]}}, "target.id should be a plain name"),
+            ({"target": {"weights_hash": "ff"}}, "has the weights"),
+            ({"target": {"weights_hash": "x" * 500}}, "hash in hexadecimal"),
+            ({"data": {"name": "=cmd|'/c calc'!A0"}}, "data.name should be a plain name"),
+            ({"data": {"name": "x" * 10_000}}, "data.name should be a plain name"),
+            ({"counts": {"forwarded": -1}}, "counts.forwarded"),
+            ({"environment": {"x": "y" * 300_000}}, "larger than"),
+        ],
+    )  # fmt: skip
+    def test_what_cannot_have_been_measured_is_not(self, parts, reason):
+        (first, *_) = problems(changed(measured(1), **parts))
+        assert reason in first
+
+    @pytest.mark.parametrize(
+        ("parts", "reason"),
+        [
+            ({"agreement": 0.123, "agreement_ci": [0, 1]}, "agreement should be a whole number"),
+            ({"agreement": 1.0, "agreement_ci": list(ALL_AGREE["agreement_ci"])}, "agreement must lie in"),
+            ({"accuracy_ci": [0.0, 1.0]}, "should be Wilson's"),
+            ({"n_target_errors": 0}, "n_target_errors should be"),
+            ({"relative_accuracy": 9.0}, "relative_accuracy is not"),
+            ({"n": None}, "n should be a whole number"),
+        ],
+    )  # fmt: skip
+    def test_nor_of_stealing(self, parts, reason):
+        assert reason in problems(stolen(result=parts))[0]
+
+    @pytest.mark.parametrize("lacking", ["auc", "advantage", "tpr_at_fpr", "n_members", "confidence_level"])
+    def test_a_figure_that_lacks_is_named(self, lacking):
+        record = measured(1)
+        result = {name: value for name, value in record.result.items() if name != lacking}
+        assert f"lacks '{lacking}'" in problems(replace(record, result=result))[0]
+
+    @pytest.mark.parametrize("field", ["target", "data", "attack", "result", "counts", "code", "environment"])
+    @pytest.mark.parametrize("value", [None, [], "x", 3])
+    def test_parts_of_another_type(self, field, value):
+        assert problems(replace(measured(1), **{field: value})) == [
+            f"{field} should be a map of names to values"
+        ]
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("created", "yesterday"), ("created", None), ("created", "2026-01-01T00:00:00"),
+            ("created", "9999-01-01T00:00:00+00:00"),
+            ("author", "a\u202eb"), ("author", "x" * 101), ("author", 7), ("author", "\ud800"),
+        ],
+    )  # fmt: skip
+    def test_when_and_who(self, field, value):
+        (reason,) = problems(replace(measured(1), **{field: value}))
+        assert reason.startswith(field)
+        assert reason.isprintable()
+
+
+class TestHostileShards:
+    """A repository anyone may write to: what does not hold is listed and left out, the rest is read."""
+
+    def refused(self, hub, content, name="x.parquet"):
+        commit_file(hub, f"{FOLDER}/{name}", content)
+        fetched = fetch_results(WHERE)
+        assert len(fetched.records) == 2
+        return [refused.reason for refused in fetched.refused]
+
+    def table(self, **columns):
+        table = pq.read_table(io.BytesIO(results_shard([measured(1)])))
+        for name, values in columns.items():
+            table = table.set_column(
+                table.schema.names.index(name), table.schema.field(name), pa.array(values)
+            )
+        return self.bytes(table)
+
+    def bytes(self, table):
+        file = io.BytesIO()
+        pq.write_table(table, file)
+        return file.getvalue()
+
+    @pytest.fixture
+    def hub(self, whole_hub):
+        first = results_shard([measured(100), measured(101)])
+        whole_hub.add("dataset", REPO, {f"{FOLDER}/first.parquet": first})
+        return whole_hub
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("", "not a readable record"),
+            ("{", "not a readable record"),
+            ("[" * 50_000, "not a readable record"),
+            ("1" * 10_000, "not a readable record"),
+            ('{"schema_version": 1}', "not a record of schema"),
+            ('{"schema_version": 99}', "Upgrade"),
+            ('{"schema_version": 1, "target": NaN}', "not a record of schema"),
+            ("null", "no schema_version"),
+            (None, "holds no record"),
+        ],
+    )
+    def test_records_that_are_none(self, hub, text, reason):
+        (found,) = self.refused(hub, self.table(record=pa.array([text], pa.string())))
+        assert reason in found
+        assert len(found) < 400
+
+    def test_records_that_were_changed(self, hub):
+        text = result_row(measured(1)).record.replace('"kind": "membership-inference"', '"kind": "x"')
+        assert "changed or damaged" in self.refused(hub, self.table(record=[text]))[0]
+
+    @pytest.mark.parametrize(("column", "value"), [("value", 0.99), ("target", "other"), ("author", "me")])
+    def test_columns_that_say_something_else(self, hub, column, value):
+        assert self.refused(hub, self.table(**{column: [value]})) == [
+            f"the column {column} contradicts the record"
+        ]
+
+    def test_files_that_are_no_shards(self, hub):
+        row = asdict(result_row(measured(1)))
+        assert "not a Parquet file" in self.refused(hub, b"junk")[0]
+        whole = results_shard([measured(1)])
+        assert "not a Parquet file" in self.refused(hub, whole[:-20])[0]
+        assert "columns are not those" in self.refused(hub, self.bytes(pa.table({"id": ["x"]})))[0]
+        types = self.bytes(pa.Table.from_pylist([{**row, "schema_version": "1"}]))
+        assert "columns are not those" in self.refused(hub, types)[0]
+
+    def test_a_small_file_that_unfolds_into_a_large_one(self, hub):
+        schema = features(Result).arrow_schema
+        row = asdict(result_row(measured(1))) | {"record": "x" * 300_000}
+        table = pa.Table.from_pylist([row], schema=schema)
+        bomb = self.bytes(pa.concat_tables([table] * 300).combine_chunks())  # 90 MB of text
+        assert len(bomb) < 200_000
+        before = pa.total_allocated_bytes()
+        assert "longer than any record's" in self.refused(hub, bomb)[0]
+        assert pa.total_allocated_bytes() - before < 10_000_000
+
+    def test_more_than_a_shard_may_hold(self, hub, monkeypatch):
+        monkeypatch.setattr(fetching, "MAX_ROWS", 3)
+        assert "too many" in self.refused(hub, results_shard(measured(seed) for seed in range(4)))[0]
+        monkeypatch.setattr(fetching, "MAX_SHARD", 40_000)
+        log = len(hub.log)
+        assert "more than the 40,000" in self.refused(hub, b"x" * 40_001)[0]
+        assert not any("x.parquet" in line for line in hub.log[log:])  # not even downloaded
+
+    @pytest.mark.parametrize(
+        "name",
+        ["../../../evil.parquet", "a/b.parquet", "x.py", "x y.parquet", "\x1b[2J.parquet", "ü.parquet"],
+    )
+    def test_names_that_lead_elsewhere_are_not_asked_for(self, hub, name, tmp_path):
+        log = len(hub.log)
+        assert self.refused(hub, results_shard([measured(1)]), name) == [
+            f"only {FOLDER}/NAME.parquet is read"
+        ]
+        assert not any("resolve" in line and "first" not in line for line in hub.log[log:])
+
+    def test_a_repository_without_results(self, whole_hub, run):
+        whole_hub.add("dataset", REPO)
+        code, _, err = run("fetch", "results", "--repo", REPO)
+        assert code == 1
+        assert "data/results" in err
+
+    def test_the_command_lists_what_it_left_out(self, hub, run, tmp_path):
+        commit_file(hub, f"{FOLDER}/<script>\x1b[2J.parquet", b"x")
+        code, out, err = run("fetch", "results", "--repo", REPO, "--out", tmp_path / "out")
+        assert (code, out.split()[0]) == (0, "2")
+        assert "left out: data/results/<script>\\x1b[2J.parquet: only" in err
+        assert "\x1b" not in err
+        assert len(list(read_records(tmp_path / "out"))) == 2
+
+    def test_what_lies_in_the_way_is_not_overwritten(self, tmp_path):
+        record = measured(1)
+        keep_records([record], tmp_path)
+        (path,) = tmp_path.rglob("*.json")
+        assert keep_records([record], tmp_path) == 0
+        path.write_text("{}")
+        with pytest.raises(RecordError):
+            keep_records([record], tmp_path)
+        assert path.read_text() == "{}"
+
+
+def standing(name, auc, low, high, **changes):
+    record = measured(1, target=name, **changes)
+    return replace(record, result={**record.result, "auc": auc, "auc_ci": [low, high]})
+
+
+class TestLeaderboard:
+    def places(self, records, **choice):
+        (board,) = leaderboards(records, **choice)
+        return [(s.target, s.place) for s in board.standings]
+
+    def test_by_hand(self):
+        """a overlaps b, b overlaps c, a does not overlap c, d is below all."""
+        records = [
+            standing("d", 0.5, 0.45, 0.55),
+            standing("b", 0.8, 0.7, 0.9),
+            standing("a", 0.9, 0.85, 0.95),
+            standing("c", 0.7, 0.6, 0.75),
+        ]
+        expected = [("a", "1-2"), ("b", "1-3"), ("c", "2-3"), ("d", "4")]
+        assert self.places(records) == expected
+        assert self.places(records[::-1]) == expected
+
+    def test_figures_without_intervals_tie_only_where_equal(self):
+        def detector(name, index):
+            attack = {"name": "neural_cleanse", "kind": "backdoor-detection"}
+            return replace(measured(1, target=name), attack=attack, result={"anomaly_index": index})
+
+        records = [detector("a", 1.0), detector("b", 3.0), detector("c", 1.0)]
+        assert self.places(records) == [("b", "1"), ("a", "2-3"), ("c", "2-3")]
+
+    def test_against_brute_force(self):
+        rng = np.random.default_rng(0)
+        ends = np.sort(rng.random((30, 2)), axis=1)
+        records = [standing(f"m{n}", ends[n].mean(), *ends[n]) for n in range(30)]
+        (board,) = leaderboards(records)
+        for s in board.standings:
+            low, high = ends[int(s.target[1:])]
+            assert s.best == 1 + sum(other > high for other in ends[:, 0])
+            assert s.worst == 30 - sum(other < low for other in ends[:, 1])
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"data": {"name": "svhn"}}, {"data": {"sha256": "cd"}}, {"result": {"n_members": 21}},
+            {"attack": {"name": "entropy"}}, {"attack": {"from_logits": False}},
+            {"attack": {"confidence_level": 0.9}}, {"counts": {"shadow_models": 4}},
+        ],
+    )  # fmt: skip
+    def test_only_what_was_measured_alike_is_compared(self, change):
+        one, two = measured(1, target="a"), measured(2, target="b")
+        assert len(leaderboards([one, two])) == 1
+        boards = leaderboards([one, changed(two, **change)])
+        assert [len(board.standings) for board in boards] == [1, 1]
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"attack": {"target_fprs": [0.5]}},
+            {"attack": {"shadows_sha256": "ab"}},
+            {"counts": {"forwarded": 9}},
+        ],
+    )
+    def test_what_does_not_decide_a_figure_parts_nothing(self, change):
+        assert len(leaderboards([measured(1), changed(measured(2, target="b"), **change)])) == 1
+
+    def test_of_several_runs_the_latest_counts_and_a_dispute_shows(self):
+        early, late = "2026-01-01T00:00:00+00:00", "2026-02-01T00:00:00+00:00"
+        records = [standing("a", 0.9, 0.8, 0.95, created=early), standing("a", 0.6, 0.5, 0.7, created=late)]
+        (board,) = leaderboards(records)
+        (only,) = board.standings
+        assert (only.figure.value, only.runs, only.disputed) == (0.6, 2, True)
+        assert "2, disputed" in to_markdown([board])
+
+    def test_other_weights_are_another_model(self):
+        records = [
+            changed(measured(seed), target={"weights_hash": hash}) for seed, hash in ((1, "a"), (2, "b"))
+        ]
+        assert len(leaderboards(records)[0].standings) == 2
+
+    def test_by_other_figures(self):
+        records = [measured(seed, target=f"m{seed}") for seed in range(5)]
+        for by in ("advantage", "tpr@0.01"):
+            (board,) = leaderboards(records, by=by)
+            for s in board.standings:
+                assert s.figure == find_figure(s.record.result, by)
+            assert [s.figure.value for s in board.standings if s.best == 1]
+        with pytest.raises(UnknownNameError, match="'advantage'"):
+            leaderboards(records, by="advantag")
+
+    def test_filters(self, run, tmp_path):
+        keep_records([measured(1), measured(2, "entropy"), stolen()], tmp_path)
+        for filters, count in (((), 3), (("--kind", "model-stealing"), 1), (("--attack", "entropy"), 1)):
+            code, out, _ = run("leaderboard", "--records", tmp_path, *filters)
+            assert (code, out.count("## ")) == (0, count)
+        code, _, err = run("leaderboard", "--records", tmp_path, "--dataset", "fashion_mnist")
+        assert code == 2
+        assert "'fashion_mnist_4k'" in err
+
+    def test_a_local_record_that_cannot_be_believed_is_left_out(self, run, tmp_path):
+        from securitynet_hub.records import write_record
+
+        write_record(standing("a", 0.9, 0.95, 0.99), tmp_path)
+        code, out, err = run("leaderboard", "--records", tmp_path)
+        assert (code, out) == (0, "")
+        assert "auc_ci should hold its figure" in err
+
+    @pytest.mark.parametrize("format", FORMATS)
+    def test_is_the_same_from_the_hub_and_on_disk(self, whole_hub, run, tmp_path, format):
+        records = [measured(seed, target=f"m{seed}") for seed in range(4)]
+        whole_hub.add("dataset", REPO, {f"{FOLDER}/a.parquet": results_shard(records)})
+        keep_records(records, tmp_path / "records")
+        run("leaderboard", "--repo", REPO, "--format", format, "--out", tmp_path / "board")
+        _, out, _ = run("leaderboard", "--records", tmp_path / "records", "--format", format)
+        assert (tmp_path / "board").read_text() == out
+        assert all(record.id in out for record in records)
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "[x](javascript:alert(1)) ![y](https://evil.example/z.png)",
+    "a|b\n| c |\r\n# heading",
+    "\x1b[2J\x07\u202e\ud800",
+    "=HYPERLINK(\"https://evil.example\")",
+    "https://evil.example www.evil.example @all",
+    "x" * 100_000,
+]  # fmt: skip
+
+
+class Tags(html.parser.HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.found = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.add((tag, *(name for name, _ in attributes)))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+class TestExport:
+    """Even what validation keeps out cannot act, should it come from elsewhere."""
+
+    def boards(self, text):
+        record = measured(1, target=text, author=text)
+        record = changed(record, data={"name": text}, attack={"name": text, text: text})
+        return leaderboards([record])
+
+    def test_html(self, text):
+        page = to_html(self.boards(text))
+        plain = to_html(self.boards("x"))
+        assert Tags(page).found == Tags(plain).found
+        assert "default-src 'none'" in page
+        assert page.isprintable() or page.replace("\n", "").isprintable()
+        assert len(page) < 10_000
+
+    def test_markdown(self, text):
+        lines, plain = (to_markdown(self.boards(t)).split("\n") for t in (text, "x"))
+        assert len(lines) == len(plain)
+        table = [re.sub(r"\\.", "", line) for line in lines if line.startswith("|")]
+        assert {line.count("|") for line in table} == {9}
+        bare = re.sub(r"\\.", "", "\n".join(lines))
+        assert not re.search(r"[<>`\[\]!@]|://", bare)
+
+    def test_csv(self, text):
+        rows = list(csv.reader(io.StringIO(to_csv(self.boards(text)))))
+        assert [len(row) for row in rows] == [17, 17]
+        assert not any(cell.startswith(("=", "+", "-", "@")) for cell in rows[1])
+
+
+def test_a_fault_is_told_without_tokens_and_signatures(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "secret-of-another-form")
+    link = "https://cdn.example/x?X-Amz-Signature=hidden"
+    with pytest.raises(HubError) as told_error, told(WHERE, "read"):
+        raise ValueError(f"secret-of-another-form hf_abcDEF123 Authorization: Bearer tok {link}\nand more")
+    sentence = str(told_error.value)
+    assert sentence.startswith("cannot read the dataset repository alice/securitynet: ")
+    assert not re.search("another-form|abcDEF|tok |hidden|\n", sentence)
+    assert told_error.value.__suppress_context__
+
+
+def test_no_token_stands_in_a_record(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_alice_secret")
+    assert "hf_alice_secret" not in json.dumps(Record(**{
+        name: {} for name in ("target", "data", "attack", "result", "counts", "timings")
+    }).as_dict())  # fmt: skip
+    assert socket.gethostname() not in json.dumps(measured(1).as_dict())
