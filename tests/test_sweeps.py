@@ -79,6 +79,11 @@ class TestPlan:
             len({job.units[0].id, *(other.units[0].id for (other,) in others)}) == 4
         )  # the third is the same
 
+    def test_each_budget_of_a_theft_is_a_unit_of_its_own(self):
+        jobs = plan_jobs(CLEAN[:1], ["loss", "model_stealing"], {}, budgets=[5, 10])
+        assert [job.attacks for job in jobs] == [("loss",), ("model_stealing",), ("model_stealing",)]
+        assert len({unit.id for job in jobs for unit in job.units}) == 3
+
     def test_the_largest_models_come_first(self):
         rows = [replace(CLEAN[0], id=f"m/{count}", num_parameters=count) for count in (5, None, 70, 9)]
         assert [job.annotation.num_parameters for job in plan_jobs(rows, ["loss"], {})] == [70, 9, 5, None]
@@ -92,6 +97,17 @@ class TestSweep:
         assert sweep(jobs, ledger) == (0, 0)
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == written
         assert results(tmp_path).keys() == {(row.id, attack) for row in CLEAN for attack in ATTACKS}
+
+    def test_thefts_and_detectors_are_swept_like_other_attacks(self, tmp_path):
+        """Noise is the quickest detector; an untrained surrogate costs no query."""
+        attacks = ["neuron_noise", "model_stealing"]
+        options = {"settings": {"neuron_noise": {"steps": 2}}}
+        jobs = plan_jobs(CLEAN[:1], attacks[:1], {}, options) + plan_jobs(
+            CLEAN[:1], attacks[1:], {}, budgets=[0]
+        )
+        ledger = Ledger(tmp_path)
+        assert sweep(jobs, ledger) == (2, 0), ledger.failed(unit for job in jobs for unit in job.units)
+        assert {attack for _, attack in results(tmp_path)} == set(attacks)
 
     def test_a_bad_model_fails_alone_and_can_be_tried_again(self, tmp_path):
         bad = replace(CLEAN[0], id="zoo/fashion-mnist/bad/1", weights_hash="0" * 64)

@@ -66,6 +66,14 @@ def add_command(commands: Any) -> None:
         help="what the processes of a launch share: each takes models of its own, or all take one and split "
         "its images (default: models if there are as many as processes)",
     )
+    parser.add_argument(
+        "--budgets",
+        nargs="+",
+        type=int,
+        metavar="N",
+        default=[100, 500],
+        help="of model_stealing: images to ask about (default: %(default)s)",
+    )
     parser.add_argument("--batch-size", type=int, metavar="N", help="images in one forward pass")
     parser.add_argument("--seed", type=int, default=0, help="of what attacks draw (default: 0)")
     parser.add_argument("--retry-failed", action="store_true", help="do again what failed before")
@@ -104,10 +112,15 @@ def sweep_models(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> list[Job]:
+    from securitynet_hub.attacks.backdoor.suite import DETECTORS
     from securitynet_hub.auditing import attack_names
+    from securitynet_hub.audits.backdoor import KIND as BACKDOORS
     from securitynet_hub.sweeps.plan import find_models, parse_data, plan_jobs
 
     attacks = list(dict.fromkeys(options.attacks))
+    if BACKDOORS in attacks:
+        attacks.remove(BACKDOORS)
+        attacks += [name for name in DETECTORS if DETECTORS[name].judges == "model" and name not in attacks]
     for name in attacks:
         if name not in attack_names():
             raise UnknownNameError("attack", name, attack_names())
@@ -115,7 +128,8 @@ def _plan(options: argparse.Namespace) -> list[Job]:
     if options.batch_size is not None:
         settings["batch_size"] = options.batch_size
     data = dict(parse_data(text) for text in options.data)
-    return plan_jobs(find_models(options.models, options.where), attacks, data, settings)
+    rows = find_models(options.models, options.where)
+    return plan_jobs(rows, attacks, data, settings, options.budgets)
 
 
 def _run(

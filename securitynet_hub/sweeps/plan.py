@@ -11,6 +11,8 @@ from functools import cached_property
 from typing import Any
 
 from securitynet_hub.annotations import Annotation, ZooAnnotation, load_annotations
+from securitynet_hub.audits.stealing import BUDGETS
+from securitynet_hub.audits.stealing import NAME as STEALING
 from securitynet_hub.audits.subject import AuditData, find_data, known_data
 from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.processes import find_precision
@@ -80,14 +82,16 @@ def plan_jobs(
     attacks: Sequence[str],
     data: Mapping[str, AuditData],
     options: Mapping[str, Any] | None = None,
+    budgets: Sequence[int] = BUDGETS,
 ) -> list[Job]:
-    """Return a job for each model, the largest first, so that none is left to the end.
+    """Return the jobs of a sweep, those of the largest models first, so that none of them is left to the end.
 
     Args:
         annotations: of the models.
         attacks: names of attacks.
         data: what to audit on, by the name of the models' data set; models of the embedded zoo know theirs.
         options: further arguments of `audit`.
+        budgets: of model stealing, each of which is a job of its own.
 
     Raises:
         ValueError: there is nothing to do, or a data set without images; the models' number is given.
@@ -106,8 +110,12 @@ def plan_jobs(
         known = data.get(row.dataset) or (known_data(row) if isinstance(row, ZooAnnotation) else None)
         if known is None:
             missing[row.dataset] = missing.get(row.dataset, 0) + 1
-        else:
-            jobs.append(Job(annotation=row, data=known, attacks=tuple(attacks), options=dict(options or {})))
+            continue
+        if others := tuple(name for name in attacks if name != STEALING):
+            jobs.append(Job(annotation=row, data=known, attacks=others, options=dict(options or {})))
+        for budget in budgets if STEALING in attacks else ():
+            own = {**(options or {}), "budgets": [budget]}
+            jobs.append(Job(annotation=row, data=known, attacks=(STEALING,), options=own))
     if missing:
         lacking = ", ".join(f"{name} ({count} models)" for name, count in missing.items())
         raise ValueError(f"there are no images of {lacking}: name them with --data DATASET=REFERENCE.")
