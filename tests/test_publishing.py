@@ -83,7 +83,7 @@ def script(hub, home, code, *arguments):
         "HF_HOME": str(home),
         "HF_TOKEN": TOKEN,
         "HF_UPDATE_DOWNLOAD_COUNTS": "0",
-        "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *filter(None, sys.path)]),
+        "PYTHONPATH": os.path.dirname(__file__),  # not this process's path: evaluate adds its modules to it
     }
     command = [sys.executable, "-c", code, *map(str, arguments)]
     pipe = subprocess.PIPE

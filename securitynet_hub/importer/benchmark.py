@@ -26,11 +26,8 @@ DESCRIPTION = (
 def benchmark(datasets: Iterable[str]) -> str:
     """Return the text of `eval.yaml` for the data sets that models were trained on.
 
-    >>> print(benchmark(["SVHN"])[-63:-1])
-      split: train
-    - id: backdoor-detection.svhn
-      config: results
-      split: train
+    >>> yaml.safe_load(benchmark(["SVHN"]))["tasks"][-1]
+    {'id': 'backdoor-detection.svhn', 'config': 'results', 'split': 'train'}
     """
     tasks = [
         {"id": task_id(kind, attack, dataset), "config": CONFIG, "split": "train"}
