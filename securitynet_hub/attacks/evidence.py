@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -103,6 +103,16 @@ class Evidence:
                 f"{np.count_nonzero(self.membership[chosen])} of them members."
             )
         return chosen
+
+    @property
+    def outsiders(self) -> npt.NDArray[np.bool_]:
+        """Shape (n,), True for the samples that the attacker knows to be no members."""
+        return self.calibrated_on & ~self.membership
+
+    @property
+    def held(self) -> set[str]:
+        """The names of the fields that are given."""
+        return {field.name for field in fields(self) if getattr(self, field.name) is not None}
 
     @property
     def first_view(self) -> Outputs:
