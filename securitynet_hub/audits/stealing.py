@@ -21,6 +21,7 @@ from securitynet_hub.attacks.output_views import Kind, OutputView
 from securitynet_hub.attacks.stealing import CONFIDENCE_LEVEL, agreement_per_class, measure_stealing
 from securitynet_hub.attacks.surrogates import Surrogate, steal
 from securitynet_hub.attacks.transfer import measure_transfer
+from securitynet_hub.audits.accuracy import warn_of_low_accuracy
 from securitynet_hub.audits.subject import AuditData, describe_subject
 from securitynet_hub.calibration import measure_calibration
 from securitynet_hub.inference import BATCH_SIZE, predict
@@ -106,6 +107,7 @@ def audit_stealing(
     network = _network(surrogate, target)
     view = view if isinstance(view, OutputView) else OutputView(view)
     told = predict(target, pixels, batch_size=batch_size, on_batch=on_batch)
+    warn_of_low_accuracy(target.annotation, int((told.argmax(1) == labels).sum()), len(labels))
     records = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) if keep is None else Path(keep)

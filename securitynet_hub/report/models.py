@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from securitynet_hub.annotations import Annotation, load_annotations
 from securitynet_hub.report.figures import (
@@ -93,6 +93,8 @@ def describe(id: str, entries: Sequence[Entry]) -> Model:
     model.stealing.sort(key=lambda entry: number(entry.record.attack.get("budget")) or 0.0)
     if model.accuracy is None and model.stealing:
         model.accuracy = number(model.stealing[-1].record.result.get("target_accuracy"))
+    if (found := _measured_accuracy(entries)) and model.accuracy is None:
+        model.accuracy = found.right / found.asked
     if model.membership:
         model.verdicts.append(membership_verdict(model.membership))
     if model.stealing:
@@ -161,11 +163,31 @@ def _facts(annotation: Annotation | None, entries: Sequence[Entry]) -> list[tupl
     facts += [
         ("classes", record.target.get("num_classes")),
         ("audited with", record.data.get("name")),
+        ("right in this audit", _measured_accuracy(entries)),
         ("weights", _hash(record.target)),
         ("measured", ", ".join(sorted({str(entry.record.created)[:10] for entry in entries}))),
         ("by", ", ".join(sorted({entry.record.author for entry in entries if entry.record.author}))),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
+
+
+class _Accuracy(NamedTuple):
+    """On how many of the images that it was not trained on a model was right."""
+
+    right: int
+    asked: int
+
+    def __str__(self) -> str:
+        return f"on {self.right / self.asked:.1%} of {self.asked:,} images that it was not trained on"
+
+
+def _measured_accuracy(entries: Sequence[Entry]) -> _Accuracy | None:
+    """Return what the first audit that counted right answers found."""
+    for entry in entries:
+        right, asked = (number(entry.record.counts.get(n)) for n in ("nonmembers_right", "nonmembers"))
+        if right is not None and asked:
+            return _Accuracy(int(right), int(asked))
+    return None
 
 
 def _placements(model: Model) -> list[Placement]:

@@ -18,7 +18,7 @@ SIZES = ("n", "n_members", "n_nonmembers")
 INCIDENTAL_SETTINGS = {"name", "kind", "target_fprs", "shadows_sha256"}
 """Parts of an attack's description that do not decide its figures, or are a name for what does."""
 
-INCIDENTAL_COUNTS = {"forwarded", "fewest_in", "fewest_out"}
+INCIDENTAL_COUNTS = {"forwarded", "fewest_in", "fewest_out", "members_right", "nonmembers_right"}
 
 
 class Standing(NamedTuple):
