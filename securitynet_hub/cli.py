@@ -203,8 +203,10 @@ def audit_models(options: argparse.Namespace) -> None:
 def verify_files(options: argparse.Namespace) -> None:
     """Judge weights files: exit 0 only if all are safe to load and whole. No code of theirs is run."""
     from securitynet_hub.checkpoints import judge
+    from securitynet_hub.local_files import max_bytes
 
-    verdicts = [(path, judge(path)) for path in options.files]
+    limit = max_bytes()
+    verdicts = [(path, judge(path, max_bytes=limit)) for path in options.files]
     if options.json:
         _print_json([{"file": str(path), **verdict._asdict()} for path, verdict in verdicts])
     else:

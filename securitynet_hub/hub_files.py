@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import huggingface_hub
@@ -50,6 +51,15 @@ WEIGHTS = (
 
 MAX_CONFIG = 16 << 20
 """Bytes of a configuration; one that names 21,841 classes has two million."""
+
+MAX_NUMBER, MAX_LAYERS = 100_000, 1000
+"""In a configuration: sides, widths, classes; layers. Above, memory would be full before weights are seen."""
+
+LAYERS = re.compile(r"(?:\w+_)?(?:layers|depths?|blocks|stages|repeats)")
+"""Settings that count layers, by their names."""
+
+LABELS = "label2id"
+"""The setting whose names are those of classes."""
 
 
 class Snapshot(NamedTuple):
@@ -201,6 +211,28 @@ def download_hub_file(file: HubFile, *, limit: int, progress: bool = False) -> P
         raise
     except Exception as error:  # its errors are those of requests, httpx or httpx2, by its version
         raise WeightsError(f"{repo}/{name} at {revision} cannot be had from the Hub: {error}") from error
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a stranger's configuration, a JSON object whose numbers are of a moderate size.
+
+    Raises:
+        ValueError: it is none, or it holds a larger number.
+    """
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(config, dict):
+        raise ValueError(f"{path.name} holds a {type(config).__name__} where an object was expected.")
+    todo: list[tuple[str, Any]] = [("", config)]
+    while todo:
+        name, value = todo.pop()
+        most = MAX_LAYERS if LAYERS.fullmatch(name) else MAX_NUMBER
+        if isinstance(value, dict):
+            todo.extend((name if name == LABELS else key, item) for key, item in value.items())
+        elif isinstance(value, list):
+            todo.extend((name, item) for item in value)
+        elif isinstance(value, (int, float)) and abs(value) > most:
+            raise ValueError(f"{path.name} holds the number {value:g}, {name}; at most {most:,} is taken.")
+    return config
 
 
 def forget_hub_file(path: Path) -> None:

@@ -416,6 +416,12 @@ class TestBounds:
             fetch(row(server.serve("/w.zip", bomb), member="w.pth"))
         assert left(home) == []
 
+    def test_a_part_may_not_be_longer_than_asked_for(self, server):
+        url = server.serve("/w.zip", zipped([("w.pth", CONTENT)]), surplus=1 << 26)
+        with pytest.raises(WeightsError, match="sends more than the 1 bytes that were asked for"):
+            fetch(row(url, member="w.pth"))
+        assert server.sent < 1 << 24
+
     def test_directories(self, server, home, monkeypatch):
         monkeypatch.setattr(remote, "MAX_DIRECTORY", 100_000)
         many = zipped([(f"{n}" * 20, b"") for n in range(3000)] + [("w.pth", CONTENT)])

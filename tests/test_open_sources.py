@@ -208,6 +208,8 @@ class TestTransformers:
         ("config", "sentence"),
         [
             ({"num_labels": 3_000_000}, "holds the number 3e"),
+            ({"num_hidden_layers": 90_000}, "holds the number 90000, num_hidden_layers; at most 1,000"),
+            ({"depths": [2, 2, 5000]}, "holds the number 5000, depths"),
             ({"intermediate_size": 90_000, "hidden_size": 90_000, "num_hidden_layers": 90}, "at most 4,000"),
             ({"hidden_size": "x"}, "cannot be"),
             ({"model_type": "timm_wrapper"}, "timm:org/net"),
@@ -219,6 +221,12 @@ class TestTransformers:
         hub.serve_repository("org/net", COMMIT, {**files, "config.json": config})
         with pytest.raises(ModelError, match=sentence):
             load_target("transformers:org/net")
+
+    def test_classes_may_be_called_what_they_like(self, hub, tmp_path):
+        files = repository(classifier(), tmp_path)
+        config = json.loads(files["config.json"]) | {"label2id": {"layers": 20_000, "blocks": 0}}
+        hub.serve_repository("org/net", COMMIT, {**files, "config.json": json.dumps(config).encode()})
+        assert find_annotation("transformers:org/net").num_classes == 5
 
     @pytest.mark.parametrize(
         "settings", [{"size": {"height": 10**6, "width": 10**6}}, {"image_mean": [0.5]}, {"resample": 99}]
