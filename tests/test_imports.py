@@ -18,6 +18,7 @@ ROOMS = [
         "comparison",
         "hashes",
         "optional",
+        "processes",
         "records",
         "tensors",
         "triggers",
@@ -27,7 +28,7 @@ ROOMS = [
     {"archives", "checkpoints", "hub_files"},
     {"weights"},
     {"calibration", "targets", "images"},
-    {"architectures", "inference", "processes", "training"},
+    {"architectures", "device_maps", "inference", "training"},
     {"attacks"},
     {"evaluation", "zoo"},
     {"loaders", "metrics"},
@@ -40,7 +41,7 @@ ROOMS = [
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 ONLY_THERE = {
-    "accelerate": {"inference", "processes", "training"},
+    "accelerate": {"device_maps", "inference", "processes", "training"},
     "evaluate": {"evaluation", "metrics"},
     "huggingface_hub": {"hub_files", "sharing", "surrogate_files", "weights"},
     "requests": {"web", "downloads", "remote", "archives", "weights"},

@@ -129,7 +129,7 @@ class TestSweep:
     def test_what_failed_is_forgotten_once_it_is_done(self, tmp_path):
         jobs, ledger = made_up_jobs(3), Ledger(tmp_path)
 
-        def broken(target, job, attacks, on_record):
+        def broken(target, job, attacks, on_record, on_batch):
             raise OSError("the network is down")
 
         assert sweep(jobs, ledger, load=lambda job: None, measure=broken) == (0, 3)
