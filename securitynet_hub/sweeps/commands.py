@@ -136,7 +136,7 @@ def sweep_models(options: argparse.Namespace) -> None:
     _run(jobs, ledger, options, max_memory, together=together, is_main=place.is_main)
     if not place.is_main:
         return
-    show_outcome(jobs, ledger, seconds=time.monotonic() - began, as_json=options.json)
+    show_outcome(jobs, ledger, seconds=time.monotonic() - began, processes=place.of, as_json=options.json)
     if ledger.failed(unit for job in jobs for unit in job.units):
         raise SystemExit(1)
 

@@ -63,7 +63,9 @@ def show_plan(jobs: Sequence[Job], ledger: Ledger, *, retry: bool, processes: in
     )
 
 
-def show_outcome(jobs: Sequence[Job], ledger: Ledger, *, seconds: float, as_json: bool) -> None:
+def show_outcome(
+    jobs: Sequence[Job], ledger: Ledger, *, seconds: float, processes: int, as_json: bool
+) -> None:
     """Print what came of each attack, and which units failed."""
     every = [unit for job in jobs for unit in job.units]
     failures = ledger.failed(every)
@@ -90,7 +92,9 @@ def show_outcome(jobs: Sequence[Job], ledger: Ledger, *, seconds: float, as_json
         table.add_row(escape(attack), str(finished), str(failed), name, *shown)
     console.print(table)
     console.print(
-        f"{done} of {len(every)} units done, {len(failures)} failed, in {duration(seconds)}; records are "
+        f"{done} of {len(every)} units done, {len(failures)} failed, in {duration(seconds)}"
+        + (f" by {processes} processes" if processes > 1 else "")
+        + "; records are "
         f"below {escape(str(ledger.records))}/"
     )
     for failure in failures[:SHOWN]:
