@@ -28,7 +28,7 @@ from securitynet_hub.inference import BATCH_SIZE, predict
 from securitynet_hub.records import Record
 from securitynet_hub.surrogate_files import save_surrogate
 from securitynet_hub.targets import Target
-from securitynet_hub.training import Recipe
+from securitynet_hub.training import Recipe, describe_processes
 from securitynet_hub.transforms import Transform
 
 KIND, NAME = "model-stealing", "model_stealing"
@@ -104,7 +104,7 @@ def audit_stealing(
             f"there is nothing to ask about: every image of {data.images.name} is a non-member of the split, "
             "kept for the comparison. Pass queries=..., images of another origin."
         )
-    network = _network(surrogate, target)
+    network, processes = _network(surrogate, target), describe_processes()["processes"]
     view = view if isinstance(view, OutputView) else OutputView(view)
     told = predict(target, pixels, batch_size=batch_size, on_batch=on_batch)
     warn_of_low_accuracy(target.annotation, int((told.argmax(1) == labels).sum()), len(labels))
@@ -118,7 +118,7 @@ def audit_stealing(
                 budget=max(budgets, default=0),
                 view=view,
                 held_out=pixels,
-                cache=folder / "answers.db",
+                cache=folder / "answers.db" if processes == 1 else None,  # they forward together
                 batch_size=batch_size,
             )
             own = replace(recipe, seed=seed)
@@ -159,6 +159,7 @@ def audit_stealing(
                         "queries_sha256": _sha256(pool[each.queries]),
                         "transfer": transfer,
                         "confidence_level": confidence_level,
+                        **({} if processes == 1 else {"processes": processes}),
                     },
                     result=result,
                     counts={
