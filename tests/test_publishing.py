@@ -16,14 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from huggingface_hub import DatasetCard, ModelCard, SpaceCard, constants, parse_eval_result_entries
+from measurements import measured
 from safetensors.numpy import save_file
 
 from securitynet_hub.annotations import HUB_DATASET
-from securitynet_hub.attacks.membership import measure_membership
+from securitynet_hub.attacks.backdoor.suite import DETECTORS
 from securitynet_hub.attacks.suite import ATTACKS
 from securitynet_hub.errors import HubError, RecordError, UnknownNameError
-from securitynet_hub.evaluation import known_metrics
-from securitynet_hub.records import Record, read_records, write_record
+from securitynet_hub.metric_files import known_metrics
+from securitynet_hub.records import read_records, write_record
 from securitynet_hub.results import FOLDER, results_shard
 from securitynet_hub.sharing import repositories
 from securitynet_hub.sharing.fetching import fetch_results
@@ -37,21 +38,6 @@ REPO = "alice/securitynet"
 WHERE = repository("dataset", REPO)
 FIRST = 2
 TOKEN = "hf_alice_secret"
-
-
-def measured(seed, attack="loss", target="zoo/fashion-mnist/cnn-clean/1", **changes):
-    scores = np.random.default_rng(seed).normal(size=40)
-    content = {
-        "target": {"id": target},
-        "data": {"name": "fashion_mnist_4k", "sha256": "ab"},
-        "attack": {"name": attack, "kind": "membership-inference", "confidence_level": 0.95},
-        "result": measure_membership(scores, np.arange(40) % 2),
-        "counts": {"forwarded": 40},
-        "timings": {},
-        "code": {"version": "0"},
-        "environment": {},
-    }
-    return Record(**{**content, **changes})
 
 
 @pytest.fixture
@@ -135,9 +121,9 @@ class TestDataset:
         benchmark = yaml.safe_load((HUB_DATASET / "eval.yaml").read_text())
         assert set(benchmark) == {"name", "description", "evaluation_framework", "tasks"}
         tasks = [task["id"] for task in benchmark["tasks"]]
-        assert len(set(tasks)) == len(tasks) == 6 * 23
+        assert len(set(tasks)) == len(tasks) == 8 * 23
         assert {"modified_entropy.cifar-10", "model-stealing.fashion-mnist"} <= set(tasks)
-        assert {task.split(".")[0] for task in tasks} <= {*ATTACKS, "model-stealing", "backdoor-detection"}
+        assert {task.split(".")[0] for task in tasks} <= {*ATTACKS, "model-stealing", *DETECTORS}
         assert all((task["config"], task["split"]) == ("results", "train") for task in benchmark["tasks"])
 
 
@@ -282,12 +268,13 @@ class TestRecords:
     def test_of_two_processes_at_once_nothing_is_lost(self, published, tmp_path):
         code = """
 import sys, time
-from test_publishing import REPO, measured
+from measurements import measured
 from securitynet_hub.sharing.publishing import publish_records
 print("ready", flush=True)
 sys.stdin.readline()
 for seed in range(int(sys.argv[1]), 16, 2):
-    print(publish_records(REPO, [measured(seed, created=f"2026-01-01T00:00:{seed:02}+00:00")]).commit)
+    record = measured(seed, created=f"2026-01-01T00:00:{seed:02}+00:00")
+    print(publish_records("alice/securitynet", [record]).commit)
 """
         processes = [script(published, tmp_path, code, n) for n in (0, 1)]
         for process in processes:

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_publishing import REPO, WHERE, commit_file, measured
+from measurements import measured
+from test_publishing import REPO, WHERE, commit_file
 
 from securitynet_hub.annotations import HUB_DATASET, features, load_annotations
 from securitynet_hub.attacks.stealing import measure_stealing
@@ -54,10 +55,10 @@ class TestRows:
         detector = replace(
             measured(1),
             attack={"name": "neural_cleanse", "kind": "backdoor-detection"},
-            result={"anomaly_index": 3.5, "flagged_classes": [4]},
+            result={"score": 3.5, "flagged_classes": [4]},
         )
         row = result_row(detector)
-        assert (row.figure, row.value, row.low) == ("anomaly_index", 3.5, None)
+        assert (row.figure, row.value, row.low) == ("score", 3.5, None)
         assert problems(detector) == []
         unknown = replace(detector, attack={"name": "x", "kind": "brand-new"})
         assert (result_row(unknown).figure, problems(unknown)) == (None, [])
@@ -307,9 +308,9 @@ class TestLeaderboard:
         assert self.places(records[::-1]) == expected
 
     def test_figures_without_intervals_tie_only_where_equal(self):
-        def detector(name, index):
+        def detector(name, score):
             attack = {"name": "neural_cleanse", "kind": "backdoor-detection"}
-            return replace(measured(1, target=name), attack=attack, result={"anomaly_index": index})
+            return replace(measured(1, target=name), attack=attack, result={"score": score})
 
         records = [detector("a", 1.0), detector("b", 3.0), detector("c", 1.0)]
         assert self.places(records) == [("b", "1"), ("a", "2-3"), ("c", "2-3")]
