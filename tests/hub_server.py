@@ -359,7 +359,8 @@ def running_hub():
                     upload = {"href": f"{hub.endpoint}/lfs/{wanted['oid']}?signature=hidden"}
                     entry["actions"] = {"upload": upload, "verify": {"href": f"{hub.endpoint}/lfs/verify"}}
                 objects.append(entry)
-            return self.json({"transfer": "basic", "objects": objects})
+            transfer = "xet" if "xet" in asked["transfers"] else "basic"
+            return self.json({"transfer": transfer, "objects": objects})
 
         def upload(self, oid):
             """Take contents as S3 does behind a signed link, which refuses a second way to log in."""

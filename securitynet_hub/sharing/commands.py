@@ -79,7 +79,9 @@ def publish(options: argparse.Namespace) -> None:
         if getattr(options, name) is None:
             raise ValueError(f"`securitynet publish {options.what}` needs --{name}.")
     if options.what == "surrogate" and options.target is options.records is None:
-        raise ValueError("`securitynet publish surrogate` needs --target, or --records with that of the theft.")
+        raise ValueError(
+            "`securitynet publish surrogate` needs --target, or --records with that of the theft."
+        )
     if options.private and options.what in MAKES_NONE:
         raise ValueError(
             f"--private is for a new repository; `securitynet publish {options.what}` makes none."
