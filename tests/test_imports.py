@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up; modules of one line do not import one another.
 ROOMS = [
-    {"errors", "flags", "posteriors", "resnets", "splits", "statistics", "transforms"},
+    {"errors", "flags", "metric_files", "posteriors", "resnets", "splits", "statistics", "transforms"},
     {
         "annotations",
         "bootstrap",
