@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,6 +20,9 @@ from securitynet_hub.errors import WeightsError
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Outputs, shape (n, classes), and what they should be, n rows, to a scalar."""
+
+PROGRESS_SECONDS = 2.0
+"""Between two states that are kept: writing one can take as long as a small network's epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +84,9 @@ def train(
         recipe: epochs, step size, augmentation and seed.
         loss: what is minimised: cross-entropy, unless given.
         on_step: called after each optimiser step, for a progress bar.
-        progress: a file that keeps the state after each epoch: the same call after an interruption goes on
-            there and ends with the same weights. Another call needs another file. It is removed at the end.
+        progress: a file that keeps the state after an epoch, at most every `PROGRESS_SECONDS`: the same call
+            after an interruption goes on there and ends with the same weights. Another call needs another
+            file. It is removed at the end.
 
     Raises:
         WeightsError: the progress cannot be written.
@@ -104,6 +109,7 @@ def train(
         )
         state = _State(accelerator, module, optimizer, scheduler, generator)
         done = state.read(progress) if progress else 0
+        kept = time.monotonic()
         for epoch in range(done, recipe.epochs):
             # Of the epoch's own, so that dropout goes on after an interruption as it would have without.
             torch.manual_seed(recipe.seed + 1_000_003 * (1 + epoch) + accelerator.process_index)
@@ -114,13 +120,14 @@ def train(
                     images = _shift_and_mirror(images, generator)
                 outputs = module(images)
                 error = loss(outputs, labels[rows].to(accelerator.device))
-                optimizer.zero_grad()
+                module.zero_grad()  # Accelerate's optimiser would look for packages in every step
                 accelerator.backward(error)
                 optimizer.step()
                 scheduler.step()
                 on_step()
-            if progress:
+            if progress and time.monotonic() - kept >= PROGRESS_SECONDS:
                 state.write(progress, epoch + 1)
+                kept = time.monotonic()
         trained: torch.nn.Module = accelerator.unwrap_model(module, keep_fp32_wrapper=False)
     if progress:
         progress.unlink(missing_ok=True)
