@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 SHOWN = 6
 """Attacks in one ROC figure: the strongest."""
 
+WAYS = ("strategy", "view", "loss", "surrogate", "pool", "recipe", "seed")
+"""Settings of a theft that a copy is told apart by; each has one line in the figure."""
+
 
 @dataclass
 class Model:
@@ -104,6 +107,23 @@ def describe(id: str, entries: Sequence[Entry]) -> Model:
     return model
 
 
+def _ways(entries: Sequence[Entry]) -> list[str]:
+    """Name how each copy was made: the attack, and those of its settings in which the copies differ."""
+    told = [{name: _in_a_word(entry.record.attack.get(name)) for name in WAYS} for entry in entries]
+    differing = [name for name in WAYS if len({own[name] for own in told}) > 1]
+    return [
+        ", ".join([entry.attack, *(f"{name} {own[name]}" for name in differing)])
+        for entry, own in zip(entries, told, strict=True)
+    ]
+
+
+def _in_a_word(value: Any) -> str:
+    """Shorten a setting to what a legend has room for; the seed in a recipe is told by itself."""
+    if isinstance(value, dict):
+        value = value.get("kind") or {name: own for name, own in value.items() if name != "seed"}
+    return str(value)[:40]
+
+
 def draw(model: Model, samples: Path | None) -> None:
     """Draw a model's figures and find its pictures; say what is missing for them."""
     table = scores_table(samples, model.id)
@@ -118,10 +138,10 @@ def draw(model: Model, samples: Path | None) -> None:
     for column in dict.fromkeys(placement.column for placement in drawn):
         model.plots.append(placement_plot([placement for placement in drawn if placement.column == column]))
     points: dict[str, list[tuple[float, Measured]]] = {}
-    for entry in model.stealing:
+    for entry, way in zip(model.stealing, _ways(model.stealing), strict=True):
         budget, agreement = number(entry.record.attack.get("budget")), measured(entry, "agreement")
         if budget and agreement:
-            points.setdefault(entry.attack, []).append((budget, agreement))
+            points.setdefault(way, []).append((budget, agreement))
     if points:
         model.plots.append(curve_plot(points))
     for entry in model.backdoor:
