@@ -61,12 +61,14 @@ class Plot:
         alt: for readers who do not see it.
         figure: Matplotlib's.
         data: columns of equal length.
+        caption: how to read it, for those who do; the alternative, unless given.
     """
 
     name: str
     alt: str
     figure: Figure
     data: dict[str, list[Any]]
+    caption: str = ""
 
     @cached_property
     def svg(self) -> str:
@@ -149,3 +151,22 @@ def _style() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
         yield
+
+
+def words_of(name: str) -> str:
+    """Write a name as words, for readers.
+
+    >>> words_of("modified_entropy")
+    'modified entropy'
+    """
+    return name.replace("_", " ")
+
+
+def label(name: str) -> str:
+    """Write a name for a figure: Matplotlib reads $...$ as mathematics, and names are never that."""
+    return words_of(name).replace("$", r"\$")
+
+
+def file_name(name: str) -> str:
+    """Write a name with letters, digits and hyphens alone."""
+    return "".join(letter if letter.isalnum() else "-" for letter in name)
