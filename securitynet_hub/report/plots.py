@@ -138,6 +138,8 @@ def drawing(
 
     with _style():
         figure = Figure(figsize=(width, height), layout="constrained")
+        # A page may draw its labels with a wider font than the one that they were laid out with.
+        figure.get_layout_engine().set(w_pad=0.1)  # type: ignore[union-attr, call-arg]
         yield figure, list(np.ravel(np.asarray(figure.subplots(rows, columns))))
         figure.draw_without_rendering()  # lays it out, once for all formats
         figure.set_layout_engine("none")
