@@ -36,7 +36,7 @@ class Evidence:
         reference_outputs: shape (models, n, [views,] classes), answers of reference models.
         reference_in: shape (models, n), True where the sample was in that model's training set.
         population_outputs: shape (m, [views,] classes), the target's answers for samples it never saw, none
-            of the n.
+            of the n. Without them Attack-P ranks among the calibration samples that are no members.
         population_labels: shape (m,).
         reference_population_outputs: shape (models, m, [views,] classes).
         reference_population_in: shape (models, m); None where no reference model saw any.
