@@ -133,7 +133,10 @@ def fit_thresholds(
 
 def _best(scores: Scores, labels: Integers, is_member: Flags, num_classes: int) -> Scores:
     """Return each class's best threshold, by one sort and sums along it; NaN for a class not seen."""
-    order = np.lexsort((scores, labels))
+    order = scores.argsort()
+    # Up to 16 bits NumPy's stable sort counts instead of comparing.
+    kind = np.min_scalar_type(num_classes)
+    order = order[labels[order].astype(kind).argsort(kind="stable")]
     scores, labels, is_member = scores[order], labels[order], is_member[order]
     starts = np.flatnonzero(np.diff(labels, prepend=-1))
     before = np.concatenate([[0], np.cumsum(is_member)])[:-1]
