@@ -49,8 +49,8 @@ test-vision: $(VENV)/installed $(VENV)/vision/installed
 test-exhaustive: $(VENV)/installed
 	$(BIN)/pytest $(PARALLEL) tests -m exhaustive --ignore=tests/test_hosted.py
 
-# A checkpoint for every row in its publisher's form, served, read and loaded: an hour or two. SHARD=2/8 takes
-# the second of every eight rows.
+# A checkpoint for every row in its publisher's form, served, read and loaded: about 40 minutes of one core, and
+# up to 10 GB of memory for the largest. SHARD=2/8 takes the second of every eight rows.
 test-hosted: $(VENV)/installed $(VENV)/vision/installed
 	VISION=$(abspath $(VENV)/vision) SHARD=$(or $(SHARD),1/1) $(BIN)/pytest $(PARALLEL) tests/test_hosted.py -m exhaustive -rs
 
