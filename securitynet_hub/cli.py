@@ -294,7 +294,8 @@ def _stealing_table(audited: list[tuple[Annotation, list[Record]]]) -> Table:
         caption="Queries: images that the target was asked about. Accuracy: of surrogate and target.",
     )
     table.add_column("model", overflow="fold")
-    for heading in ("queries", "agreement", "where the\ntarget errs", "accuracy", "target\naccuracy"):
+    headings = ("queries", "seed", "agreement", "where the\ntarget errs", "accuracy", "target\naccuracy")
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for annotation, records in audited:
         for record in records:
@@ -303,6 +304,7 @@ def _stealing_table(audited: list[tuple[Annotation, list[Record]]]) -> Table:
             table.add_row(
                 escape(annotation.id.removeprefix("zoo/fashion-mnist/")),
                 str(record.attack["budget"]),
+                str(record.attack["seed"]),
                 f"{result['agreement']:.3f} ({low:.3f}-{high:.3f})",
                 "-" if errors is None else f"{errors:.3f}",
                 f"{result['accuracy']:.3f}",

@@ -42,6 +42,10 @@ class RecordError(SecurityNetError):
     """A record cannot be written or read; the message says which file and why."""
 
 
+class ProcessError(SecurityNetError):
+    """The processes of a launch cannot work together: one ended, or they do not find one another."""
+
+
 class HubError(SecurityNetError):
     """The Hub cannot be reached or refuses what was asked; the message says what is left to do."""
 

@@ -202,7 +202,7 @@ def download_hub_file(file: HubFile, *, limit: int, progress: bool = False) -> P
         require_within(size, limit, url)
         folder.mkdir(parents=True, exist_ok=True)
         require_space(folder, size, url)
-        with _progress_bars(progress):
+        with progress_bars(progress):
             path = huggingface_hub.hf_hub_download(
                 repo, name, revision=revision, cache_dir=folder, endpoint=constants.ENDPOINT
             )
@@ -242,7 +242,8 @@ def forget_hub_file(path: Path) -> None:
 
 
 @contextmanager
-def _progress_bars(wanted: bool) -> Iterator[None]:
+def progress_bars(wanted: bool) -> Iterator[None]:
+    """Let huggingface_hub draw its progress bars, or not."""
     if wanted or are_progress_bars_disabled():
         yield
         return
