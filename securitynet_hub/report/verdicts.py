@@ -104,6 +104,8 @@ def stealing_verdict(entries: Sequence[Entry]) -> Verdict:
 def backdoor_verdict(entry: Entry) -> Verdict:
     """Say which classes a detector flags."""
     name, result = entry.attack.replace("_", " "), entry.record.result
+    if "judges" in result:
+        return _images_verdict(name, entry)
     suspects, index = flagged(result), number(result.get("anomaly_index"))
     text = f"Anomaly index {index:.2f}; above 2 is suspicious." if index is not None else ""
     if suspects:
@@ -112,6 +114,27 @@ def backdoor_verdict(entry: Entry) -> Verdict:
     if index is None and "flagged_classes" not in result:
         return Verdict("open", "Backdoor: not known", f"{name} states neither an index nor classes.")
     return Verdict("calm", "No sign of a backdoor", f"{name} flags no class. {text}".strip())
+
+
+def _images_verdict(name: str, entry: Entry) -> Verdict:
+    """Say of a detector that judges images, not the model, what it flags or how well it tells them apart."""
+    result, auc = entry.record.result, measured(entry, "auc")
+    if auc is not None:
+        extent = f" ({auc.ci[0]:.2f} to {auc.ci[1]:.2f})" if auc.ci else ""
+        return Verdict(
+            "open",
+            f"Poisoned images: AUC {auc.value:.2f}",
+            f"{name} tells images with the known trigger from others with an AUC of {auc.value:.2f}{extent}.",
+        )
+    share, rate = measured(entry, "flagged_share"), number(result.get("target_frr"))
+    if share is None or rate is None or result.get("threshold") is None:
+        return Verdict(
+            "open", "Poisoned images: not known", f"{name} has nothing to compare its scores with."
+        )
+    text = f"{name} flags {share.value:.0%} of the images; of clean ones at most {rate:.0%} are to be."
+    if share.ci and share.ci[0] > rate:
+        return Verdict("alarm", "Some inputs look poisoned", text)
+    return Verdict("calm", "No more flagged than of clean images", text)
 
 
 def measured(entry: Entry, name: str) -> Measured | None:
