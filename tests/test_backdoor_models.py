@@ -35,6 +35,7 @@ from securitynet_hub.images import LabelledImages
 from securitynet_hub.records import read_records, write_record
 from securitynet_hub.splits import Split
 from securitynet_hub.statistics import anomaly_index, roc_auc
+from securitynet_hub.zoo import backdoors
 
 LABELLED = LabelledImages(
     name="noise", pixels=IMAGES, labels=np.arange(len(IMAGES)) % 2, class_names=("a", "b")
@@ -282,6 +283,43 @@ class TestModelDetection:
         assert metric.compute(predictions=self.scores, references=self.truth, probabilities=True) == expected
         metric.add_batch(predictions=self.scores, references=self.truth)
         assert metric.compute(probabilities=True) == expected
+
+
+class TestTables:
+    """What `zoo.backdoors` makes of findings; nothing is run."""
+
+    @staticmethod
+    def row(id, trigger, score, **more):
+        found = {
+            name: {"score": score, "suspect": 3} for name in (*backdoors.SETTINGS, *backdoors.CALIBRATED)
+        }
+        return {"id": id, "architecture": "cnn", "trigger": trigger, "target_class": 3, **found, **more}
+
+    def test_a_trigger_s_auc_is_of_its_own_models_and_the_clean_ones(self):
+        rows = [self.row("zoo/1", None, 0), self.row("zoo/2", None, 1)]
+        rows += [self.row("zoo/3", "bar", -1), self.row("zoo/4", "patch", 2)]
+        line = backdoors.table(rows).splitlines()[2]
+        cells = [cell.strip().split()[0] for cell in line.split("|")[2:5]]
+        assert cells == ["0.50", "0.00", "1.00"]  # all, bar, patch
+        assert line.endswith("| 2 of 2 |")
+
+    def test_cuts_are_learnt_from_other_clean_models_that_are_known(self):
+        ids = ["zoo/1", "zoo/2", "reference/3", "reference/4", "fresh/5", "fresh/6", "zoo/7"]
+        norms = [[8, 8, 8], [16, 8, 8], [8, 16, 8], [8, 8, 8], [2, 8, 8], [8, 8, 4], [1, 1, 1]]
+        rows = [
+            self.row(id, "patch" if id == "zoo/7" else None, 0, norms=[own], margins=[1, 2, 3])
+            for id, own in zip(ids, norms, strict=True)
+        ]
+        backdoors.add_calibrated(rows)
+        known = [[own] for own in norms[:4]]
+        for k in range(4):
+            expected = calibrate_norms(known[:k] + known[k + 1 :]).judge(norms[k])
+            assert rows[k]["calibrated_norms"]["score"] == pytest.approx(expected.score)
+        expected = calibrate_norms(known)
+        for row, own in zip(rows[4:], norms[4:], strict=True):
+            assert row["calibrated_norms"]["score"] == pytest.approx(expected.judge(own).score)
+        assert rows[4]["calibrated_norms"] == {"score": 2.0, "suspect": 0, "flagged": True}
+        assert not rows[5]["calibrated_norms"]["flagged"]
 
 
 class TestSuite:
