@@ -28,6 +28,7 @@ from securitynet_hub.report.samples import Picture, exposed_picture, pictures_be
 from securitynet_hub.report.verdicts import (
     Verdict,
     backdoor_verdict,
+    images_verdict,
     measured,
     membership_verdict,
     stealing_verdict,
@@ -109,8 +110,11 @@ def describe(id: str, entries: Sequence[Entry], samples: Path | None = None) -> 
         model.verdicts.append(membership_verdict(model.membership))
     if model.stealing:
         model.verdicts.append(stealing_verdict(model.stealing))
-    if model.backdoor:
-        model.verdicts.append(backdoor_verdict(model.backdoor))
+    of_images = [entry for entry in model.backdoor if "judges" in entry.record.result]
+    if of_model := [entry for entry in model.backdoor if entry not in of_images]:
+        model.verdicts.append(backdoor_verdict(of_model))
+    if of_images:
+        model.verdicts.append(images_verdict(of_images))
     model.placements = _placements(model)
     return model
 
