@@ -22,6 +22,10 @@ class FewModelsWarning(UserWarning):
     """An attack ran with fewer reference models than were asked for, so it is weaker than was meant."""
 
 
+class AccuracyWarning(UserWarning):
+    """A model is right far less often than published: its images, labels or preprocessing are others."""
+
+
 class ModelError(SecurityNetError):
     """A model does not answer as it should: NaN, the wrong number of outputs, images left out."""
 

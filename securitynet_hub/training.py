@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,6 +22,9 @@ from securitynet_hub.processes import meet
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Outputs, shape (n, classes), and what they should be, n rows, to a scalar."""
+
+PROGRESS_SECONDS = 2.0
+"""Between two states that are kept: writing one can take as long as a small network's epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +90,9 @@ def train(
         recipe: epochs, step size, augmentation and seed.
         loss: what is minimised, a mean over the rows: cross-entropy, unless given.
         on_step: called after each optimiser step, for a progress bar.
-        progress: a file that keeps the state after each epoch: the same call after an interruption goes on
-            there and ends with the same weights. Another call needs another file. It is removed at the end.
-            All processes must see it.
+        progress: a file that keeps the state after an epoch, at most every `PROGRESS_SECONDS`: the same call
+            after an interruption goes on there and ends with the same weights. Another call needs another
+            file. It is removed at the end. All processes must see it.
 
     Raises:
         WeightsError: the progress cannot be written.
@@ -112,6 +116,7 @@ def train(
         )
         state = _State(accelerator, module, optimizer, scheduler, generator)
         done = state.read(progress) if progress else 0
+        kept = time.monotonic()
         for epoch in range(done, recipe.epochs):
             # Of the epoch's own, so that dropout goes on after an interruption as it would have without.
             torch.manual_seed(recipe.seed + 1_000_003 * (1 + epoch) + accelerator.process_index)
@@ -123,13 +128,14 @@ def train(
                     images = _shift_and_mirror(images, generator)
                 outputs = module(images[share])
                 error = weight * loss(outputs, labels[rows[share]].to(accelerator.device))
-                optimizer.zero_grad()
+                module.zero_grad()  # Accelerate's optimiser would look for packages in every step
                 accelerator.backward(error)
                 optimizer.step()
                 scheduler.step()
                 on_step()
-            if progress:
+            if progress and time.monotonic() - kept >= PROGRESS_SECONDS:
                 state.write(progress, epoch + 1)
+                kept = time.monotonic()
         trained: torch.nn.Module = accelerator.unwrap_model(module, keep_fp32_wrapper=False)
         broadcast(trained.state_dict())  # BatchNorm's statistics are each process's own
     if progress:

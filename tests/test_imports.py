@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up; modules of one line do not import one another.
 ROOMS = [
-    {"errors", "flags", "posteriors", "resnets", "splits", "statistics", "transforms"},
+    {"errors", "flags", "metric_files", "posteriors", "resnets", "splits", "statistics", "transforms"},
     {
         "annotations",
         "bootstrap",
@@ -24,8 +24,9 @@ ROOMS = [
         "triggers",
     },
     {"results", "surrogate_files", "views", "web", "zip_layout"},
-    {"downloads", "importer", "pickles", "registration", "remote", "signals", "storages"},
+    {"downloads", "importer", "pickles", "registration", "remote", "shards", "signals", "storages"},
     {"archives", "checkpoints", "hub_files"},
+    {"local_files"},
     {"weights"},
     {"calibration", "targets", "images"},
     {"architectures", "device_maps", "inference", "training"},

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from securitynet_hub.annotations import Annotation, load_annotations
 from securitynet_hub.report.figures import (
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 
 SHOWN = 6
 """Attacks in one ROC figure: the strongest."""
+
+WAYS = ("strategy", "view", "loss", "surrogate", "pool", "recipe", "seed")
+"""Settings of a theft that a copy is told apart by; each has one line in the figure."""
 
 
 @dataclass
@@ -93,6 +96,8 @@ def describe(id: str, entries: Sequence[Entry]) -> Model:
     model.stealing.sort(key=lambda entry: number(entry.record.attack.get("budget")) or 0.0)
     if model.accuracy is None and model.stealing:
         model.accuracy = number(model.stealing[-1].record.result.get("target_accuracy"))
+    if (found := _measured_accuracy(entries)) and model.accuracy is None:
+        model.accuracy = found.right / found.asked
     if model.membership:
         model.verdicts.append(membership_verdict(model.membership))
     if model.stealing:
@@ -100,6 +105,23 @@ def describe(id: str, entries: Sequence[Entry]) -> Model:
     model.verdicts += [backdoor_verdict(entry) for entry in model.backdoor]
     model.placements = _placements(model)
     return model
+
+
+def _ways(entries: Sequence[Entry]) -> list[str]:
+    """Name how each copy was made: the attack, and those of its settings in which the copies differ."""
+    told = [{name: _in_a_word(entry.record.attack.get(name)) for name in WAYS} for entry in entries]
+    differing = [name for name in WAYS if len({own[name] for own in told}) > 1]
+    return [
+        ", ".join([entry.attack, *(f"{name} {own[name]}" for name in differing)])
+        for entry, own in zip(entries, told, strict=True)
+    ]
+
+
+def _in_a_word(value: Any) -> str:
+    """Shorten a setting to what a legend has room for; the seed in a recipe is told by itself."""
+    if isinstance(value, dict):
+        value = value.get("kind") or {name: own for name, own in value.items() if name != "seed"}
+    return str(value)[:40]
 
 
 def draw(model: Model, samples: Path | None) -> None:
@@ -116,10 +138,10 @@ def draw(model: Model, samples: Path | None) -> None:
     for column in dict.fromkeys(placement.column for placement in drawn):
         model.plots.append(placement_plot([placement for placement in drawn if placement.column == column]))
     points: dict[str, list[tuple[float, Measured]]] = {}
-    for entry in model.stealing:
+    for entry, way in zip(model.stealing, _ways(model.stealing), strict=True):
         budget, agreement = number(entry.record.attack.get("budget")), measured(entry, "agreement")
         if budget and agreement:
-            points.setdefault(entry.attack, []).append((budget, agreement))
+            points.setdefault(way, []).append((budget, agreement))
     if points:
         model.plots.append(curve_plot(points))
     for entry in model.backdoor:
@@ -161,11 +183,31 @@ def _facts(annotation: Annotation | None, entries: Sequence[Entry]) -> list[tupl
     facts += [
         ("classes", record.target.get("num_classes")),
         ("audited with", record.data.get("name")),
+        ("right in this audit", _measured_accuracy(entries)),
         ("weights", _hash(record.target)),
         ("measured", ", ".join(sorted({str(entry.record.created)[:10] for entry in entries}))),
         ("by", ", ".join(sorted({entry.record.author for entry in entries if entry.record.author}))),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
+
+
+class _Accuracy(NamedTuple):
+    """On how many of the images that it was not trained on a model was right."""
+
+    right: int
+    asked: int
+
+    def __str__(self) -> str:
+        return f"on {self.right / self.asked:.1%} of {self.asked:,} images that it was not trained on"
+
+
+def _measured_accuracy(entries: Sequence[Entry]) -> _Accuracy | None:
+    """Return what the first audit that counted right answers found."""
+    for entry in entries:
+        right, asked = (number(entry.record.counts.get(n)) for n in ("nonmembers_right", "nonmembers"))
+        if right is not None and asked:
+            return _Accuracy(int(right), int(asked))
+    return None
 
 
 def _placements(model: Model) -> list[Placement]:
