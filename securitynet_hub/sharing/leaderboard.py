@@ -22,7 +22,9 @@ INCIDENTAL = {
 """Parts of an attack's description that do not decide its figures, that differ with every split and model, or
 that name what an attack made or drew."""
 
-INCIDENTAL_COUNTS = {"forwarded", "fewest_in", "fewest_out", "most_for_one_sample"}
+INCIDENTAL_COUNTS = {
+    "forwarded", "fewest_in", "fewest_out", "most_for_one_sample", "members_right", "nonmembers_right",
+}  # fmt: skip
 
 
 class Standing(NamedTuple):
