@@ -5,11 +5,13 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -142,17 +144,17 @@ class TestDataset:
 
 @pytest.mark.slow
 def test_the_clients_load_it_all_in_a_fresh_process(whole_hub, run, tmp_path):
-    assert run("publish", "dataset", "--repo", REPO)[0] == 0
+    assert run("publish", "dataset", "--repo", "lab/securitynet")[0] == 0
     assert run("publish", "metrics", "--repo", "lab")[0] == 0
-    code = """
+    page = (Path(__file__).parents[1] / "docs/sharing.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    code += """
 import json, sys
-from datasets import load_dataset
 for config in ("models", "projects", "extended", "zoo", "results"):
-    there = load_dataset("alice/securitynet", config, split="train")
+    there = load_dataset("lab/securitynet", config, split="train")
     here = load_dataset(sys.argv[1], config, split="train")
     assert there.features == here.features and there.to_list() == here.to_list(), config
     print(config, there.num_rows)
-import evaluate
 from importlib import import_module
 from securitynet_hub import load_metric
 print("metrics")
@@ -166,7 +168,7 @@ told = {"membership": [1, 1, 0, 0], "from_logits": True}
 print(metric.compute(predictions=logits, references=labels, **told)["auc"])
 """
     assert finish(script(whole_hub, tmp_path, code, HUB_DATASET, *known_metrics())).split() == [
-        "models", "529", "projects", "102", "extended", "1037", "zoo", "44", "results", "88",
+        "44", "0.625", "models", "529", "projects", "102", "extended", "1037", "zoo", "44", "results", "88",
         "metrics", *known_metrics(), "1.0",
     ]  # fmt: skip
 
