@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from securitynet_hub.annotations import Annotation
 from securitynet_hub.errors import ModelError
 from securitynet_hub.targets import Preprocessing, count_classes, find_annotation, find_loader, load_target
+from securitynet_hub.transforms import Transform
 
 
 class Architecture(NamedTuple):
@@ -67,6 +69,25 @@ def architecture(
     with torch.random.fork_rng(devices=[]):
         _, transform = loader.build(annotation, **options)
     return Architecture(name, build, transform)
+
+
+def fitted(network: Architecture, shape: Sequence[int]) -> Architecture:
+    """Return the network with images of this shape resized for it, if it takes those of its own size alone.
+
+    Args:
+        network: whose preprocessing may need it.
+        shape: height, width and channels of the images.
+
+    >>> fitted(architecture("zoo/fashion-mnist/cnn-clean/1", 10), (8, 8, 1)).transform.resize
+    (28, 28)
+    """
+    transform = network.transform
+    if not isinstance(transform, Transform) or transform.resize is not None or transform.depth is not None:
+        return network
+    sides = transform.height, transform.width
+    return (
+        network if tuple(shape[:2]) == sides else network._replace(transform=replace(transform, resize=sides))
+    )
 
 
 def with_head(module: torch.nn.Module, num_classes: int) -> torch.nn.Module:

@@ -99,6 +99,9 @@ def audit(
     for name in settings:
         if name not in attacks:
             raise UnknownNameError("attack with settings among those to be run", name, attacks)
+    for name in settings.get(stealing.NAME, {}):
+        if name not in stealing.SETTINGS:
+            raise UnknownNameError(f"setting of {stealing.NAME}", name, stealing.SETTINGS)
     folder = None if out is None else Path(out)
     if folder is not None:
         require_writable(folder)
@@ -137,14 +140,12 @@ def audit(
         records += stealing.audit_stealing(
             target,
             data,
-            budgets=budgets,
-            seeds=[seed],
             keep=keep,
             on_record=written,
             confidence_level=confidence_level,
             batch_size=batch_size,
             on_batch=on_batch,
-            **settings.get(stealing.NAME, {}),
+            **{"budgets": budgets, "seeds": [seed], **settings.get(stealing.NAME, {})},
         )
     detectors = [name for name in attacks if name in DETECTORS]
     if detectors or BACKDOOR_DETECTION in attacks:

@@ -203,8 +203,10 @@ def audit_models(options: argparse.Namespace) -> None:
 def verify_files(options: argparse.Namespace) -> None:
     """Judge weights files: exit 0 only if all are safe to load and whole. No code of theirs is run."""
     from securitynet_hub.checkpoints import judge
+    from securitynet_hub.local_files import max_bytes
 
-    verdicts = [(path, judge(path)) for path in options.files]
+    limit = max_bytes()
+    verdicts = [(path, judge(path, max_bytes=limit)) for path in options.files]
     if options.json:
         _print_json([{"file": str(path), **verdict._asdict()} for path, verdict in verdicts])
     else:
@@ -247,10 +249,19 @@ def _audit_table(audited: list[tuple[Annotation, list[Record]]], attacks: list[s
         table.add_row(
             escape(annotation.id.removeprefix("zoo/fashion-mnist/")),
             f"{result['n_members']}/{result['n_nonmembers']}",
-            _figure(annotation, "overfit_gap"),
+            _gap(annotation, records[0]),
             *(_auc(record.result) for record in records[shown]),
         )
     return table
+
+
+def _gap(annotation: Annotation, record: Record) -> str:
+    """Return the annotated gap between training and test accuracy, else the one that was measured."""
+    counts = record.counts
+    if annotation.overfit_gap is not None or "members_right" not in counts:
+        return _figure(annotation, "overfit_gap")
+    members, others = ((counts[f"{side}_right"], counts[side]) for side in ("members", "nonmembers"))
+    return f"{members[0] / members[1] - others[0] / others[1]:.3f}"
 
 
 def _backdoor_table(audited: list[tuple[Annotation, list[Record]]]) -> Table:
@@ -283,7 +294,8 @@ def _stealing_table(audited: list[tuple[Annotation, list[Record]]]) -> Table:
         caption="Queries: images that the target was asked about. Accuracy: of surrogate and target.",
     )
     table.add_column("model", overflow="fold")
-    for heading in ("queries", "agreement", "where the\ntarget errs", "accuracy", "target\naccuracy"):
+    headings = ("queries", "seed", "agreement", "where the\ntarget errs", "accuracy", "target\naccuracy")
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for annotation, records in audited:
         for record in records:
@@ -292,6 +304,7 @@ def _stealing_table(audited: list[tuple[Annotation, list[Record]]]) -> Table:
             table.add_row(
                 escape(annotation.id.removeprefix("zoo/fashion-mnist/")),
                 str(record.attack["budget"]),
+                str(record.attack["seed"]),
                 f"{result['agreement']:.3f} ({low:.3f}-{high:.3f})",
                 "-" if errors is None else f"{errors:.3f}",
                 f"{result['accuracy']:.3f}",

@@ -210,6 +210,11 @@ class TestCache:
         digests.add(network_digest(target))
         assert len(digests) == 2 + len([*target.module.parameters(), *target.module.buffers()])
 
+    def test_another_precision_makes_other_answers(self, target, monkeypatch):
+        full = network_digest(target)
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+        assert network_digest(target) != full
+
     def test_boxes_that_ask_at_once_share_the_work(self, tmp_path):
         """Each holds a lock from looking up a batch until it is written: no image is forwarded by both."""
         start, counts, answers = threading.Barrier(3), [], []

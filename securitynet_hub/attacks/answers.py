@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 
 from securitynet_hub.errors import SecurityNetError
+from securitynet_hub.processes import find_precision
 from securitynet_hub.targets import Target
 
 SCHEMA_VERSION = 1
@@ -96,12 +97,14 @@ class Answers:
 
 
 def network_digest(target: Target) -> bytes:
-    """Hash what decides a target's logits: the network as printed, its tensors, its preprocessing.
+    """Hash what decides a target's logits: the network as printed, tensors, preprocessing, mixed precision.
 
     Two networks of equal tensors that print alike but compute differently would be taken for one.
     """
     digest = hashlib.sha256(repr(target.module).encode())
     digest.update(json.dumps(target.transform.as_dict(), sort_keys=True, default=str).encode())
+    if find_precision() != "no":
+        digest.update(find_precision().encode())
     for name, tensor in itertools.chain(target.module.named_parameters(), target.module.named_buffers()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

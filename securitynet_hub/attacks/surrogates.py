@@ -141,9 +141,9 @@ def steal(
         if strategy == "adaptive"
         else thief.choose(most, strategy, round_size, seed)
     )
-    if most:  # all at once: the batches must not follow the order of the budgets
-        black_box.ask(pool[queries])
-    return [thief.surrogate(queries[:budget]) for budget in budgets]
+    # All at once: the batches must not follow the order of the budgets.
+    answers = black_box.ask(pool[queries]) if most else np.empty((0, 0))
+    return [thief.surrogate(queries[:budget], answers[:budget]) for budget in budgets]
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,14 +193,14 @@ class _Thief:
 
     def _posteriors(self, queries: Positions, pixels: Pixels) -> Scores:
         """Ask a surrogate that knows the answers to these queries about images."""
-        logits = torch.from_numpy(self.surrogate(queries).logits(pixels))
+        answers = self.black_box.ask(self.pool[queries]) if len(queries) else np.empty((0, 0))
+        logits = torch.from_numpy(self.surrogate(queries, answers).logits(pixels))
         posteriors: Scores = logits.double().softmax(1).numpy()
         return posteriors
 
-    def surrogate(self, queries: Positions) -> Surrogate:
+    def surrogate(self, queries: Positions, answers: Scores) -> Surrogate:
         """Train on the answers to these queries, or find the surrogate that was."""
         pixels = self.pool[queries]
-        answers = self.black_box.ask(pixels) if len(queries) else np.empty((0, 0))
         path = self.folder / f"{self._name(pixels, answers)}.safetensors"
         module = find_trained(self.build, path)
         if module is None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from securitynet_hub.annotations import Annotation, ZooAnnotation, load_annotations
 from securitynet_hub.attacks.samples import most_exposed
@@ -132,7 +132,8 @@ def draw(model: Model, samples: Path | None) -> None:
     for entry, settings in zip(model.stealing, varying(model.stealing), strict=True):
         budget, agreement = number(entry.record.attack.get("budget")), measured(entry, "agreement")
         if budget and agreement:
-            points.setdefault(settings or entry.attack, []).append((budget, agreement))
+            way = f"{entry.attack}, {settings}" if settings else entry.attack
+            points.setdefault(way, []).append((budget, agreement))
     if points:
         model.plots["stealing"].append(curve_plot(points))
     for entry in model.backdoor:
@@ -169,10 +170,12 @@ def _draw_scores(model: Model, table: pd.DataFrame, samples: Path | None) -> Non
 
 
 def _measure_what_is_not_annotated(model: Model, samples: Path | None) -> None:
-    """Take the accuracy from stolen copies' records or single samples, and the gap from correctness.
+    """Take the accuracy from counts, stolen copies' records or single samples, the gap from correctness.
 
     The gap is 2 AUC - 1, exactly, on the same samples.
     """
+    if (found := _measured_accuracy(model.membership)) and model.accuracy is None:
+        model.accuracy = found.right / found.asked
     if model.accuracy is None and model.stealing:
         model.accuracy = number(model.stealing[-1].record.result.get("target_accuracy"))
     right = [entry for entry in model.membership if entry.attack == "correctness"]
@@ -200,11 +203,31 @@ def _facts(annotation: Annotation | None, model: Model, entries: Sequence[Entry]
     facts += [
         ("classes", record.target.get("num_classes")),
         ("audited with", record.data.get("name")),
+        ("right in this audit", _measured_accuracy(entries)),
         ("weights", _hash(record.target)),
         ("measured", ", ".join(sorted({str(entry.record.created)[:10] for entry in entries}))),
         ("by", ", ".join(sorted({entry.record.author for entry in entries if entry.record.author}))),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
+
+
+class _Accuracy(NamedTuple):
+    """On how many of the images that it was not trained on a model was right."""
+
+    right: int
+    asked: int
+
+    def __str__(self) -> str:
+        return f"on {self.right / self.asked:.1%} of {self.asked:,} images that it was not trained on"
+
+
+def _measured_accuracy(entries: Sequence[Entry]) -> _Accuracy | None:
+    """Return what the first audit that counted right answers found."""
+    for entry in entries:
+        right, asked = (number(entry.record.counts.get(n)) for n in ("nonmembers_right", "nonmembers"))
+        if right is not None and asked:
+            return _Accuracy(int(right), int(asked))
+    return None
 
 
 def _truth(annotation: ZooAnnotation) -> str:

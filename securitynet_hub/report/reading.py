@@ -141,20 +141,31 @@ def per_class(result: Mapping[str, Any], name: str) -> list[PerClass]:
     ]
 
 
+DERIVED = {"budget", "surrogate_parameters", "surrogate_transform"}
+"""Settings that copies are not told apart by: the axis of their figure, and what their network decides."""
+
+
 def varying(entries: Sequence[Entry]) -> list[str]:
     """Name each entry by its settings that not all of them share, but for the budget.
 
-    Settings that are lists or tables of their own are left out, and so are hashes. Where all settings are
-    shared, the names are empty.
+    Hashes, lists and what follows from other settings are left out. Where all settings are shared, the names
+    are empty.
     """
     settings = [
         {
-            name: str(value)
+            name: _in_a_word(value)
             for name, value in entry.record.attack.items()
-            if name != "budget" and not name.endswith("_sha256") and not isinstance(value, (dict, list))
+            if name not in DERIVED and not name.endswith("_sha256") and not isinstance(value, list)
         }
         for entry in entries
     ]
     names = [name for name in dict.fromkeys(n for one in settings for n in one)
              if len({one.get(name) for one in settings}) > 1]  # fmt: skip
     return [", ".join(f"{words_of(name)} {one.get(name, '-')}" for name in names) for one in settings]
+
+
+def _in_a_word(value: Any) -> str:
+    """Shorten a setting to what a legend has room for; the seed in a recipe is told by itself."""
+    if isinstance(value, dict):
+        value = value.get("kind") or {name: own for name, own in value.items() if name != "seed"}
+    return str(value)[:40]

@@ -64,7 +64,8 @@ def test_asking_costs_little_beside_a_bare_loop(tmp_path):
     assert np.median(of_processor) < 1.1
 
 
-BUDGET, EPOCHS, BATCH_FIT, RATE, SEEDS = 500, 10, 64, 3e-3, range(3)
+BUDGET, EPOCHS, BATCH_FIT, RATE = 500, 10, 64, 3e-3
+SEEDS, DEFAULT_SEEDS = range(7), range(3)
 
 
 def ours(target, pool, folder, seed):
@@ -77,15 +78,13 @@ def ours(target, pool, folder, seed):
 
 
 def art(target, inputs, seed, batch_size, rate):
-    """Steal as ART does by default, from labels; what it needs is prepared outside the time taken."""
-    classification = pytest.importorskip("art.estimators.classification")
+    """Steal as ART does by default, from labels."""
     from art.attacks.extraction import KnockoffNets
+    from art.estimators.classification import PyTorchClassifier
 
     def classifier(module):
         adam = torch.optim.Adam(module.parameters(), rate)
-        return classification.PyTorchClassifier(
-            module, nn.CrossEntropyLoss(), (1, 28, 28), 10, adam, device_type="cpu"
-        )
+        return PyTorchClassifier(module, nn.CrossEntropyLoss(), (1, 28, 28), 10, adam, device_type="cpu")
 
     victim, thief = classifier(target.module), classifier(build_seeded(lambda: NETWORKS["cnn"](10), seed))
     np.random.seed(seed)
@@ -95,35 +94,40 @@ def art(target, inputs, seed, batch_size, rate):
 
 
 def test_a_theft_beside_knockoff_nets(tmp_path):
-    """The same target, pool, budget, network and epochs; labels alone, as ART's default has it."""
+    """The same target, pool, budget, network and epochs; labels alone, as ART's default has it.
+
+    Ours hashes, counts and keeps each query and writes the weights in that time; ART does not.
+    """
     pytest.importorskip("art")
     target, images = load_target("zoo/fashion-mnist/cnn-clean/1"), load_images()
     pool, test = images.pixels[:2000], images.pixels[2000:]
     inputs, told = target.transform(pool).numpy(), predict(target, test).argmax(1)
     ways = {
-        "ours": lambda seed: ours(target, pool, tmp_path, seed),
-        f"ART, batches of {BATCH_FIT}": lambda seed: art(target, inputs, seed, BATCH_FIT, RATE),
-        "ART, its default": lambda seed: art(target, inputs, seed, 1, 1e-3) if seed == 0 else None,
+        "ours": (SEEDS, lambda seed: ours(target, pool, tmp_path, seed)),
+        f"ART, batches of {BATCH_FIT}": (SEEDS, lambda seed: art(target, inputs, seed, BATCH_FIT, RATE)),
+        "ART, its default": (DEFAULT_SEEDS, lambda seed: art(target, inputs, seed, 1, 1e-3)),
     }
+    for _, way in list(ways.values())[:2]:
+        way(99)  # what is imported or set up once is nobody's cost
     seconds, agreement = {name: [] for name in ways}, {name: [] for name in ways}
     for seed in SEEDS:
-        for name, way in ways.items():
-            start = time.process_time()  # of the processor, so that what else runs does not matter
-            module = way(seed)
-            spent = time.process_time() - start
-            if module is not None:
-                seconds[name].append(spent)
+        for name, (seeds, way) in ways.items():
+            if seed in seeds:
+                start = time.process_time()  # of the processor, so that what else runs matters little
+                module = way(seed)
+                seconds[name].append(time.process_time() - start)
                 with torch.inference_mode():
                     agreement[name].append((module(target.transform(test)).argmax(1).numpy() == told).mean())
     print()
-    for name in ways:
+    for name, found in agreement.items():
         print(
-            f"{name}: {np.median(seconds[name]):.2f} s, agreement {np.mean(agreement[name]):.3f} of "
-            f"{np.round(agreement[name], 3).tolist()}"
+            f"{name}: {np.median(seconds[name]):.2f} s, agreement {np.mean(found):.3f} +- "
+            f"{np.std(found, ddof=1):.3f} over {len(found)} seeds"
         )
-    own, tuned, default = (np.median(seconds[name]) for name in ways)
-    print(f"times as fast: {default / own:.1f} the default, {tuned / own:.2f} the tuned")
-    means = [np.mean(agreement[name]) for name in ways]
-    assert default / own >= 10
-    assert tuned / own > 1
-    assert means[0] >= max(means[1:]) - 0.02
+    own, tuned, default = (np.array(seconds[name]) for name in ways)
+    ratios = np.median(default / own[: len(default)]), np.median(tuned / own)
+    print(f"times as fast: {ratios[0]:.1f} the default, {ratios[1]:.2f} the tuned {np.round(tuned / own, 2)}")
+    means = [np.mean(found) for found in agreement.values()]
+    assert ratios[0] >= 10
+    assert ratios[1] > 1
+    assert means[0] >= max(means[1:]) - 0.01
