@@ -123,7 +123,8 @@ def audit_models(options: argparse.Namespace) -> None:
     fewest = [shadow_counts(id, options.shadows) for id in ids] if options.shadows else [(0, 0)]
     attacks = list(dict.fromkeys(options.attacks))
     if "all" in attacks:
-        attacks = runnable(min(fewest))
+        named = [name for name in attacks if name != "all"]
+        attacks = list(dict.fromkeys([*runnable(min(fewest)), *named]))
     for name in attacks:
         if name not in attack_names():
             raise UnknownNameError("attack", name, attack_names())

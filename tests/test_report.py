@@ -572,6 +572,12 @@ class TestFigures:
         assert sum(data["members"]) == pytest.approx(1)
         assert sum(data["non-members"]) == pytest.approx(1)
         assert data["to"][-1] < 100
+        crowded = np.r_[-np.geomspace(1e-9, 1, 300), -np.geomspace(1, 30, 100)]
+        ranked = scores_plot("loss", crowded, MEMBER)
+        assert (ranked.data["from"][0], ranked.data["to"][-1]) == (0, 100)
+        both = 150 * np.array(ranked.data["members"]) + 250 * np.array(ranked.data["non-members"])
+        assert both == pytest.approx(10)  # of 400 in 40 bins
+        assert "Ranks of the scores" in ranked.caption
         assert sum(scores_plot("x", np.ones(4), np.array([1, 1, 0, 0], bool)).data["members"]) == 1
 
     def test_mathematics_in_a_name_is_not_read(self):

@@ -102,8 +102,7 @@ def describe(id: str, entries: Sequence[Entry], samples: Path | None = None) -> 
         )
     if annotation is None and model.accuracy is None and model.membership:
         model.notes.append(
-            "Its accuracy is not known, so that it stands beside no models of similar accuracy: the attack "
-            "`correctness` with --samples measures it."
+            "Its accuracy is not known, so that it stands beside no models of similar accuracy."
         )
     model.facts = _facts(annotation, model, entries)
     if model.membership:
