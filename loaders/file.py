@@ -12,6 +12,7 @@ import torch
 
 from securitynet_hub.annotations import Annotation, unlisted
 from securitynet_hub.hashes import check_file, parse_checks
+from securitynet_hub.shards import is_index, read_index
 from securitynet_hub.targets import Preprocessing, count_classes
 
 NAME = re.compile(r"[^\w.+-]+", re.ASCII)
@@ -28,7 +29,8 @@ def annotate(
     """Describe the file at a path, which is hashed now and must have the same hash when it is read.
 
     Args:
-        reference: path of a safetensors file or of one that torch.save wrote.
+        reference: path of a safetensors file, of one that torch.save wrote, or of the index
+            (``model.safetensors.index.json``) of several.
         module: the network that the weights belong to; it is filled in place.
         transform: its preprocessing.
         key_prefix: the key that the state dict lies under (``net``), or a prefix of its keys (``module.``).
@@ -42,6 +44,7 @@ def annotate(
         raise ValueError(f"module must be the network that the weights belong to; got {module!r}.")
     path = Path(reference).expanduser().resolve()
     digest = check_file(path, parse_checks("sha256", sha256) if sha256 is not None else (), reference)
+    shards = [path.with_name(name) for name in read_index(path)] if is_index(path.name) else []
     # The hash makes the name unique: two files of one name are two models.
     return unlisted(
         "file",
@@ -50,8 +53,8 @@ def annotate(
         architecture=type(module).__name__,
         num_classes=count_classes(module),
         weights_url=f"file:{path}",
-        weights_hash_kind="sha256",
-        weights_hash=digest,
+        weights_hash_kind="+".join(["sha256", *["sha256-of-shard"] * len(shards)]),
+        weights_hash="+".join([digest, *(check_file(shard, (), str(shard)) for shard in shards)]),
         weights_key_prefix=key_prefix,
     )
 

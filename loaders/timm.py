@@ -8,7 +8,6 @@ describes; it neither downloads nor unpickles anything.
 from __future__ import annotations
 
 import io
-import json
 import logging
 import math
 import warnings
@@ -21,7 +20,14 @@ import torch
 
 from securitynet_hub.annotations import Annotation, unlisted
 from securitynet_hub.errors import ModelError, UnknownNameError, WeightsError
-from securitynet_hub.hub_files import MAX_CONFIG, HubFile, download_hub_file, hub_snapshot, linked_file
+from securitynet_hub.hub_files import (
+    MAX_CONFIG,
+    HubFile,
+    download_hub_file,
+    hub_snapshot,
+    linked_file,
+    read_config,
+)
 from securitynet_hub.optional import import_network
 from securitynet_hub.targets import state_dict as plain_state_dict
 from securitynet_hub.transforms import Transform
@@ -128,7 +134,7 @@ def _transform(settings: Mapping[str, Any], name: str) -> Transform:
 def _described(config: Path, repo: str) -> tuple[str, int, int | None]:
     """Read architecture, number of classes and side of a square image off a configuration."""
     try:
-        known = json.loads(config.read_text(encoding="utf-8"))
+        known = read_config(config)
         settings, arguments = known.get("pretrained_cfg", known), known.get("model_args", {})
         places = (arguments, known, settings, {"num_classes": 1000})
         classes = next(place["num_classes"] for place in places if place.get("num_classes") is not None)

@@ -19,16 +19,20 @@ import torch
 
 from securitynet_hub.annotations import Annotation, unlisted
 from securitynet_hub.errors import ModelError, WeightsError
-from securitynet_hub.hub_files import MAX_CONFIG, HubFile, download_hub_file, hub_snapshot, linked_file
+from securitynet_hub.hub_files import (
+    MAX_CONFIG,
+    HubFile,
+    download_hub_file,
+    hub_snapshot,
+    linked_file,
+    read_config,
+)
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 
 
 MAX_PARAMETERS = 4_000_000_000
 """Parameters of a network: 16 GB in float32."""
-
-MAX_NUMBER = 100_000
-"""In a configuration: sides, widths, classes. Above it memory would be full before weights are looked at."""
 
 
 class Logits(torch.nn.Module):
@@ -103,7 +107,7 @@ def build(annotation: Annotation) -> tuple[torch.nn.Module, Processor]:
     config = _config(repo, commit)
     settings = _download(repo, commit, PROCESSOR)
     try:
-        _require_moderate(settings)
+        read_config(settings)
         processor = _processors().from_pretrained(settings.parent, trust_remote_code=False, backend="pil")
         side = annotation.image_size or 224
         wrapped = Processor(processor, (side, side, getattr(config, "num_channels", 3)))
@@ -165,23 +169,11 @@ def _network(config: Any, device: str = "cpu") -> torch.nn.Module:
     return network
 
 
-def _require_moderate(settings: Path) -> None:
-    """Refuse a processor that would blow images up, or a configuration that names too many classes."""
-    todo: list[Any] = [json.loads(settings.read_text(encoding="utf-8"))]
-    while todo:
-        value = todo.pop()
-        if isinstance(value, (dict, list)):
-            todo.extend(value.values() if isinstance(value, dict) else value)
-        elif isinstance(value, (int, float)) and abs(value) > MAX_NUMBER:
-            raise ValueError(f"{settings.name} holds the number {value:g}; at most {MAX_NUMBER:,} is taken.")
-
-
 def _config(repo: str, commit: str) -> Any:
     transformers: Any = importlib.import_module("transformers")
     place = _download(repo, commit, CONFIG)
     try:
-        _require_moderate(place)
-        if json.loads(place.read_text(encoding="utf-8")).get("model_type") == "timm_wrapper":
+        if read_config(place).get("model_type") == "timm_wrapper":
             raise ValueError(f"it is one of timm's: load 'timm:{repo}'")
         config = transformers.AutoConfig.from_pretrained(place.parent, trust_remote_code=False)
         config.dtype = torch.float32  # half precision would round logits into ties

@@ -62,12 +62,18 @@ def auc_bootstrap_interval(
     auc, exact = auc_interval(ranking, confidence_level)
     if auc in (0, 1) or min(map(len, ranking)) < 2:
         return exact
+    values = np.unique(ranking.nonmembers)
+    places = np.searchsorted(values, ranking.nonmembers)
+    beaten, reached = (np.searchsorted(values, ranking.members, side) for side in ("left", "right"))
+    wins = []
+    for members, nonmembers in _draws(ranking, resamples, seed):
+        rows = np.arange(len(members))[:, None]
+        below = np.zeros((len(members), len(values) + 1), np.int64)
+        np.cumsum(_count(places[nonmembers], len(values)), 1, out=below[:, 1:])
+        # Twice the non-members below each drawn member, and once those equal to it.
+        found = (below.take(each[members] + rows * below.shape[1]) for each in (beaten, reached))
+        wins.append(sum(each.sum(1) for each in found))
     pairs = len(ranking.members) * len(ranking.nonmembers)
-    wins = [
-        # Twice the non-members below each member, and once those equal to it.
-        (members * (2 * nonmembers.cumsum(1) - nonmembers)).sum(1)
-        for members, nonmembers in resampled_counts(ranking, resamples, seed)
-    ]
     return _percentiles(np.concatenate(wins) / (2 * pairs), confidence_level)
 
 
@@ -152,21 +158,31 @@ def _require_resamples(resamples: int) -> None:
 
 def resampled_counts(ranking: Ranking, resamples: int, seed: int) -> Iterator[tuple[Counts, Counts]]:
     """Yield how often each distinct score, upwards, was drawn: members' and non-members', (draws, values)."""
-    _require_resamples(resamples)
     values = np.unique(np.concatenate(ranking))
     places = [np.searchsorted(values, side) for side in ranking]
-    rng = np.random.default_rng(seed)
-    size = max(1, BLOCK_ELEMENTS // max(len(values), *map(len, ranking)))
-    for start in range(0, resamples, size):
-        draws = min(size, resamples - start)
-        members, nonmembers = (_draw(place, draws, len(values), rng) for place in places)
+    for drawn in _draws(ranking, resamples, seed):
+        members, nonmembers = (
+            _count(place[rows], len(values)) for place, rows in zip(places, drawn, strict=True)
+        )
         yield members, nonmembers
 
 
-def _draw(places: npt.NDArray[np.intp], draws: int, values: int, rng: np.random.Generator) -> Counts:
-    drawn = places[rng.integers(len(places), size=(draws, len(places)))]
-    drawn += np.arange(draws)[:, None] * values
-    return np.bincount(drawn.ravel(), minlength=draws * values).reshape(draws, values)
+def _draws(ranking: Ranking, resamples: int, seed: int) -> Iterator[tuple[Counts, Counts]]:
+    """Yield which members and which non-members were drawn, (draws, as many as there are), in blocks."""
+    _require_resamples(resamples)
+    rng = np.random.default_rng(seed)
+    size = max(1, BLOCK_ELEMENTS // max(len(np.unique(np.concatenate(ranking))), *map(len, ranking)))
+    for start in range(0, resamples, size):
+        draws = min(size, resamples - start)
+        members, nonmembers = (rng.integers(len(side), size=(draws, len(side))) for side in ranking)
+        yield members, nonmembers
+
+
+def _count(places: Counts, values: int) -> Counts:
+    """Return how often each of so many values stands in each row, shape (draws, values)."""
+    draws = len(places)
+    places += np.arange(draws)[:, None] * values
+    return np.bincount(places.ravel(), minlength=draws * values).reshape(draws, values)
 
 
 def _percentiles(figures: Scores, confidence_level: float) -> Interval:

@@ -203,8 +203,10 @@ def audit_models(options: argparse.Namespace) -> None:
 def verify_files(options: argparse.Namespace) -> None:
     """Judge weights files: exit 0 only if all are safe to load and whole. No code of theirs is run."""
     from securitynet_hub.checkpoints import judge
+    from securitynet_hub.local_files import max_bytes
 
-    verdicts = [(path, judge(path)) for path in options.files]
+    limit = max_bytes()
+    verdicts = [(path, judge(path, max_bytes=limit)) for path in options.files]
     if options.json:
         _print_json([{"file": str(path), **verdict._asdict()} for path, verdict in verdicts])
     else:
@@ -247,10 +249,19 @@ def _audit_table(audited: list[tuple[Annotation, list[Record]]], attacks: list[s
         table.add_row(
             escape(annotation.id.removeprefix("zoo/fashion-mnist/")),
             f"{result['n_members']}/{result['n_nonmembers']}",
-            _figure(annotation, "overfit_gap"),
+            _gap(annotation, records[0]),
             *(_auc(record.result) for record in records[shown]),
         )
     return table
+
+
+def _gap(annotation: Annotation, record: Record) -> str:
+    """Return the annotated gap between training and test accuracy, else the one that was measured."""
+    counts = record.counts
+    if annotation.overfit_gap is not None or "members_right" not in counts:
+        return _figure(annotation, "overfit_gap")
+    members, others = ((counts[f"{side}_right"], counts[side]) for side in ("members", "nonmembers"))
+    return f"{members[0] / members[1] - others[0] / others[1]:.3f}"
 
 
 def _backdoor_table(audited: list[tuple[Annotation, list[Record]]]) -> Table:

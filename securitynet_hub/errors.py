@@ -22,6 +22,10 @@ class FewModelsWarning(UserWarning):
     """An attack ran with fewer reference models than were asked for, so it is weaker than was meant."""
 
 
+class AccuracyWarning(UserWarning):
+    """A model is right far less often than published: its images, labels or preprocessing are others."""
+
+
 class ModelError(SecurityNetError):
     """A model does not answer as it should: NaN, the wrong number of outputs, images left out."""
 
@@ -36,6 +40,10 @@ class MissingPackageError(SecurityNetError, ImportError):
 
 class RecordError(SecurityNetError):
     """A record cannot be written or read; the message says which file and why."""
+
+
+class ProcessError(SecurityNetError):
+    """The processes of a launch cannot work together: one ended, or they do not find one another."""
 
 
 class HubError(SecurityNetError):

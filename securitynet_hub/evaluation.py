@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import evaluate
 
 from securitynet_hub.errors import SecurityNetError, UnknownNameError
+from securitynet_hub.metric_files import known_metrics, metric_folder
 
 
 class ArrayMetric(evaluate.Metric):  # type: ignore[misc]
@@ -36,11 +35,6 @@ class ArrayMetric(evaluate.Metric):  # type: ignore[misc]
         return super().compute(**inputs)  # type: ignore[no-any-return]
 
 
-def known_metrics() -> tuple[str, ...]:
-    """Return the names of the metrics that ship with the package."""
-    return tuple(sorted(folder.name for folder in _metrics_folder().iterdir() if _script(folder).is_file()))
-
-
 def load_metric(name: str, config: str | None = None) -> evaluate.EvaluationModule:
     """Load a metric of this package as an `evaluate` module.
 
@@ -58,17 +52,9 @@ def load_metric(name: str, config: str | None = None) -> evaluate.EvaluationModu
     if name not in known_metrics():
         raise UnknownNameError("metric", name, known_metrics())
     try:
-        return evaluate.load(str(_metrics_folder() / name), config_name=config)
+        return evaluate.load(str(metric_folder(name)), config_name=config)
     except OSError as error:
         raise SecurityNetError(
             f"`evaluate` copies a metric into its cache before it runs it, and cannot: {error}. Let the "
             "environment variable HF_HOME name a folder that can be written."
         ) from error
-
-
-def _metrics_folder() -> Path:
-    return Path(str(resources.files("securitynet_hub.metrics")))
-
-
-def _script(folder: Path) -> Path:
-    return folder / f"{folder.name}.py"

@@ -11,11 +11,11 @@ from typing import NamedTuple, Protocol
 from securitynet_hub.errors import WeightsError
 
 CHUNK = 1 << 20
-FILE, ARCHIVE = "file", "archive"
+FILE, ARCHIVE, SHARD = "file", "archive", "shard"
 
 
 class Check(NamedTuple):
-    """One hash that the file, or the archive it comes from, must have."""
+    """One hash that the file, the archive it comes from, or one of several files must have."""
 
     algorithm: str
     of: str
@@ -67,7 +67,8 @@ ALGORITHMS: dict[str, tuple[int, Callable[[int], _Digest]]] = {
 def parse_checks(kind: str | None, digest: str | None) -> tuple[Check, ...]:
     """Read an annotation's hash: kinds and digests, several of them joined by ``+``.
 
-    A kind is an algorithm, alone or with ``-of-member`` (the file that is read) or ``-of-archive``.
+    A kind is an algorithm, alone or with ``-of-member`` (the file that is read) or ``-of-archive``. Of
+    weights in several files the first is of their index; one ``-of-shard`` for each follows, by their names.
 
     Raises:
         WeightsError: an unknown kind, or a digest that is not one of that kind.
@@ -89,14 +90,16 @@ def parse_checks(kind: str | None, digest: str | None) -> tuple[Check, ...]:
 
 def _parse(kind: str, digest: str) -> Check:
     algorithm, _, of = kind.partition("-of-")
-    if algorithm not in ALGORITHMS or of not in {"", "member", ARCHIVE}:
+    if algorithm not in ALGORITHMS or of not in {"", "member", ARCHIVE, SHARD}:
         known = ", ".join(ALGORITHMS)
-        raise WeightsError(f"a hash of kind {kind!r} cannot be checked; known: {known}, with -of-archive.")
+        raise WeightsError(
+            f"a hash of kind {kind!r} cannot be checked; known: {known}, with -of-archive or -of-shard."
+        )
     length, _ = ALGORITHMS[algorithm]
     right = len(digest) == length if length else 8 <= len(digest) <= 64
     if not right or set(digest) - set("0123456789abcdef"):
         raise WeightsError(f"{digest!r} is not a hash of kind {kind}: wrong length or not hexadecimal.")
-    return Check(algorithm, ARCHIVE if of == ARCHIVE else FILE, digest)
+    return Check(algorithm, of if of in (ARCHIVE, SHARD) else FILE, digest)
 
 
 def describe_checks(checks: tuple[Check, ...]) -> str:
@@ -104,12 +107,20 @@ def describe_checks(checks: tuple[Check, ...]) -> str:
 
     >>> describe_checks(parse_checks("sha1-of-member", "a9993e364706816aba3e25717850c26c9cd0d89d"))
     "the publisher's sha1 of the file, before it is read"
+    >>> describe_checks(parse_checks("sha1+sha1-of-shard+sha1-of-shard", "+".join(["0" * 40] * 3)))
+    "the publisher's sha1 of the index and sha1 of each of 2 files, before it is read"
     >>> describe_checks(())
     'no hash is published: the sha256 of the first download is remembered, others are refused'
     """
     if not checks:
         return "no hash is published: the sha256 of the first download is remembered, others are refused"
-    names = " and ".join(f"{check.algorithm} of the {check.of}" for check in checks)
+    shards = sum(check.of == SHARD for check in checks)
+    of = {
+        FILE: "the index" if shards else "the file",
+        ARCHIVE: "the archive",
+        SHARD: f"each of {shards} files",
+    }
+    names = " and ".join(dict.fromkeys(f"{check.algorithm} of {of[check.of]}" for check in checks))
     if any(check.strong and check.of == FILE for check in checks):
         return f"the publisher's {names}, before it is read"
     return f"the publisher's {names}, which can be forged; so the first download's sha256 is remembered"

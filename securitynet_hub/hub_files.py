@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import huggingface_hub
@@ -16,6 +17,8 @@ from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progr
 from securitynet_hub.annotations import Annotation
 from securitynet_hub.downloads import require_space, require_within
 from securitynet_hub.errors import WeightsError
+from securitynet_hub.hashes import check_file, parse_checks
+from securitynet_hub.shards import INDEX_END, MAX_INDEX, is_index, read_index
 
 LINK = re.compile(r"https://huggingface\.co/([\w.-]+/[\w.-]+)/resolve/([^/?#]+)/([^?#]+)(?:\?download=true)?")
 
@@ -38,11 +41,25 @@ def hub_file(url: str) -> HubFile | None:
     return HubFile(found[1], unquote(found[2]), unquote(found[3])) if found else None
 
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""Files that a repository's weights are looked for in, the safer one first."""
+WEIGHTS = (
+    "model.safetensors",
+    f"model.safetensors{INDEX_END}",
+    "pytorch_model.bin",
+    f"pytorch_model.bin{INDEX_END}",
+)
+"""Files that a repository's weights are looked for in, the safer ones first."""
 
 MAX_CONFIG = 16 << 20
 """Bytes of a configuration; one that names 21,841 classes has two million."""
+
+MAX_NUMBER, MAX_LAYERS = 100_000, 1000
+"""In a configuration: sides, widths, classes; layers. Above, memory would be full before weights are seen."""
+
+LAYERS = re.compile(r"(?:\w+_)?(?:layers|depths?|blocks|stages|repeats)")
+"""Settings that count layers, by their names."""
+
+LABELS = "label2id"
+"""The setting whose names are those of classes."""
 
 
 class Snapshot(NamedTuple):
@@ -62,23 +79,31 @@ class Snapshot(NamedTuple):
     def weights(self) -> dict[str, str]:
         """Return link, kind of hash and hash of the weights, as the columns of an annotation.
 
+        Of weights in several files, the hash of their index is followed by theirs.
+
         Raises:
-            WeightsError: there is no one file of weights.
+            WeightsError: there are no weights, or the index of several files is damaged.
         """
         found = [name for name in WEIGHTS if name in self.files]
         if not found:
-            several = any(name.endswith(".index.json") for name in self.files)
-            raise WeightsError(
-                f"{self.repo} has none of {', '.join(WEIGHTS)}"
-                + (": weights in several files are not loaded." if several else ".")
-            )
-        kind, digest = self.files[found[0]]
+            raise WeightsError(f"{self.repo} has none of {', '.join(WEIGHTS)}.")
+        hashes = [self.files[found[0]]]
+        if is_index(found[0]):
+            hashes += [(f"{kind}-of-shard", digest) for kind, digest in self._shards(found[0])]
         return {
             "weights_url": self.url(found[0]),
-            "weights_hash_kind": kind,
-            "weights_hash": digest,
+            "weights_hash_kind": "+".join(kind for kind, _ in hashes),
+            "weights_hash": "+".join(digest for _, digest in hashes),
             "weights_page": f"https://huggingface.co/{self.repo}",
         }
+
+    def _shards(self, index: str) -> list[tuple[str, str]]:
+        path = download_hub_file(HubFile(self.repo, self.commit, index), limit=MAX_INDEX)
+        check_file(path, parse_checks(*self.files[index]), self.url(index))
+        names = read_index(path)
+        if missing := [name for name in names if name not in self.files]:
+            raise WeightsError(f"{self.repo} has no {missing[0]}, which its {index} names.")
+        return [self.files[name] for name in names]
 
 
 def linked_file(annotation: Annotation) -> HubFile:
@@ -177,7 +202,7 @@ def download_hub_file(file: HubFile, *, limit: int, progress: bool = False) -> P
         require_within(size, limit, url)
         folder.mkdir(parents=True, exist_ok=True)
         require_space(folder, size, url)
-        with _progress_bars(progress):
+        with progress_bars(progress):
             path = huggingface_hub.hf_hub_download(
                 repo, name, revision=revision, cache_dir=folder, endpoint=constants.ENDPOINT
             )
@@ -188,6 +213,28 @@ def download_hub_file(file: HubFile, *, limit: int, progress: bool = False) -> P
         raise WeightsError(f"{repo}/{name} at {revision} cannot be had from the Hub: {error}") from error
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a stranger's configuration, a JSON object whose numbers are of a moderate size.
+
+    Raises:
+        ValueError: it is none, or it holds a larger number.
+    """
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(config, dict):
+        raise ValueError(f"{path.name} holds a {type(config).__name__} where an object was expected.")
+    todo: list[tuple[str, Any]] = [("", config)]
+    while todo:
+        name, value = todo.pop()
+        most = MAX_LAYERS if LAYERS.fullmatch(name) else MAX_NUMBER
+        if isinstance(value, dict):
+            todo.extend((name if name == LABELS else key, item) for key, item in value.items())
+        elif isinstance(value, list):
+            todo.extend((name, item) for item in value)
+        elif isinstance(value, (int, float)) and abs(value) > most:
+            raise ValueError(f"{path.name} holds the number {value:g}, {name}; at most {most:,} is taken.")
+    return config
+
+
 def forget_hub_file(path: Path) -> None:
     """Remove a file from the Hub's cache: the link in the snapshot and the content behind it."""
     path.resolve().unlink(missing_ok=True)
@@ -195,7 +242,8 @@ def forget_hub_file(path: Path) -> None:
 
 
 @contextmanager
-def _progress_bars(wanted: bool) -> Iterator[None]:
+def progress_bars(wanted: bool) -> Iterator[None]:
+    """Let huggingface_hub draw its progress bars, or not."""
     if wanted or are_progress_bars_disabled():
         yield
         return

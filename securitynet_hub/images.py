@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.errors import UnknownNameError
-from securitynet_hub.weights import verified_bytes
+from securitynet_hub.local_files import verified_bytes
 
 if TYPE_CHECKING:
     import datasets
@@ -94,7 +94,7 @@ def load_images(name: str = "fashion_mnist_4k") -> LabelledImages:
     """
     if name not in PACKAGED:
         raise UnknownNameError("image set", name, PACKAGED)
-    content = verified_bytes(FOLDER / name / "images.npz", "sha256", PACKAGED[name])
+    content = verified_bytes(FOLDER / name / "images.npz", PACKAGED[name])
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         pixels, labels = arrays["pixels"], arrays["labels"]
     for array in (pixels, labels):  # shared by every caller

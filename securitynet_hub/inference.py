@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +16,14 @@ from accelerate import Accelerator
 from accelerate.utils import DynamoBackend
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-from securitynet_hub.errors import ModelError
+from securitynet_hub.errors import ModelError, ProcessError
+from securitynet_hub.processes import gather, meet, share_fate
 from securitynet_hub.targets import Preprocessing, Target
 
 BATCH_SIZE = 256
+
+PREPARED = 4
+"""Batches at most that are prepared ahead of the device, each by a thread of its own."""
 
 
 def predict(
@@ -44,6 +51,7 @@ def predict(
     Raises:
         ValueError: no images, or images of a size that the target does not take.
         ModelError: the model gave NaN or infinite logits, or the wrong number of them.
+        ProcessError: another process of the launch ended. What fails on one of them is raised on all.
     """
     logits = predict_module(target.module, target.transform, pixels, batch_size=batch_size, on_batch=on_batch)
     if logits.shape[1:] != (target.num_classes,):
@@ -64,19 +72,25 @@ def predict_module(
     """Do what `predict` does for a bare module and its transform."""
     if not len(pixels):
         raise ValueError("there are no images to predict.")
-    accelerator = Accelerator()
-    module.to(accelerator.device)
-    dynamo = accelerator.state.dynamo_plugin
-    forward = module if dynamo.backend == DynamoBackend.NO else torch.compile(module, **dynamo.to_kwargs())
+    accelerator = meet()
+    forward = _Forward(module, accelerator)
     batches = np.split(np.arange(len(pixels)), range(batch_size, len(pixels), batch_size))
     share = np.array_split(np.arange(len(batches)), accelerator.num_processes)[accelerator.process_index]
     # A process for which there is no batch repeats the first: all must answer when rows are gathered.
     own = [batches[place] for place in share] or batches[:1]
-    answers = []
+    answers: list[torch.Tensor] = []
+    failure: Exception | None = None
     with evaluating(module), torch.inference_mode(), accelerator.autocast():
-        for inputs in _ahead((transform(pixels[batch]) for batch in own), accelerator.device):
-            answers.append(_in_memory(forward, inputs).float())
-            on_batch(len(inputs))
+        try:
+            for inputs in _ahead(lambda batch: transform(pixels[batch]), own, accelerator.device):
+                answers.append(forward(inputs).float())
+                on_batch(len(inputs))
+        except ProcessError:
+            raise
+        except Exception as error:
+            failure = error
+    if failure := share_fate(failure):
+        raise failure
     outputs = _gathered(accelerator, np.concatenate(own), torch.cat(answers), len(pixels))
     broken = np.flatnonzero(~np.isfinite(outputs).reshape(len(outputs), -1).all(1))
     if len(broken):
@@ -86,32 +100,70 @@ def predict_module(
     return outputs
 
 
-def _ahead(batches: Iterator[torch.Tensor], device: torch.device) -> Iterator[torch.Tensor]:
-    """Yield batches on the device; while one is forwarded there, a thread prepares the next."""
+class _Forward:
+    """A module on the device, compiled if the launch says so, that halves batches too large for its memory.
+
+    Accelerate's `find_executable_batch_size` would run the whole pass again, with other batches on one
+    process than on the others; here each keeps its share, and the size that fits is remembered.
+    """
+
+    def __init__(self, module: torch.nn.Module, accelerator: Accelerator) -> None:
+        self._most: int | None = None
+        self._device = accelerator.device
+        self._call: Callable[[torch.Tensor], torch.Tensor] = module
+        if hasattr(module, "hf_device_map"):  # it lies where `device_maps.place` put it
+            return
+        module.to(accelerator.device)
+        if accelerator.device.type == "cuda" and _is_for_images(module):
+            # The order in which tensor cores take convolutions; the module keeps it.
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        dynamo = accelerator.state.dynamo_plugin
+        if dynamo.backend != DynamoBackend.NO:
+            self._call = torch.compile(module, **dynamo.to_kwargs())
+
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the outputs for a batch."""
+        if inputs.ndim == 4 and self._device.type == "cuda":
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        if self._most is not None and len(inputs) > self._most:
+            return torch.cat([self(part) for part in torch.split(inputs, self._most)])
+        try:
+            return self._call(inputs)
+        except RuntimeError as error:
+            if len(inputs) == 1 or not should_reduce_batch_size(error):
+                raise
+        self._most = -(-len(inputs) // 2)
+        clear_device_cache(garbage_collection=True)
+        return self(inputs)
+
+
+def _is_for_images(module: torch.nn.Module) -> bool:
+    """Tell whether no weight has more dimensions than images: then they all can lie channels_last."""
+    return all(parameter.ndim <= 4 for parameter in module.parameters())
+
+
+def _ahead(
+    prepare: Callable[[npt.NDArray[np.int64]], torch.Tensor],
+    batches: Iterable[npt.NDArray[np.int64]],
+    device: torch.device,
+) -> Iterator[torch.Tensor]:
+    """Yield batches on the device; while one is forwarded there, threads prepare the next."""
     if device.type == "cpu":  # which is busy enough
-        yield from batches
+        yield from map(prepare, batches)
         return
 
-    def prepare() -> torch.Tensor | None:
-        batch = next(batches, None)
-        return batch.pin_memory() if batch is not None and device.type == "cuda" else batch
+    def pinned(batch: npt.NDArray[np.int64]) -> torch.Tensor:
+        ready = prepare(batch)
+        return ready.pin_memory() if device.type == "cuda" else ready
 
-    with ThreadPoolExecutor(1) as thread:
-        upcoming = thread.submit(prepare)
-        while (batch := upcoming.result()) is not None:
-            upcoming = thread.submit(prepare)
-            yield batch.to(device, non_blocking=True)
-
-
-def _in_memory(module: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
-    """Forward a batch; one that does not fit into memory, in halves."""
-    try:
-        return module(inputs)
-    except RuntimeError as error:
-        if len(inputs) == 1 or not should_reduce_batch_size(error):
-            raise
-    clear_device_cache(garbage_collection=True)
-    return torch.cat([_in_memory(module, half) for half in inputs.chunk(2)])
+    count = max(1, min(PREPARED, (os.cpu_count() or 1) // 2))
+    left = iter(batches)
+    with ThreadPoolExecutor(count) as threads:
+        upcoming = deque(threads.submit(pinned, batch) for batch in islice(left, count))
+        while upcoming:
+            ready = upcoming.popleft().result()
+            upcoming.extend(threads.submit(pinned, batch) for batch in islice(left, 1))
+            yield ready.to(device, non_blocking=True)
 
 
 def _gathered(
@@ -119,11 +171,11 @@ def _gathered(
 ) -> npt.NDArray[np.float32]:
     """Put the rows of all processes in their place, shape (size, ...)."""
     rows = torch.from_numpy(positions).to(answers.device)
-    rows = accelerator.gather(accelerator.pad_across_processes(rows, pad_index=-1)).cpu().numpy()
-    values = accelerator.gather(accelerator.pad_across_processes(answers)).cpu().numpy()
+    places = gather(accelerator, rows, pad=-1).cpu().numpy()
+    values = gather(accelerator, answers).cpu().numpy()
     outputs = np.full((size, *values.shape[1:]), np.nan, np.float32)
-    outputs[rows[rows >= 0]] = values[rows >= 0]
-    missing = np.setdiff1d(np.arange(size), rows)
+    outputs[places[places >= 0]] = values[places >= 0]
+    missing = np.setdiff1d(np.arange(size), places)
     if len(missing):
         raise ModelError(f"{len(missing)} of {size} images came back without an output.")
     return outputs

@@ -177,11 +177,12 @@ def parse_record(text: str, place: str) -> Record:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{place} is not a readable record: {error}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("schema_version"), int):
+    stated_version = content.get("schema_version") if isinstance(content, dict) else None
+    if type(stated_version) is not int or stated_version < 1:
         raise RecordError(f"{place} is not a record: it has no schema_version.")
-    if content["schema_version"] > SCHEMA_VERSION:
+    if stated_version > SCHEMA_VERSION:
         raise RecordError(
-            f"{place} has schema version {content['schema_version']}; this version of securitynet-hub reads "
+            f"{place} has schema version {stated_version}; this version of securitynet-hub reads "
             f"up to {SCHEMA_VERSION}. Upgrade it."
         )
     stated = {name: content.pop(name, None) for name in ("id", "unit")}

@@ -102,7 +102,13 @@ class RemoteFile(io.RawIOBase):
                 with open_url(self._session, self.url, start, stop, self.version) as reply:
                     if not reply.partial or (self.size and reply.total != self.size):
                         raise RangesIgnoredError
-                    data = b"".join(reply.chunks)
+                    data = b""
+                    for chunk in reply.chunks:
+                        data += chunk
+                        if len(data) > stop - start:
+                            raise WeightsError(
+                                f"{self.url} sends more than the {stop - start:,} bytes that were asked for."
+                            )
             except PassingError as fault:
                 patience.wait(fault)
                 continue

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -22,9 +24,12 @@ FOLDER = f"data/{CONFIG}"
 FIGURES = {
     "membership-inference": "auc",
     "model-stealing": "agreement",
-    "backdoor-detection": "anomaly_index",
+    "backdoor-detection": "score",
 }
 """The figure by which the results of each kind of attack are compared unless another is named."""
+
+FALLING = {"kl", "total_variation", "norm_ratio", "p_value"}
+"""Figures of which the lowest is the worst for the model: distances of a copy, signs of a backdoor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +46,7 @@ class Result:
     data: Annotated[str, "Images it was attacked on"]
     data_sha256: Annotated[str | None, "Hash of them", "hexadecimal"] = None
     split_sha256: Annotated[str | None, "Hash of which of them were members", "hexadecimal"] = None
-    figure: Annotated[str | None, "What the next three columns give: auc, agreement or anomaly_index"] = None
+    figure: Annotated[str | None, "What the next three columns give: auc, agreement or score"] = None
     value: Annotated[float | None, "That figure"] = None
     low: Annotated[float | None, "Lower end of its confidence interval"] = None
     high: Annotated[float | None, "Upper end of it"] = None
@@ -70,13 +75,23 @@ def find_figure(result: dict[str, Any], name: str) -> Figure | None:
     Figure(value=0.25, low=0.125, high=0.5)
     """
     value, interval = result.get(name), result.get(f"{name}_ci")
-    if rate := re.fullmatch(r"tpr@([\d.]+(?:e-\d+)?)", name):
-        for entry in result.get("tpr_at_fpr") or ():
-            if entry["target_fpr"] == float(rate[1]):
-                value, interval = entry["tpr"], entry["ci"]
+    if rate := re.fullmatch(r"tpr@(\d*\.?\d+(?:e-\d+)?)", name):
+        entries = result.get("tpr_at_fpr")
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, dict) and entry.get("target_fpr") == float(rate[1]):
+                value, interval = entry.get("tpr"), entry.get("ci")
+    ends = interval if isinstance(interval, list | tuple) and len(interval) == 2 else (None, None)
+    found = [_finite(number) for number in (value, *ends)]
+    return None if found[0] is None else Figure(found[0], *found[1:])
+
+
+def _finite(value: Any) -> float | None:
+    """Return a number, None for whatever else stands where one should."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return Figure(value, *interval) if interval else Figure(value, None, None)
+    with suppress(OverflowError):  # whole numbers have no largest one
+        return float(value) if math.isfinite(value) else None
+    return None
 
 
 def result_row(record: Record) -> Result:
@@ -120,5 +135,5 @@ def task_id(kind: str, attack: str, dataset: str) -> str:
     >>> task_id("membership-inference", "rmia", "CIFAR-10"), task_id("model-stealing", "random", "SVHN")
     ('rmia.cifar-10', 'model-stealing.svhn')
     """
-    measured = attack if kind == "membership-inference" else kind
+    measured = kind if kind == "model-stealing" else attack
     return f"{measured}.{re.sub('[^a-z0-9]+', '-', dataset.lower())}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +14,11 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast
 from torch.utils.data import DataLoader
 
 from securitynet_hub.errors import WeightsError
+from securitynet_hub.processes import meet
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Outputs, shape (n, classes), and what they should be, n rows, to a scalar."""
@@ -31,7 +33,7 @@ class Recipe:
 
     Attributes:
         epochs: passes over the training images.
-        batch_size: images in one step, on each process.
+        batch_size: images in one step, of all processes together.
         learning_rate: peak of the one-cycle schedule.
         weight_decay: decoupled, per step, as AdamW's.
         augment: ``shift`` moves each image by up to 2 pixels either way and mirrors half of them.
@@ -57,8 +59,8 @@ class Recipe:
 
 
 def describe_processes() -> dict[str, Any]:
-    """Return what of Accelerate's set-up changes a training: processes multiply the batch, and precision."""
-    accelerator = Accelerator()
+    """Return what of Accelerate's set-up changes a training: processes that share a batch, and precision."""
+    accelerator = meet()
     return {"processes": accelerator.num_processes, "mixed_precision": accelerator.mixed_precision}
 
 
@@ -77,19 +79,24 @@ def train(
     The global random state is left as it was: initial weights, order, augmentation and dropout come from
     the recipe's seed alone.
 
+    Several processes share each batch; their gradients are averaged by the number of images, so that the
+    weights are those of one process up to rounding. Where images of a batch depend on one another
+    (BatchNorm, which sees a share) or on chance (dropout), they differ as another seed's would.
+
     Args:
         build: makes the module with its initial weights.
         inputs: shape (n, channels, height, width), float32, preprocessed.
         labels: shape (n,), int64; shape (n, classes), posteriors; or n rows of whatever `loss` takes.
         recipe: epochs, step size, augmentation and seed.
-        loss: what is minimised: cross-entropy, unless given.
+        loss: what is minimised, a mean over the rows: cross-entropy, unless given.
         on_step: called after each optimiser step, for a progress bar.
         progress: a file that keeps the state after an epoch, at most every `PROGRESS_SECONDS`: the same call
             after an interruption goes on there and ends with the same weights. Another call needs another
-            file. It is removed at the end.
+            file. It is removed at the end. All processes must see it.
 
     Raises:
         WeightsError: the progress cannot be written.
+        ProcessError: the processes of the launch do not find one another.
     """
     with _accelerating(recipe.mixed_precision) as accelerator, _own_randomness(accelerator.device):
         generator = torch.Generator().manual_seed(recipe.seed)
@@ -103,7 +110,7 @@ def train(
             shuffle=True,
             generator=generator,
         )
-        module, optimizer, positions = accelerator.prepare(module, optimizer, positions)
+        module, optimizer = accelerator.prepare(module, optimizer)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, recipe.learning_rate, total_steps=recipe.epochs * len(positions)
         )
@@ -113,13 +120,14 @@ def train(
         for epoch in range(done, recipe.epochs):
             # Of the epoch's own, so that dropout goes on after an interruption as it would have without.
             torch.manual_seed(recipe.seed + 1_000_003 * (1 + epoch) + accelerator.process_index)
-            for batch in positions:
+            for batch in _one_ahead(positions):
+                share, weight = _share(len(batch), accelerator.process_index, accelerator.num_processes)
                 rows = batch.to(inputs.device)
                 images = inputs[rows].to(accelerator.device)
-                if recipe.augment == "shift":
+                if recipe.augment == "shift":  # of the whole batch: all processes draw the same
                     images = _shift_and_mirror(images, generator)
-                outputs = module(images)
-                error = loss(outputs, labels[rows].to(accelerator.device))
+                outputs = module(images[share])
+                error = weight * loss(outputs, labels[rows[share]].to(accelerator.device))
                 module.zero_grad()  # Accelerate's optimiser would look for packages in every step
                 accelerator.backward(error)
                 optimizer.step()
@@ -129,9 +137,38 @@ def train(
                 state.write(progress, epoch + 1)
                 kept = time.monotonic()
         trained: torch.nn.Module = accelerator.unwrap_model(module, keep_fp32_wrapper=False)
+        broadcast(trained.state_dict())  # BatchNorm's statistics are each process's own
     if progress:
         progress.unlink(missing_ok=True)
     return trained.cpu().eval()
+
+
+def _one_ahead(batches: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Yield each batch once the next was drawn, as Accelerate's loaders do.
+
+    The generator of the order is that of the augmentation, too: drawn otherwise, a seed would give others.
+    """
+    iterator = iter(batches)
+    held = next(iterator, None)
+    while held is not None:
+        following = next(iterator, None)
+        yield held
+        held = following
+
+
+def _share(size: int, number: int, of: int) -> tuple[slice, float]:
+    """Return which rows of a batch are this process's, and what weighs their mean in that of the processes.
+
+    Every process takes a batch whole that is too small to give each two images, the fewest of which
+    BatchNorm can take the variance.
+
+    >>> _share(5, 0, 2), _share(5, 1, 2), _share(3, 1, 2)
+    ((slice(0, 2, None), 0.8), (slice(2, 5, None), 1.2), (slice(0, 3, None), 1.0))
+    """
+    if size < 2 * of:
+        return slice(0, size), 1.0
+    start, stop = number * size // of, (number + 1) * size // of
+    return slice(start, stop), (stop - start) * of / size
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,13 +224,13 @@ def _accelerating(mixed_precision: str | None) -> Iterator[Accelerator]:
     aside meanwhile.
     """
     if mixed_precision is None:
-        yield Accelerator()
+        yield meet()
         return
     shared = AcceleratorState._shared_state
     held = dict(shared)
     shared.clear()
     try:
-        yield Accelerator(mixed_precision=mixed_precision)
+        yield meet(mixed_precision)
     finally:
         shared.clear()
         shared.update(held)

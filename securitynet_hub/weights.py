@@ -10,12 +10,12 @@ another hash into its record: the cache is as safe as its folder, which should b
 
 from __future__ import annotations
 
-import hashlib
-import os
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
-from importlib import resources
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import requests
 import safetensors.torch
@@ -25,18 +25,14 @@ from huggingface_hub import constants
 from securitynet_hub.annotations import Annotation
 from securitynet_hub.archives import fetch_member
 from securitynet_hub.cache import Entry, Origin
-from securitynet_hub.checkpoints import MAX_BYTES, read_checkpoint
+from securitynet_hub.checkpoints import read_checkpoint
 from securitynet_hub.downloads import discard, download
 from securitynet_hub.errors import FirstUseWarning, WeightsError
 from securitynet_hub.hashes import FILE, Check, check_file, parse_checks
 from securitynet_hub.hub_files import HubFile, download_hub_file, forget_hub_file, hub_file
+from securitynet_hub.local_files import PACKAGE_SCHEME, local_file, max_bytes, verify_file
+from securitynet_hub.shards import is_index, read_index, shard_checks
 from securitynet_hub.tensors import flatten, store_safetensors
-
-PACKAGE_SCHEME = "package:"
-"""``package:<package>/<path>``: a file inside an installed Python package."""
-
-FILE_SCHEME = "file:"
-"""``file:<absolute path>``: a file of the user's own."""
 
 
 def load_weights(annotation: Annotation) -> dict[str, torch.Tensor]:
@@ -68,9 +64,10 @@ def load_weights(annotation: Annotation) -> dict[str, torch.Tensor]:
 def fetch(annotation: Annotation, *, progress: bool = True) -> Path:
     """Return a local file with an annotation's weights whose hashes were checked, downloaded if need be.
 
-    Of a zip archive it is the member that the annotation names. Where the publisher gives no hash that
-    nobody can forge, the sha256 of the first download is remembered and `FirstUseWarning` says so; a later
-    download must have the same. With ``HF_HUB_OFFLINE`` only what is in the cache is returned.
+    Of a zip archive it is the member that the annotation names. Of weights in several files, of the Hub or
+    one's own, it is their index, and the files lie beside it. Where the publisher gives no hash that nobody
+    can forge, the sha256 of the first download is remembered and `FirstUseWarning` says so; a later download
+    must have the same. With ``HF_HUB_OFFLINE`` only what is in the cache is returned.
 
     Args:
         annotation: the model.
@@ -81,12 +78,15 @@ def fetch(annotation: Annotation, *, progress: bool = True) -> Path:
             (8 GiB) or than the disk has room for, or a hash differs.
     """
     url = _link(annotation)
-    if url.startswith((PACKAGE_SCHEME, FILE_SCHEME)):
-        own = url.startswith(FILE_SCHEME)
-        path = Path(url.removeprefix(FILE_SCHEME)) if own else _in_package(annotation, url)
-        verified_bytes(path, annotation.weights_hash_kind, annotation.weights_hash)
-        return path
+    path = local_file(url, annotation.id)
+    if path is not None:
+        verify_file(path, annotation.weights_hash_kind, annotation.weights_hash)
     checks = parse_checks(annotation.weights_hash_kind, annotation.weights_hash)
+    if path is not None:
+        if is_index(url):
+            for name, check in shard_checks(path, checks).items():
+                check_file(path.with_name(name), (check,), url)
+        return path
     entry = _entry(annotation, url)
     with entry.locked():
         origin = entry.origin()
@@ -125,7 +125,7 @@ def is_cached(annotation: Annotation) -> bool:
         WeightsError: there is no link.
     """
     url = _link(annotation)
-    return url.startswith((PACKAGE_SCHEME, FILE_SCHEME)) or _entry(annotation, url).origin() is not None
+    return local_file(url, annotation.id) is not None or _entry(annotation, url).origin() is not None
 
 
 def _download(
@@ -144,11 +144,24 @@ def _download(
 def _from_hub(
     annotation: Annotation, file: HubFile, entry: Entry, checks: tuple[Check, ...], progress: bool
 ) -> Path:
-    # A file that was damaged in the cache is worth one fresh download; a wrong one is not kept.
+    limit = max_bytes()
+    if is_index(file.name):  # remembered last, when all the files that it names are there
+        check = partial(check_file, checks=_of_file(checks), origin=file.name)
+        path = _verified_on_hub(file, check, limit, progress)
+        for name, of_shard in shard_checks(path, checks).items():
+            shard = file._replace(name=Path(file.name).with_name(name).as_posix())
+            check = partial(check_file, checks=(of_shard,), origin=shard.name)
+            limit -= _verified_on_hub(shard, check, limit, progress).stat().st_size
+    verify = partial(_verify, annotation=annotation, entry=entry, checks=checks)
+    return _verified_on_hub(file, verify, limit, progress)
+
+
+def _verified_on_hub(file: HubFile, verify: Callable[[Path], object], limit: int, progress: bool) -> Path:
+    """Return a file of the Hub's cache that passes; a damaged one is worth one fresh download."""
     for again in (not constants.HF_HUB_OFFLINE, False):
-        path = download_hub_file(file, limit=max_bytes(), progress=progress)
+        path = download_hub_file(file, limit=limit, progress=progress)
         try:
-            _verify(path, annotation, entry, checks)
+            verify(path)
             break
         except WeightsError:
             if not constants.HF_HUB_OFFLINE:
@@ -158,10 +171,14 @@ def _from_hub(
     return path
 
 
+def _of_file(checks: tuple[Check, ...]) -> tuple[Check, ...]:
+    return tuple(check for check in checks if check.of == FILE)
+
+
 def _verify(path: Path, annotation: Annotation, entry: Entry, checks: tuple[Check, ...]) -> None:
     """Check a file's hashes and remember its sha256; warn where that is all there is to go by."""
     url = _link(annotation)
-    file_checks = tuple(check for check in checks if check.of == FILE)
+    file_checks = _of_file(checks)
     sha256 = check_file(path, file_checks, url)
     known = entry.origin()
     if known is not None and known.sha256 == sha256 and known.hash == annotation.weights_hash:
@@ -215,7 +232,7 @@ def _read(path: Path, entry: Entry, annotation: Annotation) -> dict[str, torch.T
         size=path.stat().st_size,
         sha256=check_file(path, (), str(path)),
     )
-    tensors = flatten(read_checkpoint(path, max_bytes=max_bytes()))
+    tensors = flatten(_read_files(path, annotation) if is_index(origin.url) else _read_one(path))
     if check_file(path, (), str(path)) != origin.sha256:
         raise WeightsError(f"{path} was replaced while it was read.")
     part = entry.tensors.with_name("tensors.part")
@@ -223,6 +240,29 @@ def _read(path: Path, entry: Entry, annotation: Annotation) -> dict[str, torch.T
     sha256 = check_file(part, (), str(part))
     part.replace(entry.tensors)
     entry.remember(replace(origin, tensors_sha256=sha256))
+    return tensors
+
+
+def _read_one(path: Path) -> dict[str, Any]:
+    return read_checkpoint(path, max_bytes=max_bytes())
+
+
+def _read_files(index: Path, annotation: Annotation) -> dict[str, torch.Tensor]:
+    """Read each file that an index names; it must hold the tensors that the index places there, no others."""
+    checks = shard_checks(index, parse_checks(annotation.weights_hash_kind, annotation.weights_hash))
+    tensors: dict[str, torch.Tensor] = {}
+    left = max_bytes()
+    for name, expected in read_index(index).items():
+        path = index.with_name(name)
+        content = read_checkpoint(path, max_bytes=left)
+        left -= path.stat().st_size
+        check_file(path, (checks[name],), str(path))
+        found = {key for key, value in content.items() if isinstance(value, torch.Tensor)}
+        if found != expected or len(content) != len(found):
+            strange = sorted((expected - found) or (content.keys() - expected))
+            which = "lacks" if expected - found else "holds"
+            raise WeightsError(f"{path} {which} {strange[0]!r}, other than {index.name} says.")
+        tensors |= content
     return tensors
 
 
@@ -239,53 +279,3 @@ def cache_folder() -> Path:
 
 def _entry(annotation: Annotation, url: str) -> Entry:
     return Entry(cache_folder() / "weights", annotation.id, url, annotation.weights_member)
-
-
-def _in_package(annotation: Annotation, url: str) -> Path:
-    """Return the file that a ``package:`` link names."""
-    package, _, inner = url.removeprefix(PACKAGE_SCHEME).partition("/")
-    try:
-        root = Path(str(resources.files(package))).resolve()
-    except ModuleNotFoundError as error:
-        raise WeightsError(
-            f"{annotation.id} has its weights in the package {package!r}: install it."
-        ) from error
-    path = (root / inner).resolve()
-    if not path.is_relative_to(root):
-        raise WeightsError(f"{annotation.id} links to {inner!r}, which lies outside the package {package!r}.")
-    return path
-
-
-def max_bytes() -> int:
-    """Return the size above which files are refused: ``SECURITYNET_MAX_BYTES``, else 8 GiB."""
-    stated = os.environ.get("SECURITYNET_MAX_BYTES")
-    if stated is None:
-        return MAX_BYTES
-    if not (stated.isascii() and stated.isdigit() and int(stated)):
-        raise WeightsError(
-            f"SECURITYNET_MAX_BYTES must be a number of bytes, like 1000000000; got {stated!r}."
-        )
-    return int(stated)
-
-
-def verified_bytes(path: Path, hash_kind: str | None, expected: str | None) -> bytes:
-    """Read a file and return its bytes if, and only if, their hash is the expected one.
-
-    The very bytes that were hashed are returned, so that nothing can change in between.
-    """
-    if hash_kind != "sha256" or not expected:
-        raise WeightsError(f"{path.name} must come with a sha256; got {hash_kind} {expected!r}.")
-    try:
-        size, limit = path.stat().st_size, max_bytes()
-        if size > limit:
-            raise WeightsError(f"{path} has {size:,} bytes; at most {limit:,} are read.")
-        content = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise WeightsError(
-            f"{path} is damaged or was replaced: its sha256 is {found}, {expected} was expected. "
-            "Get the file, or install the package, anew."
-        )
-    return content

@@ -21,7 +21,8 @@ CHUNK = 1 << 20
 
 KNOWN = re.compile(
     r"data\.pkl|data/\d{1,9}|version|byteorder"
-    r"|\.data/serialization_id|\.format_version|\.storage_alignment"
+    r"|\.data/serialization_id|\.format_version|\.storage_alignment",
+    re.ASCII,
 )
 """What ``torch.save`` writes into its one folder."""
 

@@ -26,7 +26,7 @@ def made_up_jobs(units):
     return plan_jobs(rows, ATTACKS, {})
 
 
-def measure(target, job, attacks, on_record):
+def measure(target, job, attacks, on_record, on_batch):
     """Make a record without a model: what is tested is the keeping of records."""
     for name in attacks:
         on_record(

@@ -1,7 +1,9 @@
 """A small Hub on loopback: repositories with commits, pull requests, LFS, and faults on demand.
 
 It answers what huggingface_hub, datasets and evaluate ask for, in the forms their sources read, so that the
-real clients do all the talking.
+real clients do all the talking. What the Hub would refuse is refused: commits of another form than the
+client's, contents that were not uploaded as told, cards and results that are not valid, and tokens where none
+belong.
 """
 
 import base64
@@ -11,12 +13,15 @@ import re
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
 LARGE = (".parquet", ".safetensors", ".npz", ".bin")
+MOST_REGULAR = 10 << 20
+SDKS = ("gradio", "docker", "static")
 KINDS = {"datasets": "dataset", "spaces": "space", "models": "model"}
 
 
@@ -96,8 +101,12 @@ class Hub:
 
     def __init__(self, address):
         self.address = address
-        self.users = {"hf_alice_secret": ("alice", ["lab"]), "hf_bob_secret": ("bob", [])}
+        self.users = {
+            "hf_alice_secret": ("alice", {"lab": "write"}),
+            "hf_bob_secret": ("bob", {"lab": "read"}),
+        }
         self.repositories = {}
+        self.uploaded = {}  # and not verified yet
         self.objects = {}
         self.faults = []
         self.log = []
@@ -128,7 +137,12 @@ class Hub:
         return repository
 
     def may_write(self, user, name):
-        return user is not None and name.split("/")[0] in (user[0], *user[1])
+        owner = name.split("/")[0]
+        return user is not None and (owner == user[0] or user[1].get(owner) == "write")
+
+    def may_read(self, user, name):
+        owner = name.split("/")[0]
+        return user is not None and (owner == user[0] or owner in user[1])
 
 
 def card_errors(content, kind):
@@ -150,16 +164,54 @@ def card_errors(content, kind):
         if not {"config_name", "data_files"} <= set(config):
             wrong.append('"configs" entries need "config_name" and "data_files"')
     if kind == "space":
-        if card.get("sdk") not in ("gradio", "docker", "static"):
-            wrong.append('"sdk" must be one of gradio, docker, static')
+        if card.get("sdk") not in SDKS:
+            wrong.append(f'"sdk" must be one of {", ".join(SDKS)}')
         colours = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray", None)
         wrong += [f"{n} is no colour" for n in ("colorFrom", "colorTo") if card.get(n) not in colours]
     for model in card.get("model-index", []) if kind == "model" else []:
-        if not (
-            model.get("name") and all({"task", "dataset", "metrics"} <= set(r) for r in model["results"])
-        ):
-            wrong.append('"model-index" results need task, dataset and metrics')
+        for result in model["results"]:
+            parts = [result["task"], result["dataset"], *result["metrics"]]
+            named = all(part.get("type") for part in parts) and result["dataset"].get("name")
+            if not (model.get("name") and named and all("value" in metric for metric in result["metrics"])):
+                wrong.append('"model-index" results need task, dataset and metrics, with types and values')
     return wrong
+
+
+def file_errors(kind, path, content):
+    """Judge what makes benchmarks, as the Hub does at every push."""
+    wrong = card_errors(content.decode(), kind) if path == "README.md" else []
+    if kind == "dataset" and path == "eval.yaml":
+        benchmark = yaml.safe_load(content)
+        texts = [benchmark[name] for name in ("name", "description", "evaluation_framework")]
+        tasks = benchmark["tasks"]
+        texts += [task[name] for task in tasks for name in ("id", "config", "split")]
+        if not all(isinstance(text, str) and text for text in texts):
+            wrong.append("eval.yaml: texts are needed")
+        if len({task["id"] for task in tasks}) < len(tasks):
+            wrong.append("eval.yaml: a task is named twice")
+    if kind == "model" and re.fullmatch(r"\.eval_results/[^/]+\.yaml", path):
+        for entry in yaml.safe_load(content):
+            if set(entry) - {
+                "dataset",
+                "value",
+                "verifyToken",
+                "date",
+                "source",
+                "notes",
+                "evaluation_framework",
+            }:
+                wrong.append(f"{path}: unknown keys")
+            if not {"id", "task_id"} <= set(entry["dataset"]) <= {"id", "task_id", "revision"}:
+                wrong.append(f"{path}: dataset needs id and task_id")
+            if "value" not in entry or not set(entry.get("source", ["url"])) >= {"url"}:
+                wrong.append(f"{path}: value and the source's url are needed")
+            datetime.fromisoformat(entry.get("date", "2026-01-01"))
+    return wrong
+
+
+def is_large(path, size):
+    """Tell what the Hub keeps in LFS: what .gitattributes names by default, and all large files."""
+    return path.endswith(LARGE) or size > MOST_REGULAR
 
 
 @contextmanager
@@ -215,9 +267,12 @@ def running_hub():
 
         def repository(self, kind, name):
             repository = hub.repositories.get((kind, name))
-            hidden = repository and repository.private and not hub.may_write(self.user, name)
-            if repository is None or hidden:
-                self.refuse(404, "Repository not found", **{"X-Error-Code": "RepoNotFound"})
+            hidden = repository and repository.private and not hub.may_read(self.user, name)
+            if (
+                repository is None or hidden
+            ):  # whoever is not logged in is told to log in, even if there is none
+                status = 401 if self.user is None else 404
+                self.refuse(status, "Repository not found", **{"X-Error-Code": "RepoNotFound"})
                 return None
             return repository
 
@@ -234,7 +289,7 @@ def running_hub():
         def whoami(self):
             if self.user is None:
                 return self.refuse(401, "Invalid username or password.")
-            orgs = [{"name": name, "roleInOrg": "write"} for name in self.user[1]]
+            orgs = [{"name": name, "roleInOrg": role} for name, role in self.user[1].items()]
             return self.json({"type": "user", "name": self.user[0], "orgs": orgs, "auth": {"type": "token"}})
 
         def validate(self):
@@ -248,6 +303,10 @@ def running_hub():
             if self.user is None:
                 return self.refuse(401, "Invalid username or password.")
             name = f"{asked.get('organization') or self.user[0]}/{asked['name']}"
+            if kind not in KINDS.values() or not re.fullmatch(r"\w[\w.-]{0,95}", asked["name"], re.ASCII):
+                return self.refuse(400, f"no {kind} may be called {name}")
+            if kind == "space" and asked.get("sdk") not in SDKS:
+                return self.refuse(400, "a Space needs an sdk")
             if not hub.may_write(self.user, name):
                 return self.refuse(403, f"You don't have the rights to create a {kind} under this namespace")
             url = f"{hub.endpoint}/{'' if kind == 'model' else kind + 's/'}{name}"
@@ -264,9 +323,10 @@ def running_hub():
                 return
             answers = []
             for file in json.loads(self.body)["files"]:
-                path = file["path"]
+                path, sample = file["path"], base64.b64decode(file["sample"], validate=True)
+                assert len(sample) == min(512, file["size"])
                 present = files.get(path)
-                mode = "lfs" if path.endswith(LARGE) else "regular"
+                mode = "lfs" if is_large(path, file["size"]) else "regular"
                 oid = {} if present is None else {"oid": present.etag}
                 answers.append({"path": path, "uploadMode": mode, "shouldIgnore": False, **oid})
             self.json({"files": answers})
@@ -280,44 +340,73 @@ def running_hub():
                 return True
             return False
 
-        def batch(self, prefix, name):
+        def batch(self, kinds, name):
             if self.user is None:
                 return self.refuse(401, "Invalid username or password.")
+            if self.repository(KINDS[kinds or "models"], name) is None:
+                return None
+            asked = json.loads(self.body)
+            told = {key: asked.get(key) for key in ("operation", "hash_algo")}
+            lfs = all(
+                self.headers[name] == "application/vnd.git-lfs+json" for name in ("Accept", "Content-Type")
+            )
+            if told != {"operation": "upload", "hash_algo": "sha256"} or not lfs:
+                return self.refuse(400, f"cannot do {told}")
             objects = []
-            for wanted in json.loads(self.body)["objects"]:
+            for wanted in asked["objects"]:
                 entry = {"oid": wanted["oid"], "size": wanted["size"]}
                 if wanted["oid"] not in hub.objects:
-                    href = f"{hub.endpoint}/lfs/{wanted['oid']}?signature=hidden"
-                    entry["actions"] = {"upload": {"href": href}}
+                    upload = {"href": f"{hub.endpoint}/lfs/{wanted['oid']}?signature=hidden"}
+                    entry["actions"] = {"upload": upload, "verify": {"href": f"{hub.endpoint}/lfs/verify"}}
                 objects.append(entry)
-            return self.json({"transfer": "basic", "objects": objects})
+            transfer = "xet" if "xet" in asked["transfers"] else "basic"
+            return self.json({"transfer": transfer, "objects": objects})
 
         def upload(self, oid):
+            """Take contents as S3 does behind a signed link, which refuses a second way to log in."""
+            if "Authorization" in self.headers or self.query.get("signature") != "hidden":
+                return self.refuse(400, "only one authentication mechanism is allowed")
             if hashlib.sha256(self.body).hexdigest() != oid:
                 return self.refuse(400, "the content has another hash")
-            hub.objects[oid] = self.body
+            hub.uploaded[oid] = self.body
             return self.json({})
+
+        def verify(self):
+            asked = json.loads(self.body)
+            content = hub.uploaded.get(asked["oid"])
+            if self.user is None or content is None or len(content) != asked["size"]:
+                return self.refuse(404, "no such object was uploaded")
+            hub.objects[asked["oid"]] = content
+            return self.json({})
+
+        def cdn(self, oid):
+            """Serve contents behind a signed link on another host: no token must come here."""
+            if "Authorization" in self.headers or self.query.get("Signature") != "hidden":
+                return self.refuse(400, "only one authentication mechanism is allowed")
+            return self.send_part(self.large(oid), {"ETag": f'"{oid}"'})
+
+        def large(self, oid):
+            commits = (c for repository in hub.repositories.values() for c in repository.commits.values())
+            return next(file.content for files in commits for file in files.values() if file.sha256 == oid)
 
         def commit(self, kinds, name, revision):
             kind = KINDS[kinds]
             sha, files = self.at(kind, name, revision)
             if sha is None or not self.permitted(name):
                 return None
-            lines = [json.loads(line) for line in self.body.splitlines()]
-            parent = lines[0]["value"].get("parentCommit")
+            header, *lines = [json.loads(line) for line in self.body.splitlines()]
+            if self.headers["Content-Type"] != "application/x-ndjson" or header["key"] != "header":
+                return self.refuse(400, "a commit is lines of JSON, the header first")
+            if not header["value"].get("summary"):
+                return self.refuse(400, "a commit needs a summary")
+            parent = header["value"].get("parentCommit")
             if "create_pr" not in self.query and parent not in (None, sha):
                 return self.refuse(412, "A commit has happened since. Please refresh and try again.")
             files = dict(hub.repositories[kind, name].commits[parent or sha])
-            for line in lines[1:]:
-                value = line["value"]
-                if line["key"] == "file":
-                    files[value["path"]] = File(base64.b64decode(value["content"]), False)
-                elif line["key"] == "lfsFile" and value["oid"] in hub.objects:
-                    files[value["path"]] = File(hub.objects[value["oid"]], True)
-                elif line["key"] == "deletedFile":
-                    del files[value["path"]]
-                else:
-                    return self.refuse(400, f"cannot {line['key']} {value['path']}")
+            for line in lines:
+                wrong = self.change(files, kind, line["key"], line["value"])
+                if wrong:
+                    return self.refuse(400, wrong)
             repository = hub.repositories[kind, name]
             number = len(repository.pull_requests) + 1
             asks = "create_pr" in self.query
@@ -325,6 +414,30 @@ def running_hub():
             url = f"{hub.endpoint}/{'' if kind == 'model' else kinds + '/'}{name}"
             answer = {"commitUrl": f"{url}/commit/{new}", "commitOid": new, "success": True}
             return self.json(answer | ({"pullRequestUrl": f"{url}/discussions/{number}"} if asks else {}))
+
+        def change(self, files, kind, key, value):
+            """Do one operation of a commit; return why it is refused."""
+            path = value["path"]
+            if path.startswith("/") or {"", ".", ".."} & set(path.split("/")):
+                return f"{path} is no path"
+            if key == "deletedFile":
+                del files[path]
+            elif key == "file" and value["encoding"] == "base64":
+                content = base64.b64decode(value["content"], validate=True)
+                if content and is_large(path, len(content)):
+                    return f"{path} must be uploaded to LFS"
+                wrong = file_errors(kind, path, content)
+                if wrong:
+                    return "; ".join(wrong)
+                files[path] = File(content, False)
+            elif key == "lfsFile" and value["algo"] == "sha256":
+                content = hub.objects.get(value["oid"])
+                if content is None or len(content) != value["size"]:
+                    return f"{path} was not uploaded"
+                files[path] = File(content, True)
+            else:
+                return f"cannot {key} {path}"
+            return None
 
         def describe(self, kinds, name, revision):
             sha, files = self.at(KINDS[kinds], name, revision or "main")
@@ -392,16 +505,25 @@ def running_hub():
             if path not in files:
                 return self.refuse(404, "Entry not found", **{"X-Error-Code": "EntryNotFound"})
             file = files[path]
-            headers = {"ETag": f'"{file.etag}"', "X-Repo-Commit": sha, "Accept-Ranges": "bytes"}
+            headers = {"ETag": f'"{file.etag}"', "X-Repo-Commit": sha}
+            if file.large:
+                elsewhere = hub.endpoint.replace("127.0.0.1", "localhost")
+                headers |= {"X-Linked-ETag": f'"{file.etag}"', "X-Linked-Size": len(file.content)}
+                headers["Location"] = f"{elsewhere}/cdn/{file.sha256}?Signature=hidden"
+                return self.send(302, b"", "text/plain", headers)
+            return self.send_part(file.content, headers)
+
+        def send_part(self, content, headers):
+            headers = {**headers, "Accept-Ranges": "bytes"}
             asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-            total = len(file.content)
+            total = len(content)
             if asked is None:
-                return self.send(200, file.content, "application/octet-stream", headers)
+                return self.send(200, content, "application/octet-stream", headers)
             start, stop = int(asked[1]), min(total, int(asked[2] or total) + 1)
             if start >= total:
                 return self.refuse(416, "beyond the end", **{"Content-Range": f"bytes */{total}"})
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{total}"
-            return self.send(206, file.content[start:stop], "application/octet-stream", headers)
+            return self.send(206, content[start:stop], "application/octet-stream", headers)
 
         def json(self, content, status=200, headers=None):
             if self.silent:
@@ -438,6 +560,8 @@ def running_hub():
         (rf"(?:GET|HEAD) {api}(?:/revision/(.+))?", Handler.describe),
         (rf"POST /(?:(datasets|spaces)/)?{repo}\.git/info/lfs/objects/batch", Handler.batch),
         (r"PUT /lfs/([0-9a-f]{64})", Handler.upload),
+        (r"POST /lfs/verify", Handler.verify),
+        (r"(?:GET|HEAD) /cdn/([0-9a-f]{64})", Handler.cdn),
         (rf"(?:GET|HEAD) /(?:(datasets|spaces)/)?{repo}/resolve/([^/]+)/(.+)", Handler.resolve),
     ]
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:

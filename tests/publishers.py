@@ -85,16 +85,25 @@ def described(row):
     return state, [name for name, _ in network.named_parameters()]
 
 
+PERIOD = 4093
+"""Numbers after which drawn tensors repeat: within a deflater's window, and a prime, unlike any width."""
+
+
 def draw(state, seed):
     """Fill described tensors with random numbers of their dtypes, tied ones with the same."""
     generator = torch.Generator().manual_seed(seed)
 
     def filled(value):
-        if value.is_floating_point():  # half of the bits are 0, which makes deflating twice as fast
-            return torch.rand(value.shape, generator=generator).bfloat16().to(value.dtype)
-        return torch.randint(0, 2 if value.dtype is torch.bool else 100, value.shape, generator=generator).to(
-            value.dtype
-        )
+        if value.is_floating_point():
+            drawn = torch.rand(PERIOD, generator=generator).to(value.dtype)
+        else:
+            high = 2 if value.dtype is torch.bool else 100
+            drawn = torch.randint(0, high, (PERIOD,), generator=generator).to(value.dtype)
+        flat = torch.empty(value.numel(), dtype=value.dtype)
+        whole, rest = divmod(len(flat), PERIOD)
+        flat[: whole * PERIOD].view(whole, PERIOD).copy_(drawn)
+        flat[whole * PERIOD :].copy_(drawn[:rest])
+        return flat.view(value.shape)
 
     drawn = {id(value): filled(value) for value in state.values()}
     tensors = OrderedDict((key, drawn[id(value)]) for key, value in state.items())

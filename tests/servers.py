@@ -20,6 +20,8 @@ class Route:
         first: (status, headers) to answer with before the content, one for each request.
         drops: for each request in turn, the bytes after which its connection is dropped.
         delay: seconds before each piece of 16 KiB.
+        pause: bytes after which nothing comes until this is None.
+        surplus: bytes that are sent beyond a part that was asked for.
         stated_length: Content-Length, if not the true one.
         chunked: send without a Content-Length.
         part_headers: headers that replace the right ones of a partial answer.
@@ -34,6 +36,8 @@ class Route:
     first: list = field(default_factory=list)
     drops: list = field(default_factory=list)
     delay: float = 0.0
+    pause: int | None = None
+    surplus: int = 0
     stated_length: int | None = None
     chunked: bool = False
     headers: dict = field(default_factory=dict)
@@ -125,6 +129,7 @@ def running_server():
             if status == 206:
                 headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(route.content)}"
                 headers |= route.part_headers
+                stop += route.surplus
             if route.chunked:
                 headers["Transfer-Encoding"] = "chunked"
             else:
@@ -150,7 +155,9 @@ def running_server():
             end = stop if drop is None else min(stop, start + drop)
             while start + sent < end:
                 time.sleep(route.delay)
-                piece = route.content[start + sent : min(start + sent + PIECE, end)]
+                while route.pause is not None and sent >= route.pause:
+                    time.sleep(0.01)
+                piece = route.content[start + sent : min(start + sent + PIECE, end)] or bytes(PIECE)
                 frame = b"%x\r\n%s\r\n" % (len(piece), piece) if route.chunked else piece
                 self.wfile.write(frame)
                 sent += len(piece)

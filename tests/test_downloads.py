@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 import types
 import warnings
@@ -415,6 +416,12 @@ class TestBounds:
             fetch(row(server.serve("/w.zip", bomb), member="w.pth"))
         assert left(home) == []
 
+    def test_a_part_may_not_be_longer_than_asked_for(self, server):
+        url = server.serve("/w.zip", zipped([("w.pth", CONTENT)]), surplus=1 << 26)
+        with pytest.raises(WeightsError, match="sends more than the 1 bytes that were asked for"):
+            fetch(row(url, member="w.pth"))
+        assert server.sent < 1 << 24
+
     def test_directories(self, server, home, monkeypatch):
         monkeypatch.setattr(remote, "MAX_DIRECTORY", 100_000)
         many = zipped([(f"{n}" * 20, b"") for n in range(3000)] + [("w.pth", CONTENT)])
@@ -595,7 +602,7 @@ def start(home, url, content, member=""):
 
 
 def wait_for_part(home, process, size):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
         for part in home.rglob("*.part"):
@@ -614,11 +621,11 @@ class TestProcesses:
         ("end", "member"), [(signal.SIGKILL, ""), (signal.SIGKILL, "w"), (signal.SIGINT, "")]
     )
     def test_a_download_that_was_ended_goes_on(self, server, home, end, member):
-        url = server.serve("/w", self.ZIP if member else self.BODY, delay=0.01)
+        url = server.serve("/w", self.ZIP if member else self.BODY, pause=3 << 20)
         process = start(home, url, self.BODY, member)
         wait_for_part(home, process, 1 << 20)
         process.send_signal(end)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=300)
         assert process.returncode != 0
         assert ("KeyboardInterrupt" in errors) == (end == signal.SIGINT)
         (part,) = home.rglob("*.part")
@@ -626,7 +633,7 @@ class TestProcesses:
         assert have >= 1 << 20
         before = len(server.log)
 
-        server.routes["/w"].delay = 0
+        server.routes["/w"].pause = None
         assert fetch(row(url, self.BODY, member=member or None)).read_bytes() == self.BODY
         resumed = max(server.log[before:], key=lambda request: request.sent)
         assert resumed.status == 206
@@ -635,11 +642,12 @@ class TestProcesses:
         assert left(home) == ["record.json", "w"]
 
     def test_two_processes_download_once(self, server, home):
-        url = server.serve("/w", self.BODY, delay=0.005)
+        url = server.serve("/w", self.BODY, pause=1 << 20)
         other = start(home, url, self.BODY)
         wait_for_part(home, other, 1)
+        threading.Timer(0.5, lambda: setattr(server.routes["/w"], "pause", None)).start()
         path = fetch(row(url, self.BODY))
-        output, errors = other.communicate(timeout=60)
+        output, errors = other.communicate(timeout=300)
         assert other.returncode == 0, errors
         assert output.split()[1] == str(path)
         assert len(server.log) == 1

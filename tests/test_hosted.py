@@ -123,6 +123,9 @@ def test_every_row_has_a_network(source):
             with undrawn():
                 network, transform = find_loader(row.source).build(row)
             assert count_classes(network) == row.num_classes, row.id
+            if row.num_parameters is not None:  # as published
+                trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+                assert trained == row.num_parameters, row.id
             assert transform.shape == (*[row.image_size or 224] * row.input_dims, 3), row.id
 
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up; modules of one line do not import one another.
 ROOMS = [
-    {"errors", "flags", "posteriors", "resnets", "splits", "statistics", "transforms"},
+    {"errors", "flags", "metric_files", "posteriors", "resnets", "splits", "statistics", "transforms"},
     {
         "annotations",
         "bootstrap",
@@ -18,16 +18,18 @@ ROOMS = [
         "comparison",
         "hashes",
         "optional",
+        "processes",
         "records",
         "tensors",
         "triggers",
     },
     {"results", "surrogate_files", "views", "web", "zip_layout"},
-    {"downloads", "importer", "pickles", "registration", "remote", "signals", "storages"},
+    {"downloads", "importer", "pickles", "registration", "remote", "shards", "signals", "storages"},
     {"archives", "checkpoints", "hub_files"},
+    {"local_files"},
     {"weights"},
     {"calibration", "targets", "images"},
-    {"architectures", "inference", "processes", "training"},
+    {"architectures", "device_maps", "inference", "training"},
     {"attacks"},
     {"evaluation", "zoo"},
     {"loaders", "metrics"},
@@ -40,7 +42,7 @@ ROOMS = [
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 ONLY_THERE = {
-    "accelerate": {"inference", "processes", "training"},
+    "accelerate": {"device_maps", "inference", "processes", "training"},
     "evaluate": {"evaluation", "metrics"},
     "huggingface_hub": {"hub_files", "sharing", "surrogate_files", "weights"},
     "requests": {"web", "downloads", "remote", "archives", "weights"},

@@ -103,15 +103,17 @@ class TestPredict:
     def test_a_batch_beyond_memory_is_forwarded_in_halves(self, target):
         class Small(torch.nn.Module):
             def forward(self, inputs):
+                tried.append(len(inputs))
                 if len(inputs) > 7:
                     raise RuntimeError("CUDA out of memory. Tried to allocate 2 TiB.")
                 sizes.append(len(inputs))
                 return target.module(inputs)
 
-        sizes, seen = [], []
+        sizes, seen, tried = [], [], []
         found = predict(replace(target, module=Small()), PIXELS[:40], batch_size=20, on_batch=seen.append)
         assert np.array_equal(found, predict(target, PIXELS[:40], batch_size=5))
         assert (sizes, seen) == ([5] * 8, [20, 20])
+        assert len(tried) == 8 + 2  # what fits is remembered
 
     def test_other_failures_are_not_taken_for_a_lack_of_memory(self, target):
         class Broken(torch.nn.Module):
@@ -122,11 +124,15 @@ class TestPredict:
             predict(replace(target, module=Broken()), PIXELS[:40])
 
     def test_batches_are_prepared_while_the_device_works(self):
-        batches = [torch.ones(2), torch.ones(2), torch.ones(1)]
-        moved = list(_ahead(iter(batches), torch.device("meta")))  # a device that is not the CPU
-        assert [(batch.shape, batch.device.type) for batch in moved] == [((2,), "meta")] * 2 + [
-            ((1,), "meta")
-        ]
+        moved = list(_ahead(torch.ones, range(1, 20), torch.device("meta")))  # a device that is not the CPU
+        assert [(batch.shape, batch.device.type) for batch in moved] == [((n,), "meta") for n in range(1, 20)]
+
+    def test_what_fails_while_it_is_prepared_is_raised(self):
+        def prepare(n):
+            raise ValueError("no image")
+
+        with pytest.raises(ValueError, match="no image"):
+            list(_ahead(prepare, range(9), torch.device("meta")))
 
     def test_nan_outputs_are_named(self, target):
         with torch.no_grad():
@@ -143,35 +149,6 @@ class TestPredict:
     def test_no_images_is_refused(self, target):
         with pytest.raises(ValueError, match="no images"):
             predict(target, PIXELS[:0])
-
-
-@pytest.mark.slow
-def test_two_processes_give_the_same_rows_as_one(target, tmp_path):
-    """Real processes; of 23 images in one batch there is nothing to do for the second."""
-    script = tmp_path / "two.py"
-    script.write_text(
-        "import sys, numpy as np\n"
-        "from accelerate import PartialState\n"
-        "from securitynet_hub import load_images, load_target\n"
-        "from securitynet_hub.inference import predict\n"
-        "state = PartialState(cpu=True)\n"
-        "assert state.num_processes == 2\n"
-        f"target, pixels = load_target({ID!r}), load_images().pixels[:23]\n"
-        "for size in (4, 23):\n"
-        "    logits = predict(target, pixels, batch_size=size)\n"
-        "    np.save(f'{sys.argv[1]}/{state.process_index}-{size}.npy', logits)\n"
-        "state.destroy_process_group()\n"
-    )
-    subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-         str(script), str(tmp_path)],
-        check=True, cwd=tmp_path, timeout=300,
-        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
-    )  # fmt: skip
-    for size in (4, 23):
-        expected = predict(target, PIXELS[:23], batch_size=size)
-        for rank in (0, 1):
-            assert np.array_equal(np.load(tmp_path / f"{rank}-{size}.npy"), expected)
 
 
 @pytest.mark.slow

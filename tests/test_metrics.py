@@ -12,7 +12,7 @@ import torch
 from securitynet_hub import load_metric
 from securitynet_hub.attacks.membership import measure_membership
 from securitynet_hub.errors import UnknownNameError
-from securitynet_hub.evaluation import known_metrics
+from securitynet_hub.metric_files import known_metrics
 
 METRICS = resources.files("securitynet_hub.metrics")
 each_metric = pytest.mark.parametrize("name", known_metrics())

@@ -2,9 +2,11 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import transformers
 from huggingface_hub import constants
@@ -13,6 +15,7 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from securitynet_hub import load_target, weights
 from securitynet_hub.errors import ModelError, UnknownNameError, WeightsError
 from securitynet_hub.inference import predict
+from securitynet_hub.shards import read_index
 from securitynet_hub.targets import find_annotation
 from securitynet_hub.transforms import Transform
 
@@ -205,6 +208,8 @@ class TestTransformers:
         ("config", "sentence"),
         [
             ({"num_labels": 3_000_000}, "holds the number 3e"),
+            ({"num_hidden_layers": 90_000}, "holds the number 90000, num_hidden_layers; at most 1,000"),
+            ({"depths": [2, 2, 5000]}, "holds the number 5000, depths"),
             ({"intermediate_size": 90_000, "hidden_size": 90_000, "num_hidden_layers": 90}, "at most 4,000"),
             ({"hidden_size": "x"}, "cannot be"),
             ({"model_type": "timm_wrapper"}, "timm:org/net"),
@@ -216,6 +221,12 @@ class TestTransformers:
         hub.serve_repository("org/net", COMMIT, {**files, "config.json": config})
         with pytest.raises(ModelError, match=sentence):
             load_target("transformers:org/net")
+
+    def test_classes_may_be_called_what_they_like(self, hub, tmp_path):
+        files = repository(classifier(), tmp_path)
+        config = json.loads(files["config.json"]) | {"label2id": {"layers": 20_000, "blocks": 0}}
+        hub.serve_repository("org/net", COMMIT, {**files, "config.json": json.dumps(config).encode()})
+        assert find_annotation("transformers:org/net").num_classes == 5
 
     @pytest.mark.parametrize(
         "settings", [{"size": {"height": 10**6, "width": 10**6}}, {"image_mean": [0.5]}, {"resample": 99}]
@@ -237,14 +248,151 @@ class TestTransformers:
 
     def test_no_weights_or_no_classifier(self, hub, tmp_path):
         files = repository(classifier(), tmp_path)
-        shards = {"model.safetensors.index.json": b"{}"}
-        hub.serve_repository("org/net", COMMIT, {"config.json": files["config.json"], **shards})
-        with pytest.raises(WeightsError, match="weights in several files are not loaded"):
+        hub.serve_repository("org/net", COMMIT, {"config.json": files["config.json"]})
+        with pytest.raises(WeightsError, match=r"org/net has none of model\.safetensors, .*index\.json"):
             load_target("transformers:org/net")
         config = json.dumps({"model_type": "bert"}).encode()
         hub.serve_repository("org/text", COMMIT, {**files, "config.json": config})
         with pytest.raises(ModelError, match="bert, for which transformers has no image classifier"):
             load_target("transformers:org/text")
+
+
+INDEX = "model.safetensors.index.json"
+
+
+class TestSeveralFiles:
+    """Weights as `save_pretrained` splits them, with an index that says where each tensor lies."""
+
+    @pytest.fixture
+    def files(self, tmp_path):
+        """Return the files of a repository with three shards or more."""
+        classifier().save_pretrained(tmp_path / "split", max_shard_size="40KB")
+        files = {path.name: path.read_bytes() for path in (tmp_path / "split").iterdir()}
+        files["preprocessor_config.json"] = json.dumps(SETTINGS).encode()
+        assert "model.safetensors" not in files
+        assert len(self.shards(files)) > 2
+        return files
+
+    @staticmethod
+    def shards(files):
+        return sorted(name for name in files if name.endswith(".safetensors"))
+
+    @staticmethod
+    def placing(files, **places):
+        """Return the repository with another index."""
+        index = json.loads(files[INDEX])
+        index["weight_map"] |= places
+        return {**files, INDEX: json.dumps(index).encode()}
+
+    def test_they_make_one_network(self, files, hub, monkeypatch):
+        hub.serve_repository("org/net", COMMIT, files)
+        target, expected = load_target("transformers:org/net"), classifier().state_dict()
+        loaded = target.module.state_dict()
+        assert all(torch.equal(loaded[f"model.{key}"], value) for key, value in expected.items())
+        kinds = target.annotation.weights_hash_kind.split("+")
+        assert kinds == ["git-blob-sha1", *["sha256-of-shard"] * len(self.shards(files))]
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        asked = len(hub.log)
+        again = load_target(f"transformers:org/net@{COMMIT}")
+        np.testing.assert_array_equal(predict(again, PIXELS), predict(target, PIXELS))
+        assert len(hub.log) == asked
+
+    def test_pickled_ones_go_through_the_guard(self, files, hub, tmp_path):
+        names = {name: name.replace(".safetensors", ".bin") for name in self.shards(files)}
+        index = files.pop(INDEX).decode()
+        for name, pickled in names.items():
+            content = saved(safetensors.torch.load(files.pop(name)))
+            files[pickled] = content
+            index = index.replace(name, pickled)
+        files["pytorch_model.bin.index.json"] = index.encode()
+        hub.serve_repository("org/net", COMMIT, files)
+        loaded = load_target("transformers:org/net").module.state_dict()
+        expected = classifier().state_dict()
+        assert all(torch.equal(loaded[f"model.{key}"], value) for key, value in expected.items())
+
+        class Hostile:
+            def __reduce__(self):
+                return open, (str(tmp_path / "canary"), "w")
+
+        files[sorted(names.values())[-1]] = saved({"x": Hostile()})
+        hub.serve_repository("org/net", MOVED, files)
+        with pytest.raises(WeightsError, match="refused"):
+            load_target("transformers:org/net")
+        assert not (tmp_path / "canary").exists()
+
+    def test_each_is_verified(self, files, hub):
+        hub.serve_repository("org/net", COMMIT, files)
+        annotation = find_annotation("transformers:org/net")
+        last = self.shards(files)[-1]
+        route = hub.routes[f"/org/net/resolve/{COMMIT}/{last}"]
+        route.content = route.content[:-1] + bytes([route.content[-1] ^ 1])
+        with pytest.raises(WeightsError, match=f"what {last} gave is damaged.*was expected"):
+            load_target(annotation)
+        few = annotation.weights_hash_kind.rpartition("+")[0], annotation.weights_hash.rpartition("+")[0]
+        with pytest.raises(WeightsError, match="a strong hash of each was expected"):
+            load_target(replace(annotation, weights_hash_kind=few[0], weights_hash=few[1]))
+
+    def test_together_they_may_not_be_too_large(self, files, hub, monkeypatch):
+        sizes = [len(files[name]) for name in self.shards(files)]
+        monkeypatch.setenv("SECURITYNET_MAX_BYTES", str(sum(sizes) - 1))
+        assert max(sizes) < sum(sizes) / 2
+        hub.serve_repository("org/net", COMMIT, files)
+        with pytest.raises(WeightsError, match=r"at most .* are taken"):
+            load_target("transformers:org/net")
+
+    @pytest.mark.parametrize(
+        ("places", "sentence"),
+        [
+            ({"classifier.bias": "model-9.safetensors"}, "has no model-9.safetensors, which its"),
+            ({"classifier.bias": "../model.safetensors"}, "is no file beside it"),
+            ({"classifier.bias": "/etc/passwd"}, "is no file beside it"),
+            ({"classifier.bias": "config.json"}, "is no file beside it"),
+            ({"classifier.bias": 3}, "is no file beside it"),
+            ({"stray": "model-00001-of-00003.safetensors"}, "lacks 'stray', other than"),
+            ({"classifier.bias": "model-00003-of-00003.safetensors"}, "holds 'classifier.bias'"),
+        ],
+    )
+    def test_an_index_that_lies(self, places, sentence, files, hub):
+        assert self.shards(files)[0] == "model-00001-of-00003.safetensors"
+        hub.serve_repository("org/net", COMMIT, self.placing(files, **places))
+        with pytest.raises(WeightsError, match=sentence):
+            load_target("transformers:org/net")
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"", b"{}", b"[]", b"null", b'{"weight_map": 3}', b'{"weight_map": {}}', b"\xff", b"[" * 100_000,
+            b'{"weight_map": {"a": "b.bin", "a": "c.bin"}}', b" " * (17 << 20),
+            json.dumps({"weight_map": {str(n): f"{n}.bin" for n in range(1001)}}).encode(),
+        ],
+    )  # fmt: skip
+    def test_what_is_no_index(self, content, tmp_path):
+        (tmp_path / INDEX).write_bytes(content)
+        with pytest.raises(WeightsError, match=r"no index|bytes that an index may have|files; 1 to"):
+            read_index(tmp_path / INDEX)
+
+    def test_on_one_s_own_disk(self, hub, tmp_path):
+        def network():
+            return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4))
+
+        tensors, options = network().state_dict(), {"transform": Transform(height=2, width=2, channels=3)}
+        for number, (key, value) in enumerate(tensors.items()):
+            safetensors.torch.save_file({key: value}, tmp_path / f"{number}.safetensors")
+        places = {key: f"{number}.safetensors" for number, key in enumerate(tensors)}
+        (tmp_path / INDEX).write_text(json.dumps({"weight_map": places}))
+        reference = f"file:{tmp_path / INDEX}"
+        loaded = load_target(reference, module=network(), **options).module.state_dict()
+        assert all(torch.equal(loaded[key], value) for key, value in tensors.items())
+        annotation = find_annotation(reference, module=network(), **options)
+        (tmp_path / "1.safetensors").write_bytes((tmp_path / "0.safetensors").read_bytes())
+        with pytest.raises(WeightsError, match="was expected"):
+            weights.fetch(annotation)
+        with pytest.raises(WeightsError, match=r"lacks '1\.bias', other than"):
+            load_target(reference, module=network(), **options)
+        (tmp_path / "1.safetensors").unlink()
+        with pytest.raises(WeightsError, match="cannot be read"):
+            load_target(reference, module=network(), **options)
+        assert not hub.log
 
 
 class TestFile:

@@ -69,7 +69,13 @@ def test_an_audit_leaves_records(target, tmp_path):
         assert (record.result["n_members"], record.result["n_nonmembers"]) == (3, 3)
         assert record.target["weights_hash"] == target.annotation.weights_hash
         assert record.target["transform"]["interpolation"] == "bicubic"
-        assert record.counts == {"forwarded": 6}
+        assert record.counts == {
+            "forwarded": 6,
+            "members": 3,
+            "members_right": right[halves].sum(),
+            "nonmembers": 3,
+            "nonmembers_right": right[~halves].sum(),
+        }
 
 
 def test_the_published_networks_are_built():

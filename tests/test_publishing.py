@@ -10,20 +10,23 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from huggingface_hub import DatasetCard, ModelCard, SpaceCard, constants, parse_eval_result_entries
+from measurements import measured
 from safetensors.numpy import save_file
 
 from securitynet_hub.annotations import HUB_DATASET
-from securitynet_hub.attacks.membership import measure_membership
+from securitynet_hub.attacks.backdoor.suite import DETECTORS
+from securitynet_hub.attacks.stealing import measure_stealing
 from securitynet_hub.attacks.suite import ATTACKS
 from securitynet_hub.errors import HubError, RecordError, UnknownNameError
-from securitynet_hub.evaluation import known_metrics
-from securitynet_hub.records import Record, read_records, write_record
+from securitynet_hub.metric_files import known_metrics
+from securitynet_hub.records import read_records, write_record
 from securitynet_hub.results import FOLDER, results_shard
 from securitynet_hub.sharing import repositories
 from securitynet_hub.sharing.fetching import fetch_results
@@ -37,21 +40,6 @@ REPO = "alice/securitynet"
 WHERE = repository("dataset", REPO)
 FIRST = 2
 TOKEN = "hf_alice_secret"
-
-
-def measured(seed, attack="loss", target="zoo/fashion-mnist/cnn-clean/1", **changes):
-    scores = np.random.default_rng(seed).normal(size=40)
-    content = {
-        "target": {"id": target},
-        "data": {"name": "fashion_mnist_4k", "sha256": "ab"},
-        "attack": {"name": attack, "kind": "membership-inference", "confidence_level": 0.95},
-        "result": measure_membership(scores, np.arange(40) % 2),
-        "counts": {"forwarded": 40},
-        "timings": {},
-        "code": {"version": "0"},
-        "environment": {},
-    }
-    return Record(**{**content, **changes})
 
 
 @pytest.fixture
@@ -131,13 +119,23 @@ class TestDataset:
         assert names == [info["config_name"] for info in card.data.dataset_info]
         assert names[-1] == "results"
 
+    def test_its_card_tells_the_features_that_the_files_have(self):
+        """As `datasets` reads them: `load_dataset` would cast, and hide a difference."""
+        card = DatasetCard.load(HUB_DATASET / "README.md")
+        for info in card.data.dataset_info:
+            stated = datasets.Features._from_yaml_list(info["features"])
+            files = list((HUB_DATASET / "data").glob(f"{info['config_name']}*/*.parquet"))
+            files = files or [HUB_DATASET / f"data/{info['config_name']}.parquet"]
+            for file in files:
+                assert datasets.Features.from_arrow_schema(pq.read_schema(file)) == stated, file
+
     def test_its_benchmark_has_a_task_per_attack_and_data_set(self):
         benchmark = yaml.safe_load((HUB_DATASET / "eval.yaml").read_text())
         assert set(benchmark) == {"name", "description", "evaluation_framework", "tasks"}
         tasks = [task["id"] for task in benchmark["tasks"]]
-        assert len(set(tasks)) == len(tasks) == 6 * 23
+        assert len(set(tasks)) == len(tasks) == 8 * 23
         assert {"modified_entropy.cifar-10", "model-stealing.fashion-mnist"} <= set(tasks)
-        assert {task.split(".")[0] for task in tasks} <= {*ATTACKS, "model-stealing", "backdoor-detection"}
+        assert {task.split(".")[0] for task in tasks} <= {*ATTACKS, "model-stealing", *DETECTORS}
         assert all((task["config"], task["split"]) == ("results", "train") for task in benchmark["tasks"])
 
 
@@ -154,17 +152,21 @@ for config in ("models", "projects", "extended", "zoo", "results"):
     assert there.features == here.features and there.to_list() == here.to_list(), config
     print(config, there.num_rows)
 import evaluate
+from importlib import import_module
+from securitynet_hub import load_metric
+print("metrics")
+for name in sys.argv[2:]:
+    inputs = json.loads(import_module(f"securitynet_hub.metrics.{name}.app").EXAMPLE)
+    assert evaluate.load(f"lab/{name}").compute(**inputs) == load_metric(name).compute(**inputs), name
+    print(name)
 metric = evaluate.load("lab/membership_inference", "modified_entropy")
 logits, labels = [[4.0, 0.0], [0.5, 0.0], [0.0, 0.2], [0.1, 0.0]], [0, 0, 0, 1]
 told = {"membership": [1, 1, 0, 0], "from_logits": True}
 print(metric.compute(predictions=logits, references=labels, **told)["auc"])
-metric = evaluate.load("lab/model_stealing")
-same = [0, 1, 1, 0]
-print(metric.compute(predictions=same, references=same, target_predictions=same)["agreement"])
 """
-    assert finish(script(whole_hub, tmp_path, code, HUB_DATASET)).split() == [
+    assert finish(script(whole_hub, tmp_path, code, HUB_DATASET, *known_metrics())).split() == [
         "models", "529", "projects", "102", "extended", "1037", "zoo", "44", "results", "88",
-        "1.0", "1.0",
+        "metrics", *known_metrics(), "1.0",
     ]  # fmt: skip
 
 
@@ -181,6 +183,16 @@ class TestMetrics:
             }  # fmt: skip
             card = SpaceCard(space.files["README.md"].content.decode())
             assert {"evaluate", "metric"} <= set(card.data.tags)
+
+    def test_those_that_are_done_are_told_when_another_fails(self, whole_hub, run):
+        whole_hub.fault(f"POST .*/{known_metrics()[1]}/commit", status=403)
+        code, out, err = run("publish", "metrics", "--repo", "lab")
+        assert code == 1
+        assert out.startswith(f"space lab/{known_metrics()[0]}: ")
+        assert len(out.splitlines()) == 1
+        assert known_metrics()[1] in err
+        code, out, _ = run("publish", "metrics", "--repo", "lab")
+        assert (code, out.count("nothing new"), out.count("/commit/")) == (0, 1, len(known_metrics()) - 1)
 
     def test_unknown_ones_get_the_closest(self, whole_hub, run):
         code, _, err = run("publish", "metrics", "--repo", "lab/membership_inferenc")
@@ -282,12 +294,13 @@ class TestRecords:
     def test_of_two_processes_at_once_nothing_is_lost(self, published, tmp_path):
         code = """
 import sys, time
-from test_publishing import REPO, measured
+from measurements import measured
 from securitynet_hub.sharing.publishing import publish_records
 print("ready", flush=True)
 sys.stdin.readline()
 for seed in range(int(sys.argv[1]), 16, 2):
-    print(publish_records(REPO, [measured(seed, created=f"2026-01-01T00:00:{seed:02}+00:00")]).commit)
+    record = measured(seed, created=f"2026-01-01T00:00:{seed:02}+00:00")
+    print(publish_records("alice/securitynet", [record]).commit)
 """
         processes = [script(published, tmp_path, code, n) for n in (0, 1)]
         for process in processes:
@@ -308,6 +321,20 @@ def commit_file(hub, path, content):
     repo.commit({**repo.files, path: File(content, True)})
 
 
+def stolen(weights):
+    """Return the record of a theft whose copy these weights are."""
+    rng = np.random.default_rng(0)
+    labels, target, copy = (rng.integers(0, 3, 60) for _ in range(3))
+    attack = {
+        "name": "model_stealing", "kind": "model-stealing", "budget": 9, "strategy": "random", "loss": "soft",
+        "view": {"kind": "posteriors"}, "recipe": {"epochs": 1, "seed": 0}, "surrogate": "net",
+        "surrogate_parameters": 6, "surrogate_transform": {},
+        "surrogate_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+    }  # fmt: skip
+    record = replace(measured(0), attack=attack, result=measure_stealing(copy, labels, target))
+    return replace(record, target={**record.target, "weights_hash_kind": "sha256"})
+
+
 class TestSurrogate:
     def test_gets_a_card_and_its_weights(self, whole_hub, run, tmp_path):
         save_file({"weight": np.ones((2, 3), np.float32)}, tmp_path / "s.safetensors")
@@ -324,6 +351,25 @@ class TestSurrogate:
         assert "surrogate" in card.data.tags
         assert hashlib.sha256(content).hexdigest() in card.text
         assert "6 parameters" in card.text
+
+    def test_a_record_of_the_theft_tells_its_figures(self, whole_hub, run, tmp_path):
+        save_file({"weight": np.ones((2, 3), np.float32)}, tmp_path / "s.safetensors")
+        theft = stolen(tmp_path / "s.safetensors")
+        write_record(theft, tmp_path / "records")
+        write_record(measured(1), tmp_path / "records")
+        arguments = ("publish", "surrogate", "--repo", "alice/copy", "--weights", tmp_path / "s.safetensors")
+        code, _, err = run(*arguments, "--records", tmp_path / "records")
+        assert code == 0, err
+        card = ModelCard(whole_hub.repositories["model", "alice/copy"].files["README.md"].content.decode())
+        assert f"record {theft.id}" in card.text
+        assert f"| agreement | {theft.result['agreement']:.3f}" in card.text
+        code, _, err = run(*arguments, "--records", tmp_path / "records", "--target", "other")
+        assert code == 1
+        assert "is a copy of zoo/fashion-mnist/cnn-clean/1" in " ".join(err.split())
+        write_record(measured(2), tmp_path / "none")
+        code, _, err = run(*arguments, "--records", tmp_path / "none")
+        assert code == 1
+        assert "no record says what" in err
 
     def test_other_files_are_refused_before_anything_is_made(self, whole_hub, run, tmp_path):
         (tmp_path / "s.pt").write_bytes(b"\x80\x02junk")
@@ -381,6 +427,37 @@ class TestEvaluation:
         assert done.url.endswith("/google/net/discussions/1")
         assert repo.head == before
         assert self.entries(repo.commits[repo.resolve("refs/pr/1")])
+
+    def test_is_a_pull_request_where_one_may_only_read_or_wants_one(
+        self, whole_hub, run, tmp_path, monkeypatch
+    ):
+        write_record(measured(1, "modified_entropy"), tmp_path)
+        repo = whole_hub.add("model", "lab/net")
+        arguments = ("publish", "evaluation", "--repo", "lab/net", "--records", tmp_path, "--target")
+        arguments = (*arguments, self.TARGET, "--benchmark", REPO)
+        assert "/discussions/1" in run(*arguments, "--create-pr")[1]
+        monkeypatch.setenv("HF_TOKEN", "hf_bob_secret")
+        assert "/discussions/2" in run(*arguments)[1]
+        assert len(repo.pull_requests) == 2
+
+    def test_what_others_wrote_stays_as_it_is(self, whole_hub):
+        other = {
+            "dataset": {"id": "cais/hle", "task_id": "hle"},
+            "value": 20.9,
+            "evaluation_framework": "hle",
+        }
+        present = {".eval_results/securitynet.yaml": yaml.safe_dump([other]).encode()}
+        repo = whole_hub.add("model", "lab/net", present)
+        publish_evaluation("lab/net", [measured(1, "modified_entropy")], REPO)
+        assert yaml.safe_load(repo.files[".eval_results/securitynet.yaml"].content)[0] == other
+
+    def test_a_theft_tells_its_budget(self, whole_hub, tmp_path):
+        save_file({"weight": np.ones((2, 3), np.float32)}, tmp_path / "s.safetensors")
+        repo = whole_hub.add("model", "lab/net")
+        publish_evaluation("lab/net", [stolen(tmp_path / "s.safetensors")], REPO)
+        (entry,) = self.entries(repo.files)
+        assert entry.task_id == "model-stealing.fashion-mnist"
+        assert "9 queries" in entry.notes
 
     def test_what_fits_no_task_or_several_models_is_refused(self, whole_hub):
         whole_hub.add("model", "lab/net")
@@ -460,6 +537,55 @@ class TestFaults:
         published.faults.clear()
         assert self.attempt(run, folder)[0] == 0
         assert len(ids()) == FIRST + 1
+
+    READS = ("GET /api/datasets/alice/securitynet$", "GET .*/tree/", "HEAD .*/resolve/", "GET /cdn/")
+
+    @pytest.mark.parametrize("request_", READS)
+    @pytest.mark.parametrize(
+        "fault", [{"status": 500}, {"status": 429, "headers": {"Retry-After": "7"}}, {"drop_after": 0}]
+    )
+    def test_reading_waits_for_passing_ones_too(self, published, run, tmp_path, naps, request_, fault):
+        published.fault(request_, **fault, times=1)
+        code, out, err = run("fetch", "results", "--repo", REPO, "--out", tmp_path)
+        assert code == 0, err
+        assert out.startswith(f"{FIRST} results")
+
+    @pytest.mark.parametrize("request_", READS)
+    def test_reading_tells_lasting_ones(self, published, run, tmp_path, naps, request_):
+        published.fault(request_, status=500, times=999, message=TOKEN)
+        code, out, err = run("fetch", "results", "--repo", REPO, "--out", tmp_path / "out")
+        assert (code, out) == (1, "")
+        assert "cannot read" in err
+        assert "Run the same command again" in " ".join(err.split())
+        assert TOKEN not in err
+        assert list((tmp_path / "out").rglob("*.json")) == []
+
+    def test_whoever_is_not_logged_in_is_told_that_it_may_be_private(self, whole_hub, run, monkeypatch):
+        monkeypatch.delenv("HF_TOKEN")
+        code, _, err = run("fetch", "results", "--repo", "alice/typo")
+        assert code == 1
+        assert "Check its name, or run `hf auth login`" in " ".join(err.split())
+
+    @pytest.mark.parametrize("what", ["records", "evaluation"])
+    def test_private_means_a_new_repository(self, published, run, folder, what):
+        arguments = ("publish", what, "--repo", REPO, "--records", folder, "--private")
+        code, _, err = run(*arguments, "--target", "x", "--benchmark", REPO)
+        assert (code, len(published.log)) == (2, 0)
+        assert "makes none" in err
+
+    @pytest.mark.parametrize(
+        ("status", "sentence"), [(401, "login is missing"), (403, "may not"), (404, "there")]
+    )
+    def test_refusals_of_the_storage_are_told(self, published, run, folder, monkeypatch, status, sentence):
+        """Clients upload by way of hf_xet where they can, whose errors are Python's own, and texts."""
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+        published.fault("xet-write-token", status=status, message=TOKEN, times=99)
+        code, _, err = self.attempt(run, folder)
+        assert code == 1
+        assert sentence in " ".join(err.split())
+        assert TOKEN not in err
+        assert sum("xet-write-token" in line for line in published.log) == 1
+        assert len(published.dataset(REPO).commits) == 1
 
     def test_a_commit_whose_answer_is_lost_is_not_made_twice(self, published, run, folder, naps):
         published.fault(REQUESTS["commit"], after_commit=True)

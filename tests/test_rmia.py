@@ -88,7 +88,7 @@ def test_a_pair_counts_where_more_than_half_of_the_queries_say_so(monkeypatch):
 
 @pytest.mark.parametrize("probability", [1.0, 0.3, 1e-5, 1e-200])
 def test_out_models_that_agree_give_one_average_however_many_there_are(probability):
-    """What the IN models say, and how many of them there are, must not show in the offline score (A3)."""
+    """What the IN models say, and how many of them there are, must not show in the offline score."""
     rng = np.random.default_rng(0)
     n, models = 40, 8
     ref_in = rng.random((models, n)) < 0.5

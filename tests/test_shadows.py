@@ -256,7 +256,9 @@ class TestZoo:
         assert records["rmia"].attack["gamma"] == 2.0
         assert records["lira_offline"].attack["variance"] == "per_example"
         used = {"shadow_models": 4, "fewest_in": 1, "fewest_out": 3, "population": 2000}
-        assert records["rmia"].counts == {"forwarded": 8000, **used}, "4,000 images in two views"
+        assert records["rmia"].counts.items() >= {"forwarded": 8000, **used}.items(), (
+            "4,000 images in two views"
+        )
         assert records["logistic"].result["n_members"] == 250
         assert records["logistic"].attack["calibration"] == 0.5
         assert "seed" not in records["rmia"].attack

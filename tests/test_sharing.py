@@ -4,17 +4,21 @@ import csv
 import html.parser
 import io
 import json
+import math
 import re
 import socket
+from contextlib import suppress
 from dataclasses import asdict, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_publishing import REPO, WHERE, commit_file, measured
+from measurements import measured
+from test_publishing import REPO, WHERE, commit_file
 
 from securitynet_hub.annotations import HUB_DATASET, features, load_annotations
+from securitynet_hub.attacks.backdoor.inversion import measure_inversion
 from securitynet_hub.attacks.stealing import measure_stealing
 from securitynet_hub.errors import HubError, RecordError, UnknownNameError
 from securitynet_hub.records import Record, parse_record, read_records
@@ -54,10 +58,10 @@ class TestRows:
         detector = replace(
             measured(1),
             attack={"name": "neural_cleanse", "kind": "backdoor-detection"},
-            result={"anomaly_index": 3.5, "flagged_classes": [4]},
+            result={"score": 3.5, "flagged_classes": [4]},
         )
         row = result_row(detector)
-        assert (row.figure, row.value, row.low) == ("anomaly_index", 3.5, None)
+        assert (row.figure, row.value, row.low) == ("score", 3.5, None)
         assert problems(detector) == []
         unknown = replace(detector, attack={"name": "x", "kind": "brand-new"})
         assert (result_row(unknown).figure, problems(unknown)) == (None, [])
@@ -73,6 +77,28 @@ class TestRows:
     def test_same_records_same_bytes_in_any_order(self):
         records = [measured(seed) for seed in range(3)]
         assert results_shard(records) == results_shard(records[::-1])
+
+
+class TestFigures:
+    @pytest.mark.parametrize(
+        "result",
+        [
+            {"auc": None}, {"auc": "0.5"}, {"auc": True}, {"auc": 10**400}, {"auc": math.inf}, {"auc": [1]},
+            {"tpr_at_fpr": 3}, {"tpr_at_fpr": [3, {}]}, {},
+        ],
+    )  # fmt: skip
+    def test_what_is_no_number_is_no_figure(self, result):
+        assert find_figure(result, "auc") is None
+        assert find_figure(result, "tpr@0.1") is None
+
+    @pytest.mark.parametrize("interval", [3, [1], ["a", "b"], [0, 10**400], {"low": 0}])
+    def test_what_is_no_interval_is_none(self, interval):
+        figure = find_figure({"auc": 0.5, "auc_ci": interval}, "auc")
+        assert (figure.value, figure.high) == (0.5, None)
+
+    @pytest.mark.parametrize("name", ["tpr@", "tpr@1.2.3", "tpr@x", "", "tpr@.5e-1e"])
+    def test_names_that_are_none(self, name):
+        assert find_figure(measured(1).result, name) is None
 
 
 ALL_AGREE = measure_stealing([0] * 60, [0] * 60, [0] * 60)
@@ -112,6 +138,8 @@ class TestValidation:
             ({"target": {"id": "/etc/passwd"}}, "target.id should be a plain name"),
             ({"target": {"id": ["x"]}}, "target.id should be a plain name"),
             ({"target": {"weights_hash": "ff"}}, "has the weights"),
+            ({"target": {"weights_hash": None}}, "the record names none"),
+            ({"attack": {"x": json.loads("[" * 30 + "]" * 30)}}, "nested more than"),
             ({"target": {"weights_hash": "x" * 500}}, "hash in hexadecimal"),
             ({"data": {"name": "=cmd|'/c calc'!A0"}}, "data.name should be a plain name"),
             ({"data": {"name": "x" * 10_000}}, "data.name should be a plain name"),
@@ -154,6 +182,7 @@ class TestValidation:
         ("field", "value"),
         [
             ("created", "yesterday"), ("created", None), ("created", "2026-01-01T00:00:00"),
+            ("created", "2026-W01-1T00:00:00+00:00"), ("created", "2026-01-01T00:00:00+23:59"),
             ("created", "9999-01-01T00:00:00+00:00"),
             ("author", "a\u202eb"), ("author", "x" * 101), ("author", 7), ("author", "\ud800"),
         ],
@@ -162,6 +191,54 @@ class TestValidation:
         (reason,) = problems(replace(measured(1), **{field: value}))
         assert reason.startswith(field)
         assert reason.isprintable()
+
+
+def detected(**result):
+    """Return records of a detector by norms and of one by a p-value, such as audits write them."""
+    norms = [[10.0, 50.0, 60.0, 70.0, 80.0, None]]
+    found = measure_inversion(np.array(norms, float))
+    by_norms = {
+        **found, "score": -math.log2(found["norm_ratio"]), "suspect": 0, "norms": norms,
+        "classes": list(range(6)), "controls": [True] * 6,
+    }  # fmt: skip
+    by_chance = {"score": 2.0, "suspect": 1, "p_value": 0.01}
+    attacks = ({"name": name, "kind": "backdoor-detection"} for name in ("neural_cleanse", "mm_bd"))
+    return [
+        replace(measured(1), attack=attack, result={**own, **result})
+        for attack, own in zip(attacks, (by_norms, by_chance), strict=True)
+    ]
+
+
+class TestDetections:
+    def test_what_was_measured_is_believed(self):
+        assert [problems(record) for record in detected()] == [[], []]
+
+    def test_what_contradicts_itself_is_not(self):
+        for record in detected(score=9.0):
+            assert "score should be" in problems(record)[0]
+        by_norms, by_chance = detected(anomaly_index=9.0, p_value=1.5)
+        assert "anomaly_index should be 3.37" in problems(by_norms)[0]
+        assert "p_value should lie in 0..1" in problems(by_chance)[0]
+        assert problems(detected(norms=[["x"]])[0])
+        assert problems(detected(norms=[[None] * 6])[0])
+        assert problems(detected(classes=[1])[0])
+
+
+@pytest.mark.parametrize(
+    "record", [measured(1), stolen(), *detected()], ids=lambda record: record.attack["name"]
+)
+def test_no_value_of_another_type_breaks_the_validation(record):
+    """It is told, or passes where any value may stand; and what passes can be ranked and exported."""
+    junk = [None, True, -1, 10**400, "x", "<b>", [], [None], [[1]], {}, {"x": 1}]
+    for part in ("target", "data", "attack", "result", "counts"):
+        for name in getattr(record, part):
+            for value in junk:
+                forged = changed(record, **{part: {name: value}})
+                if not problems(forged):
+                    for by in (None, name, "tpr@0.01"):
+                        with suppress(UnknownNameError):
+                            boards = leaderboards([forged, record], by=by)
+                            assert all(export(boards) for export in FORMATS.values())
 
 
 class TestHostileShards:
@@ -203,6 +280,8 @@ class TestHostileShards:
             ('{"schema_version": 99}', "Upgrade"),
             ('{"schema_version": 1, "target": NaN}', "not a record of schema"),
             ("null", "no schema_version"),
+            ('{"schema_version": 0}', "no schema_version"),
+            ('{"schema_version": true}', "no schema_version"),
             (None, "holds no record"),
         ],
     )
@@ -307,9 +386,9 @@ class TestLeaderboard:
         assert self.places(records[::-1]) == expected
 
     def test_figures_without_intervals_tie_only_where_equal(self):
-        def detector(name, index):
+        def detector(name, score):
             attack = {"name": "neural_cleanse", "kind": "backdoor-detection"}
-            return replace(measured(1, target=name), attack=attack, result={"anomaly_index": index})
+            return replace(measured(1, target=name), attack=attack, result={"score": score})
 
         records = [detector("a", 1.0), detector("b", 3.0), detector("c", 1.0)]
         assert self.places(records) == [("b", "1"), ("a", "2-3"), ("c", "2-3")]
@@ -330,6 +409,7 @@ class TestLeaderboard:
             {"data": {"name": "svhn"}}, {"data": {"sha256": "cd"}}, {"result": {"n_members": 21}},
             {"attack": {"name": "entropy"}}, {"attack": {"from_logits": False}},
             {"attack": {"confidence_level": 0.9}}, {"counts": {"shadow_models": 4}},
+            {"target": {"precision": "bf16"}}, {"attack": {"recipe": {"epochs": 2, "seed": 0}}},
         ],
     )  # fmt: skip
     def test_only_what_was_measured_alike_is_compared(self, change):
@@ -344,10 +424,50 @@ class TestLeaderboard:
             {"attack": {"target_fprs": [0.5]}},
             {"attack": {"shadows_sha256": "ab"}},
             {"counts": {"forwarded": 9}},
+            {"attack": {"seed": 7}},
+            {"attack": {"recipe": {"epochs": 1, "seed": 7}}},
+            {"attack": {"surrogate_sha256": "cd"}},
         ],
     )
     def test_what_does_not_decide_a_figure_parts_nothing(self, change):
-        assert len(leaderboards([measured(1), changed(measured(2, target="b"), **change)])) == 1
+        one = changed(measured(1), attack={"seed": 0, "recipe": {"epochs": 1, "seed": 0}})
+        two = changed(measured(2, target="b"), attack={"seed": 0, "recipe": {"epochs": 1, "seed": 0}})
+        assert len(leaderboards([one, changed(two, **change)])) == 1
+
+    def test_networks_that_are_stolen_with_their_own_kind_are_compared(self):
+        """By hand: agreements of 1/2 and 9/10 of 60, whose intervals do not overlap."""
+        labels = np.arange(60) % 3
+
+        def theft(target, agreeing):
+            copy = np.where(np.arange(60) < agreeing, labels, (labels + 1) % 3)
+            own = {"surrogate": f"{target}, from scratch", "surrogate_parameters": len(target)}
+            record = stolen(target={"id": target, "weights_hash": None}, attack=own)
+            return replace(record, result=measure_stealing(copy, labels, labels))
+
+        (board,) = leaderboards([theft("lab/a", 30), theft("lab/bcd", 54)])
+        assert [(s.target, s.place, s.figure.value) for s in board.standings] == [
+            ("lab/bcd", "1", 0.9),
+            ("lab/a", "2", 0.5),
+        ]
+        assert board.settings["surrogate"] == "the target's own, from scratch"
+
+    def test_the_lowest_distance_of_a_copy_stands_first(self):
+        def theft(target, kl, low, high):
+            record = stolen(target={"id": target, "weights_hash": None})
+            return changed(record, result={"kl": kl, "kl_ci": [low, high]})
+
+        records = [theft("far", 2.0, 1.5, 2.5), theft("near", 0.1, 0.05, 0.2), theft("mid", 1.8, 1.4, 2.1)]
+        expected = [("near", "1"), ("mid", "2-3"), ("far", "2-3")]
+        assert self.places(records, by="kl") == expected
+        records = [theft(name, value, None, None) for name, value in (("b", 2.0), ("a", 1.0))]
+        assert self.places(records, by="kl") == [("a", "1"), ("b", "2")]
+
+    def test_many_runs_of_one_model_are_ranked_at_once(self):
+        runs = [
+            standing("a", 0.5, 0.4, 0.6, created=f"2026-01-01T00:00:00.{n:06}+00:00") for n in range(2000)
+        ]
+        (board,) = leaderboards(runs)
+        assert (board.standings[0].runs, board.standings[0].disputed) == (2000, False)
 
     def test_of_several_runs_the_latest_counts_and_a_dispute_shows(self):
         early, late = "2026-01-01T00:00:00+00:00", "2026-02-01T00:00:00+00:00"
@@ -372,6 +492,8 @@ class TestLeaderboard:
             assert [s.figure.value for s in board.standings if s.best == 1]
         with pytest.raises(UnknownNameError, match="'advantage'"):
             leaderboards(records, by="advantag")
+        with pytest.raises(UnknownNameError, match=r"tpr@0\.001"):
+            leaderboards(records, by="tpr@0.5")
 
     def test_filters(self, run, tmp_path):
         keep_records([measured(1), measured(2, "entropy"), stolen()], tmp_path)
@@ -389,6 +511,7 @@ class TestLeaderboard:
         code, out, err = run("leaderboard", "--records", tmp_path)
         assert (code, out) == (0, "")
         assert "auc_ci should hold its figure" in err
+        assert "no results to rank" in err
 
     @pytest.mark.parametrize("format", FORMATS)
     def test_is_the_same_from_the_hub_and_on_disk(self, whole_hub, run, tmp_path, format):
@@ -446,7 +569,7 @@ class TestExport:
         table = [re.sub(r"\\.", "", line) for line in lines if line.startswith("|")]
         assert {line.count("|") for line in table} == {9}
         bare = re.sub(r"\\.", "", "\n".join(lines))
-        assert not re.search(r"[<>`\[\]!@]|://", bare)
+        assert not re.search(r"[<>`\[\]!@]|://|www\.", bare)
 
     def test_csv(self, text):
         rows = list(csv.reader(io.StringIO(to_csv(self.boards(text)))))

@@ -16,9 +16,10 @@ from securitynet_hub.annotations import load_annotations
 from securitynet_hub.checkpoints import judge
 from securitynet_hub.errors import UnknownNameError, WeightsError
 from securitynet_hub.images import LabelledImages, load_images
+from securitynet_hub.local_files import verified_bytes
 from securitynet_hub.targets import load_state
 from securitynet_hub.tensors import flatten, nest
-from securitynet_hub.weights import fetch, load_weights, verified_bytes
+from securitynet_hub.weights import fetch, load_weights
 
 ANNOTATION = next(iter(load_annotations("zoo").values()))
 
@@ -228,9 +229,9 @@ def test_what_cannot_be_had_says_why(changes, sentence):
 def test_large_files_are_refused_unread(tmp_path, monkeypatch):
     path = tmp_path / "large"
     path.write_bytes(b"12345")
-    monkeypatch.setattr("securitynet_hub.weights.MAX_BYTES", 4)
+    monkeypatch.setattr("securitynet_hub.local_files.MAX_BYTES", 4)
     with pytest.raises(WeightsError, match="5 bytes; at most 4"):
-        verified_bytes(path, "sha256", hashlib.sha256(b"12345").hexdigest())
+        verified_bytes(path, hashlib.sha256(b"12345").hexdigest())
 
 
 class TestImages:

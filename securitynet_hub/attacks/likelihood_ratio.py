@@ -157,12 +157,18 @@ def _moments(references: References, *, inside: bool, centre: Centre) -> _Moment
     shape = references.target.shape
     counts, medians, means, squares = np.empty((len(references.target), 1), np.int64), *np.empty((3, *shape))
     for part, values, n, held in ranked_side(references, inside=inside):
-        lower, upper = (np.take_along_axis(values, i[..., None], -1) for i in ((n - 1) // 2, n // 2))
+        full = held.all()
+        if full:
+            width = values.shape[-1]
+            lower, upper = values[..., (width - 1) // 2, None], values[..., width // 2, None]
+        else:
+            lower, upper = (np.take_along_axis(values, i[..., None], -1) for i in ((n - 1) // 2, n // 2))
         median = (lower + upper) / 2
         # The mean is within a deviation of the median, so that taking squares about the latter first
         # loses no digits and leaves exactly zero of equal signals.
         gaps = values - median
-        np.copyto(gaps, 0, where=~held)
+        if not full:
+            np.copyto(gaps, 0, where=~held)
         shift = gaps.sum(-1) / n
         counts[part], medians[part] = n, median[..., 0]
         means[part] = medians[part] + shift

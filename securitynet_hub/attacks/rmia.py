@@ -245,22 +245,24 @@ def _online_average(references: References) -> Scores:
 
 def _log_mean(references: References, *, inside: bool) -> Scores:
     """Return the log of the mean probability over the models of one side, -inf where there are none."""
-    chosen = (references.is_in if inside else ~references.is_in).T[:, None]
-    counts = chosen.sum(-1)
+    chosen = references.is_in if inside else ~references.is_in
+    counts = chosen.sum(0)[:, None]
     means = np.full(references.target.shape, -np.inf)
     # Multiples of this number's last digit add up without rounding: the order of models does not matter.
     coarse = 2.0 ** math.ceil(math.log2(len(references.is_in)))
     for part, signals in signal_chunks(references):
-        values = np.where(chosen[part], signals, -np.inf)
-        largest = values.max(-1, initial=-LARGEST, keepdims=True)
+        # With the models in front, whole rows are added at a time.
+        values = np.where(chosen[:, part, None], np.moveaxis(signals, -1, 0), -np.inf)
+        largest = values.max(0, initial=-LARGEST)
         _require_not_positive(largest, references.name, part.start)
         # Relative to the largest no probability underflows, and equal ones average to themselves.
-        shares = np.exp(values - largest)
+        values -= largest
+        shares = np.exp(values, out=values)
         shares += coarse
         shares -= coarse
         held = counts[part] > 0
-        np.log(shares.sum(-1) / np.maximum(counts[part], 1), where=held, out=means[part])
-        means[part] += largest[..., 0]
+        np.log(shares.sum(0) / np.maximum(counts[part], 1), where=held, out=means[part])
+        means[part] += largest
     return means
 
 

@@ -16,6 +16,7 @@ from securitynet_hub.attacks.queries import QUERY_ATTACKS, ask_about, most_queri
 from securitynet_hub.attacks.samples import measure_slices, sample_table, write_samples
 from securitynet_hub.attacks.shadows import Shadows
 from securitynet_hub.attacks.suite import Run, known_settings, measure_run, require_settings, run_attack
+from securitynet_hub.audits.accuracy import Accuracy, count_right, warn_of_low_accuracy
 from securitynet_hub.audits.pool import Answers, Pool, find_pool, forward
 from securitynet_hub.audits.subject import AuditData, describe_subject
 from securitynet_hub.errors import RecordError, UnknownNameError
@@ -74,7 +75,9 @@ def audit_membership(
     for name in QUERY_ATTACKS.keys() & set(attacks):
         _require_affordable(name, chosen[name], data, max_queries)
 
+    is_member, labels = data.split.is_member, data.images.labels[data.split.indices]
     answers: Answers | None = None
+    accuracy: Accuracy | None = None
     if comparing:
         answers = forward(
             target,
@@ -86,19 +89,24 @@ def audit_membership(
             batch_size=batch_size,
             on_batch=on_batch,
         )
-    is_member, labels = data.split.is_member, data.images.labels[data.split.indices]
+        accuracy = count_right(answers.logits, labels, is_member)
+        warn_of_low_accuracy(target.annotation, accuracy.nonmembers_right, accuracy.nonmembers)
     classes = np.array(data.images.class_names)[labels]
     records: list[Record] = []
     runs: dict[str, Run] = {}
     for name in attacks:
         began = time.perf_counter()
-        if name in QUERY_ATTACKS or answers is None:
+        if name in QUERY_ATTACKS or answers is None or accuracy is None:
             run, known, counts = _ask(name, target, data, chosen[name], seed, batch_size, on_batch)
             timings: dict[str, float] = {}
         else:
             run = run_attack(name, answers.evidence, class_wise=class_wise, **chosen[name])
             known = {**chosen[name], **_decided(name, calibration, seed, pool, class_wise=class_wise)}
-            counts = {"forwarded": answers.forwarded, **_models_used(name, pool)}
+            counts = {
+                "forwarded": answers.forwarded,
+                **accuracy._asdict(),
+                **_models_used(name, pool),
+            }
             timings = {"inference": answers.seconds}
         runs[name] = run
         result = measure_run(run, is_member, class_wise=class_wise, **measuring)

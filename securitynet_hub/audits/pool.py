@@ -102,9 +102,17 @@ def find_pool(shadows: Shadows, data: AuditData) -> Pool:
 
 
 class Answers(NamedTuple):
-    """The evidence of an audit, how many images were forwarded for it, and the seconds that took."""
+    """The evidence of an audit, the target's logits for the samples as they are, and what that took.
+
+    Attributes:
+        evidence: of all attacks.
+        logits: shape (samples, classes), in the split's order.
+        forwarded: how many images were.
+        seconds: how long it took.
+    """
 
     evidence: Evidence
+    logits: npt.NDArray[np.float32]
     forwarded: int
     seconds: float
 
@@ -151,4 +159,4 @@ def forward(
         ids=indices,
         **({} if pool is None else pool.evidence(logits[n:], labels[n:], views=several)),
     )
-    return Answers(evidence, len(positions) * len(asked), time.perf_counter() - began)
+    return Answers(evidence, each[0][:n], len(positions) * len(asked), time.perf_counter() - began)

@@ -21,6 +21,7 @@ from securitynet_hub.attacks.output_views import OutputView
 from securitynet_hub.attacks.stealing import CONFIDENCE_LEVEL, agreement_per_class, measure_stealing
 from securitynet_hub.attacks.surrogates import Surrogate, steal
 from securitynet_hub.attacks.transfer import Method, TransferResult, measure_transfer
+from securitynet_hub.audits.accuracy import warn_of_low_accuracy
 from securitynet_hub.audits.subject import AuditData, describe_subject
 from securitynet_hub.audits.theft import find_network, find_queries, find_recipe, find_view
 from securitynet_hub.calibration import measure_calibration
@@ -28,7 +29,7 @@ from securitynet_hub.inference import BATCH_SIZE, predict
 from securitynet_hub.records import Record
 from securitynet_hub.surrogate_files import save_surrogate
 from securitynet_hub.targets import Target
-from securitynet_hub.training import Recipe
+from securitynet_hub.training import Recipe, describe_processes
 from securitynet_hub.transforms import Transform
 
 KIND, NAME = "model-stealing", "model_stealing"
@@ -127,7 +128,9 @@ def audit_stealing(
         )
     network = find_network(surrogate, pretrained, target, data)
     view, recipe = find_view(view), find_recipe(recipe, RECIPE)
+    processes = describe_processes()["processes"]
     told = predict(target, pixels, batch_size=batch_size, on_batch=on_batch)
+    warn_of_low_accuracy(target.annotation, int((told.argmax(1) == labels).sum()), len(labels))
     records = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) if keep is None else Path(keep)
@@ -138,7 +141,7 @@ def audit_stealing(
                 budget=max(budgets, default=0),
                 view=view,
                 held_out=pixels,
-                cache=folder / "answers.db",
+                cache=folder / "answers.db" if processes == 1 else None,  # they forward together
                 batch_size=batch_size,
             )
             own = replace(recipe, seed=seed)
@@ -193,6 +196,7 @@ def audit_stealing(
                         "queries_sha256": _sha256(pool[each.queries]),
                         "transfer": transfer,
                         "confidence_level": confidence_level,
+                        **({} if processes == 1 else {"processes": processes}),
                     },
                     result=result,
                     counts={

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from securitynet_hub.annotations import Annotation, ZooAnnotation
+from securitynet_hub.device_maps import find_devices
 from securitynet_hub.errors import UnknownNameError, WeightsError
 from securitynet_hub.images import LabelledImages, images_from, load_images
 from securitynet_hub.processes import find_precision
@@ -155,6 +156,6 @@ def describe_subject(target: Target, data: AuditData) -> dict[str, Any]:
         },
         "environment": {
             **describe_environment(),
-            "device": str(next(target.module.parameters()).device),
+            "device": find_devices(target.module),
         },
     }

@@ -11,9 +11,10 @@ from securitynet_hub.results import CONFIG, FIGURES, task_id
 ATTACKS = {
     "membership-inference": ("correctness", "modified_entropy", "lira_offline", "rmia"),
     "model-stealing": ("any",),
-    "backdoor-detection": ("any",),
+    "backdoor-detection": ("neural_cleanse", "mm_bd", "neuron_noise"),
 }
-"""SecurityNet's two score-based attacks and two with shadow models; of each other kind one task for all."""
+"""SecurityNet's two score-based attacks and two with shadow models, one task for copies, whose agreements
+compare however they were made, and one for each detector, as their scores have units of their own."""
 
 DESCRIPTION = (
     "How much public image classifiers give away: "
@@ -27,7 +28,7 @@ def benchmark(datasets: Iterable[str]) -> str:
     """Return the text of `eval.yaml` for the data sets that models were trained on.
 
     >>> yaml.safe_load(benchmark(["SVHN"]))["tasks"][-1]
-    {'id': 'backdoor-detection.svhn', 'config': 'results', 'split': 'train'}
+    {'id': 'neuron_noise.svhn', 'config': 'results', 'split': 'train'}
     """
     tasks = [
         {"id": task_id(kind, attack, dataset), "config": CONFIG, "split": "train"}

@@ -88,15 +88,21 @@ def eval_results_file(entries: Sequence[EvalResultEntry], present: str = "") -> 
         HubError: what is present is no list of entries.
     """
     try:
-        kept = parse_eval_result_entries(yaml.safe_load(present) or [])
+        kept = yaml.safe_load(present) or []
+        parsed = parse_eval_result_entries(kept)
+        if len(parsed) != len(kept):
+            raise ValueError(f"{len(kept) - len(parsed)} entries are none")
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise HubError(
             f"{EVAL_RESULTS} in the repository is not a list of results ({type(error).__name__}); ask its "
             "owners to mend it."
         ) from error
     new = {(entry.dataset_id, entry.task_id) for entry in entries}
-    kept = [entry for entry in kept if (entry.dataset_id, entry.task_id) not in new]
-    text: str = yaml.safe_dump(eval_result_entries_to_yaml([*kept, *entries]), sort_keys=False)
+    # As they were written: the client's own type knows fewer keys than the Hub.
+    kept = [
+        raw for raw, entry in zip(kept, parsed, strict=True) if (entry.dataset_id, entry.task_id) not in new
+    ]
+    text: str = yaml.safe_dump([*kept, *eval_result_entries_to_yaml(list(entries))], sort_keys=False)
     return text
 
 
@@ -167,4 +173,6 @@ def _notes(record: Record, figure: Figure) -> str:
     interval = "" if figure.low is None else f", {figure.low:.4f} to {figure.high:.4f}"
     level = record.attack.get("confidence_level")
     share = f" at {level:.0%}" if interval and isinstance(level, float) else ""
-    return re.sub(r"\s+", " ", f"{name}{interval}{share}; {record.attack['name']}")
+    budget = record.attack.get("budget")
+    cost = f", {budget} queries" if isinstance(budget, int) else ""
+    return re.sub(r"\s+", " ", f"{name}{interval}{share}; {record.attack['name']}{cost}")

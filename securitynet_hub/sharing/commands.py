@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
 WHAT = ("dataset", "metrics", "records", "surrogate", "evaluation")
 NEEDS = {
     "records": ("records",),
-    "surrogate": ("weights", "target"),
+    "surrogate": ("weights",),
     "evaluation": ("records", "target", "benchmark"),
 }
+MAKES_NONE = ("records", "evaluation")
+"""What goes into repositories that are there already."""
+
 SHOWN = 20
 """Refused results that are printed before the rest is only counted."""
 
@@ -33,9 +37,11 @@ def add_commands(commands: Any) -> None:
     publishing.add_argument("--private", action="store_true", help="make a new repository private")
     publishing.add_argument("--create-pr", action="store_true",
                             help="propose to the owners of a repository that is not yours")  # fmt: skip
-    publishing.add_argument("--records", type=Path, metavar="DIR", help="folder that audits wrote")
+    publishing.add_argument("--records", type=Path, metavar="DIR",
+                            help="folder that audits wrote")  # fmt: skip
     publishing.add_argument("--weights", type=Path, metavar="FILE", help="the surrogate's safetensors")
-    publishing.add_argument("--target", metavar="ID", help="model that was stolen, or evaluated")
+    publishing.add_argument("--target", metavar="ID",
+                            help="model that was evaluated, or stolen where no record says so")  # fmt: skip
     publishing.add_argument("--benchmark", metavar="OWNER/NAME",
                             help="dataset repository whose leaderboards get an evaluation")  # fmt: skip
     publishing.set_defaults(run=publish)
@@ -56,7 +62,7 @@ def add_commands(commands: Any) -> None:
     source.add_argument("--records", type=Path, metavar="DIR", help="folder with records")
     ranking.add_argument("--by", metavar="FIGURE",
                          help="figure to rank by, such as advantage or tpr@0.01 (default: auc, agreement or "
-                         "anomaly_index)")  # fmt: skip
+                         "score)")  # fmt: skip
     for name in ("dataset", "kind", "attack"):
         ranking.add_argument(f"--{name}", help=f"only this {name}")
     ranking.add_argument("--format", choices=("markdown", "csv", "html"), default="markdown")
@@ -65,33 +71,50 @@ def add_commands(commands: Any) -> None:
 
 
 def publish(options: argparse.Namespace) -> None:
-    """Publish the data set, the metrics, records, a surrogate, or a model's evaluation; all or nothing."""
+    """Publish the data set, the metrics, records, a surrogate, or a model's evaluation.
+
+    Each repository gets one commit, or one pull request: all of it or nothing.
+    """
     for name in NEEDS.get(options.what, ()):
         if getattr(options, name) is None:
             raise ValueError(f"`securitynet publish {options.what}` needs --{name}.")
+    if options.what == "surrogate" and options.target is options.records is None:
+        raise ValueError(
+            "`securitynet publish surrogate` needs --target, or --records with that of the theft."
+        )
+    if options.private and options.what in MAKES_NONE:
+        raise ValueError(
+            f"--private is for a new repository; `securitynet publish {options.what}` makes none."
+        )
     for done in _publish(options):
         where = f"{done.repository.kind} {done.repository.name}"
-        print(f"{where}: nothing new" if done.url is None else f"{where}: {done.url}")
+        print(f"{where}: nothing new" if done.url is None else f"{where}: {done.url}", flush=True)
 
 
-def _publish(options: argparse.Namespace) -> list[Published]:
-    from securitynet_hub.evaluation import known_metrics
+def _publish(options: argparse.Namespace) -> Iterator[Published]:
+    from securitynet_hub.metric_files import known_metrics
     from securitynet_hub.records import read_records
     from securitynet_hub.sharing import publishing
 
     how = {"private": options.private, "create_pr": options.create_pr}
+    records = [] if options.records is None else list(read_records(options.records))
     if options.what == "dataset":
-        return [publishing.publish_dataset(options.repo, **how)]
-    if options.what == "metrics":
+        yield publishing.publish_dataset(options.repo, **how)
+    elif options.what == "metrics":
         names = [options.repo] if "/" in options.repo else [f"{options.repo}/{m}" for m in known_metrics()]
-        return [publishing.publish_metric(name, **how) for name in names]
-    if options.what == "surrogate":
-        return [publishing.publish_surrogate(options.repo, options.weights, options.target, **how)]
-    records = list(read_records(options.records))
-    if options.what == "records":
-        return [publishing.publish_records(options.repo, records, create_pr=options.create_pr)]
-    records = [record for record in records if record.target["id"] == options.target]
-    return [publishing.publish_evaluation(options.repo, records, options.benchmark)]
+        for name in names:
+            yield publishing.publish_metric(name, **how)
+    elif options.what == "surrogate":
+        yield publishing.publish_surrogate(
+            options.repo, options.weights, options.target, records=records, **how
+        )
+    elif options.what == "records":
+        yield publishing.publish_records(options.repo, records, create_pr=options.create_pr)
+    else:
+        records = [record for record in records if record.target["id"] == options.target]
+        yield publishing.publish_evaluation(
+            options.repo, records, options.benchmark, create_pr=options.create_pr
+        )
 
 
 def fetch(options: argparse.Namespace) -> None:
@@ -112,15 +135,16 @@ def leaderboard(options: argparse.Namespace) -> None:
     from securitynet_hub.sharing.export import FORMATS
     from securitynet_hub.sharing.leaderboard import leaderboards
 
-    text = FORMATS[options.format](
-        leaderboards(
-            _records(options),
-            by=options.by,
-            dataset=options.dataset,
-            kind=options.kind,
-            attack=options.attack,
-        )
+    boards = leaderboards(
+        _records(options),
+        by=options.by,
+        dataset=options.dataset,
+        kind=options.kind,
+        attack=options.attack,
     )
+    if not boards:
+        print("there are no results to rank", file=sys.stderr)
+    text = FORMATS[options.format](boards)
     if options.out is None:
         print(text, end="")
     else:

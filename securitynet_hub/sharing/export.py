@@ -92,8 +92,11 @@ def _html(text: str) -> str:
 
 def _markdown(text: str) -> str:
     """Escape what Markdown or HTML in it could act by: links, emphasis, tables, tags, bare addresses."""
-    escaped = re.sub(r"([\\`*_{}\[\]()#!|~$@])", r"\\\1", plain(text))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("://", ":&#47;/")
+    # An underscore within a word is one; parentheses make no link without brackets.
+    escaped = re.sub(r"([\\`*{}\[\]#!|~$@]|(?<!\w)_|_(?!\w))", r"\\\1", plain(text))
+    for text, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("://", ":&#47;/")):
+        escaped = escaped.replace(text, shown)
+    return re.sub(r"(?i)www\.", lambda found: f"{found[0][:-1]}&#46;", escaped)
 
 
 def _csv(text: str) -> str:

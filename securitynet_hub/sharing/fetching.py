@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,10 +16,11 @@ import pyarrow.parquet as pq
 from huggingface_hub import RepoFile, constants
 
 from securitynet_hub.annotations import features
-from securitynet_hub.errors import HubError, RecordError
+from securitynet_hub.errors import RecordError
+from securitynet_hub.hub_files import progress_bars
 from securitynet_hub.records import Record, parse_record, read_record, write_record
 from securitynet_hub.results import FOLDER, Result, result_row
-from securitynet_hub.sharing.repositories import Repository, api, head_of, told
+from securitynet_hub.sharing.repositories import Repository, api, head_of, patiently, told
 from securitynet_hub.sharing.texts import plain
 from securitynet_hub.sharing.validation import MAX_BYTES, problems
 
@@ -46,7 +48,7 @@ class Fetched(NamedTuple):
 
 
 def fetch_results(repository: Repository, revision: str | None = None) -> Fetched:
-    """Read and validate all results of a dataset repository.
+    """Read and validate all results of a dataset repository; try again after faults that may pass.
 
     Nothing of what is read is run, and no name in it decides where a file is written.
 
@@ -57,7 +59,17 @@ def fetch_results(repository: Repository, revision: str | None = None) -> Fetche
     Raises:
         HubError: the repository or its results are not there, or the Hub cannot be asked.
     """
-    commit = head_of(repository, revision)
+    return patiently(lambda: results_at(repository, head_of(repository, revision)))
+
+
+def results_at(repository: Repository, commit: str) -> Fetched:
+    """Read and validate the results at a commit, as `fetch_results`, but give up at the first fault.
+
+    Shards are read from the Hub's cache where they are in it.
+
+    Raises:
+        HubError: as `fetch_results`.
+    """
     records: dict[str, Record] = {}
     refused: list[Refused] = []
     for file in _shards(repository, commit):
@@ -65,7 +77,7 @@ def fetch_results(repository: Repository, revision: str | None = None) -> Fetche
         if reason:
             refused.append(Refused(plain(file.path), reason))
             continue
-        with told(repository, "read"):
+        with told(repository, f"read {plain(file.path)} of"), progress_bars(sys.stderr.isatty()):
             path = huggingface_hub.hf_hub_download(
                 repository.name,
                 file.path,
@@ -165,14 +177,3 @@ def keep_records(records: list[Record], folder: Path) -> int:
         write_record(record, folder)
         new += 1
     return new
-
-
-def require_results(fetched: Fetched, repository: Repository) -> None:
-    """Refuse a repository that has results but none to believe.
-
-    Raises:
-        HubError: all were left out.
-    """
-    if fetched.refused and not fetched.records:
-        first = fetched.refused[0]
-        raise HubError(f"no result of {repository} can be believed; {first.place}: {first.reason}.")

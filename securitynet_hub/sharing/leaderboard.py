@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from itertools import combinations
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.records import Record
-from securitynet_hub.results import FIGURES, Figure, find_figure
+from securitynet_hub.results import FALLING, FIGURES, Figure, find_figure
 
 SIZES = ("n", "n_members", "n_nonmembers")
 """Counts of a result that say how many samples its figures are over."""
 
-INCIDENTAL_SETTINGS = {"name", "kind", "target_fprs", "shadows_sha256"}
-"""Parts of an attack's description that do not decide its figures, or are a name for what does."""
+INCIDENTAL = {
+    "name", "kind", "target_fprs", "seed", "starts",
+    "shadows_sha256", "surrogate_sha256", "queries_sha256", "surrogate_parameters", "surrogate_transform",
+}  # fmt: skip
+"""Parts of an attack's description that do not decide its figures, that differ with every split and model, or
+that name what an attack made or drew."""
 
-INCIDENTAL_COUNTS = {"forwarded", "fewest_in", "fewest_out"}
+INCIDENTAL_COUNTS = {
+    "forwarded", "fewest_in", "fewest_out", "most_for_one_sample", "members_right", "nonmembers_right",
+}  # fmt: skip
 
 
 class Standing(NamedTuple):
@@ -63,7 +69,7 @@ class Board(NamedTuple):
     def title(self) -> str:
         """Return what is ranked, in a line."""
         samples = ", ".join(f"{name.removeprefix('n_')} {count}" for name, count in self.samples.items())
-        return f"{self.attack} on {self.data} ({samples}): {self.by}"
+        return f"{self.attack} on {self.data}{f' ({samples})' if samples else ''}: {self.by}"
 
 
 def leaderboards(
@@ -76,10 +82,11 @@ def leaderboards(
 ) -> list[Board]:
     """Rank models, the most exposed first, on one board for each thing that they can be compared by.
 
-    Two results are comparable if attack, its settings, the images, the numbers of samples and of helping
-    models are the same. Nothing is pooled over data sets. Where the intervals of two models overlap, the
-    measurements do not tell which is more exposed: they share places. (Intervals that do not overlap are
-    stronger than a test at their level; of many models some will still part by chance.)
+    Two results are comparable if attack, its settings but for seeds, the images, the numbers of samples and
+    of helping models, and the precision of the arithmetic are the same. Nothing is pooled over data sets.
+    Where the intervals of two models overlap, the measurements do not tell which is more exposed: they share
+    places. (Intervals that do not overlap are stronger than a test at their level; of many models some will
+    still part by chance.)
 
     Args:
         records: as read or fetched.
@@ -110,7 +117,7 @@ def leaderboards(
         if figure is not None:
             groups[json.dumps([name, comparable(record)], sort_keys=True)].append((record, figure))
     if by is not None and chosen and not groups:
-        raise UnknownNameError("figure", by, {name for record in chosen for name in record.result})
+        raise UnknownNameError("figure", by, {name for record in chosen for name in _figures(record.result)})
     boards = []
     for key, entries in groups.items():
         name, alike = json.loads(key)
@@ -122,7 +129,7 @@ def leaderboards(
                 alike["data"],
                 alike["samples"],
                 alike["settings"],
-                _rank(entries),
+                _rank(entries, -1 if name in FALLING else 1),
             )
         )
     return sorted(boards, key=lambda board: (board.kind, board.data, board.attack, str(board[4:6])))
@@ -130,35 +137,59 @@ def leaderboards(
 
 def comparable(record: Record) -> dict[str, Any]:
     """Return what two results must have in common to be compared."""
-    settings = {key: value for key, value in record.attack.items() if key not in INCIDENTAL_SETTINGS}
+    settings = {key: _seedless(value) for key, value in record.attack.items() if key not in INCIDENTAL}
     helping = {key: value for key, value in record.counts.items() if key not in INCIDENTAL_COUNTS}
+    if isinstance(settings.get("surrogate"), str):  # each target's own network is one and the same setting
+        settings["surrogate"] = settings["surrogate"].replace(record.target["id"], "the target's own")
+    precision = record.target.get("precision")
     return {
         "kind": record.attack["kind"],
         "attack": record.attack["name"],
         "data": record.data["name"],
         "data_sha256": record.data.get("sha256"),
         "samples": {name: record.result[name] for name in SIZES if name in record.result},
-        "settings": settings | helping,
+        "settings": settings | helping | ({} if precision is None else {"precision": precision}),
     }
 
 
-def _rank(entries: list[tuple[Record, Figure]]) -> list[Standing]:
+def _seedless(value: Any) -> Any:
+    """Return a setting without the seeds in it, such as that of a recipe."""
+    if isinstance(value, dict):
+        return {key: _seedless(part) for key, part in value.items() if key != "seed"}
+    return value
+
+
+def _figures(result: dict[str, Any]) -> Iterator[str]:
+    """Yield the names of a result's figures, as `results.find_figure` knows them."""
+    yield from (name for name in result if find_figure(result, name) is not None)
+    rates = result.get("tpr_at_fpr")
+    for entry in rates if isinstance(rates, list) else ():
+        name = f"tpr@{entry.get('target_fpr')}" if isinstance(entry, dict) else ""
+        if find_figure(result, name) is not None:
+            yield name
+
+
+def _rank(entries: list[tuple[Record, Figure]], sign: int) -> list[Standing]:
+    """Rank the latest run of each model; the sign is -1 of a figure whose lowest stands first."""
     models: dict[tuple[str, str | None], list[tuple[Record, Figure]]] = defaultdict(list)
     for record, figure in entries:
         models[record.target["id"], record.target.get("weights_hash")].append((record, figure))
     latest = {model: max(runs, key=lambda run: (run[0].created, run[0].id)) for model, runs in models.items()}
+    ends = {model: _ends(figure, sign) for model, (_, figure) in latest.items()}
+    lows, highs = (sorted(side) for side in zip(*ends.values(), strict=True))
     standings = []
     for model, (record, figure) in latest.items():
-        above = sum(_surely_above(other, figure) for _, other in latest.values())
-        below = sum(_surely_above(figure, other) for _, other in latest.values())
-        runs = [run for _, run in models[model]]
-        disputed = any(_surely_above(a, b) or _surely_above(b, a) for a, b in combinations(runs, 2))
-        standings.append(
-            Standing(1 + above, len(latest) - below, model[0], figure, len(runs), disputed, record)
-        )
-    return sorted(standings, key=lambda s: (s.best, s.worst, -s.figure.value, s.target, s.record.id))
+        low, high = ends[model]
+        best = 1 + len(lows) - bisect_right(lows, high)  # those whose whole interval lies above
+        worst = len(highs) - bisect_left(highs, low)  # but those whose whole interval lies below
+        runs = [_ends(run, sign) for _, run in models[model]]
+        disputed = max(low for low, _ in runs) > min(high for _, high in runs)
+        standings.append(Standing(best, worst, model[0], figure, len(runs), disputed, record))
+    return sorted(standings, key=lambda s: (s.best, s.worst, -sign * s.figure.value, s.target, s.record.id))
 
 
-def _surely_above(a: Figure, b: Figure) -> bool:
-    """Tell whether a's interval lies above b's; a figure without one is its own."""
-    return (a.value if a.low is None else a.low) > (b.value if b.high is None else b.high)
+def _ends(figure: Figure, sign: int) -> tuple[float, float]:
+    """Return the ends of a figure's interval, the more exposed one last; a figure without one is its own."""
+    low = figure.value if figure.low is None else figure.low
+    high = figure.value if figure.high is None else figure.high
+    return (low, high) if sign > 0 else (-high, -low)

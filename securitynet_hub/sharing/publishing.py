@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from importlib import resources
 from pathlib import Path
 
 from securitynet_hub.annotations import HUB_DATASET
-from securitynet_hub.checkpoints import judge
 from securitynet_hub.errors import RecordError, UnknownNameError, WeightsError
-from securitynet_hub.evaluation import known_metrics
+from securitynet_hub.metric_files import known_metrics, metric_folder
 from securitynet_hub.records import Record
 from securitynet_hub.results import FOLDER, results_shard
 from securitynet_hub.sharing.cards import (
@@ -20,9 +18,17 @@ from securitynet_hub.sharing.cards import (
     model_card,
     with_model_index,
 )
-from securitynet_hub.sharing.fetching import fetch_results
-from securitynet_hub.sharing.repositories import Published, commit, create, owners, read_text, repository
+from securitynet_hub.sharing.fetching import results_at
+from securitynet_hub.sharing.repositories import (
+    Published,
+    commit,
+    create,
+    read_text,
+    repository,
+    writable_owners,
+)
 from securitynet_hub.sharing.validation import problems
+from securitynet_hub.surrogate_files import CARD, WEIGHTS, surrogate_card
 
 METRIC_FILES = ("README.md", "app.py", "requirements.txt")
 
@@ -63,8 +69,7 @@ def publish_metric(name: str, *, private: bool = False, create_pr: bool = False)
     metric = name.partition("/")[2]
     if metric not in known_metrics():
         raise UnknownNameError("metric", metric, known_metrics())
-    folder = Path(str(resources.files("securitynet_hub.metrics"))) / metric
-    files = {file: (folder / file).read_bytes() for file in (f"{metric}.py", *METRIC_FILES)}
+    files = {file: (metric_folder(metric) / file).read_bytes() for file in (f"{metric}.py", *METRIC_FILES)}
     if not create_pr:
         create(where, private=private)
     return commit(where, lambda _: files, f"Publish the metric {metric}", create_pr=create_pr)
@@ -89,7 +94,7 @@ def publish_records(name: str, records: Iterable[Record], *, create_pr: bool = F
     own = _believed(records)
 
     def shard(head: str) -> dict[str, bytes]:
-        present = {record.id for record in fetch_results(where, head).records}
+        present = {record.id for record in results_at(where, head).records}
         new = [record for id, record in own.items() if id not in present]
         ids = hashlib.sha256("".join(sorted(record.id for record in new)).encode())
         return {f"{FOLDER}/{ids.hexdigest()[:32]}.parquet": results_shard(new)} if new else {}
@@ -98,35 +103,90 @@ def publish_records(name: str, records: Iterable[Record], *, create_pr: bool = F
 
 
 def publish_surrogate(
-    name: str, weights: Path, target: str, *, private: bool = False, create_pr: bool = False
+    name: str,
+    weights: Path,
+    target: str | None = None,
+    *,
+    records: Iterable[Record] = (),
+    private: bool = False,
+    create_pr: bool = False,
 ) -> Published:
     """Publish the weights of a stolen copy as a model repository, with a card that says what it copies.
 
     Args:
         name: owner/name of the model repository, made if it is not there.
         weights: safetensors, as `attacks.surrogates.steal` keeps them.
-        target: id of the model it was stolen from.
+        target: id of the model it was stolen from; not needed with a record of the theft.
+        records: of them, the latest of these weights tells the card settings and figures.
         private: of a new repository.
         create_pr: propose it to the owners of an existing repository instead.
 
     Raises:
         WeightsError: the file is not safetensors, or not whole.
+        RecordError: neither a target nor a record that can be believed says what the copy is of.
         HubError: it did not succeed; nothing of it is visible.
     """
+    from securitynet_hub.checkpoints import judge  # needs PyTorch, which takes its time
+
     where = repository("model", name)
     verdict = judge(weights)
     if not verdict.safe or verdict.format != "safetensors":
         raise WeightsError(f"{weights} is not a whole safetensors file: {verdict.reason or verdict.format}.")
     content = weights.read_bytes()
-    files = {
-        "model.safetensors": content,
-        "README.md": model_card(
-            name, target, hashlib.sha256(content).hexdigest(), verdict.parameters
-        ).encode(),
-    }
+    sha256 = hashlib.sha256(content).hexdigest()
+    thefts = [record for record in records if record.attack.get("surrogate_sha256") == sha256]
+    if thefts:
+        _believed(thefts)
+        theft = max(thefts, key=lambda record: (record.created, record.id))
+        if target not in (None, theft.target["id"]):
+            raise RecordError(
+                f"{weights} is a copy of {theft.target['id']}, as its record says; got {target}."
+            )
+        card = surrogate_card(theft)
+    elif target is not None:
+        card = model_card(name, target, sha256, verdict.parameters)
+    else:
+        raise RecordError(
+            f"no record says what {weights} (sha256 {sha256[:12]}...) is a copy of; name its target, or the "
+            "folder with the record of the theft."
+        )
+    files = {WEIGHTS: content, CARD: card.encode()}
     if not create_pr:
         create(where, private=private)
     return commit(where, lambda _: files, "Publish a surrogate", create_pr=create_pr)
+
+
+def publish_evaluation(
+    name: str, records: Iterable[Record], benchmark: str, *, create_pr: bool = False
+) -> Published:
+    """Write a model's results into its repository, in the form that benchmarks and older tools read.
+
+    It is a commit where the login may write, a pull request anywhere else.
+
+    Args:
+        name: owner/name of the model repository.
+        records: all of that one model.
+        benchmark: owner/name of the dataset repository whose leaderboards they belong to.
+        create_pr: a pull request even where the login may write.
+
+    Raises:
+        RecordError: the records are none, of several models, or not to be believed.
+        UnknownNameError: a record belongs to none of the benchmark's tasks.
+        HubError: it did not succeed; nothing of it is visible.
+    """
+    where, board = repository("model", name), repository("dataset", benchmark)
+    entries = evaluations(_believed(records).values(), board.name)
+
+    def files(head: str) -> dict[str, bytes]:
+        present = read_text(where, EVAL_RESULTS, head)
+        written = {
+            EVAL_RESULTS: eval_results_file(entries, present or ""),
+            "README.md": with_model_index(read_text(where, "README.md", head), name, entries),
+        }
+        return {path: text.encode() for path, text in written.items()}
+
+    asks = create_pr or where.owner not in writable_owners()
+    return commit(where, files, "Add results of security audits", create_pr=asks)
 
 
 def _believed(records: Iterable[Record]) -> dict[str, Record]:
@@ -146,32 +206,3 @@ def _contents(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.startswith(".")
     }
-
-
-def publish_evaluation(name: str, records: Iterable[Record], benchmark: str) -> Published:
-    """Write a model's results into its repository, in the form that benchmarks and older tools read.
-
-    It is a commit where the login may write, a pull request anywhere else.
-
-    Args:
-        name: owner/name of the model repository.
-        records: all of that one model.
-        benchmark: owner/name of the dataset repository whose leaderboards they belong to.
-
-    Raises:
-        RecordError: the records are none, of several models, or not to be believed.
-        UnknownNameError: a record belongs to none of the benchmark's tasks.
-        HubError: it did not succeed; nothing of it is visible.
-    """
-    where, board = repository("model", name), repository("dataset", benchmark)
-    entries = evaluations(_believed(records).values(), board.name)
-
-    def files(head: str) -> dict[str, bytes]:
-        present = read_text(where, EVAL_RESULTS, head)
-        written = {
-            EVAL_RESULTS: eval_results_file(entries, present or ""),
-            "README.md": with_model_index(read_text(where, "README.md", head), name, entries),
-        }
-        return {path: text.encode() for path, text in written.items()}
-
-    return commit(where, files, "Add results of security audits", create_pr=where.owner not in owners())

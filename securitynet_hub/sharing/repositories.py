@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,9 +14,15 @@ from typing import NamedTuple, TypeVar
 
 import huggingface_hub
 from huggingface_hub import CommitOperationAdd, constants
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
 
 from securitynet_hub.errors import HubError
+from securitynet_hub.hub_files import progress_bars
 
 T = TypeVar("T")
 
@@ -103,18 +110,25 @@ def create(repository: Repository, *, private: bool = False) -> None:
                 space_sdk="gradio" if repository.kind == "space" else None,
             )
 
-    _patiently(attempt, lambda fault: fault.passes)
+    patiently(attempt)
 
 
-def owners() -> set[str]:
-    """Return the names that the login may write under: the user's and their organisations'.
+def writable_owners() -> set[str]:
+    """Return the names that the login may write under: the user's, and organisations' that let them.
 
     Raises:
         HubError: there is no valid login, or the Hub cannot be asked.
     """
-    with told(None, "ask who you are at"):
-        user = api().whoami()
-        return {user["name"], *(member["name"] for member in user.get("orgs", ()))}
+
+    def attempt() -> set[str]:
+        with told(None, "ask who you are at"):
+            user = api().whoami()
+            mine = (
+                o["name"] for o in user.get("orgs", ()) if o.get("roleInOrg", "write") in {"admin", "write"}
+            )
+            return {user["name"], *mine}
+
+    return patiently(attempt)
 
 
 def read_text(repository: Repository, path: str, revision: str) -> str | None:
@@ -166,7 +180,7 @@ def commit(
         files = files_for(head)
         if not files:
             return Published(repository, None, None)
-        with told(repository, "write"):
+        with told(repository, "write"), progress_bars(sys.stderr.isatty()):
             info = api().create_commit(
                 repository.name,
                 [CommitOperationAdd(path, content) for path, content in files.items()],
@@ -179,7 +193,7 @@ def commit(
             return Published(repository, None, None)
         return Published(repository, info.oid, info.pr_url or info.commit_url)
 
-    return _patiently(attempt, lambda fault: fault.status in NOT_DONE if create_pr else fault.passes)
+    return patiently(attempt, lambda fault: fault.status in NOT_DONE if create_pr else fault.passes)
 
 
 @contextmanager
@@ -193,8 +207,9 @@ def told(repository: Repository | None, doing: str) -> Iterator[None]:
     except HubError:
         raise
     except Exception as error:
-        # What went wrong with one file is told as "Error while uploading", the fault being its cause.
-        fault = error.__cause__ if type(error) is RuntimeError else error
+        # What went wrong with one file is told as "Error while uploading", or as not in the cache, the fault
+        # being its cause.
+        fault = error.__cause__ if type(error) in (RuntimeError, LocalEntryNotFoundError) else error
         raise _FaultError(fault if isinstance(fault, Exception) else error, repository, doing) from None
 
 
@@ -204,8 +219,11 @@ class _FaultError(HubError):
     def __init__(self, error: Exception, repository: Repository | None, doing: str) -> None:
         super().__init__(_sentence(error, repository, doing))
         response = getattr(error, "response", None)
-        self.status: int | None = getattr(response, "status_code", None)
-        self.passes = self.status in PASSING if self.status else _is_transport(error)
+        self.status = _status(error)
+        if _is_from_xet(error):  # which has tried again for minutes
+            self.passes = False
+        else:
+            self.passes = self.status in PASSING if self.status else _is_transport(error)
         stated = "" if response is None else response.headers.get("Retry-After", "")
         self._retry_after = float(stated) if re.fullmatch(r"\d{1,9}", stated) else 0.0
 
@@ -216,8 +234,14 @@ class _FaultError(HubError):
         return max(FIRST_DELAY * 2.0 ** (attempt - 1), min(self._retry_after, MAX_RETRY_AFTER))
 
 
-def _patiently(action: Callable[[], T], worth: Callable[[_FaultError], bool]) -> T:
-    """Run an action again after faults that are worth it, and oftener where others were faster."""
+def patiently(
+    action: Callable[[], T], worth: Callable[[_FaultError], bool] = lambda fault: fault.passes
+) -> T:
+    """Run an action again after faults that are worth it, and oftener where others were faster.
+
+    Raises:
+        HubError: the last fault.
+    """
     for attempt in count(1):
         try:
             return action()
@@ -234,11 +258,29 @@ def _is_transport(error: Exception) -> bool:
     return isinstance(error, (http_error, OSError)) and not isinstance(error, OfflineModeIsEnabled)
 
 
+def _is_from_xet(error: Exception) -> bool:
+    """Tell errors of the Hub's storage, whose client, hf_xet, raises Python's own."""
+    return type(error) is ConnectionError or type(error).__module__.startswith("hf_xet")
+
+
+def _status(error: Exception) -> int | None:
+    """Return the status that the Hub answered with, if it answered."""
+    if _is_from_xet(error):
+        stated = re.search(r"HTTP status \w+ error \((\d{3})", str(error))
+        return int(stated[1]) if stated else None
+    status: int | None = getattr(getattr(error, "response", None), "status_code", None)
+    return status
+
+
 def _sentence(error: Exception, repository: Repository | None, doing: str) -> str:
     what = f"cannot {doing} {repository or 'the Hub'}"
-    status = getattr(getattr(error, "response", None), "status_code", None)
+    status = _status(error)
     if isinstance(error, OfflineModeIsEnabled):
         return f"{what}: HF_HUB_OFFLINE forbids to ask the Hub; unset it."
+    if status == 401 and isinstance(error, RepositoryNotFoundError):  # so it answers whoever is not logged in
+        return (
+            f"{what}: it is not there, or it takes a login to see it. Check its name, or run `hf auth login`."
+        )
     if status == 401 or isinstance(error, huggingface_hub.errors.LocalTokenNotFoundError):
         return f"{what}: your login is missing, wrong or expired. Run `hf auth login` and try again."
     if status == 403:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from securitynet_hub.annotations import load_annotations
+from securitynet_hub.attacks.backdoor.inversion import measure_inversion
 from securitynet_hub.attacks.stealing import require_agreement_bound
 from securitynet_hub.records import Record
 from securitynet_hub.statistics import wilson_interval
@@ -18,6 +22,7 @@ from securitynet_hub.statistics import wilson_interval
 MAX_BYTES = 1 << 18
 """Of one record; those of the package's own attacks have some 3,000."""
 
+MAX_DEPTH = 20
 MAX_COUNT = 10**12
 CLOCKS_DIFFER = timedelta(days=1)
 TOLERANCE = 1e-9
@@ -41,6 +46,8 @@ def problems(record: Record) -> list[str]:
         a <= AUC <= 1/2 + a - a^2 / 2 of any ROC curve that lies a above the diagonal at most
         A + S - 1 <= G <= 1 - |A - S| of the accuracies and the agreement of a model and its copy
 
+    A detector's score follows from its norms or its p-value.
+
     A record that passes may still be made up; one that fails was not measured.
     """
     wrong = list(_misshapen(record))
@@ -50,13 +57,16 @@ def problems(record: Record) -> list[str]:
                 judge(record)
         except KeyError as error:
             wrong.append(f"the result lacks {error}")
-        except (ValueError, ArithmeticError, TypeError, AttributeError) as error:
+        except (ValueError, ArithmeticError, TypeError, AttributeError, IndexError) as error:
             wrong.append(str(error))
     return wrong
 
 
 def _misshapen(record: Record) -> Iterator[str]:
     """Yield what has another type or form than every record's."""
+    if _depth(vars(record)) > MAX_DEPTH:
+        yield f"it is nested more than {MAX_DEPTH} deep"
+        return
     if len(json.dumps(vars(record))) > MAX_BYTES:
         yield f"it is larger than {MAX_BYTES:,} bytes"
         return
@@ -80,22 +90,31 @@ def _misshapen(record: Record) -> Iterator[str]:
     if not (author is None or (isinstance(author, str) and author.isprintable() and len(author) <= 100)):
         yield f"author should be a line of up to 100 characters; got {_shown(author)}"
     try:
-        created = datetime.fromisoformat(record.created)
-        if created.utcoffset() is None:
-            yield f"created should name its time zone; got {_shown(record.created)}"
-        elif created > datetime.now(timezone.utc) + CLOCKS_DIFFER:
+        # One form of many, so that the order of the texts is that of the times.
+        if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?\+00:00", record.created, re.ASCII):
+            raise ValueError(record.created)
+        if datetime.fromisoformat(record.created) > datetime.now(timezone.utc) + CLOCKS_DIFFER:
             yield f"created lies in the future: {_shown(record.created)}"
     except (TypeError, ValueError):
-        yield f"created should be a time in ISO 8601; got {_shown(record.created)}"
+        yield f"created should be a time as 2026-01-31T12:00:00+00:00; got {_shown(record.created)}"
+
+
+def _depth(value: Any, above: int = 0) -> int:
+    """Return how deep a value of JSON is nested, counted to just beyond what is allowed."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    if inner is None or above > MAX_DEPTH:
+        return above
+    return max((_depth(part, above + 1) for part in inner), default=above + 1)
 
 
 def _weights(record: Record) -> None:
     """Refuse a record that claims an annotated model with other weights than the annotated ones."""
     annotated = _annotated_hashes().get(record.target["id"])
     stated = record.target.get("weights_hash")
-    if annotated and stated and stated != annotated:
+    if annotated and stated != annotated:
+        named = f"{stated[:12]}..." if stated else "none"
         raise ValueError(
-            f"{record.target['id']} has the weights {annotated[:12]}...; the record names {stated[:12]}..."
+            f"{record.target['id']} has the weights {annotated[:12]}...; the record names {named}"
         )
 
 
@@ -156,9 +175,27 @@ def _stealing(record: Record) -> None:
             raise ValueError(f"relative_accuracy is not accuracy / target_accuracy: {relative:.6g}")
 
 
+def _detection(record: Record) -> None:
+    result = record.result
+    score = None if result["score"] is None else _number(result, "score")
+    if "norms" in result:
+        norms = np.array(result["norms"], np.float64)  # None becomes NaN
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of norms that nothing converged to
+            found = measure_inversion(norms, classes=result["classes"], controls=result["controls"])
+        for name in ("anomaly_index", "log_anomaly_index", "norm_ratio"):
+            _same(result[name], found[name], name, "of these norms")
+        expected = None if found["norm_ratio"] is None else -math.log2(max(found["norm_ratio"], 1e-9))
+        _same(score, expected, "score", "of this norm_ratio")
+    elif "p_value" in result:
+        expected = -math.log10(max(_rate(result, "p_value"), np.finfo(np.float64).tiny))
+        _same(score, expected, "score", "of this p_value")
+
+
 IDENTITIES: dict[str, Callable[[Record], None]] = {
     "membership-inference": _membership,
     "model-stealing": _stealing,
+    "backdoor-detection": _detection,
 }
 
 
@@ -179,6 +216,16 @@ def _whole(rate: float, n: int, name: str, samples: str) -> int:
     if abs(count - round(count)) > 1e-6 + 1e-14 * n:
         raise ValueError(f"{name} should be a whole number of {n:,} {samples}; got {count:.6f}")
     return round(count)
+
+
+def _same(stated: Any, expected: float | None, name: str, reason: str) -> None:
+    """Refuse a figure that does not follow from the others."""
+    if expected is None:
+        alike = stated is None
+    else:
+        alike = abs(_number({name: stated}, name) - expected) <= 1e-6 * max(1, abs(expected))
+    if not alike:
+        raise ValueError(f"{name} should be {expected} {reason}; got {_shown(stated)}")
 
 
 def _number(result: dict[str, Any], name: str) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import time
 from collections.abc import Sequence
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from securitynet_hub.errors import UnknownNameError
 
@@ -21,11 +19,16 @@ if TYPE_CHECKING:
     from securitynet_hub.sweeps.ledger import Ledger
     from securitynet_hub.sweeps.plan import Job
 
-SHOWN = 10
-"""How many failures the last table names."""
+REFRESH, LINES = 2.0, 60.0
+"""Seconds between two looks at what the other processes have done, and between two lines of a log."""
 
-REFRESH = 2.0
-"""Seconds between two looks at what the other processes have done."""
+HALF_HOUR = 1800.0
+"""Seconds of the past by which the rest is estimated: models may take minutes each."""
+
+ALONE = (
+    "The launch was made for several processes, but there is only this one: `accelerate launch --cpu` starts "
+    "no others. For N on one CPU: ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes N ..."
+)
 
 
 def add_command(commands: Any) -> None:
@@ -76,6 +79,17 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--batch-size", type=int, metavar="N", help="images in one forward pass")
     parser.add_argument("--seed", type=int, default=0, help="of what attacks draw (default: 0)")
+    parser.add_argument(
+        "--max-memory",
+        nargs="*",
+        metavar="DEVICE=SIZE",
+        help="spread each model over devices, the CPU's memory and the disk, in this order; what its weights "
+        "may take of each: 0=20GB cpu=60GB (default: what is free). For one process and attacks that only "
+        "ask the model",
+    )
+    parser.add_argument(
+        "--offload", type=Path, metavar="DIR", help="with --max-memory: folder for the layers on disk"
+    )
     parser.add_argument("--retry-failed", action="store_true", help="do again what failed before")
     parser.add_argument("--dry-run", action="store_true", help="show the plan and do nothing")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -87,28 +101,55 @@ def sweep_models(options: argparse.Namespace) -> None:
     from securitynet_hub import processes
 
     place = processes.find_place()
+    console = Console(stderr=True, highlight=False)
+    if processes.is_left_alone():
+        console.print(f"[yellow]note:[/yellow] {escape(ALONE)}")
+    max_memory = _max_memory(options.max_memory)
+    if max_memory is not None and place.of > 1:
+        raise ValueError(
+            f"--max-memory spreads a model over all devices of one process; this launch has {place.of}."
+        )
     jobs = _plan(options)
     together = options.spread == "images" or (options.spread == "auto" and len(jobs) < place.of)
-    if not together:
+    if options.dry_run or not together:
         processes.part()  # before anything else asks Accelerate
 
     from securitynet_hub.sweeps.ledger import Ledger
+    from securitynet_hub.sweeps.tables import show_outcome, show_plan
 
     ledger = Ledger(options.out)
     damaged = ledger.set_damaged_aside() if place.is_main else []
-    console = Console(stderr=True, highlight=False)
     for path in damaged:
         console.print(f"[yellow]damaged:[/yellow] {escape(str(path))} was set aside; it is measured again")
     if options.dry_run:
         if place.is_main:
-            _show_plan(jobs, ledger, options)
+            show_plan(jobs, ledger, retry=options.retry_failed, processes=place.of, as_json=options.json)
         return
+    met = processes.meet().num_processes  # what the launch asks of the device is refused here, once
+    if together and met != place.of:
+        raise ValueError(
+            f"--spread images needs the processes to meet; this one of {place.of} found {met}. Start them "
+            "with accelerate launch."
+        )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends it, ends it like Ctrl-C
-    _run(jobs, ledger, options, together=together, is_main=place.is_main)
-    if place.is_main:
-        _report(jobs, ledger, options)
+    began = time.monotonic()
+    _run(jobs, ledger, options, max_memory, together=together, is_main=place.is_main)
+    if not place.is_main:
+        return
+    show_outcome(jobs, ledger, seconds=time.monotonic() - began, processes=place.of, as_json=options.json)
     if ledger.failed(unit for job in jobs for unit in job.units):
         raise SystemExit(1)
+
+
+def _max_memory(texts: Sequence[str] | None) -> dict[int | str, str] | None:
+    """Read ``DEVICE=SIZE`` for each device; an empty dictionary stands for what is free."""
+    if texts is None:
+        return None
+    pairs = [text.partition("=") for text in texts]
+    for text, (device, _, size) in zip(texts, pairs, strict=True):
+        if not size or not (device.isdecimal() or device == "cpu"):
+            raise ValueError(f"--max-memory takes DEVICE=SIZE, like 0=20GB cpu=60GB; got {text!r}.")
+    return {int(device) if device.isdecimal() else device: size for device, _, size in pairs}
 
 
 def _plan(options: argparse.Namespace) -> list[Job]:
@@ -133,106 +174,64 @@ def _plan(options: argparse.Namespace) -> list[Job]:
 
 
 def _run(
-    jobs: Sequence[Job], ledger: Ledger, options: argparse.Namespace, *, together: bool, is_main: bool
+    jobs: Sequence[Job],
+    ledger: Ledger,
+    options: argparse.Namespace,
+    max_memory: dict[int | str, str] | None,
+    *,
+    together: bool,
+    is_main: bool,
 ) -> None:
-    from securitynet_hub.sweeps.run import sweep
+    from securitynet_hub.sweeps.run import load_job, sweep
+    from securitynet_hub.sweeps.tables import duration
 
     every = [unit for job in jobs for unit in job.units]
+    console = Console(stderr=True, highlight=False)
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
         disable=not is_main,
+        speed_estimate_period=HALF_HOUR,
     ) as progress:
-        whole = progress.add_task("sweep", total=len(every), completed=ledger.count_settled(every))
+        before = ledger.count_settled(every)
+        whole = progress.add_task("units", total=len(every), completed=before)
         current = progress.add_task("", total=None)
-        seen = time.monotonic()
+        began = seen = told = time.monotonic()
+
+        def load(job: Job) -> Any:
+            target = load_job(job)
+            if max_memory is not None:
+                from securitynet_hub.device_maps import place
+
+                place(target, max_memory=max_memory or None, folder=options.offload)
+            return target
 
         def on_job(job: Job) -> None:
-            progress.update(current, description=escape(job.annotation.id), total=len(job.units), completed=0)
+            progress.reset(current, description=escape(job.annotation.id), total=job.num_images)
 
         def on_unit(unit: Any, done: bool) -> None:
-            nonlocal seen
-            progress.advance(current)
-            if time.monotonic() - seen > REFRESH:
-                progress.update(whole, completed=ledger.count_settled(every))
-                seen = time.monotonic()
+            nonlocal seen, told
+            now = time.monotonic()
+            if now - seen < REFRESH:
+                return
+            seen, settled = now, ledger.count_settled(every)
+            progress.update(whole, completed=settled)
+            if is_main and not console.is_terminal and now - told > LINES:
+                told = now
+                rest = (len(every) - settled) * (now - began) / max(1, settled - before)
+                console.print(f"{settled} of {len(every)} units, about {duration(rest)} left")
 
-        sweep(jobs, ledger, together=together, retry=options.retry_failed, on_job=on_job, on_unit=on_unit)
-
-
-def _show_plan(jobs: Sequence[Job], ledger: Ledger, options: argparse.Namespace) -> None:
-    """Print what is to be done, what is left of it, and what it may cost."""
-    from securitynet_hub.sweeps.estimate import estimate
-
-    failed_before = time.time() if options.retry_failed else 0.0
-    left = [len(ledger.pending(job, failed_before=failed_before)) for job in jobs]
-    costs = [estimate(job, ledger) for job in jobs]
-    rows = list(zip(jobs, left, costs, strict=True))
-    if options.json:
-        keys = ("model", "data", "images", "units", "left", "download_bytes", "seconds")
-        plan = [
-            (job.annotation.id, job.data.images.name, job.num_images, len(job.units), count, *cost)
-            for job, count, cost in rows
-        ]
-        print(json.dumps([dict(zip(keys, values, strict=True)) for values in plan], indent=1))
-        return
-    units = sum(len(job.units) for job in jobs)
-    table = Table(box=None, title=f"{len(jobs)} models, {units} units", title_justify="left")
-    table.add_column("model", overflow="fold")
-    for heading in ("images", "units", "left", "download", "seconds"):
-        table.add_column(heading, justify="right")
-    for job, count, cost in rows:
-        table.add_row(
-            escape(job.annotation.id),
-            f"{job.num_images:,}",
-            str(len(job.units)),
-            str(count),
-            _megabytes(cost.download),
-            "?" if cost.seconds is None else f"{cost.seconds:.1f}",
+        sweep(
+            jobs,
+            ledger,
+            together=together,
+            retry=options.retry_failed,
+            load=load,
+            on_job=on_job,
+            on_unit=on_unit,
+            on_batch=lambda size: progress.advance(current, size),
         )
-    console = Console(highlight=False)
-    console.print(table)
-    unknown = sum(cost.download is None for cost in costs)
-    console.print(
-        f"{sum(left)} units left; {_megabytes(sum(cost.download or 0 for cost in costs))} to download"
-        + (f", {unknown} models of unknown size not counted" if unknown else "")
-    )
-    known = [cost.seconds for cost in costs if cost.seconds is not None]
-    console.print(
-        f"about {sum(known):,.0f} s in one process for {len(known)} of {len(jobs)} models, by their records"
-        if known
-        else "how long it takes is known once the first records are there"
-    )
-
-
-def _report(jobs: Sequence[Job], ledger: Ledger, options: argparse.Namespace) -> None:
-    """Print how many units are done, and which failed."""
-    every = [unit for job in jobs for unit in job.units]
-    failures = ledger.failed(every)
-    done = ledger.count_settled(every) - len(failures)
-    if options.json:
-        summary = {"units": len(every), "done": done, "failed": failures, "records": str(ledger.records)}
-        print(json.dumps(summary, indent=1))
-        return
-    console = Console(highlight=False)
-    console.print(
-        f"{done} of {len(every)} units done, {len(failures)} failed; records are below "
-        f"{escape(str(ledger.records))}/"
-    )
-    for failure in failures[:SHOWN]:
-        console.print(
-            f"[red]failed[/red] {escape(failure['model'])} {failure['attack']}: "
-            f"{escape(failure['error'])}: {escape(failure['message'])}"
-        )
-    if len(failures) > SHOWN:
-        console.print(f"and {len(failures) - SHOWN} more, in {escape(str(ledger.failures))}/")
-    if failures:
-        console.print("--retry-failed does them again")
-
-
-def _megabytes(size: int | None) -> str:
-    return "?" if size is None else f"{size / 1e6:,.1f} MB"

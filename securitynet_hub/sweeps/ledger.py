@@ -22,6 +22,12 @@ from securitynet_hub.errors import RecordError
 from securitynet_hub.records import Record, read_record, require_writable, write_record
 from securitynet_hub.sweeps.plan import Job, Unit
 
+FAILURE = ("model", "attack", "error", "message", "traceback", "created")
+"""What the file of a failure tells."""
+
+FIGURES = ("auc", "agreement", "score")
+"""What an attack is summed up by, the first that its records have."""
+
 
 class Ledger:
     """The folder of a sweep: ``records/``, ``failures/``, ``locks/``.
@@ -65,13 +71,21 @@ class Ledger:
 
     @contextlib.contextmanager
     def claim(self, job: Job) -> Iterator[bool]:
-        """Hold the job as long as the block lasts; say False where another process does."""
-        lock = FileLock(self.locks / f"{job.id}.lock")
+        """Hold the job as long as the block lasts; say False where another process does.
+
+        Raises:
+            RecordError: the folder cannot be written, or its file system has no locks.
+        """
+        path = self.locks / f"{job.id}.lock"
+        lock = FileLock(path)
         try:
             lock.acquire(blocking=False)
         except Timeout:
             yield False
             return
+        except (OSError, NotImplementedError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RecordError(f"cannot lock {path}: {reason}.") from error
         try:
             yield True
         finally:
@@ -83,8 +97,11 @@ class Ledger:
         Raises:
             RecordError: it cannot be written.
         """
-        if not self.record_of(unit).exists():  # where locks do not hold, another process may be faster
+        try:
             write_record(record, self.records, name=self.record_of(unit).stem)
+        except RecordError:
+            if not self.record_of(unit).exists():  # where locks do not hold, another process may be faster
+                raise
         self.failure_of(unit).unlink(missing_ok=True)
 
     def fail(self, unit: Unit, error: BaseException) -> None:
@@ -103,9 +120,9 @@ class Ledger:
         }
         path = self.failure_of(unit)
         try:
-            with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False) as file:
-                json.dump(content, file, indent=1)
-            Path(file.name).replace(path)
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as part:
+                (Path(part) / "failure").write_text(json.dumps(content, indent=1), encoding="utf-8")
+                (Path(part) / "failure").replace(path)
         except OSError as fault:
             raise RecordError(f"cannot write {path}: {fault.strerror}.") from fault
 
@@ -114,9 +131,15 @@ class Ledger:
         return sum(self.record_of(unit).exists() or self.failure_of(unit).exists() for unit in units)
 
     def failed(self, units: Iterable[Unit]) -> list[dict[str, Any]]:
-        """Return what is known of those units that failed."""
-        paths = (self.failure_of(unit) for unit in units)
-        return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+        """Return what is known of those units that failed; of a damaged file that it is one."""
+        return [_read_failure(unit, path) for unit in units if (path := self.failure_of(unit)).exists()]
+
+    def figures(self, units: Iterable[Unit]) -> tuple[str, list[float]]:
+        """Return the name of an attack's first figure of `FIGURES`, and its value in each record there is."""
+        paths = [self.record_of(unit) for unit in units]
+        results = [read_record(path).result for path in paths if path.exists()]
+        name = next((name for name in FIGURES if any(name in result for result in results)), "")
+        return name, [result[name] for result in results if result.get(name) is not None]
 
     def set_damaged_aside(self) -> list[Path]:
         """Rename records that do not match their own hash, so that their units are done again.
@@ -132,3 +155,12 @@ class Ledger:
                 with contextlib.suppress(FileNotFoundError):  # another process did so at the same time
                     aside.append(path.rename(path.with_suffix(".damaged")))
         return aside
+
+
+def _read_failure(unit: Unit, path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {name: str(content[name]) for name in FAILURE}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        told = (unit.model, unit.attack, "unknown", f"{path} is damaged: {error}", "", "")
+        return dict(zip(FAILURE, told, strict=True))

@@ -8,8 +8,8 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple, Protocol
 
 from securitynet_hub.auditing import audit
-from securitynet_hub.errors import RecordError
-from securitynet_hub.processes import agree, find_place
+from securitynet_hub.errors import ModelError, ProcessError, RecordError
+from securitynet_hub.processes import agree, find_place, share_fate
 from securitynet_hub.records import Record
 from securitynet_hub.sweeps.ledger import Ledger
 from securitynet_hub.sweeps.plan import Job, Unit
@@ -23,7 +23,12 @@ class Measure(Protocol):
     """What measures a model by the attacks named, handing on each record as soon as it is there."""
 
     def __call__(
-        self, target: Any, job: Job, attacks: Sequence[str], on_record: Callable[[Record], None]
+        self,
+        target: Any,
+        job: Job,
+        attacks: Sequence[str],
+        on_record: Callable[[Record], None],
+        on_batch: Callable[[int], None],
     ) -> None:
         """Measure; whatever is raised is the failure of the attacks that gave no record."""
 
@@ -33,9 +38,15 @@ def load_job(job: Job) -> Target:
     return load_target(job.annotation)
 
 
-def audit_job(target: Target, job: Job, attacks: Sequence[str], on_record: Callable[[Record], None]) -> None:
+def audit_job(
+    target: Target,
+    job: Job,
+    attacks: Sequence[str],
+    on_record: Callable[[Record], None],
+    on_batch: Callable[[int], None],
+) -> None:
     """Audit the job's model: one forward pass for all attacks."""
-    audit(target, attacks=attacks, data=job.data, on_record=on_record, **job.options)
+    audit(target, attacks=attacks, data=job.data, on_record=on_record, on_batch=on_batch, **job.options)
 
 
 class Outcome(NamedTuple):
@@ -55,6 +66,7 @@ def sweep(
     measure: Measure = audit_job,
     on_job: Callable[[Job], None] = lambda job: None,
     on_unit: Callable[[Unit, bool], None] = lambda unit, done: None,
+    on_batch: Callable[[int], None] = lambda size: None,
 ) -> Outcome:
     """Do what is left of the jobs; return when all are done or have failed, whoever did them.
 
@@ -71,11 +83,14 @@ def sweep(
         measure: what turns it into records, one for each attack.
         on_job: called before each job that this process takes.
         on_unit: called after each unit that this process did, with whether it succeeded.
+        on_batch: called with the number of images after each batch that this process forwarded.
 
     Raises:
         RecordError: the folder cannot be written.
+        ProcessError: processes that work together lost one of them; nothing is written down as failed.
     """
     common: Callable[[Any], Any] = agree if together else lambda value: value
+    fate: Callable[[Exception | None], Exception | None] = share_fate if together else lambda error: error
     writes = find_place().is_main if together else True
     retried = time.time() if retry else 0.0
     counts = {True: 0, False: 0}
@@ -101,41 +116,70 @@ def sweep(
                 pending = common(ledger.pending(job, failed_before=retried))
                 if pending:
                     on_job(job)
-                    _work(job, pending, load, measure, settle)
+                    work = _Work(job, load, measure, settle, common, fate, on_batch)
+                    work.do(pending)
         if held == left:
             time.sleep(PAUSE)
         left = held
     return Outcome(done=counts[True], failed=counts[False])
 
 
-def _work(
-    job: Job,
-    pending: Sequence[Unit],
-    load: Callable[[Job], Any],
-    measure: Measure,
-    settle: Callable[[Unit, Record | Exception], None],
-) -> None:
-    """Measure a job's pending units; what fails in any way is settled as failed."""
-    left = {unit.attack: unit for unit in pending}
+class _Work(NamedTuple):
+    """How a job is done: what fails in any way is settled as failed, and the rest goes on."""
 
-    def keep(record: Record) -> None:
-        settle(left.pop(record.attack["name"]), record)
+    job: Job
+    load: Callable[[Job], Any]
+    measure: Measure
+    settle: Callable[[Unit, Record | Exception], None]
+    common: Callable[[Any], Any]
+    fate: Callable[[Exception | None], Exception | None]
+    on_batch: Callable[[int], None]
 
-    try:
-        target = load(job)
-    except Exception as error:
-        for unit in pending:
-            settle(unit, error)
-        return
-    groups = [list(left)]
-    while groups:
-        names = groups.pop()
+    def do(self, pending: Sequence[Unit]) -> None:
+        """Measure the job's pending units."""
+        units = {unit.attack: unit for unit in pending}
+        done: set[str] = set()
+        target, failure = None, None
         try:
-            measure(target, job, names, keep)
-        except RecordError:
+            target = self.load(self.job)
+        except Exception as error:
+            failure = error
+        if failure := self.fate(failure):
+            for unit in pending:
+                self.settle(unit, failure)
+            return
+
+        def keep(record: Record) -> None:
+            self.settle(units[record.attack["name"]], record)
+            done.add(record.attack["name"])
+
+        groups = [list(units)]
+        while groups:
+            names = groups.pop()
+            failure = self._measured(target, names, keep)
+            if failure is None:
+                continue
+            # What the main process wrote is done, even if another one failed meanwhile.
+            rest = self.common([name for name in names if name not in done])
+            # A model that gives no answers gives them to no attack. Else one attack must not take the
+            # others with it: they are halved until it is alone.
+            mute = self.common(isinstance(failure, ModelError) and rest == names)
+            if len(names) == 1 or mute:
+                for name in rest:
+                    self.settle(units[name], failure)
+            else:
+                middle = len(rest) // 2
+                groups += [half for half in (rest[middle:], rest[:middle]) if half]
+
+    def _measured(
+        self, target: Any, names: Sequence[str], keep: Callable[[Record], None]
+    ) -> Exception | None:
+        """Measure by some attacks; return what failed, on this process or another."""
+        failure: Exception | None = None
+        try:
+            self.measure(target, self.job, names, keep, self.on_batch)
+        except (RecordError, ProcessError):
             raise
         except Exception as error:
-            if len(names) == 1:
-                settle(left[names[0]], error)
-            else:  # one of them must not take the others with it
-                groups += [[name] for name in names if name in left]
+            failure = error
+        return self.fate(failure)

@@ -1,14 +1,12 @@
 """LiRA on 20,000 samples and 64 shadow models beside a loop over the samples, as the authors' code makes.
 
-Run with ``make bench``. One thread each; both see the same machine in turn; the ratio is of medians.
+Run with ``make bench``. One thread each, in turn; the ratio is of medians of the processor's time.
 """
-
-import statistics
-import time
 
 import numpy as np
 import pytest
 from scipy.stats import norm
+from timing import in_turn, tell
 
 from securitynet_hub.attacks.likelihood_ratio import lira_scores
 
@@ -17,16 +15,6 @@ rng = np.random.default_rng(0)
 SHADOW_IN = np.stack([rng.permutation(MODELS) < MODELS // 2 for _ in range(N)], 1)
 SHADOW = rng.normal(size=N) + SHADOW_IN + rng.normal(size=(MODELS, N))
 TARGET = rng.normal(size=N)
-
-
-def seconds(function, rounds):
-    function()
-    times = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
 
 
 def with_scipy(rows):
@@ -57,9 +45,5 @@ def bare(rows):
 def test_all_samples_at_once_against_one_by_one(loop, least):
     few = range(0, N, 10)  # a tenth of the loop, whose time is as many times as long
     np.testing.assert_allclose(lira_scores(TARGET, SHADOW, SHADOW_IN)[::10], loop(few), rtol=1e-9, atol=1e-9)
-    ours, theirs = (
-        seconds(lambda: lira_scores(TARGET, SHADOW, SHADOW_IN), 7),
-        10 * seconds(lambda: loop(few), 3),
-    )
-    print(f"\n  {ours * 1e3:.1f} ms against {theirs * 1e3:.0f} ms: {theirs / ours:.0f} times as fast")
-    assert theirs / ours > least
+    ours, tenth = in_turn(lambda: lira_scores(TARGET, SHADOW, SHADOW_IN), lambda: loop(few))
+    assert tell("LiRA", ours, 10 * tenth, f"a loop ({loop.__name__})") > least

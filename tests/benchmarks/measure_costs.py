@@ -1,28 +1,37 @@
 """What a sweep over every annotated model costs: weights, and operations of one forward pass.
 
-``python tests/benchmarks/measure_costs.py`` builds every network without memory for its tensors and counts
-what it does to one image; it prints one line of JSON for each model, and the table of docs/sweeps.md at the
-end. Models of torchvision are counted where it is installed.
+``VISION=.venv/vision python tests/benchmarks/measure_costs.py`` builds every network without memory for its
+tensors, counts what it does to one image, writes ``securitynet_hub/data/operations.json``, from which
+``securitynet sweep --dry-run`` estimates, and prints the table of docs/sweeps.md. It takes half an hour. With
+``--table`` it prints the table of what was counted before.
 """
 
 import json
 import sys
 from collections import defaultdict
+from pathlib import Path
 
 import torch
+from accelerate import init_empty_weights
 from torch.utils.flop_counter import FlopCounterMode
 
 from securitynet_hub.annotations import load_annotations
-from securitynet_hub.errors import SecurityNetError
 from securitynet_hub.targets import find_loader
+
+COUNTED = Path(__file__).parents[2] / "securitynet_hub" / "data" / "operations.json"
 
 
 def count(row):
     """Return a model's parameters, and operations for one image: a multiply-add is two."""
-    with torch.device("meta"):
-        module, transform = find_loader(row.source).build(row)
-        *spatial, channels = transform.shape
-        inputs = torch.empty(1, channels, *spatial)
+    try:
+        with torch.device("meta"):
+            module, transform = find_loader(row.source).build(row)
+    except (NotImplementedError, RuntimeError):  # it computes its own shape with tensors
+        with init_empty_weights():
+            module, transform = find_loader(row.source).build(row)
+        module = module.to("meta")
+    *spatial, channels = transform.shape
+    inputs = torch.empty(1, channels, *spatial, device="meta")
     counter = FlopCounterMode(display=False)
     with counter, torch.inference_mode():
         module.eval()(inputs)
@@ -30,19 +39,29 @@ def count(row):
 
 
 def main():
-    totals = defaultdict(lambda: [0, 0, 0])
-    for row in load_annotations("extended").values():
-        try:
-            parameters, operations = count(row)
-        except (SecurityNetError, RuntimeError, NotImplementedError) as error:
-            print(f"{row.id}: {type(error).__name__}: {error}", file=sys.stderr)
+    rows = dict(load_annotations("zoo")) | dict(load_annotations("extended"))
+    if "--table" not in sys.argv:
+        sys.path.insert(0, str(Path(__file__).parents[1]))
+        import conftest  # noqa: F401  # which lets torchvision and timm be found where VISION names them
+
+        lines = [f"{json.dumps(id)}: {json.dumps(count(row))}" for id, row in sorted(rows.items())]
+        COUNTED.write_text("{" + ",\n".join(lines) + "}\n", encoding="utf-8")
+    counted = json.loads(COUNTED.read_text(encoding="utf-8"))
+    totals = defaultdict(lambda: [0, 0, 0, 0])
+    for id, row in rows.items():
+        if row.source == "zoo":
             continue
-        print(json.dumps({"id": row.id, "parameters": parameters, "operations": operations}), flush=True)
-        for place, value in enumerate((1, parameters, operations)):
-            totals[row.source, row.dataset][place] += value
-    print("| source | data set | models | weights, GB | operations for one image, G |\n|---|---|---|---|---|")
-    for (source, dataset), (models, parameters, operations) in sorted(totals.items()):
-        print(f"| {source} | {dataset} | {models} | {4e-9 * parameters:,.1f} | {1e-9 * operations:,.0f} |")
+        parameters, operations = counted[id]
+        for kind in ((row.source, row.dataset), ("all", "")):
+            sums = totals[kind]
+            totals[kind] = [sums[0] + 1, sums[1] + parameters, sums[2] + operations, max(sums[3], operations)]
+    print("| source | data set | models | weights, GB | operations for one image, Gflop | of the largest |")
+    print("|---|---|---|---|---|---|")
+    for (source, dataset), (models, parameters, operations, largest) in sorted(totals.items()):
+        print(
+            f"| {source} | {dataset} | {models} | {4e-9 * parameters:,.1f} | {1e-9 * operations:,.0f} "
+            f"| {1e-9 * largest:,.0f} |"
+        )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,34 @@
+"""Records of a real audit, of every kind, for tests of what is made of records: a few seconds."""
+
+from dataclasses import replace
+
+from securitynet_hub import audit, load_target
+from securitynet_hub.attacks.backdoor.neural_cleanse import FAST
+from securitynet_hub.audits.backdoor import audit_backdoors
+from securitynet_hub.audits.stealing import audit_stealing
+from securitynet_hub.audits.subject import known_data
+from securitynet_hub.records import write_record
+from securitynet_hub.training import Recipe
+
+BACKDOORED = "zoo/fashion-mnist/cnn-corner-patch/7"
+QUICK = {
+    "neural_cleanse": {"restarts": 2, "schedule": replace(FAST, steps=60)},
+    "mm_bd": {"images_per_class": 2, "steps": 5},
+    "neuron_noise": {"steps": 2},
+}
+
+
+def write_audit(folder):
+    """Audit a backdoored model of the zoo for members, theft and backdoor; return the records."""
+    target = load_target(BACKDOORED)
+    data = known_data(target.annotation)
+
+    def write(record):
+        return write_record(record, folder)
+
+    records = audit(
+        target, attacks=["correctness", "modified_entropy"], out=folder, samples=folder / "samples"
+    )
+    recipe = Recipe(epochs=2, batch_size=64, learning_rate=3e-3)
+    records += audit_stealing(target, data, budgets=[20, 60], recipe=recipe, transfer=0, on_record=write)
+    return records + audit_backdoors(target, data, num_images=10, settings=QUICK, on_record=write)
