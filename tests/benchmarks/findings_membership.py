@@ -154,6 +154,7 @@ def tables(kind, bench, targets):
     line("difficulty_calibration", partial(bench.ranked, difficulty_calibrated_scores))
     line("lira_offline", partial(bench.lira, "offline", "per_example"))
     line("lira", partial(bench.lira, "online", "per_example"))
+    line("lira, Bayesian", partial(bench.lira, "online", "bayesian"))
     line("rmia", partial(bench.rmia, "offline"))
     line("rmia_online", partial(bench.rmia, "online"))
 
