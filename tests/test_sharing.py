@@ -9,6 +9,7 @@ import re
 import socket
 from contextlib import suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,7 @@ from securitynet_hub.sharing import fetching
 from securitynet_hub.sharing.export import FORMATS, to_csv, to_html, to_markdown
 from securitynet_hub.sharing.fetching import fetch_results, keep_records, read_shard
 from securitynet_hub.sharing.leaderboard import leaderboards
+from securitynet_hub.sharing.pages import unpacked_size
 from securitynet_hub.sharing.repositories import told
 from securitynet_hub.sharing.validation import NAMES, problems
 
@@ -241,6 +243,15 @@ def test_no_value_of_another_type_breaks_the_validation(record):
                             assert all(export(boards) for export in FORMATS.values())
 
 
+def varint(number, length=None):
+    """Write a whole number as Thrift does, in as many bytes as are asked for."""
+    text, number = [], number * 2
+    while number > 127 or (length is not None and len(text) < length - 1):
+        text.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*text, number])
+
+
 class TestHostileShards:
     """A repository anyone may write to: what does not hold is listed and left out, the rest is read."""
 
@@ -318,6 +329,27 @@ class TestHostileShards:
         before = pa.total_allocated_bytes()
         assert "longer than any record's" in self.refused(hub, bomb)[0]
         assert pa.total_allocated_bytes() - before < 10_000_000
+
+    def test_a_footer_that_says_that_it_does_not_unfold(self, hub, monkeypatch):
+        """Readers allocate what the pages say; so this would have taken its size several times."""
+        row = asdict(result_row(measured(1))) | {"record": "x" * 3_000_000}
+        table, file = pa.Table.from_pylist([row], schema=features(Result).arrow_schema), io.BytesIO()
+        pq.write_table(table, file, compression="zstd", use_dictionary=False, write_statistics=False)
+        content, group = file.getvalue(), pq.read_metadata(file).row_group(0)
+        (tmp := Path("honest.parquet")).write_bytes(content)
+        assert 3_000_000 < unpacked_size(tmp) < group.total_byte_size + 20
+        columns = [group.column(n).total_uncompressed_size for n in range(group.num_columns)]
+        for size in (group.total_byte_size, max(columns)):
+            assert varint(size) in content
+            content = content.replace(varint(size), varint(1000, len(varint(size))))
+        assert pq.read_metadata(io.BytesIO(content)).row_group(0).total_byte_size == 1000
+        monkeypatch.setattr(fetching, "MAX_UNPACKED", 1_000_000)
+        assert "bytes unpacked are too many" in self.refused(hub, content)[0]
+
+    def test_pages_that_are_none(self, hub):
+        whole = results_shard([measured(1)])
+        for noise in (b"\xff", b"\x00", b"\x1c", b"\x19", b"\x15\x01\x15\x01\x15\x01\x00"):
+            assert self.refused(hub, whole[:4] + noise * 50 + whole[4 + 50 * len(noise) :])
 
     def test_more_than_a_shard_may_hold(self, hub, monkeypatch):
         monkeypatch.setattr(fetching, "MAX_ROWS", 3)

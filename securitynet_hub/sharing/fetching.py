@@ -20,14 +20,15 @@ from securitynet_hub.errors import RecordError
 from securitynet_hub.hub_files import progress_bars
 from securitynet_hub.records import Record, parse_record, read_record, write_record
 from securitynet_hub.results import FOLDER, Result, result_row
+from securitynet_hub.sharing.pages import unpacked_size
 from securitynet_hub.sharing.repositories import Repository, api, head_of, patiently, told
 from securitynet_hub.sharing.texts import plain
 from securitynet_hub.sharing.validation import MAX_BYTES, problems
 
 MAX_SHARD = 64 << 20
-MAX_UNPACKED = 512 << 20
+MAX_UNPACKED = 256 << 20
 MAX_ROWS = 100_000
-"""Of one shard: bytes as it lies on the Hub, bytes that its footer states, and rows."""
+"""Of one shard: bytes as it lies on the Hub, bytes that its pages unfold into, and rows."""
 
 BATCH = 256
 
@@ -126,12 +127,12 @@ def _rows(path: Path, place: str) -> Iterator[Record | Refused]:
     schema = features(Result).arrow_schema
     texts = [name for name in schema.names if pa.types.is_string(schema.field(name).type)]
     stated = pq.read_metadata(path)
-    unpacked = sum(stated.row_group(n).total_byte_size for n in range(stated.num_row_groups))
-    if stated.num_rows > MAX_ROWS or unpacked > MAX_UNPACKED:
-        yield Refused(place, f"{stated.num_rows:,} rows, {unpacked:,} bytes unpacked are too many")
-        return
     if not stated.schema.to_arrow_schema().equals(schema):
         yield Refused(place, "its columns are not those of the config results")
+        return
+    unpacked = unpacked_size(path)
+    if stated.num_rows > MAX_ROWS or unpacked > MAX_UNPACKED:
+        yield Refused(place, f"{stated.num_rows:,} rows, {unpacked:,} bytes unpacked are too many")
         return
     with pq.ParquetFile(path, read_dictionary=texts) as file:
         number = 0

@@ -1,0 +1,115 @@
+"""How large a Parquet file unfolds: what its pages say, which readers go by, not the sums in its footer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+BOOLEANS, BYTE, VARINTS, DOUBLE, BINARY, LISTS, STRUCT = {1, 2}, 3, {4, 5, 6}, 7, 8, {9, 10}, 12
+"""Types of fields in Thrift's compact protocol, in which Parquet writes its headers."""
+
+MAX_NESTED = 8
+MAX_PAGES = 100_000
+
+
+def unpacked_size(path: Path) -> int:
+    """Return the sum of the sizes that all pages of a Parquet file have once they are decompressed.
+
+    A reader allocates what a page's header says. (Apache Parquet, format/src/main/thrift/parquet.thrift,
+    PageHeader: 1 type, 2 uncompressed_page_size, 3 compressed_page_size.)
+
+    Raises:
+        ValueError: the pages are not as the format has them.
+    """
+    content = path.read_bytes()
+    metadata = pq.read_metadata(path)
+    total = pages = 0
+    for group in range(metadata.num_row_groups):
+        for number in range(metadata.num_columns):
+            column = metadata.row_group(group).column(number)
+            starts = (column.data_page_offset, column.dictionary_page_offset)
+            place = min(start for start in starts if start)
+            end = place + column.total_compressed_size
+            while place < end:
+                pages += 1
+                if pages > MAX_PAGES:
+                    raise ValueError(f"there are more than {MAX_PAGES:,} pages")
+                unpacked, packed, place = _page(content, place)
+                total += unpacked
+                place += packed
+    return total
+
+
+def _page(content: bytes, place: int) -> tuple[int, int, int]:
+    """Return a page's sizes, unpacked and packed, and where its header ends."""
+    try:
+        sizes, place = _struct(content, place, 0)
+        unpacked, packed = sizes[2], sizes[3]
+    except (IndexError, KeyError) as error:
+        raise ValueError("a page has no header") from error
+    if unpacked < 0 or packed < 0:
+        raise ValueError("a page has a negative size")
+    return unpacked, packed, place
+
+
+def _struct(content: bytes, place: int, depth: int) -> tuple[dict[int, int], int]:
+    """Return the whole numbers in a struct by the ids of their fields, and where it ends."""
+    if depth > MAX_NESTED:
+        raise ValueError("a page's header is nested too deep")
+    numbers, field = {}, 0
+    while content[place]:
+        delta, kind = content[place] >> 4, content[place] & 15
+        place += 1
+        if delta:
+            field += delta
+        else:
+            field, place = _zigzag(content, place)
+        if kind in VARINTS:
+            numbers[field], place = _zigzag(content, place)
+        elif kind not in BOOLEANS:  # whose value is their type
+            place = _skip(content, place, kind, depth)
+    return numbers, place + 1
+
+
+def _skip(content: bytes, place: int, kind: int, depth: int) -> int:
+    """Return where a value ends."""
+    if kind in VARINTS:
+        return _varint(content, place)[1]
+    if kind == BINARY:
+        length, place = _varint(content, place)
+        return place + length
+    if kind == STRUCT:
+        return _struct(content, place, depth + 1)[1]
+    if kind in LISTS:
+        count, inner = content[place] >> 4, content[place] & 15
+        place += 1
+        if count == 15:
+            count, place = _varint(content, place)
+        for _ in range(count):
+            place = _skip(content, place, inner, depth + 1)
+            content[place]  # the end of the file is the end of the list
+        return place
+    if kind in {BYTE, *BOOLEANS}:
+        return place + 1
+    if kind == DOUBLE:
+        return place + 8
+    raise ValueError(f"a page's header has a field of type {kind}")
+
+
+def _varint(content: bytes, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = content[place]
+        value |= (byte & 127) << shift
+        place += 1
+        shift += 7
+        if byte < 128:
+            return value, place
+        if shift > 63:
+            raise ValueError("a number in a page's header does not end")
+
+
+def _zigzag(content: bytes, place: int) -> tuple[int, int]:
+    value, place = _varint(content, place)
+    return (value >> 1) ^ -(value & 1), place
