@@ -1,15 +1,14 @@
 """The pages in a real browser: nothing asked of a network, nothing beyond the edge, sorting, speed."""
 
 import importlib.util
-import time
 
-import numpy as np
 import pytest
+from audited import many_records, write_audit
 from browsers import SKIPPED, find_browser, running_browser
-from test_report import HOSTILE, MEMBER, Page, entries, record
+from test_report import HOSTILE, Page, entries, record
 
-from securitynet_hub.attacks.membership import measure_membership
 from securitynet_hub.report.page import write_report
+from securitynet_hub.report.reading import read_entries
 from securitynet_hub.report.study import write_study
 
 pytestmark = pytest.mark.slow
@@ -46,12 +45,37 @@ FAINT = """() => {
 }"""
 
 
+# 1.4.11: what is drawn for itself, lines, bars and dots (areas behind them, grids and frames are not).
+FAINT_MARKS = """() => {
+    const linear = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+    const parts = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
+    const paper = parts(getComputedStyle(document.body).backgroundColor);
+    return [...document.querySelectorAll("svg path, svg use")].filter(mark => {
+        const style = getComputedStyle(mark);
+        const ink = style.stroke !== "none" ? style.stroke : style.fill;
+        if (ink === "none" || ink.startsWith("url") || mark.closest("defs") || style.opacity < 0.5
+            || (style.stroke !== "none" ? style.strokeOpacity : style.fillOpacity) < 0.5) return false;
+        const [one, other] = [luminance(parts(ink)), luminance(paper)];
+        return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05) < 3;
+    }).map(mark => mark.outerHTML.slice(0, 120));
+}"""
+
+
 @pytest.fixture(scope="module")
 def browser():
     if not find_browser() or importlib.util.find_spec("playwright") is None:
         pytest.skip(SKIPPED)
     with running_browser() as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    """The page of a real audit: members, theft, detectors, with pictures."""
+    folder = tmp_path_factory.mktemp("audited")
+    write_audit(folder)
+    return write_report(read_entries([folder]), folder / "page.html", samples=folder / "samples")
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +120,7 @@ def opened(browser, request):
         context.close()
 
 
-@pytest.mark.parametrize("name", ["report", "study"])
+@pytest.mark.parametrize("name", ["report", "audited", "study"])
 @pytest.mark.parametrize("width", [360, 1600])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_overflows_and_all_text_is_legible(name, width, scheme, opened, request):
@@ -104,6 +128,7 @@ def test_nothing_overflows_and_all_text_is_legible(name, width, scheme, opened, 
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert page.evaluate(BEYOND) == []
     assert page.evaluate(FAINT) == []
+    assert page.evaluate(FAINT_MARKS) == []
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
     assert dark == (scheme == "dark")
 
@@ -133,32 +158,49 @@ def test_a_hostile_record_is_text(opened, report):
     assert page.locator("main script, main img").count() == 0
 
 
-def test_prints_in_black_on_white(opened, report):
-    page = opened(report, scheme="dark")
-    page.emulate_media(media="print", color_scheme="light")
+def test_everything_is_reached_by_keyboard(opened, audited, report):
+    """First the way past the heading; then every link, every heading to sort by, every part that scrolls."""
+    for path in (audited, report):
+        page = opened(path, width=360)
+        reached = []
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            focused = page.evaluate(
+                "[document.activeElement.tagName, document.activeElement.innerText, "
+                "getComputedStyle(document.activeElement).outlineStyle]"
+            )
+            if focused[0] == "BODY":
+                break
+            assert focused[2] == "solid", focused
+            reached.append(tuple(focused[:2]))
+        assert reached[0] == ("A", "Skip to the content")
+        assert len(reached) == page.locator("a, button, [tabindex='0']").count()
+
+
+def test_every_picture_and_figure_says_what_it_shows(opened, audited, study):
+    for path in (audited, study):
+        found = opened(path).evaluate(
+            "[...document.querySelectorAll('img, svg')]"
+            ".map(figure => figure.alt || figure.getAttribute('aria-label') || '')"
+        )
+        assert len(found) > 8
+        assert [text for text in found if len(text) < 30] == []
+
+
+def test_prints_in_black_on_white_and_within_its_paper(opened, report, audited):
+    for path in (report, audited):
+        page = opened(path, width=718, scheme="dark")  # A4 less a centimetre on each side
+        page.emulate_media(media="print", color_scheme="light")
+        assert page.evaluate("document.documentElement.scrollWidth") == 718
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
 
 
 def test_five_hundred_records_make_a_page_of_a_few_megabytes(tmp_path, opened):
-    rng = np.random.default_rng(0)
-    results = [
-        dict(measure_membership(rng.normal(size=400) + shift * MEMBER, MEMBER)) for shift in rng.random(50)
-    ]
-    records = [
-        record(
-            f"lab/model-{number // 2}",
-            attack=("loss", "modified_entropy")[number % 2],
-            result=results[number % 50],
-        )
-        for number in range(500)
-    ]
+    records = many_records(500)
     path = write_report(entries(*records), tmp_path / "large.html")
     assert path.stat().st_size < 10e6
-    started = time.perf_counter()
     page = opened(path)
-    took = time.perf_counter() - started
-    print(f"500 records: {path.stat().st_size / 1e6:.2f} MB, open in {took:.2f} s")
     assert page.locator("#comparison ~ .scroll tbody tr").count() == 250
 
 

@@ -2,6 +2,9 @@
 
 import csv
 import io
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +33,7 @@ TABLE = pd.read_parquet(HUB_DATASET / "data/models.parquet")
 
 # What the card says not to use: of every figure, then of stealing alone.
 BROKEN = ("evaluation-broken", "evaluation-suspect")
+PAPER = ("paper-corrected", "paper-doubtful")
 NOT_STOLEN = (*BROKEN, "constant-predictor", "stealing-failed")
 
 
@@ -163,6 +167,59 @@ class TestAgainstTheDataset:
         half = stats.t.ppf(0.975, len(y) - 3) * error
         assert estimate.ci == pytest.approx((estimate.value - half, estimate.value + half), abs=1e-9)
 
+    def test_stealing_of_weak_models(self):
+        for y, sign in (("stealing_accuracy", 1), ("stealing_agreement", -1)):
+            x, values = models("security", "CIFAR-10", ["test_accuracy", y], NOT_STOLEN)
+            row = row_of(
+                "stealing-of-weak-models", "security, CIFAR-10", f"{y.replace('_', ' ')} ~ test accuracy"
+            )
+            expected = reference_correlations(x, values)
+            assert np.allclose(flat(row.estimates), expected, atol=1e-12)
+            assert (np.sign(expected)[:, 0] == sign).all()
+            assert row.answer == ("yes" if sign > 0 else "no")
+
+    def test_metadata(self):
+        names = {
+            "stealing_agreement": "stealing agreement",
+            "mia_modified_entropy_auc": "modified entropy AUC",
+        }
+        rows = iter(FINDINGS["metadata"].rows)
+        for y in names:
+            for x in ("paper_year", "paper_num_authors", "num_parameters"):
+                for dataset in ("CIFAR-10", "CIFAR-100", "CUB-200-2011", "ImageNet-1k", "SVHN"):
+                    without = NOT_STOLEN if y.startswith("stealing") else BROKEN
+                    without += PAPER if x.startswith("paper") else ()
+                    sides = models("benchmark", dataset, [x, y], without).astype(float)
+                    row = next(rows)
+                    assert (row.group, row.quantity) == (
+                        f"benchmark, {dataset}", f"{names[y]} ~ {x.replace('_', ' ')}"
+                    )  # fmt: skip
+                    assert row.n == sides.shape[1]
+                    if np.ptp(sides[0]):
+                        assert np.allclose(flat(row.estimates), reference_correlations(*sides), atol=1e-12)
+                    else:
+                        assert row.estimates == ()
+        assert next(rows, None) is None
+
+    @pytest.mark.parametrize(
+        ("finding", "y", "x", "without"),
+        [
+            ("stealing-and-accuracy", "stealing_accuracy", "test_accuracy", NOT_STOLEN),
+            ("stealing-and-accuracy", "stealing_agreement", "test_accuracy", NOT_STOLEN),
+            ("membership-and-overfitting", "mia_modified_entropy_auc", "overfit_gap",
+             (*BROKEN, "train-accuracy-placeholder")),
+        ],
+    )  # fmt: skip
+    def test_pooled(self, finding, y, x, without):
+        flagged = TABLE["flags"].map(lambda flags: bool(set(flags) & set(without)))
+        sides = TABLE[~flagged][[x, y]].dropna().to_numpy().T
+        (row,) = (
+            r for r in FINDINGS[finding].rows
+            if "pooled" in r.group and y.removeprefix("mia_").split("_auc")[0].replace("_", " ") in r.quantity
+        )  # fmt: skip
+        assert row.n == sides.shape[1]
+        assert np.allclose(flat(row.estimates), reference_correlations(*sides), atol=1e-12)
+
     def test_verdicts(self):
         assert {name: found.verdict for name, found in FINDINGS.items()} == {
             "stealing-and-accuracy": "reproduced",
@@ -204,6 +261,14 @@ class TestAgainstTheDataset:
             "other": 0,
             "security": 72,
         }
+        for name, without in {"dataset": (), "family": (), "paper_year": PAPER, "paper_num_authors": PAPER,
+                              "paper_venue_type": (*PAPER, "venue-doubtful")}.items():  # fmt: skip
+            flagged = TABLE["flags"].map(lambda flags, w=without: bool(set(flags) & set(w)))
+            counted = TABLE[~flagged].groupby([name, "purpose"]).size()
+            for value, row in panels[name].counts.iterrows():
+                if "others" not in value:
+                    key = int(value) if name in ("paper_year", "paper_num_authors") else value
+                    assert row[row > 0].to_dict() == counted[key].to_dict(), (name, value)
         usa = TABLE.paper_countries.map(lambda names: "USA" in names)
         doubtful = TABLE["flags"].map(lambda flags: bool({"paper-corrected", "paper-doubtful"} & set(flags)))
         assert panels["paper_countries"].counts.loc["USA"].sum() == (usa & ~doubtful).sum()
@@ -328,6 +393,10 @@ class TestRecords:
         assert (row["test_accuracy"], row["overfit_gap"]) == (0.85, pytest.approx(0.3))
         assert (row["id"], row["dataset"], row["purpose"]) == ("lab/model", "Fashion-MNIST", "audited")
 
+    def test_images_that_name_a_public_data_set_join_its_models(self):
+        named = replace(record(auc=0.6), data={"name": "uoft-cs/cifar10 (train, test)"})
+        assert record_frame([named]).dataset.tolist() == ["CIFAR-10"]
+
     def test_the_annotation_fills_in_what_it_is_trusted_for(self):
         frame = record_frame(
             [record("zoo/fashion-mnist/cnn-clean/1", auc=0.5), record("pytorchcv/svhn/resnet20", auc=0.5)]
@@ -353,6 +422,16 @@ class TestWriting:
         again = derive_findings()
         assert as_markdown(again) == as_markdown(list(FINDINGS.values()))
         assert as_csv(again) == as_csv(list(FINDINGS.values()))
+
+    @pytest.mark.slow
+    def test_another_process_writes_the_same_bytes(self):
+        code = (
+            "from securitynet_hub.study import securitynet, writing; "
+            "print(end=writing.as_csv(securitynet.derive_findings()))"
+        )
+        environment = os.environ | {"PYTHONHASHSEED": "7"}  # the order of sets
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+        assert done.stdout == as_csv(list(FINDINGS.values()))
 
     def test_csv_holds_every_figure_in_full(self):
         lines = list(csv.DictReader(io.StringIO(as_csv(list(FINDINGS.values())))))

@@ -17,7 +17,8 @@ def add_commands(commands: Any) -> None:
     reporting.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE",
                            help="the page; replaces an older one (default: %(default)s)")  # fmt: skip
     reporting.add_argument("--samples", type=Path, metavar="DIR",
-                           help="from `securitynet audit --samples`: for ROC curves, pictures")  # fmt: skip
+                           help="from `securitynet audit --samples`: for ROC curves, pictures (default: a "
+                           "folder `samples` in RECORDS, if there is one)")  # fmt: skip
     reporting.add_argument("--data", type=Path, metavar="DIR",
                            help="folder for each figure as SVG, PNG and CSV")  # fmt: skip
     reporting.add_argument("--details", type=int, default=12, metavar="N",
@@ -40,10 +41,11 @@ def report_records(options: argparse.Namespace) -> None:
     from securitynet_hub.report.page import write_report
     from securitynet_hub.report.reading import read_entries
 
+    beside = (place / "samples" for place in options.records if (place / "samples").is_dir())
     out = write_report(
         read_entries(options.records),
         options.out,
-        samples=options.samples,
+        samples=options.samples or next(beside, None),
         data=options.data,
         details=options.details,
         title=options.title,

@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from securitynet_hub.annotations import Annotation, load_annotations
-from securitynet_hub.report.figures import (
-    Curve,
-    Measured,
-    curve_plot,
-    norms_plot,
-    placement_plot,
-    roc_curve,
-    roc_plot,
-    scores_plot,
-)
+from securitynet_hub.annotations import Annotation, ZooAnnotation, load_annotations
+from securitynet_hub.attacks.samples import most_exposed
+from securitynet_hub.report.curves import Curve, roc_curve, roc_plot, scores_plot
+from securitynet_hub.report.figures import Measured, classes_plot, curve_plot, placement_plot
 from securitynet_hub.report.placement import Placement, place
+from securitynet_hub.report.plots import words_of
 from securitynet_hub.report.reading import (
     BACKDOOR,
     MEMBERSHIP,
     STEALING,
     Entry,
-    Picture,
-    exposed_picture,
     number,
-    pictures_beside,
-    scores_table,
+    per_class,
+    varying,
 )
+from securitynet_hub.report.samples import Picture, exposed_picture, pictures_beside, scores_table
 from securitynet_hub.report.verdicts import (
     Verdict,
     backdoor_verdict,
-    flagged,
+    images_verdict,
     measured,
     membership_verdict,
     stealing_verdict,
     sure,
+    suspects,
 )
+from securitynet_hub.study.frames import dataset_named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,13 +45,17 @@ if TYPE_CHECKING:
 SHOWN = 6
 """Attacks in one ROC figure: the strongest."""
 
-WAYS = ("strategy", "view", "loss", "surrogate", "pool", "recipe", "seed")
-"""Settings of a theft that a copy is told apart by; each has one line in the figure."""
+PER_CLASS = {
+    "norms": "size of the smallest trigger",
+    "margins": "largest margin reached",
+    "shares": "share of images won",
+}
+"""What detectors measure for each class, by its name in their results."""
 
 
 @dataclass
 class Model:
-    """What a report says of one model."""
+    """What a report says of one model; its figures and pictures by the section that they belong to."""
 
     id: str
     facts: list[tuple[str, str]]
@@ -68,8 +68,9 @@ class Model:
     backdoor: list[Entry] = field(default_factory=list)
     others: list[Entry] = field(default_factory=list)
     placements: list[Placement] = field(default_factory=list)
-    plots: list[Plot] = field(default_factory=list)
-    pictures: list[Picture] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    plots: defaultdict[str, list[Plot]] = field(default_factory=lambda: defaultdict(list))
+    pictures: defaultdict[str, list[Picture]] = field(default_factory=lambda: defaultdict(list))
     missing: list[str] = field(default_factory=list)
 
     @property
@@ -78,14 +79,14 @@ class Model:
         return sure(self.membership[0]) if self.membership else -1.0
 
 
-def describe(id: str, entries: Sequence[Entry]) -> Model:
+def describe(id: str, entries: Sequence[Entry], samples: Path | None = None) -> Model:
     """Gather what records and annotations say of one model; draw nothing yet."""
     annotation = _annotations().get(id)
-    first = entries[0].record
+    images = str(entries[0].record.data.get("name", "unknown"))
     model = Model(
         id=id,
-        facts=_facts(annotation, entries),
-        dataset=annotation.dataset if annotation else str(first.data.get("name", "unknown")),
+        facts=[],
+        dataset=annotation.dataset if annotation else dataset_named(images),
         accuracy=annotation.trusted("test_accuracy") if annotation else None,
         gap=annotation.trusted("overfit_gap") if annotation else None,
     )
@@ -94,34 +95,27 @@ def describe(id: str, entries: Sequence[Entry]) -> Model:
         homes.get(entry.kind, model.others).append(entry)
     model.membership.sort(key=lambda entry: (-sure(entry), entry.attack))
     model.stealing.sort(key=lambda entry: number(entry.record.attack.get("budget")) or 0.0)
-    if model.accuracy is None and model.stealing:
-        model.accuracy = number(model.stealing[-1].record.result.get("target_accuracy"))
-    if (found := _measured_accuracy(entries)) and model.accuracy is None:
-        model.accuracy = found.right / found.asked
+    _measure_what_is_not_annotated(model, samples)
+    if annotation is None and model.dataset != images:
+        model.notes.append(
+            f"Taken for a model of {model.dataset}, after the images that it was audited with."
+        )
+    if annotation is None and model.accuracy is None and model.membership:
+        model.notes.append(
+            "Its accuracy is not known, so that it stands beside no models of similar accuracy."
+        )
+    model.facts = _facts(annotation, model, entries)
     if model.membership:
         model.verdicts.append(membership_verdict(model.membership))
     if model.stealing:
         model.verdicts.append(stealing_verdict(model.stealing))
-    model.verdicts += [backdoor_verdict(entry) for entry in model.backdoor]
+    of_images = [entry for entry in model.backdoor if "judges" in entry.record.result]
+    if of_model := [entry for entry in model.backdoor if entry not in of_images]:
+        model.verdicts.append(backdoor_verdict(of_model))
+    if of_images:
+        model.verdicts.append(images_verdict(of_images))
     model.placements = _placements(model)
     return model
-
-
-def _ways(entries: Sequence[Entry]) -> list[str]:
-    """Name how each copy was made: the attack, and those of its settings in which the copies differ."""
-    told = [{name: _in_a_word(entry.record.attack.get(name)) for name in WAYS} for entry in entries]
-    differing = [name for name in WAYS if len({own[name] for own in told}) > 1]
-    return [
-        ", ".join([entry.attack, *(f"{name} {own[name]}" for name in differing)])
-        for entry, own in zip(entries, told, strict=True)
-    ]
-
-
-def _in_a_word(value: Any) -> str:
-    """Shorten a setting to what a legend has room for; the seed in a recipe is told by itself."""
-    if isinstance(value, dict):
-        value = value.get("kind") or {name: own for name, own in value.items() if name != "seed"}
-    return str(value)[:40]
 
 
 def draw(model: Model, samples: Path | None) -> None:
@@ -134,22 +128,26 @@ def draw(model: Model, samples: Path | None) -> None:
         )
     if table is not None:
         _draw_scores(model, table, samples)
-    drawn = [placement for placement in model.placements if placement.figures]
+    drawn = [placement for placement in model.placements if placement.percentile is not None]
     for column in dict.fromkeys(placement.column for placement in drawn):
-        model.plots.append(placement_plot([placement for placement in drawn if placement.column == column]))
+        model.plots["placement"].append(placement_plot([one for one in drawn if one.column == column]))
     points: dict[str, list[tuple[float, Measured]]] = {}
-    for entry, way in zip(model.stealing, _ways(model.stealing), strict=True):
+    for entry, settings in zip(model.stealing, varying(model.stealing), strict=True):
         budget, agreement = number(entry.record.attack.get("budget")), measured(entry, "agreement")
         if budget and agreement:
+            way = f"{entry.attack}, {settings}" if settings else entry.attack
             points.setdefault(way, []).append((budget, agreement))
     if points:
-        model.plots.append(curve_plot(points))
+        model.plots["stealing"].append(curve_plot(points))
     for entry in model.backdoor:
-        norms = _norms(entry.record.result)
-        if norms:
-            model.plots.append(norms_plot(norms, flagged(entry.record.result)))
-    for entry in (*model.backdoor, *model.others):
-        model.pictures += pictures_beside(entry)
+        for name, words in PER_CLASS.items():
+            values = per_class(entry.record.result, name)
+            if values:
+                marked = suspects(entry.record.result)
+                model.plots["backdoor"].append(classes_plot(entry.attack, values, words, marked))
+        model.pictures["backdoor"] += pictures_beside(entry)
+    for entry in model.others:
+        model.pictures["others"] += pictures_beside(entry)
 
 
 def _draw_scores(model: Model, table: pd.DataFrame, samples: Path | None) -> None:
@@ -160,26 +158,51 @@ def _draw_scores(model: Model, table: pd.DataFrame, samples: Path | None) -> Non
         curves[name] = roc_curve(rows[name], rows["is_member"])
     if not curves:
         return
-    model.plots.append(roc_plot(dict(list(curves.items())[:SHOWN])))
-    strongest = next(iter(curves))
+    plots = model.plots["membership"]
+    plots.append(roc_plot(dict(list(curves.items())[:SHOWN])))
+    # Two scores are no distribution, and rank nobody: correctness, which is sure of little, comes first where
+    # nothing leaks.
+    strongest = next((name for name in curves if table[name].nunique() > 2), next(iter(curves)))
     rows = table[table[strongest].notna()]
-    model.plots.append(
-        scores_plot(strongest, rows[strongest].to_numpy(float), rows["is_member"].to_numpy(bool))
-    )
-    seen = exposed_picture(samples, model.id, strongest)
+    scores, is_member = rows[strongest].to_numpy(float), rows["is_member"].to_numpy(bool)
+    plots.append(scores_plot(strongest, scores, is_member))
+    classes = rows["label"].to_numpy()[most_exposed(scores, is_member)] if "label" in rows else ()
+    seen = exposed_picture(samples, model.id, strongest, [str(label) for label in classes])
     if seen:
-        model.pictures.append(seen)
+        model.pictures["membership"].append(seen)
 
 
-def _facts(annotation: Annotation | None, entries: Sequence[Entry]) -> list[tuple[str, str]]:
+def _measure_what_is_not_annotated(model: Model, samples: Path | None) -> None:
+    """Take the accuracy from counts, stolen copies' records or single samples, the gap from correctness.
+
+    The gap is 2 AUC - 1, exactly, on the same samples.
+    """
+    if (found := _measured_accuracy(model.membership)) and model.accuracy is None:
+        model.accuracy = found.right / found.asked
+    if model.accuracy is None and model.stealing:
+        model.accuracy = number(model.stealing[-1].record.result.get("target_accuracy"))
+    right = [entry for entry in model.membership if entry.attack == "correctness"]
+    if model.accuracy is None and right:
+        table = scores_table(samples, model.id)
+        if table is not None and "correctness" in table:
+            model.accuracy = number(float(table.loc[~table["is_member"], "correctness"].mean()))
+    auc = number(right[0].record.result.get("auc")) if right else None
+    if model.gap is None and auc is not None:
+        model.gap = 2 * auc - 1
+
+
+def _facts(annotation: Annotation | None, model: Model, entries: Sequence[Entry]) -> list[tuple[str, str]]:
     record = entries[0].record
     facts: list[tuple[str, Any]] = []
     if annotation:
         facts += [("network", annotation.architecture), ("trained on", annotation.dataset),
-                  ("published by", annotation.source), ("parameters", _count(annotation.num_parameters)),
-                  ("test accuracy", _rate(annotation.trusted("test_accuracy"))),
-                  ("overfit gap", _rate(annotation.trusted("overfit_gap"))),
-                  ("flags", ", ".join(annotation.flags))]  # fmt: skip
+                  ("published by", annotation.source),
+                  ("parameters", _count(annotation.num_parameters))]  # fmt: skip
+    facts += [("test accuracy", _rate(model.accuracy)), ("overfit gap", _rate(model.gap))]
+    if annotation:
+        facts.append(("flags", ", ".join(annotation.flags)))
+    if isinstance(annotation, ZooAnnotation):
+        facts.append(("known truth", _truth(annotation)))
     facts += [
         ("classes", record.target.get("num_classes")),
         ("audited with", record.data.get("name")),
@@ -210,27 +233,27 @@ def _measured_accuracy(entries: Sequence[Entry]) -> _Accuracy | None:
     return None
 
 
+def _truth(annotation: ZooAnnotation) -> str:
+    if annotation.trigger is None:
+        return annotation.kind
+    return f"{annotation.kind}: {words_of(annotation.trigger)} leads to class {annotation.target_class}"
+
+
 def _placements(model: Model) -> list[Placement]:
     found: list[Placement] = []
+    about: dict[str, Any] = {"dataset": model.dataset, "accuracy": model.accuracy, "id": model.id}
     for entry in model.membership:
         if entry.attack in ("correctness", "modified_entropy"):
             auc = measured(entry, "auc")
             sizes = [number(entry.record.result.get(name)) or 0 for name in ("n_members", "n_nonmembers")]
             if auc:
-                found += place(f"mia_{entry.attack}_auc", auc.value, dataset=model.dataset, ci=auc.ci,
-                               n=int(sum(sizes)) or None, accuracy=model.accuracy, gap=model.gap)  # fmt: skip
+                column, n = f"mia_{entry.attack}_auc", int(sum(sizes)) or None
+                found += place(column, auc.value, ci=auc.ci, n=n, gap=model.gap, **about)
     if model.stealing:
         agreement = measured(model.stealing[-1], "agreement")
         if agreement:
-            found += place("stealing_agreement", agreement.value, dataset=model.dataset, ci=agreement.ci,
-                           accuracy=model.accuracy)  # fmt: skip
+            found += place("stealing_agreement", agreement.value, ci=agreement.ci, **about)
     return found
-
-
-def _norms(result: dict[str, Any]) -> list[float]:
-    norms = result.get("norms")
-    values = [number(norm) for norm in norms] if isinstance(norms, list) else []
-    return [value for value in values if value is not None] if None not in values else []
 
 
 def _hash(target: dict[str, Any]) -> str:

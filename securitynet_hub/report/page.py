@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.errors import RecordError
-from securitynet_hub.report.figures import Measured, overview_plot
+from securitynet_hub.report.figures import overview_plot
 from securitynet_hub.report.models import Model, describe, draw
-from securitynet_hub.report.placement import WORDS
-from securitynet_hub.report.reading import Entry, by_model, figures_of, interval, number
-from securitynet_hub.report.verdicts import measured
+from securitynet_hub.report.plots import words_of
+from securitynet_hub.report.reading import Entry, by_model
+from securitynet_hub.report.tables import Comparison, Tables, compare, summarise, text_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 DETAILED = 12
 """Models with figures of their own; of more, a report would be slow to write."""
-
-
-class AttackRow(NamedTuple):
-    """One attack's line in a model's table."""
-
-    name: str
-    figures: list[Measured | None]
 
 
 def write_report(
@@ -61,29 +54,27 @@ def write_report(
         raise ValueError(f"details must be at least 1, the number of models shown in full; got {details}.")
     if not entries:
         raise RecordError("there are no records to report on.")
-    models = [describe(id, found) for id, found in by_model(entries).items()]
+    models = [describe(id, found, samples) for id, found in by_model(entries).items()]
     models.sort(key=lambda model: (-model.leak, model.id))
     for model in models[:details]:
         draw(model, samples)
-    table = {model.id: _columns(model) for model in models}
-    columns = list(dict.fromkeys(name for figures in table.values() for name in figures))
-    overview = _overview(models, table, columns) if len(models) > 1 else None
+    comparison = compare(models)
+    overview = _overview(models, comparison) if len(models) > 1 else None
     html = render(
         "report.html",
         title=title,
         records=len(entries),
-        models=[_Shown(model) for model in models],
-        columns=columns,
-        table=table,
+        models=models,
+        tables=[Tables(model) for model in models[:details]],
+        comparison=comparison,
         overview=overview,
-        detailed=details,
-        words=WORDS,
+        summary=summarise(models),
     )
     if data is not None:
         if overview:
             overview.write(data)
         for place, model in enumerate(models[:details], 1):
-            for plot in model.plots:
+            for plot in (plot for plots in model.plots.values() for plot in plots):
                 plot.write(data, prefix=f"model-{place}-")
     return write_page(out, html)
 
@@ -121,91 +112,23 @@ def write_page(out: Path, html: str) -> Path:
 def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=False,
     )
+    environment.filters.update(words=words_of, figure=text_of)
+    return environment
 
 
-class _Shown:
-    """A model with what its tables need."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        results = [entry.record.result for entry in model.membership]
-        rates = [_rates(result) for result in results]
-        self.rates = sorted({rate for found in rates for rate in found})
-        self.rows = [
-            AttackRow(
-                entry.attack,
-                [measured(entry, name) for name in ("auc", "advantage")]
-                + [_rate(entry, found.get(rate)) for rate in self.rates],
-            )
-            for entry, found in zip(model.membership, rates, strict=True)
-        ]
-        self.counts = _counts(results)
-        few = sorted(
-            {rate for found in rates for rate, known in found.items() if not known.get("resolvable")}
-        )
-        self.unresolved = (
-            f"Too few non-members to resolve {', '.join(f'{100 * rate:g} %' for rate in few)}: the figure "
-            "there is the TPR at no false alarm."
-            if few
-            else ""
-        )
-        self.generic = [
-            (
-                entry,
-                [(name, Measured(name, value, ci)) for name, value, ci in figures_of(entry.record.result)],
-            )
-            for entry in (*model.stealing, *model.backdoor, *model.others)
-        ]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-
-def _rates(result: dict[str, Any]) -> dict[float, dict[str, Any]]:
-    listed = result.get("tpr_at_fpr")
-    rates = [rate for rate in listed if isinstance(rate, dict)] if isinstance(listed, list) else []
-    return {float(rate["target_fpr"]): rate for rate in rates if number(rate.get("target_fpr")) is not None}
-
-
-def _rate(entry: Entry, rate: dict[str, Any] | None) -> Measured | None:
-    value = number(rate.get("tpr")) if rate else None
-    return None if rate is None or value is None else Measured(entry.model, value, interval(rate.get("ci")))
-
-
-def _counts(results: Sequence[dict[str, Any]]) -> str:
-    sizes = {(number(r.get("n_members")), number(r.get("n_nonmembers"))) for r in results}
-    known = sorted((int(m), int(n)) for m, n in sizes if m is not None and n is not None)
-    levels = sorted({level for r in results if (level := number(r.get("confidence_level"))) is not None})
-    over = " or ".join(f"{members:,} members against {others:,} non-members" for members, others in known)
-    at = " and ".join(f"{level:.0%}" for level in levels)
-    return f"{over or 'Unknown numbers of images'}; intervals at {at or 'an unknown level'}."
-
-
-def _columns(model: Model) -> dict[str, Measured]:
-    """Return a model's figures for the comparison; of two records of one attack the surer."""
-    found: dict[str, Measured] = {}
-    for entries, figure, words in (
-        (model.membership, "auc", "AUC"),
-        (model.stealing[::-1], "agreement", "agreement"),
-        (model.backdoor, "anomaly_index", "anomaly index"),
-    ):
-        for entry in entries:
-            known = measured(entry, figure)
-            if known:
-                found.setdefault(f"{entry.attack.replace('_', ' ')} {words}", known)
-    return found
-
-
-def _overview(
-    models: Sequence[Model], table: dict[str, dict[str, Measured]], columns: Sequence[str]
-) -> Plot | None:
-    panels = {name: [table[m.id][name] for m in models if name in table[m.id]] for name in columns}
-    panels = {name: found for name, found in panels.items() if len(found) > 1}
-    return overview_plot(dict(list(panels.items())[:9])) if panels else None
+def _overview(models: Sequence[Model], comparison: Comparison) -> Plot | None:
+    """Draw the columns that several models have: nine at most, and at most six of membership."""
+    rows = [comparison.figures[model.id] for model in models]
+    every = {name: [row[name] for row in rows if name in row] for name in comparison.columns}
+    panels = {name: found for name, found in every.items() if len(found) > 1}
+    membership = [name for name in panels if name.endswith("AUC")][:6]
+    others = [name for name in panels if not name.endswith("AUC")]
+    chosen = [*membership, *others][:9]
+    return overview_plot({name: panels[name] for name in chosen}) if chosen else None

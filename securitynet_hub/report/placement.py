@@ -34,6 +34,7 @@ class Placement(NamedTuple):
     Attributes:
         column: the figure, as the annotations name it.
         value: the model's own.
+        ci: its interval; None where it has none.
         peers: which models it is compared with.
         figures: theirs, sorted.
         percentile: share of them below it in percent, ties counted half; None with fewer than five peers.
@@ -44,6 +45,7 @@ class Placement(NamedTuple):
 
     column: str
     value: float
+    ci: tuple[float, float] | None
     peers: str
     figures: tuple[float, ...]
     percentile: float | None
@@ -77,6 +79,7 @@ def place(
     n: int | None = None,
     accuracy: float | None = None,
     gap: float | None = None,
+    id: str | None = None,
 ) -> list[Placement]:
     """Place a figure among the models of the same data set, and among those of similar accuracy.
 
@@ -91,12 +94,14 @@ def place(
         n: the images it is over.
         accuracy: the model's test accuracy.
         gap: its overfit gap.
+        id: the model's; SecurityNet's own figure of it is no peer, but is told.
 
     >>> [(p.peers, len(p.figures), round(p.percentile)) for p in place(
     ...     "mia_modified_entropy_auc", 0.56, dataset="CIFAR-10", accuracy=0.96)]
     [('models of CIFAR-10', 119, 84), ('models of CIFAR-10 with an accuracy of 0.94 to 0.98', 43, 77)]
     """
-    frame = _frame()
+    every = _frame()
+    frame, itself = every[every["id"] != id], every[every["id"] == id]
     same = frame[frame["dataset"] == dataset]
     choices: list[tuple[str, pd.DataFrame, list[str], tuple[str, ...]]] = []
     if len(same):
@@ -113,7 +118,11 @@ def place(
         )
         choices.append((f"models of any data set with an overfit gap of {gap - SIMILAR:.2f} to "
                         f"{gap + SIMILAR:.2f}", near, [column, "overfit_gap"], (other,)))  # fmt: skip
-    return [_placed(column, value, ci, n, *choice) for choice in choices]
+    own = [
+        f"SecurityNet itself found {known:.3f} for this model's {WORDS[column]}."
+        for known in complete(itself, [column]).rows[column]
+    ]
+    return [_placed(column, value, ci, n, *choice, own) for choice in choices]
 
 
 def _placed(
@@ -125,6 +134,7 @@ def _placed(
     rows: pd.DataFrame,
     needed: list[str],
     caveats: tuple[str, ...],
+    own: list[str],
 ) -> Placement:
     kept, left_out = complete(rows, needed)
     figures = np.sort(kept[column].to_numpy(np.float64))
@@ -132,19 +142,18 @@ def _placed(
     return Placement(
         column=column,
         value=value,
+        ci=ci,
         peers=peers,
         figures=tuple(figures.tolist()),
         percentile=percentile_of(value, figures) if enough else None,
         percentile_ci=Interval(*(percentile_of(end, figures) for end in ci)) if enough and ci else None,
         left_out=left_out,
-        caveats=(*caveats, *_caveats(column, kept, n)),
+        caveats=(*caveats, *own, *(_caveats(column, kept, n) if enough else _too_few(len(kept)))),
     )
 
 
 def _caveats(column: str, peers: pd.DataFrame, n: int | None) -> list[str]:
     found = []
-    if len(peers) < FEWEST:
-        found.append(f"Fewer than {FEWEST} such models ({len(peers)}): no percentile is given.")
     differing = sum("preprocessing-differs" in flags for flags in peers["flags"])
     if differing:
         found.append(f"Evaluated with another image transform than their publisher's: {differing} of them.")
@@ -158,6 +167,10 @@ def _caveats(column: str, peers: pd.DataFrame, n: int | None) -> list[str]:
     else:
         found.append("How the public models were attacked, and with how many queries, was not released.")
     return found
+
+
+def _too_few(count: int) -> list[str]:
+    return [f"A percentile needs at least {FEWEST} such models; SecurityNet has {count}."]
 
 
 def _within(values: pd.Series, centre: float) -> pd.Series:

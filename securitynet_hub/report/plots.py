@@ -61,12 +61,14 @@ class Plot:
         alt: for readers who do not see it.
         figure: Matplotlib's.
         data: columns of equal length.
+        caption: how to read it, for those who do; the alternative, unless given.
     """
 
     name: str
     alt: str
     figure: Figure
     data: dict[str, list[Any]]
+    caption: str = ""
 
     @cached_property
     def svg(self) -> str:
@@ -136,6 +138,8 @@ def drawing(
 
     with _style():
         figure = Figure(figsize=(width, height), layout="constrained")
+        # A page may draw its labels with a wider font than the one that they were laid out with.
+        figure.get_layout_engine().set(w_pad=0.1)  # type: ignore[union-attr, call-arg]
         yield figure, list(np.ravel(np.asarray(figure.subplots(rows, columns))))
         figure.draw_without_rendering()  # lays it out, once for all formats
         figure.set_layout_engine("none")
@@ -149,3 +153,22 @@ def _style() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
         yield
+
+
+def words_of(name: str) -> str:
+    """Write a name as words, for readers.
+
+    >>> words_of("modified_entropy")
+    'modified entropy'
+    """
+    return name.replace("_", " ")
+
+
+def label(name: str) -> str:
+    """Write a name for a figure: Matplotlib reads $...$ as mathematics, and names are never that."""
+    return words_of(name).replace("$", r"\$")
+
+
+def file_name(name: str) -> str:
+    """Write a name with letters, digits and hyphens alone."""
+    return "".join(letter if letter.isalnum() else "-" for letter in name)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from securitynet_hub.errors import RecordError
 from securitynet_hub.records import Record, read_record
-
-if TYPE_CHECKING:
-    import pandas as pd
+from securitynet_hub.report.figures import PerClass
+from securitynet_hub.report.plots import words_of
 
 MEMBERSHIP, STEALING, BACKDOOR = "membership-inference", "model-stealing", "backdoor-detection"
-LARGEST_PICTURE = 256 * 1024
-"""Bytes of a picture that is put into a report."""
+OUTCOMES = ("surrogate_sha256",)
+"""What records keep beside an attack's settings, though the attack made it."""
 
 
 class Entry(NamedTuple):
@@ -39,13 +37,6 @@ class Entry(NamedTuple):
     def attack(self) -> str:
         """The attack's name."""
         return str(self.record.attack.get("name", "unnamed"))
-
-
-class Picture(NamedTuple):
-    """An image as a data URI, with its text alternative."""
-
-    uri: str
-    alt: str
 
 
 def read_entries(places: Iterable[str | Path]) -> list[Entry]:
@@ -76,7 +67,8 @@ def by_model(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     for entry in sorted(entries, key=lambda entry: (entry.record.created, entry.record.id)):
         record = entry.record
         data = {name: record.data.get(name) for name in ("sha256", "split_sha256")}
-        latest[entry.model, entry.kind, repr(sorted(record.attack.items())), repr(data)] = entry
+        settings = sorted(item for item in record.attack.items() if item[0] not in OUTCOMES)
+        latest[entry.model, entry.kind, repr(settings), repr(data)] = entry
     models: dict[str, list[Entry]] = {}
     for key in sorted(latest):
         models.setdefault(key[0], []).append(latest[key])
@@ -120,62 +112,60 @@ def figures_of(result: Mapping[str, Any]) -> list[tuple[str, float, tuple[float,
     return found
 
 
-def scores_table(samples: Path | None, model: str) -> pd.DataFrame | None:
-    """Read the scores of single samples that an audit wrote, or None where there are none.
+def per_class(result: Mapping[str, Any], name: str) -> list[PerClass]:
+    """Read what a detector found for each class: a list of numbers, or one such list for each restart.
 
-    Raises:
-        RecordError: the file is damaged, or is no such table.
+    >>> per_class({"norms": [[3, 1], [4, None]]}, "norms")
+    [PerClass(number=0, values=[3.0, 4.0]), PerClass(number=1, values=[1.0])]
+    >>> per_class({"classes": [7, 9], "norms": [3, 1]}, "norms")[1], per_class({"norms": [1, "a"]}, "norms")
+    (PerClass(number=9, values=[1.0]), [])
     """
-    folder = _folder(samples, model)
-    path = folder / "scores.parquet" if folder else None
-    if path is None or not path.is_file():
-        return None
-    import pandas as pd
-
-    try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path} is not a table of scores: {error}") from error
-    if "is_member" not in table or table["is_member"].dtype != bool:
-        raise RecordError(f"{path} is not a table of scores: it has no column is_member of booleans.")
-    return table
-
-
-def exposed_picture(samples: Path | None, model: str, attack: str) -> Picture | None:
-    """Return the picture of the members that an attack is surest of, where an audit wrote it."""
-    folder = _folder(samples, model)
-    if folder is None or Path(attack).name != attack:
-        return None
-    words = attack.replace("_", " ")
-    alt = f"The members that {words} is surest of, the surest first, row by row"
-    return picture(folder / f"exposed-{attack}.png", alt)
+    listed = result.get(name)
+    rows = listed if isinstance(listed, list) and listed and isinstance(listed[0], list) else [listed]
+    restarts = [row for row in rows if isinstance(row, list) and row]
+    if len(restarts) < len(rows) or len({len(row) for row in restarts}) != 1:
+        return []
+    if any(value is not None and number(value) is None for row in restarts for value in row):
+        return []
+    labels = result.get("classes")
+    if (
+        not isinstance(labels, list)
+        or len(labels) != len(restarts[0])
+        or any(type(c) is not int for c in labels)
+    ):
+        labels = list(range(len(restarts[0])))
+    columns = zip(*restarts, strict=True)
+    return [
+        PerClass(label, [float(value) for value in column if value is not None])
+        for label, column in zip(labels, columns, strict=True)
+    ]
 
 
-def pictures_beside(entry: Entry) -> list[Picture]:
-    """Return the PNG files that lie beside a record and begin with its file's name, or in such a folder."""
-    stem, folder = entry.path.stem, entry.path.parent
-    paths = [path for path in sorted(folder.glob("*.png")) if path.name.startswith(stem)]
-    paths += sorted((folder / stem).glob("*.png"))
-    found = (
-        picture(path, f"{entry.attack}: {path.stem.removeprefix(stem).strip('-_') or 'picture'}")
-        for path in paths
-    )
-    return [one for one in found if one]
+DERIVED = {"budget", "surrogate_parameters", "surrogate_transform"}
+"""Settings that copies are not told apart by: the axis of their figure, and what their network decides."""
 
 
-def picture(path: Path, alt: str) -> Picture | None:
-    """Read a PNG file into a data URI; None where there is none, it is no PNG, or it is too large."""
-    if not path.is_file() or path.stat().st_size > LARGEST_PICTURE:
-        return None
-    content = path.read_bytes()
-    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return None
-    return Picture(f"data:image/png;base64,{base64.b64encode(content).decode()}", alt)
+def varying(entries: Sequence[Entry]) -> list[str]:
+    """Name each entry by its settings that not all of them share, but for the budget.
+
+    Hashes, lists and what follows from other settings are left out. Where all settings are shared, the names
+    are empty.
+    """
+    settings = [
+        {
+            name: _in_a_word(value)
+            for name, value in entry.record.attack.items()
+            if name not in DERIVED and not name.endswith("_sha256") and not isinstance(value, list)
+        }
+        for entry in entries
+    ]
+    names = [name for name in dict.fromkeys(n for one in settings for n in one)
+             if len({one.get(name) for one in settings}) > 1]  # fmt: skip
+    return [", ".join(f"{words_of(name)} {one.get(name, '-')}" for name in names) for one in settings]
 
 
-def _folder(samples: Path | None, model: str) -> Path | None:
-    """Return a model's folder below another, and None where its name leads out of it."""
-    if samples is None:
-        return None
-    folder = (samples / model).resolve()
-    return folder if folder.is_relative_to(samples.resolve()) else None
+def _in_a_word(value: Any) -> str:
+    """Shorten a setting to what a legend has room for; the seed in a recipe is told by itself."""
+    if isinstance(value, dict):
+        value = value.get("kind") or {name: own for name, own in value.items() if name != "seed"}
+    return str(value)[:40]

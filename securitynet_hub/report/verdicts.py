@@ -9,6 +9,7 @@ from statistics import NormalDist
 from typing import Any, Literal
 
 from securitynet_hub.report.figures import Measured
+from securitynet_hub.report.plots import words_of
 from securitynet_hub.report.reading import Entry, interval, number
 
 Tone = Literal["alarm", "calm", "open"]
@@ -30,25 +31,25 @@ def membership_verdict(entries: Sequence[Entry]) -> Verdict:
     exceed one half after Bonferroni's correction for their number.
     """
     best, attacks = entries[0], len(entries)
-    name, auc = best.attack.replace("_", " "), measured(best, "auc")
+    name, auc = words_of(best.attack), measured(best, "auc")
     if auc is None:
         return Verdict("open", "Membership: not known", f"The record of {name} states no AUC.")
-    text = f"Of a member and a non-member, {name} picks out the member in {auc.value:.1%} of cases"
-    text += f" (interval {auc.ci[0]:.1%} to {auc.ci[1]:.1%})" if auc.ci else ""
-    text += f"; guessing does in 50 %.{_low_rate(best.record.result)}"
+    text = f"Of a member and a non-member, {name} picks out the member in {percent(auc.value)} of cases"
+    text += f" (interval {percent(auc.ci[0])} to {percent(auc.ci[1])})" if auc.ci else ""
+    text += f"; guessing does in {percent(0.5, 0)}.{_low_rate(best.record.result)}"
     if auc.ci is None:
         return Verdict("open", "Membership: no interval", text)
+    if attacks > 1:
+        text += f" It is the strongest of {attacks} attacks."
     level = number(best.record.result.get("confidence_level")) or 0.95
     certain = corrected_low(auc.value, auc.ci[0], level, attacks)
-    if attacks > 1:
-        text += (
-            f" It is the strongest of {attacks} attacks; corrected for that, its AUC is above {certain:.3f}."
-        )
+    corrected = f" Corrected for that, its AUC is above {certain:.3f}." if attacks > 1 else ""
     if certain > 0.5:
-        return Verdict("alarm", "Gives its members away", text)
+        return Verdict("alarm", "Gives its members away", text + corrected)
     if auc.ci[0] > 0.5:
-        return Verdict("open", "May give its members away", f"{text} That may be luck.")
-    text += f" With these images, a leak up to an AUC of {auc.ci[1]:.3f} cannot be ruled out."
+        return Verdict("open", "May give its members away", f"{text}{corrected} That may be luck.")
+    ends = [known.ci[1] for entry in entries if (known := measured(entry, "auc")) and known.ci]
+    text += f" With these images, a leak up to an AUC of {max(ends):.3f} cannot be ruled out."
     return Verdict("calm", "No sign that it gives its members away", text)
 
 
@@ -81,9 +82,9 @@ def _low_rate(result: dict[str, Any]) -> str:
         return ""
     rate = min(rates, key=lambda rate: float(rate["target_fpr"]))
     bounds = interval(rate.get("ci"))
-    extent = f" ({bounds[0]:.1%} to {bounds[1]:.1%})" if bounds else ""
-    accused = f" Wrongly accusing at most {rate['target_fpr']:.1%} of non-members,"
-    return f"{accused} it finds {rate['tpr']:.1%}{extent} of the members."
+    extent = f" ({percent(bounds[0])} to {percent(bounds[1])})" if bounds else ""
+    accused = f" Wrongly accusing at most {percent(rate['target_fpr'])} of non-members,"
+    return f"{accused} it finds {percent(rate['tpr'])}{extent} of the members."
 
 
 def stealing_verdict(entries: Sequence[Entry]) -> Verdict:
@@ -93,25 +94,77 @@ def stealing_verdict(entries: Sequence[Entry]) -> Verdict:
     if agreement is None:
         return Verdict("open", "Stealing: not known", "The records state no agreement.")
     queries = f" made with {budget:,.0f} queries" if budget else ""
-    extent = f" (interval {agreement.ci[0]:.1%} to {agreement.ci[1]:.1%})" if agreement.ci else ""
-    return Verdict(
-        "open",
-        f"A copy agrees on {agreement.value:.0%}",
-        f"A stolen copy{queries} answers as the model does on {agreement.value:.1%}{extent} of test images.",
+    extent = f" (interval {percent(agreement.ci[0])} to {percent(agreement.ci[1])})" if agreement.ci else ""
+    text = f"A stolen copy{queries} answers as the model does on {percent(agreement.value)}{extent} of"
+    errors = measured(best, "agreement_on_target_errors")
+    text += (
+        f" images, and on {percent(errors.value)} of those that the model gets wrong."
+        if errors
+        else " images."
     )
+    return Verdict("open", f"A copy agrees on {percent(agreement.value, 0)}", text)
 
 
-def backdoor_verdict(entry: Entry) -> Verdict:
-    """Say which classes a detector flags."""
-    name, result = entry.attack.replace("_", " "), entry.record.result
-    suspects, index = flagged(result), number(result.get("anomaly_index"))
-    text = f"Anomaly index {index:.2f}; above 2 is suspicious." if index is not None else ""
-    if suspects:
-        classes = ", ".join(map(str, suspects))
-        return Verdict("alarm", "Shows signs of a backdoor", f"{name} flags class {classes}. {text}".strip())
-    if index is None and "flagged_classes" not in result:
-        return Verdict("open", "Backdoor: not known", f"{name} states neither an index nor classes.")
-    return Verdict("calm", "No sign of a backdoor", f"{name} flags no class. {text}".strip())
+def backdoor_verdict(entries: Sequence[Entry]) -> Verdict:
+    """Say which classes detectors flag or suspect; never that a model is clean, or surely poisoned.
+
+    Detectors flag clean models whose classes differ by nature, and miss backdoors, so no tone but "open".
+    """
+    said, every = [], set()
+    for entry in entries:
+        name, result = words_of(entry.attack), entry.record.result
+        flags, index = flagged(result), number(result.get("anomaly_index"))
+        every.update(flags)
+        which = f" (anomaly index {index:.2f}; above 2 is flagged)" if index is not None else ""
+        most = result.get("suspect")
+        if flags:
+            said.append(f"{name} flags class {_listed(flags)}{which}")
+        elif "flagged_classes" in result or index is not None:
+            said.append(f"{name} flags no class{which}")
+        elif type(most) is int:
+            said.append(f"{name} suspects class {most} most")
+    if not said:
+        return Verdict("open", "Backdoor: not known", "The records name no class.")
+    title = f"A detector flags class {_listed(sorted(every))}" if every else "Backdoor: no class is flagged"
+    proof = (
+        "That is no proof: clean networks are flagged, too, where their classes differ by nature. Compare "
+        "with clean models of the same kind."
+        if every
+        else "That is no proof: detectors miss backdoors."
+    )
+    sentence = "; ".join(said)
+    return Verdict("open", title, f"{sentence[0].upper()}{sentence[1:]}. {proof}")
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Write a share in percent, the sign kept on the number's line.
+
+    >>> percent(0.125).split(), percent(0.5, 0).split()
+    (['12.5', '%'], ['50', '%'])
+    """
+    return f"{100 * share:.{digits}f}\u00a0%"
+
+
+def images_verdict(entries: Sequence[Entry]) -> Verdict:
+    """Say which images detectors flag, and how well they tell poisoned ones apart where that is known."""
+    said, every = [], 0
+    for entry in entries:
+        name, result = words_of(entry.attack), entry.record.result
+        auc, share = measured(entry, "auc"), measured(entry, "flagged_share")
+        rate = number(result.get("target_frr"))
+        if auc is not None:
+            extent = f" ({auc.ci[0]:.2f} to {auc.ci[1]:.2f})" if auc.ci else ""
+            said.append(f"{name} tells poisoned images from others with an AUC of {auc.value:.2f}{extent}")
+        elif share is not None and rate is not None and result.get("threshold") is not None:
+            said.append(
+                f"{name} flags {percent(share.value)} of the images, of clean ones {percent(rate)} may be"
+            )
+            every += bool(share.ci and share.ci[0] > rate)
+    if not said:
+        return Verdict("open", "Poisoned images: not known", "The records name none.")
+    title = "Some images look poisoned" if every else "Poisoned images"
+    sentence = "; ".join(said)
+    return Verdict("open", title, f"{sentence[0].upper()}{sentence[1:]}.")
 
 
 def measured(entry: Entry, name: str) -> Measured | None:
@@ -134,3 +187,13 @@ def flagged(result: dict[str, Any]) -> list[int]:
     """List the classes that a detector flags."""
     classes = result.get("flagged_classes")
     return [c for c in classes if type(c) is int] if isinstance(classes, list) else []
+
+
+def suspects(result: dict[str, Any]) -> list[int]:
+    """List the classes that a detector flags, or else the one that it suspects most."""
+    most = result.get("suspect")
+    return flagged(result) or ([most] if type(most) is int else [])
+
+
+def _listed(classes: Sequence[int]) -> str:
+    return ", ".join(map(str, classes))

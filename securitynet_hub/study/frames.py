@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -92,6 +94,21 @@ def complete(frame: pd.DataFrame, columns: Sequence[str]) -> Complete:
     return Complete(frame[kept], dict(counted.most_common()))
 
 
+@lru_cache(maxsize=1024)
+def dataset_named(reference: str) -> str:
+    """Return the SecurityNet data set that a reference to images names, as the annotations spell it.
+
+    A name counts that is a whole part of the reference, whatever parts its letters and digits; else the
+    reference is returned as it is.
+
+    >>> [dataset_named(r) for r in ("uoft-cs/cifar10 (train, test)", "data/CIFAR_100", "tiny-imagenet-1k")]
+    ['CIFAR-10', 'CIFAR-100', 'tiny-imagenet-1k']
+    """
+    parts = {re.sub(r"[^a-z0-9]", "", part) for part in re.split(r"[/\\\s:?@(),]+", reference.lower())}
+    known = load_annotations().to_pandas()["dataset"].unique()
+    return next((str(name) for name in known if re.sub(r"[^a-z0-9]", "", name.lower()) in parts), reference)
+
+
 def record_frame(records: Iterable[Record]) -> pd.DataFrame:
     """Return the models that records measure, one row each, in the columns of the annotations.
 
@@ -116,7 +133,12 @@ def record_frame(records: Iterable[Record]) -> pd.DataFrame:
 
 def _row(id: str, record: Record, annotation: Annotation | None) -> dict[str, Any]:
     if annotation is None:
-        return {"id": id, "dataset": str(record.data.get("name")), "purpose": AUDITED, "flags": ()}
+        return {
+            "id": id,
+            "dataset": dataset_named(str(record.data.get("name"))),
+            "purpose": AUDITED,
+            "flags": (),
+        }
     measured = {"test_accuracy", "overfit_gap", "train_accuracy"}
     return {
         name: annotation.trusted(name) if name in measured else getattr(annotation, name)
