@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 
 from securitynet_hub.annotations import load_annotations
+from securitynet_hub.audits.subject import known_data
 from securitynet_hub.records import Record
 from securitynet_hub.sweeps.ledger import Ledger
 from securitynet_hub.sweeps.plan import plan_jobs
@@ -23,7 +24,7 @@ ATTACKS = ("loss", "entropy", "hinge")
 
 def made_up_jobs(units):
     rows = [replace(ROW, id=f"zoo/fashion-mnist/made-up/{number}") for number in range(units // len(ATTACKS))]
-    return plan_jobs(rows, ATTACKS, {})
+    return plan_jobs(rows, ATTACKS, {ROW.dataset: known_data(ROW)})  # one data set for all
 
 
 def measure(target, job, attacks, on_record, on_batch):

@@ -50,6 +50,8 @@ def _joined(block):
 
 @pytest.mark.parametrize("words", list(commands()))
 def test_commands_are_understood(words):
+    if "bash" in words:  # on each node: srun bash -c '...'
+        words = shlex.split(words[words.index("-c") + 1])
     if (
         "-m" in words and words[words.index("-m") + 1] == "securitynet_hub"
     ):  # under accelerate launch, srun, ...

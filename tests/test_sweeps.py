@@ -261,15 +261,20 @@ class TestEstimate:
         assert 1e8 < measure_speed(0.05) < 1e16
 
 
-def test_every_model_s_size_is_known_and_right():
-    """Counted again where it takes no time."""
+def test_sizes_are_of_the_tables_models():
+    """Of a model that was added since they were counted the time is unknown, and that is said."""
+    rows = load_annotations("extended").keys() | ZOO.keys()
+    assert not known_sizes().keys() - rows
+    assert len(known_sizes()) > 0.95 * len(rows)
+
+
+@pytest.mark.slow
+def test_sizes_are_counted_right():
+    """A convolution of k x k on h x w outputs multiplies and adds k k h w times for each pair of channels."""
     count = runpy.run_path(str(Path(__file__).parent / "benchmarks" / "measure_costs.py"))["count"]
-    rows = load_annotations("extended")
-    assert known_sizes().keys() == rows.keys() | ZOO.keys()
-    for id in ("zoo/fashion-mnist/bn-cnn-clean/1", "zoo/fashion-mnist/cnn-clean/1"):
-        assert known_sizes()[id] == count(ZOO[id])
-    pytest.importorskip("pytorchcv")
-    assert known_sizes()["pytorchcv/cifar10/resnet20"] == count(rows["pytorchcv/cifar10/resnet20"])
+    id = "zoo/fashion-mnist/bn-cnn-clean/1"
+    operations = 2 * (9 * 14 * 14 * 16 + 9 * 7 * 7 * 16 * 24 + 9 * 4 * 4 * 24 * 44 + 440)
+    assert known_sizes()[id] == count(ZOO[id]) == (13_722, operations)
 
 
 class TestCommand:

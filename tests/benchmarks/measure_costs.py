@@ -6,9 +6,11 @@ tensors, counts what it does to one image, writes ``securitynet_hub/data/operati
 ``--table`` it prints the table of what was counted before.
 """
 
+import heapq
 import json
 import sys
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -22,20 +24,38 @@ COUNTED = Path(__file__).parents[2] / "securitynet_hub" / "data" / "operations.j
 
 
 def count(row):
-    """Return a model's parameters, and operations for one image: a multiply-add is two."""
-    try:
-        with torch.device("meta"):
-            module, transform = find_loader(row.source).build(row)
-    except (NotImplementedError, RuntimeError):  # it computes its own shape with tensors
-        with init_empty_weights():
-            module, transform = find_loader(row.source).build(row)
-        module = module.to("meta")
+    """Return a model's parameters, and operations for one image: a multiply-add is two.
+
+    Without memory for its tensors; where its code looks at their values, with memory for some or all of them.
+    """
+    for build in (_without_memory, _with_buffers):
+        with suppress(NotImplementedError, RuntimeError):
+            return _counted(*build(row))
+    return _counted(*_whole(row))
+
+
+def _counted(module, transform, device):
     *spatial, channels = transform.shape
-    inputs = torch.empty(1, channels, *spatial, device="meta")
+    inputs = torch.zeros(1, channels, *spatial, device=device)
     counter = FlopCounterMode(display=False)
     with counter, torch.inference_mode():
         module.eval()(inputs)
     return sum(p.numel() for p in module.parameters()), counter.get_total_flops()
+
+
+def _without_memory(row):
+    with torch.device("meta"):
+        return *find_loader(row.source).build(row), "meta"
+
+
+def _with_buffers(row):
+    with init_empty_weights():
+        module, transform = find_loader(row.source).build(row)
+    return module.to("meta"), transform, "meta"
+
+
+def _whole(row):
+    return *find_loader(row.source).build(row), "cpu"
 
 
 def main():
@@ -62,6 +82,20 @@ def main():
             f"| {source} | {dataset} | {models} | {4e-9 * parameters:,.1f} | {1e-9 * operations:,.0f} "
             f"| {1e-9 * largest:,.0f} |"
         )
+    work = [size[1] for id, size in counted.items() if rows[id].source != "zoo"]
+    for processes in (8, 64):
+        mean, most = 1e-9 * sum(work) / processes, 1e-9 * busiest(work, processes)
+        print(
+            f"{processes} processes: {mean:,.0f} Gflop each for an image of every model, {most:,.0f} at most"
+        )
+
+
+def busiest(work, processes):
+    """Return what the busiest process has to do where each takes the largest model that is left."""
+    loads = [0] * processes
+    for operations in sorted(work, reverse=True):
+        heapq.heapreplace(loads, loads[0] + operations)
+    return max(loads)
 
 
 if __name__ == "__main__":
