@@ -28,6 +28,9 @@ gallery: $(VENV)/installed
 		$(BIN)/securitynet audit zoo/fashion-mnist/$$model/1 --attacks correctness modified_entropy mlp_top3 \
 			--out $(GALLERY)/records --samples $(GALLERY)/samples || exit 1; \
 	done
+	$(BIN)/securitynet audit zoo/fashion-mnist/cnn-corner-patch/7 --attacks neural_cleanse model_stealing \
+		--budgets 50 200 1000 --out $(GALLERY)/backdoored
+	$(BIN)/securitynet report $(GALLERY)/backdoored --out $(GALLERY)/backdoored.html --data $(GALLERY)/backdoored/figures
 	$(BIN)/securitynet report $(GALLERY)/records --samples $(GALLERY)/samples --out $(GALLERY)/report.html \
 		--data $(GALLERY)/figures
 	$(BIN)/securitynet study --out $(GALLERY)/study
@@ -35,6 +38,13 @@ gallery: $(VENV)/installed
 		$(GALLERY)/samples/zoo/fashion-mnist/bn-cnn-overfitted-500/1/exposed-mlp_top3.png \
 		$(addprefix $(GALLERY)/study/figures/,panels.png stealing-agreement-test-accuracy.png \
 		mia-modified-entropy-auc-overfit-gap.png out-of-distribution-queries.png) docs/gallery/
+	for figure in stealing neural-cleanse-classes; do \
+		cp $(GALLERY)/backdoored/figures/model-1-$$figure.png docs/gallery/$$figure.png || exit 1; \
+	done
+	for part in mask pattern trigger; do \
+		cp $(GALLERY)/backdoored/zoo/fashion-mnist/cnn-corner-patch/7/neural_cleanse-*-class-0-$$part.png \
+			docs/gallery/trigger-$$part.png || exit 1; \
+	done
 
 test: $(VENV)/installed
 	$(BIN)/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not exhaustive"
