@@ -30,7 +30,7 @@ from securitynet_hub.downloads import discard, download
 from securitynet_hub.errors import FirstUseWarning, WeightsError
 from securitynet_hub.hashes import FILE, Check, check_file, parse_checks
 from securitynet_hub.hub_files import HubFile, download_hub_file, forget_hub_file, hub_file
-from securitynet_hub.local_files import PACKAGE_SCHEME, local_file, max_bytes, verify_file
+from securitynet_hub.local_files import FILE_SCHEME, PACKAGE_SCHEME, local_file, max_bytes, verify_file
 from securitynet_hub.shards import is_index, read_index, shard_checks
 from securitynet_hub.tensors import flatten, store_safetensors
 
@@ -80,19 +80,18 @@ def fetch(annotation: Annotation, *, progress: bool = True) -> Path:
     url = _link(annotation)
     path = local_file(url, annotation.id)
     if path is not None:
-        verify_file(path, annotation.weights_hash_kind, annotation.weights_hash)
+        return _verified_here(path, annotation)
     checks = parse_checks(annotation.weights_hash_kind, annotation.weights_hash)
-    if path is not None:
-        if is_index(url):
-            for name, check in shard_checks(path, checks).items():
-                check_file(path.with_name(name), (check,), url)
-        return path
     entry = _entry(annotation, url)
     with entry.locked():
         origin = entry.origin()
         on_hub = hub_file(url)
         if on_hub is not None and annotation.weights_member is None:
             return _from_hub(annotation, on_hub, entry, checks, progress)
+        if is_index(url):
+            raise WeightsError(
+                f"{annotation.id} links to {url}: weights in several files come from the Hub, or from a disk."
+            )
         if entry.file.exists():
             try:
                 if origin is not None or any(check.strong for check in checks):
@@ -125,7 +124,16 @@ def is_cached(annotation: Annotation) -> bool:
         WeightsError: there is no link.
     """
     url = _link(annotation)
-    return local_file(url, annotation.id) is not None or _entry(annotation, url).origin() is not None
+    return url.startswith((PACKAGE_SCHEME, FILE_SCHEME)) or _entry(annotation, url).origin() is not None
+
+
+def _verified_here(path: Path, annotation: Annotation) -> Path:
+    kinds, digests = annotation.weights_hash_kind, annotation.weights_hash
+    verify_file(path, kinds, digests)
+    if is_index(path.name):
+        for name, check in shard_checks(path, parse_checks(kinds, digests)).items():
+            check_file(path.with_name(name), (check,), str(path.with_name(name)))
+    return path
 
 
 def _download(

@@ -305,6 +305,11 @@ class TestFaults:
         with pytest.raises(WeightsError, match="not https"):
             fetch(row(server.serve("/a", redirect=target)))
 
+    def test_several_files_come_from_the_hub_alone(self, server, home):
+        with pytest.raises(WeightsError, match="weights in several files come from the Hub"):
+            fetch(row(server.serve("/model.safetensors.index.json", b"{}"), b"{}"))
+        assert not server.log
+
     @pytest.mark.parametrize("url", ["http://example.org/w", "ftp://example.org/w", "w"])
     def test_links_must_be_https(self, url):
         with pytest.raises(WeightsError, match="not https"):

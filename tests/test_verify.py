@@ -34,6 +34,15 @@ def test_safe(verify, safe):
     assert "good.safetensors" in out.replace("\n", "")
 
 
+def test_the_bound_is_the_users(verify, safe, monkeypatch):
+    monkeypatch.setenv("SECURITYNET_MAX_BYTES", str(safe.stat().st_size - 1))
+    code, out = verify(safe)
+    assert code == 1
+    assert "are read" in out
+    monkeypatch.setenv("SECURITYNET_MAX_BYTES", str(safe.stat().st_size))
+    assert verify(safe)[0] == 0
+
+
 def test_one_bad_file_fails_all(verify, safe, page):
     code, out = verify(safe, page, page.parent / "none.pth")
     assert code == 1
