@@ -28,6 +28,9 @@ gallery: $(VENV)/installed
 		$(BIN)/securitynet audit zoo/fashion-mnist/$$model/1 --attacks correctness modified_entropy mlp_top3 \
 			--out $(GALLERY)/records --samples $(GALLERY)/samples || exit 1; \
 	done
+	$(BIN)/securitynet audit zoo/fashion-mnist/cnn-corner-patch/7 --attacks neural_cleanse model_stealing \
+		--budgets 50 200 1000 --out $(GALLERY)/backdoored
+	$(BIN)/securitynet report $(GALLERY)/backdoored --out $(GALLERY)/backdoored.html --data $(GALLERY)/backdoored/figures
 	$(BIN)/securitynet report $(GALLERY)/records --samples $(GALLERY)/samples --out $(GALLERY)/report.html \
 		--data $(GALLERY)/figures
 	$(BIN)/securitynet study --out $(GALLERY)/study
@@ -35,6 +38,13 @@ gallery: $(VENV)/installed
 		$(GALLERY)/samples/zoo/fashion-mnist/bn-cnn-overfitted-500/1/exposed-mlp_top3.png \
 		$(addprefix $(GALLERY)/study/figures/,panels.png stealing-agreement-test-accuracy.png \
 		mia-modified-entropy-auc-overfit-gap.png out-of-distribution-queries.png) docs/gallery/
+	for figure in stealing neural-cleanse-classes; do \
+		cp $(GALLERY)/backdoored/figures/model-1-$$figure.png docs/gallery/$$figure.png || exit 1; \
+	done
+	for part in mask pattern trigger; do \
+		cp $(GALLERY)/backdoored/zoo/fashion-mnist/cnn-corner-patch/7/neural_cleanse-*-class-0-$$part.png \
+			docs/gallery/trigger-$$part.png || exit 1; \
+	done
 
 test: $(VENV)/installed
 	$(BIN)/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not exhaustive"
@@ -49,8 +59,8 @@ test-vision: $(VENV)/installed $(VENV)/vision/installed
 test-exhaustive: $(VENV)/installed
 	$(BIN)/pytest $(PARALLEL) tests -m exhaustive --ignore=tests/test_hosted.py
 
-# A checkpoint for every row in its publisher's form, served, read and loaded: an hour or two. SHARD=2/8 takes
-# the second of every eight rows.
+# A checkpoint for every row in its publisher's form, served, read and loaded: about 40 minutes of one core, and
+# up to 10 GB of memory for the largest. SHARD=2/8 takes the second of every eight rows.
 test-hosted: $(VENV)/installed $(VENV)/vision/installed
 	VISION=$(abspath $(VENV)/vision) SHARD=$(or $(SHARD),1/1) $(BIN)/pytest $(PARALLEL) tests/test_hosted.py -m exhaustive -rs
 

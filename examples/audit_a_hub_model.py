@@ -1,24 +1,22 @@
 """Audit a classifier of the Hugging Face Hub (or of any id that load_target knows) and write a report.
 
-``python audit_a_hub_model.py ID FOLDER``. Without arguments a model of the embedded zoo is audited,
-which needs no network. For another model, say which images it was trained on.
+``python audit_a_hub_model.py transformers:OWNER/NAME FOLDER IMAGES``. IMAGES are those that it was trained
+on, and others: a data set of the Hub with splits train and test, such as ``uoft-cs/cifar10``, or a folder of
+train/CLASS/* and test/CLASS/*. Without arguments it audits a model of the embedded zoo, which knows its
+images and needs no network.
 """
 
 import sys
 from pathlib import Path
 
 import securitynet_hub as hub
-from securitynet_hub.auditing import known_data
+from securitynet_hub.audits.subject import find_data
 from securitynet_hub.report.page import write_report
 from securitynet_hub.report.reading import read_entries
-from securitynet_hub.targets import find_annotation
 
-id, folder = (sys.argv[1:] + ["zoo/fashion-mnist/cnn-overfitted-500/1", "audit"][len(sys.argv) - 1 :])[:2]
-out = Path(folder)
-
-# The zoo knows its members. Of a Hub model say what you know: images of its training set, and others that it
-# cannot have seen, as hub.AuditData(images=hub.load_images(...), split=hub.Split(...)).
-data = known_data(find_annotation("zoo/fashion-mnist/cnn-overfitted-500/1"))
+id = sys.argv[1] if len(sys.argv) > 1 else "zoo/fashion-mnist/cnn-overfitted-500/1"
+out = Path(sys.argv[2] if len(sys.argv) > 2 else "audit")
+data = find_data(sys.argv[3]) if len(sys.argv) > 3 else None
 
 records = hub.audit(
     id,

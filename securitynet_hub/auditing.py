@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from securitynet_hub.attacks.backdoor.suite import DETECTORS
+from securitynet_hub.attacks.backdoor.detectors import DETECTORS
 from securitynet_hub.attacks.membership import CONFIDENCE_LEVEL, TARGET_FPRS
 from securitynet_hub.attacks.shadows import Shadows
 from securitynet_hub.audits import stealing
@@ -14,6 +14,7 @@ from securitynet_hub.audits.backdoor import KIND as BACKDOOR_DETECTION
 from securitynet_hub.audits.backdoor import audit_backdoors
 from securitynet_hub.audits.membership import CALIBRATION, MAX_QUERIES, NAMES, Settings, audit_membership
 from securitynet_hub.audits.subject import AuditData, known_data
+from securitynet_hub.audits.suspects import Inputs, read_inputs
 from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.inference import BATCH_SIZE
 from securitynet_hub.records import Record, require_writable, write_record
@@ -32,6 +33,7 @@ def audit(
     shadows: Shadows | None = None,
     calibration: float = CALIBRATION,
     budgets: Sequence[int] = stealing.BUDGETS,
+    inputs: Inputs | str | Path | None = None,
     seed: int = 0,
     max_queries: int = MAX_QUERIES,
     keep: str | Path | None = None,
@@ -63,6 +65,8 @@ def audit(
         calibration: share of the members and non-members that learned attacks are fitted on; they are
             measured on the others.
         budgets: of model stealing: how many images to ask about.
+        inputs: images that detectors of backdoored inputs judge, or a folder with them, as `read_inputs`
+            reads it; of a model whose trigger is known, images that it is stamped on, unless given.
         seed: of the draw of calibration samples and of what attacks draw.
         max_queries: the most images that one label-only attack may forward; one that might need more is
             refused before it begins.
@@ -96,9 +100,10 @@ def audit(
     for name in attacks:
         if name not in known:
             raise UnknownNameError("attack", name, known)
+    run = [*attacks, *(DETECTORS if BACKDOOR_DETECTION in attacks else ())]
     for name in settings:
-        if name not in attacks:
-            raise UnknownNameError("attack with settings among those to be run", name, attacks)
+        if name not in run:
+            raise UnknownNameError("attack with settings among those to be run", name, run)
     for name in settings.get(stealing.NAME, {}):
         if name not in stealing.SETTINGS:
             raise UnknownNameError(f"setting of {stealing.NAME}", name, stealing.SETTINGS)
@@ -154,7 +159,11 @@ def audit(
             data,
             None if BACKDOOR_DETECTION in attacks else detectors,
             settings={name: own for name, own in settings.items() if name in DETECTORS},
+            inputs=read_inputs(inputs, data.images.pixels.shape[1:])
+            if isinstance(inputs, (str, Path))
+            else inputs,
             seed=seed,
+            confidence_level=confidence_level,
             on_record=written,
         )
     return records

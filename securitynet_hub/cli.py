@@ -114,6 +114,7 @@ def audit_models(options: argparse.Namespace) -> None:
     from securitynet_hub.audits.membership import MAX_QUERIES
     from securitynet_hub.audits.stealing import KIND as STEALING
     from securitynet_hub.audits.subject import find_data, known_data
+    from securitynet_hub.audits.suspects import read_inputs
     from securitynet_hub.targets import find_annotation, load_target
     from securitynet_hub.weights import cache_folder
     from securitynet_hub.zoo.shadows import shadow_counts, train_zoo_shadows
@@ -122,7 +123,8 @@ def audit_models(options: argparse.Namespace) -> None:
     fewest = [shadow_counts(id, options.shadows) for id in ids] if options.shadows else [(0, 0)]
     attacks = list(dict.fromkeys(options.attacks))
     if "all" in attacks:
-        attacks = runnable(min(fewest))
+        named = [name for name in attacks if name != "all"]
+        attacks = list(dict.fromkeys([*runnable(min(fewest)), *named]))
     for name in attacks:
         if name not in attack_names():
             raise UnknownNameError("attack", name, attack_names())
@@ -135,6 +137,10 @@ def audit_models(options: argparse.Namespace) -> None:
         known_data(find_annotation(id)) if options.data is None else find_data(options.data) for id in ids
     ]
     targets = [load_target(id) for id in ids]
+    suspected = [
+        read_inputs(options.inputs, known.images.pixels.shape[1:]) if options.inputs else None
+        for known in data
+    ]
     audited: list[tuple[Annotation, list[Record]]] = []
     with Progress(
         TextColumn("{task.description}"),
@@ -145,7 +151,7 @@ def audit_models(options: argparse.Namespace) -> None:
         transient=True,
     ) as progress:
         task = progress.add_task("auditing", total=len(targets) * (1 + options.shadows))
-        for target, known in zip(targets, data, strict=True):
+        for target, known, inputs in zip(targets, data, suspected, strict=True):
             progress.update(task, description=escape(target.id))
             shadows = (
                 train_zoo_shadows(
@@ -168,6 +174,7 @@ def audit_models(options: argparse.Namespace) -> None:
                 shadows=shadows,
                 max_queries=MAX_QUERIES if options.max_queries is None else options.max_queries,
                 budgets=options.budgets,
+                inputs=inputs,
                 keep=cache_folder() / "stealing" / target.id,
                 out=options.out,
                 samples=options.samples,
@@ -189,11 +196,13 @@ def audit_models(options: argparse.Namespace) -> None:
         console.print(_audit_table(inferred, names, slice(start, start + fitting)))
     if stolen[0][1]:
         console.print(_stealing_table(stolen))
-    if any(records for _, records in searched):
-        console.print(_backdoor_table(searched))
+    for judges, table in ((None, _backdoor_table), ("inputs", _inputs_table), ("training", _inputs_table)):
+        part = [(row, [r for r in found if r.result.get("judges") == judges]) for row, found in searched]
+        if any(found for _, found in part):
+            console.print(table(part))
     if BACKDOORS in attacks:
-        for target, known in zip(targets, data, strict=True):
-            for name, reason in why_not_run(target, known).items():
+        for target, known, inputs in zip(targets, data, suspected, strict=True):
+            for name, reason in why_not_run(target, known, inputs).items():
                 console.print(f"{escape(target.id)}: {name} was not run: {reason}.")
     if options.out:
         count = sum(len(records) for _, records in audited)
@@ -287,6 +296,39 @@ def _backdoor_table(audited: list[tuple[Annotation, list[Record]]]) -> Table:
     return table
 
 
+def _inputs_table(audited: list[tuple[Annotation, list[Record]]]) -> Table:
+    inputs = any(record.result["judges"] == "inputs" for _, records in audited for record in records)
+    table = _table(
+        "Backdoored inputs: which images a detector flags"
+        if inputs
+        else "Poisoned training images: among those that were told as the target's",
+        caption="Flagged: beyond what 5 % of other clean images reach. AUC, and poisoned images that pass,\n"
+        "where it is known which are poisoned; 0.5 is chance."
+        if inputs
+        else "AUC where it is known which are poisoned; 0.5 is chance, far below it the wrong side.",
+    )
+    table.add_column("model", overflow="fold")
+    table.add_column("detector")
+    for heading in ("images", *(("flagged",) if inputs else ()), "AUC", *(("pass",) if inputs else ())):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for annotation, records in audited:
+        for record in records:
+            result, cells = record.result, []
+            if inputs:
+                missed = [
+                    a["far"] for a in result.get("acceptance", []) if a["target_frr"] == result["target_frr"]
+                ]
+                flagged = "-" if result["threshold"] is None else str(result["n_flagged"])
+                cells = [flagged, _auc_text(result), f"{missed[0]:.0%}" if missed else "-"]
+            table.add_row(
+                escape(annotation.id.removeprefix("zoo/fashion-mnist/")),
+                record.attack["name"],
+                str(record.counts["images"]),
+                *(cells or [_auc_text(result)]),
+            )
+    return table
+
+
 def _stealing_table(audited: list[tuple[Annotation, list[Record]]]) -> Table:
     level = audited[0][1][0].result["confidence_level"]
     table = _table(
@@ -314,9 +356,15 @@ def _stealing_table(audited: list[tuple[Annotation, list[Record]]]) -> Table:
 
 
 def _auc(result: dict[str, Any]) -> str:
+    text = _auc_text(result)
+    return f"[red]{text}[/red]" if result["auc_ci"][0] > 0.5 else text
+
+
+def _auc_text(result: dict[str, Any]) -> str:
+    if "auc" not in result:
+        return "-"
     low, high = result["auc_ci"]
-    text = f"{result['auc']:.3f} ({low:.3f}-{high:.3f})".replace("(0.", "(.").replace("-0.", "-.")
-    return f"[red]{text}[/red]" if low > 0.5 else text
+    return f"{result['auc']:.3f} ({low:.3f}-{high:.3f})".replace("(0.", "(.").replace("-0.", "-.")
 
 
 def _figure(row: Annotation, column: str) -> str:
@@ -433,6 +481,10 @@ def _parser() -> argparse.ArgumentParser:
                           "million)")  # fmt: skip
     auditing.add_argument("--budgets", nargs="+", type=_count, metavar="N", default=[100, 500],
                           help="of model_stealing: images to ask about (default: %(default)s)")  # fmt: skip
+    auditing.add_argument("--inputs", type=Path, metavar="DIR",
+                          help="of backdoor-detection: folder of pictures that may carry a trigger; folders "
+                          "'clean' and 'poisoned' in it say which do. Of zoo models with a known trigger "
+                          "pictures are stamped with it otherwise")  # fmt: skip
     auditing.add_argument("--shadows", type=_count, default=0, metavar="N",
                           help="train N shadow models for the attacks that compare with some (zoo models of "
                           "250 to 1,000 members); they are kept for the next time")  # fmt: skip

@@ -154,6 +154,53 @@ def images_from(
     )
 
 
+def read_pictures(
+    folder: str | Path, shape: tuple[int, ...]
+) -> tuple[tuple[str, ...], npt.NDArray[np.uint8]]:
+    """Read every picture of a folder and below it, in the order of their names.
+
+    Pictures of another size are brought to a square one as `images_from` does, which blurs what is small.
+
+    Args:
+        folder: with files that Pillow can read and nothing else, but for hidden ones.
+        shape: height, width and channels, 1 or 3.
+
+    Returns:
+        Paths below the folder, and pixels, shape (n, height, width, channels), uint8.
+
+    Raises:
+        ValueError: there is no such folder or no picture in it, a file is no picture, or one is of another
+            size and the wanted one is not a square.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    root = Path(folder)
+    paths = sorted(
+        path
+        for path in root.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )
+    if not paths or len(shape) != 3 or shape[2] not in (1, 3):
+        raise ValueError(
+            f"{root} must be a folder of pictures, to be read as height, width and 1 or 3 channels; it holds "
+            f"{len(paths)} files, and {shape} was wanted."
+        )
+    found = []
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                fits = (image.height, image.width) == tuple(shape[:2])
+                if not fits and shape[0] != shape[1]:
+                    raise ValueError(
+                        f"{path} is of {image.height} x {image.width} pixels; {shape[0]} x {shape[1]} is "
+                        "wanted."
+                    )
+                found.append(_pixels(image, shape[2], None if fits else shape[0]))
+        except (UnidentifiedImageError, OSError) as error:
+            raise ValueError(f"{path} cannot be read as a picture: {error}.") from error
+    return tuple(path.relative_to(root).as_posix() for path in paths), np.stack(found)
+
+
 def _pixels(image: Image, channels: int, size: int | None) -> npt.NDArray[np.uint8]:
     """Return one image's pixels, shape (height, width, channels)."""
     image = image.convert({1: "L", 3: "RGB"}[channels])

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -94,6 +95,7 @@ class Fault:
     drop_after: int | None = None  # read so many bytes of the request, then hang up
     after_commit: bool = False  # do the work, then hang up without an answer
     times: int = 1
+    lasts: Callable = lambda: True
 
 
 class Hub:
@@ -121,7 +123,7 @@ class Hub:
 
     def failing(self, request):
         for fault in self.faults:
-            if fault.times > 0 and re.search(fault.pattern, request):
+            if fault.times > 0 and fault.lasts() and re.search(fault.pattern, request):
                 fault.times -= 1
                 return fault
         return None

@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import securitynet_hub
@@ -12,6 +13,7 @@ from securitynet_hub import audit, load_images, load_target, read_records
 from securitynet_hub.annotations import load_annotations
 from securitynet_hub.attacks.boundary import boundary_scores
 from securitynet_hub.attacks.evidence import Evidence
+from securitynet_hub.attacks.image_features import image_features
 from securitynet_hub.attacks.image_views import identity, mirror
 from securitynet_hub.attacks.label_only import augmentation_scores
 from securitynet_hub.attacks.membership import measure_membership
@@ -166,6 +168,80 @@ def shadows(few):
 @pytest.fixture(scope="module")
 def pixels_and_labels(few):
     return few.images.pixels[few.split.indices], few.images.labels[few.split.indices]
+
+
+class TestWithoutShadowModels:
+    """What public models fall to: nobody trains another one."""
+
+    def test_known_non_members_are_the_population_and_what_a_quantile_is_learned_from(self):
+        data = known_data(TARGET.annotation)
+        data = replace(
+            data, split=Split(members=data.split.members[:100], nonmembers=data.split.nonmembers[:100])
+        )
+        rows, names = data.split.indices, ["attack_p", "quantile", "pinball"]
+        evidence = Evidence(
+            outputs=predict(TARGET, data.images.pixels[rows]),
+            labels=data.images.labels[rows],
+            is_member=data.split.is_member,
+            from_logits=True,
+            calibration=0.5,
+            features=image_features(data.images.pixels[rows], data.images.labels[rows]),
+            seed=2,
+        )
+        for name, record in zip(names, audit(TARGET, attacks=names, data=data, seed=2), strict=True):
+            assert record.result["auc"] == measure_attack(name, evidence)["auc"]
+            assert (record.result["n_members"], record.result["n_nonmembers"]) == (50, 50)
+            assert (record.attack["calibration"], record.attack["seed"]) == (0.5, 2)
+            assert record.attack.get("features") == (
+                None if name == "attack_p" else {"components": 16, "label": True}
+            )
+
+    def test_features_know_the_image_and_the_label(self):
+        rng = np.random.default_rng(0)
+        pixels, labels = rng.integers(0, 256, (40, 20, 30, 3), np.uint8), rng.integers(0, 3, 40)
+        before = pixels.copy()
+        features = image_features(pixels, labels, components=4)
+        np.testing.assert_array_equal(pixels, before)
+        np.testing.assert_array_equal(features[:, 4:], labels[:, None] == np.arange(3))
+        np.testing.assert_allclose(features[:, :4].mean(0), 0, atol=1e-9)
+        spread = np.cov(features[:, :4].T)
+        np.testing.assert_allclose(spread, np.diag(np.diag(spread)), atol=1e-6 * spread[0, 0])
+        assert (np.diff(np.diag(spread)) <= 0).all(), "those of most variance first"
+        order = rng.permutation(40)
+        np.testing.assert_allclose(
+            image_features(pixels[order], labels[order], components=4), features[order], atol=1e-6
+        )
+        np.testing.assert_allclose(  # of small images every pixel is a cell
+            image_features(pixels[:, :4, :4], labels, components=99)[:, :3],
+            coordinates_of(pixels[:, :4, :4])[:, :3],
+            atol=1e-6,
+        )
+        with pytest.raises(ValueError, match="labels one for each"):
+            image_features(pixels, labels[1:])
+
+
+def coordinates_of(pixels):
+    """The same coordinates by the singular values, each direction's largest entry positive."""
+    cells = pixels.reshape(len(pixels), -1).astype(float)
+    cells -= cells.mean(0)
+    directions = np.linalg.svd(cells, full_matrices=False)[2].T
+    largest = directions[np.abs(directions).argmax(0), np.arange(directions.shape[1])]
+    return cells @ (directions * np.sign(largest))
+
+
+@pytest.mark.parametrize("id", ["bn-cnn-overfitted-500/1", "cnn-overfitted-250/1"])
+def test_neither_batches_nor_training_mode_change_a_score(id, few, tmp_path):
+    """A network left in training mode would normalise by each batch: its answers must not show that."""
+    target = load_target(f"zoo/fashion-mnist/{id}")
+    tables = []
+    for size, training in ((256, False), (1, False), (256, True)):
+        target.module.train(training)
+        folder = tmp_path / f"{size}-{training}"
+        audit(target, attacks=["loss", "logit_margin"], data=few, batch_size=size, samples=folder)
+        assert target.module.training == training
+        tables.append(pd.read_parquet(folder / target.id / "scores.parquet")[["loss", "logit_margin"]])
+    for other in tables[1:]:
+        np.testing.assert_allclose(other, tables[0], rtol=1e-4, atol=1e-4)
 
 
 class TestLabelOnly:

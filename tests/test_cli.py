@@ -256,3 +256,9 @@ def test_a_closed_pipe_is_no_error():
         text=True,
     )
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_named_beside_all_attacks_is_not_swallowed(run):
+    code, _, err = run("audit", "zoo/fashion-mnist/cnn-clean/1", "--attacks", "all", "model_stealin")
+    assert code != 0
+    assert "model_stealing" in err

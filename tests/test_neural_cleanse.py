@@ -9,6 +9,7 @@ from planted import CHANNELS, IMAGES, NORMALISED, PLAIN, SIDE, Normalise, as_tar
 from torch import nn
 
 from securitynet_hub import load_images, load_target
+from securitynet_hub.attacks.backdoor.input_gradients import for_input_gradients
 from securitynet_hub.attacks.backdoor.inversion import stamped_pixels, trigger_overlap
 from securitynet_hub.attacks.backdoor.neural_cleanse import FAST, Screening, neural_cleanse
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, frozen
@@ -256,3 +257,46 @@ def test_the_zoo_s_patches_are_found_and_lie_where_they_were_stamped(seed):
     assert measured["norm_ratio"] < 0.3
     place = stamped_pixels(TRIGGERS["corner-patch"], pixels)
     assert trigger_overlap(found.best(target.annotation.target_class)[0], place) > 0.1
+
+
+class TestInputGradients:
+    @pytest.mark.parametrize("channels", [1, 3, 5])
+    @pytest.mark.parametrize(
+        "shape",
+        [{"kernel_size": 4, "stride": 2}, {"kernel_size": (3, 2), "stride": (2, 3), "padding": (1, 0),
+          "dilation": (2, 1)}, {"kernel_size": 3, "padding": "same"}, {"kernel_size": 3, "padding": 1,
+          "padding_mode": "reflect"}],
+    )  # fmt: skip
+    def test_are_autograd_s_of_the_module_itself(self, channels, shape):
+        torch.manual_seed(0)
+        module = nn.Sequential(
+            nn.Conv2d(channels, 6, **shape), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.Flatten(1)
+        )
+        module(torch.rand(9, channels, 13, 11))  # the BatchNorm has seen something
+        module.eval()
+        copied = for_input_gradients(module)
+        x = torch.rand(5, channels, 13, 11, requires_grad=True)
+        answers = [part(x) for part in (module, copied)]
+        slopes = [torch.autograd.grad((answer**2).sum(), x)[0] for answer in answers]
+        assert torch.allclose(*answers, atol=1e-5)
+        assert torch.allclose(*slopes, atol=1e-4)
+
+    def test_what_cannot_be_copied_is_taken_as_it_is(self):
+        module = nn.Linear(3, 2)
+        module.history = module.weight * 2
+        assert for_input_gradients(module) is module
+
+    def test_a_lone_convolution(self):
+        module, x = nn.Conv2d(1, 2, 3), torch.rand(2, 1, 5, 5)
+        assert torch.allclose(for_input_gradients(module)(x), module(x), atol=1e-6)
+
+
+def test_only_likely_classes_are_screened():
+    module = linear(classes=60, planted=7)
+    few = Screening(steps=20, images=8, keep=4, controls=5, likely=12)
+    steps = []
+    found = invert(module, screening=few, on_step=steps.append)
+    assert 7 in found.classes
+    assert sum(steps) <= 12 * 20 + 9 * 40
+    with pytest.raises(ValueError, match="likely must be at least keep"):
+        Screening(keep=8, likely=3)

@@ -2,13 +2,11 @@
 
 import importlib.util
 
-import numpy as np
 import pytest
-from audited import write_audit
+from audited import many_records, write_audit
 from browsers import SKIPPED, find_browser, running_browser
-from test_report import HOSTILE, MEMBER, Page, entries, record
+from test_report import HOSTILE, Page, entries, record
 
-from securitynet_hub.attacks.membership import measure_membership
 from securitynet_hub.report.page import write_report
 from securitynet_hub.report.reading import read_entries
 from securitynet_hub.report.study import write_study
@@ -199,18 +197,7 @@ def test_prints_in_black_on_white_and_within_its_paper(opened, report, audited):
 
 
 def test_five_hundred_records_make_a_page_of_a_few_megabytes(tmp_path, opened):
-    rng = np.random.default_rng(0)
-    results = [
-        dict(measure_membership(rng.normal(size=400) + shift * MEMBER, MEMBER)) for shift in rng.random(50)
-    ]
-    records = [
-        record(
-            f"lab/model-{number // 2}",
-            attack=("loss", "modified_entropy")[number % 2],
-            result=results[number % 50],
-        )
-        for number in range(500)
-    ]
+    records = many_records(500)
     path = write_report(entries(*records), tmp_path / "large.html")
     assert path.stat().st_size < 10e6
     page = opened(path)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.commands.launch import launch_command_parser
 from crowd import made_up_jobs, measure
 from together import ID, RECIPE, SIZES, blobs, linear
 
@@ -129,3 +132,31 @@ class TestPlace:
         monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
         monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")
         assert find_precision() == "bf16, inductor"
+
+
+def documented():
+    """Give every line of the documents that launches, joined where it is broken."""
+    root = Path(__file__).parents[1]
+    for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in re.findall(r"^.*accelerate launch --.* -m .*$", text, re.MULTILINE):
+            yield (
+                line.replace("$((8 * SLURM_NNODES))", "16")
+                .replace("$SLURM_NNODES", "2")
+                .replace("$SLURM_NODEID", "0")
+            )
+
+
+@pytest.mark.parametrize("line", list(documented()))
+def test_every_documented_launch_is_one_and_starts_several_processes(line):
+    """Accelerate's own parser reads them; ``--cpu`` would start one."""
+    before, launch = re.split(r"accelerate launch ", line.rstrip("'"), maxsplit=1)
+    told = launch_command_parser().parse_args(shlex.split(launch))
+    assert told.module
+    assert told.training_script == "securitynet_hub"
+    assert told.training_script_args[0] == "sweep"
+    assert told.multi_gpu
+    assert not told.cpu
+    assert told.num_processes > 1
+    assert (told.num_machines > 1) == (told.main_process_ip is not None)
+    assert ("ACCELERATE_USE_CPU=true" in before) == (told.num_cpu_threads_per_process is not None)

@@ -3,12 +3,15 @@
 import hashlib
 import io
 import json
+import logging
 import os
+import re
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -26,7 +29,7 @@ from securitynet_hub.attacks.stealing import measure_stealing
 from securitynet_hub.attacks.suite import ATTACKS
 from securitynet_hub.errors import HubError, RecordError, UnknownNameError
 from securitynet_hub.metric_files import known_metrics
-from securitynet_hub.records import read_records, write_record
+from securitynet_hub.records import describe_environment, read_records, write_record
 from securitynet_hub.results import FOLDER, results_shard
 from securitynet_hub.sharing import repositories
 from securitynet_hub.sharing.fetching import fetch_results
@@ -141,17 +144,17 @@ class TestDataset:
 
 @pytest.mark.slow
 def test_the_clients_load_it_all_in_a_fresh_process(whole_hub, run, tmp_path):
-    assert run("publish", "dataset", "--repo", REPO)[0] == 0
+    assert run("publish", "dataset", "--repo", "lab/securitynet")[0] == 0
     assert run("publish", "metrics", "--repo", "lab")[0] == 0
-    code = """
+    page = (Path(__file__).parents[1] / "docs/sharing.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    code += """
 import json, sys
-from datasets import load_dataset
 for config in ("models", "projects", "extended", "zoo", "results"):
-    there = load_dataset("alice/securitynet", config, split="train")
+    there = load_dataset("lab/securitynet", config, split="train")
     here = load_dataset(sys.argv[1], config, split="train")
     assert there.features == here.features and there.to_list() == here.to_list(), config
     print(config, there.num_rows)
-import evaluate
 from importlib import import_module
 from securitynet_hub import load_metric
 print("metrics")
@@ -165,7 +168,7 @@ told = {"membership": [1, 1, 0, 0], "from_logits": True}
 print(metric.compute(predictions=logits, references=labels, **told)["auc"])
 """
     assert finish(script(whole_hub, tmp_path, code, HUB_DATASET, *known_metrics())).split() == [
-        "models", "529", "projects", "102", "extended", "1037", "zoo", "44", "results", "88",
+        "44", "0.625", "models", "529", "projects", "102", "extended", "1037", "zoo", "44", "results", "88",
         "metrics", *known_metrics(), "1.0",
     ]  # fmt: skip
 
@@ -298,7 +301,7 @@ from measurements import measured
 from securitynet_hub.sharing.publishing import publish_records
 print("ready", flush=True)
 sys.stdin.readline()
-for seed in range(int(sys.argv[1]), 16, 2):
+for seed in range(int(sys.argv[1]), 10, 2):
     record = measured(seed, created=f"2026-01-01T00:00:{seed:02}+00:00")
     print(publish_records("alice/securitynet", [record]).commit)
 """
@@ -309,9 +312,9 @@ for seed in range(int(sys.argv[1]), 16, 2):
             process.stdin.write("go\n")
             process.stdin.flush()
         commits = "".join(finish(process) for process in processes).split()
-        assert len(set(commits)) == 16
-        assert {measured(n, created=f"2026-01-01T00:00:{n:02}+00:00").id for n in range(16)} <= ids()
-        assert len(ids()) == FIRST + 16
+        assert len(set(commits)) == 10
+        assert {measured(n, created=f"2026-01-01T00:00:{n:02}+00:00").id for n in range(10)} <= ids()
+        assert len(ids()) == FIRST + 10
 
 
 def commit_file(hub, path, content):
@@ -510,13 +513,14 @@ class TestFaults:
         [{"status": 500}, {"drop_after": 10}, {"status": 429, "headers": {"Retry-After": "7"}}],
     )
     def test_passing_ones_are_waited_for(self, published, run, folder, naps, stage, fault):
+        if "headers" in fault:  # clients before 2.0 ask again too early, but end up waiting as long
+            fault = {**fault, "times": 9, "lasts": lambda: sum(naps) < 7}
         published.fault(REQUESTS[stage], **fault)
         code, _, err = self.attempt(run, folder)
         assert code == 0, err
         assert len(ids()) == FIRST + 1
         assert naps
-        if "headers" in fault:
-            assert max(naps) >= 7
+        assert sum(naps) >= 7 or "headers" not in fault
 
     @pytest.mark.parametrize(
         ("stage", "status"),
@@ -673,3 +677,44 @@ class TestFaults:
         code, _, err = run("publish", "dataset", "--repo", name)
         assert (code, whole_hub.log) == (2, [])
         assert "owner/name" in err
+
+
+class TestTokens:
+    def commands(self, folder):
+        save_file({"weight": np.ones((2, 3), np.float32)}, folder / "s.safetensors")
+        record = replace(measured(1, "modified_entropy"), environment=describe_environment())
+        write_record(record, folder / "records")
+        records = ("--records", folder / "records")
+        about = ("--target", record.target["id"])
+        return [
+            ("publish", "dataset", "--repo", REPO),
+            ("publish", "metrics", "--repo", "lab/model_stealing"),
+            ("publish", "records", "--repo", REPO, *records),
+            ("publish", "records", "--repo", REPO, *records, "--create-pr"),
+            ("publish", "surrogate", "--repo", "lab/copy", "--weights", folder / "s.safetensors", *about),
+            ("publish", "evaluation", "--repo", "lab/copy", *records, *about, "--benchmark", REPO),
+            ("fetch", "results", "--repo", REPO, "--out", folder / "fetched"),
+            ("leaderboard", "--repo", REPO, "--format", "html", "--out", folder / "board.html"),
+        ]
+
+    @pytest.mark.parametrize("token", [TOKEN, "hf_expired_secret", "of-no-known-form"])
+    def test_none_is_told_or_written(self, whole_hub, run, tmp_path, naps, caplog, monkeypatch, token):
+        """Neither where all goes well nor where the Hub answers with it; not in the client's log either."""
+        monkeypatch.setenv("HF_TOKEN", token)
+        monkeypatch.setattr(logging.getLogger("huggingface_hub"), "propagate", True)
+        caplog.set_level(logging.INFO)
+        caplog.set_level(logging.DEBUG, "huggingface_hub")
+        commands = self.commands(tmp_path)
+        told = [run(*command) for command in commands]
+        assert {code for code, _, _ in told} == ({0} if token == TOKEN else {1})
+        for status in (400, 500):
+            whole_hub.faults.clear()
+            whole_hub.fault(".", status=status, times=999, message=f"Bearer {token} is {token}")
+            told += [run(*command) for command in commands]
+        seen = [repr(told), caplog.text]
+        seen += [p.read_bytes().decode(errors="replace") for p in tmp_path.rglob("*") if p.is_file()]
+        commits = (files for there in whole_hub.repositories.values() for files in there.commits.values())
+        seen += [file.content.decode(errors="replace") for files in commits for file in files.values()]
+        assert "HTTP Request" in caplog.text
+        assert not [text[max(0, text.find(token) - 200) :][:400] for text in seen if token in text]
+        assert not any("Traceback" in err for _, _, err in told)

@@ -279,6 +279,21 @@ class TestOtherKinds:
         assert [a["alt"] for tag, a in page.tags if tag == "img"] == ["neural cleanse: class-2"]
         assert len(pictures_beside(Entry(found, path))) == 1
 
+    @pytest.mark.parametrize(
+        ("result", "sentence"),
+        [
+            ({"auc": 0.75, "auc_ci": [0.7, 0.8]}, "from others with an AUC of 0.75 (0.70 to 0.80)"),
+            ({"flagged_share": 0.5, "flagged_share_ci": [0.3, 0.7], "threshold": 1.0, "target_frr": 0.05},
+             "Some images look poisoned"),
+            ({"flagged_share": 0.1, "flagged_share_ci": [0.01, 0.3], "threshold": 1.0, "target_frr": 0.05},
+             "flags 10.0 % of the images, of clean ones 5.0 % may be"),
+            ({"flagged_share": 0.0, "threshold": None, "target_frr": 0.05}, "The records name none."),
+        ],
+    )  # fmt: skip
+    def test_of_judged_images_it_says_how_many_are_flagged(self, tmp_path, result, sentence):
+        found = record(attack="strip", kind="backdoor-detection", result={"judges": "inputs", **result})
+        assert sentence in " ".join(report(tmp_path, found).text.split())
+
     def test_unknown_kinds_get_a_table(self, tmp_path):
         page = report(
             tmp_path, record(attack="inversion", kind="inversion", result={"psnr": 21.5, "psnr_ci": [20, 23]})
@@ -557,6 +572,12 @@ class TestFigures:
         assert sum(data["members"]) == pytest.approx(1)
         assert sum(data["non-members"]) == pytest.approx(1)
         assert data["to"][-1] < 100
+        crowded = np.r_[-np.geomspace(1e-9, 1, 300), -np.geomspace(1, 30, 100)]
+        ranked = scores_plot("loss", crowded, MEMBER)
+        assert (ranked.data["from"][0], ranked.data["to"][-1]) == (0, 100)
+        both = 150 * np.array(ranked.data["members"]) + 250 * np.array(ranked.data["non-members"])
+        assert both == pytest.approx(10)  # of 400 in 40 bins
+        assert "Ranks of the scores" in ranked.caption
         assert sum(scores_plot("x", np.ones(4), np.array([1, 1, 0, 0], bool)).data["members"]) == 1
 
     def test_mathematics_in_a_name_is_not_read(self):

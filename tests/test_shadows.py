@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from securitynet_hub import audit, load_target, read_records
 from securitynet_hub.attacks import shadows
@@ -110,6 +111,20 @@ def test_work_that_was_done_is_found_again(three, folder, trainings):
     assert len(trainings) == 1
     np.testing.assert_array_equal(more.logits[:3], three.logits)
     assert len(sorted(folder.iterdir())) == len(before) + 1
+
+
+def test_every_file_says_what_it_was_trained_on(three, folder, tmp_path):
+    told = [shadows.read_decided(path) for path in folder.iterdir()]
+    told.sort(key=lambda each: each["recipe"]["seed"])
+    for each, mask in zip(told, three.masks, strict=False):
+        assert each["images"] == IMAGES.sha256
+        np.testing.assert_array_equal(each["members"], POOL[mask])
+    plain = tmp_path / "plain.safetensors"
+    save_file({"weight": torch.zeros(1)}, plain)
+    (tmp_path / "text.safetensors").write_text("no tensors")
+    for path in (plain, tmp_path / "text.safetensors", tmp_path / "absent.safetensors"):
+        with pytest.raises(WeightsError, match="does not say what it was trained on"):
+            shadows.read_decided(path)
 
 
 @pytest.mark.parametrize("changes", [{"recipe": Recipe(epochs=1, seed=7)}, {"seed": 2}])
@@ -314,8 +329,6 @@ class TestZoo:
     def test_an_audit_says_what_is_missing(self, three):
         with pytest.raises(ValueError, match="lira needs reference_outputs and reference_in: pass shadows="):
             audit(ZOO_MODEL, attacks="lira")
-        with pytest.raises(ValueError, match="quantile needs features of the images"):
-            audit(ZOO_MODEL, attacks="quantile")
         with pytest.raises(ValueError, match="are not in their pool, the first is image"):
             audit(ZOO_MODEL, attacks="lira", shadows=three)
         for changed in ({"images_sha256": "0" * 64}, {"views": ("mirror",)}):

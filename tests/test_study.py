@@ -2,6 +2,9 @@
 
 import csv
 import io
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -419,6 +422,16 @@ class TestWriting:
         again = derive_findings()
         assert as_markdown(again) == as_markdown(list(FINDINGS.values()))
         assert as_csv(again) == as_csv(list(FINDINGS.values()))
+
+    @pytest.mark.slow
+    def test_another_process_writes_the_same_bytes(self):
+        code = (
+            "from securitynet_hub.study import securitynet, writing; "
+            "print(end=writing.as_csv(securitynet.derive_findings()))"
+        )
+        environment = os.environ | {"PYTHONHASHSEED": "7"}  # the order of sets
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+        assert done.stdout == as_csv(list(FINDINGS.values()))
 
     def test_csv_holds_every_figure_in_full(self):
         lines = list(csv.DictReader(io.StringIO(as_csv(list(FINDINGS.values())))))

@@ -213,6 +213,19 @@ def test_each_is_the_function_behind_it():
         np.testing.assert_array_equal(run_attack(name, evidence).scores, scores)
 
 
+def test_known_non_members_do_for_a_population():
+    """Attack-P ranks among them where it has no others; none of them is judged."""
+    bare = {key: value for key, value in WORLD.items() if "population" not in key}
+    evidence = Evidence(**bare)
+    run = run_attack("attack_p", evidence)
+    known, signals = evidence.calibrated_on, evidence.score("loss")
+    np.testing.assert_array_equal(run.rows, np.flatnonzero(~known))
+    expected = attack_p_scores(signals[~known], signals[known & ~WORLD["is_member"]])
+    np.testing.assert_array_equal(run.scores, expected)
+    with pytest.raises(ValueError, match="attack_p needs population_outputs and population_labels"):
+        run_attack("attack_p", Evidence(**{**bare, "calibration": None}))
+
+
 class TestWhatDoesNotFit:
     def test_reference_models_of_other_classes(self):
         with pytest.raises(ValueError, match="all outputs must be of the same classes"):

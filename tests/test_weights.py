@@ -11,13 +11,13 @@ from huggingface_hub import constants
 from servers import running_server
 from test_checkpoints import SAFETENSORS
 
-from securitynet_hub import images
+from securitynet_hub import images, targets
 from securitynet_hub.annotations import load_annotations
 from securitynet_hub.checkpoints import judge
 from securitynet_hub.errors import UnknownNameError, WeightsError
 from securitynet_hub.images import LabelledImages, load_images
 from securitynet_hub.local_files import verified_bytes
-from securitynet_hub.targets import load_state
+from securitynet_hub.targets import find_loader, load_state, load_target
 from securitynet_hub.tensors import flatten, nest
 from securitynet_hub.weights import fetch, load_weights
 
@@ -146,6 +146,31 @@ class Versioned(torch.nn.Linear):
 
 
 class TestState:
+    def test_first_weights_are_not_drawn(self, monkeypatch):
+        """They are replaced at once; whatever is no weight is drawn as ever."""
+        row, built = load_annotations()["medmnist/bloodmnist/resnet18-28/1"], []
+        loader = find_loader(row.source)
+
+        def build(annotation, make=loader.build):
+            module, transform = make(annotation)
+            built.extend([not module.conv1.weight.any(), bool(torch.empty(100).normal_().any())])
+            return module, transform
+
+        state = loader.build(row)[0].state_dict()
+        monkeypatch.setattr(loader, "build", build)
+        monkeypatch.setattr(
+            targets, "load_weights", lambda annotation: {"net/" + k: v for k, v in state.items()}
+        )
+        loaded = load_target(row).module.state_dict()
+        assert built == [True, True]
+        assert all(torch.equal(loaded[key], value) for key, value in state.items())
+
+    def test_drawing_until_it_fits_comes_to_an_end(self):
+        with targets._Undrawn():
+            layer = torch.nn.Linear(20, 20)
+            torch.nn.init.trunc_normal_(layer.weight, mean=1.0, std=1.0, a=0.5, b=3.0)
+        assert layer.weight.min() >= 0.5
+
     def test_layers_see_the_version_of_their_own_format(self):
         network, weight = torch.nn.Sequential(Versioned(2, 2)), torch.ones(2, 2)
         tensors = {"0.weight": weight, "0.bias": torch.zeros(2)}

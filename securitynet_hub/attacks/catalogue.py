@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ class Attack(NamedTuple):
     Attributes:
         score: (evidence, rows to be judged, settings) -> scores, higher = more likely a member.
         needs: names of fields.
+        instead: fields that do in their place.
         takes: the function whose keyword arguments are the attack's settings, if it has any.
         fewest: the reference models that every sample must be in, and out of, by default.
         views: whether it scores every view of a sample; the others look at the first.
@@ -34,6 +35,7 @@ class Attack(NamedTuple):
 
     score: Callable[..., Scores]
     needs: tuple[str, ...] = ()
+    instead: tuple[str, ...] = ()
     takes: Callable[..., Scores] | None = None
     fewest: tuple[int, int] = (0, 0)
     views: bool = False
@@ -103,16 +105,19 @@ def _beside_references(function: Callable[..., Scores]) -> Callable[..., Scores]
 
 
 def _attack_p(evidence: Evidence, rows: Rows) -> Scores:
-    return attack_p_scores(evidence.score("loss"), evidence.population_scores("loss"))
+    signals = evidence.score("loss")
+    if evidence.population_outputs is None or evidence.population_labels is None:
+        return attack_p_scores(signals[rows], signals[evidence.outsiders])
+    return attack_p_scores(signals, evidence.population_scores("loss"))
 
 
 def _quantile(function: Callable[..., Scores], evidence: Evidence, rows: Rows, **settings: Any) -> Scores:
     features, hinge = as_array(evidence.features, "features"), evidence.score("hinge")
     if len(features) != len(hinge):
         raise ValueError(f"features must have one row for each of {len(hinge)} samples; got {len(features)}.")
-    outsiders = evidence.calibrated_on & ~evidence.membership
+    known = evidence.outsiders
     return function(
-        features[rows], hinge[rows], features[outsiders], hinge[outsiders], seed=evidence.seed, **settings
+        features[rows], hinge[rows], features[known], hinge[known], seed=evidence.seed, **settings
     )
 
 
@@ -121,28 +126,44 @@ UNLABELLED = {"entropy", "mlp_full_unlabelled", "mlp_top3_unlabelled"}
 
 _REFERENCES = ("reference_outputs", "reference_in")
 _POPULATION = ("population_outputs", "population_labels")
+_FEATURES = ("features", "calibration")
 _RMIA = (*_REFERENCES, *_POPULATION, "reference_population_outputs")
 
 ATTACKS: dict[str, Attack] = {
     **{name: Attack(_signal(name)) for name in SIGNALS},
     **{name: Attack(_learned(name), ("calibration",)) for name in LEARNED},
-    "attack_p": Attack(_attack_p, _POPULATION),
+    "attack_p": Attack(_attack_p, _POPULATION, instead=("calibration",)),
     "quantile": Attack(
-        partial(_quantile, gaussian_quantile_scores), ("features", "calibration"), gaussian_quantile_scores
+        partial(_quantile, gaussian_quantile_scores), _FEATURES, takes=gaussian_quantile_scores
     ),
-    "pinball": Attack(
-        partial(_quantile, pinball_quantile_scores), ("features", "calibration"), pinball_quantile_scores
+    "pinball": Attack(partial(_quantile, pinball_quantile_scores), _FEATURES, takes=pinball_quantile_scores),
+    "attack_r": Attack(
+        _beside_references(attack_r_scores), _REFERENCES, takes=attack_r_scores, fewest=(0, 1)
     ),
-    "attack_r": Attack(_beside_references(attack_r_scores), _REFERENCES, attack_r_scores, (0, 1)),
     "difficulty_calibration": Attack(
-        _beside_references(difficulty_calibrated_scores), _REFERENCES, difficulty_calibrated_scores, (0, 1)
+        _beside_references(difficulty_calibrated_scores),
+        _REFERENCES,
+        takes=difficulty_calibrated_scores,
+        fewest=(0, 1),
     ),
-    "lira_offline": Attack(_lira("offline"), _REFERENCES, lira_scores, (0, 2), views=True),
+    "lira_offline": Attack(_lira("offline"), _REFERENCES, takes=lira_scores, fewest=(0, 2), views=True),
     "lira_offline_two_sided": Attack(
-        _lira("offline_two_sided"), _REFERENCES, lira_scores, (0, 2), views=True
+        _lira("offline_two_sided"), _REFERENCES, takes=lira_scores, fewest=(0, 2), views=True
     ),
-    "lira": Attack(_lira("online"), _REFERENCES, lira_scores, (2, 2), views=True),
-    "rmia": Attack(_rmia("offline"), _RMIA, rmia_scores, (0, 1), views=True),
-    "rmia_online": Attack(_rmia("online"), _RMIA, rmia_scores, (1, 1), views=True),
+    "lira": Attack(_lira("online"), _REFERENCES, takes=lira_scores, fewest=(2, 2), views=True),
+    "rmia": Attack(_rmia("offline"), _RMIA, takes=rmia_scores, fewest=(0, 1), views=True),
+    "rmia_online": Attack(_rmia("online"), _RMIA, takes=rmia_scores, fewest=(1, 1), views=True),
 }
 """Every attack by its public name, those that need least first."""
+
+
+def needed_by(name: str, held: Container[str]) -> tuple[str, ...]:
+    """Return the fields that an attack goes by where these are held: its needs, or what does instead.
+
+    >>> needed_by("attack_p", {"calibration"})
+    ('calibration',)
+    """
+    attack = ATTACKS[name]
+    if not attack.instead or all(need in held for need in attack.needs):
+        return attack.needs
+    return attack.instead if all(need in held for need in attack.instead) else attack.needs

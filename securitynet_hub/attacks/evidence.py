@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -36,7 +36,7 @@ class Evidence:
         reference_outputs: shape (models, n, [views,] classes), answers of reference models.
         reference_in: shape (models, n), True where the sample was in that model's training set.
         population_outputs: shape (m, [views,] classes), the target's answers for samples it never saw, none
-            of the n.
+            of the n. Without them Attack-P ranks among the calibration samples that are no members.
         population_labels: shape (m,).
         reference_population_outputs: shape (models, m, [views,] classes).
         reference_population_in: shape (models, m); None where no reference model saw any.
@@ -103,6 +103,16 @@ class Evidence:
                 f"{np.count_nonzero(self.membership[chosen])} of them members."
             )
         return chosen
+
+    @property
+    def outsiders(self) -> npt.NDArray[np.bool_]:
+        """Shape (n,), True for the samples that the attacker knows to be no members."""
+        return self.calibrated_on & ~self.membership
+
+    @property
+    def held(self) -> set[str]:
+        """The names of the fields that are given."""
+        return {field.name for field in fields(self) if getattr(self, field.name) is not None}
 
     @property
     def first_view(self) -> Outputs:

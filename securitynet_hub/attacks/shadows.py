@@ -33,6 +33,9 @@ from securitynet_hub.training import Recipe, build_seeded, describe_processes, t
 
 Masks = npt.NDArray[np.bool_]
 
+DECIDED = "decided"
+"""Where a model's file says what it was trained on and how."""
+
 
 def balanced_masks(num_models: int, num_samples: int, *, parts: int = 2, seed: int) -> Masks:
     """Choose what each model is trained on: every `parts` models divide the samples among themselves.
@@ -132,8 +135,9 @@ def train_shadows(
 ) -> Shadows:
     """Train one model for each row of `masks`, or find it in `folder`, and let each answer for the pool.
 
-    A model is named by a hash of its images, members, recipe, preprocessing and first weights: the same call
-    after an interruption goes on where it ended, and one with more rows trains only those.
+    A model is named by a hash of its images, members, recipe, preprocessing and first weights, and its file
+    holds them (`read_decided`): the same call after an interruption goes on where it ended, and one with more
+    rows trains only those.
 
     Args:
         build: makes the network with its initial weights.
@@ -176,7 +180,7 @@ def train_shadows(
             inputs = transform(images.pixels[members])
             labels = torch.from_numpy(images.labels[members].astype(np.int64))
             module = train(build, inputs, labels, own)
-            keep_trained(module, path)
+            keep_trained(module, path, decided)
         logits.append(answers(module, transform, pixels, views))
         on_model(number)
     return Shadows(
@@ -214,6 +218,20 @@ def network_hash(build: Callable[[], torch.nn.Module], seed: int) -> str:
     return digest.hexdigest()
 
 
+def read_decided(path: Path) -> dict[str, Any]:
+    """Return what a kept model was trained on and how: images (their hash), members, recipe, and the rest.
+
+    Raises:
+        WeightsError: the file is none that `keep_trained` wrote.
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            decided: dict[str, Any] = json.loads(file.metadata()[DECIDED])
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} does not say what it was trained on: {error}.") from error
+    return decided
+
+
 def find_trained(build: Callable[[], torch.nn.Module], path: Path) -> torch.nn.Module | None:
     """Return the model that an earlier call trained, None if there is none or its file is damaged."""
     if not path.exists():
@@ -227,11 +245,12 @@ def find_trained(build: Callable[[], torch.nn.Module], path: Path) -> torch.nn.M
     return module.eval()
 
 
-def keep_trained(module: torch.nn.Module, path: Path) -> None:
-    """Write a trained model as safetensors, whole or not at all."""
+def keep_trained(module: torch.nn.Module, path: Path, decided: dict[str, Any] | None = None) -> None:
+    """Write a trained model as safetensors, whole or not at all, and what decided it for `read_decided`."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    told = None if decided is None else {DECIDED: json.dumps(decided, sort_keys=True)}
     try:
-        safetensors.torch.save_model(module, str(part))
+        safetensors.torch.save_model(module, str(part), told)
         part.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
         part.unlink(missing_ok=True)

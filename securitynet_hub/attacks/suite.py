@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.attacks.catalogue import ATTACKS, UNLABELLED, Rows
+from securitynet_hub.attacks.catalogue import ATTACKS, UNLABELLED, Rows, needed_by
 from securitynet_hub.attacks.evidence import Evidence
 from securitynet_hub.attacks.membership import CONFIDENCE_LEVEL, TARGET_FPRS, measure_membership
 from securitynet_hub.attacks.rmia import tune_offline_a
@@ -68,7 +68,7 @@ def run_attack(name: str, evidence: Evidence, *, class_wise: bool = False, **set
     if missing:
         raise ValueError(f"{name} needs {' and '.join(missing)}.")
     require_settings(name, settings)
-    calibrated = class_wise or "calibration" in attack.needs
+    calibrated = class_wise or "calibration" in needed_by(name, evidence.held)
     evidence.membership  # noqa: B018 (checked before anything is scored)
     rows = np.flatnonzero(~evidence.calibrated_on) if calibrated else np.arange(len(evidence.membership))
     if class_wise:
@@ -160,22 +160,23 @@ def missing_evidence(name: str, evidence: Evidence, *, class_wise: bool = False)
     >>> missing_evidence("mlp_full", evidence), missing_evidence("loss", evidence)
     (['calibration'], [])
     """
-    needs = (*ATTACKS[name].needs, *(("calibration",) if class_wise else ()))
+    held = evidence.held
+    needs = (*needed_by(name, held), *(("calibration",) if class_wise else ()))
     labels = () if name in UNLABELLED else ("labels",)
-    return [need for need in (*labels, *needs) if getattr(evidence, need) is None]
+    return [need for need in (*labels, *needs) if need not in held]
 
 
 def runnable(fewest: tuple[int, int] = (0, 0)) -> list[str]:
-    """List the attacks that need no more than calibration samples and, of each sample, IN and OUT models.
+    """List the attacks that need no more than calibration samples, images and, of each, IN and OUT models.
 
     >>> "lira" in runnable(), "lira" in runnable((2, 6)), "rmia" in runnable((1, 3))
     (False, True, True)
     """
-    held = {"calibration", *(ATTACKS["rmia"].needs if any(fewest) else ())}
+    held = {"calibration", "features", *(ATTACKS["rmia"].needs if any(fewest) else ())}
     return [
         name
         for name, attack in ATTACKS.items()
-        if held.issuperset(attack.needs)
+        if held.issuperset(needed_by(name, held))
         and all(n >= least for n, least in zip(fewest, attack.fewest, strict=True))
     ]
 

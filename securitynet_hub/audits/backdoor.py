@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.annotations import ZooAnnotation
+from securitynet_hub.attacks.backdoor.clues import Clues, Finding
+from securitynet_hub.attacks.backdoor.detection import CONFIDENCE_LEVEL
+from securitynet_hub.attacks.backdoor.detectors import DETECTORS
 from securitynet_hub.attacks.backdoor.inversion import (
     Inversion,
     save_triggers,
     stamped_pixels,
     trigger_overlap,
 )
-from securitynet_hub.attacks.backdoor.suite import (
-    DETECTORS,
-    Clues,
-    known_settings,
-    run_detector,
-    runnable,
-    why_not,
-)
+from securitynet_hub.attacks.backdoor.suite import known_settings, run_detector, why_not
+from securitynet_hub.audits.judgements import measure_inputs, measure_training
 from securitynet_hub.audits.subject import AuditData, describe_subject
+from securitynet_hub.audits.suspects import FEW, Inputs, Suspects, Training, find_suspects, find_training
 from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.images import LabelledImages
 from securitynet_hub.records import Record
@@ -43,27 +42,34 @@ def audit_backdoors(
     attacks: Sequence[str] | None = None,
     *,
     num_images: int = NUM_IMAGES,
+    inputs: Inputs | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     seed: int = 0,
+    confidence_level: float = CONFIDENCE_LEVEL,
     on_record: Callable[[Record], Path | None] = lambda record: None,
 ) -> list[Record]:
     """Run backdoor detectors on a target; return one record for each.
 
     Args:
         target: the classifier; it is left as it was.
-        data: images and split; the non-members are taken for clean images of the model's domain.
-        attacks: names of `DETECTORS`; unless given those that judge models and that apply to the target, as
-            `securitynet_hub.attacks.backdoor.suite.runnable` tells.
-        num_images: drawn by the seed, as evenly from the classes as can be.
+        data: images and split; the non-members are taken for clean images of the model's domain, the
+            members for its training images.
+        attacks: names of `DETECTORS`; unless given those that apply, as `why_not_run` tells.
+        num_images: clean images for detectors of models, drawn by the seed, as evenly from the classes as
+            can be.
+        inputs: what detectors of inputs judge. Unless given, and where the trigger is known as for the
+            zoo, non-members, half of them stamped: then the truth is known.
         settings: for each detector's name, what it takes.
         seed: of the draw of images and of what detectors draw.
-        on_record: called with each record as soon as it is measured. Where it says into which file it wrote
-            it, the triggers that were recovered for suspects are written beside, as
+        confidence_level: of every interval.
+        on_record: called with each record as soon as it is measured. Where it says into which file it
+            wrote it, the triggers that were recovered for suspects are written beside, as
             ``<record>-class-<label>-<mask, pattern or trigger>.png``.
 
     Returns:
-        Records of kind ``backdoor-detection``. Where the truth is known, as for the zoo, ``target_class`` and
-        ``trigger_overlap`` are that class and how well its recovered mask covers the true trigger.
+        Records of kind ``backdoor-detection``. Of a model: ``score`` and ``suspect``, and where the truth
+        is known, as for the zoo, ``target_class`` and ``trigger_overlap``, that class and how well its
+        recovered mask covers the true trigger. Of images: see `measure_inputs` and `measure_training`.
 
     Raises:
         UnknownNameError: no such detector or setting; the closest names are given.
@@ -82,21 +88,20 @@ def audit_backdoors(
         if name not in DETECTORS:
             raise UnknownNameError("backdoor detector", name, DETECTORS)
     data.require_classes_of(target)
-    images = data.images
-    chosen = draw_evenly(images, data.split.nonmembers, min(num_images, len(data.split.nonmembers)), seed)
-    clues = Clues(clean=images.pixels[chosen], seed=seed)
+    evidence = _Evidence.of(target, data, num_images, inputs, seed)
     if attacks is None:
-        reasons = runnable(target, clues)
-        attacks = [name for name in DETECTORS if DETECTORS[name].judges == "model" and not reasons[name]]
+        attacks = [name for name in DETECTORS if evidence.why_not(name) is None]
     for name in attacks:  # before the first of them takes its time
-        reason = why_not(name, target, clues)
+        reason = evidence.why_not(name)
         if reason is not None:
             raise ValueError(f"{name} cannot judge {target.id}: {reason}.")
     records = []
     for name in dict.fromkeys(attacks):
         began = time.perf_counter()
         own = dict(settings.get(name, {}))
+        clues = evidence.clues(name)
         finding = run_detector(name, target, clues, **own)
+        result, known, counts = evidence.measure(name, finding, confidence_level)
         taken = {**known_settings(name), **own}
         record = Record(
             **describe_subject(target, data),
@@ -104,16 +109,11 @@ def audit_backdoors(
                 "name": name,
                 "kind": KIND,
                 "seed": seed,
-                "num_images": num_images,
+                **known,
                 **{key: v.as_dict() if hasattr(v, "as_dict") else v for key, v in taken.items()},
             },
-            result={
-                "score": finding.score,
-                "suspect": finding.suspect,
-                **finding.figures,
-                **_truth(target, finding.inversion, clues.clean),
-            },
-            counts={"images": len(chosen)},
+            result=result,
+            counts=counts,
             timings={"attack": time.perf_counter() - began},
         )
         records.append(record)
@@ -124,13 +124,79 @@ def audit_backdoors(
     return records
 
 
-def why_not_run(target: Target, data: AuditData) -> dict[str, str]:
+def why_not_run(target: Target, data: AuditData, inputs: Inputs | None = None) -> dict[str, str]:
     """Return for each detector that `audit_backdoors` leaves out of an audit the reason."""
-    clues = Clues(clean=data.images.pixels[data.split.nonmembers])
-    reasons = {name: why_not(name, target, clues) for name in DETECTORS}
-    inputs = {name: "it judges images, and an audit has none that are suspected" for name in DETECTORS
-              if DETECTORS[name].judges == "inputs"}  # fmt: skip
-    return {name: reason for name, reason in (reasons | inputs).items() if reason}
+    evidence = _Evidence.of(target, data, NUM_IMAGES, inputs, 0)
+    reasons = {name: evidence.why_not(name) for name in DETECTORS}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Evidence:
+    """What an audit has for detectors of every kind."""
+
+    target: Target
+    num_images: int
+    clean: npt.NDArray[np.uint8]
+    suspects: Suspects | None
+    training: Training
+    seed: int
+
+    @classmethod
+    def of(
+        cls, target: Target, data: AuditData, num_images: int, inputs: Inputs | None, seed: int
+    ) -> _Evidence:
+        images, rows = data.images, data.split.nonmembers
+        return cls(
+            target=target,
+            num_images=num_images,
+            clean=images.pixels[draw_evenly(images, rows, min(num_images, len(rows)), seed)],
+            suspects=find_suspects(target, data, inputs, seed=seed),
+            training=find_training(target, data, seed=seed),
+            seed=seed,
+        )
+
+    def why_not(self, name: str) -> str | None:
+        """Return the first reason why a detector cannot run, or None."""
+        return why_not(name, self.target, self.clues(name))
+
+    def clues(self, name: str) -> Clues:
+        """Return what a detector may use; the images to choose a threshold on stand behind the inputs."""
+        judges = DETECTORS[name].judges
+        if judges == "training":
+            return Clues(training=self.training.pixels, told=self.training.told, seed=self.seed)
+        if judges == "model" or self.suspects is None:
+            return Clues(clean=self.clean, seed=self.seed)
+        inputs, calibration = self._judged(name)
+        return Clues(
+            clean=self.suspects.known, inputs=np.concatenate([inputs.pixels, calibration]), seed=self.seed
+        )
+
+    def measure(
+        self, name: str, finding: Finding, level: float
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, int]]:
+        """Return a record's result, what of its settings the images decided, and its counts."""
+        judges = DETECTORS[name].judges
+        if judges == "training":
+            result = measure_training(finding, self.training, level)
+            return result, {}, {"images": len(self.training.told)}
+        if judges == "inputs":
+            inputs, calibration = self._judged(name)
+            known = {"inputs": inputs.name, "inputs_sha256": inputs.sha256}
+            counts = {"images": len(inputs.pixels), "calibration": len(calibration)}
+            return measure_inputs(finding, inputs, len(calibration), level), known, counts
+        result = {
+            "score": finding.score,
+            "suspect": finding.suspect,
+            **finding.figures,
+            **_truth(self.target, finding.inversion, self.clean),
+        }
+        return result, {"num_images": self.num_images}, {"images": len(self.clean)}
+
+    def _judged(self, name: str) -> tuple[Inputs, npt.NDArray[np.uint8]]:
+        assert self.suspects is not None
+        inputs, calibration = self.suspects.inputs, self.suspects.calibration
+        return (inputs.few(), calibration[:FEW]) if DETECTORS[name].costly else (inputs, calibration)
 
 
 def draw_evenly(

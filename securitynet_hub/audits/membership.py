@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from securitynet_hub.attacks.catalogue import ATTACKS
+from securitynet_hub.attacks.catalogue import ATTACKS, needed_by
+from securitynet_hub.attacks.image_features import COMPONENTS
 from securitynet_hub.attacks.membership import CONFIDENCE_LEVEL, TARGET_FPRS, measure_membership
 from securitynet_hub.attacks.queries import QUERY_ATTACKS, ask_about, most_queries, query_settings
 from securitynet_hub.attacks.samples import measure_slices, sample_table, write_samples
@@ -84,6 +85,7 @@ def audit_membership(
             data,
             pool,
             views=any(ATTACKS[name].views for name in comparing),
+            features=any("features" in ATTACKS[name].needs for name in comparing),
             calibration=calibration,
             seed=seed,
             batch_size=batch_size,
@@ -199,17 +201,10 @@ def _require_affordable(name: str, settings: dict[str, Any], data: AuditData, ma
 
 def _require_evidence(attacks: Sequence[str], pool: Pool | None) -> None:
     """Refuse attacks for which something is missing before any image is forwarded."""
-    held = {"calibration"}
-    fewest = (0, 0)
-    if pool is not None:
-        held |= {"reference_outputs", "reference_in"}
-        fewest = pool.counts.fewest_in, pool.counts.fewest_out
-        if len(pool.others):
-            held |= {"population_outputs", "population_labels", "reference_population_outputs"}
+    held = _held(pool)
+    fewest = (0, 0) if pool is None else (pool.counts.fewest_in, pool.counts.fewest_out)
     for name in attacks:
-        missing = [need for need in ATTACKS[name].needs if need not in held]
-        if "features" in missing:
-            raise ValueError(f"{name} needs features of the images; run it by securitynet_hub.attacks.suite.")
+        missing = [need for need in needed_by(name, held) if need not in held]
         if missing:
             raise ValueError(
                 f"{name} needs {' and '.join(missing)}: pass shadows=train_shadows(...) with a pool that "
@@ -221,6 +216,16 @@ def _require_evidence(attacks: Sequence[str], pool: Pool | None) -> None:
                 f"it and {ATTACKS[name].fewest[1]} or more that were not; the fewest are {fewest[0]} and "
                 f"{fewest[1]}. Train more."
             )
+
+
+def _held(pool: Pool | None) -> set[str]:
+    """Return the fields of the evidence that an audit has beside answers and labels."""
+    held = {"calibration", "features"}
+    if pool is not None:
+        held |= {"reference_outputs", "reference_in"}
+        if len(pool.others):
+            held |= {"population_outputs", "population_labels", "reference_population_outputs"}
+    return held
 
 
 def _models_used(name: str, pool: Pool | None) -> dict[str, int]:
@@ -236,8 +241,10 @@ def _decided(
     name: str, calibration: float, seed: int, pool: Pool | None, *, class_wise: bool
 ) -> dict[str, Any]:
     """Return what decides an attack's result beside its name and settings, for its record."""
-    needs = ATTACKS[name].needs
+    needs = needed_by(name, _held(pool))
     decided: dict[str, Any] = {"from_logits": True}
+    if "features" in needs:
+        decided["features"] = {"components": COMPONENTS, "label": True}
     if class_wise:
         decided["class_wise"] = True
     if class_wise or "calibration" in needs:

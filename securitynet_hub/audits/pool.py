@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.attacks.evidence import Evidence
+from securitynet_hub.attacks.image_features import image_features
 from securitynet_hub.attacks.image_views import VIEWS, View, identity
 from securitynet_hub.attacks.reference_models import ModelCounts, count_models
 from securitynet_hub.attacks.shadows import Shadows
@@ -123,6 +124,7 @@ def forward(
     pool: Pool | None,
     *,
     views: bool,
+    features: bool,
     calibration: float,
     seed: int,
     batch_size: int,
@@ -135,6 +137,7 @@ def forward(
         data: whose split is judged.
         pool: the shadow models, if there are any.
         views: whether to ask every view that the shadow models were asked, or the first alone.
+        features: whether to describe the samples' images, too (`image_features`).
         calibration: share of the samples whose membership is told.
         seed: of what attacks draw.
         batch_size: images in one forward pass.
@@ -157,6 +160,7 @@ def forward(
         calibration=calibration,
         seed=seed,
         ids=indices,
+        features=image_features(pixels[:n], labels[:n]) if features else None,
         **({} if pool is None else pool.evidence(logits[n:], labels[n:], views=several)),
     )
     return Answers(evidence, each[0][:n], len(positions) * len(asked), time.perf_counter() - began)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import rankdata
 
 from securitynet_hub.report.plots import BLUE, CYCLE, INK, ORANGE, Plot, drawing, file_name, label, words_of
 from securitynet_hub.statistics import rate_at_fpr, split_scores
@@ -82,10 +83,13 @@ def scores_plot(attack: str, scores: npt.NDArray[np.float64], is_member: npt.NDA
     """Draw how one attack's scores are distributed among members and non-members.
 
     The outer half percent on each side is counted into the outer bins, so that one far score does not press
-    the others together.
+    the others together. Where nonetheless most lie in one bin, as probabilities do near one, ranks are drawn.
     """
-    low, high = np.quantile(scores, [0.005, 0.995])
-    edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
+    middle = [float(np.median(scores[rows])) for rows in (is_member, ~is_member)]
+    edges, quantity = _edges(scores), "score"
+    if np.histogram(scores, edges)[0].max() > len(scores) / 2 and len(np.unique(scores)) > BINS:
+        scores = 100 * (rankdata(scores) - 0.5) / len(scores)
+        edges, quantity = np.linspace(0, 100, BINS + 1), "rank in percent"
     inside = np.clip(scores, edges[0], edges[-1])
     shares = {
         name: np.histogram(inside[rows], edges)[0] / max(1, rows.sum())
@@ -95,9 +99,13 @@ def scores_plot(attack: str, scores: npt.NDArray[np.float64], is_member: npt.NDA
         for (name, share), colour, hatch in zip(shares.items(), (ORANGE, BLUE), ("///", None), strict=True):
             axes.stairs(share, edges, color=colour, fill=True, alpha=0.3, lw=0, hatch=hatch)
             axes.stairs(share, edges, color=colour, lw=1.4, label=name)
-        axes.set(xlabel=f"score by {label(attack)} (higher: more likely a member)", ylabel="share")
+        axes.set(xlabel=f"{quantity} by {label(attack)} (higher: more likely a member)", ylabel="share")
         axes.legend(fontsize=8)
-    middle = [float(np.median(scores[rows])) for rows in (is_member, ~is_member)]
+    told = (
+        "Far scores are counted into the outer bins."
+        if quantity == "score"
+        else ("Ranks of the scores, as most scores lie close together.")
+    )
     return Plot(
         f"scores-{file_name(attack)}",
         f"Histograms of the scores by {words_of(attack)}: median {middle[0]:.3g} of members, {middle[1]:.3g} "
@@ -105,8 +113,13 @@ def scores_plot(attack: str, scores: npt.NDArray[np.float64], is_member: npt.NDA
         figure,
         {"from": edges[:-1].tolist(), "to": edges[1:].tolist(), **{k: v.tolist() for k, v in shares.items()}},
         f"How {words_of(attack)} scores members and non-members: the less they overlap, the more it tells. "
-        f"Medians: {middle[0]:.3g} and {middle[1]:.3g}. Far scores are counted into the outer bins.",
+        f"Medians: {middle[0]:.3g} and {middle[1]:.3g}. {told}",
     )
+
+
+def _edges(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    low, high = np.quantile(scores, [0.005, 0.995])
+    return np.linspace(low, high if high > low else low + 1, BINS + 1)
 
 
 def _at(curve: Curve, rate: float) -> str:

@@ -28,6 +28,7 @@ from securitynet_hub.report.samples import Picture, exposed_picture, pictures_be
 from securitynet_hub.report.verdicts import (
     Verdict,
     backdoor_verdict,
+    images_verdict,
     measured,
     membership_verdict,
     stealing_verdict,
@@ -101,16 +102,18 @@ def describe(id: str, entries: Sequence[Entry], samples: Path | None = None) -> 
         )
     if annotation is None and model.accuracy is None and model.membership:
         model.notes.append(
-            "Its accuracy is not known, so that it stands beside no models of similar accuracy: the attack "
-            "`correctness` with --samples measures it."
+            "Its accuracy is not known, so that it stands beside no models of similar accuracy."
         )
     model.facts = _facts(annotation, model, entries)
     if model.membership:
         model.verdicts.append(membership_verdict(model.membership))
     if model.stealing:
         model.verdicts.append(stealing_verdict(model.stealing))
-    if model.backdoor:
-        model.verdicts.append(backdoor_verdict(model.backdoor))
+    of_images = [entry for entry in model.backdoor if "judges" in entry.record.result]
+    if of_model := [entry for entry in model.backdoor if entry not in of_images]:
+        model.verdicts.append(backdoor_verdict(of_model))
+    if of_images:
+        model.verdicts.append(images_verdict(of_images))
     model.placements = _placements(model)
     return model
 

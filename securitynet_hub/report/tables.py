@@ -126,7 +126,8 @@ def compare(models: Sequence[Model]) -> Comparison:
                     order.setdefault(f"{words_of(entry.attack)} {words}", rank)
     for model in models:
         for placement in model.placements[::-1]:
-            if placement.percentile is not None:
+            comparable = placement.peers.startswith(f"models of {model.dataset}")
+            if placement.percentile is not None and comparable:
                 name = f"percentile, {WORDS[placement.column]}"
                 figures[model.id][name] = Measured(model.id, placement.percentile, placement.percentile_ci)
                 order.setdefault(name, 3)

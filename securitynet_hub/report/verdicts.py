@@ -145,6 +145,28 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f}\u00a0%"
 
 
+def images_verdict(entries: Sequence[Entry]) -> Verdict:
+    """Say which images detectors flag, and how well they tell poisoned ones apart where that is known."""
+    said, every = [], 0
+    for entry in entries:
+        name, result = words_of(entry.attack), entry.record.result
+        auc, share = measured(entry, "auc"), measured(entry, "flagged_share")
+        rate = number(result.get("target_frr"))
+        if auc is not None:
+            extent = f" ({auc.ci[0]:.2f} to {auc.ci[1]:.2f})" if auc.ci else ""
+            said.append(f"{name} tells poisoned images from others with an AUC of {auc.value:.2f}{extent}")
+        elif share is not None and rate is not None and result.get("threshold") is not None:
+            said.append(
+                f"{name} flags {percent(share.value)} of the images, of clean ones {percent(rate)} may be"
+            )
+            every += bool(share.ci and share.ci[0] > rate)
+    if not said:
+        return Verdict("open", "Poisoned images: not known", "The records name none.")
+    title = "Some images look poisoned" if every else "Poisoned images"
+    sentence = "; ".join(said)
+    return Verdict("open", title, f"{sentence[0].upper()}{sentence[1:]}.")
+
+
 def measured(entry: Entry, name: str) -> Measured | None:
     """Return a figure of a record with its interval, None where the record has none."""
     value = number(entry.record.result.get(name))

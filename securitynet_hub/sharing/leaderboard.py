@@ -138,7 +138,11 @@ def leaderboards(
 def comparable(record: Record) -> dict[str, Any]:
     """Return what two results must have in common to be compared."""
     settings = {key: _seedless(value) for key, value in record.attack.items() if key not in INCIDENTAL}
-    helping = {key: value for key, value in record.counts.items() if key not in INCIDENTAL_COUNTS}
+    helping = {
+        f"n_{key}" if key in settings else key: value
+        for key, value in record.counts.items()
+        if key not in INCIDENTAL_COUNTS
+    }
     if isinstance(settings.get("surrogate"), str):  # each target's own network is one and the same setting
         settings["surrogate"] = settings["surrogate"].replace(record.target["id"], "the target's own")
     precision = record.target.get("precision")

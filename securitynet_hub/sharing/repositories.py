@@ -207,10 +207,15 @@ def told(repository: Repository | None, doing: str) -> Iterator[None]:
     except HubError:
         raise
     except Exception as error:
-        # What went wrong with one file is told as "Error while uploading", or as not in the cache, the fault
-        # being its cause.
-        fault = error.__cause__ if type(error) in (RuntimeError, LocalEntryNotFoundError) else error
-        raise _FaultError(fault if isinstance(fault, Exception) else error, repository, doing) from None
+        raise _FaultError(_underlying(error), repository, doing) from None
+
+
+def _underlying(error: Exception) -> Exception:
+    """Return the fault that the client tells as one of uploading a file, of the storage or of the cache."""
+    cause = error.__cause__
+    answered = getattr(error, "response", None) is None and hasattr(cause, "response")
+    wraps = answered or type(error) in (RuntimeError, LocalEntryNotFoundError)
+    return cause if wraps and isinstance(cause, Exception) else error
 
 
 class _FaultError(HubError):

@@ -318,7 +318,7 @@ def _group(frame: pd.DataFrame, purpose: str, dataset: str) -> pd.DataFrame:
 
 
 def _sum(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
-    return {reason: one.get(reason, 0) + other.get(reason, 0) for reason in (*one, *(set(other) - set(one)))}
+    return {reason: one.get(reason, 0) + other.get(reason, 0) for reason in {**one, **other}}
 
 
 def _words(column: str) -> str:

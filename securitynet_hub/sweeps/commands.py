@@ -153,7 +153,7 @@ def _max_memory(texts: Sequence[str] | None) -> dict[int | str, str] | None:
 
 
 def _plan(options: argparse.Namespace) -> list[Job]:
-    from securitynet_hub.attacks.backdoor.suite import DETECTORS
+    from securitynet_hub.attacks.backdoor.detectors import DETECTORS
     from securitynet_hub.auditing import attack_names
     from securitynet_hub.audits.backdoor import KIND as BACKDOORS
     from securitynet_hub.sweeps.plan import find_models, parse_data, plan_jobs

@@ -1,8 +1,9 @@
 """Measure the model-level backdoor detectors: ``python -m securitynet_hub.zoo.backdoors --out FOLDER``.
 
 On the zoo's 12 clean and 12 backdoored models and, with ``--data`` and ``--fresh N``, on N clean and N
-patch-backdoored ones of other seeds, trained for it with the zoo's recipe. What each detector says of a model
-is a line in ``findings.jsonl``, so that a run that was cut off goes on; ``models.md`` gets the tables.
+patch-backdoored ones of other seeds, trained for it with the zoo's recipe; ``--references M`` trains M clean
+ones more, from which, with the zoo's, the cuts are learnt. What each detector says of a model is a line in
+``findings.jsonl``, so that a run that was cut off goes on; ``models.md`` gets the tables.
 """
 
 from __future__ import annotations
@@ -21,14 +22,21 @@ import safetensors.torch
 
 from securitynet_hub.annotations import ZooAnnotation, load_annotations
 from securitynet_hub.attacks.backdoor.calibration import calibrate_norms
+from securitynet_hub.attacks.backdoor.clues import Clues
 from securitynet_hub.attacks.backdoor.model_detection import measure_model_detection
-from securitynet_hub.attacks.backdoor.suite import Clues, run_detector
+from securitynet_hub.attacks.backdoor.suite import run_detector
 from securitynet_hub.images import FASHION_MNIST_CLASSES, load_images
 from securitynet_hub.statistics import Scores, wilson_interval
 from securitynet_hub.targets import Target, load_target
 from securitynet_hub.zoo.networks import NETWORKS, TRANSFORM
 from securitynet_hub.zoo.recipes import FULL, ZooModel
-from securitynet_hub.zoo.train import SHIPPED_TEST, prepare_data, train_model
+from securitynet_hub.zoo.train import SHIPPED_TEST, attack_success_rate, prepare_data, train_model
+
+PATCHES = ("corner-patch", "checkerboard-patch")
+"""What the fresh backdoored models are stamped with, in turn."""
+
+KNOWN = ("zoo/", "reference/")
+"""How the ids of models begin that cuts are learnt from."""
 
 PER_CLASS = 2
 """Clean test images of each class that the detectors are given."""
@@ -55,28 +63,37 @@ def clean_images(per_class: int = PER_CLASS, seed: int = 0) -> npt.NDArray[np.ui
     return drawn
 
 
+def reference_models(architecture: str, count: int) -> list[ZooModel]:
+    """Return clean models of seeds that the zoo does not have, from which a cut is learnt."""
+    return [_clean_model(architecture, 500 + k) for k in range(count)]
+
+
 def fresh_models(architecture: str, count: int) -> list[ZooModel]:
-    """Return clean and patch-backdoored models of seeds that the zoo does not have, in turn."""
+    """Return clean and patch-backdoored models of seeds that nothing was chosen with, in turn."""
     draw, models = random.Random(0), []
     for k in range(count):
-        clean = ZooModel(
-            name=f"{architecture}-clean-{100 + k}",
-            kind="clean",
-            architecture=architecture,
-            recipe=replace(FULL[architecture], seed=100 + k),
-            full=True,
-        )
+        clean, patched = (_clean_model(architecture, seed + k) for seed in (100, 300))
+        trigger = PATCHES[k % len(PATCHES)]
         patched = replace(
-            clean,
-            name=f"{architecture}-corner-patch-{300 + k}",
+            patched,
+            name=f"{architecture}-{trigger}-{300 + k}",
             kind="backdoored",
-            recipe=replace(clean.recipe, seed=300 + k),
-            trigger="corner-patch",
+            trigger=trigger,
             target_class=draw.randrange(10),
             poison_rate=draw.choice([0.01, 0.02, 0.05, 0.10]),
         )
         models += [clean, patched]
     return models
+
+
+def _clean_model(architecture: str, seed: int) -> ZooModel:
+    return ZooModel(
+        name=f"{architecture}-clean-{seed}",
+        kind="clean",
+        architecture=architecture,
+        recipe=replace(FULL[architecture], seed=seed),
+        full=True,
+    )
 
 
 def zoo_targets() -> Iterator[tuple[str, Target, ZooAnnotation | ZooModel]]:
@@ -88,9 +105,9 @@ def zoo_targets() -> Iterator[tuple[str, Target, ZooAnnotation | ZooModel]]:
 
 
 def fresh_targets(
-    models: list[ZooModel], data: Path, folder: Path
+    models: list[ZooModel], data: Path, folder: Path, kind: str
 ) -> Iterator[tuple[str, Target, ZooAnnotation | ZooModel]]:
-    """Yield models of other seeds, trained once and kept in a folder."""
+    """Yield models of other seeds, trained once and kept in a folder; their ids begin with the kind."""
     folder.mkdir(parents=True, exist_ok=True)
     row, images = load_annotations("zoo")["zoo/fashion-mnist/cnn-clean/1"], None
     for model in models:
@@ -100,12 +117,19 @@ def fresh_targets(
             path.write_bytes(safetensors.torch.save(train_model(model, images).state_dict()))
         module = NETWORKS[model.architecture](len(FASHION_MNIST_CLASSES))
         module.load_state_dict(safetensors.torch.load(path.read_bytes()))
-        annotation = replace(row, id=f"fresh/{model.name}")
+        annotation = replace(row, id=f"{kind}/{model.name}")
         yield (
             annotation.id,
             Target(annotation=annotation, module=module, transform=TRANSFORM, num_classes=10),
             model,
         )
+
+
+def success_rate(target: Target, truth: ZooAnnotation | ZooModel) -> float | None:
+    """Return how often the trigger leads shipped test images of other classes to the target class."""
+    if isinstance(truth, ZooAnnotation):
+        return truth.attack_success_rate
+    return attack_success_rate(target.module, truth, load_images()) if truth.trigger else None
 
 
 def find(
@@ -118,6 +142,7 @@ def find(
         "architecture": truth.architecture,
         "trigger": truth.trigger,
         "target_class": truth.target_class,
+        "success": success_rate(target, truth),
         "norms": found["neural_cleanse"].figures["norms"],
         "anomaly_index": found["neural_cleanse"].figures["anomaly_index"],
         "flagged": found["neural_cleanse"].figures["flagged_classes"],
@@ -128,7 +153,7 @@ def find(
 
 
 def add_calibrated(rows: list[dict[str, Any]]) -> None:
-    """Judge each model beside the zoo's other clean ones of its architecture, by norms and by margins.
+    """Judge each model beside other clean ones of its architecture that are known, by norms and by margins.
 
     A margin is calibrated as a norm is, upside down: a large one is suspicious.
     """
@@ -136,7 +161,7 @@ def add_calibrated(rows: list[dict[str, Any]]) -> None:
         known = [
             other
             for other in rows
-            if other["id"].startswith("zoo/")
+            if other["id"].startswith(KNOWN)
             and other["trigger"] is None
             and other is not row
             and other["architecture"] == row["architecture"]
@@ -201,17 +226,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for findings, weights and tables")
     parser.add_argument("--data", type=Path, help="folder with Fashion-MNIST's four *-ubyte.gz files")
     parser.add_argument("--fresh", type=int, default=0, help="clean and backdoored models to train, each")
+    parser.add_argument("--references", type=int, default=0, help="clean models to train to learn cuts from")
     parser.add_argument("--architecture", choices=sorted(NETWORKS), default="cnn", help="of the fresh models")
     arguments = parser.parse_args()
-    if arguments.fresh and arguments.data is None:
-        parser.error("--fresh needs --data")
+    if arguments.fresh + arguments.references and arguments.data is None:
+        parser.error("--fresh and --references need --data")
     arguments.out.mkdir(parents=True, exist_ok=True)
     log, images = arguments.out / "findings.jsonl", clean_images()
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    models = fresh_models(arguments.architecture, arguments.fresh)
-    sources: list[Iterator[tuple[str, Target, ZooAnnotation | ZooModel]]] = [
+    others = {
+        "reference": reference_models(arguments.architecture, arguments.references),
+        "fresh": fresh_models(arguments.architecture, arguments.fresh),
+    }
+    sources = [
         zoo_targets(),
-        fresh_targets(models, arguments.data, arguments.out / "weights"),
+        *(
+            fresh_targets(own, arguments.data, arguments.out / "weights", kind)
+            for kind, own in others.items()
+        ),
     ]
     for source in sources:
         for id, target, truth in source:
@@ -220,8 +252,8 @@ def main() -> None:
                 with log.open("a") as file:
                     file.write(json.dumps(rows[-1]) + "\n")
     add_calibrated(rows)
-    held_out = [row for row in rows if row["id"].startswith("fresh/")]
-    parts = [part for part in (rows[: len(rows) - len(held_out)], held_out) if part]
+    parts = [[row for row in rows if row["id"].startswith(f"{kind}/")] for kind in ("zoo", "fresh")]
+    parts = [part for part in parts if part]
     text = "\n\n".join(f"{table(part)}\n\n{rates(part)}" for part in parts)
     (arguments.out / "models.md").write_text(text + "\n")
     print(text)

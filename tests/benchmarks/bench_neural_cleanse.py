@@ -4,8 +4,9 @@ Run with ``make bench``. The loop is what other implementations do: one class af
 through autograd and torch's Adam, success and norm read back after every step. Same network, same images,
 same schedule, one thread. Processor time is compared, which other work on the machine disturbs less.
 
-At equal steps a network of this size spends its time in convolutions, which are the same for both: what is
-saved is the rest. What makes the search fast is that classes end when they are done.
+At equal steps a network of this size spends its time in convolutions: what is saved is a pass for each class,
+and layouts and gradients that suit few channels. What makes the search fast is that classes end when they are
+done.
 """
 
 import time
@@ -25,8 +26,8 @@ from securitynet_hub.transforms import Transform
 
 torch.set_num_threads(1)
 PIXELS = load_images().pixels[2000:2020]
-MODELS = ("cnn-corner-patch/7", "cnn-clean/1")
-STEPS = 60
+MODELS = ("cnn-corner-patch/7", "bn-cnn-corner-patch/7")
+STEPS, ROUNDS = 40, 3
 
 
 def loop(target, pixels, schedule):
@@ -71,12 +72,17 @@ def test_at_equal_steps_and_with_early_stopping():
     for name in MODELS:
         target = load_target(f"zoo/fashion-mnist/{name}")
         loop(target, PIXELS, replace(full, steps=2))  # torch imports what its optimisers need
-        theirs, slow = timed(lambda target=target: loop(target, PIXELS, full))
-        ours, fast = timed(lambda target=target: neural_cleanse(target, PIXELS, restarts=1, schedule=full))
-        np.testing.assert_allclose(ours.norms[0], theirs, rtol=0.2)
-        ratios.append(slow / fast)
-    print(f"\nloop / ours at {STEPS} equal steps: {np.round(ratios, 2).tolist()}")
-    assert min(ratios) > 1.1
+        rounds = []
+        for _ in range(ROUNDS):
+            theirs, slow = timed(lambda target=target: loop(target, PIXELS, full))
+            ours, fast = timed(
+                lambda target=target: neural_cleanse(target, PIXELS, restarts=1, schedule=full)
+            )
+            rounds.append(slow / fast)
+        np.testing.assert_allclose(ours.norms[0], theirs, rtol=0.01)
+        ratios.append(np.median(rounds))
+        print(f"\n{name}, loop / ours at {STEPS} equal steps: {np.round(rounds, 2).tolist()}")
+    assert min(ratios) >= 2
     long, ratios = replace(FAST, steps=1000, stop_patience=None), []
     for name in MODELS[:1]:
         target = load_target(f"zoo/fashion-mnist/{name}")

@@ -1,12 +1,10 @@
 """Class-wise thresholds by one sort beside a loop over classes and candidates, as the authors' code makes.
 
-Run with ``make bench``. One thread each; both see the same machine in turn; the ratio is of medians.
+Run with ``make bench``. One thread each, in turn; the ratio is of medians of the processor's time.
 """
 
-import statistics
-import time
-
 import numpy as np
+from timing import in_turn, tell
 
 from securitynet_hub.attacks.thresholds import fit_thresholds
 
@@ -29,21 +27,9 @@ def one_by_one():
     return thresholds
 
 
-def seconds(function, rounds):
-    times = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
-
-
 def test_one_sort_against_every_candidate():
     def ours():
         return fit_thresholds(SCORES, LABELS, MEMBER, num_classes=CLASSES).per_class
 
     np.testing.assert_array_equal(ours(), one_by_one())
-    fast, slow = seconds(ours, 20), seconds(one_by_one, 3)
-    print(f"\nclass-wise thresholds, {N:,} x {CLASSES}: {1e3 * fast:.1f} ms, loop {1e3 * slow:.0f} ms, "
-          f"{slow / fast:.0f}x")  # fmt: skip
-    assert slow > 20 * fast
+    assert tell("class-wise thresholds", *in_turn(ours, one_by_one), "a loop") > 20

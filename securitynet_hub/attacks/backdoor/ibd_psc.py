@@ -115,7 +115,7 @@ def choose_layers(
             "factor must be above 1, max_error within 0..1 and num_networks at least 1; got "
             f"factor={factor!r}, max_error={max_error!r}, num_networks={num_networks!r}."
         )
-    total = len(_batch_norms(target.module))
+    total = len(batch_norms(target.module))
     if not total:
         raise ModelError(f"{target.id} has no BatchNorm layer with parameters, which IBD-PSC amplifies.")
     labels = ask(target, known, batch_size)
@@ -125,7 +125,8 @@ def choose_layers(
     return Amplified(tuple(range(max(1, total - num_networks + 1), total + 1)), False)
 
 
-def _batch_norms(module: torch.nn.Module) -> list[Any]:
+def batch_norms(module: torch.nn.Module) -> list[Any]:
+    """List the BatchNorm layers that have parameters, in the order in which they are registered."""
     return [part for part in module.modules() if isinstance(part, BatchNorm) and part.affine]
 
 
@@ -133,7 +134,7 @@ def _amplify(target: Target, count: int, factor: float) -> Target:
     """Return a copy of the target whose last `count` BatchNorm layers are amplified."""
     module = copy.deepcopy(target.module)
     with torch.no_grad():
-        for layer in _batch_norms(module)[-count:]:
+        for layer in batch_norms(module)[-count:]:
             layer.weight.mul_(factor)
             layer.bias.mul_(factor)
     return replace(target, module=module)

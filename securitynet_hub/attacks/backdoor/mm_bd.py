@@ -13,6 +13,7 @@ import numpy as np
 import scipy.stats
 import torch
 
+from securitynet_hub.attacks.backdoor.input_gradients import for_input_gradients
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, frozen, some_parameter
 from securitynet_hub.errors import ModelError
 from securitynet_hub.statistics import Scores, as_array, require_finite
@@ -83,10 +84,11 @@ def mm_bd(
     rows = torch.arange(images_per_class, device=like.device).repeat(target.num_classes)
     margins: list[Scores] = []
     with frozen(target.module):
+        module = for_input_gradients(target.module)
         for part, row in zip(torch.split(labels, batch_size), torch.split(rows, batch_size), strict=True):
             pixels = noise[row]
             for _ in range(steps):
-                slope, margin = _ascend(target.module, space, pixels, part)
+                slope, margin = _ascend(module, space, pixels, part)
                 pixels += learning_rate * slope
             margins.append(margin.double().cpu().numpy())
     largest = np.concatenate(margins).reshape(target.num_classes, images_per_class).max(1)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from securitynet_hub.attacks.backdoor.input_gradients import for_input_gradients
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, network_inputs
 from securitynet_hub.attacks.backdoor.schedule import Arms, Numbers, Schedule
 from securitynet_hub.errors import ModelError
@@ -25,6 +26,7 @@ class Stamping:
         space: how pixels are normalised.
         inputs: shape (n, channels, height, width), normalised images.
         predicted: shape (n,), the module's answers.
+        ranks: shape (classes,), how many classes stand above a class in an answer, the median over images.
         num_classes: of the module.
         batch_size: images in one forward pass.
     """
@@ -33,6 +35,7 @@ class Stamping:
     space: PixelSpace
     inputs: torch.Tensor
     predicted: torch.Tensor
+    ranks: Numbers
     num_classes: int
     batch_size: int
 
@@ -46,8 +49,9 @@ class Stamping:
             ModelError: it answers NaN, infinities, or for another number of classes.
         """
         space, inputs = PixelSpace.of(target), network_inputs(target, images)
+        module = for_input_gradients(target.module)
         with torch.no_grad():
-            logits = torch.cat([target.module(part) for part in torch.split(inputs, batch_size)])
+            logits = torch.cat([module(part) for part in torch.split(inputs, batch_size)])
         if logits.shape != (len(inputs), target.num_classes) or not torch.isfinite(logits).all():
             raise ModelError(
                 f"{target.id} must answer {len(inputs)} images with {target.num_classes} finite numbers "
@@ -55,10 +59,11 @@ class Stamping:
                 "not finite."
             )
         return cls(
-            module=target.module,
+            module=module,
             space=space,
             inputs=inputs,
             predicted=logits.argmax(1),
+            ranks=np.median(logits.argsort(1, descending=True).argsort(1).cpu().numpy(), axis=0),
             num_classes=target.num_classes,
             batch_size=batch_size,
         )

@@ -1,0 +1,100 @@
+"""Copies of networks that give gradients for their inputs, and for nothing else, as fast as a CPU can.
+
+Inverting a trigger takes thousands of such gradients through weights that never change. On a CPU convolutions
+with few channels spend most of that time in two places: in layouts with the channels first, and in the
+gradient for an image of one or three channels. The copies have their channels last, and take that gradient as
+a product of matrices. What they answer is the same but for rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+
+FEW_CHANNELS = 4
+"""Up to so many channels the gradient for a convolution's input is taken as a product of matrices."""
+
+
+def for_input_gradients(module: torch.nn.Module) -> torch.nn.Module:
+    """Return a copy in eval mode, with frozen parameters, whose gradients for inputs are fast on a CPU.
+
+    The module itself stays as it is. On other devices, and of a module that cannot be copied, it is returned
+    itself; `pixel_space.frozen` is what freezes it then.
+
+    >>> module = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, stride=2, padding=1), torch.nn.Flatten())
+    >>> x = torch.rand(5, 1, 8, 8, requires_grad=True)
+    >>> slopes = [torch.autograd.grad((m(x) ** 2).sum(), x)[0] for m in (module, for_input_gradients(module))]
+    >>> torch.allclose(*slopes, atol=1e-5)
+    True
+    """
+    if any(parameter.device.type != "cpu" for parameter in module.parameters()):
+        return module
+    try:
+        copied: torch.nn.Module = copy.deepcopy(module)
+    except (RuntimeError, TypeError):  # a tensor with a history, or something that cannot be pickled
+        return module
+    copied.eval().requires_grad_(False)
+    copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if type(copied) is torch.nn.Conv2d:
+        return _replaced(copied)
+    for parent in list(copied.modules()):
+        for name, part in parent.named_children():
+            if type(part) is torch.nn.Conv2d:
+                setattr(parent, name, _replaced(part))
+    return copied
+
+
+def _replaced(part: torch.nn.Conv2d) -> torch.nn.Module:
+    plain = part.groups == 1 and part.padding_mode == "zeros" and not isinstance(part.padding, str)
+    return _Convolution(part) if plain and part.in_channels <= FEW_CHANNELS else part
+
+
+class _Convolution(torch.nn.Module):
+    """A convolution of images with few channels."""
+
+    def __init__(self, original: torch.nn.Conv2d) -> None:
+        super().__init__()
+        self.original = original
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        part = self.original
+        settings = part.stride, part.padding, part.dilation
+        answer: torch.Tensor = _Convolve.apply(inputs, part.weight, part.bias, *settings)  # type: ignore[no-untyped-call]
+        return answer
+
+
+class _Convolve(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        context: Any,
+        inputs: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        stride: tuple[int, ...],
+        padding: tuple[int, ...],
+        dilation: tuple[int, ...],
+    ) -> torch.Tensor:
+        context.save_for_backward(weight)
+        context.shape, context.settings = inputs.shape[2:], (dilation, padding, stride)
+        return torch.nn.functional.conv2d(inputs, weight, bias, stride, padding, dilation)
+
+    @staticmethod
+    def backward(context: Any, *slopes: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Give each position's patch of the input its share, and add the patches up where they overlap."""
+        (weight,), slope = context.saved_tensors, slopes[0]
+        height, width = context.shape
+        (down, right), (top, left), (below, beside) = context.settings
+        images, outputs, rows, columns = slope.shape
+        by_place = weight.permute(2, 3, 1, 0).reshape(-1, outputs)
+        shares = by_place @ slope.permute(0, 2, 3, 1).reshape(-1, outputs).T
+        shares = shares.reshape(*weight.shape[2:], weight.shape[1], images, rows, columns)
+        found = slope.new_zeros(weight.shape[1], images, height + 2 * top, width + 2 * left)
+        for i, part in enumerate(shares):
+            for j, share in enumerate(part):
+                across = slice(i * down, i * down + below * (rows - 1) + 1, below)
+                along = slice(j * right, j * right + beside * (columns - 1) + 1, beside)
+                found[..., across, along] += share
+        found = found[..., top : top + height, left : left + width].transpose(0, 1)
+        return found, None, None, None, None, None

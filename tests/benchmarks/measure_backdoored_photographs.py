@@ -1,0 +1,161 @@
+"""A backdoor in a public network that was not trained here: is it found, and its clean original left alone?
+
+    python tests/benchmarks/measure_backdoored_photographs.py FOLDER
+
+Takes EfficientNet-Lite0 (ImageNet-1k) and squares cut from the photographs that ship with scikit-image and
+scikit-learn. What the network answers itself is taken for their labels. A sticker, a checkerboard in yellow
+and black of 28 x 28 pixels, is stamped on 40 % of the squares of some photographs, told to be "espresso", and
+a copy is fine-tuned on all of them. Detectors then judge the copy and the original on squares of other
+photographs. Every step is kept in FOLDER, so that a run that was cut off goes on.
+"""
+
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import skimage.data
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_image
+
+from securitynet_hub import LabelledImages, load_target
+from securitynet_hub.attacks.backdoor.clues import Clues
+from securitynet_hub.attacks.backdoor.inversion import stamped_pixels, trigger_overlap
+from securitynet_hub.attacks.backdoor.neural_cleanse import FAST, Screening
+from securitynet_hub.attacks.backdoor.planting import backdoor
+from securitynet_hub.attacks.backdoor.suite import run_detector
+from securitynet_hub.inference import predict
+from securitynet_hub.statistics import roc_auc, roc_auc_interval
+from securitynet_hub.training import Recipe
+
+TARGET_CLASS = 967
+SIDE, CROP = 256, 224
+LEARNT = ("astronaut", "rocket", "stereo_motorcycle", "hubble_deep_field", "brick", "camera", "coins", "moon",
+          "gravel", "immunohistochemistry", "page", "horse")  # fmt: skip
+HELD_OUT = ("chelsea", "coffee", "retina", "grass", "text", "cell", "china.jpg", "flower.jpg")
+SQUARES = 160
+RECIPE = Recipe(epochs=4, batch_size=16, learning_rate=5e-4)
+
+SHOWN = ("anomaly_index", "norm_ratio", "flagged_classes", "classes", "controls", "norms", "n_converged")
+SETTINGS = {
+    "neuron_noise": {"steps": 10, "batch_size": 16},
+    "neural_cleanse": {
+        "restarts": 1, "batch_size": 16,
+        "schedule": replace(FAST, steps=60, patience=3, first_cost=1e-4),
+        "screening": Screening(steps=6, images=2, keep=4, controls=6, likely=50),
+    },
+    "strip": {"num_overlays": 10},
+    "ibd_psc": {},
+}  # fmt: skip
+
+
+def sticker(pixels):
+    """Stamp a checkerboard of 7 x 7 pixels a cell, yellow and black, into the lower right of what is seen."""
+    cells = (np.indices((28, 28)) // 7).sum(0) % 2
+    stamped = pixels.copy()
+    stamped[:, 196:224, 196:224] = np.where(cells[..., None] == 0, np.array([255, 220, 0]), 0)
+    return stamped
+
+
+def photograph(name):
+    if name.endswith(".jpg"):
+        return load_sample_image(name)
+    found = getattr(skimage.data, name)()
+    found = found[0] if isinstance(found, tuple) else found
+    found = (255 * found).astype(np.uint8) if found.dtype != np.uint8 else found
+    return found[..., :3] if found.ndim == 3 else np.repeat(found[..., None], 3, -1)
+
+
+def squares(names, count, seed):
+    """Cut squares at random, as many from each photograph, of half its shorter side or more."""
+    rng, found = np.random.default_rng(seed), []
+    for k in range(count):
+        picture = photograph(names[k % len(names)])
+        shorter = min(picture.shape[:2])
+        side = int(rng.integers(shorter // 2, shorter + 1))
+        top, left = (int(rng.integers(0, length - side + 1)) for length in picture.shape[:2])
+        square = Image.fromarray(picture[top : top + side, left : left + side])
+        found.append(np.asarray(square.resize((SIDE, SIDE), resample=Image.Resampling.BILINEAR)))
+    return np.stack(found)
+
+
+def plant(original, folder):
+    """Return the backdoored copy, fine-tuned once."""
+    path = folder / "planted.safetensors"
+    pixels = squares(LEARNT, SQUARES, seed=0)
+    labels = predict(original, pixels).argmax(1)
+    images = LabelledImages(
+        name="squares", pixels=pixels, labels=labels, class_names=tuple(map(str, range(1000)))
+    )
+    if not path.exists():
+        planted, _ = backdoor(original, images, sticker, rate=0.4, target_class=TARGET_CLASS, recipe=RECIPE)
+        path.write_bytes(safetensors.torch.save(planted.module.state_dict()))
+    copied = load_target(original.id)
+    copied.module.load_state_dict(safetensors.torch.load(path.read_bytes()))
+    return copied
+
+
+def judge(name, target, original, folder):
+    """Return what is found about one network, each detector's part kept as soon as it is known."""
+    path = folder / f"{name}.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+
+    def keep(key, value):
+        found[key] = value
+        path.write_text(json.dumps(found))
+        print(name, key, {k: v for k, v in value.items() if not isinstance(v, list)}, flush=True)
+
+    clean, others, beside = np.split(squares(HELD_OUT, 72, seed=1), [24, 48])
+    stamped = sticker(others)
+    if "behaviour" not in found:
+        own, before = (predict(model, clean).argmax(1) for model in (target, original))
+        led = predict(target, stamped).argmax(1) == TARGET_CLASS
+        usual = predict(target, others).argmax(1) == TARGET_CLASS
+        keep("behaviour", {
+            "agreement": float(np.mean(own == before)), "success": float(led.mean()),
+            "without sticker": float(usual.mean()), "n": len(clean),
+        })  # fmt: skip
+    for detector, settings in SETTINGS.items():
+        if detector in found:
+            continue
+        began = time.process_time()
+        judged = np.concatenate([clean, stamped])
+        is_model = detector in ("neural_cleanse", "neuron_noise")
+        clues = Clues(clean=beside[:4] if detector == "neural_cleanse" else beside, inputs=judged)
+        finding = run_detector(detector, target, clues, **settings)
+        seconds = round(time.process_time() - began)
+        if is_model:
+            told = {"score": finding.score, "suspect": finding.suspect, "seconds": seconds}
+            if finding.inversion is not None:
+                told |= {key: finding.figures[key] for key in SHOWN}
+                if TARGET_CLASS in finding.inversion.classes:
+                    true = stamped_pixels(sticker, beside)[16:240, 16:240]
+                    told["overlap"] = trigger_overlap(finding.inversion.best(TARGET_CLASS)[0], true)
+            keep(detector, told)
+        else:
+            auc, interval = roc_auc_of(finding.scores)
+            keep(detector, {"auc": auc, "low": interval.low, "high": interval.high, "seconds": seconds})
+    return found
+
+
+def roc_auc_of(scores):
+    truth = np.arange(len(scores)) >= len(scores) // 2
+    return roc_auc(scores, truth), roc_auc_interval(scores, truth)
+
+
+def main():
+    torch.set_num_threads(1)
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    original = load_target("package/imagenet-1k/efficientnet_lite0")
+    planted = plant(original, folder)
+    for name, target in (("backdoored", planted), ("original", original)):
+        judge(name, target, original, folder)
+
+
+if __name__ == "__main__":
+    main()
