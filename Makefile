@@ -42,7 +42,8 @@ gallery: $(VENV)/installed
 		cp $(GALLERY)/backdoored/figures/model-1-$$figure.png docs/gallery/$$figure.png || exit 1; \
 	done
 	for part in mask pattern trigger; do \
-		cp $(GALLERY)/backdoored/zoo/fashion-mnist/cnn-corner-patch/7/neural_cleanse-*-class-0-$$part.png \
+		$(BIN)/python -c "import sys; from PIL import Image; Image.open(sys.argv[1]).resize((168, 168), 0).save(sys.argv[2])" \
+			$(GALLERY)/backdoored/zoo/fashion-mnist/cnn-corner-patch/7/neural_cleanse-*-class-0-$$part.png \
 			docs/gallery/trigger-$$part.png || exit 1; \
 	done
 

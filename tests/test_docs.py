@@ -18,7 +18,7 @@ PAGES = {
 LEFT_OUT = {"sweep": ["--models", "zoo/*", "--attacks", "loss", "--out", "out"]}
 """What "..." stands for after a command."""
 
-OTHERS = {"pip", "cd", "export", "git"}
+OTHERS = {"pip", "cd", "export", "git", "hf"}
 """What needs no check: commands that are not ours."""
 
 

@@ -38,6 +38,7 @@ class TestFolders:
         found = [known[pixels.tobytes()] for pixels in data.images.pixels]
         assert np.array_equal(found, data.images.labels)
         assert data.images.pixels.shape == (50, 28, 28, 1)
+        assert data.images.name == "images (train, test)", "not where the folder lies"
 
     def test_a_limit_draws_by_seed(self, folder):
         first, again, other = (read_data(str(folder), limit=10, seed=seed, channels=1) for seed in (0, 0, 1))

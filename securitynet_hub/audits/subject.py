@@ -111,12 +111,14 @@ def read_data(
     """
     import datasets
 
+    # A record names a folder, not where it lies on its author's machine.
+    source = Path(reference).resolve().name if Path(reference).is_dir() else reference
     sides = []
     for part in (members, nonmembers):
         loaded = datasets.load_dataset(reference, split=part)
         sides.append(
             images_from(
-                loaded, name=f"{reference}:{part}", limit=limit, seed=seed, channels=channels, size=size
+                loaded, name=f"{source}:{part}", limit=limit, seed=seed, channels=channels, size=size
             )
         )
     first, second = sides
@@ -127,7 +129,7 @@ def read_data(
             f"{len(second.class_names)} of {second.pixels.shape[1:]}."
         )
     images = LabelledImages(
-        name=f"{reference} ({members}, {nonmembers})",
+        name=f"{source} ({members}, {nonmembers})",
         pixels=np.concatenate([first.pixels, second.pixels]),
         labels=np.concatenate([first.labels, second.labels]),
         class_names=first.class_names,
