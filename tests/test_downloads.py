@@ -586,7 +586,9 @@ class TestCache:
 
 
 PROGRAM = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
 from dataclasses import replace
 from securitynet_hub.annotations import load_annotations
 from securitynet_hub.weights import fetch
