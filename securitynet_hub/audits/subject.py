@@ -117,9 +117,7 @@ def read_data(
     for part in (members, nonmembers):
         loaded = datasets.load_dataset(reference, split=part)
         sides.append(
-            images_from(
-                loaded, name=f"{source}:{part}", limit=limit, seed=seed, channels=channels, size=size
-            )
+            images_from(loaded, name=f"{source}:{part}", limit=limit, seed=seed, channels=channels, size=size)
         )
     first, second = sides
     if first.class_names != second.class_names or first.pixels.shape[1:] != second.pixels.shape[1:]:
