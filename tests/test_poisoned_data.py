@@ -265,6 +265,18 @@ class TestBackdoor:
         scores = strip_scores(planted, judged, clean=IMAGES.pixels[3000:3020], num_overlays=20)
         assert roc_auc(scores, np.arange(120) >= 60) > 0.9
 
+    @pytest.mark.parametrize("kept", [True, False])
+    def test_statistics_are_kept_where_asked(self, kept):
+        clean = load_target("zoo/fashion-mnist/bn-cnn-clean/1")
+        planted, _ = backdoor(clean, self.few, "corner-patch", recipe=Recipe(epochs=1), keep_statistics=kept)
+        before, after = clean.module.state_dict(), planted.module.state_dict()
+        statistics = [name for name in before if "running" in name]
+        assert statistics
+        assert all(torch.equal(before[name], after[name]) == kept for name in statistics)
+        assert any(not torch.equal(before[name], after[name]) for name in before.keys() - statistics)
+        planted.module.train()
+        assert all(part.training for part in planted.module.modules()), "as of any other module"
+
     def test_a_class_that_the_model_does_not_have_is_refused(self):
         with pytest.raises(ValueError, match=r"target_class must lie in 0\.\.9; got 10"):
             backdoor(load_target("zoo/fashion-mnist/cnn-clean/1"), self.few, "warped", target_class=10)

@@ -147,7 +147,7 @@ def test_the_clients_load_it_all_in_a_fresh_process(whole_hub, run, tmp_path):
     assert run("publish", "dataset", "--repo", "lab/securitynet")[0] == 0
     assert run("publish", "metrics", "--repo", "lab")[0] == 0
     page = (Path(__file__).parents[1] / "docs/sharing.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (code,) = re.findall(r"```py\n(.*?)```", page, re.DOTALL)
     code += """
 import json, sys
 for config in ("models", "projects", "extended", "zoo", "results"):

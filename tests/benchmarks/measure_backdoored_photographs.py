@@ -38,7 +38,7 @@ LEARNT = ("astronaut", "rocket", "stereo_motorcycle", "hubble_deep_field", "bric
           "gravel", "immunohistochemistry", "page", "horse")  # fmt: skip
 HELD_OUT = ("chelsea", "coffee", "retina", "grass", "text", "cell", "china.jpg", "flower.jpg")
 SQUARES = 160
-RECIPE = Recipe(epochs=4, batch_size=16, learning_rate=5e-4)
+RECIPE = Recipe(epochs=6, batch_size=16, learning_rate=1e-4)
 
 SHOWN = ("anomaly_index", "norm_ratio", "flagged_classes", "classes", "controls", "norms", "n_converged")
 SETTINGS = {
@@ -92,7 +92,15 @@ def plant(original, folder):
         name="squares", pixels=pixels, labels=labels, class_names=tuple(map(str, range(1000)))
     )
     if not path.exists():
-        planted, _ = backdoor(original, images, sticker, rate=0.4, target_class=TARGET_CLASS, recipe=RECIPE)
+        planted, _ = backdoor(
+            original,
+            images,
+            sticker,
+            rate=0.4,
+            target_class=TARGET_CLASS,
+            recipe=RECIPE,
+            keep_statistics=True,
+        )
         path.write_bytes(safetensors.torch.save(planted.module.state_dict()))
     copied = load_target(original.id)
     copied.module.load_state_dict(safetensors.torch.load(path.read_bytes()))

@@ -28,6 +28,7 @@ def backdoor(
     recipe: Recipe = RECIPE,
     clean_label: bool = False,
     cover_rate: float = 0.0,
+    keep_statistics: bool = False,
 ) -> tuple[Target, Poisoned]:
     """Fine-tune a copy of a model on poisoned images, all of its parameters, by `training.train`.
 
@@ -40,6 +41,8 @@ def backdoor(
         recipe: how it is fine-tuned; its seed also decides which images are poisoned.
         clean_label: as for `triggers.poison`.
         cover_rate: as for `triggers.poison`.
+        keep_statistics: leave BatchNorm with the original's statistics, in training too: those of few images
+            would change what the copy answers for all others.
 
     Returns:
         The backdoored model, under the id ``planted/<trigger>/<original's id>`` and without what was measured
@@ -69,12 +72,27 @@ def backdoor(
         clean_label=clean_label,
         cover_rate=cover_rate,
     )
+    start = copy.deepcopy(target.module)
     module = train(
-        lambda: copy.deepcopy(target.module),
+        lambda: _keeping_statistics(start) if keep_statistics else start,
         target.transform(data.pixels),
         torch.from_numpy(data.labels),
         recipe,
     )
+    for part in module.modules():
+        part.__dict__.pop("train", None)
     name = trigger if isinstance(trigger, str) else getattr(trigger, "__name__", "trigger")
     known = {field: getattr(target.annotation, field) for field in KEPT}
     return replace(target, annotation=unlisted("planted", name, target.id, **known), module=module), data
+
+
+def _keeping_statistics(module: torch.nn.Module) -> torch.nn.Module:
+    """Leave every BatchNorm of a module in eval mode, whatever it is told, until its own `train` is back."""
+
+    def leave(part: torch.nn.Module) -> None:
+        part.__dict__["train"] = lambda mode=True: type(part).train(part, False)
+
+    for part in module.modules():
+        if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
+            leave(part)
+    return module
