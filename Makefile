@@ -9,7 +9,9 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find securitynet_hub metrics loaders -type f -not -path '*/__pycache__/*')
 # In the order of the files: modules of few but slow tests are not left to one process at the end.
 PARALLEL := -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
-# Python compiles a module when it is first imported: most of what is installed never is.
+# Python compiles a module when it is first imported: most of what is installed never is. It must keep what it
+# compiled, or each of the many processes of the tests would compile it again, which takes some 15 seconds.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := -m pip install --quiet --disable-pip-version-check --no-compile
 INSTALL := $(BIN)/python $(PIP)
 

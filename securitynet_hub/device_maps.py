@@ -67,8 +67,11 @@ def place(
         own = tempfile.mkdtemp(prefix="offloaded-", dir=folder)
         weakref.finalize(module, shutil.rmtree, own, ignore_errors=True)
         offload_state_dict(own, {k: v for k, v in module.state_dict().items() if f"{k}.".startswith(on_disk)})
+    main = next((device for device in devices.values() if device not in ("cpu", "disk")), "cpu")
     with _quiet("accelerate.big_modeling"):
-        dispatch_model(module, devices, offload_dir=own, offload_buffers=True, force_hooks=True)
+        dispatch_model(
+            module, devices, main_device=main, offload_dir=own, offload_buffers=True, force_hooks=True
+        )
     return devices
 
 

@@ -86,7 +86,9 @@ def test_bayesian_is_the_student_predictive_under_its_prior(monkeypatch):
     density = stats.norm(draws.mean(), np.sqrt(variance * (1 + 1 / 3))).pdf(phi)
     tail = stats.norm(draws.mean(), np.sqrt(variance * (1 + 1 / 3))).sf(phi)
     for mode, value in (("offline_two_sided", density), ("offline", tail)):
-        expected = -np.log(integrate.trapezoid(evidence * value, variance) / np.trapezoid(evidence, variance))
+        expected = -np.log(
+            integrate.trapezoid(evidence * value, variance) / integrate.trapezoid(evidence, variance)
+        )
         scores = lira_scores([phi], draws[:, None], np.zeros((3, 1), bool), mode=mode, variance="bayesian")
         assert scores[0] == pytest.approx(expected, rel=1e-5)
 

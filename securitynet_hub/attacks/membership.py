@@ -161,8 +161,8 @@ def _epsilon_bound(
 def draw_share(share: float, is_member: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.bool_]:
     """Draw a share of the members and of the non-members; shape (n,), True for the drawn.
 
-    >>> draw_share(0.5, np.array([True, True, False, False]), seed=0).sum()
-    np.int64(2)
+    >>> int(draw_share(0.5, np.array([True, True, False, False]), seed=0).sum())
+    2
     """
     rng = np.random.default_rng(seed)
     drawn = np.zeros(len(is_member), np.bool_)
