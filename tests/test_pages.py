@@ -1,10 +1,8 @@
 """The pages in a real browser: nothing asked of a network, nothing beyond the edge, sorting, speed."""
 
-import importlib.util
-
 import pytest
 from audited import many_records, write_audit
-from browsers import SKIPPED, find_browser, running_browser
+from browsers import running_browser
 from test_report import HOSTILE, Page, entries, record
 
 from securitynet_hub.report.page import write_report
@@ -64,8 +62,6 @@ FAINT_MARKS = """() => {
 
 @pytest.fixture(scope="module")
 def browser():
-    if not find_browser() or importlib.util.find_spec("playwright") is None:
-        pytest.skip(SKIPPED)
     with running_browser() as found:
         yield found
 

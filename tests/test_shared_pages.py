@@ -1,9 +1,7 @@
 """Pages of fetched results in a real browser: what strangers wrote is shown, and does nothing."""
 
-import importlib.util
-
 import pytest
-from browsers import SKIPPED, find_browser, running_browser
+from browsers import running_browser
 from measurements import measured
 from test_publishing import REPO
 from test_sharing import HOSTILE, changed
@@ -21,8 +19,6 @@ AUTHOR = "</td></table></style></title><script>document.title='run'</script><img
 
 @pytest.fixture(scope="module")
 def browser():
-    if not find_browser() or importlib.util.find_spec("playwright") is None:
-        pytest.skip(SKIPPED)
     with running_browser() as found:
         yield found
 

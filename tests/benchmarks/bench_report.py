@@ -4,14 +4,13 @@ Run with ``make bench``; needs Chromium and playwright. A report of 500 records 
 in less than 2 s: by the browser's clock, from the start of the navigation to the first frame after its load.
 """
 
-import importlib.util
 import statistics
 import time
 from pathlib import Path
 
 import pytest
 from audited import many_records
-from browsers import SKIPPED, find_browser, running_browser
+from browsers import running_browser
 
 from securitynet_hub.report.page import write_report
 from securitynet_hub.report.reading import Entry
@@ -24,8 +23,6 @@ OPENED = """() => new Promise(done => requestAnimationFrame(() => setTimeout(() 
 
 @pytest.mark.parametrize("count", [50, 500])
 def test_a_report_of_many_records(count, tmp_path):
-    if not find_browser() or importlib.util.find_spec("playwright") is None:
-        pytest.skip(SKIPPED)
     entries = [Entry(record, Path("none.json")) for record in many_records(count)]
     started = time.process_time()
     path = write_report(entries, tmp_path / "report.html")
