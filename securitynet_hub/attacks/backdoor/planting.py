@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import partial
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from securitynet_hub.annotations import unlisted
 from securitynet_hub.images import LabelledImages
@@ -73,26 +75,17 @@ def backdoor(
         cover_rate=cover_rate,
     )
     start = copy.deepcopy(target.module)
-    module = train(
-        lambda: _keeping_statistics(start) if keep_statistics else start,
-        target.transform(data.pixels),
-        torch.from_numpy(data.labels),
-        recipe,
-    )
-    for part in module.modules():
-        part.__dict__.pop("train", None)
+    kept = [part for part in start.modules() if keep_statistics and isinstance(part, _BatchNorm)]
+    for part in kept:
+        part.__dict__["train"] = partial(_stay_in_eval_mode, part)
+    module = train(lambda: start, target.transform(data.pixels), torch.from_numpy(data.labels), recipe)
+    for part in kept:
+        del part.__dict__["train"]
     name = trigger if isinstance(trigger, str) else getattr(trigger, "__name__", "trigger")
     known = {field: getattr(target.annotation, field) for field in KEPT}
     return replace(target, annotation=unlisted("planted", name, target.id, **known), module=module), data
 
 
-def _keeping_statistics(module: torch.nn.Module) -> torch.nn.Module:
-    """Leave every BatchNorm of a module in eval mode, whatever it is told, until its own `train` is back."""
-
-    def leave(part: torch.nn.Module) -> None:
-        part.__dict__["train"] = lambda mode=True: type(part).train(part, False)
-
-    for part in module.modules():
-        if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
-            leave(part)
-    return module
+def _stay_in_eval_mode(part: torch.nn.Module, mode: bool = True) -> torch.nn.Module:
+    """Stand in for a module's `train`, whatever mode it is told."""
+    return type(part).train(part, False)
