@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +15,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast
-from torch.utils.data import DataLoader
 
 from securitynet_hub.errors import WeightsError
 from securitynet_hub.processes import meet
@@ -102,25 +101,23 @@ def train(
         generator = torch.Generator().manual_seed(recipe.seed)
         module = build_seeded(build, recipe.seed).train()
         optimizer = torch.optim.AdamW(
-            module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+            module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
-        positions: DataLoader[Any] = DataLoader(
-            range(len(inputs)),  # type: ignore[arg-type]  # positions only: batches are sliced, not collated
-            batch_size=recipe.batch_size,
-            shuffle=True,
-            generator=generator,
-        )
-        module, optimizer = accelerator.prepare(module, optimizer)
+        steps = -(-len(inputs) // recipe.batch_size)  # in an epoch
+        module, prepared = accelerator.prepare(module, optimizer)
+        if accelerator.scaler is not None:
+            optimizer = prepared  # otherwise it would only look for packages, in every step
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, recipe.learning_rate, total_steps=recipe.epochs * len(positions)
+            optimizer, recipe.learning_rate, total_steps=recipe.epochs * steps
         )
         state = _State(accelerator, module, optimizer, scheduler, generator)
         done = state.read(progress) if progress else 0
         kept = time.monotonic()
         for epoch in range(done, recipe.epochs):
             # Of the epoch's own, so that dropout goes on after an interruption as it would have without.
-            torch.manual_seed(recipe.seed + 1_000_003 * (1 + epoch) + accelerator.process_index)
-            for batch in _one_ahead(positions):
+            _seed(recipe.seed + 1_000_003 * (1 + epoch) + accelerator.process_index, accelerator.device)
+            order = torch.randperm(len(inputs), generator=generator)
+            for batch in torch.split(order, recipe.batch_size):
                 share, weight = _share(len(batch), accelerator.process_index, accelerator.num_processes)
                 rows = batch.to(inputs.device)
                 images = inputs[rows].to(accelerator.device)
@@ -128,7 +125,7 @@ def train(
                     images = _shift_and_mirror(images, generator)
                 outputs = module(images[share])
                 error = weight * loss(outputs, labels[rows[share]].to(accelerator.device))
-                module.zero_grad()  # Accelerate's optimiser would look for packages in every step
+                module.zero_grad()
                 accelerator.backward(error)
                 optimizer.step()
                 scheduler.step()
@@ -141,19 +138,6 @@ def train(
     if progress:
         progress.unlink(missing_ok=True)
     return trained.cpu().eval()
-
-
-def _one_ahead(batches: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """Yield each batch once the next was drawn, as Accelerate's loaders do.
-
-    The generator of the order is that of the augmentation, too: drawn otherwise, a seed would give others.
-    """
-    iterator = iter(batches)
-    held = next(iterator, None)
-    while held is not None:
-        following = next(iterator, None)
-        yield held
-        held = following
 
 
 def _share(size: int, number: int, of: int) -> tuple[slice, float]:
@@ -243,10 +227,17 @@ def _own_randomness(device: torch.device) -> Iterator[None]:
         yield
 
 
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed the CPU's chance and the device's, but no other device's, which nobody would put back."""
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
+
+
 def build_seeded(build: Callable[[], torch.nn.Module], seed: int) -> torch.nn.Module:
     """Build a module whose initial weights the seed decides; the global random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return build()
 
 

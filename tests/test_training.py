@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import mse_loss
+from torch.nn.functional import cross_entropy, mse_loss
 
 from securitynet_hub import training
 from securitynet_hub.errors import WeightsError
-from securitynet_hub.training import Recipe, describe_processes, train
+from securitynet_hub.training import Recipe, build_seeded, describe_processes, train
 from securitynet_hub.triggers import TRIGGERS
 
 
@@ -42,6 +42,23 @@ def test_the_seed_decides_everything_and_touches_nothing_else(augment):
     torch.rand(5)
     assert torch.equal(weights(0), first)
     assert not torch.equal(weights(1), first)
+
+
+def test_it_is_adamw_with_a_one_cycle_rate():
+    inputs, labels = two_blobs()
+    recipe = Recipe(epochs=3, batch_size=64, weight_decay=0.1, seed=5)
+    trained = train(linear, inputs, labels, recipe)
+
+    module, order = build_seeded(linear, recipe.seed), torch.Generator().manual_seed(recipe.seed)
+    adam = torch.optim.AdamW(module.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    rate = torch.optim.lr_scheduler.OneCycleLR(adam, recipe.learning_rate, total_steps=3 * 4)
+    for _ in range(recipe.epochs):
+        for rows in torch.randperm(len(inputs), generator=order).split(recipe.batch_size):
+            adam.zero_grad()
+            cross_entropy(module(inputs[rows]), labels[rows]).backward()
+            adam.step()
+            rate.step()
+    torch.testing.assert_close(trained.state_dict(), module.state_dict())
 
 
 def test_each_step_is_reported():
