@@ -22,6 +22,7 @@ from securitynet_hub.annotations import Annotation, columns, load_annotations
 from securitynet_hub.errors import SecurityNetError, UnknownNameError
 from securitynet_hub.flags import FLAGS
 from securitynet_hub.hashes import describe_checks, parse_checks
+from securitynet_hub.memory import keep_freed_memory
 from securitynet_hub.report.commands import add_commands as add_reports
 from securitynet_hub.sharing.commands import add_commands as add_sharing
 from securitynet_hub.sweeps.commands import add_command as add_sweep
@@ -38,6 +39,7 @@ ZOO = "zoo"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command. Exit 0: done, 2: a wrong request, 1: the work failed, 130: Ctrl-C."""
+    keep_freed_memory()
     parser = _parser()
     options = parser.parse_args(arguments)
     try:

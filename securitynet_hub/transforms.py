@@ -104,7 +104,7 @@ class Transform:
         moved = np.moveaxis(pixels, -1, 1)
         if self.resize is not None:
             moved = self._resized(moved, self.resize)
-        scaled = torch.from_numpy(np.ascontiguousarray(moved, dtype=np.float32) / 255)
+        scaled = torch.from_numpy(np.ascontiguousarray(moved, dtype=np.float32)).div_(255)
         if scaled.shape[1] != self.shape[-1]:
             scaled = scaled.repeat_interleave(self.shape[-1], dim=1)
         if self.factor != 1:

@@ -10,7 +10,17 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up; modules of one line do not import one another.
 ROOMS = [
-    {"errors", "flags", "metric_files", "posteriors", "resnets", "splits", "statistics", "transforms"},
+    {
+        "errors",
+        "flags",
+        "memory",
+        "metric_files",
+        "posteriors",
+        "resnets",
+        "splits",
+        "statistics",
+        "transforms",
+    },
     {
         "annotations",
         "bootstrap",
