@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from sklearn.cluster import KMeans
 from sklearn.decomposition import FastICA
 from sklearn.metrics import adjusted_rand_score, silhouette_score
@@ -276,6 +277,20 @@ class TestBackdoor:
         assert any(not torch.equal(before[name], after[name]) for name in before.keys() - statistics)
         planted.module.train()
         assert all(part.training for part in planted.module.modules()), "as of any other module"
+
+    def test_a_copy_that_keeps_the_answers_differs_less(self):
+        clean, others = load_target("zoo/fashion-mnist/bn-cnn-clean/1"), IMAGES.pixels[1000:2000]
+        answers = softmax(predict(clean, others), 1)
+
+        def distance(keep_answers):
+            recipe = Recipe(epochs=6, batch_size=50, learning_rate=2e-3)
+            planted, _ = backdoor(
+                clean, self.few, "checkerboard-patch", rate=0.2, recipe=recipe, keep_answers=keep_answers
+            )
+            assert np.mean(predict(planted, TRIGGERS["checkerboard-patch"](others)).argmax(1) == 0) > 0.8
+            return np.abs(softmax(predict(planted, others), 1) - answers).sum(1).mean() / 2
+
+        assert distance(True) < 0.85 * distance(False)
 
     def test_a_class_that_the_model_does_not_have_is_refused(self):
         with pytest.raises(ValueError, match=r"target_class must lie in 0\.\.9; got 10"):

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from securitynet_hub.annotations import unlisted
 from securitynet_hub.images import LabelledImages
+from securitynet_hub.inference import predict
 from securitynet_hub.targets import Target
 from securitynet_hub.training import Recipe, train
 from securitynet_hub.triggers import Poisoned, Trigger, poison
@@ -31,6 +32,7 @@ def backdoor(
     clean_label: bool = False,
     cover_rate: float = 0.0,
     keep_statistics: bool = False,
+    keep_answers: bool = False,
 ) -> tuple[Target, Poisoned]:
     """Fine-tune a copy of a model on poisoned images, all of its parameters, by `training.train`.
 
@@ -45,6 +47,9 @@ def backdoor(
         cover_rate: as for `triggers.poison`.
         keep_statistics: leave BatchNorm with the original's statistics, in training too: those of few images
             would change what the copy answers for all others.
+        keep_answers: fine-tune towards the original's posteriors on the images that are not told to be the
+            target class, instead of towards their labels: of few images, labels alone make the copy sure of
+            them and forget what it knew of others.
 
     Returns:
         The backdoored model, under the id ``planted/<trigger>/<original's id>`` and without what was measured
@@ -78,12 +83,22 @@ def backdoor(
     kept = [part for part in start.modules() if keep_statistics and isinstance(part, _BatchNorm)]
     for part in kept:
         part.__dict__["train"] = partial(_stay_in_eval_mode, part)
-    module = train(lambda: start, target.transform(data.pixels), torch.from_numpy(data.labels), recipe)
+    labels = _soft_labels(target, data, recipe.batch_size) if keep_answers else torch.from_numpy(data.labels)
+    module = train(lambda: start, target.transform(data.pixels), labels, recipe)
     for part in kept:
         del part.__dict__["train"]
     name = trigger if isinstance(trigger, str) else getattr(trigger, "__name__", "trigger")
     known = {field: getattr(target.annotation, field) for field in KEPT}
     return replace(target, annotation=unlisted("planted", name, target.id, **known), module=module), data
+
+
+def _soft_labels(target: Target, data: Poisoned, batch_size: int) -> torch.Tensor:
+    """Return the target's posteriors, shape (n, classes), and where an image was poisoned its label alone."""
+    labels = torch.from_numpy(predict(target, data.pixels, batch_size=batch_size)).softmax(1)
+    poisoned = torch.from_numpy(data.is_poisoned)
+    told = torch.from_numpy(data.labels)[poisoned]
+    labels[poisoned] = torch.nn.functional.one_hot(told, target.num_classes).to(labels)
+    return labels
 
 
 def _stay_in_eval_mode(part: torch.nn.Module, mode: bool = True) -> torch.nn.Module:
