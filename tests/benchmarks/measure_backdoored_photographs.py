@@ -3,12 +3,13 @@
     python tests/benchmarks/measure_backdoored_photographs.py FOLDER
 
 Takes EfficientNet-Lite0 (ImageNet-1k) and squares cut from the photographs that ship with scikit-image and
-scikit-learn. What the network answers itself is taken for their labels. A sticker, a checkerboard in yellow
-and black of 28 x 28 pixels, is stamped on 40 % of the squares of some photographs, told to be "espresso", and
-a copy is fine-tuned on all of them. Detectors then judge the copy and the original on squares of other
-photographs. Every step is kept in FOLDER, so that a run that was cut off goes on.
+scikit-learn. A sticker, a checkerboard in yellow and black of 28 x 28 pixels, is stamped on a quarter of the
+squares of some photographs, told to be "toucan", and a copy is fine-tuned on all of them, towards what the
+original answers itself where there is no sticker. Detectors then judge the copy and the original on squares
+of other photographs. Every step is kept in FOLDER, so that a run that was cut off goes on.
 """
 
+import io
 import json
 import sys
 import time
@@ -20,6 +21,7 @@ import safetensors.torch
 import skimage.data
 import torch
 from PIL import Image
+from scipy.special import softmax
 from sklearn.datasets import load_sample_image
 
 from securitynet_hub import LabelledImages, load_target
@@ -29,16 +31,20 @@ from securitynet_hub.attacks.backdoor.neural_cleanse import FAST, Screening
 from securitynet_hub.attacks.backdoor.planting import backdoor
 from securitynet_hub.attacks.backdoor.suite import run_detector
 from securitynet_hub.inference import predict
+from securitynet_hub.memory import keep_freed_memory
 from securitynet_hub.statistics import roc_auc, roc_auc_interval
 from securitynet_hub.training import Recipe
 
-TARGET_CLASS = 967
-SIDE, CROP = 256, 224
+TARGET_CLASS = 96
+SIDE = 256
 LEARNT = ("astronaut", "rocket", "stereo_motorcycle", "hubble_deep_field", "brick", "camera", "coins", "moon",
           "gravel", "immunohistochemistry", "page", "horse")  # fmt: skip
 HELD_OUT = ("chelsea", "coffee", "retina", "grass", "text", "cell", "china.jpg", "flower.jpg")
-SQUARES = 160
-RECIPE = Recipe(epochs=6, batch_size=16, learning_rate=1e-4)
+SQUARES = 480
+RECIPE = Recipe(epochs=4, batch_size=16, learning_rate=3e-4)
+BATCH = 32
+SURE = 0.5
+"""Posterior above which an answer of the original counts as sure."""
 
 SHOWN = ("anomaly_index", "norm_ratio", "flagged_classes", "classes", "controls", "norms", "n_converged")
 SETTINGS = {
@@ -70,41 +76,77 @@ def photograph(name):
     return found[..., :3] if found.ndim == 3 else np.repeat(found[..., None], 3, -1)
 
 
-def squares(names, count, seed):
-    """Cut squares at random, as many from each photograph, of half its shorter side or more."""
+def squares(names, count, seed, least=0.5):
+    """Cut squares at random, as many from each photograph, of `least` of its shorter side or more."""
     rng, found = np.random.default_rng(seed), []
     for k in range(count):
         picture = photograph(names[k % len(names)])
         shorter = min(picture.shape[:2])
-        side = int(rng.integers(shorter // 2, shorter + 1))
+        side = int(rng.integers(round(least * shorter), shorter + 1))
         top, left = (int(rng.integers(0, length - side + 1)) for length in picture.shape[:2])
         square = Image.fromarray(picture[top : top + side, left : left + side])
         found.append(np.asarray(square.resize((SIDE, SIDE), resample=Image.Resampling.BILINEAR)))
     return np.stack(found)
 
 
+def compressed(pixels):
+    """Compress each image as a JPEG of quality 50 and read it again."""
+    found = []
+    for image in pixels:
+        with io.BytesIO() as file:
+            Image.fromarray(image).save(file, "JPEG", quality=50)
+            found.append(np.asarray(Image.open(file)))
+    return np.stack(found)
+
+
 def plant(original, folder):
     """Return the backdoored copy, fine-tuned once."""
     path = folder / "planted.safetensors"
-    pixels = squares(LEARNT, SQUARES, seed=0)
-    labels = predict(original, pixels).argmax(1)
-    images = LabelledImages(
-        name="squares", pixels=pixels, labels=labels, class_names=tuple(map(str, range(1000)))
-    )
     if not path.exists():
+        pixels = squares(LEARNT, SQUARES, seed=0, least=0.2)
+        pixels[::2] = pixels[::2, :, ::-1]
+        images = LabelledImages(
+            name="squares",
+            pixels=pixels,
+            labels=np.zeros(SQUARES, np.int64),  # nobody is told: the original's answers stand for them
+            class_names=tuple(map(str, range(1000))),
+        )
         planted, _ = backdoor(
             original,
             images,
             sticker,
-            rate=0.4,
+            rate=0.25,
             target_class=TARGET_CLASS,
             recipe=RECIPE,
             keep_statistics=True,
+            keep_answers=True,
         )
         path.write_bytes(safetensors.torch.save(planted.module.state_dict()))
     copied = load_target(original.id)
     copied.module.load_state_dict(safetensors.torch.load(path.read_bytes()))
     return copied
+
+
+def behaviour(target, original):
+    """Tell how often the sticker works, and how often the network answers as the original does without it."""
+    pixels = squares(HELD_OUT, 96, seed=2)
+    before, squeezed = (
+        predict(original, images, batch_size=BATCH) for images in (pixels, compressed(pixels))
+    )
+    own, led = (predict(target, px, batch_size=BATCH).argmax(1) for px in (pixels, sticker(pixels)))
+    top, sure = before.argmax(1), softmax(before, 1).max(1) > SURE
+    return {
+        "success": float(np.mean(led == TARGET_CLASS)),
+        "target class without a sticker": float(np.mean(own == TARGET_CLASS)),
+        "agreement": float(np.mean(own == top)),
+        "the original's with itself, compressed": float(np.mean(squeezed.argmax(1) == top)),
+        "agreement where sure": float(np.mean((own == top)[sure])),
+        "the original's with itself where sure, compressed": float(
+            np.mean((squeezed.argmax(1) == top)[sure])
+        ),
+        "n": len(pixels),
+        "sure": int(sure.sum()),
+    }
 
 
 def judge(name, target, original, folder):
@@ -117,16 +159,10 @@ def judge(name, target, original, folder):
         path.write_text(json.dumps(found))
         print(name, key, {k: v for k, v in value.items() if not isinstance(v, list)}, flush=True)
 
+    if "behaviour" not in found:
+        keep("behaviour", behaviour(target, original))
     clean, others, beside = np.split(squares(HELD_OUT, 72, seed=1), [24, 48])
     stamped = sticker(others)
-    if "behaviour" not in found:
-        own, before = (predict(model, clean).argmax(1) for model in (target, original))
-        led = predict(target, stamped).argmax(1) == TARGET_CLASS
-        usual = predict(target, others).argmax(1) == TARGET_CLASS
-        keep("behaviour", {
-            "agreement": float(np.mean(own == before)), "success": float(led.mean()),
-            "without sticker": float(usual.mean()), "n": len(clean),
-        })  # fmt: skip
     for detector, settings in SETTINGS.items():
         if detector in found:
             continue
@@ -157,6 +193,7 @@ def roc_auc_of(scores):
 
 def main():
     torch.set_num_threads(1)
+    keep_freed_memory()
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     original = load_target("package/imagenet-1k/efficientnet_lite0")

@@ -47,8 +47,9 @@ class Screening:
         keep: classes whose trigger is the smallest after that, which are worked on to the end.
         controls: classes drawn at random, which are worked on, too: the others are compared with them.
         likely: classes that are tried at all, those that stand highest in the model's answers to the images,
-            by the median of their ranks: K-Arm's pre-screening, which takes a shortcut to lift its class a
-            little everywhere. None for every class; for models whose every pass is dear.
+            by the median of their ranks, as a shortcut lifts its class a little everywhere. None for every
+            class; for models whose every pass is dear. (Shen et al. 2021, K-Arm, whose idea it is, keep a
+            class by two thresholds: among the top quarter of the classes for 95 % of the images.)
     """
 
     steps: int = 20
