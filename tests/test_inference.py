@@ -10,7 +10,7 @@ import torch
 from securitynet_hub.annotations import load_annotations
 from securitynet_hub.errors import ModelError, UnknownNameError, WeightsError
 from securitynet_hub.images import load_images
-from securitynet_hub.inference import _ahead, predict
+from securitynet_hub.inference import CPU_ELEMENTS, _ahead, predict
 from securitynet_hub.targets import Target, find_annotation, known_loaders, load_target
 from securitynet_hub.transforms import Transform
 
@@ -114,6 +114,22 @@ class TestPredict:
         assert np.array_equal(found, predict(target, PIXELS[:40], batch_size=5))
         assert (sizes, seen) == ([5] * 8, [20, 20])
         assert len(tried) == 8 + 2  # what fits is remembered
+
+    @pytest.mark.skipif(torch.accelerator.is_available(), reason="a GPU takes a batch whole")
+    def test_a_processor_takes_large_images_a_few_at_a_time(self, target):
+        class Mean(torch.nn.Module):
+            def forward(self, inputs):
+                sizes.append(len(inputs))
+                return inputs.mean((2, 3)).repeat(1, 5)[:, :10]
+
+        sizes, seen = [], []
+        large = Transform(height=224, width=224, channels=3)
+        pixels = np.random.default_rng(0).integers(0, 256, (30, 224, 224, 3), np.uint8)
+        wide = replace(target, module=Mean(), transform=large)
+        found = predict(wide, pixels, batch_size=20, on_batch=seen.append)
+        assert max(sizes) * 3 * 224 * 224 <= CPU_ELEMENTS
+        assert (sizes, seen) == ([13, 7, 10], [20, 10])
+        np.testing.assert_allclose(found[:, :3], pixels.mean((1, 2)) / 255, rtol=1e-5)
 
     def test_other_failures_are_not_taken_for_a_lack_of_memory(self, target):
         class Broken(torch.nn.Module):

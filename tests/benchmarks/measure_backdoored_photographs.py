@@ -52,7 +52,7 @@ SETTINGS = {
     "neural_cleanse": {
         "restarts": 1, "batch_size": 16,
         "schedule": replace(FAST, steps=60, patience=3, first_cost=1e-4),
-        "screening": Screening(steps=6, images=2, keep=4, controls=6, likely=50),
+        "screening": Screening(steps=16, images=4, keep=8, controls=6, likely=30),
     },
     "strip": {"num_overlays": 10},
     "ibd_psc": {},
@@ -169,7 +169,7 @@ def judge(name, target, original, folder):
         began = time.process_time()
         judged = np.concatenate([clean, stamped])
         is_model = detector in ("neural_cleanse", "neuron_noise")
-        clues = Clues(clean=beside[:4] if detector == "neural_cleanse" else beside, inputs=judged)
+        clues = Clues(clean=beside[:8] if detector == "neural_cleanse" else beside, inputs=judged)
         finding = run_detector(detector, target, clues, **settings)
         seconds = round(time.process_time() - began)
         if is_model:
