@@ -108,7 +108,9 @@ def predict_module(
 
 
 class _Forward:
-    """A module on the device, compiled if the launch says so, that halves batches too large for its memory.
+    """A module on the device, compiled if the launch says so, that takes large batches in parts.
+
+    A CPU's parts have `CPU_ELEMENTS` at most; elsewhere a batch too large for the memory is halved.
 
     Accelerate's `find_executable_batch_size` would run the whole pass again, with other batches on one
     process than on the others; here each keeps its share, and the size that fits is remembered.

@@ -204,6 +204,7 @@ def rates(rows: list[dict[str, Any]]) -> str:
         "MM-BD, p < 0.05": lambda row: row["p_value"] < 0.05,
         "calibrated norms": lambda row: row["calibrated_norms"]["flagged"],
         "calibrated margins": lambda row: row["calibrated_margins"]["flagged"],
+        "calibrated norms or margins": lambda row: any(row[name]["flagged"] for name in CALIBRATED),
     }
     kinds = {
         "clean": None,
