@@ -87,9 +87,13 @@ def predict_module(
     own = [batches[place] for place in share] or batches[:1]
     answers: list[torch.Tensor] = []
     failure: Exception | None = None
+
+    def prepare(batch: npt.NDArray[np.int64]) -> torch.Tensor:
+        return transform(pixels[batch[0] : batch[-1] + 1])  # a slice, which is not copied
+
     with evaluating(module), torch.inference_mode(), accelerator.autocast():
         try:
-            for inputs in _ahead(lambda batch: transform(pixels[batch]), own, accelerator.device):
+            for inputs in _ahead(prepare, own, accelerator.device):
                 answers.append(forward(inputs).float())
                 on_batch(len(inputs))
         except ProcessError:
@@ -184,6 +188,9 @@ def _gathered(
     accelerator: Accelerator, positions: npt.NDArray[np.int64], answers: torch.Tensor, size: int
 ) -> npt.NDArray[np.float32]:
     """Put the rows of all processes in their place, shape (size, ...)."""
+    if accelerator.num_processes == 1:
+        own: npt.NDArray[np.float32] = answers.cpu().numpy()
+        return own
     rows = torch.from_numpy(positions).to(answers.device)
     places = gather(accelerator, rows, pad=-1).cpu().numpy()
     values = gather(accelerator, answers).cpu().numpy()

@@ -21,10 +21,12 @@ from securitynet_hub.attacks.backdoor.inversion import measure_inversion
 from securitynet_hub.attacks.backdoor.neural_cleanse import FAST, neural_cleanse
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, frozen
 from securitynet_hub.attacks.backdoor.schedule import Progress
+from securitynet_hub.memory import keep_freed_memory
 from securitynet_hub.targets import Target, find_annotation
 from securitynet_hub.transforms import Transform
 
 torch.set_num_threads(1)
+keep_freed_memory()  # as the command line does; for the peer, too
 PIXELS = load_images().pixels[2000:2020]
 MODELS = ("cnn-corner-patch/7", "bn-cnn-corner-patch/7")
 STEPS, ROUNDS = 40, 3

