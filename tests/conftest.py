@@ -9,12 +9,17 @@ import os
 import sys
 import tempfile
 
+import hypothesis
 import pytest
 
 # Before `datasets` and `huggingface_hub` read them, on import.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="securitynet-tests-")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 if "VISION" in os.environ:
     import torch

@@ -339,7 +339,7 @@ class TestPickles:
         path.write_bytes(zipped(PROTO + b"}(" + views + b"u.", {"0": bytes(8000)}))
         refuse(path, "its tensors would take 4,000,000 bytes")
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.data())
     def test_nonsense_is_refused_or_read_as_torch_does(self, data):
         """Whatever the bytes, the answer is what torch reads or a WeightsError, nothing else."""
@@ -840,7 +840,7 @@ class TestBenign:
         found = read_checkpoint(tmp_path / "model.pth")
         same(found, {"weight": torch.tensor([1.0, 2, 3, 4])})
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(st.data())
     def test_views_of_a_storage(self, data):
         """Slices, transposed, several to a storage: as they were, and as torch reads them."""
@@ -898,7 +898,7 @@ def seed(request):
     return buffer.getvalue()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.tuples(st.sampled_from(sorted(EDITS)), st.integers(0), st.integers(0, 255)), min_size=1, max_size=4
