@@ -6,6 +6,7 @@ import fails for want of two operators. With them declared its classifiers, whic
 """
 
 import os
+import signal
 import sys
 import tempfile
 
@@ -16,6 +17,9 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="securitynet-tests-")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side
+
+# A shell's background job ignores Ctrl-C, and so would the processes that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile("patient", deadline=None)
