@@ -196,9 +196,9 @@ def _gathered(
     values = gather(accelerator, answers).cpu().numpy()
     outputs = np.full((size, *values.shape[1:]), np.nan, np.float32)
     outputs[places[places >= 0]] = values[places >= 0]
-    missing = size - np.count_nonzero(np.bincount(places[places >= 0], minlength=size))
-    if missing:
-        raise ModelError(f"{missing} of {size} images came back without an output.")
+    missing = np.setdiff1d(np.arange(size), places)
+    if len(missing):
+        raise ModelError(f"{len(missing)} of {size} images came back without an output.")
     return outputs
 
 

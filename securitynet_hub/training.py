@@ -18,6 +18,7 @@ from accelerate.utils import broadcast
 
 from securitynet_hub.errors import WeightsError
 from securitynet_hub.processes import meet
+from securitynet_hub.randomness import seeded
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Outputs, shape (n, classes), and what they should be, n rows, to a scalar."""
@@ -236,8 +237,7 @@ def _seed(seed: int, device: torch.device) -> None:
 
 def build_seeded(build: Callable[[], torch.nn.Module], seed: int) -> torch.nn.Module:
     """Build a module whose initial weights the seed decides; the global random state stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         return build()
 
 

@@ -16,6 +16,7 @@ ROOMS = [
         "memory",
         "metric_files",
         "posteriors",
+        "randomness",
         "resnets",
         "splits",
         "statistics",

@@ -18,6 +18,7 @@ import torch
 
 from securitynet_hub.errors import UnknownNameError
 from securitynet_hub.posteriors import CLIP
+from securitynet_hub.randomness import seeded
 from securitynet_hub.signals import Outputs, correctness, entropy, loss
 from securitynet_hub.statistics import Scores, as_array, split_scores
 
@@ -173,8 +174,7 @@ def _features(name: str, outputs: Outputs, labels: Outputs | None, from_logits: 
 def _fit_network(features: Scores, is_member: Membership, seed: int) -> LogOdds:
     # A loop of its own: through Accelerate the batch would grow with the number of processes.
     inputs, classes = torch.from_numpy(features), torch.from_numpy(is_member.astype(np.int64))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         network = torch.nn.Sequential(
             torch.nn.Linear(features.shape[1], 64), torch.nn.ReLU(),
             torch.nn.Linear(64, 64), torch.nn.ReLU(),

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from securitynet_hub.attacks.reference_models import require_disjoint
+from securitynet_hub.randomness import seeded
 from securitynet_hub.signals import Outputs
 from securitynet_hub.statistics import Scores, as_array, require_finite
 
@@ -77,8 +78,7 @@ def gaussian_quantile_scores(
     centre, scale = fit_x.mean(0), _deviation(fit_x)
     x, fit_x = (x - centre) / scale, (fit_x - centre) / scale
     middle, spread = fit_h.mean(), _deviation(fit_h)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         network = _network(fit_x.shape[1], hidden)
         _train(network, fit_x, (fit_h - middle) / spread, epochs, learning_rate, weight_decay)
         with torch.no_grad():
