@@ -57,25 +57,25 @@ test: $(VENV)/installed
 # The sources that take their networks from torchvision and timm. Only this run sees the two: torchvision's
 # wheel may be built for another torch, and then breaks whatever imports it.
 test-vision: $(VENV)/installed $(VENV)/vision/installed
-	VISION=$(abspath $(VENV)/vision) $(BIN)/pytest $(PARALLEL) tests/vision "tests/test_hosted.py::test_every_row_has_a_network"
+	VISION=$(abspath $(VENV)/vision) $(BIN)/pytest $(PARALLEL) tests/vision "tests/loaders/test_hosted.py::test_every_row_has_a_network"
 
 # Every network of every source, which takes minutes; `make test` builds one of each family.
 test-exhaustive: $(VENV)/installed
-	$(BIN)/pytest $(PARALLEL) tests -m exhaustive --ignore=tests/test_hosted.py
+	$(BIN)/pytest $(PARALLEL) tests -m exhaustive --ignore=tests/loaders/test_hosted.py
 
 # A checkpoint for every row in its publisher's form, served, read and loaded: about 40 minutes of one core, and
 # up to 10 GB of memory for the largest. SHARD=2/8 takes the second of every eight rows.
 test-hosted: $(VENV)/installed $(VENV)/vision/installed
-	VISION=$(abspath $(VENV)/vision) SHARD=$(or $(SHARD),1/1) $(BIN)/pytest $(PARALLEL) tests/test_hosted.py -m exhaustive -rs
+	VISION=$(abspath $(VENV)/vision) SHARD=$(or $(SHARD),1/1) $(BIN)/pytest $(PARALLEL) tests/loaders/test_hosted.py -m exhaustive -rs
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy securitynet_hub loaders
-	$(BIN)/pytest tests/test_imports.py
+	$(BIN)/pytest tests/project/test_imports.py
 
 bench: $(VENV)/installed
-	$(BIN)/pytest tests/benchmarks/bench_*.py -s
+	$(BIN)/pytest benchmarks/bench_*.py -s
 
 # The fast tests with the lowest versions that pyproject.toml allows. On Linux the lowest torch brings
 # gigabytes of CUDA libraries; TORCH=2.13.0 takes another.
@@ -94,7 +94,7 @@ $(VENV)/requirements: pyproject.toml constraints.txt
 
 .venv-lowest/installed: $(VENV)/installed
 	$(PYTHON) -m venv --clear .venv-lowest
-	$(BIN)/python tests/lowest_versions.py $(if $(TORCH),torch==$(TORCH)) > .venv-lowest/lowest.txt
+	$(BIN)/python tests/support/lowest_versions.py $(if $(TORCH),torch==$(TORCH)) > .venv-lowest/lowest.txt
 	.venv-lowest/bin/python $(PIP) -c .venv-lowest/lowest.txt "$$(ls dist/*.whl)[test]"
 	touch $@
 

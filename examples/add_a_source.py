@@ -13,14 +13,14 @@ import torch
 from safetensors.torch import save_file
 
 import securitynet_hub as hub
-from securitynet_hub.annotations import unlisted
+from securitynet_hub.annotations.schema import unlisted
 
 LOADER = '''
 """The classifiers of My Lab: linear ones on 28 x 28 grey images."""
 
 import torch
 
-from securitynet_hub.transforms import Transform
+from securitynet_hub.data.transforms import Transform
 
 
 def build(annotation):

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import securitynet_hub as hub
-from securitynet_hub.audits.subject import find_data
+from securitynet_hub.attacks.subject import find_data
 from securitynet_hub.report.page import write_report
 from securitynet_hub.report.reading import read_entries
 

@@ -1,10 +1,10 @@
 """Compare two models: does one give its members away more than the other, beyond chance?"""
 
 import securitynet_hub as hub
-from securitynet_hub.auditing import known_data
-from securitynet_hub.comparison import auc_difference, paired_auc_difference
-from securitynet_hub.inference import predict
-from securitynet_hub.targets import find_annotation
+from securitynet_hub.attacks.audit import known_data
+from securitynet_hub.engine.inference import predict
+from securitynet_hub.models.loading import find_annotation
+from securitynet_hub.statistics.comparison import auc_difference, paired_auc_difference
 
 overfitted, regularised = "zoo/fashion-mnist/cnn-overfitted-500/1", "zoo/fashion-mnist/cnn-regularised-500/1"
 

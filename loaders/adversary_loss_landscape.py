@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from securitynet_hub.annotations import Annotation
-from securitynet_hub.resnets import DEPTHS, ResNet
-from securitynet_hub.transforms import Transform
+from securitynet_hub.annotations.schema import Annotation
+from securitynet_hub.data.transforms import Transform
+from securitynet_hub.models.resnets import DEPTHS, ResNet
 
 WIDTH = 32
 """Channels of the first layers: four for each unit of the publisher's width."""

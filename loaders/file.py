@@ -1,6 +1,6 @@
 """Weights in a file of one's own, for a network that the caller builds: ``file:<path>``.
 
-The file is judged and read as a stranger's is: `securitynet_hub.checkpoints` says what is refused.
+The file is judged and read as a stranger's is: `weights.reading.checkpoints` says what is refused.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 
-from securitynet_hub.annotations import Annotation, unlisted
-from securitynet_hub.hashes import check_file, parse_checks
-from securitynet_hub.shards import is_index, read_index
-from securitynet_hub.targets import Preprocessing, count_classes
+from securitynet_hub.annotations.schema import Annotation, unlisted
+from securitynet_hub.models.loading import count_classes
+from securitynet_hub.models.target import Preprocessing
+from securitynet_hub.weights.hashes import check_file, parse_checks
+from securitynet_hub.weights.shards import is_index, read_index
 
 NAME = re.compile(r"[^\w.+-]+", re.ASCII)
 

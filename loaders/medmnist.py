@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import torch
 
-from securitynet_hub.annotations import Annotation
-from securitynet_hub.resnets import DEPTHS, ResNet, torchvision_resnet
-from securitynet_hub.transforms import Transform
+from securitynet_hub.annotations.schema import Annotation
+from securitynet_hub.data.transforms import Transform
+from securitynet_hub.models.resnets import DEPTHS, ResNet, torchvision_resnet
 
 SHAPE_SETS = ("AdrenalMNIST3D", "VesselMNIST3D")
 HALF = (0.5, 0.5, 0.5)

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from securitynet_hub.annotations import Annotation
-from securitynet_hub.errors import MissingPackageError, ModelError
-from securitynet_hub.transforms import Transform
+from securitynet_hub.annotations.schema import Annotation
+from securitynet_hub.core.errors import MissingPackageError, ModelError
+from securitynet_hub.data.transforms import Transform
 
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
 """Of TensorFlow's quantisable networks: (x - 127) / 128 on pixels of 0 to 255."""

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from securitynet_hub.annotations import Annotation
-from securitynet_hub.errors import MissingPackageError, ModelError, UnknownNameError
-from securitynet_hub.transforms import Transform
+from securitynet_hub.annotations.schema import Annotation
+from securitynet_hub.core.errors import MissingPackageError, ModelError, UnknownNameError
+from securitynet_hub.data.transforms import Transform
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)

@@ -18,19 +18,13 @@ from typing import Any
 
 import torch
 
-from securitynet_hub.annotations import Annotation, unlisted
-from securitynet_hub.errors import ModelError, UnknownNameError, WeightsError
-from securitynet_hub.hub_files import (
-    MAX_CONFIG,
-    HubFile,
-    download_hub_file,
-    hub_snapshot,
-    linked_file,
-    read_config,
-)
-from securitynet_hub.optional import import_network
-from securitynet_hub.targets import state_dict as plain_state_dict
-from securitynet_hub.transforms import Transform
+from securitynet_hub.annotations.schema import Annotation, unlisted
+from securitynet_hub.core.errors import ModelError, UnknownNameError, WeightsError
+from securitynet_hub.core.optional import import_network
+from securitynet_hub.data.transforms import Transform
+from securitynet_hub.models.hub_models import MAX_CONFIG, linked_file, read_config
+from securitynet_hub.models.loading import state_dict as plain_state_dict
+from securitynet_hub.weights.hub import HubFile, download_hub_file, hub_snapshot
 
 LEFT_OUT = ("Missing keys", "Unexpected keys", "Unable to convert")
 """How timm's log tells that weights and network do not agree, for networks with which it does not insist."""

@@ -17,16 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from securitynet_hub.annotations import Annotation, unlisted
-from securitynet_hub.errors import ModelError, WeightsError
-from securitynet_hub.hub_files import (
-    MAX_CONFIG,
-    HubFile,
-    download_hub_file,
-    hub_snapshot,
-    linked_file,
-    read_config,
-)
+from securitynet_hub.annotations.schema import Annotation, unlisted
+from securitynet_hub.core.errors import ModelError, WeightsError
+from securitynet_hub.models.hub_models import MAX_CONFIG, linked_file, read_config
+from securitynet_hub.weights.hub import HubFile, download_hub_file, hub_snapshot
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 

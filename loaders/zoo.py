@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from securitynet_hub.annotations import Annotation
-from securitynet_hub.transforms import Transform
-from securitynet_hub.zoo.networks import NETWORKS, TRANSFORM
+from securitynet_hub.annotations.schema import Annotation
+from securitynet_hub.data.transforms import Transform
+from securitynet_hub.models.zoo_networks import NETWORKS, TRANSFORM
 
 
 def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:

@@ -7,49 +7,59 @@ names below load their modules on first use, so that listing models does not wai
 from __future__ import annotations
 
 import importlib
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from securitynet_hub import registration
+from securitynet_hub.annotations import registration
 
 if TYPE_CHECKING:
-    from securitynet_hub import signals as signals
     from securitynet_hub import statistics as statistics
-    from securitynet_hub.annotations import load_annotations as load_annotations
-    from securitynet_hub.auditing import audit as audit
-    from securitynet_hub.audits.subject import AuditData as AuditData
+    from securitynet_hub.annotations.schema import load_annotations as load_annotations
+    from securitynet_hub.attacks.audit import audit as audit
+    from securitynet_hub.attacks.subject import AuditData as AuditData
+    from securitynet_hub.data.images import LabelledImages as LabelledImages
+    from securitynet_hub.data.images import load_images as load_images
+    from securitynet_hub.data.splits import Split as Split
     from securitynet_hub.evaluation import load_metric as load_metric
-    from securitynet_hub.images import LabelledImages as LabelledImages
-    from securitynet_hub.images import load_images as load_images
-    from securitynet_hub.records import read_records as read_records
-    from securitynet_hub.splits import Split as Split
-    from securitynet_hub.targets import load_target as load_target
+    from securitynet_hub.models.loading import load_target as load_target
+    from securitynet_hub.records.record import read_records as read_records
+    from securitynet_hub.statistics import signals as signals
 
 _HOMES = {
-    "AuditData": "audits.subject",
-    "LabelledImages": "images",
-    "Split": "splits",
-    "audit": "auditing",
-    "load_annotations": "annotations",
-    "load_images": "images",
+    "AuditData": "attacks.subject",
+    "LabelledImages": "data.images",
+    "Split": "data.splits",
+    "audit": "attacks.audit",
+    "load_annotations": "annotations.schema",
+    "load_images": "data.images",
     "load_metric": "evaluation",
-    "load_target": "targets",
-    "read_records": "records",
+    "load_target": "models.loading",
+    "read_records": "records.record",
 }
-_MODULES = ("signals", "statistics")
+_MODULES = {"signals": "statistics.signals", "statistics": "statistics"}
 
 __all__ = [*_HOMES, *_MODULES]  # noqa: PLE0604
 
-if not (Path(__file__).parent / "loaders").is_dir():
-    # In a checkout metrics/ and loaders/ lie beside the package, not in it.
-    __path__.append(str(Path(__file__).parents[1]))
+for _name in ("loaders", "metrics"):
+    _folder = Path(__file__).parents[1] / _name
+    if not (Path(__file__).parent / _name).is_dir():
+        # In a checkout the two lie beside the package, not in it.
+        _spec = spec_from_file_location(
+            f"{__name__}.{_name}", _folder / "__init__.py", submodule_search_locations=[str(_folder)]
+        )
+        assert _spec is not None
+        assert _spec.loader is not None
+        globals()[_name] = sys.modules[_spec.name] = module_from_spec(_spec)
+        _spec.loader.exec_module(sys.modules[_spec.name])
 
 registration.register()
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
+        return importlib.import_module(f"{__name__}.{_MODULES[name]}")
     if name in _HOMES:
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,8 +6,8 @@ from typing import Any
 
 import evaluate
 
-from securitynet_hub.errors import SecurityNetError, UnknownNameError
-from securitynet_hub.metric_files import known_metrics, metric_folder
+from securitynet_hub.core.errors import SecurityNetError, UnknownNameError
+from securitynet_hub.core.metric_files import known_metrics, metric_folder
 
 
 class ArrayMetric(evaluate.Metric):  # type: ignore[misc]

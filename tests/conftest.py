@@ -43,7 +43,7 @@ def _elsewhere(tmp_path_factory):
 @pytest.fixture
 def run(capsys, monkeypatch):
     """Run one command line in this process; give exit code, standard output and standard error."""
-    from securitynet_hub.cli import main
+    from securitynet_hub.cli.main import main
 
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -62,7 +62,7 @@ def run(capsys, monkeypatch):
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """A server in the Hub's place, asked by the real huggingface_hub, with an empty cache of its own."""
-    from servers import running_server
+    from support.servers import running_server
 
     with running_server() as server:
         _point_clients_at(server.url(""), tmp_path / "home", monkeypatch)
@@ -72,8 +72,8 @@ def hub(tmp_path, monkeypatch):
 @pytest.fixture
 def whole_hub(tmp_path, monkeypatch):
     """A Hub that takes commits and pull requests; alice of the organisation lab is logged in."""
-    from hub_server import running_hub
     from huggingface_hub import constants
+    from support.hub_server import running_hub
 
     with running_hub() as server:
         _point_clients_at(server.endpoint, tmp_path / "home", monkeypatch)

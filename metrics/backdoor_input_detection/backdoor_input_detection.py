@@ -4,7 +4,7 @@ import datasets
 import evaluate
 
 from securitynet_hub import evaluation
-from securitynet_hub.attacks.backdoor.detection import measure_input_detection
+from securitynet_hub.attacks.backdoor.measures import measure_input_detection
 
 _DESCRIPTION = """\
 Measures a detector of poisoned inputs: the area under the ROC curve with ties counted one half, and the share

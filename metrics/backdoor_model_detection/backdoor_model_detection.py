@@ -4,7 +4,7 @@ import datasets
 import evaluate
 
 from securitynet_hub import evaluation
-from securitynet_hub.attacks.backdoor.model_detection import measure_model_detection
+from securitynet_hub.attacks.backdoor.model_measures import measure_model_detection
 
 _DESCRIPTION = """\
 Measures a detector of backdoored models as NIST's TrojAI does: the area under the ROC curve with ties counted

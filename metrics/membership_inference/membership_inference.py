@@ -6,13 +6,13 @@ import datasets
 import evaluate
 
 from securitynet_hub import evaluation
-from securitynet_hub.attacks import suite
-from securitynet_hub.attacks.catalogue import ATTACKS
-from securitynet_hub.attacks.evidence import Evidence
-from securitynet_hub.attacks.label_only import AUGMENTATIONS, label_only_scores
-from securitynet_hub.attacks.membership import measure_membership
-from securitynet_hub.errors import UnknownNameError
-from securitynet_hub.statistics import as_array, require_finite
+from securitynet_hub.attacks.membership import running as suite
+from securitynet_hub.attacks.membership.inputs import Evidence
+from securitynet_hub.attacks.membership.label_only import AUGMENTATIONS, label_only_scores
+from securitynet_hub.attacks.membership.measures import measure_membership
+from securitynet_hub.attacks.membership.registry import ATTACKS
+from securitynet_hub.core.arrays import as_array, require_finite
+from securitynet_hub.core.errors import UnknownNameError
 
 EVIDENCE = {field.name for field in dataclasses.fields(Evidence)}
 SCORES = ("default", "boundary")
@@ -54,8 +54,8 @@ Args:
     compare_with_members: one boolean or 0/1 for each of those.
     epsilon: "rates" or "one_run", to bound epsilon from below (`measure_membership` says when which holds).
     delta: of the privacy that is put to the test.
-    Others: in the config of an attack, what it needs (the fields of `securitynet_hub.attacks.suite.Evidence`:
-        calibration, reference_outputs, reference_in, population_outputs, ..., seed) and its settings.
+    Others: in the config of an attack, what it needs (the fields of `membership.inputs.Evidence`: calibration,
+        reference_outputs, reference_in, population_outputs, ..., seed) and its settings.
 Returns:
     auc: P[member's score > non-member's] + P[equal] / 2.
     auc_ci: its interval (DeLong on the logit scale).

@@ -5,8 +5,8 @@ import evaluate
 import numpy as np
 
 from securitynet_hub import evaluation
-from securitynet_hub.attacks.stealing import measure_stealing
-from securitynet_hub.statistics import as_array
+from securitynet_hub.attacks.stealing.measures import measure_stealing
+from securitynet_hub.core.arrays import as_array
 
 _DESCRIPTION = """\
 Measures model stealing on samples that neither model was trained on: the accuracy of the surrogate and of its

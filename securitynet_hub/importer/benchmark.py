@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import yaml
 
-from securitynet_hub.results import CONFIG, FIGURES, task_id
+from securitynet_hub.records.rows import CONFIG, FIGURES, task_id
 
 ATTACKS = {
     "membership-inference": ("correctness", "modified_entropy", "lira_offline", "rmia"),

@@ -9,7 +9,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from securitynet_hub.annotations import (
+from securitynet_hub.annotations.flags import FLAGS
+from securitynet_hub.annotations.schema import (
     CONFIGS,
     DTYPES,
     Annotation,
@@ -21,9 +22,8 @@ from securitynet_hub.annotations import (
     columns,
     element,
 )
-from securitynet_hub.flags import FLAGS
 from securitynet_hub.importer.facts import COMMITS, EXTENSION
-from securitynet_hub.results import CONFIG, FOLDER, Result
+from securitynet_hub.records.rows import CONFIG, FOLDER, Result
 
 Configs = Mapping[str, Annotations[Any]]
 

@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from securitynet_hub.annotations import FRACTION, Annotation, Project, columns
-from securitynet_hub.flags import FLAGS, MEASURED
+from securitynet_hub.annotations.flags import FLAGS, MEASURED
+from securitynet_hub.annotations.schema import FRACTION, Annotation, Project, columns
 from securitynet_hub.importer.facts import CLOSED
 from securitynet_hub.importer.tables import Problem
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from securitynet_hub.annotations import HUB_DATASET, Annotation, Project, features
+from securitynet_hub.annotations.schema import HUB_DATASET, Annotation, Project, features
 from securitynet_hub.importer.checks import check_extension, check_models, check_projects
 from securitynet_hub.importer.extension import extend
 from securitynet_hub.importer.rules import annotate, describe_project, occurrences

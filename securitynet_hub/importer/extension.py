@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from securitynet_hub.annotations import Annotation
-from securitynet_hub.flags import FLAGS
+from securitynet_hub.annotations.flags import FLAGS
+from securitynet_hub.annotations.schema import Annotation
 from securitynet_hub.importer import facts
 from securitynet_hub.importer.rules import Draft, Report, without_dataset
 from securitynet_hub.importer.tables import UpstreamRow

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-from securitynet_hub.annotations import Annotation, Correction, Project, columns
-from securitynet_hub.flags import FLAGS, MEASURED
+from securitynet_hub.annotations.flags import FLAGS, MEASURED
+from securitynet_hub.annotations.schema import Annotation, Correction, Project, columns
 from securitynet_hub.importer import facts
 from securitynet_hub.importer.tables import Problem, UpstreamRow
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from securitynet_hub.plots.plot import BLUE, CYCLE, INK, ORANGE, Plot, drawing, file_name, label, words_of
 from securitynet_hub.report.placement import WORDS, Placement
-from securitynet_hub.report.plots import BLUE, CYCLE, INK, ORANGE, Plot, drawing, file_name, label, words_of
 
 LABELLED = 30
 """Models that can be named in the overview."""

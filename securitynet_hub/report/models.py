@@ -9,21 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from securitynet_hub.annotations import Annotation, ZooAnnotation, load_annotations
-from securitynet_hub.attacks.samples import most_exposed
-from securitynet_hub.report.curves import Curve, roc_curve, roc_plot, scores_plot
+from securitynet_hub.annotations.schema import Annotation, ZooAnnotation, load_annotations
+from securitynet_hub.attacks.membership.samples import most_exposed
+from securitynet_hub.plots.curves import Curve, roc_curve, roc_plot, scores_plot
+from securitynet_hub.plots.plot import words_of
 from securitynet_hub.report.figures import Measured, classes_plot, curve_plot, placement_plot
 from securitynet_hub.report.placement import Placement, place
-from securitynet_hub.report.plots import words_of
-from securitynet_hub.report.reading import (
-    BACKDOOR,
-    MEMBERSHIP,
-    STEALING,
-    Entry,
-    number,
-    per_class,
-    varying,
-)
+from securitynet_hub.report.reading import BACKDOOR, MEMBERSHIP, STEALING, Entry, number, per_class, varying
 from securitynet_hub.report.samples import Picture, exposed_picture, pictures_beside, scores_table
 from securitynet_hub.report.verdicts import (
     Verdict,
@@ -40,7 +32,7 @@ from securitynet_hub.study.frames import dataset_named
 if TYPE_CHECKING:
     import pandas as pd
 
-    from securitynet_hub.report.plots import Plot
+    from securitynet_hub.plots.plot import Plot
 
 SHOWN = 6
 """Attacks in one ROC figure: the strongest."""

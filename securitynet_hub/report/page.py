@@ -10,17 +10,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from securitynet_hub.errors import RecordError
+from securitynet_hub.core.errors import RecordError
+from securitynet_hub.plots.plot import words_of
 from securitynet_hub.report.figures import overview_plot
 from securitynet_hub.report.models import Model, describe, draw
-from securitynet_hub.report.plots import words_of
 from securitynet_hub.report.reading import Entry, by_model
 from securitynet_hub.report.tables import Comparison, Tables, compare, summarise, text_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from securitynet_hub.report.plots import Plot
+    from securitynet_hub.plots.plot import Plot
 
 HERE = Path(__file__).parent
 DETAILED = 12

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.statistics import Interval, as_array, require_finite
+from securitynet_hub.core.arrays import as_array, require_finite
+from securitynet_hub.statistics.rates import Interval
 from securitynet_hub.study.frames import annotation_frame, complete
 
 if TYPE_CHECKING:

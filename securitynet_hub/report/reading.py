@@ -7,10 +7,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from securitynet_hub.errors import RecordError
-from securitynet_hub.records import Record, read_record
+from securitynet_hub.core.errors import RecordError
+from securitynet_hub.plots.plot import words_of
+from securitynet_hub.records.record import Record, read_record
 from securitynet_hub.report.figures import PerClass
-from securitynet_hub.report.plots import words_of
 
 MEMBERSHIP, STEALING, BACKDOOR = "membership-inference", "model-stealing", "backdoor-detection"
 OUTCOMES = ("surrogate_sha256",)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from securitynet_hub.errors import RecordError
-from securitynet_hub.report.plots import words_of
+from securitynet_hub.core.errors import RecordError
+from securitynet_hub.plots.plot import words_of
 from securitynet_hub.report.reading import Entry
 
 if TYPE_CHECKING:

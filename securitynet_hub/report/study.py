@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from securitynet_hub.errors import RecordError
-from securitynet_hub.records import Record
+from securitynet_hub.core.errors import RecordError
+from securitynet_hub.plots.plot import BLUE, GREEN, INK, ORANGE, PURPLE, Plot, drawing
+from securitynet_hub.records.record import Record
 from securitynet_hub.report.page import render, write_page
-from securitynet_hub.report.plots import BLUE, GREEN, INK, ORANGE, PURPLE, Plot, drawing
 from securitynet_hub.study.findings import Finding
 from securitynet_hub.study.frames import AUDITED, annotation_frame, complete, record_frame
 from securitynet_hub.study.panels import Panel, count_panels

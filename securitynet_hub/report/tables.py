@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from securitynet_hub.plots.plot import words_of
 from securitynet_hub.report.figures import Measured
 from securitynet_hub.report.models import Model
 from securitynet_hub.report.placement import WORDS, Placement
-from securitynet_hub.report.plots import words_of
 from securitynet_hub.report.reading import Entry, figures_of, interval, number, varying
 from securitynet_hub.report.verdicts import measured, percent
 

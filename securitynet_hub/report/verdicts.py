@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Literal
 
+from securitynet_hub.plots.plot import words_of
 from securitynet_hub.report.figures import Measured
-from securitynet_hub.report.plots import words_of
 from securitynet_hub.report.reading import Entry, interval, number
 
 Tone = Literal["alarm", "calm", "open"]

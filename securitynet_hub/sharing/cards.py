@@ -16,10 +16,10 @@ from huggingface_hub import (
     parse_eval_result_entries,
 )
 
-from securitynet_hub.annotations import HUB_DATASET, load_annotations
-from securitynet_hub.errors import HubError, RecordError, UnknownNameError
-from securitynet_hub.records import Record
-from securitynet_hub.results import CONFIG, FIGURES, Figure, find_figure, task_id
+from securitynet_hub.annotations.schema import HUB_DATASET, load_annotations
+from securitynet_hub.core.errors import HubError, RecordError, UnknownNameError
+from securitynet_hub.records.record import Record
+from securitynet_hub.records.rows import CONFIG, FIGURES, Figure, find_figure, task_id
 
 EVAL_RESULTS = ".eval_results/securitynet.yaml"
 

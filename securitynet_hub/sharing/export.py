@@ -8,8 +8,8 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from securitynet_hub.core.text import plain
 from securitynet_hub.sharing.leaderboard import Board, Standing
-from securitynet_hub.sharing.texts import plain
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 HEADER = ("place", "model", "figure", "interval", "runs", "measured", "by", "record")

@@ -15,15 +15,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from huggingface_hub import RepoFile, constants
 
-from securitynet_hub.annotations import features
-from securitynet_hub.errors import RecordError
-from securitynet_hub.hub_files import progress_bars
-from securitynet_hub.records import Record, parse_record, read_record, write_record
-from securitynet_hub.results import FOLDER, Result, result_row
+from securitynet_hub.annotations.schema import features
+from securitynet_hub.core.errors import RecordError
+from securitynet_hub.core.text import plain
+from securitynet_hub.records.record import Record, parse_record, read_record, write_record
+from securitynet_hub.records.rows import FOLDER, Result, result_row
 from securitynet_hub.sharing.pages import unpacked_size
 from securitynet_hub.sharing.repositories import Repository, api, head_of, patiently, told
-from securitynet_hub.sharing.texts import plain
 from securitynet_hub.sharing.validation import MAX_BYTES, problems
+from securitynet_hub.weights.hub import progress_bars
 
 MAX_SHARD = 64 << 20
 MAX_UNPACKED = 256 << 20

@@ -8,9 +8,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from securitynet_hub.errors import UnknownNameError
-from securitynet_hub.records import Record
-from securitynet_hub.results import FALLING, FIGURES, Figure, find_figure
+from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.records.record import Record
+from securitynet_hub.records.rows import FALLING, FIGURES, Figure, find_figure
 
 SIZES = ("n", "n_members", "n_nonmembers")
 """Counts of a result that say how many samples its figures are over."""

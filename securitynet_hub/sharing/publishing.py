@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from securitynet_hub.annotations import HUB_DATASET
-from securitynet_hub.errors import RecordError, UnknownNameError, WeightsError
-from securitynet_hub.metric_files import known_metrics, metric_folder
-from securitynet_hub.records import Record
-from securitynet_hub.results import FOLDER, results_shard
+from securitynet_hub.annotations.schema import HUB_DATASET
+from securitynet_hub.attacks.stealing.surrogate_files import CARD, WEIGHTS, surrogate_card
+from securitynet_hub.core.errors import RecordError, UnknownNameError, WeightsError
+from securitynet_hub.core.metric_files import known_metrics, metric_folder
+from securitynet_hub.records.record import Record
+from securitynet_hub.records.rows import FOLDER, results_shard
 from securitynet_hub.sharing.cards import (
     EVAL_RESULTS,
     eval_results_file,
@@ -28,7 +29,6 @@ from securitynet_hub.sharing.repositories import (
     writable_owners,
 )
 from securitynet_hub.sharing.validation import problems
-from securitynet_hub.surrogate_files import CARD, WEIGHTS, surrogate_card
 
 METRIC_FILES = ("README.md", "app.py", "requirements.txt")
 
@@ -126,7 +126,7 @@ def publish_surrogate(
         RecordError: neither a target nor a record that can be believed says what the copy is of.
         HubError: it did not succeed; nothing of it is visible.
     """
-    from securitynet_hub.checkpoints import judge  # needs PyTorch, which takes its time
+    from securitynet_hub.weights.reading.checkpoints import judge  # needs PyTorch, which takes its time
 
     where = repository("model", name)
     verdict = judge(weights)

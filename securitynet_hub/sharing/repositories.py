@@ -21,8 +21,8 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from securitynet_hub.errors import HubError
-from securitynet_hub.hub_files import progress_bars
+from securitynet_hub.core.errors import HubError
+from securitynet_hub.weights.hub import progress_bars
 
 T = TypeVar("T")
 

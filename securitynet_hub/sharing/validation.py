@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from securitynet_hub.annotations import load_annotations
+from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.attacks.backdoor.inversion import measure_inversion
-from securitynet_hub.attacks.stealing import require_agreement_bound
-from securitynet_hub.records import Record
-from securitynet_hub.statistics import wilson_interval
+from securitynet_hub.attacks.stealing.measures import require_agreement_bound
+from securitynet_hub.records.record import Record
+from securitynet_hub.statistics.rates import wilson_interval
 
 MAX_BYTES = 1 << 18
 """Of one record; those of the package's own attacks have some 3,000."""

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.statistics import Interval, as_array, require_finite, require_level
+from securitynet_hub.core.arrays import as_array, require_finite
+from securitynet_hub.statistics.rates import Interval, require_level
 
 FEWEST = 5
 """Models that a correlation needs: below, an interval says nothing (and of three Fisher's has no width)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from securitynet_hub.statistics import Interval
+from securitynet_hub.statistics.rates import Interval
 from securitynet_hub.study.estimates import Estimate
 
 Answer = Literal["yes", "no", "undecided"]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from securitynet_hub.annotations import Annotation, load_annotations
-from securitynet_hub.flags import FLAGS
-from securitynet_hub.records import Record
+from securitynet_hub.annotations.flags import FLAGS
+from securitynet_hub.annotations.schema import Annotation, load_annotations
+from securitynet_hub.records.record import Record
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from securitynet_hub.flags import FLAGS
+from securitynet_hub.annotations.flags import FLAGS
 
 if TYPE_CHECKING:
     import pandas as pd

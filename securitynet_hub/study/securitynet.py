@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from securitynet_hub.records import Record
+from securitynet_hub.records.record import Record
 from securitynet_hub.study.estimates import (
     adjusted_difference,
     correlations,

@@ -64,7 +64,7 @@ def row_cells(row: Row) -> tuple[str, ...]:
 def estimate_text(estimate: Estimate) -> str:
     """Write an estimate with its interval.
 
-    >>> from securitynet_hub.statistics import Interval
+    >>> from securitynet_hub.statistics.rates import Interval
     >>> estimate_text(Estimate("Pearson r", -0.5, Interval(-0.75, -0.125)))
     'Pearson r -0.500 (-0.750 to -0.125)'
     """

@@ -13,15 +13,15 @@ from typing import NamedTuple
 
 import torch
 
-from securitynet_hub.attacks.catalogue import ATTACKS
-from securitynet_hub.processes import meet
-from securitynet_hub.records import read_record
+from securitynet_hub.attacks.membership.registry import ATTACKS
+from securitynet_hub.engine.processes import meet
+from securitynet_hub.records.record import read_record
 from securitynet_hub.sweeps.ledger import Ledger
 from securitynet_hub.sweeps.plan import Job
-from securitynet_hub.weights import is_cached
+from securitynet_hub.weights.fetch import is_cached
 
 BYTES_PER_PARAMETER = 4
-OPERATIONS = Path(__file__).parents[1] / "data" / "operations.json"
+OPERATIONS = Path(__file__).parents[1] / "resources" / "operations.json"
 
 
 class Cost(NamedTuple):

@@ -18,8 +18,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from securitynet_hub.errors import RecordError
-from securitynet_hub.records import Record, read_record, require_writable, write_record
+from securitynet_hub.core.errors import RecordError
+from securitynet_hub.records.record import Record, read_record, require_writable, write_record
 from securitynet_hub.sweeps.plan import Job, Unit
 
 FAILURE = ("model", "attack", "error", "message", "traceback", "created")

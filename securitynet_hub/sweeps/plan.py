@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from securitynet_hub.annotations import Annotation, ZooAnnotation, load_annotations
-from securitynet_hub.audits.stealing import BUDGETS
-from securitynet_hub.audits.stealing import NAME as STEALING
-from securitynet_hub.audits.subject import AuditData, find_data, known_data
-from securitynet_hub.errors import UnknownNameError
-from securitynet_hub.processes import find_precision
-from securitynet_hub.records import code_identity
-from securitynet_hub.targets import MODEL_CONFIGS
+from securitynet_hub.annotations.schema import Annotation, ZooAnnotation, load_annotations
+from securitynet_hub.attacks.stealing.audit import BUDGETS
+from securitynet_hub.attacks.stealing.audit import NAME as STEALING
+from securitynet_hub.attacks.subject import AuditData, find_data, known_data
+from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.engine.processes import find_precision
+from securitynet_hub.models.loading import MODEL_CONFIGS
+from securitynet_hub.records.record import code_identity
 
 
 @dataclass(frozen=True, kw_only=True)

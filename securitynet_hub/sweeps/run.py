@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple, Protocol
 
-from securitynet_hub.auditing import audit
-from securitynet_hub.errors import ModelError, ProcessError, RecordError
-from securitynet_hub.processes import agree, find_place, share_fate
-from securitynet_hub.records import Record
+from securitynet_hub.attacks.audit import audit
+from securitynet_hub.core.errors import ModelError, ProcessError, RecordError
+from securitynet_hub.engine.processes import agree, find_place, share_fate
+from securitynet_hub.models.loading import load_target
+from securitynet_hub.models.target import Target
+from securitynet_hub.records.record import Record
 from securitynet_hub.sweeps.ledger import Ledger
 from securitynet_hub.sweeps.plan import Job, Unit
-from securitynet_hub.targets import Target, load_target
 
 PAUSE = 0.2
 """Seconds before it is looked again whether a job that another process held is done."""

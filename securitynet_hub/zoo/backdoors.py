@@ -20,15 +20,17 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.torch
 
-from securitynet_hub.annotations import ZooAnnotation, load_annotations
+from securitynet_hub.annotations.schema import ZooAnnotation, load_annotations
 from securitynet_hub.attacks.backdoor.calibration import calibrate_norms
-from securitynet_hub.attacks.backdoor.clues import Clues
-from securitynet_hub.attacks.backdoor.model_detection import measure_model_detection
-from securitynet_hub.attacks.backdoor.suite import run_detector
-from securitynet_hub.images import FASHION_MNIST_CLASSES, load_images
-from securitynet_hub.statistics import Scores, wilson_interval
-from securitynet_hub.targets import Target, load_target
-from securitynet_hub.zoo.networks import NETWORKS, TRANSFORM
+from securitynet_hub.attacks.backdoor.detector import Clues
+from securitynet_hub.attacks.backdoor.model_measures import measure_model_detection
+from securitynet_hub.attacks.backdoor.running import run_detector
+from securitynet_hub.core.arrays import Scores
+from securitynet_hub.data.images import FASHION_MNIST_CLASSES, load_images
+from securitynet_hub.models.loading import load_target
+from securitynet_hub.models.target import Target
+from securitynet_hub.models.zoo_networks import NETWORKS, TRANSFORM
+from securitynet_hub.statistics.rates import wilson_interval
 from securitynet_hub.zoo.recipes import FULL, ZooModel
 from securitynet_hub.zoo.train import SHIPPED_TEST, attack_success_rate, prepare_data, train_model
 

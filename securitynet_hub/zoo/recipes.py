@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from securitynet_hub.training import Recipe
+from securitynet_hub.engine.training import Recipe
 
 DATASET_SLUG = "fashion-mnist"
 

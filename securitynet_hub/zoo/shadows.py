@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from securitynet_hub.attacks.image_views import View, identity
-from securitynet_hub.attacks.shadows import Shadows, balanced_masks, train_shadows
-from securitynet_hub.errors import UnknownNameError
-from securitynet_hub.images import load_images
-from securitynet_hub.zoo.networks import NETWORKS, TRANSFORM
+from securitynet_hub.attacks.membership.shadows import Shadows, balanced_masks, train_shadows
+from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.data.augmentations import View, identity
+from securitynet_hub.data.images import load_images
+from securitynet_hub.models.zoo_networks import NETWORKS, TRANSFORM
 from securitynet_hub.zoo.recipes import ZooModel, zoo_models
 from securitynet_hub.zoo.train import IMAGES, SHIPPED_TEST, SHIPPED_TRAIN
 

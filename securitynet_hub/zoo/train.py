@@ -22,14 +22,14 @@ import safetensors.torch
 import torch
 from rich.progress import Progress
 
-from securitynet_hub.annotations import ZooAnnotation
-from securitynet_hub.images import FASHION_MNIST_CLASSES, LabelledImages
+from securitynet_hub.annotations.schema import ZooAnnotation
+from securitynet_hub.data.images import FASHION_MNIST_CLASSES, LabelledImages
+from securitynet_hub.data.splits import Split, random_split, write_split
+from securitynet_hub.data.triggers import TRIGGERS
+from securitynet_hub.engine.inference import predict_module
+from securitynet_hub.engine.training import train
 from securitynet_hub.importer.dataset import write_parquet
-from securitynet_hub.inference import predict_module
-from securitynet_hub.splits import Split, random_split, write_split
-from securitynet_hub.training import train
-from securitynet_hub.triggers import TRIGGERS
-from securitynet_hub.zoo.networks import NETWORKS, TRANSFORM
+from securitynet_hub.models.zoo_networks import NETWORKS, TRANSFORM
 from securitynet_hub.zoo.recipes import ZooModel, zoo_models
 
 IMAGES = "fashion_mnist_4k"
@@ -136,7 +136,7 @@ def annotate(
         weights_hash_kind="sha256",
         weights_hash=sha256,
         num_parameters=sum(parameter.numel() for parameter in module.parameters()),
-        constructor=f"securitynet_hub.zoo.networks.{type(module).__name__}",
+        constructor=f"securitynet_hub.models.zoo_networks.{type(module).__name__}",
         license="MIT",
         kind=model.kind,
         trigger=model.trigger,
@@ -164,13 +164,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", metavar="ID", help="train these; the others keep their weights")
     arguments = parser.parse_args()
 
-    zoo, image_folder = arguments.out / "zoo", arguments.out / "data" / IMAGES
+    zoo, image_folder = arguments.out / "zoo", arguments.out / "resources" / IMAGES
     for folder in (zoo / "weights", zoo / "splits", image_folder):
         folder.mkdir(parents=True, exist_ok=True)
     data = prepare_data(arguments.data)
     np.savez_compressed(image_folder / "images.npz", pixels=data.shipped.pixels, labels=data.shipped.labels)
     sha256 = hashlib.sha256((image_folder / "images.npz").read_bytes()).hexdigest()
-    print(f"images.npz: sha256 {sha256}, to stand in securitynet_hub.images.PACKAGED")
+    print(f"images.npz: sha256 {sha256}, to stand in securitynet_hub.data.images.PACKAGED")
 
     rows: list[ZooAnnotation] = []
     models = zoo_models()

@@ -14,9 +14,9 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
 from securitynet_hub import load_target
-from securitynet_hub.errors import ModelError, UnknownNameError, WeightsError
-from securitynet_hub.inference import predict
-from securitynet_hub.targets import find_annotation, find_loader
+from securitynet_hub.core.errors import ModelError, UnknownNameError, WeightsError
+from securitynet_hub.engine.inference import predict
+from securitynet_hub.models.loading import find_annotation, find_loader
 
 COMMIT, MOVED = "0123456789" * 4, "abcdef0123" * 4
 

@@ -21,12 +21,13 @@ from securitynet_hub.loaders import robust_models_transfer
 from securitynet_hub.loaders import torchvision as loader
 from torchvision.models import WeightsEnum, get_weight
 
-from securitynet_hub import load_target, targets
-from securitynet_hub.annotations import load_annotations
-from securitynet_hub.errors import ModelError, UnknownNameError, WeightsError
-from securitynet_hub.inference import predict
-from securitynet_hub.resnets import TORCHVISION
-from securitynet_hub.targets import count_classes
+from securitynet_hub import load_target
+from securitynet_hub.annotations.schema import load_annotations
+from securitynet_hub.core.errors import ModelError, UnknownNameError, WeightsError
+from securitynet_hub.engine.inference import predict
+from securitynet_hub.models import loading as targets
+from securitynet_hub.models.loading import count_classes
+from securitynet_hub.models.resnets import TORCHVISION
 
 EXTENDED = load_annotations("extended")
 ROWS = [row for row in EXTENDED.values() if row.source == "torchvision"]
@@ -228,8 +229,8 @@ class TestRobustModels:
 def test_a_torchvision_for_another_torch_is_told_each_time():
     """In a process where the operators are not declared, so that the import fails as it does for users."""
     code = """
-from securitynet_hub.errors import MissingPackageError
-from securitynet_hub.optional import import_network
+from securitynet_hub.core.errors import MissingPackageError
+from securitynet_hub.core.optional import import_network
 for module in ("torchvision.models", "torchvision.models", "timm", "timm"):
     try:
         import_network(module, "resnet18")

@@ -10,12 +10,11 @@ import numpy.typing as npt
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_samples
 
-from securitynet_hub.attacks.backdoor.inputs import as_pixels
+from securitynet_hub.attacks.backdoor.input_checks import as_pixels
 from securitynet_hub.attacks.backdoor.representations import penultimate
-from securitynet_hub.attacks.label_only import as_images
-from securitynet_hub.inference import BATCH_SIZE
-from securitynet_hub.statistics import Scores
-from securitynet_hub.targets import Target
+from securitynet_hub.core.arrays import Scores
+from securitynet_hub.engine.inference import BATCH_SIZE, as_images
+from securitynet_hub.models.target import Target
 
 NUM_COMPONENTS = 10
 

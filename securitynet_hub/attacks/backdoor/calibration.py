@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.statistics import Scores, as_array
+from securitynet_hub.core.arrays import Scores, as_array
 
 LEAST = 1.0
 """Octaves below the typical norm, so half of it, that a flagged class is at least: few clean models tell too

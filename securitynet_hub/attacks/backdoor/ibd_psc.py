@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from securitynet_hub.attacks.backdoor.inputs import as_disjoint, as_pixels
-from securitynet_hub.attacks.label_only import Pixels, ask
-from securitynet_hub.errors import ModelError
-from securitynet_hub.inference import BATCH_SIZE, predict
-from securitynet_hub.signals import confidence
-from securitynet_hub.statistics import Scores
-from securitynet_hub.targets import Target
+from securitynet_hub.attacks.backdoor.input_checks import as_disjoint, as_pixels
+from securitynet_hub.core.arrays import Scores
+from securitynet_hub.core.errors import ModelError
+from securitynet_hub.data.pixels import Pixels
+from securitynet_hub.engine.inference import BATCH_SIZE, ask, predict
+from securitynet_hub.models.target import Target
+from securitynet_hub.statistics.signals import confidence
 
 FACTOR, MAX_ERROR, NUM_NETWORKS = 1.5, 0.6, 5
 BatchNorm = torch.nn.modules.batchnorm._BatchNorm

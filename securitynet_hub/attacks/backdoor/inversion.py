@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from securitynet_hub.statistics import Scores, as_array, median_and_scale, name_rows, require_finite
+from securitynet_hub.core.arrays import Scores, as_array, name_rows, require_finite
+from securitynet_hub.statistics.rates import median_and_scale
 
 THRESHOLD = 2.0
 """Anomaly index above which a class is flagged (Wang et al. 2019)."""
@@ -98,7 +99,7 @@ def measure_inversion(
     """Tell from the norms of the classes' triggers whether one is far smaller than the others.
 
     A class's anomaly index is (median - norm) / (1.4826 MAD), the model's that of the smallest norm, as
-    `securitynet_hub.statistics.anomaly_index` has it: one-sided, the median of an even count the mean of two,
+    `statistics.anomaly_index` has it: one-sided, the median of an even count the mean of two,
     the mean deviation where the MAD is 0. Norms scatter by factors rather than by sums, so the index of their
     logarithms stands beside it, and the smallest norm over the median, which does not depend on how much the
     others scatter. Medians and MAD are those of the controls.

@@ -15,9 +15,9 @@ import torch
 
 from securitynet_hub.attacks.backdoor.input_gradients import for_input_gradients
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, frozen, some_parameter
-from securitynet_hub.errors import ModelError
-from securitynet_hub.statistics import Scores, as_array, require_finite
-from securitynet_hub.targets import Target
+from securitynet_hub.core.arrays import Scores, as_array, require_finite
+from securitynet_hub.core.errors import ModelError
+from securitynet_hub.models.target import Target
 
 FEWEST = 4
 """Classes: a gamma has three parameters, fitted to all but one."""

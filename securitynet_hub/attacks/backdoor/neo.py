@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from securitynet_hub.attacks.backdoor.inputs import as_disjoint, parts
-from securitynet_hub.attacks.label_only import Pixels, ask
-from securitynet_hub.inference import BATCH_SIZE
-from securitynet_hub.statistics import Scores
-from securitynet_hub.targets import Target
+from securitynet_hub.attacks.backdoor.input_checks import as_disjoint, parts
+from securitynet_hub.core.arrays import Scores
+from securitynet_hub.data.pixels import Pixels
+from securitynet_hub.engine.inference import BATCH_SIZE, ask
+from securitynet_hub.models.target import Target
 
 
 class Patch(NamedTuple):
@@ -69,7 +69,7 @@ def neo_scores(
         ValueError: images are missing, of another kind or size, or shared; a setting makes no sense.
 
     >>> from securitynet_hub import load_images, load_target
-    >>> from securitynet_hub.triggers import corner_patch
+    >>> from securitynet_hub.data.triggers import corner_patch
     >>> target, pixels = load_target("zoo/fashion-mnist/cnn-corner-patch/7"), load_images().pixels
     >>> scores = neo_scores(target, corner_patch(pixels[2002:2003]), clean=pixels[3000:3020], sides=[4])
     >>> bool(scores[0] > 0.8)

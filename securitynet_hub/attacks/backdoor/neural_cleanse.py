@@ -27,7 +27,7 @@ from securitynet_hub.attacks.backdoor.inversion import Inversion
 from securitynet_hub.attacks.backdoor.pixel_space import frozen
 from securitynet_hub.attacks.backdoor.schedule import Arms, Numbers, Progress, Schedule
 from securitynet_hub.attacks.backdoor.stamping import Stamping
-from securitynet_hub.targets import Target
+from securitynet_hub.models.target import Target
 
 FAST = Schedule(steps=200, batches=0, stop_threshold=0.99)
 """One step is one pass over all images, so that a success rate is exact and no draw of batches matters."""

@@ -19,9 +19,9 @@ import numpy.typing as npt
 import torch
 
 from securitynet_hub.attacks.backdoor.pixel_space import frozen, network_inputs
-from securitynet_hub.errors import ModelError
-from securitynet_hub.statistics import Scores
-from securitynet_hub.targets import Target
+from securitynet_hub.core.arrays import Scores
+from securitynet_hub.core.errors import ModelError
+from securitynet_hub.models.target import Target
 
 
 class NoiseResult(NamedTuple):

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from securitynet_hub.inference import evaluating
-from securitynet_hub.targets import Target
+from securitynet_hub.engine.inference import evaluating
+from securitynet_hub.models.target import Target
 
 LEVELS = (0, 85, 170, 255)
 """Grey levels that tell whether a preprocessing is affine."""
@@ -40,7 +40,7 @@ class PixelSpace:
             ValueError: it is not one affine map for each channel, so that pixels cannot be optimised through
                 it.
 
-        >>> from securitynet_hub.targets import load_target
+        >>> from securitynet_hub.models.loading import load_target
         >>> space = PixelSpace.of(load_target("zoo/fashion-mnist/cnn-clean/1"))
         >>> round(space.black.item(), 4), round(space.range.item(), 4)  # -mean / std, 1 / std
         (-0.8102, 2.8329)

@@ -9,12 +9,12 @@ from functools import partial
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from securitynet_hub.annotations import unlisted
-from securitynet_hub.images import LabelledImages
-from securitynet_hub.inference import predict
-from securitynet_hub.targets import Target
-from securitynet_hub.training import Recipe, train
-from securitynet_hub.triggers import Poisoned, Trigger, poison
+from securitynet_hub.annotations.schema import unlisted
+from securitynet_hub.data.images import LabelledImages
+from securitynet_hub.data.triggers import Poisoned, Trigger, poison
+from securitynet_hub.engine.inference import predict
+from securitynet_hub.engine.training import Recipe, train
+from securitynet_hub.models.target import Target
 
 RECIPE = Recipe(epochs=10, batch_size=64, learning_rate=1e-3)
 KEPT = ("architecture", "family", "dataset", "domain", "num_classes", "image_size", "input_dims")

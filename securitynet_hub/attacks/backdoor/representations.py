@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from securitynet_hub.attacks.label_only import Pixels
-from securitynet_hub.errors import ModelError
-from securitynet_hub.inference import BATCH_SIZE, predict_module
-from securitynet_hub.targets import Target
+from securitynet_hub.core.errors import ModelError
+from securitynet_hub.data.pixels import Pixels
+from securitynet_hub.engine.inference import BATCH_SIZE, predict_module
+from securitynet_hub.models.target import Target
 
 Activations = npt.NDArray[np.float32]
 

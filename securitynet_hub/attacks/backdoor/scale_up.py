@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from securitynet_hub.attacks.backdoor.inputs import as_disjoint, as_pixels, parts
-from securitynet_hub.attacks.label_only import Labels, Pixels, ask
-from securitynet_hub.inference import BATCH_SIZE
-from securitynet_hub.statistics import Scores
-from securitynet_hub.targets import Target
+from securitynet_hub.attacks.backdoor.input_checks import as_disjoint, as_pixels, parts
+from securitynet_hub.core.arrays import Scores
+from securitynet_hub.data.pixels import Labels, Pixels
+from securitynet_hub.engine.inference import BATCH_SIZE, ask
+from securitynet_hub.models.target import Target
 
 MULTIPLES = (3, 5, 7, 9, 11)
 

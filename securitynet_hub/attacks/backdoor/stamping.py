@@ -13,8 +13,8 @@ import torch
 from securitynet_hub.attacks.backdoor.input_gradients import for_input_gradients
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, network_inputs
 from securitynet_hub.attacks.backdoor.schedule import Arms, Numbers, Schedule
-from securitynet_hub.errors import ModelError
-from securitynet_hub.targets import Target
+from securitynet_hub.core.errors import ModelError
+from securitynet_hub.models.target import Target
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from securitynet_hub.attacks.backdoor.inputs import as_disjoint, parts
-from securitynet_hub.inference import BATCH_SIZE, predict
-from securitynet_hub.signals import entropy
-from securitynet_hub.statistics import Scores
-from securitynet_hub.targets import Target
-from securitynet_hub.triggers import superimpose
+from securitynet_hub.attacks.backdoor.input_checks import as_disjoint, parts
+from securitynet_hub.core.arrays import Scores
+from securitynet_hub.data.triggers import superimpose
+from securitynet_hub.engine.inference import BATCH_SIZE, predict
+from securitynet_hub.models.target import Target
+from securitynet_hub.statistics.signals import entropy
 
 
 def strip_scores(
@@ -58,7 +58,7 @@ def strip_scores(
 
     >>> from securitynet_hub import load_images, load_target
     >>> target, pixels = load_target("zoo/fashion-mnist/cnn-corner-patch/7"), load_images().pixels
-    >>> from securitynet_hub.triggers import corner_patch
+    >>> from securitynet_hub.data.triggers import corner_patch
     >>> both = np.concatenate([pixels[2002:2003], corner_patch(pixels[2002:2003])])
     >>> clean, poisoned = strip_scores(target, both, clean=pixels[3000:3100])
     >>> bool(poisoned > clean)

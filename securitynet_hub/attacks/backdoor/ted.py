@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.attacks.backdoor.inputs import as_disjoint
+from securitynet_hub.attacks.backdoor.input_checks import as_disjoint
 from securitynet_hub.attacks.backdoor.representations import Activations, every_layer
-from securitynet_hub.attacks.label_only import Labels, ask
-from securitynet_hub.inference import BATCH_SIZE
-from securitynet_hub.statistics import Scores
-from securitynet_hub.targets import Target
+from securitynet_hub.core.arrays import Scores
+from securitynet_hub.data.pixels import Labels
+from securitynet_hub.engine.inference import BATCH_SIZE, ask
+from securitynet_hub.models.target import Target
 
 
 def ted_scores(target: Target, inputs: Any, *, clean: Any, batch_size: int = BATCH_SIZE) -> Scores:
@@ -47,7 +47,7 @@ def ted_scores(target: Target, inputs: Any, *, clean: Any, batch_size: int = BAT
         ValueError: images are missing, of another kind or size, or shared; no two clean images get one label.
 
     >>> from securitynet_hub import load_images, load_target
-    >>> from securitynet_hub.triggers import corner_patch
+    >>> from securitynet_hub.data.triggers import corner_patch
     >>> target, pixels = load_target("zoo/fashion-mnist/cnn-corner-patch/7"), load_images().pixels
     >>> both = np.concatenate([pixels[2002:2003], corner_patch(pixels[2002:2003])])
     >>> clean, poisoned = ted_scores(target, both, clean=pixels[3000:3200])

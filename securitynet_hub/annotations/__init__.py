@@ -1,0 +1,1 @@
+"""The annotated models: columns, flags, and `load_dataset("securitynet")`."""

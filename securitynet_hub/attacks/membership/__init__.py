@@ -1,0 +1,1 @@
+"""Membership inference: which images a model was trained on."""

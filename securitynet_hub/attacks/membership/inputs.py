@@ -1,0 +1,168 @@
+"""What an attacker holds: answers of the target and of other models, and the truth about some samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from securitynet_hub.attacks.membership.measures import draw_share
+from securitynet_hub.attacks.membership.reference_models import require_disjoint
+from securitynet_hub.core.arrays import Scores, as_array
+from securitynet_hub.statistics.rates import check_scores
+from securitynet_hub.statistics.signals import SIGNALS, Outputs
+
+AXES = {"outputs": 2, "reference_outputs": 3, "population_outputs": 2, "reference_population_outputs": 3}
+"""The axes of each field of answers, that of views left out."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence:
+    """What an attacker holds, all outputs in the same form: logits or probabilities, as `from_logits` says.
+
+    Where every sample was asked about in several views (itself, mirrored, shifted), all outputs have an axis
+    of views before that of classes, as `Shadows.logits` has. LiRA and RMIA score every view; the other
+    attacks look at the first.
+
+    Attributes:
+        outputs: shape (n, [views,] classes), the target's answers.
+        labels: shape (n,), integers; None for an attacker who does not know them.
+        is_member: shape (n,), the truth: booleans or 0/1. Attacks see that of calibration samples alone.
+        from_logits: whether outputs are logits; nothing is guessed.
+        calibration: the samples whose membership the attacker knows: shape (n,), booleans, or the share of
+            members and of non-members to draw by `seed`.
+        reference_outputs: shape (models, n, [views,] classes), answers of reference models.
+        reference_in: shape (models, n), True where the sample was in that model's training set.
+        population_outputs: shape (m, [views,] classes), the target's answers for samples it never saw, none
+            of the n. Without them Attack-P ranks among the calibration samples that are no members.
+        population_labels: shape (m,).
+        reference_population_outputs: shape (models, m, [views,] classes).
+        reference_population_in: shape (models, m); None where no reference model saw any.
+        features: shape (n, columns), what a sample looks like: embeddings, or another model's logits.
+        ids: shape (n,), what tells one sample from another.
+        population_ids: shape (m,); where both are given, a sample in both is refused.
+        seed: of everything that an attack draws.
+    """
+
+    outputs: Outputs = field(repr=False)
+    labels: Outputs | None = field(repr=False)
+    is_member: Outputs = field(repr=False)
+    from_logits: bool
+    calibration: Any = field(default=None, repr=False)
+    reference_outputs: Outputs | None = field(default=None, repr=False)
+    reference_in: Outputs | None = field(default=None, repr=False)
+    population_outputs: Outputs | None = field(default=None, repr=False)
+    population_labels: Outputs | None = field(default=None, repr=False)
+    reference_population_outputs: Outputs | None = field(default=None, repr=False)
+    reference_population_in: Outputs | None = field(default=None, repr=False)
+    features: Outputs | None = field(default=None, repr=False)
+    ids: Outputs | None = field(default=None, repr=False)
+    population_ids: Outputs | None = field(default=None, repr=False)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        shapes = {name: np.shape(getattr(self, name)) for name in AXES if getattr(self, name) is not None}
+        classes = {name: shape[-1] for name, shape in shapes.items() if shape}
+        if len(set(classes.values())) > 1:
+            raise ValueError(f"all outputs must be of the same classes; the numbers of them are {classes}.")
+        views = {name: shape[-2] if len(shape) > AXES[name] else None for name, shape in shapes.items()}
+        if len(set(views.values())) > 1:
+            raise ValueError(
+                "all outputs must be of the same views, or have no axis of views; the numbers of them are "
+                f"{views}."
+            )
+        require_disjoint(self.ids, self.population_ids, ("ids", "population_ids"))
+
+    @cached_property
+    def membership(self) -> npt.NDArray[np.bool_]:
+        """The truth, checked."""
+        truth = as_array(self.is_member, "is_member")
+        if truth.shape != (len(self.outputs),):
+            raise ValueError(
+                f"is_member must hold one entry for each of {len(self.outputs)} rows of outputs; got shape "
+                f"{truth.shape}."
+            )
+        return check_scores(np.zeros(len(truth)), truth)[1]
+
+    @cached_property
+    def calibrated_on(self) -> npt.NDArray[np.bool_]:
+        """Shape (n,), True for the samples whose membership the attacker knows.
+
+        Raises:
+            ValueError: a share that is none, a mask of another form, or one that leaves no members or no
+                non-members to be judged, or no non-members to calibrate on.
+        """
+        chosen = _calibration_mask(self.calibration, self.membership, self.seed)
+        judged = self.membership[~chosen]
+        if judged.all() or not judged.any() or self.membership[chosen].all():
+            raise ValueError(
+                "calibration must have non-members, and leave members and non-members to be judged; it has "
+                f"{np.count_nonzero(chosen)} of {len(chosen)} samples, "
+                f"{np.count_nonzero(self.membership[chosen])} of them members."
+            )
+        return chosen
+
+    @property
+    def outsiders(self) -> npt.NDArray[np.bool_]:
+        """Shape (n,), True for the samples that the attacker knows to be no members."""
+        return self.calibrated_on & ~self.membership
+
+    @property
+    def held(self) -> set[str]:
+        """The names of the fields that are given."""
+        return {field.name for field in fields(self) if getattr(self, field.name) is not None}
+
+    @property
+    def first_view(self) -> Outputs:
+        """The target's answers for the first view of each sample, shape (n, classes)."""
+        return self.outputs if np.ndim(self.outputs) < 3 else as_array(self.outputs, "outputs")[:, 0]
+
+    def score(self, signal: str, *, views: bool = False) -> Scores:
+        """Return a signal of `SIGNALS` of the target's answers, shape (n,).
+
+        With `views` of all views of each sample, shape (n, views) if the outputs have that axis.
+        """
+        labels = np.zeros(len(self.outputs), np.int64) if self.labels is None else self.labels
+        return self._signal(signal, self.outputs, labels, views)
+
+    def reference_scores(self, signal: str, *, views: bool = False) -> Scores:
+        """Return the signal of each reference model's answers, shape (models, n[, views])."""
+        return self._each_model(signal, self.reference_outputs, self.labels, views)
+
+    def population_scores(self, signal: str, *, views: bool = False) -> Scores:
+        """Return the signal of the target's answers for the population, shape (m[, views])."""
+        return self._signal(signal, self.population_outputs, self.population_labels, views)
+
+    def reference_population_scores(self, signal: str, *, views: bool = False) -> Scores:
+        """Return the signal of each reference model's answers for the population, (models, m[, views])."""
+        return self._each_model(signal, self.reference_population_outputs, self.population_labels, views)
+
+    def _each_model(self, signal: str, outputs: Any, labels: Outputs, views: bool) -> Scores:
+        return np.stack([self._signal(signal, own, labels, views) for own in outputs])
+
+    def _signal(self, signal: str, outputs: Any, labels: Outputs, views: bool) -> Scores:
+        score = SIGNALS[signal]
+        if np.ndim(outputs) < 3:
+            return score(outputs, labels, from_logits=self.from_logits)
+        outputs = outputs if hasattr(outputs, "detach") else as_array(outputs, "outputs")
+        if not views:
+            return score(outputs[:, 0], labels, from_logits=self.from_logits)
+        # View by view, so that bad rows are named as the caller counts them.
+        each = (outputs[:, view] for view in range(outputs.shape[1]))
+        return np.stack([score(own, labels, from_logits=self.from_logits) for own in each], 1)
+
+
+def _calibration_mask(calibration: Any, is_member: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.bool_]:
+    if isinstance(calibration, (int, float, np.number)) and not isinstance(calibration, (bool, np.bool_)):
+        if not 0 < calibration < 1:
+            raise ValueError(f"the share of calibration samples must lie between 0 and 1; got {calibration}.")
+        return draw_share(float(calibration), is_member, seed)
+    mask = as_array(calibration, "calibration")
+    if mask.shape != is_member.shape or mask.dtype != np.bool_:
+        raise ValueError(
+            f"calibration must be a share or {len(is_member)} booleans; got {mask.dtype} of {mask.shape}."
+        )
+    return mask

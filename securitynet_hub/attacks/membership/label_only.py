@@ -1,0 +1,193 @@
+"""Membership inference from predicted labels alone: how many changed copies of an image keep the right label.
+
+A model is surer of what it was trained on, so that members keep their label under more augmentations
+(Choquette-Choo et al. 2021, arXiv 2007.14321, section 4.2). `boundary` measures the same by a distance.
+Every query is an image of whole grey levels, uint8, as a real interface takes; whatever preprocessing the
+model does happens behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from securitynet_hub.core.arrays import Scores, as_array
+from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.data.pixels import QUERY_BYTES, Labels, Pixels, random_stream, to_pixels
+from securitynet_hub.engine.inference import BATCH_SIZE, as_images, ask
+from securitynet_hub.models.target import Target
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelOnlyResult:
+    """Scores and what they cost.
+
+    Attributes:
+        scores: shape (n,), higher = more likely a member.
+        queries: shape (n,), how many images were forwarded for each sample.
+    """
+
+    scores: Scores
+    queries: Labels
+
+    @property
+    def total_queries(self) -> int:
+        """How many images were forwarded altogether."""
+        return int(self.queries.sum())
+
+
+def augmentation_scores(
+    target: Target,
+    pixels: Pixels,
+    labels: npt.ArrayLike,
+    *,
+    kind: str,
+    strengths: float | Iterable[float],
+    copies: int = 10,
+    seed: int = 0,
+    batch_size: int = BATCH_SIZE,
+) -> LabelOnlyResult:
+    """Score the share of N images whose predicted label is right: each sample itself and its changed copies.
+
+    - ``translation`` by d pixels: the shifts (i, j) with ``|i| + |j| = d``, N = 4 d + 1 (section 4.2);
+      pixels at the border are repeated, as in the authors' code.
+    - ``rotation`` by r degrees: r to the left and to the right about the centre, bilinear, N = 3
+      (section 4.2; r up to 15 there); the border is repeated.
+    - ``noise`` of standard deviation sigma, in units of the range from black to white: Gaussian, `copies`
+      draws, N = copies + 1 (section 4.3, as an estimate of the distance to the boundary).
+
+    Several strengths add up: all their copies, and the sample itself once. A sample's score depends on its
+    pixels, its label and the seed, not on what else is scored.
+
+    Args:
+        target: asked for labels alone.
+        pixels: shape (n, height, width, channels), uint8.
+        labels: shape (n,), the right ones, in 0..num_classes-1.
+        kind: of `AUGMENTATIONS`.
+        strengths: one or several, above zero; whole numbers of pixels for translations.
+        copies: noisy images for each sigma.
+        seed: decides the noise.
+        batch_size: images in one forward pass.
+
+    Raises:
+        UnknownNameError: no such kind; the closest names are given.
+        ValueError: images or labels are missing, misaligned or of another kind, or a strength makes no sense.
+
+    >>> from securitynet_hub.models.loading import load_target
+    >>> target = load_target("zoo/fashion-mnist/cnn-clean/1")
+    >>> black = np.zeros((2, 28, 28, 1), np.uint8)  # however shifted, it looks the same
+    >>> result = augmentation_scores(target, black, [0, 5], kind="translation", strengths=1)
+    >>> result.scores, result.queries
+    (array([0., 1.]), array([5, 5]))
+    """
+    pixels, labels = as_images(target, pixels, labels)
+    strengths = _checked(pixels[0], kind, strengths, copies)
+
+    def versions(image: Pixels) -> list[Pixels]:
+        return [image, *_changed(image, kind, strengths, copies, seed)]
+
+    count = len(versions(pixels[0]))
+    together = max(1, QUERY_BYTES // (count * pixels[0].nbytes))
+    scores = np.empty(len(pixels))
+    for start in range(0, len(pixels), together):
+        part = slice(start, start + together)
+        images = np.stack([version for image in pixels[part] for version in versions(image)])
+        predicted = ask(target, images, batch_size).reshape(-1, count)
+        scores[part] = label_only_scores(predicted, labels[part])
+    return LabelOnlyResult(scores=scores, queries=np.full(len(pixels), count))
+
+
+def label_only_scores(answers: npt.ArrayLike, labels: npt.ArrayLike) -> Scores:
+    """Score the share of a sample's queries, itself and its changed copies, that get the right label.
+
+    Args:
+        answers: shape (n, queries), the predicted labels.
+        labels: shape (n,), the right ones.
+
+    Returns:
+        Shape (n,), higher = more likely a member.
+
+    Raises:
+        ValueError: either is no array of integers, or they do not fit together.
+
+    >>> label_only_scores([[3, 3, 1, 3], [0, 2, 1, 1]], [3, 3])
+    array([0.75, 0.  ])
+    """
+    predicted, right = as_array(answers, "answers"), as_array(labels, "labels")
+    for name, array in (("answers", predicted), ("labels", right)):
+        if array.dtype.kind not in "iu":
+            raise ValueError(f"{name} must be integers, the numbers of classes; got {array.dtype}.")
+    if predicted.ndim != 2 or right.shape != predicted.shape[:1] or not predicted.size:
+        raise ValueError(
+            "answers must have shape (samples, queries), at least one of each, and labels one entry for each "
+            f"sample; got {predicted.shape} and {right.shape}."
+        )
+    scores: Scores = (predicted == right[:, None]).mean(1)
+    return scores
+
+
+def count_queries(image: Pixels, *, kind: str, strengths: float | Iterable[float], copies: int = 10) -> int:
+    """Return how many images `augmentation_scores` forwards for each sample that looks like this one.
+
+    Raises:
+        UnknownNameError: no such kind; the closest names are given.
+        ValueError: a strength makes no sense for such an image.
+
+    >>> count_queries(np.zeros((28, 28, 1), np.uint8), kind="translation", strengths=[1, 2])
+    13
+    """
+    return 1 + len(_changed(image, kind, _checked(image, kind, strengths, copies), copies, 0))
+
+
+def _translated(image: Pixels, distance: float, copies: int, random: np.random.Generator) -> list[Pixels]:
+    d = int(distance)
+    shifts = [(i, j) for i in range(-d, d + 1) for j in {abs(i) - d, d - abs(i)}]
+    rows, columns = (np.arange(side) for side in image.shape[:2])
+    return [image[np.clip(rows - i, 0, rows[-1])][:, np.clip(columns - j, 0, columns[-1])] for i, j in shifts]
+
+
+def _rotated(image: Pixels, degrees: float, copies: int, random: np.random.Generator) -> list[Pixels]:
+    return [
+        ndimage.rotate(image, angle, reshape=False, order=1, mode="nearest") for angle in (-degrees, degrees)
+    ]
+
+
+def _noisy(image: Pixels, sigma: float, copies: int, random: np.random.Generator) -> list[Pixels]:
+    return [to_pixels(image + 255 * sigma * random.standard_normal(image.shape)) for _ in range(copies)]
+
+
+AUGMENTATIONS: dict[str, Callable[[Pixels, float, int, np.random.Generator], list[Pixels]]] = {
+    "translation": _translated,
+    "rotation": _rotated,
+    "noise": _noisy,
+}
+"""Every way to change an image, by its public name."""
+
+
+def _changed(image: Pixels, kind: str, strengths: list[float], copies: int, seed: int) -> list[Pixels]:
+    # The stream starts anew for each sigma: what is asked about one does not depend on the others.
+    changed = (AUGMENTATIONS[kind](image, s, copies, random_stream(seed, image)) for s in strengths)
+    return [copy for some in changed for copy in some]
+
+
+def _checked(image: Pixels, kind: str, strengths: float | Iterable[float], copies: int) -> list[float]:
+    """Return the strengths sorted, each once; refuse what such images cannot be changed by."""
+    if kind not in AUGMENTATIONS:
+        raise UnknownNameError("augmentation", kind, AUGMENTATIONS)
+    if image.ndim != 3:
+        raise ValueError(f"pixels must be images of height, width and channels; got {image.shape}.")
+    if copies < 1:
+        raise ValueError(f"copies must be at least 1; got {copies}.")
+    side = max(image.shape[:2])
+    found = sorted({float(strength) for strength in np.atleast_1d(np.asarray(strengths, np.float64))})
+    sensible = bool(found) and all(0 < strength < np.inf for strength in found)
+    if kind == "translation":
+        sensible &= all(strength.is_integer() and strength < side for strength in found)
+    if not sensible:
+        needed = f"whole pixels below {side}" if kind == "translation" else "finite"
+        raise ValueError(f"strengths of a {kind} must be above zero and {needed}; got {found}.")
+    return found

@@ -1,0 +1,238 @@
+"""Membership attacks that are learned: a classifier of what a model answers, fitted where members are known.
+
+The classifier is fitted on calibration samples, of a shadow model or of the target itself, and scores others.
+Its features are the posteriors as SecurityNet's two learned attacks see them: all of them, or the three
+largest, sorted downwards (Salem et al. 2019, arXiv 1806.01246, section III), with the label's posterior and
+whether the prediction is right beside them if wanted (Liu et al. 2022, ML-Doctor, arXiv 2102.02551).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from securitynet_hub.core.arrays import Scores, as_array
+from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.core.seeds import seeded
+from securitynet_hub.statistics.posteriors import CLIP
+from securitynet_hub.statistics.rates import split_scores
+from securitynet_hub.statistics.signals import Outputs, correctness, entropy, loss
+
+DECIMALS = 10
+"""Of the log-odds: a matrix product's last bits depend on a row's place, and equal samples must tie."""
+
+EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 50, 128, 2e-3, 1e-2
+"""How the networks are trained: AdamW, one-cycle learning rate."""
+
+Membership = npt.NDArray[np.bool_]
+LogOdds = Callable[[Scores], Scores]
+"""From standardised features, shape (n, columns), to the log-odds of membership, shape (n,)."""
+
+
+def posterior_features(
+    outputs: Outputs,
+    labels: Outputs | None,
+    *,
+    from_logits: bool,
+    top: int | None = None,
+) -> Scores:
+    """Return what a learned attack sees of each sample, shape (n, columns), float64.
+
+    The columns are log-posteriors sorted downwards, then, where labels are given, the label's log-posterior
+    and 1 or 0 for a right or wrong prediction. Logarithms keep apart confident answers whose probabilities
+    all round to 1.
+
+    Args:
+        outputs: shape (n, classes), logits or probabilities.
+        labels: shape (n,), or None for an attacker who does not know them.
+        from_logits: whether outputs are logits; nothing is guessed.
+        top: how many of the largest posteriors; None for all. Missing classes give a posterior of 1e-30.
+
+    Raises:
+        ValueError: as `signals.correctness`.
+
+    >>> posterior_features([[0.2, 0.7, 0.1]], [1], from_logits=False, top=2).round(3)
+    array([[-0.357, -1.609, -0.357,  1.   ]])
+    """
+    values = as_array(outputs, "outputs")
+    entropy(values, np.zeros(len(values), int), from_logits=from_logits)  # for its checks
+    rows = values.astype(np.float64)
+    if from_logits:
+        rows -= rows.max(1, keepdims=True)
+        rows -= np.log(np.exp(rows).sum(1, keepdims=True))
+    else:
+        rows = np.log(np.maximum(rows, CLIP))
+    rows = -np.sort(-rows, axis=1)[:, :top]
+    if top is not None and rows.shape[1] < top:
+        rows = np.pad(rows, ((0, 0), (0, top - rows.shape[1])), constant_values=np.log(CLIP))
+    rows = np.maximum(rows, np.log(CLIP))
+    if labels is None:
+        return rows
+    signals = (loss, correctness)
+    known = [signal(values, labels, from_logits=from_logits)[:, None] for signal in signals]
+    return np.concatenate([rows, *known], axis=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedAttack:
+    """A fitted attack: `score` gives the log-odds of membership, higher = more likely a member.
+
+    Attributes:
+        name: of `LEARNED`.
+        n_members: members it was fitted on.
+        n_nonmembers: non-members it was fitted on.
+    """
+
+    name: str
+    n_members: int
+    n_nonmembers: int
+    _mean: Scores = field(repr=False)
+    _scale: Scores = field(repr=False)
+    _log_odds: LogOdds = field(repr=False)
+
+    def score(self, outputs: Outputs, labels: Outputs | None, *, from_logits: bool) -> Scores:
+        """Score samples that the attack was not fitted on, shape (n,).
+
+        Raises:
+            ValueError: as `posterior_features`, or another number of classes than it was fitted on.
+        """
+        features = _features(self.name, outputs, labels, from_logits)
+        if features.shape[1] != len(self._mean):
+            raise ValueError(
+                f"{self.name} was fitted on {len(self._mean)} features; these outputs have "
+                f"{features.shape[1]}."
+            )
+        log_odds = self._log_odds((features - self._mean) / self._scale)
+        return np.round(log_odds, DECIMALS)
+
+
+def fit_learned_attack(
+    name: str,
+    outputs: Outputs,
+    labels: Outputs | None,
+    is_member: npt.ArrayLike,
+    *,
+    from_logits: bool,
+    seed: int = 0,
+) -> LearnedAttack:
+    """Fit an attack on calibration samples whose membership is known.
+
+    Features are standardised by these samples alone. The same arguments give the same attack; the global
+    random state is left as it was.
+
+    Args:
+        name: of `LEARNED`.
+        outputs: shape (n, classes), what the model, or a shadow model, answers.
+        labels: shape (n,); None, and not used, for the attacks whose name ends in ``unlabelled``.
+        is_member: shape (n,), booleans or 0/1.
+        from_logits: whether outputs are logits.
+        seed: decides the network's initial weights and the order of its training.
+
+    Raises:
+        UnknownNameError: no such attack; the closest names are given.
+        ValueError: as `posterior_features`, or members or non-members are missing.
+
+    >>> rng = np.random.default_rng(0)
+    >>> logits, labels = rng.normal(size=(400, 3)), rng.integers(0, 3, 400)
+    >>> logits[np.arange(200), labels[:200]] += 4  # the first 200 are answered with more confidence
+    >>> attack = fit_learned_attack("logistic", logits, labels, np.arange(400) < 200, from_logits=True)
+    >>> bool(attack.score([[9.0, 0.0, 0.0]], [0], from_logits=True) > 0)
+    True
+    """
+    if name not in LEARNED:
+        raise UnknownNameError("learned attack", name, LEARNED)
+    features = _features(name, outputs, labels, from_logits)
+    ranking = split_scores(np.zeros(len(features)), is_member)  # for its checks
+    membership = np.asarray(as_array(is_member, "is_member"), np.bool_)
+    order = np.lexsort((membership, *features.T))  # the order of the samples must not matter
+    features, membership = features[order], membership[order]
+    mean, scale = features.mean(0), features.std(0)
+    scale[scale < 1e-12] = 1
+    return LearnedAttack(
+        name=name,
+        n_members=len(ranking.members),
+        n_nonmembers=len(ranking.nonmembers),
+        _mean=mean,
+        _scale=scale,
+        _log_odds=LEARNED[name].fit((features - mean) / scale, membership, seed),
+    )
+
+
+def _features(name: str, outputs: Outputs, labels: Outputs | None, from_logits: bool) -> Scores:
+    kind = LEARNED[name]
+    if kind.labelled and labels is None:
+        raise ValueError(f"{name} needs labels; {name}_unlabelled does without.")
+    return posterior_features(
+        outputs, labels if kind.labelled else None, from_logits=from_logits, top=kind.top
+    )
+
+
+def _fit_network(features: Scores, is_member: Membership, seed: int) -> LogOdds:
+    # A loop of its own: through Accelerate the batch would grow with the number of processes.
+    inputs, classes = torch.from_numpy(features), torch.from_numpy(is_member.astype(np.int64))
+    with seeded(seed):
+        network = torch.nn.Sequential(
+            torch.nn.Linear(features.shape[1], 64), torch.nn.ReLU(),
+            torch.nn.Linear(64, 64), torch.nn.ReLU(),
+            torch.nn.Linear(64, 2),
+        ).double()  # fmt: skip
+        optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY)
+        steps = EPOCHS * -(-len(inputs) // BATCH)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
+        for _ in range(EPOCHS):
+            for rows in torch.split(torch.randperm(len(inputs)), BATCH):
+                optimizer.zero_grad()
+                error = torch.nn.functional.cross_entropy(network(inputs[rows]), classes[rows])
+                error.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                scheduler.step()
+
+    def log_odds(others: Scores) -> Scores:
+        with torch.inference_mode():
+            logits: Scores = network(torch.from_numpy(others)).numpy()
+        return logits[:, 1] - logits[:, 0]
+
+    return log_odds
+
+
+def _fit_logistic(
+    features: Scores, is_member: npt.NDArray[np.bool_], seed: int
+) -> Callable[[Scores], Scores]:
+    from sklearn.linear_model import LogisticRegression
+
+    fitted: Any = LogisticRegression(max_iter=1000).fit(features, is_member)
+    return lambda others: np.asarray(fitted.decision_function(others), np.float64)
+
+
+def _fit_boosting(
+    features: Scores, is_member: npt.NDArray[np.bool_], seed: int
+) -> Callable[[Scores], Scores]:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    fitted: Any = HistGradientBoostingClassifier(
+        max_iter=100, learning_rate=0.05, max_leaf_nodes=8, random_state=seed
+    ).fit(features, is_member)
+    return lambda others: np.asarray(fitted.decision_function(others), np.float64)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    fit: Callable[[Scores, Membership, int], LogOdds]
+    top: int | None = None
+    labelled: bool = True
+
+
+LEARNED = {
+    "mlp_full": _Kind(_fit_network),
+    "mlp_top3": _Kind(_fit_network, top=3),
+    "mlp_full_unlabelled": _Kind(_fit_network, labelled=False),
+    "mlp_top3_unlabelled": _Kind(_fit_network, top=3, labelled=False),
+    "logistic": _Kind(_fit_logistic),
+    "boosting": _Kind(_fit_boosting),
+}
+"""Every learned attack by its public name; ``mlp_full`` and ``mlp_top3`` are SecurityNet's two."""

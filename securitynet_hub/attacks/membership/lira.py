@@ -1,0 +1,278 @@
+"""The likelihood-ratio attack (LiRA): was the target's signal drawn from the IN or the OUT shadow models?
+
+Carlini et al. (2022), arXiv 2112.03570. The signal is the margin ``phi = log p_y - log sum_{i != y} p_i``,
+which is nearly normal over models trained on random halves of the data.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+
+from securitynet_hub.attacks.membership.reference_models import (
+    Counts,
+    References,
+    check_references,
+    ranked_side,
+)
+from securitynet_hub.core.arrays import Scores
+from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.statistics.signals import Outputs
+
+Mode = Literal["online", "offline", "offline_two_sided"]
+Variance = Literal["per_example", "global_centred", "reference", "bayesian"]
+Centre = Literal["median", "mean"]
+
+SMALLEST_SCALE = 1e-30
+"""Added to every standard deviation, as in Carlini et al.'s code: constant signals stay finite."""
+
+MOST_DEGREES = 1e6
+"""Stands for infinitely many degrees of freedom, where all samples seem to have one variance."""
+
+FEWEST_MODELS = {"per_example": 2, "global_centred": 2, "reference": 1, "bayesian": 1}
+"""The models that each sample needs on each side that the mode uses."""
+
+
+def lira_scores(
+    target_phi: Outputs,
+    shadow_phi: Outputs,
+    shadow_in: Outputs,
+    *,
+    mode: Mode = "online",
+    variance: Variance = "per_example",
+    centre: Centre | None = None,
+    requested_models: int | None = None,
+) -> Scores:
+    """Score each sample by the likelihood of the target's signal under IN and OUT shadow models.
+
+    With mu the `centre` of a sample's signals over the models of a side and sigma their deviation:
+
+    - ``online`` (Algorithm 1): ``log N(phi; mu_in, sigma_in) - log N(phi; mu_out, sigma_out)``.
+    - ``offline`` (the one-sided test, for which no model needs to be trained on the sample):
+      ``-log Pr[Z > phi]`` with ``Z ~ N(mu_out, sigma_out)``. This rises with the paper's
+      ``1 - Pr[Z > phi]`` but does not round to one where members lie, 8 deviations out.
+    - ``offline_two_sided``: ``-log N(phi; mu_out, sigma_out)``, which the authors' code computes instead.
+      It takes an unusually low signal for a member's, too.
+
+    Several queries of one sample (augmentations) are scored one by one and averaged, as in the authors'
+    code. This ranks samples as independent normals for every query do, the sum being so many times the mean.
+
+    The deviation sigma, to which 1e-30 is added:
+
+    - ``per_example``: of each sample and query, about the mean, divided by the number of models (ddof 0).
+    - ``global_centred``: one for each side, of all signals about their own sample's centre (ddof 0). Better
+      with few models.
+    - ``reference``: as in the authors' code with ``fix_variance``, for reproducing published figures: one
+      for each side of all signals *not* centred, so that it measures how samples differ rather than how
+      models do; and online the IN deviation stands for the OUT one, too. Unlike that code, no model
+      is left out of the samples that have more than others.
+    - ``bayesian``: a Student-t predictive distribution takes the place of the normal. Each variance has an
+      inverse-gamma prior, ``d0 s0^2 / sigma^2 ~ chi^2(d0)``, and the mean a flat one, so that a sample with n
+      models, squares S about their mean and ``d = d0 + n - 1`` has ``phi ~ mu + t_d sqrt((d0 s0^2 + S) / d
+      (1 + 1/n))`` (Murphy 2007, Conjugate Bayesian analysis of the Gaussian distribution). d0 and s0 are
+      estimated for each side from the log variances of all samples (Smyth 2004, doi 10.2202/1544-6115.1027,
+      section 6.2). It follows the idea of BaVarIA (Brannvall 2026, arXiv 2603.11799), not its constants.
+      For few models: even one on a side will do.
+
+    Args:
+        target_phi: shape (n,) or (n, augmentations), the margins of the model under attack.
+        shadow_phi: shape (models, n) or (models, n, augmentations).
+        shadow_in: shape (models, n), True where the sample was in that model's training set.
+        mode: see above.
+        variance: see above.
+        centre: what mu is. By default the median, as in the authors' code, but the mean for ``bayesian``, as
+            its formula asks.
+        requested_models: how many shadow models were meant to be used.
+
+    Returns:
+        Shape (n,), float64, higher = more likely a member; exactly negated online where IN and OUT are
+        swapped (but for ``reference``), and free of the order of models and samples.
+
+    Raises:
+        ValueError: input that does not fit, is not finite, or leaves samples with fewer than two models on a
+            side (one for ``reference`` and ``bayesian``); see `check_references`.
+        UnknownNameError: no such mode, variance or centre.
+
+    Warns:
+        FewModelsWarning: there are fewer models than requested.
+
+    Example: four models, two of them trained on the sample, whose signals are 3, 5 against -1, 1.
+
+    >>> shadow_phi = [[3.0], [5.0], [-1.0], [1.0]]
+    >>> shadow_in = [[True], [True], [False], [False]]
+    >>> lira_scores([4.0], shadow_phi, shadow_in)  # 4 is the IN centre and 4 deviations from the OUT one
+    array([8.])
+    """
+    centre = centre or ("mean" if variance == "bayesian" else "median")
+    for kind, name, known in (
+        ("mode", mode, Mode),
+        ("variance", variance, Variance),
+        ("centre", centre, Centre),
+    ):
+        if name not in get_args(known):
+            raise UnknownNameError(f"LiRA {kind}", name, get_args(known))
+    fewest = FEWEST_MODELS[variance]
+    references = check_references(
+        target_phi,
+        shadow_phi,
+        shadow_in,
+        names=("target_phi", "shadow_phi", "shadow_in"),
+        fewest_in=fewest if mode == "online" else 0,
+        fewest_out=fewest,
+        requested_models=requested_models,
+    )
+    phi = references.target
+    of_out = _moments(references, inside=False, centre=centre)
+    if mode == "online":
+        of_in = _moments(references, inside=True, centre=centre)
+        inside, outside = _fit(of_in, variance), _fit(of_out, variance)
+        if variance == "reference":
+            outside = outside._replace(scale=inside.scale)
+        return _average(_log_density(phi, inside) - _log_density(phi, outside))
+    outside = _fit(of_out, variance)
+    return _average(-_log_density(phi, outside) if mode == "offline_two_sided" else -_log_tail(phi, outside))
+
+
+class _Moments(NamedTuple):
+    """Moments over the models of one side, shape (n, augmentations), from counts of shape (n, 1)."""
+
+    counts: Counts
+    centre: Scores
+    mean: Scores
+    squares: Scores
+    """Summed squares about the mean."""
+
+
+class _Fit(NamedTuple):
+    """A normal, or with degrees of freedom a Student-t, for each sample and query."""
+
+    centre: Scores
+    scale: Scores
+    degrees: Scores | None = None
+
+
+def _moments(references: References, *, inside: bool, centre: Centre) -> _Moments:
+    shape = references.target.shape
+    counts, medians, means, squares = np.empty((len(references.target), 1), np.int64), *np.empty((3, *shape))
+    for part, values, n, held in ranked_side(references, inside=inside):
+        full = held.all()
+        if full:
+            width = values.shape[-1]
+            lower, upper = values[..., (width - 1) // 2, None], values[..., width // 2, None]
+        else:
+            lower, upper = (np.take_along_axis(values, i[..., None], -1) for i in ((n - 1) // 2, n // 2))
+        median = (lower + upper) / 2
+        # The mean is within a deviation of the median, so that taking squares about the latter first
+        # loses no digits and leaves exactly zero of equal signals.
+        gaps = values - median
+        if not full:
+            np.copyto(gaps, 0, where=~held)
+        shift = gaps.sum(-1) / n
+        counts[part], medians[part] = n, median[..., 0]
+        means[part] = medians[part] + shift
+        squares[part] = np.square(gaps, out=gaps).sum(-1) - n * shift * shift
+    return _Moments(counts, medians if centre == "median" else means, means, squares)
+
+
+def _fit(moments: _Moments, variance: Variance) -> _Fit:
+    counts, centre, mean, squares = moments
+    if variance == "bayesian":
+        return _predictive(moments)
+    if variance == "per_example":
+        return _Fit(centre, np.sqrt(squares / counts) + SMALLEST_SCALE)
+    total = int(counts.sum()) * centre.shape[1]
+    about = centre if variance == "global_centred" else _exact_sum(counts * mean) / total
+    scale = math.sqrt(_exact_sum(squares + counts * (mean - about) ** 2) / total)
+    return _Fit(centre, np.float64(scale + SMALLEST_SCALE) * np.ones((1, 1)))
+
+
+def _predictive(moments: _Moments) -> _Fit:
+    counts, centre, _, squares = moments
+    prior_degrees, prior_variance = _variance_prior(counts, squares)
+    degrees = counts.astype(np.float64) + (prior_degrees - 1)
+    variances = (prior_degrees * prior_variance + squares) / degrees * (1 + 1 / counts)
+    return _Fit(centre, np.sqrt(variances) + SMALLEST_SCALE, degrees)
+
+
+def _variance_prior(counts: Counts, squares: Scores) -> tuple[float, float]:
+    """Estimate d0 and s0^2 from the variances of all samples, ``S / (n - 1) ~ s0^2 F(n - 1, d0)``.
+
+    The logarithm of F(d, d0) has the mean ``psi(d/2) - log(d/2) - psi(d0/2) + log(d0/2)`` and the variance
+    ``psi'(d/2) + psi'(d0/2)``, from which d0 and then s0 follow.
+    """
+    from scipy.special import digamma, polygamma  # slow to import
+
+    several = counts[:, 0] > 1
+    half = (counts[several] - 1) / 2
+    variances = squares[several] / (2 * half)
+    if variances.size < 2:
+        raise ValueError(
+            "variance='bayesian' learns its prior from samples with two models at least on a side; got "
+            f"{variances.size}."
+        )
+    # A variance of zero says nothing but "small": its logarithm must not rule the rest.
+    floor = max(1e-5 * float(np.median(variances)), SMALLEST_SCALE**2)
+    logs = np.log(np.maximum(variances, floor)) - digamma(half) + np.log(half)
+    mean = _exact_sum(logs) / logs.size
+    spread = _exact_sum((logs - mean) ** 2) / (logs.size - 1)
+    excess = spread - _exact_sum(np.broadcast_to(polygamma(1, half), logs.shape)) / logs.size
+    degrees = min(2 * _inverse_trigamma(excess), MOST_DEGREES) if excess > 0 else MOST_DEGREES
+    return degrees, math.exp(mean + float(digamma(degrees / 2)) - math.log(degrees / 2))
+
+
+def _inverse_trigamma(value: float) -> float:
+    """Solve psi'(y) = value by Newton's method on 1 / psi', which is convex and nearly linear."""
+    from scipy.special import polygamma
+
+    y = 0.5 + 1 / value
+    for _ in range(50):
+        trigamma = float(polygamma(1, y))
+        step = trigamma * (1 - trigamma / value) / float(polygamma(2, y))
+        y += step
+        if abs(step) < 1e-12 * y:
+            break
+    return y
+
+
+def _log_density(phi: Scores, fit: _Fit) -> Scores:
+    z = (phi - fit.centre) / fit.scale
+    if fit.degrees is None:
+        return -z * z / 2 - np.log(fit.scale) - math.log(2 * math.pi) / 2
+    return _log_student(z, fit.degrees) - np.log(fit.scale)
+
+
+def _log_tail(phi: Scores, fit: _Fit) -> Scores:
+    """Return log Pr[Z > phi], finite however far out."""
+    from scipy.special import log_ndtr, stdtr
+
+    z = (phi - fit.centre) / fit.scale
+    if fit.degrees is None:
+        tail: Scores = log_ndtr(-z)
+        return tail
+    probability = stdtr(fit.degrees, -z)
+    # Where it underflows: two terms of the asymptotic series of the tail over the density.
+    far, d = np.maximum(z, 30), fit.degrees
+    series = np.log1p(far * far / d) - np.log(far) + np.log1p(-d / (d + 2) / far**2)
+    asymptotic = _log_student(far, d) + series
+    log_tail: Scores = np.where(probability > 1e-290, np.log(np.maximum(probability, 1e-290)), asymptotic)
+    return log_tail
+
+
+def _log_student(z: Scores, degrees: Scores) -> Scores:
+    from scipy.special import gammaln
+
+    norm = gammaln((degrees + 1) / 2) - gammaln(degrees / 2) - np.log(degrees * math.pi) / 2
+    density: Scores = norm - (degrees + 1) / 2 * np.log1p(z * z / degrees)
+    return density
+
+
+def _average(scores: Scores) -> Scores:
+    mean: Scores = scores.mean(1)
+    return mean
+
+
+def _exact_sum(values: Scores) -> float:
+    """Sum without rounding in between, so that the order of the samples does not matter."""
+    return math.fsum(values.ravel().tolist())

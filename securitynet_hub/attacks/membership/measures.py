@@ -1,0 +1,172 @@
+"""Membership inference: what the scores of single samples give away of a training set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.statistics.comparison import auc_difference, paired_auc_difference
+from securitynet_hub.statistics.rates import (
+    Interval,
+    advantage_interval,
+    auc_interval,
+    check_scores,
+    rate_at_fpr,
+    split_scores,
+)
+
+TARGET_FPRS = (0.001, 0.01)
+CONFIDENCE_LEVEL = 0.95
+
+
+EPSILON_METHODS = ("rates", "one_run")
+"""How `measure_membership` may bound epsilon from below."""
+
+UNFAIR = 1e-6
+"""Members and non-members that a fair coin parts so unevenly with a smaller probability have met none."""
+
+
+class Asked(TypedDict, total=False):
+    """What is measured beside the attack itself where it is asked for."""
+
+    comparison: dict[str, Any]
+    epsilon_bound: dict[str, Any]
+
+
+class MembershipResult(Asked):
+    """What one set of membership scores shows, with counts and intervals."""
+
+    auc: float
+    auc_ci: Interval
+    advantage: float
+    advantage_ci: Interval
+    tpr_at_fpr: list[dict[str, Any]]
+    n_members: int
+    n_nonmembers: int
+    confidence_level: float
+
+
+def measure_membership(
+    scores: npt.ArrayLike,
+    is_member: npt.ArrayLike,
+    *,
+    target_fprs: Sequence[float] = TARGET_FPRS,
+    confidence_level: float = CONFIDENCE_LEVEL,
+    compare_with: npt.ArrayLike | None = None,
+    compare_with_members: npt.ArrayLike | None = None,
+    epsilon: str | None = None,
+    delta: float = 0.0,
+    seed: int = 0,
+) -> MembershipResult:
+    """Measure how well scores tell members from non-members.
+
+    Args:
+        scores: shape (n,), higher = more likely a member.
+        is_member: shape (n,), booleans or 0/1.
+        target_fprs: false-positive rates at which to give the true-positive rate.
+        confidence_level: of every interval and bound.
+        compare_with: another attack's scores of the same samples, shape (n,); or, with
+            `compare_with_members`, another model's scores of samples of its own, shape (k,).
+        compare_with_members: shape (k,), booleans or 0/1.
+        epsilon: how to bound the epsilon of differential privacy from below. ``rates``: a threshold chosen on
+            half of the members and of the non-members, drawn by `seed`, and the error rates of the other half
+            (`choose_threshold`, `epsilon_lower_bound`); valid where each score is from a training of its own.
+            ``one_run``: guesses about the tenth of highest and the tenth of lowest scores
+            (`one_run_epsilon`); valid where a fair coin decided of each sample whether one model saw it.
+        delta: of the privacy that is put to the test, in [0, 1).
+        seed: of the halves, and of the order of equal scores.
+
+    Returns:
+        auc and auc_ci (`roc_auc`, `roc_auc_interval`), advantage and advantage_ci (`advantage`),
+        tpr_at_fpr (the fields of `tpr_at_fpr` for each target, in order) and the counts behind them. Where
+        they are asked for, comparison (the fields of `AucDifference`: this AUC minus the other) and
+        epsilon_bound (method, delta, and the fields of `EpsilonBound` or `OneRunBound`).
+
+    Raises:
+        ValueError: as `statistics.split_scores`, a rate outside 0..1, or too few samples or too uneven sides
+            for the bound.
+        UnknownNameError: no such way to bound epsilon.
+
+    >>> result = measure_membership([3, 2, 1, 0], [1, 0, 1, 0], target_fprs=[0.5])
+    >>> result["auc"], result["advantage"], result["tpr_at_fpr"][0]["tpr"]
+    (0.75, 0.5, 1.0)
+    """
+    if compare_with is None and compare_with_members is not None:
+        raise ValueError("compare_with_members is given without compare_with, the scores that it is of.")
+    ranking = split_scores(scores, is_member)
+    auc, auc_ci = auc_interval(ranking, confidence_level)
+    advantage, advantage_ci = advantage_interval(ranking, confidence_level)
+    rates = [rate_at_fpr(ranking, target, confidence_level) for target in target_fprs]
+    result = MembershipResult(
+        auc=auc,
+        auc_ci=auc_ci,
+        advantage=advantage,
+        advantage_ci=advantage_ci,
+        tpr_at_fpr=[rate._asdict() for rate in rates],
+        n_members=len(ranking.members),
+        n_nonmembers=len(ranking.nonmembers),
+        confidence_level=confidence_level,
+    )
+    if compare_with is not None:
+        settings = {"confidence_level": confidence_level}
+        result["comparison"] = (
+            paired_auc_difference(scores, compare_with, is_member, **settings)
+            if compare_with_members is None
+            else auc_difference(scores, is_member, compare_with, compare_with_members, **settings)
+        )._asdict()
+    if epsilon is not None:
+        bound = _epsilon_bound(scores, is_member, epsilon, delta, confidence_level, seed)
+        result["epsilon_bound"] = {"method": epsilon, "delta": delta, **bound}
+    return result
+
+
+def _epsilon_bound(
+    scores: npt.ArrayLike, is_member: npt.ArrayLike, method: str, delta: float, level: float, seed: int
+) -> dict[str, Any]:
+    from scipy.stats import binom  # slow to import
+
+    from securitynet_hub.attacks.membership import privacy
+
+    if method not in EPSILON_METHODS:
+        raise UnknownNameError("way to bound epsilon", method, EPSILON_METHODS)
+    values, membership = check_scores(scores, is_member)
+    fewer = min(int(membership.sum()), int((~membership).sum()))
+    if method == "one_run":
+        if 2 * binom.cdf(fewer, len(values), 0.5) < UNFAIR:
+            raise ValueError(
+                "epsilon='one_run' is for samples of which a fair coin made members; got "
+                f"{membership.sum()} members and {(~membership).sum()} non-members."
+            )
+        tenth = max(1, len(values) // 10)
+        return privacy.one_run_epsilon(
+            values, membership, k_plus=tenth, k_minus=tenth, delta=delta, confidence_level=level, seed=seed
+        )._asdict()
+    if fewer < 2:
+        raise ValueError(
+            f"epsilon='rates' takes two members and two non-members at least; got {fewer} of one."
+        )
+    chosen = draw_share(0.5, membership, seed)
+    threshold = privacy.choose_threshold(
+        values[chosen], membership[chosen], delta=delta, confidence_level=level
+    )
+    return privacy.epsilon_lower_bound(
+        values[~chosen], membership[~chosen], thresholds=threshold, delta=delta, confidence_level=level
+    )._asdict()
+
+
+def draw_share(share: float, is_member: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.bool_]:
+    """Draw a share of the members and of the non-members; shape (n,), True for the drawn.
+
+    >>> int(draw_share(0.5, np.array([True, True, False, False]), seed=0).sum())
+    2
+    """
+    rng = np.random.default_rng(seed)
+    drawn = np.zeros(len(is_member), np.bool_)
+    for side in (True, False):
+        rows = np.flatnonzero(is_member == side)
+        drawn[rng.permutation(rows)[: round(share * len(rows))]] = True
+    return drawn

@@ -1,0 +1,166 @@
+"""What the target and shadow models answer: the samples of an audit, and those beyond it, in one pool."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from securitynet_hub.attacks.membership.inputs import Evidence
+from securitynet_hub.attacks.membership.reference_models import ModelCounts, count_models
+from securitynet_hub.attacks.membership.shadows import Shadows
+from securitynet_hub.attacks.subject import AuditData
+from securitynet_hub.data.augmentations import VIEWS, View, identity
+from securitynet_hub.data.features import image_features
+from securitynet_hub.engine.inference import predict
+from securitynet_hub.models.target import Target
+
+
+class Pool(NamedTuple):
+    """Shadow models, and where the samples of a split and those beyond it stand in their pool."""
+
+    shadows: Shadows
+    samples: npt.NDArray[np.int64]
+    others: npt.NDArray[np.int64]
+
+    @property
+    def counts(self) -> ModelCounts:
+        """How many models there are, and the fewest that a sample is in, and out of."""
+        return count_models(self.shadows.masks[:, self.samples])
+
+    @property
+    def population(self) -> npt.NDArray[np.int64]:
+        """Positions in the image set of what is beyond the split."""
+        return self.shadows.pool[self.others]
+
+    @property
+    def views(self) -> list[View]:
+        """The views that the shadow models were asked, and the target must be asked, too.
+
+        Raises:
+            ValueError: one is not of `VIEWS`.
+        """
+        unknown = [name for name in self.shadows.views if name not in VIEWS]
+        if unknown:
+            raise ValueError(
+                f"the target must be asked the shadow models' views; {unknown[0]!r} is none of "
+                f"{', '.join(VIEWS)}. Run the attack by securitynet_hub.attacks.membership.running."
+            )
+        return [VIEWS[name] for name in self.shadows.views]
+
+    def evidence(
+        self, outputs: npt.NDArray[Any], labels: npt.NDArray[np.int64], *, views: bool
+    ) -> dict[str, Any]:
+        """Return the shadow models' part of the evidence, of every view or of the first alone.
+
+        Args:
+            outputs: the target's answers for the population.
+            labels: of the population.
+            views: whether all views are compared.
+        """
+        answers, masks = self.shadows.logits, self.shadows.masks
+        if not views:
+            answers = answers[:, :, 0]
+        known: dict[str, Any] = {
+            "reference_outputs": answers[:, self.samples],
+            "reference_in": masks[:, self.samples],
+        }
+        if len(self.others):
+            known |= {
+                "population_outputs": outputs,
+                "population_labels": labels,
+                "population_ids": self.population,
+                "reference_population_outputs": answers[:, self.others],
+                "reference_population_in": masks[:, self.others],
+            }
+        return known
+
+
+def find_pool(shadows: Shadows, data: AuditData) -> Pool:
+    """Find the split's samples in the shadow models' pool.
+
+    Raises:
+        ValueError: the shadow models answered for other images, for a view of them, or not for all samples.
+    """
+    if shadows.images_sha256 != data.images.sha256 or shadows.views[0] != identity.__name__:
+        raise ValueError(
+            f"the shadow models must have answered for {data.images.name} as it is (sha256 "
+            f"{data.images.sha256[:12]}); they did for {shadows.images_sha256[:12]}, the first view being "
+            f"{shadows.views[0]!r}."
+        )
+    places = {position: place for place, position in enumerate(shadows.pool.tolist())}
+    unknown = [position for position in data.split.indices.tolist() if position not in places]
+    if unknown:
+        raise ValueError(
+            f"the shadow models must answer for every sample of the split; {len(unknown)} are not in their "
+            f"pool, the first is image {unknown[0]}."
+        )
+    samples = np.array([places[position] for position in data.split.indices.tolist()])
+    return Pool(shadows, samples, np.setdiff1d(np.arange(len(shadows.pool)), samples))
+
+
+class Answers(NamedTuple):
+    """The evidence of an audit, the target's logits for the samples as they are, and what that took.
+
+    Attributes:
+        evidence: of all attacks.
+        logits: shape (samples, classes), in the split's order.
+        forwarded: how many images were.
+        seconds: how long it took.
+    """
+
+    evidence: Evidence
+    logits: npt.NDArray[np.float32]
+    forwarded: int
+    seconds: float
+
+
+def forward(
+    target: Target,
+    data: AuditData,
+    pool: Pool | None,
+    *,
+    views: bool,
+    features: bool,
+    calibration: float,
+    seed: int,
+    batch_size: int,
+    on_batch: Callable[[int], None],
+) -> Answers:
+    """Ask the target once about every sample and the population, and lay its answers beside the pool's.
+
+    Args:
+        target: in the shadow models' place.
+        data: whose split is judged.
+        pool: the shadow models, if there are any.
+        views: whether to ask every view that the shadow models were asked, or the first alone.
+        features: whether to describe the samples' images, too (`image_features`).
+        calibration: share of the samples whose membership is told.
+        seed: of what attacks draw.
+        batch_size: images in one forward pass.
+        on_batch: called with the number of images after each batch.
+    """
+    began = time.perf_counter()
+    indices, images = data.split.indices, data.images
+    n = len(indices)
+    several = pool is not None and views and len(pool.shadows.views) > 1
+    positions = indices if pool is None else np.concatenate([indices, pool.population])
+    pixels, labels = images.pixels[positions], images.labels[positions].astype(np.int64)
+    asked = pool.views if pool is not None and several else [identity]
+    each = [predict(target, view(pixels), batch_size=batch_size, on_batch=on_batch) for view in asked]
+    logits = np.stack(each, 1) if several else each[0]
+    evidence = Evidence(
+        outputs=logits[:n],
+        labels=labels[:n],
+        is_member=data.split.is_member,
+        from_logits=True,
+        calibration=calibration,
+        seed=seed,
+        ids=indices,
+        features=image_features(pixels[:n], labels[:n]) if features else None,
+        **({} if pool is None else pool.evidence(logits[n:], labels[n:], views=several)),
+    )
+    return Answers(evidence, each[0][:n], len(positions) * len(asked), time.perf_counter() - began)

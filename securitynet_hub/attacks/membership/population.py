@@ -1,0 +1,218 @@
+"""Attacks by rank: the target's signal beside its signals on a population, or beside other models' signals.
+
+Ye et al. (2022), arXiv 2111.09679, name them Attack-P and Attack-R; Watson et al. (2022), arXiv 2111.08440,
+subtract what a sample is worth to models that never saw it. Signals are oriented higher = more likely a
+member, such as `signals.loss` (minus the cross-entropy) or a margin.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+
+from securitynet_hub.attacks.membership.reference_models import (
+    Counts,
+    RankedSide,
+    check_references,
+    ranked_side,
+    require_disjoint,
+)
+from securitynet_hub.core.arrays import Scores, as_array, name_rows, require_finite
+from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.statistics.signals import Outputs
+
+Smoothing = Literal["none", "linear"]
+
+LARGEST_LOSS = 1000.0
+"""The end of the linear interpolation between losses, as in Ye et al.'s code; the other end is 0."""
+
+
+def attack_p_scores(
+    target: Outputs,
+    population: Outputs,
+    *,
+    classes: Outputs | None = None,
+    population_classes: Outputs | None = None,
+    ids: Outputs | None = None,
+    population_ids: Outputs | None = None,
+) -> Scores:
+    """Score each sample by its rank in a population that the target never saw (Attack-P).
+
+    ``s = P_z[signal(z) < signal(x)] + P_z[signal(z) = signal(x)] / 2``, one minus the mid-p-value of x
+    among the z: with the loss for a signal, the share of the population whose loss is larger. Accusing where
+    ``s > 1 - alpha`` makes about alpha false accusations: Ye et al.'s threshold at the alpha-quantile.
+
+    Args:
+        target: shape (n,), signals of the samples to be scored.
+        population: shape (m,), signals of non-members.
+        classes: shape (n,), integers; where given, each sample is ranked within its class. A class that the
+            population lacks is ranked within all of it.
+        population_classes: shape (m,), with `classes` or not at all.
+        ids: shape (n,), what tells one sample from another.
+        population_ids: shape (m,); where both are given, they must not overlap.
+
+    Returns:
+        Shape (n,), float64 in [0, 1], higher = more likely a member.
+
+    Raises:
+        ValueError: input that is empty, not finite or misaligned, or a sample in both groups.
+
+    >>> attack_p_scores([-0.1, -2.0], [-3.0, -2.0, -1.0, -0.5])
+    array([1.   , 0.375])
+    """
+    require_disjoint(ids, population_ids, ("ids", "population_ids"))
+    signals, others = _column(target, "target"), _column(population, "population")
+    scores = _rank(signals, others)
+    if (classes is None) != (population_classes is None):
+        raise ValueError("classes and population_classes must be given together or not at all.")
+    if classes is None:
+        return scores
+    of_target = _labels(classes, len(signals), "classes")
+    of_population = _labels(population_classes, len(others), "population_classes")
+    for label in np.intersect1d(of_target, of_population):
+        here = of_target == label
+        scores[here] = _rank(signals[here], others[of_population == label])
+    return scores
+
+
+def attack_r_scores(
+    target: Outputs,
+    reference: Outputs,
+    reference_in: Outputs,
+    *,
+    smoothing: Smoothing = "none",
+    requested_models: int | None = None,
+) -> Scores:
+    """Score each sample by the rank of the target among the reference models that never saw it (Attack-R).
+
+    ``s = P_ref[signal_ref(x) < signal(x)] + P_ref[signal_ref(x) = signal(x)] / 2`` over the OUT models: with
+    the loss for a signal, the share of them whose loss on x is larger. Of k models it takes 2 k + 1 values at
+    most, so that no false-positive rate far below 1 / k can be resolved. Two ways out, both in Ye et al.'s
+    code: ``linear`` interpolates between the losses, to which 0 and 1,000 are added as ends, and takes
+    signals that are minus a loss; a normal in place of the models is `lira_scores` of margins with
+    ``mode="offline", centre="mean"``.
+
+    Args:
+        target: shape (n,) or (n, augmentations); the scores of several queries are averaged.
+        reference: shape (models, n) or (models, n, augmentations).
+        reference_in: shape (models, n), True where the sample was in that model's training set.
+        smoothing: ``none`` or ``linear``.
+        requested_models: how many reference models were meant to be used.
+
+    Returns:
+        Shape (n,), float64 in [0, 1], higher = more likely a member.
+
+    Raises:
+        ValueError: input that does not fit or is not finite, a sample without an OUT model, or, with
+            ``linear``, a signal outside -1000..0.
+        UnknownNameError: no such smoothing.
+
+    Warns:
+        FewModelsWarning: there are fewer models than requested.
+
+    >>> attack_r_scores([-0.5], [[-2.0], [-1.0], [-0.1]], [[False], [False], [True]])
+    array([1.])
+    >>> attack_r_scores([-0.5], [[-2.0], [-1.0], [-0.1]], [[False], [False], [True]], smoothing="linear")
+    array([0.83333333])
+    """
+    if smoothing not in get_args(Smoothing):
+        raise UnknownNameError("smoothing", smoothing, get_args(Smoothing))
+    references = check_references(
+        target, reference, reference_in, fewest_out=1, requested_models=requested_models
+    )
+    if smoothing == "linear":
+        _require_losses(references.target, "target")
+    scores = np.empty(references.target.shape)
+    for side in ranked_side(references, inside=False):
+        at = references.target[side.samples, :, None]
+        below, to = (side.values < at).sum(-1), (side.values <= at).sum(-1)
+        if smoothing == "none":
+            scores[side.samples] = (below + to) / (2 * side.counts)
+        else:
+            scores[side.samples] = _interpolate(side, at, below, to)
+    mean: Scores = scores.mean(1)
+    return mean
+
+
+def difficulty_calibrated_scores(
+    target: Outputs, reference: Outputs, reference_in: Outputs, *, requested_models: int | None = None
+) -> Scores:
+    """Score each sample by how far the target's signal exceeds that of models which never saw it.
+
+    ``s = signal(x) - mean_ref signal_ref(x)`` over the OUT models (Watson et al. 2022): a sample that every
+    model finds easy is no longer taken for a member's. One model does.
+
+    Args:
+        target: shape (n,) or (n, augmentations); the scores of several queries are averaged.
+        reference: shape (models, n) or (models, n, augmentations).
+        reference_in: shape (models, n), True where the sample was in that model's training set.
+        requested_models: how many reference models were meant to be used.
+
+    Returns:
+        Shape (n,), float64, higher = more likely a member.
+
+    Raises:
+        ValueError: input that does not fit or is not finite, or a sample without an OUT model.
+
+    Warns:
+        FewModelsWarning: there are fewer models than requested.
+
+    >>> difficulty_calibrated_scores([-0.5], [[-2.0], [-1.0], [-0.1]], [[False], [False], [True]])
+    array([1.])
+    """
+    references = check_references(
+        target, reference, reference_in, fewest_out=1, requested_models=requested_models
+    )
+    scores = np.empty(references.target.shape)
+    for part, values, counts, held in ranked_side(references, inside=False):
+        scores[part] = references.target[part] - values.sum(-1, where=held) / counts
+    mean: Scores = scores.mean(1)
+    return mean
+
+
+def _rank(signals: Scores, population: Scores) -> Scores:
+    ranked = np.sort(population)
+    doubled = np.searchsorted(ranked, signals, "left") + np.searchsorted(ranked, signals, "right")
+    share: Scores = doubled / (2 * len(ranked))
+    return share
+
+
+def _interpolate(side: RankedSide, at: Scores, below: Counts, to: Counts) -> Scores:
+    """Return where a signal lies between its neighbours, which stand at 1 / (k + 1), ..., k / (k + 1)."""
+    values = np.zeros((*below.shape, side.values.shape[-1] + 2))
+    # Behind a sample's last signal stands 0, the upper end.
+    np.copyto(values[..., 1:-1], side.values, where=side.held)
+    _require_losses(values, "reference", side.samples.start)
+    values[..., 0] = -LARGEST_LOSS
+    lower, upper = (np.take_along_axis(values, i[..., None], -1)[..., 0] for i in (below, below + 1))
+    between = below + (at[..., 0] - lower) / np.where(upper > lower, upper - lower, 1)
+    # Among equal signals, the middle of their places.
+    place = np.where(to > below, (below + 1 + to) / 2, between)
+    return place / (side.counts + 1)
+
+
+def _column(values: Outputs, name: str) -> Scores:
+    array = as_array(values, name)
+    if array.ndim != 1 or not len(array):
+        raise ValueError(
+            f"{name} must have one dimension, one signal per sample, at least one; got {array.shape}."
+        )
+    require_finite(array, name)
+    return array.astype(np.float64)
+
+
+def _labels(values: Outputs, n: int, name: str) -> Counts:
+    array = as_array(values, name)
+    if array.shape != (n,) or array.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be {n} integers, one per sample; got {array.shape} of {array.dtype}.")
+    return array
+
+
+def _require_losses(signals: Scores, name: str, start: int = 0) -> None:
+    bad = np.flatnonzero(((signals > 0) | (signals < -LARGEST_LOSS)).reshape(len(signals), -1).any(1))
+    if len(bad):
+        raise ValueError(
+            f"smoothing='linear' takes signals that are minus a loss, in -{LARGEST_LOSS:g}..0; "
+            f"{name_rows(bad + start)} of {name} are not."
+        )

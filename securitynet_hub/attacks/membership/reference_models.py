@@ -1,0 +1,221 @@
+"""A target's signals beside those of reference models, checked once for every attack that compares them.
+
+A reference (or shadow) model is **IN** for the samples it was trained on and **OUT** for all others. Signals
+are oriented higher = more likely a member. What an attack computes from the models of one side, it computes
+from their sorted signals or in sums without rounding, so that their order does not change a single bit.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from securitynet_hub.core.arrays import Scores, as_array, name_rows
+from securitynet_hub.core.errors import FewModelsWarning
+from securitynet_hub.statistics.signals import Outputs
+
+Mask = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.int64]
+
+LARGEST = 1e100
+"""Signals beyond this are refused: their squares, in units of the smallest deviation, would overflow."""
+
+CHUNK_ELEMENTS = 1 << 16
+"""Signals are widened to float64 and sorted in chunks of this many elements, which fit a core's cache."""
+
+
+class ModelCounts(NamedTuple):
+    """How many reference models there are, and how few of them saw or did not see some sample."""
+
+    models: int
+    fewest_in: int
+    fewest_out: int
+
+
+class References(NamedTuple):
+    """Checked signals: of the target, shape (n, augmentations), and of the reference models."""
+
+    target: Scores
+    reference: Any
+    """Shape (models, n, augmentations), of any float and in any library: see `signal_chunks`."""
+    is_in: Mask
+    """Shape (models, n)."""
+    name: str
+    """What the caller calls `reference`."""
+
+
+class RankedSide(NamedTuple):
+    """A chunk of samples and their signals over the models of one side, sorted upwards."""
+
+    samples: slice
+    values: Scores
+    """Shape (samples, augmentations, width); behind a sample's last signal stands +inf."""
+    counts: Counts
+    """Shape (samples, 1), the models on this side."""
+    held: Mask
+    """Shape (samples, 1, width), False where +inf stands."""
+
+
+def count_models(reference_in: Outputs) -> ModelCounts:
+    """Count the reference models behind a score, for the record.
+
+    Args:
+        reference_in: shape (models, n), True where the sample was in that model's training set.
+
+    >>> count_models([[True, False, True], [True, False, False]])
+    ModelCounts(models=2, fewest_in=0, fewest_out=0)
+    """
+    is_in = _as_mask(reference_in, "reference_in")
+    counts = is_in.sum(0)
+    return ModelCounts(len(is_in), int(counts.min()), len(is_in) - int(counts.max()))
+
+
+def check_references(
+    target: Outputs,
+    reference: Outputs,
+    reference_in: Outputs,
+    *,
+    names: tuple[str, str, str] = ("target", "reference", "reference_in"),
+    fewest_in: int = 0,
+    fewest_out: int = 0,
+    requested_models: int | None = None,
+) -> References:
+    """Check that signals and masks fit together and every sample has the models an attack needs.
+
+    Args:
+        target: shape (n,) or (n, augmentations).
+        reference: shape (models, n) or (models, n, augmentations).
+        reference_in: shape (models, n), booleans.
+        names: what the caller calls the three, for the errors.
+        fewest_in: the IN models that every sample needs.
+        fewest_out: the OUT models that every sample needs.
+        requested_models: how many models were meant to be used.
+
+    Raises:
+        ValueError: shapes or types do not fit, the input is empty, a target's signal is not finite, or
+            samples have too few models; their rows are named.
+
+    Warns:
+        FewModelsWarning: there are fewer models than requested.
+    """
+    of_target, of_reference, of_mask = names
+    values, is_in = as_array(target, of_target), _as_mask(reference_in, of_mask)
+    # A tensor is converted chunk by chunk, so that a large one is never held twice.
+    signals = reference if hasattr(reference, "detach") else as_array(reference, of_reference)
+    if values.ndim not in (1, 2) or values.dtype.kind not in "fiu" or not values.size:
+        raise ValueError(
+            f"{of_target} must be numbers of shape (samples,) or (samples, augmentations), at least one; got "
+            f"{values.shape} of {values.dtype}."
+        )
+    if tuple(signals.shape) != (len(is_in), *values.shape):
+        raise ValueError(
+            f"{of_reference} must hold {values.shape} signals, the shape of {of_target}, for each of the "
+            f"{len(is_in)} models of {of_mask}; got {tuple(signals.shape)}."
+        )
+    if is_in.shape[1] != len(values):
+        raise ValueError(
+            f"{of_mask} must have one column for each of the {len(values)} samples of {of_target}; got "
+            f"{is_in.shape}."
+        )
+    if values.ndim == 1:
+        values, signals = values[:, None], signals[..., None]
+    values = values.astype(np.float64)
+    _require_moderate(values, of_target, 0)
+    counts = is_in.sum(0, dtype=np.int32)
+    for side, fewest, found in (("IN", fewest_in, counts), ("OUT", fewest_out, len(is_in) - counts)):
+        short = np.flatnonzero(found < fewest)
+        if len(short):
+            raise ValueError(
+                f"every sample needs {fewest} {side} model(s) at least; {name_rows(short)} have fewer, the "
+                f"first {found[short[0]]} of {len(is_in)}. Leave these samples out or give more models."
+            )
+    if requested_models is not None and len(is_in) < requested_models:
+        warnings.warn(
+            f"{len(is_in)} reference models were given where {requested_models} were requested.",
+            FewModelsWarning,
+            stacklevel=3,
+        )
+    return References(values, signals, is_in, of_reference)
+
+
+def signal_chunks(references: References) -> Iterator[tuple[slice, Scores]]:
+    """Yield chunks of samples with their signals in float64, shape (samples, augmentations, models).
+
+    Raises:
+        ValueError: a signal is not a finite number; the samples are named.
+    """
+    models, samples, augmentations = references.reference.shape
+    size = max(1, CHUNK_ELEMENTS // (models * augmentations))
+    for start in range(0, samples, size):
+        part = slice(start, start + size)
+        chunk = as_array(references.reference[:, part], references.name)
+        if chunk.dtype.kind not in "fiu":
+            raise ValueError(f"{references.name} must be real numbers; got {chunk.dtype}.")
+        signals = np.moveaxis(np.asarray(chunk, np.float64), 0, -1)
+        _require_moderate(signals, references.name, start)
+        yield part, signals
+
+
+def ranked_side(references: References, *, inside: bool) -> Iterator[RankedSide]:
+    """Yield chunks of samples with their signals over the IN or the OUT models, sorted upwards.
+
+    Raises:
+        ValueError: as `signal_chunks`.
+    """
+    chosen = references.is_in if inside else ~references.is_in
+    counts = chosen.sum(0, dtype=np.int32)[:, None]
+    width = int(counts.max())
+    for part, chunk in signal_chunks(references):
+        signals = np.ascontiguousarray(chunk)
+        own = np.ascontiguousarray(chosen[:, part].T)[:, None]
+        held = np.arange(width) < counts[part, :, None]
+        # Taken by their places: a mask without a pattern costs the processor several times as much.
+        values = signals.ravel().take(np.flatnonzero(np.broadcast_to(own, signals.shape)))
+        shape = (*signals.shape[:-1], width)
+        if held.all():
+            values = values.reshape(shape)
+        else:
+            filled = np.full(shape, np.inf)
+            filled[np.broadcast_to(held, shape)] = values
+            values = filled
+        values.sort(-1)
+        yield RankedSide(part, values, counts[part], held)
+
+
+def require_disjoint(ids: Outputs | None, other_ids: Outputs | None, names: tuple[str, str]) -> None:
+    """Refuse two groups of samples that share one; nothing is checked where either is None.
+
+    Raises:
+        ValueError: a sample is in both groups.
+    """
+    if ids is None or other_ids is None:
+        return
+    shared = np.intersect1d(as_array(ids, names[0]), as_array(other_ids, names[1]))
+    if len(shared):
+        raise ValueError(
+            f"{names[0]} and {names[1]} must not share a sample; {len(shared)} are in both, such as "
+            f"{shared[0]!s}."
+        )
+
+
+def _as_mask(mask: Outputs, name: str) -> Mask:
+    array = as_array(mask, name)
+    if array.ndim != 2 or array.dtype != np.bool_ or not array.size:
+        raise ValueError(
+            f"{name} must be booleans of shape (models, samples), at least one of each; got {array.shape} of "
+            f"{array.dtype}."
+        )
+    return array
+
+
+def _require_moderate(values: Scores, name: str, start: int) -> None:
+    # NaN fails every comparison.
+    if not (values.max() < LARGEST and values.min() > -LARGEST):
+        bad = np.flatnonzero(~(np.abs(values) < LARGEST).reshape(len(values), -1).all(1))
+        raise ValueError(
+            f"{name} must be finite, below {LARGEST:g}; {name_rows(bad + start)} hold NaN or larger values."
+        )

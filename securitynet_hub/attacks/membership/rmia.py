@@ -1,0 +1,314 @@
+"""The robust membership inference attack (RMIA): does the target favour x more than it favours others?
+
+Zarifzadeh, Liu & Shokri (2024), arXiv 2312.03262. With p(x | theta) the probability that the target gives
+to the label of x, and p(x) its average over models that did and models that did not train on x,
+
+    LR(x, z) = [p(x | theta) / p(x)] / [p(z | theta) / p(z)],      score(x) = P_z[LR(x, z) >= gamma]
+
+over samples z of the population. All arithmetic is on log-probabilities, such as `signals.loss` gives. A
+sorted array of the ratios of z answers each x by bisection: O((n + m) log m) time and O(n + m) memory in
+place of the n x m matrix.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from securitynet_hub.attacks.membership.reference_models import (
+    LARGEST,
+    References,
+    check_references,
+    require_disjoint,
+    signal_chunks,
+)
+from securitynet_hub.core.arrays import Scores, as_array, name_rows
+from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.statistics.rates import roc_auc
+from securitynet_hub.statistics.signals import Outputs
+
+Mode = Literal["offline", "online"]
+
+CANDIDATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Values of a that `tune_offline_a` tries, those of the authors' tool."""
+
+DECIMALS = 10
+"""Of log ratios: float64 keeps more, but not the same ones for equal ratios of unlike numbers."""
+
+PAIRS = 1 << 20
+"""Pairs (x, z) whose votes are counted at a time, where a sample has several queries."""
+
+
+class TunedA(NamedTuple):
+    """The best offline coefficient, and the AUC of each candidate, averaged over reference models."""
+
+    a: float
+    aucs: dict[float, float]
+
+
+def rmia_scores(
+    target_x: Outputs,
+    ref_x: Outputs,
+    ref_in: Outputs,
+    target_z: Outputs,
+    ref_z: Outputs,
+    *,
+    gamma: float = 2.0,
+    a: float = 0.3,
+    mode: Mode = "offline",
+    ref_in_z: Outputs | None = None,
+    ids_x: Outputs | None = None,
+    ids_z: Outputs | None = None,
+    requested_models: int | None = None,
+) -> Scores:
+    """Score each sample by the share of the population that the target favours gamma times less.
+
+    The average p(x) is
+
+    - ``offline``: ``((1 + a) p_out + (1 - a)) / 2`` with p_out the mean over the OUT models, as
+      ``p_in ~ a p_out + 1 - a``;
+    - ``online``: ``(p_in + p_out) / 2``, the means over the IN and over the OUT models. For a z that all
+      models saw, or none, it is the mean over all.
+
+    The pair (x, z) counts where ``log LR(x, z) >= log gamma``, ties included; the authors' code leaves them
+    out. Log ratios are compared to 10 decimals, so that those which are equal on paper tie. With several
+    queries of each sample (augmentations) a pair counts where more than half of the queries say so, as in the
+    authors' code; this needs O(n m) time, in blocks.
+
+    Args:
+        target_x: shape (n,) or (n, augmentations), log-probabilities of the label, at most 0. Those of
+            another confidence in (0, 1], like the authors' Taylor softmax, will do as well.
+        ref_x: shape (models, n) or (models, n, augmentations), likewise from the reference models.
+        ref_in: shape (models, n), True where x was in that model's training set.
+        target_z: shape (m,) or (m, augmentations): of the population, which the target never saw.
+        ref_z: shape (models, m) or (models, m, augmentations).
+        gamma: the ratio that counts, at least 1. 2 is the default of the authors' experiments. On one target
+            it changes no order, only which samples tie at 0 and at 1.
+        a: offline alone, 0..1, the lower the more the target overfits; see `tune_offline_a`.
+        mode: ``offline`` or ``online``.
+        ref_in_z: shape (models, m); None where no reference model saw any z.
+        ids_x: shape (n,), what tells one sample from another.
+        ids_z: shape (m,); where both are given, they must not overlap.
+        requested_models: how many reference models were meant to be used.
+
+    Returns:
+        Shape (n,), float64 in [0, 1], higher = more likely a member, free of the order of models, samples
+        and population.
+
+    Raises:
+        ValueError: input that does not fit, is not finite or is positive; samples without an OUT model (or
+            online an IN model), whose rows are named; a sample in both x and z; gamma or a out of range.
+        UnknownNameError: no such mode.
+
+    Warns:
+        FewModelsWarning: there are fewer models than requested.
+
+    Example: the target gives x 0.9 where its reference gave 0.45. Of z it favours none, so that both
+    count against x.
+
+    >>> log = np.log
+    >>> rmia_scores(log([0.9]), log([[0.45]]), [[False]], log([0.4, 0.8]), log([[0.4, 0.8]]), a=1)
+    array([1.])
+    """
+    if mode not in get_args(Mode):
+        raise UnknownNameError("RMIA mode", mode, get_args(Mode))
+    _require_in_range(gamma, a)
+    require_disjoint(ids_x, ids_z, ("ids_x", "ids_z"))
+    of_x = check_references(
+        target_x,
+        ref_x,
+        ref_in,
+        names=("target_x", "ref_x", "ref_in"),
+        fewest_in=int(mode == "online"),
+        fewest_out=1,
+        requested_models=requested_models,
+    )
+    _require_not_positive(of_x.target, "target_x", 0)
+    of_z = _population(target_z, ref_z, ref_in_z, mode)
+    if of_x.target.shape[1] != of_z.target.shape[1] or len(of_x.is_in) != len(of_z.is_in):
+        raise ValueError(
+            "x and z must have the same models and as many queries of each sample; got "
+            f"{len(of_x.is_in)} models and {of_x.target.shape[1]} queries for x, {len(of_z.is_in)} and "
+            f"{of_z.target.shape[1]} for z."
+        )
+    average = _online_average if mode == "online" else lambda r: _mixed(_log_mean(r, inside=False), a)
+    ratio_x, ratio_z = (r.target - average(r) for r in (of_x, of_z))
+    return _share_below(ratio_z, ratio_x - math.log(gamma))
+
+
+def tune_offline_a(
+    ref_x: Outputs,
+    ref_in: Outputs,
+    ref_z: Outputs,
+    *,
+    gamma: float = 2.0,
+    candidates: Sequence[float] = CANDIDATES,
+    ref_in_z: Outputs | None = None,
+) -> TunedA:
+    """Choose the offline coefficient by attacking each reference model with the help of the others.
+
+    The truth about a model in the target's place is **its own** row of `ref_in`. Samples that all the
+    others saw cannot be scored and are left out of its AUC. Ties go to the first candidate.
+
+    Args:
+        ref_x: as for `rmia_scores`, with two models at least.
+        ref_in: likewise.
+        ref_z: likewise.
+        gamma: likewise.
+        candidates: values of a in 0..1.
+        ref_in_z: likewise. A z that the model in the target's place saw is left out of its population.
+
+    Raises:
+        ValueError: as `rmia_scores`; fewer than two models; no candidates; or a model for which no
+            member or no non-member can be scored.
+
+    Example: models are certain of their members and otherwise as good as chance.
+
+    >>> ref_in = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 1, 1]], dtype=bool)
+    >>> ref_x = np.log(np.where(ref_in, 1.0, [[0.3, 0.9, 0.3, 0.6]]))
+    >>> tune_offline_a(ref_x, ref_in, np.log(np.full((3, 2), 0.5)), gamma=1.1).aucs[1.0]
+    1.0
+    """
+    for a in candidates:
+        _require_in_range(gamma, a)
+    signals_x, signals_z, in_x = (
+        as_array(ref_x, "ref_x"),
+        as_array(ref_z, "ref_z"),
+        as_array(ref_in, "ref_in"),
+    )
+    in_z = np.zeros(signals_z.shape[:2], np.bool_) if ref_in_z is None else as_array(ref_in_z, "ref_in_z")
+    if len(signals_x) < 2 or not len(candidates):
+        raise ValueError(
+            f"at least two reference models and one candidate are needed; got {len(signals_x)} and "
+            f"{len(candidates)}."
+        )
+    if not len(signals_x) == len(in_x) == len(signals_z) == len(in_z):
+        raise ValueError(
+            "ref_x, ref_in, ref_z and ref_in_z must have one row for each model; got "
+            f"{len(signals_x)}, {len(in_x)}, {len(signals_z)} and {len(in_z)}."
+        )
+    aucs = np.zeros((len(signals_x), len(candidates)))
+    for model in range(len(signals_x)):
+        others = np.arange(len(signals_x)) != model
+        x = np.flatnonzero(~in_x[others].all(0))
+        z = np.flatnonzero(~in_z[others].all(0) & ~in_z[model])
+        of_x, of_z = (
+            check_references(
+                signals[model, rows],
+                signals[np.ix_(others, rows)],
+                is_in[np.ix_(others, rows)],
+                names=names,
+                fewest_out=1,
+            )
+            for signals, is_in, rows, names in (
+                (signals_x, in_x, x, ("ref_x", "ref_x", "ref_in")),
+                (signals_z, in_z, z, ("ref_z", "ref_z", "ref_in_z")),
+            )
+        )
+        out_x, out_z = (_log_mean(r, inside=False) for r in (of_x, of_z))
+        for column, a in enumerate(candidates):
+            ratio_x, ratio_z = of_x.target - _mixed(out_x, a), of_z.target - _mixed(out_z, a)
+            aucs[model, column] = roc_auc(_share_below(ratio_z, ratio_x - math.log(gamma)), in_x[model, x])
+    means = {float(a): math.fsum(column) / len(aucs) for a, column in zip(candidates, aucs.T, strict=True)}
+    return TunedA(max(means, key=means.__getitem__), means)
+
+
+def _population(target_z: Outputs, ref_z: Outputs, ref_in_z: Outputs | None, mode: Mode) -> References:
+    if ref_in_z is None:
+        ref_in_z = np.zeros(tuple(np.shape(ref_z)[:2]), np.bool_)
+    of_z = check_references(
+        target_z,
+        ref_z,
+        ref_in_z,
+        names=("target_z", "ref_z", "ref_in_z"),
+        fewest_out=int(mode == "offline"),
+    )
+    _require_not_positive(of_z.target, "target_z", 0)
+    return of_z
+
+
+def _mixed(outside: Scores, a: float) -> Scores:
+    """Return log p(x) from the log of the mean over OUT models."""
+    return np.log((1 + a) / 2 * np.exp(outside) + (1 - a) / 2) if a < 1 else outside
+
+
+def _online_average(references: References) -> Scores:
+    inside, outside = (_log_mean(references, inside=side) for side in (True, False))
+    # A side without models has the mean -inf, and the other one all the weight.
+    sides = np.isfinite(inside).astype(np.float64) + np.isfinite(outside)
+    average: Scores = np.logaddexp(inside, outside) - np.log(sides)
+    return average
+
+
+def _log_mean(references: References, *, inside: bool) -> Scores:
+    """Return the log of the mean probability over the models of one side, -inf where there are none."""
+    chosen = references.is_in if inside else ~references.is_in
+    counts = chosen.sum(0)[:, None]
+    means = np.full(references.target.shape, -np.inf)
+    # Multiples of this number's last digit add up without rounding: the order of models does not matter.
+    coarse = 2.0 ** math.ceil(math.log2(len(references.is_in)))
+    for part, signals in signal_chunks(references):
+        # With the models in front, whole rows are added at a time.
+        values = np.where(chosen[:, part, None], np.moveaxis(signals, -1, 0), -np.inf)
+        largest = values.max(0, initial=-LARGEST)
+        _require_not_positive(largest, references.name, part.start)
+        # Relative to the largest no probability underflows, and equal ones average to themselves.
+        values -= largest
+        shares = np.exp(values, out=values)
+        shares += coarse
+        shares -= coarse
+        held = counts[part] > 0
+        np.log(shares.sum(0) / np.maximum(counts[part], 1), where=held, out=means[part])
+        means[part] += largest
+    return means
+
+
+def _share_below(ratios: Scores, limits: Scores) -> Scores:
+    """Return the share of rows of `ratios` that are at most the row of `limits` in most columns."""
+    n, queries = limits.shape
+    ratios, limits = np.round(ratios, DECIMALS), np.round(limits, DECIMALS)
+    ranked = np.sort(ratios, 0)
+    # How many ratios each limit reaches, and how many each ratio must be beaten by: whole numbers compare
+    # faster than floats, and alike.
+    reached = _ranks(ranked, limits, "right")
+    if queries == 1:
+        return reached[:, 0] / len(ratios)
+    kind = np.min_scalar_type(len(ratios))
+    reached, places = reached.astype(kind), _ranks(ranked, ratios, "left").astype(kind)
+    shares = np.empty(n)
+    size = max(1, PAIRS // len(ratios))
+    for start in range(0, n, size):
+        part = slice(start, start + size)
+        votes = np.zeros((len(reached[part]), len(places)), np.uint16)
+        for query in range(queries):
+            votes += places[:, query] < reached[part, query, None]
+        shares[part] = (2 * votes > queries).mean(1)
+    return shares
+
+
+def _ranks(ranked: Scores, values: Scores, side: Literal["left", "right"]) -> npt.NDArray[np.intp]:
+    """Return the place of each value in its sorted column, looked up in rising order to stay in the cache."""
+    ranks = np.empty(values.shape, np.intp)
+    for column, order in enumerate(values.argsort(0).T):
+        ranks[order, column] = np.searchsorted(ranked[:, column], values[order, column], side)
+    return ranks
+
+
+def _require_in_range(gamma: float, a: float) -> None:
+    if not 1 <= gamma < math.inf:
+        raise ValueError(f"gamma must be a finite number of at least 1; got {gamma!r}.")
+    if not 0 <= a <= 1:
+        raise ValueError(f"a must lie in 0..1; got {a!r}.")
+
+
+def _require_not_positive(values: Scores, name: str, start: int) -> None:
+    bad = np.flatnonzero((values > 0).reshape(len(values), -1).any(1))
+    if len(bad):
+        raise ValueError(
+            f"{name} must be log-probabilities, at most 0; {name_rows(bad + start)} hold larger ones. Pass "
+            "the logarithm of probabilities."
+        )

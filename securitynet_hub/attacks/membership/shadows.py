@@ -1,0 +1,204 @@
+"""Shadow models: networks like the target, each trained on a known half of a pool of samples.
+
+Attacks that compare a target with models that did and did not see a sample (LiRA, RMIA, Attack-R) take what
+these answer. Every model is written as soon as it is trained and found again by what decided it, so that
+training can be interrupted, resumed and extended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from securitynet_hub.core.arrays import Scores
+from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.data.augmentations import Pixels, View, identity
+from securitynet_hub.data.images import LabelledImages
+from securitynet_hub.engine.inference import predict_module
+from securitynet_hub.engine.trained import find_trained, keep_trained, network_hash
+from securitynet_hub.engine.training import Recipe, describe_processes, train
+from securitynet_hub.models.target import Preprocessing
+from securitynet_hub.statistics.signals import logit_margin, loss
+
+Masks = npt.NDArray[np.bool_]
+
+
+def balanced_masks(num_models: int, num_samples: int, *, parts: int = 2, seed: int) -> Masks:
+    """Choose what each model is trained on: every `parts` models divide the samples among themselves.
+
+    With two parts each sample is in one of every two models, as Carlini et al. 2022 (arXiv 2112.03570) have
+    it. More models extend fewer: the first rows stay what they are.
+
+    Args:
+        num_models: how many models; at least `parts`, so that every sample is in one and out of another.
+        num_samples: how many samples there are to choose from; parts differ in size by one at most.
+        parts: a model is trained on one in so many samples.
+        seed: of the draw.
+
+    Returns:
+        Shape (num_models, num_samples), True where the sample is trained on.
+
+    Raises:
+        ValueError: fewer models or samples than parts, or fewer than two parts.
+
+    >>> masks = balanced_masks(4, 100, seed=0)
+    >>> set(masks.sum(0).tolist()), set(masks.sum(1).tolist())
+    ({2}, {50})
+    """
+    if not 2 <= parts <= min(num_models, num_samples):
+        raise ValueError(
+            f"there must be at least two parts, and as many models and samples as parts; got {parts} parts, "
+            f"{num_models} models and {num_samples} samples."
+        )
+    masks = np.zeros((num_models, num_samples), np.bool_)
+    for model in range(num_models):
+        block, part = divmod(model, parts)
+        order = np.random.default_rng((seed, block)).permutation(num_samples)
+        masks[model, np.array_split(order, parts)[part]] = True
+    return masks
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shadows:
+    """What shadow models answer for the samples of a pool.
+
+    Attributes:
+        images_sha256: of the image set.
+        pool: shape (n,), positions in the image set.
+        masks: shape (models, n), True where the sample was trained on.
+        views: names of what was done to an image before each query.
+        logits: shape (models, n, views, classes), float32.
+    """
+
+    images_sha256: str
+    views: tuple[str, ...]
+    pool: npt.NDArray[np.int64] = field(repr=False)
+    masks: Masks = field(repr=False)
+    logits: npt.NDArray[np.float32] = field(repr=False)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the pool, the masks and the answers, for a record."""
+        digest = hashlib.sha256(repr((self.masks.shape, self.logits.shape)).encode())
+        for array in (self.pool.astype("<i8"), self.masks, self.logits.astype("<f4")):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def margins(self, labels: npt.ArrayLike) -> Scores:
+        """Return `signals.logit_margin` of every answer, shape (models, n, views)."""
+        return each_answer(logit_margin, self.logits, labels)
+
+    def log_confidences(self, labels: npt.ArrayLike) -> Scores:
+        """Return `signals.loss`, log p_y, of every answer, shape (models, n, views)."""
+        return each_answer(loss, self.logits, labels)
+
+
+def each_answer(signal: Callable[..., Scores], logits: npt.NDArray[Any], labels: npt.ArrayLike) -> Scores:
+    """Apply a signal to logits of shape (..., n, views, classes); labels have shape (n,)."""
+    n, classes = logits.shape[-3], logits.shape[-1]
+    per_row = np.broadcast_to(np.asarray(labels).reshape(n, 1), logits.shape[:-1]).reshape(-1)
+    return signal(logits.reshape(-1, classes), per_row, from_logits=True).reshape(logits.shape[:-1])
+
+
+def answers(
+    module: torch.nn.Module, transform: Preprocessing, pixels: Pixels, views: Sequence[View] = (identity,)
+) -> npt.NDArray[np.float32]:
+    """Return a network's logits for every view of every image, shape (n, views, classes)."""
+    return np.stack([predict_module(module, transform, view(pixels)) for view in views], axis=1)
+
+
+def train_shadows(
+    build: Callable[[], torch.nn.Module],
+    images: LabelledImages,
+    pool: npt.ArrayLike,
+    masks: Masks,
+    recipe: Recipe,
+    transform: Preprocessing,
+    *,
+    folder: Path,
+    views: Sequence[View] = (identity,),
+    on_model: Callable[[int], None] = lambda number: None,
+) -> Shadows:
+    """Train one model for each row of `masks`, or find it in `folder`, and let each answer for the pool.
+
+    A model is named by a hash of its images, members, recipe, preprocessing and first weights, and its file
+    holds them (`read_decided`): the same call after an interruption goes on where it ended, and one with more
+    rows trains only those.
+
+    Args:
+        build: makes the network with its initial weights.
+        images: the image set that `pool` points into.
+        pool: shape (n,), positions of the samples, each once.
+        masks: shape (models, n), True where the sample is trained on; `balanced_masks` makes some.
+        recipe: how each is trained; row k has the recipe's seed + k.
+        transform: preprocessing of the network.
+        folder: where the models are kept, as safetensors.
+        views: what is done to an image before each query.
+        on_model: called with the row's number after each model, for a progress bar.
+
+    Raises:
+        ValueError: pool and masks do not fit together, a row has no member, or positions repeat.
+        WeightsError: the folder cannot be written.
+    """
+    positions = np.asarray(pool)
+    _require_fitting(positions, masks, len(images))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WeightsError(f"shadow models cannot be kept in {folder}: {error.strerror}.") from error
+    pixels = images.pixels[positions]
+    logits = []
+    for number, mask in enumerate(masks):
+        members = positions[mask]
+        own = replace(recipe, seed=recipe.seed + number)
+        decided = {
+            "images": images.sha256,
+            "members": members.tolist(),
+            "recipe": own.as_dict(),
+            "transform": transform.as_dict(),
+            "network": network_hash(build, own.seed),
+            "processes": describe_processes(),
+        }
+        name = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:32]
+        path = folder / f"{name}.safetensors"
+        module = find_trained(build, path)
+        if module is None:
+            inputs = transform(images.pixels[members])
+            labels = torch.from_numpy(images.labels[members].astype(np.int64))
+            module = train(build, inputs, labels, own)
+            keep_trained(module, path, decided)
+        logits.append(answers(module, transform, pixels, views))
+        on_model(number)
+    return Shadows(
+        images_sha256=images.sha256,
+        views=tuple(view.__name__ for view in views),
+        pool=positions,
+        masks=masks.copy(),
+        logits=np.stack(logits),
+    )
+
+
+def _require_fitting(positions: npt.NDArray[Any], masks: Masks, size: int) -> None:
+    if positions.ndim != 1 or positions.dtype.kind not in "iu" or len(np.unique(positions)) != len(positions):
+        raise ValueError(
+            f"pool must be positions in the image set, each once; got {positions.shape} of {positions.dtype}."
+        )
+    if len(positions) and not 0 <= positions.min() <= positions.max() < size:
+        raise ValueError(f"pool must lie in 0..{size - 1}; got {positions.min()}..{positions.max()}.")
+    if masks.dtype != np.bool_ or masks.ndim != 2 or masks.shape[1] != len(positions):
+        raise ValueError(
+            f"masks must be booleans of shape (models, {len(positions)}), one column for each sample of the "
+            f"pool; got {masks.dtype} of {masks.shape}."
+        )
+    empty = np.flatnonzero(~masks.any(1))
+    if len(empty):
+        raise ValueError(f"every model needs a sample to be trained on; row {empty[0]} of masks has none.")

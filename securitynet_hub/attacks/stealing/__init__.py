@@ -1,0 +1,1 @@
+"""Model stealing: a copy trained on a model's answers."""

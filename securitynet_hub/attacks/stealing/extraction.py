@@ -1,0 +1,113 @@
+"""What a theft is made of, from words and numbers, as a command line or a record has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from securitynet_hub.attacks.stealing.output_formats import OutputView
+from securitynet_hub.attacks.subject import AuditData
+from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.data.images import images_from
+from securitynet_hub.data.pixels import Pixels
+from securitynet_hub.data.query_images import QUERY_IMAGES, query_images, transfer_set
+from securitynet_hub.engine.training import Recipe
+from securitynet_hub.models.architectures import Architecture, architecture, fitted
+from securitynet_hub.models.target import Target
+
+
+def find_view(view: str | Mapping[str, Any] | OutputView) -> OutputView:
+    """Return what answers tell, from its name or its fields.
+
+    >>> find_view({"kind": "top_k", "k": 3}).k
+    3
+    """
+    if isinstance(view, OutputView):
+        return view
+    given = {"kind": view} if isinstance(view, str) else dict(view)
+    _require_known("field of an output view", given, (field.name for field in fields(OutputView)))
+    return OutputView(**given)
+
+
+def find_recipe(recipe: Mapping[str, Any] | Recipe, otherwise: Recipe) -> Recipe:
+    """Return how surrogates are trained, from the fields that differ from another recipe's.
+
+    >>> recipe = find_recipe({"epochs": 5}, Recipe(epochs=100, augment="shift"))
+    >>> recipe.epochs, recipe.augment
+    (5, 'shift')
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    _require_known("field of a recipe", recipe, (field.name for field in fields(Recipe)))
+    return replace(otherwise, **recipe)
+
+
+def find_network(
+    surrogate: str | Architecture | None, pretrained: bool, target: Target, data: AuditData
+) -> Architecture:
+    """Return the network of the surrogate: the target's own from scratch, unless another is named.
+
+    One for images of another size gets them resized.
+
+    Raises:
+        ValueError: `pretrained` without a name, or the target's own network is known to the caller alone.
+        Others: as `architectures.architecture`.
+    """
+    if isinstance(surrogate, Architecture):
+        found = surrogate
+    elif surrogate is None and pretrained:
+        raise ValueError("pretrained needs surrogate, the id of the model whose weights are to be kept.")
+    elif surrogate is None and target.annotation.source == "file":
+        raise ValueError(
+            f"how the network of {target.id} is initialised is not known here; pass the id of another model "
+            "as surrogate, or an Architecture."
+        )
+    else:
+        named = target.annotation if surrogate is None else surrogate
+        found = architecture(named, target.num_classes, pretrained=pretrained)
+    return fitted(found, data.images.pixels.shape[1:])
+
+
+def find_queries(named: str | Iterable[str], data: AuditData, pool_size: int) -> Pixels:
+    """Return images to ask about, of the shape of the audit's.
+
+    Args:
+        named: as for `query_data.query_images`; several such names for a random transfer set of them all; or
+            a folder or data set as `datasets.load_dataset` takes them, whose training images are drawn from.
+        data: tells the shape.
+        pool_size: how many.
+
+    Raises:
+        ValueError: there are fewer, or none can be read from there.
+
+    >>> from securitynet_hub.attacks.subject import known_data
+    >>> from securitynet_hub.models.loading import find_annotation
+    >>> data = known_data(find_annotation("zoo/fashion-mnist/cnn-clean/1"))
+    >>> find_queries(["digits", "shapes"], data, 10).shape
+    (10, 28, 28, 1)
+    """
+    shape = data.images.pixels.shape[1:]
+    if not isinstance(named, str):
+        sources = [query_images(name, min(pool_size, LEAST_DIGITS), shape) for name in named]
+        return transfer_set(pool_size, sources, shape)
+    if named in QUERY_IMAGES or not set("/.") & set(named):
+        return query_images(named, pool_size, shape)
+    import datasets
+
+    height, width, channels = shape
+    loaded = datasets.load_dataset(named, split="train")
+    if height != width:
+        raise ValueError(f"images of {named} can be made square alone; the target's are {height} x {width}.")
+    return images_from(loaded, name=named, limit=pool_size, channels=channels, size=height).pixels
+
+
+LEAST_DIGITS = 1797
+"""As many images as the smallest source of `query_images` has."""
+
+
+def _require_known(kind: str, given: Iterable[str], known: Iterable[str]) -> None:
+    names = tuple(known)
+    for name in given:
+        if name not in names:
+            raise UnknownNameError(kind, name, names)

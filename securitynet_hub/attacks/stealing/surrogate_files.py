@@ -1,0 +1,96 @@
+"""A surrogate in a folder of its own: weights as safetensors, and a model card that says what it is."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, Protocol
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.records.record import Record
+
+WEIGHTS, CARD = "model.safetensors", "README.md"
+
+
+class Trained(Protocol):
+    """What a surrogate is known by here."""
+
+    @property
+    def path(self) -> Path:
+        """The safetensors file that keeps its weights."""
+
+
+def save_surrogate(surrogate: Trained, folder: Path, record: Record) -> Path:
+    """Write ``model.safetensors`` and ``README.md``, a model card, into a folder; return the first's path.
+
+    ``load_target("file:<path>", module=network, transform=...)`` loads it again, with the network that it was
+    trained as. Nothing is sent anywhere.
+
+    Args:
+        surrogate: whose weights are copied.
+        folder: made where there is none; earlier files of these names are replaced.
+        record: of the theft; the card tells its settings and figures.
+
+    Raises:
+        WeightsError: the folder cannot be written.
+    """
+    path = folder / WEIGHTS
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f".{WEIGHTS}.part"
+        shutil.copyfile(surrogate.path, part)
+        part.replace(path)
+        (folder / CARD).write_text(surrogate_card(record), encoding="utf-8")
+    except OSError as error:
+        raise WeightsError(f"a surrogate cannot be kept in {folder}: {error.strerror}.") from error
+    return path
+
+
+def surrogate_card(record: Record) -> str:
+    """Return the model card of the surrogate of a record, for the Hugging Face Hub: YAML, then Markdown."""
+    attack, result = record.attack, record.result
+    data = ModelCardData(
+        library_name="pytorch",
+        pipeline_tag="image-classification",
+        tags=["model-stealing", "surrogate", "security-audit"],
+    )
+    rows = "\n".join(
+        f"| {name.replace('_', ' ')} | {_rate(result[name], result[f'{name}_ci'])} |"
+        for name in ("agreement", "accuracy", "target_accuracy", "agreement_on_target_errors", "kl")
+    )
+    level = f"{result['confidence_level']:.0%}"
+    text = f"""---
+{data.to_yaml()}
+---
+
+# Surrogate of {record.target["id"]}
+
+A classifier trained on what another one answered, to measure how well that one can be stolen: for research
+and audits. Whoever passes it on needs the rights that its target's licence gives.
+
+- Target: `{record.target["id"]}` ({record.target["weights_hash_kind"]} {record.target["weights_hash"]})
+- Network: {attack["surrogate"]}, {attack["surrogate_parameters"]:,} parameters
+- Queries: {attack["budget"]:,} images chosen by `{attack["strategy"]}`, answers: `{attack["view"]["kind"]}`
+- Training: `{attack["recipe"]}`, loss `{attack["loss"]}`
+- Preprocessing: `{attack["surrogate_transform"]}`
+- Weights: `{WEIGHTS}`, sha256 {attack["surrogate_sha256"]}
+
+## Compared with its target
+
+On {result["n"]:,} images of {record.data["name"]} that neither was trained on, with {level} intervals:
+
+| figure | value |
+|---|---|
+{rows}
+
+Measured by securitynet-hub {record.code["version"]}, record {record.id}.
+"""
+    return str(ModelCard(text))
+
+
+def _rate(value: Any, interval: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" + ("" if interval is None else f" ({interval[0]:.3f}-{interval[1]:.3f})")

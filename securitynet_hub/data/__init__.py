@@ -1,0 +1,1 @@
+"""Images: sources, splits, preprocessing, augmentations and triggers."""

@@ -1,0 +1,213 @@
+"""Labelled images, as the pixels a data set publishes: uint8, before any model's preprocessing."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.core.files import verified_bytes
+
+if TYPE_CHECKING:
+    import datasets
+    from PIL.Image import Image
+
+FOLDER = Path(__file__).parents[1] / "resources"
+
+PACKAGED = {
+    "fashion_mnist_4k": "4def18d1e98b1f4ed0476767f4b74da5d68f4dc75e5c9a1d0f876779c9756cde",
+}
+"""Image sets that ship with the package, by name, with the sha256 of their file."""
+
+FASHION_MNIST_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelledImages:
+    """Images of one size with one label each.
+
+    Attributes:
+        name: what records call this set.
+        pixels: shape (n, height, width, channels), uint8, 0..255.
+        labels: shape (n,), int64, 0..classes-1.
+        class_names: one name for each class.
+    """
+
+    name: str
+    pixels: npt.NDArray[np.uint8] = field(repr=False)
+    labels: npt.NDArray[np.int64] = field(repr=False)
+    class_names: tuple[str, ...] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 4 or self.pixels.dtype != np.uint8:
+            raise ValueError(
+                "pixels must be uint8 of shape (n, height, width, channels); got "
+                f"{self.pixels.dtype} of {self.pixels.shape}."
+            )
+        if self.labels.shape != (len(self.pixels),) or self.labels.dtype.kind not in "iu":
+            raise ValueError(
+                f"labels must be {len(self.pixels)} integers, one for each image; got "
+                f"{self.labels.dtype} of {self.labels.shape}."
+            )
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
+            raise ValueError(
+                f"labels must lie in 0..{len(self.class_names) - 1}; got {self.labels.min()}.."
+                f"{self.labels.max()}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of shape, pixels and labels: what a record says the figures were measured on."""
+        digest = hashlib.sha256(repr(self.pixels.shape).encode())
+        digest.update(np.ascontiguousarray(self.pixels).data)
+        digest.update(self.labels.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+
+@lru_cache(maxsize=4)
+def load_images(name: str = "fashion_mnist_4k") -> LabelledImages:
+    """Load a packaged image set; its file is hashed before it is read.
+
+    ``fashion_mnist_4k`` holds 4,000 Fashion-MNIST images (Xiao, Rasul & Vollgraf 2017, MIT), 28 x 28 x 1,
+    class-balanced: 2,000 of the training file, then 2,000 of the test file.
+
+    Raises:
+        UnknownNameError: no such set; the closest names are given.
+        WeightsError: the file is damaged.
+
+    >>> images = load_images("fashion_mnist_4k")
+    >>> images.pixels.shape, images.class_names[images.labels[0]]
+    ((4000, 28, 28, 1), 'Ankle boot')
+    """
+    if name not in PACKAGED:
+        raise UnknownNameError("image set", name, PACKAGED)
+    content = verified_bytes(FOLDER / name / "images.npz", PACKAGED[name])
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        pixels, labels = arrays["pixels"], arrays["labels"]
+    for array in (pixels, labels):  # shared by every caller
+        array.flags.writeable = False
+    return LabelledImages(name=name, pixels=pixels, labels=labels, class_names=FASHION_MNIST_CLASSES)
+
+
+def images_from(
+    dataset: datasets.Dataset,
+    *,
+    name: str,
+    limit: int | None = None,
+    seed: int = 0,
+    channels: int = 3,
+    size: int | None = None,
+) -> LabelledImages:
+    """Read labelled images from a data set of the `datasets` library: an Image and a ClassLabel column.
+
+    Args:
+        dataset: one split; of several label columns the first counts.
+        name: what records call it.
+        limit: read this many, drawn by `seed`; all without it.
+        seed: of that draw.
+        channels: 1 or 3; images are converted to grey or RGB.
+        size: side in pixels; the shorter side is resized to it (bilinear) and the centre cut out. Without it
+            all images must be of one size.
+
+    Raises:
+        ValueError: there are no such columns, unlabelled images, or images of several sizes.
+    """
+    import datasets
+
+    def column(kind: type) -> str:
+        for key, feature in dataset.features.items():
+            if isinstance(feature, kind):
+                return str(key)
+        found = {key: type(feature).__name__ for key, feature in dataset.features.items()}
+        raise ValueError(f"{name} must have a column of {kind.__name__}; its columns are {found}.")
+
+    image_column, label_column = column(datasets.Image), column(datasets.ClassLabel)
+    if limit is not None and limit < len(dataset):
+        rows = np.sort(np.random.default_rng(seed).choice(len(dataset), limit, replace=False))
+        dataset = dataset.select(rows)
+    dataset = dataset.select_columns([image_column, label_column])
+    pixels = [_pixels(row[image_column], channels, size) for row in dataset]
+    labels = np.array(dataset[label_column][:], dtype=np.float64)  # None, for no label, becomes NaN
+    shapes = {array.shape for array in pixels}
+    if len(shapes) != 1:
+        raise ValueError(
+            f"{name} has images of {len(shapes)} sizes, such as {sorted(shapes)[:3]}; pass size=."
+        )
+    if not (labels >= 0).all():
+        raise ValueError(f"{name} has {np.count_nonzero(~(labels >= 0))} image(s) without a label.")
+    classes = tuple(dataset.features[label_column].names)
+    return LabelledImages(
+        name=name, pixels=np.stack(pixels), labels=labels.astype(np.int64), class_names=classes
+    )
+
+
+def read_pictures(
+    folder: str | Path, shape: tuple[int, ...]
+) -> tuple[tuple[str, ...], npt.NDArray[np.uint8]]:
+    """Read every picture of a folder and below it, in the order of their names.
+
+    Pictures of another size are brought to a square one as `images_from` does, which blurs what is small.
+
+    Args:
+        folder: with files that Pillow can read and nothing else, but for hidden ones.
+        shape: height, width and channels, 1 or 3.
+
+    Returns:
+        Paths below the folder, and pixels, shape (n, height, width, channels), uint8.
+
+    Raises:
+        ValueError: there is no such folder or no picture in it, a file is no picture, or one is of another
+            size and the wanted one is not a square.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    root = Path(folder)
+    paths = sorted(
+        path
+        for path in root.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )
+    if not paths or len(shape) != 3 or shape[2] not in (1, 3):
+        raise ValueError(
+            f"{root} must be a folder of pictures, to be read as height, width and 1 or 3 channels; it holds "
+            f"{len(paths)} files, and {shape} was wanted."
+        )
+    found = []
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                fits = (image.height, image.width) == tuple(shape[:2])
+                if not fits and shape[0] != shape[1]:
+                    raise ValueError(
+                        f"{path} is of {image.height} x {image.width} pixels; {shape[0]} x {shape[1]} is "
+                        "wanted."
+                    )
+                found.append(_pixels(image, shape[2], None if fits else shape[0]))
+        except (UnidentifiedImageError, OSError) as error:
+            raise ValueError(f"{path} cannot be read as a picture: {error}.") from error
+    return tuple(path.relative_to(root).as_posix() for path in paths), np.stack(found)
+
+
+def _pixels(image: Image, channels: int, size: int | None) -> npt.NDArray[np.uint8]:
+    """Return one image's pixels, shape (height, width, channels)."""
+    image = image.convert({1: "L", 3: "RGB"}[channels])
+    if size is not None:
+        scale = size / min(image.size)
+        width, height = (max(size, round(side * scale)) for side in image.size)
+        left, top = (width - size) // 2, (height - size) // 2
+        image = image.resize((width, height), resample=2).crop((left, top, left + size, top + size))
+    pixels: npt.NDArray[np.uint8] = np.array(image, np.uint8)
+    return pixels.reshape(*pixels.shape[:2], channels)

@@ -1,0 +1,69 @@
+"""Networks trained here, kept as safetensors under a hash of all that decides them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+
+from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.engine.training import build_seeded
+
+DECIDED = "decided"
+"""Where a model's file says what it was trained on and how."""
+
+
+def network_hash(build: Callable[[], torch.nn.Module], seed: int) -> str:
+    """Return a hash of a network's parts, settings and first weights; two that differ in any are two."""
+    module = build_seeded(build, seed)
+    digest = hashlib.sha256(repr(module).encode())
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode() + np.ascontiguousarray(tensor.numpy()).tobytes())
+    return digest.hexdigest()
+
+
+def read_decided(path: Path) -> dict[str, Any]:
+    """Return what a kept model was trained on and how: images (their hash), members, recipe, and the rest.
+
+    Raises:
+        WeightsError: the file is none that `keep_trained` wrote.
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            decided: dict[str, Any] = json.loads(file.metadata()[DECIDED])
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} does not say what it was trained on: {error}.") from error
+    return decided
+
+
+def find_trained(build: Callable[[], torch.nn.Module], path: Path) -> torch.nn.Module | None:
+    """Return the model that an earlier call trained, None if there is none or its file is damaged."""
+    if not path.exists():
+        return None
+    with torch.random.fork_rng(devices=[]):
+        module = build()
+    try:
+        safetensors.torch.load_model(module, path)
+    except (safetensors.SafetensorError, RuntimeError, OSError):
+        return None
+    return module.eval()
+
+
+def keep_trained(module: torch.nn.Module, path: Path, decided: dict[str, Any] | None = None) -> None:
+    """Write a trained model as safetensors, whole or not at all, and what decided it for `read_decided`."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    told = None if decided is None else {DECIDED: json.dumps(decided, sort_keys=True)}
+    try:
+        safetensors.torch.save_model(module, str(part), told)
+        part.replace(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        raise WeightsError(f"{path} cannot be written: {error}.") from error

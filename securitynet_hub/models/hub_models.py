@@ -1,0 +1,63 @@
+"""Configurations of models on the Hugging Face Hub, whose numbers are bounded before a network is built."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from securitynet_hub.annotations.schema import Annotation
+from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.weights.hub import HubFile, hub_file
+
+MAX_CONFIG = 16 << 20
+"""Bytes of a configuration; one that names 21,841 classes has two million."""
+
+
+MAX_NUMBER, MAX_LAYERS = 100_000, 1000
+"""In a configuration: sides, widths, classes; layers. Above, memory would be full before weights are seen."""
+
+
+LAYERS = re.compile(r"(?:\w+_)?(?:layers|depths?|blocks|stages|repeats)")
+"""Settings that count layers, by their names."""
+
+
+LABELS = "label2id"
+"""The setting whose names are those of classes."""
+
+
+def linked_file(annotation: Annotation) -> HubFile:
+    """Return the Hub file that an annotation's weights are.
+
+    Raises:
+        WeightsError: it links to elsewhere.
+    """
+    file = hub_file(annotation.weights_url or "")
+    if file is None:
+        raise WeightsError(
+            f"{annotation.id} should link to a file of the Hub; it links to {annotation.weights_url}."
+        )
+    return file
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a stranger's configuration, a JSON object whose numbers are of a moderate size.
+
+    Raises:
+        ValueError: it is none, or it holds a larger number.
+    """
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(config, dict):
+        raise ValueError(f"{path.name} holds a {type(config).__name__} where an object was expected.")
+    todo: list[tuple[str, Any]] = [("", config)]
+    while todo:
+        name, value = todo.pop()
+        most = MAX_LAYERS if LAYERS.fullmatch(name) else MAX_NUMBER
+        if isinstance(value, dict):
+            todo.extend((name if name == LABELS else key, item) for key, item in value.items())
+        elif isinstance(value, list):
+            todo.extend((name, item) for item in value)
+        elif isinstance(value, (int, float)) and abs(value) > most:
+            raise ValueError(f"{path.name} holds the number {value:g}, {name}; at most {most:,} is taken.")
+    return config

@@ -1,0 +1,246 @@
+"""A classifier ready to be attacked: module, preprocessing as data, classes and provenance."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from securitynet_hub.annotations.schema import Annotation, load_annotations
+from securitynet_hub.core.errors import UnknownNameError, WeightsError
+from securitynet_hub.models.target import Preprocessing, Target
+from securitynet_hub.weights.fetch import load_weights
+from securitynet_hub.weights.tensors import nest
+
+MODEL_CONFIGS = ("extended", "zoo")
+"""Where to look for a model: `extended` holds all of `models`."""
+
+SHOWN = 5
+"""How many keys an error names."""
+
+
+class Loader(Protocol):
+    """What a module in ``securitynet_hub.loaders`` offers.
+
+    Where the tensors do not lie in the checkpoint as `Annotation.weights_key_prefix` says, it also has
+    ``state_dict(checkpoint, annotation)``, which picks them. A source of models that no table lists has
+    ``annotate(reference, **options)``, which describes the model that ``source:reference`` names; `build`
+    gets the same options.
+    """
+
+    @staticmethod
+    def build(annotation: Annotation, **options: Any) -> tuple[torch.nn.Module, Preprocessing]:
+        """Return the network, its weights still to be loaded, and its preprocessing."""
+
+
+def load_target(model: str | Annotation, **options: Any) -> Target:
+    """Load a model: verified weights in the right network, in eval mode.
+
+    Args:
+        model: ``source/dataset/name[/seed]``, as `load_annotations` lists them; or an annotation; or
+            ``source:reference`` for a model that no table lists: ``timm:<name>``,
+            ``transformers:<repository>``, each with ``@<revision>`` if wanted, and ``file:<path>``. The
+            loader is the module ``securitynet_hub.loaders.<source>``.
+        options: what that loader's ``annotate`` takes besides the reference.
+
+    Raises:
+        UnknownNameError: no such model (the closest ids are given), or its source has no loader.
+        MissingPackageError: the loader needs a package that is not installed.
+        WeightsError: the weights are missing or damaged, or those of another network.
+        ValueError: the network has another number of classes than annotated, or the loader knows no such
+            option.
+
+    >>> target = load_target("zoo/fashion-mnist/cnn-overfitted-500/1")
+    >>> target.num_classes, target.transform.shape, target.module.training
+    (10, (28, 28, 1), False)
+    """
+    annotation = model if isinstance(model, Annotation) else find_annotation(model, **options)
+    loader = find_loader(annotation.source)
+    _require_options(loader.build, annotation.source, annotation, options)
+    with torch.random.fork_rng(devices=[]):
+        with _Undrawn():
+            module, transform = loader.build(annotation, **options)
+        pick: Callable[..., dict[str, torch.Tensor]] = getattr(loader, "state_dict", state_dict)
+        load_state(module, pick(nest(load_weights(annotation)), annotation), name=annotation.id)
+    return Target(
+        annotation=annotation,
+        module=module,
+        transform=transform,
+        num_classes=count_classes(module),
+    )
+
+
+class _Undrawn(TorchFunctionMode):
+    """Set to zero what a network would draw when it is built: every weight is replaced straight away.
+
+    Drawing a ResNet-50's first weights takes longer than reading its file.
+    """
+
+    DRAWS = frozenset(
+        {torch.Tensor.uniform_, torch.Tensor.normal_}
+        | {nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_, nn.init.kaiming_normal_}
+    )
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = kwargs or {}
+        first = args[0] if args else options.get("tensor")
+        if func in self.DRAWS and isinstance(first, nn.Parameter):  # others may be drawn until they fit
+            return nn.init.zeros_(first)
+        return func(*args, **options)
+
+
+def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[str, torch.Tensor]:
+    """Pick a network's tensors out of a checkpoint as the annotation's ``weights_key_prefix`` says.
+
+    A prefix that ends in a dot is taken off every key; another one is the key under which the tensors lie,
+    and whatever lies beside it (an epoch, an accuracy) is left.
+
+    Raises:
+        WeightsError: a key lacks the prefix, nothing lies under it, or there are not only tensors.
+    """
+    prefix = annotation.weights_key_prefix or ""
+    tensors: Any = checkpoint
+    if prefix.endswith("."):
+        strange = sorted(key for key in checkpoint if not key.startswith(prefix))
+        if strange:
+            raise WeightsError(
+                f"{annotation.id}: every key should start with {prefix!r}; these do not: {listed(strange)}."
+            )
+        tensors = {key.removeprefix(prefix): tensor for key, tensor in checkpoint.items()}
+    elif prefix:
+        tensors = checkpoint.get(prefix)
+        if not isinstance(tensors, Mapping):
+            raise WeightsError(
+                f"{annotation.id}: the weights should lie under {prefix!r}; there are {listed(checkpoint)}."
+            )
+    others = sorted(key for key, value in tensors.items() if not isinstance(value, torch.Tensor))
+    if others:
+        raise WeightsError(f"{annotation.id}: these entries are no tensors: {listed(others)}.")
+    return dict(tensors)
+
+
+def load_state(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, name: str) -> None:
+    """Copy tensors into a network: every key, shape and kind of number must match.
+
+    BatchNorm's ``num_batches_tracked`` alone may be missing, as torch allows for files from before 0.4.1; it
+    does not change what a network answers.
+
+    Raises:
+        WeightsError: naming what is missing, what is not the network's, and what has another shape.
+    """
+    expected = module.state_dict()
+    missing = [key for key in expected if key not in tensors and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in tensors if key not in expected]
+    differing = [
+        f"{key} is {_describe(tensors[key])} instead of {_describe(expected[key])}"
+        for key in expected
+        if key in tensors and _describe(tensors[key]) != _describe(expected[key])
+    ]
+    found = {"missing": missing, "not the network's": unexpected, "of another form": differing}
+    if any(found.values()):
+        text = "; ".join(f"{kind}: {listed(keys)}" for kind, keys in found.items() if keys)
+        raise WeightsError(f"{name}: the weights are not those of this network. {text}.")
+    tied: dict[int, str] = {}
+    for key in expected.keys() & tensors.keys():
+        place = expected[key].data_ptr()  # 0 for a tensor without memory
+        first = tied.setdefault(place, key) if place else key
+        if first != key and not torch.equal(tensors[first], tensors[key]):
+            raise WeightsError(f"{name}: {first} and {key} are one tensor of the network, but differ.")
+    expected.update(tensors)  # it carries the versions of the layers' formats, which a plain dict lacks
+    module.load_state_dict(expected, strict=True)
+
+
+def count_classes(module: torch.nn.Module) -> int:
+    """Return how many classes a classifier's head answers for: the rows of the last parameter.
+
+    A forward pass would say it too, but take longer than loading; the tests compare the two, and
+    `securitynet_hub.engine.inference.predict` checks every output.
+
+    >>> count_classes(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1), torch.nn.Linear(8, 5)))
+    5
+    """
+    *_, last = (torch.empty(0), *module.parameters())
+    return len(last)
+
+
+def find_annotation(model: str, **options: Any) -> Annotation:
+    """Return the annotation of a model: of the public models, the embedded zoo, or ``source:reference``."""
+    if not isinstance(model, str):
+        raise ValueError(f"a model is named by its id or by source:reference; got {model!r}.")
+    source, colon, reference = model.partition(":")
+    if colon:
+        annotate = _annotator(source)
+        _require_options(annotate, source, reference, options)
+        return annotate(reference, **options)
+    if options:
+        raise ValueError(
+            f"{model!r} is a model of the tables: it takes no options; got {', '.join(options)}."
+        )
+    known: list[str] = []
+    for config in MODEL_CONFIGS:
+        annotations = load_annotations(config)
+        if model in annotations:
+            annotation: Annotation = annotations[model]
+            return annotation
+        known += annotations
+    raise UnknownNameError("model", model, known)
+
+
+def _annotator(source: str) -> Callable[..., Annotation]:
+    def find(name: str) -> Callable[..., Annotation] | None:
+        return getattr(find_loader(name), "annotate", None)
+
+    annotate = find(source) if source in known_loaders() else None
+    if annotate is None:
+        raise UnknownNameError("open source", source, filter(find, known_loaders()))
+    return annotate
+
+
+def _require_options(
+    function: Callable[..., Any], source: str, model: str | Annotation, options: dict[str, Any]
+) -> None:
+    """Refuse options that a loader does not know, and tell those that it needs."""
+    signature = inspect.signature(function)
+    try:
+        signature.bind(model, **options)
+    except TypeError as error:
+        known = ", ".join(list(signature.parameters)[1:]) or "none"
+        raise ValueError(f"{source}: {error}. Options of this source: {known}.") from error
+
+
+def find_loader(source: str) -> Loader:
+    """Return the module that loads the models of a source."""
+    if source not in known_loaders():
+        raise UnknownNameError("loader for source", source, known_loaders())
+    loader: Any = importlib.import_module(f"securitynet_hub.loaders.{source}")
+    found: Loader = loader
+    return found
+
+
+@lru_cache(maxsize=1)
+def known_loaders() -> tuple[str, ...]:
+    """Return the sources that have a loader, found by looking into the loaders' folder."""
+    loaders = importlib.import_module("securitynet_hub.loaders")
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(loaders.__path__)))
+
+
+def listed(keys: Collection[str]) -> str:
+    """Name the first keys and count the rest."""
+    rest = len(keys) - SHOWN
+    return ", ".join(islice(keys, SHOWN)) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _describe(tensor: torch.Tensor) -> str:
+    """Tell shape and kind of number; precision may differ."""
+    kind = "floating-point" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
+    return f"{kind} {tuple(tensor.shape)}"

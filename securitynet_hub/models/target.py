@@ -1,0 +1,49 @@
+"""A classifier ready to be attacked: module, preprocessing as data, classes and provenance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from securitynet_hub.annotations.schema import Annotation
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Target:
+    """A classifier under audit: logits = module(transform(pixels)), shape (n, num_classes)."""
+
+    annotation: Annotation
+    module: torch.nn.Module = field(repr=False)
+    transform: Preprocessing
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        if self.annotation.num_classes != self.num_classes:
+            raise ValueError(
+                f"{self.annotation.id} is annotated with {self.annotation.num_classes} classes; the "
+                f"loader built {self.num_classes}."
+            )
+        self.module.eval()
+
+    @property
+    def id(self) -> str:
+        """The annotation's id."""
+        return self.annotation.id
+
+
+class Preprocessing(Protocol):
+    """What turns pixels into a network's input: a `Transform`, or a publisher's own code behind its face."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(Depth,) height, width and channels of what the network takes."""
+
+    def __call__(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """Turn uint8 pixels (n, [depth,] height, width, channels) into inputs (n, channels, [depth,] ...)."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what decides the result, for a record."""

@@ -1,0 +1,1 @@
+"""Figures, drawn the same in reports, studies and notebooks."""

@@ -1,0 +1,174 @@
+"""What a figure is: drawn by Matplotlib, shown as SVG in its page's colours, kept as PNG and as data."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from securitynet_hub.core.errors import RecordError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#010203"
+"""A stand-in: an SVG has its page's text colour in its place."""
+
+BLUE, ORANGE, GREEN, PURPLE = "#2b7bba", "#d55e00", "#138a6b", "#a861a8"
+"""Legible on white and on near-black (3 to 1 and better), and apart for the colour-blind."""
+
+CYCLE = (BLUE, ORANGE, GREEN, PURPLE)
+
+STYLE: dict[str, Any] = {
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.alpha": 0.15,
+    "grid.color": INK,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "securitynet-hub",
+    "axes.facecolor": "none",
+    **dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "hatch.color", "xtick.color", "ytick.color"), INK
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure with its name, a text alternative that says what it shows, and the data behind it.
+
+    Attributes:
+        name: for files: lower-case words and hyphens.
+        alt: for readers who do not see it.
+        figure: Matplotlib's.
+        data: columns of equal length.
+        caption: how to read it, for those who do; the alternative, unless given.
+    """
+
+    name: str
+    alt: str
+    figure: Figure
+    data: dict[str, list[Any]]
+    caption: str = ""
+
+    @cached_property
+    def svg(self) -> str:
+        """Inline SVG, in the text colour of the page that it stands in."""
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+        file = io.StringIO()
+        with _style():
+            self.figure.set_facecolor("none")
+            # Figure.savefig would draw it twice, to lay it out.
+            unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+            FigureCanvasSVG(self.figure).print_svg(file, metadata=unsaid)  # type: ignore[no-untyped-call]
+        text = file.getvalue()
+        text = re.sub(r" id=\"[A-Za-z.]+(2d)?_\d+\"", "", text[text.index("<svg") :])
+        text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+        label = f'role="img" aria-label="{escape(self.alt)}"'
+        text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', lambda _: label, text, count=1)
+        return text.replace(INK, "currentColor").strip()
+
+    def png(self) -> bytes:
+        """Return the figure on white."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        file = io.BytesIO()
+        with _style():
+            self.figure.set_facecolor("white")
+            canvas = FigureCanvasAgg(self.figure)
+            canvas.draw()  # type: ignore[no-untyped-call]
+        # A palette that spans all colours in use: half the bytes, and no thin line loses its own.
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
+        picture = Image.fromarray(pixels)
+        picture.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            file, format="png", optimize=True
+        )
+        return file.getvalue()
+
+    def csv(self) -> str:
+        """Return the data, one line a point."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.data)
+        writer.writerows(zip(*self.data.values(), strict=True))
+        return text.getvalue()
+
+    def write(self, folder: Path, prefix: str = "") -> None:
+        """Write the figure as ``.svg`` and ``.png`` and its data as ``.csv``.
+
+        Raises:
+            RecordError: the folder cannot be written.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            alone = self.svg.replace("<svg ", '<svg color="black" ', 1)
+            (folder / f"{prefix}{self.name}.svg").write_text(alone + "\n", encoding="utf-8")
+            (folder / f"{prefix}{self.name}.png").write_bytes(self.png())
+            (folder / f"{prefix}{self.name}.csv").write_text(self.csv(), encoding="utf-8")
+        except OSError as error:
+            raise RecordError(f"cannot write {folder}: {error.strerror or error}.") from error
+
+
+@contextmanager
+def drawing(
+    width: float, height: float, rows: int = 1, columns: int = 1
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """Give a figure of that many inches and its axes, in the house's style whatever the caller's is."""
+    from matplotlib.figure import Figure
+
+    with _style():
+        figure = Figure(figsize=(width, height), layout="constrained")
+        # A page may draw its labels with a wider font than the one that they were laid out with.
+        figure.get_layout_engine().set(w_pad=0.1)  # type: ignore[union-attr, call-arg]
+        yield figure, list(np.ravel(np.asarray(figure.subplots(rows, columns))))
+        figure.draw_without_rendering()  # lays it out, once for all formats
+        figure.set_layout_engine("none")
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
+        yield
+
+
+def words_of(name: str) -> str:
+    """Write a name as words, for readers.
+
+    >>> words_of("modified_entropy")
+    'modified entropy'
+    """
+    return name.replace("_", " ")
+
+
+def label(name: str) -> str:
+    """Write a name for a figure: Matplotlib reads $...$ as mathematics, and names are never that."""
+    return words_of(name).replace("$", r"\$")
+
+
+def file_name(name: str) -> str:
+    """Write a name with letters, digits and hyphens alone."""
+    return "".join(letter if letter.isalnum() else "-" for letter in name)

@@ -1,0 +1,248 @@
+"""The record of one measurement: what was attacked, with what, on which data, by which code, and the result.
+
+A record is one JSON file, written once and never changed; a correction is a new record. Two hashes name
+it: ``id`` covers the whole content, so that a damaged file is found out, and ``unit`` covers only what
+decides the result, so that two runs of the same measurement can be recognised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from functools import lru_cache
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+from securitynet_hub.core.errors import RecordError
+
+SCHEMA_VERSION = 1
+DECIDING = ("attacks", "data", "engine", "loaders", "models", "statistics")
+"""The folders whose modules decide what is measured."""
+
+PRESENTS = "present.py"
+"""The module in each of those folders that only shows results."""
+
+PACKAGES = ("accelerate", "datasets", "evaluate", "numpy", "safetensors", "scikit-learn", "scipy", "torch")
+
+
+@lru_cache(maxsize=1)
+def code_identity() -> dict[str, Any]:
+    """Return the version, a hash of the modules that decide a result and, in a git checkout, its state.
+
+    The hash covers `DECIDING`, so that a change to a report or a command measures nothing again.
+    """
+    folder = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for name in DECIDING:
+        place = Path(str(resources.files(f"securitynet_hub.{name}")))
+        for path in sorted(place.rglob("*.py")):
+            if path.name != PRESENTS:
+                digest.update(f"{name}/{path.relative_to(place)}".encode() + b"\0" + path.read_bytes())
+    identity: dict[str, Any] = {"version": _version("securitynet-hub"), "sha256": digest.hexdigest()}
+    if (folder.parent / ".git").exists():
+        status = _git(folder.parent, "status", "--porcelain")
+        dirty = None if status is None else bool(status)
+        return {**identity, "commit": _git(folder.parent, "rev-parse", "HEAD"), "dirty": dirty}
+    return {**identity, "commit": None, "dirty": None}
+
+
+@lru_cache(maxsize=1)
+def describe_environment() -> dict[str, Any]:
+    """Return the versions and the machine kind that a result was computed with."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One measurement.
+
+    Attributes:
+        target: id, weights_hash, num_classes, transform of the model.
+        data: name, sha256 and split_sha256 of the images.
+        attack: name and settings.
+        result: the metric's figures.
+        counts: images forwarded.
+        timings: seconds, by phase.
+        code: version, hash of the modules, commit and whether the tree was changed since.
+        environment: Python, platform, device, package versions.
+        author: who measured, from the environment variable SECURITYNET_AUTHOR; None if it is not set.
+        created: UTC, ISO 8601.
+    """
+
+    target: dict[str, Any]
+    data: dict[str, Any]
+    attack: dict[str, Any]
+    result: dict[str, Any]
+    counts: dict[str, int]
+    timings: dict[str, float]
+    code: dict[str, Any] = field(default_factory=code_identity)
+    environment: dict[str, Any] = field(default_factory=describe_environment)
+    created: str = field(
+        default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="microseconds")
+    )
+    author: str | None = field(default_factory=lambda: os.environ.get("SECURITYNET_AUTHOR"))
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        # As it will be read back, so that a record equals its file: tuples are lists in JSON.
+        for name, value in json.loads(json.dumps(asdict(self), allow_nan=False)).items():
+            object.__setattr__(self, name, value)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @property
+    def unit(self) -> str:
+        """Hash of what decides the result: target, data, attack and code."""
+        return _digest({name: getattr(self, name) for name in ("target", "data", "attack", "code")})
+
+    @property
+    def id(self) -> str:
+        """Hash of the whole content."""
+        return _digest(vars(self))  # unlike asdict, without copying it all
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the content as it is written, hashes first."""
+        return {"id": self.id, "unit": self.unit, **asdict(self)}
+
+
+def write_record(record: Record, folder: Path, *, name: str | None = None) -> Path:
+    """Write a record to ``folder/<target id>/<name>.json`` and return the path.
+
+    The name is ``<attack>-<record id>`` unless given. The file appears whole or not at all, and an existing
+    one is never replaced.
+
+    Raises:
+        RecordError: the folder cannot be written, or the record is there already.
+    """
+    path: Path = folder / record.target["id"] / f"{name or record.attack['name'] + '-' + record.id}.json"
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise RecordError(f"the target id {record.target['id']!r} leads out of {folder}.")
+    content = json.dumps(record.as_dict(), indent=1, allow_nan=False) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=".", suffix=".part"
+        ) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).chmod(0o644)
+            os.link(file.name, path)  # unlike a rename, refuses to replace
+    except FileExistsError as error:
+        raise RecordError(f"{path} exists already; records are never overwritten.") from error
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {error.strerror}.") from error
+    return path
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder that cannot take records, before the work whose results it should hold."""
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        if not existing.is_dir():
+            raise NotADirectoryError(20, "Not a directory")
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise RecordError(f"cannot write records into {folder}: {existing}: {error.strerror}.") from error
+
+
+def read_record(path: Path) -> Record:
+    """Read a record and check it against its own hash.
+
+    Raises:
+        RecordError: not JSON, a newer schema than this version knows, missing or unknown fields, or
+            content that does not match its id.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path} is not a readable record: {error}") from error
+    return parse_record(text, str(path))
+
+
+def parse_record(text: str, place: str) -> Record:
+    """Return the record that a text of JSON holds, checked against its own hash.
+
+    Args:
+        text: as `Record.as_dict` is written.
+        place: where it stands, for the errors.
+
+    Raises:
+        RecordError: as `read_record`.
+    """
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{place} is not a readable record: {error}") from error
+    stated_version = content.get("schema_version") if isinstance(content, dict) else None
+    if type(stated_version) is not int or stated_version < 1:
+        raise RecordError(f"{place} is not a record: it has no schema_version.")
+    if stated_version > SCHEMA_VERSION:
+        raise RecordError(
+            f"{place} has schema version {stated_version}; this version of securitynet-hub reads "
+            f"up to {SCHEMA_VERSION}. Upgrade it."
+        )
+    stated = {name: content.pop(name, None) for name in ("id", "unit")}
+    try:
+        record = Record(**content)
+        found = {"id": record.id, "unit": record.unit}
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise RecordError(
+            f"{place} is not a record of schema {content['schema_version']}: {error}"
+        ) from error
+    if found != stated:
+        raise RecordError(
+            f"{place} was changed or damaged: its content hashes to {found}, it states {stated}."
+        )
+    return record
+
+
+def read_records(folder: str | Path) -> Iterator[Record]:
+    """Read every record below a folder, in the order of their paths.
+
+    Raises:
+        RecordError: there is no such folder, or a record in it is damaged.
+    """
+    if not Path(folder).is_dir():
+        raise RecordError(f"there is no folder {folder} to read records from.")
+    for path in sorted(Path(folder).rglob("*.json")):
+        yield read_record(path)
+
+
+def _version(package: str) -> str | None:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return None
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+        return done.stdout.strip()
+    return None
+
+
+def _digest(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Weights files: fetched, checked against their hashes, and read without running their code."""

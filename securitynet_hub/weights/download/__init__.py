@@ -1,0 +1,1 @@
+"""Downloads over HTTP: resumed, bounded, by ranges, one member of an archive at a time."""

@@ -1,0 +1,223 @@
+"""HTTP with patience and suspicion: bounded redirects, retries, only the bytes that were asked for.
+
+`requests` is used rather than the client inside huggingface_hub: that one changed from requests to httpx to
+httpx2 between its versions 0, 1 and 2, and `evaluate` depends on requests anyway.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+from urllib.parse import urljoin, urlsplit
+
+import requests
+
+from securitynet_hub.core.errors import WeightsError
+
+CHUNK = 1 << 16
+MAX_REDIRECTS = 8
+TIMEOUTS = (10.0, 30.0)
+"""Seconds until connected, and between two pieces of an answer."""
+
+TRIES = 6
+FIRST_DELAY = 0.5
+MAX_DELAY = 30.0
+MAX_RETRY_AFTER = 120.0
+
+
+class PassingError(Exception):
+    """Something that may be better in a moment: a dropped connection, a time-out, a busy server."""
+
+    def __init__(self, sentence: str, retry_after: float | None = None) -> None:
+        super().__init__(sentence)
+        self.retry_after = retry_after
+
+
+class RangesIgnoredError(Exception):
+    """The server sent the whole file where a part of it was asked for."""
+
+
+class Reply(NamedTuple):
+    """An answer whose body is still to be read."""
+
+    partial: bool
+    start: int
+    total: int | None
+    version: str | None
+    chunks: Iterator[bytes]
+
+
+class Patience:
+    """Wait longer after every fault in a row, with jitter; give up after `TRIES`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.faults = 0
+
+    def forget(self) -> None:
+        """Start counting anew, after progress."""
+        self.faults = 0
+
+    def wait(self, fault: PassingError) -> None:
+        """Sleep before the next try.
+
+        Raises:
+            WeightsError: that was the last try, or the server asks for a longer wait than is sensible.
+        """
+        self.faults += 1
+        if self.faults >= TRIES:
+            raise WeightsError(
+                f"{self.url} could not be downloaded after {self.faults} tries: {fault} What has arrived is "
+                "kept; the next download goes on from there."
+            ) from fault
+        delay = min(MAX_DELAY, FIRST_DELAY * 2 ** (self.faults - 1)) * random.uniform(0.5, 1.0)
+        if fault.retry_after is not None:
+            if fault.retry_after > MAX_RETRY_AFTER:
+                raise WeightsError(
+                    f"{self.url} asks to come back in {fault.retry_after:,.0f} s; at most "
+                    f"{MAX_RETRY_AFTER:.0f} s are waited. Try again later."
+                ) from fault
+            delay = max(delay, fault.retry_after)
+        time.sleep(delay)
+
+
+@contextmanager
+def open_url(
+    session: requests.Session,
+    url: str,
+    start: int = 0,
+    stop: int | None = None,
+    version: str | None = None,
+) -> Iterator[Reply]:
+    """Ask for the bytes from `start` to `stop` of a URL, of the version seen before.
+
+    The answer may start at 0 instead, where the server knows no ranges or has another version now; one
+    that is neither is refused.
+
+    Raises:
+        PassingError: worth another try, also while the chunks are read.
+        WeightsError: not worth one.
+    """
+    headers = {"Accept-Encoding": "identity", "User-Agent": "securitynet-hub"}
+    if start or stop is not None:
+        headers["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
+        if version is not None and not version.startswith("W/"):
+            headers["If-Range"] = version
+    with _faults(url):
+        response = _follow(session, url, headers)
+    try:
+        _refuse_errors(response, url)
+        yield _reply(response, url, start, stop, version)
+    finally:
+        response.close()
+
+
+def _follow(session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
+    address = url
+    for _ in range(MAX_REDIRECTS + 1):
+        _require_safe(address, url)
+        response = session.get(address, headers=headers, stream=True, allow_redirects=False, timeout=TIMEOUTS)
+        if response.status_code not in {301, 302, 303, 307, 308}:
+            return response
+        response.close()
+        address = urljoin(address, response.headers.get("Location", ""))
+    raise WeightsError(f"{url} redirects more than {MAX_REDIRECTS} times.")
+
+
+def _require_safe(address: str, url: str) -> None:
+    """Refuse plain http, except on this machine and there only if the link itself points to it."""
+    scheme = urlsplit(address).scheme
+    if _is_loopback(address) and not _is_loopback(url):
+        raise WeightsError(f"{url} redirects to {address}, which is this machine.")
+    if scheme != "https" and not (scheme == "http" and _is_loopback(address)):
+        sentence = f"redirects to {address}, which" if address != url else "is a link that"
+        raise WeightsError(f"{url} {sentence} is not https; weights come over https only.")
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@contextmanager
+def _faults(url: str) -> Iterator[None]:
+    """Sort the client's errors into those that may pass and those that do not."""
+    try:
+        yield
+    except requests.exceptions.SSLError as error:
+        raise WeightsError(f"{url} does not prove who it is: {error}") from error
+    except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+        raise PassingError(f"the connection failed ({error}).") from error
+    except (requests.RequestException, ValueError) as error:
+        raise WeightsError(f"{url} cannot be asked for: {error}") from error
+
+
+def _refuse_errors(response: requests.Response, url: str) -> None:
+    status = response.status_code
+    if status == 429 or status >= 500:
+        retry_after = _seconds(response.headers.get("Retry-After"))
+        raise PassingError(f"the server answered {status} {response.reason}.", retry_after)
+    if status == 416:
+        raise RangesIgnoredError
+    if status not in {200, 206}:
+        hint = " It may have moved." if status in {404, 410} else ""
+        raise WeightsError(f"{url} answered {status} {response.reason} instead of a file.{hint}")
+    kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
+    if kind in {"text/html", "application/xhtml+xml"}:
+        raise WeightsError(f"{url} answered with a web page ({kind}), not with weights.")
+    coding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding not in {"", "identity"}:
+        raise WeightsError(f"{url} sends its bytes {coding}-encoded; they were asked for as they are.")
+
+
+def _reply(response: requests.Response, url: str, start: int, stop: int | None, version: str | None) -> Reply:
+    found = response.headers.get("ETag") or response.headers.get("Last-Modified")
+    if response.status_code == 206:
+        stated = re.fullmatch(
+            r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", response.headers.get("Content-Range", "")
+        )
+        if stated is None:
+            raise WeightsError(f"{url} sends a part of the file without saying which.")
+        first, last, total = map(int, stated.groups())
+        if first != start or last >= total or (last + 1 != (total if stop is None else min(stop, total))):
+            raise WeightsError(
+                f"{url} sends bytes {first}-{last} of {total}; those from {start} were asked for."
+            )
+        if version is not None and found != version:
+            raise RangesIgnoredError  # another version than the one that was begun
+        return Reply(True, start, total, found, _chunks(response, url))
+    length = response.headers.get("Content-Length", "")
+    stated_length = int(length) if re.fullmatch(r"\d{1,18}", length) else None
+    return Reply(False, 0, stated_length, found, _chunks(response, url))
+
+
+def _chunks(response: requests.Response, url: str) -> Iterator[bytes]:
+    with _faults(url):
+        yield from response.iter_content(CHUNK)
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Read a Retry-After header: seconds, or a date.
+
+    >>> _seconds("7"), _seconds("Thu, 01 Jan 1970 00:00:00 GMT"), _seconds("soon")
+    (7.0, 0.0, None)
+    """
+    if retry_after is None:
+        return None
+    if re.fullmatch(r"\d{1,9}", retry_after.strip()):
+        return float(retry_after)
+    try:
+        date = parsedate_to_datetime(retry_after)
+        return max(0.0, (date - datetime.now(timezone.utc)).total_seconds())
+    except (TypeError, ValueError):
+        return None

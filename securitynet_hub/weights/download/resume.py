@@ -1,0 +1,212 @@
+"""A link becomes a file: resumed where an earlier try stopped, never larger than it may be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import requests
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.weights.download.http import PassingError, Patience, RangesIgnoredError, open_url
+
+SPARE_DISK = 64 << 20
+"""Bytes of the disk that a download leaves free."""
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+class Span(NamedTuple):
+    """The bytes from `start` to `stop` of a remote file, in the version that was seen."""
+
+    start: int
+    stop: int
+    version: str | None
+
+
+def download(
+    session: requests.Session,
+    url: str,
+    part: Path,
+    *,
+    limit: int,
+    span: Span | None = None,
+    progress: bool = False,
+) -> None:
+    """Download a URL, or a span of it, into `part`.
+
+    Beside the part lies a note of the version it belongs to. Whatever ends the process, the next call goes
+    on where the file ends, if the server still has that version and knows ranges; else it starts over.
+
+    Raises:
+        WeightsError: the file cannot be had, is larger than `limit` bytes or than the disk has room for, or
+            is a web page or a Git-LFS pointer in place of the file.
+        RangesIgnoredError: a span was asked for and the server has only whole files.
+    """
+    patience = Patience(url)
+    have = farthest = _resumable(part, url, span)
+    with _progress_bar(part.stem, progress) as show:
+        while True:
+            try:
+                _go_on(session, url, part, have, limit, span, show)
+                break
+            except RangesIgnoredError:
+                discard(part)
+                if span is not None:
+                    raise
+                patience.wait(PassingError("the file changed while it was downloaded."))
+            except PassingError as fault:
+                have = _resumable(part, url, span)
+                # Only new ground counts: a server that starts over every time must not be asked for ever.
+                if have > farthest:
+                    farthest = have
+                    patience.forget()
+                patience.wait(fault)
+            have = _resumable(part, url, span)
+    if span is None:
+        _refuse_stand_ins(part, url)
+
+
+def discard(part: Path) -> None:
+    """Remove a part and its note."""
+    part.unlink(missing_ok=True)
+    _note(part).unlink(missing_ok=True)
+
+
+def require_space(folder: Path, size: int, url: str) -> None:
+    """Refuse a file that would fill the disk."""
+    free = shutil.disk_usage(folder).free
+    if size + SPARE_DISK > free:
+        raise WeightsError(
+            f"{url} needs {size:,} bytes; the disk of {folder} has {free:,} left, of which "
+            f"{SPARE_DISK:,} are kept free. Make room, or set HF_HOME to another disk."
+        )
+
+
+def require_within(size: int, limit: int, what: str) -> None:
+    """Refuse a size above the limit."""
+    if size > limit:
+        raise WeightsError(
+            f"{what} has {size:,} bytes; at most {limit:,} are taken. Set SECURITYNET_MAX_BYTES to "
+            "allow more."
+        )
+
+
+def _go_on(
+    session: requests.Session,
+    url: str,
+    part: Path,
+    have: int,
+    limit: int,
+    span: Span | None,
+    show: Callable[[int, int | None], None],
+) -> None:
+    """Ask once for what is missing and append it."""
+    base, stop, version = span or (0, None, None)
+    noted = _read_note(part)
+    if have:
+        version = noted["version"]
+        if have == noted["size"]:
+            return
+    with open_url(session, url, base + have, stop, version) as reply:
+        if not reply.partial:
+            if span is not None:
+                raise RangesIgnoredError
+            have = 0
+        end = reply.total if stop is None else stop
+        size = None if end is None else end - base
+        if have and size != noted["size"]:
+            raise RangesIgnoredError
+        require_within(size or 0, limit, url)
+        require_space(part.parent, (size or 0) - have, url)
+        if not have:
+            discard(part)
+            note = {"url": url, "base": base, "stop": stop, "version": reply.version, "size": size}
+            _note(part).write_text(json.dumps(note), encoding="utf-8")
+        # Unbuffered: what has arrived is in the file, whatever ends this process.
+        with part.open("ab", buffering=0) as file:
+            show(have, size)
+            for chunk in reply.chunks:
+                have += len(chunk)
+                if have > (limit if size is None else size):
+                    file.close()
+                    discard(part)
+                    stated = f"the {size:,} bytes it stated" if size is not None else f"{limit:,} bytes"
+                    raise WeightsError(f"{url} sends more than {stated}; the download was stopped.")
+                _write(file, chunk, url)
+                show(have, size)
+    if size is not None and have < size:
+        raise PassingError(f"the connection ended after {have:,} of {size:,} bytes.")
+
+
+def _write(file: Any, chunk: bytes, url: str) -> None:
+    view = memoryview(chunk)
+    try:
+        while view:
+            view = view[file.write(view) :]
+    except OSError as error:
+        raise WeightsError(f"{url} cannot be stored as {file.name}: {error.strerror}.") from error
+
+
+def _note(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
+
+
+def _read_note(part: Path) -> dict[str, Any]:
+    try:
+        note = json.loads(_note(part).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def _resumable(part: Path, url: str, span: Span | None) -> int:
+    """Return how many bytes of a part can be kept, 0 after removing one that cannot be continued."""
+    note = _read_note(part)
+    base, stop, version = span or (0, None, note.get("version"))
+    have = part.stat().st_size if part.is_file() else 0
+    same = (note.get("url"), note.get("base"), note.get("stop")) == (url, base, stop)
+    # Without a version nothing tells whether the rest would come from the same file.
+    if not same or version is None or note.get("version") != version:
+        have = 0
+    size = note.get("size")
+    if have and (not isinstance(size, int) or have > size):
+        have = 0
+    if not have:
+        discard(part)
+    return have
+
+
+def _refuse_stand_ins(part: Path, url: str) -> None:
+    """Refuse what servers send in place of a file, with a better sentence than a hash that differs."""
+    with part.open("rb") as file:
+        head = file.read(512)
+    sentence = None
+    if not head:
+        sentence = "is empty"
+    elif head.startswith(LFS_POINTER):
+        sentence = "is a Git-LFS pointer, not the file it points to"
+    elif head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        sentence = "is a web page, not weights"
+    if sentence is not None:
+        discard(part)
+        raise WeightsError(f"{url} {sentence}. Check the link.")
+
+
+@contextmanager
+def _progress_bar(name: str, wanted: bool) -> Iterator[Callable[[int, int | None], None]]:
+    """Show how much has arrived, on a terminal's standard error."""
+    console = Console(stderr=True)
+    if not (wanted and console.is_terminal):
+        yield lambda have, size: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda have, size: bar.update(task, completed=have, total=size)

@@ -1,0 +1,290 @@
+"""A weights link becomes a verified file and its tensors: every hash is checked before anything is parsed.
+
+The cache lies in ``HF_HOME/securitynet/weights/<id>/<link>/``, where ``<link>`` is a hash of the link and of
+the archive member: the file under its own name, ``record.json`` (where it came from and its sha256) and,
+after the first load, ``tensors.safetensors``. Files of the Hugging Face Hub lie in the Hub's own cache.
+
+A cached file is hashed, then opened again to be read. Whoever could swap it in between could as well write
+another hash into its record: the cache is as safe as its folder, which should be the user's own.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import requests
+import safetensors.torch
+import torch
+from huggingface_hub import constants
+
+from securitynet_hub.core.errors import FirstUseWarning, WeightsError
+from securitynet_hub.core.files import max_bytes
+from securitynet_hub.weights.cache import Entry, Origin
+from securitynet_hub.weights.download.resume import discard, download
+from securitynet_hub.weights.download.zip_member import fetch_member
+from securitynet_hub.weights.hashes import FILE, Check, check_file, parse_checks
+from securitynet_hub.weights.hub import HubFile, download_hub_file, forget_hub_file, hub_file
+from securitynet_hub.weights.local import FILE_SCHEME, PACKAGE_SCHEME, local_file, verify_file
+from securitynet_hub.weights.reading.checkpoints import read_checkpoint
+from securitynet_hub.weights.shards import is_index, read_index, shard_checks
+from securitynet_hub.weights.source import WeightsSource
+from securitynet_hub.weights.tensors import flatten, store_safetensors
+
+
+def load_weights(annotation: WeightsSource) -> dict[str, torch.Tensor]:
+    """Return the tensors of an annotated model, read from bytes whose hash was checked.
+
+    Tensors of nested checkpoints have the keys that lead to them, joined by ``/`` (``net/conv1.weight``).
+    The first load checks the file as `checkpoints.read_checkpoint` does and stores its
+    tensors as safetensors, with their sha256, in the cache; later loads map those into memory, where they
+    can be written without any change to the cache.
+
+    Raises:
+        WeightsError: the file cannot be had, is too large, its hash differs, or it is not weights.
+    """
+    url = _link(annotation)
+    if url.startswith(PACKAGE_SCHEME) and url.endswith(".safetensors"):
+        return flatten(read_checkpoint(fetch(annotation), max_bytes=max_bytes()))
+    entry = _entry(annotation, url)
+    tensors = _stored_tensors(entry, annotation)
+    if tensors is not None:
+        return tensors
+    path = fetch(annotation)
+    with entry.locked():
+        tensors = _stored_tensors(entry, annotation)
+        if tensors is None:
+            tensors = _read(path, entry, annotation)
+    return tensors
+
+
+def fetch(annotation: WeightsSource, *, progress: bool = True) -> Path:
+    """Return a local file with an annotation's weights whose hashes were checked, downloaded if need be.
+
+    Of a zip archive it is the member that the annotation names. Of weights in several files, of the Hub or
+    one's own, it is their index, and the files lie beside it. Where the publisher gives no hash that nobody
+    can forge, the sha256 of the first download is remembered and `FirstUseWarning` says so; a later download
+    must have the same. With ``HF_HUB_OFFLINE`` only what is in the cache is returned.
+
+    Args:
+        annotation: the model.
+        progress: show a progress bar if standard error is a terminal.
+
+    Raises:
+        WeightsError: there is no link, it cannot be downloaded, it is larger than ``SECURITYNET_MAX_BYTES``
+            (8 GiB) or than the disk has room for, or a hash differs.
+    """
+    url = _link(annotation)
+    path = local_file(url, annotation.id)
+    if path is not None:
+        return _verified_here(path, annotation)
+    checks = parse_checks(annotation.weights_hash_kind, annotation.weights_hash)
+    entry = _entry(annotation, url)
+    with entry.locked():
+        origin = entry.origin()
+        on_hub = hub_file(url)
+        if on_hub is not None and annotation.weights_member is None:
+            return _from_hub(annotation, on_hub, entry, checks, progress)
+        if is_index(url):
+            raise WeightsError(
+                f"{annotation.id} links to {url}: weights in several files come from the Hub, or from a disk."
+            )
+        if entry.file.exists():
+            try:
+                if origin is not None or any(check.strong for check in checks):
+                    _verify(entry.file, annotation, entry, checks)
+                    return entry.file
+            except WeightsError:
+                if constants.HF_HUB_OFFLINE:
+                    raise
+            entry.file.unlink()
+        if constants.HF_HUB_OFFLINE:
+            raise WeightsError(
+                f"{annotation.id} is not in the cache {entry.folder}, and HF_HUB_OFFLINE forbids to "
+                "download it."
+            )
+        part = _download(annotation, url, entry, checks, progress)
+        try:
+            _verify(part, annotation, entry, checks)
+        except WeightsError:
+            discard(part)
+            raise
+        part.replace(entry.file)
+        discard(part)
+    return entry.file
+
+
+def is_cached(annotation: WeightsSource) -> bool:
+    """Tell whether an annotation's weights are here: in the cache, in the package, or a file of one's own.
+
+    Raises:
+        WeightsError: there is no link.
+    """
+    url = _link(annotation)
+    return url.startswith((PACKAGE_SCHEME, FILE_SCHEME)) or _entry(annotation, url).origin() is not None
+
+
+def _verified_here(path: Path, annotation: WeightsSource) -> Path:
+    kinds, digests = annotation.weights_hash_kind, annotation.weights_hash
+    verify_file(path, kinds, digests)
+    if is_index(path.name):
+        for name, check in shard_checks(path, parse_checks(kinds, digests)).items():
+            check_file(path.with_name(name), (check,), str(path.with_name(name)))
+    return path
+
+
+def _download(
+    annotation: WeightsSource, url: str, entry: Entry, checks: tuple[Check, ...], progress: bool
+) -> Path:
+    part, limit = entry.folder / "file.part", max_bytes()
+    with requests.Session() as session:
+        if annotation.weights_member is None:
+            download(session, url, part, limit=limit, progress=progress)
+            return part
+        return fetch_member(
+            session, url, annotation.weights_member, entry.folder, checks, limit=limit, progress=progress
+        )
+
+
+def _from_hub(
+    annotation: WeightsSource, file: HubFile, entry: Entry, checks: tuple[Check, ...], progress: bool
+) -> Path:
+    limit = max_bytes()
+    if is_index(file.name):  # remembered last, when all the files that it names are there
+        check = partial(check_file, checks=_of_file(checks), origin=file.name)
+        path = _verified_on_hub(file, check, limit, progress)
+        for name, of_shard in shard_checks(path, checks).items():
+            shard = file._replace(name=Path(file.name).with_name(name).as_posix())
+            check = partial(check_file, checks=(of_shard,), origin=shard.name)
+            limit -= _verified_on_hub(shard, check, limit, progress).stat().st_size
+    verify = partial(_verify, annotation=annotation, entry=entry, checks=checks)
+    return _verified_on_hub(file, verify, limit, progress)
+
+
+def _verified_on_hub(file: HubFile, verify: Callable[[Path], object], limit: int, progress: bool) -> Path:
+    """Return a file of the Hub's cache that passes; a damaged one is worth one fresh download."""
+    for again in (not constants.HF_HUB_OFFLINE, False):
+        path = download_hub_file(file, limit=limit, progress=progress)
+        try:
+            verify(path)
+            break
+        except WeightsError:
+            if not constants.HF_HUB_OFFLINE:
+                forget_hub_file(path)
+            if not again:
+                raise
+    return path
+
+
+def _of_file(checks: tuple[Check, ...]) -> tuple[Check, ...]:
+    return tuple(check for check in checks if check.of == FILE)
+
+
+def _verify(path: Path, annotation: WeightsSource, entry: Entry, checks: tuple[Check, ...]) -> None:
+    """Check a file's hashes and remember its sha256; warn where that is all there is to go by."""
+    url = _link(annotation)
+    file_checks = _of_file(checks)
+    sha256 = check_file(path, file_checks, url)
+    known = entry.origin()
+    if known is not None and known.sha256 == sha256 and known.hash == annotation.weights_hash:
+        return
+    strong = any(check.strong for check in file_checks)
+    if known is not None and known.sha256 != sha256 and not strong:
+        raise WeightsError(
+            f"what {url} gave is not what it gave at first, on {known.first_seen}: its sha256 is {sha256}, "
+            f"{known.sha256} was remembered. If the change is known to be right, delete {entry.folder}."
+        )
+    entry.remember(
+        Origin(
+            url=url,
+            member=annotation.weights_member,
+            hash_kind=annotation.weights_hash_kind,
+            hash=annotation.weights_hash,
+            size=path.stat().st_size,
+            sha256=sha256,
+        )
+    )
+    if known is None and not strong:
+        which = "only a weak" if checks else "no"
+        warnings.warn(
+            f"The publisher of {annotation.id} gives {which} hash of its weights: the first download is "
+            f"trusted. Its sha256, {sha256}, is remembered, and other content will be refused.",
+            FirstUseWarning,
+            stacklevel=4,
+        )
+
+
+def _stored_tensors(entry: Entry, annotation: WeightsSource) -> dict[str, torch.Tensor] | None:
+    """Return the tensors that an earlier load stored, None if there are none or they are damaged."""
+    origin = entry.origin()
+    same = origin is not None and (origin.hash_kind, origin.hash) == (
+        annotation.weights_hash_kind,
+        annotation.weights_hash,
+    )
+    if origin is None or not same or origin.tensors_sha256 is None or not entry.tensors.exists():
+        return None
+    if check_file(entry.tensors, (), str(entry.tensors)) != origin.tensors_sha256:
+        return None  # they are made again from the verified file
+    return safetensors.torch.load_file(entry.tensors)
+
+
+def _read(path: Path, entry: Entry, annotation: WeightsSource) -> dict[str, torch.Tensor]:
+    origin = entry.origin() or Origin(
+        url=annotation.weights_url or "",
+        member=annotation.weights_member,
+        hash_kind=annotation.weights_hash_kind,
+        hash=annotation.weights_hash,
+        size=path.stat().st_size,
+        sha256=check_file(path, (), str(path)),
+    )
+    tensors = flatten(_read_files(path, annotation) if is_index(origin.url) else _read_one(path))
+    if check_file(path, (), str(path)) != origin.sha256:
+        raise WeightsError(f"{path} was replaced while it was read.")
+    part = entry.tensors.with_name("tensors.part")
+    store_safetensors(tensors, part)
+    sha256 = check_file(part, (), str(part))
+    part.replace(entry.tensors)
+    entry.remember(replace(origin, tensors_sha256=sha256))
+    return tensors
+
+
+def _read_one(path: Path) -> dict[str, Any]:
+    return read_checkpoint(path, max_bytes=max_bytes())
+
+
+def _read_files(index: Path, annotation: WeightsSource) -> dict[str, torch.Tensor]:
+    """Read each file that an index names; it must hold the tensors that the index places there, no others."""
+    checks = shard_checks(index, parse_checks(annotation.weights_hash_kind, annotation.weights_hash))
+    tensors: dict[str, torch.Tensor] = {}
+    left = max_bytes()
+    for name, expected in read_index(index).items():
+        path = index.with_name(name)
+        content = read_checkpoint(path, max_bytes=left)
+        left -= path.stat().st_size
+        check_file(path, (checks[name],), str(path))
+        found = {key for key, value in content.items() if isinstance(value, torch.Tensor)}
+        if found != expected or len(content) != len(found):
+            strange = sorted((expected - found) or (content.keys() - expected))
+            which = "lacks" if expected - found else "holds"
+            raise WeightsError(f"{path} {which} {strange[0]!r}, other than {index.name} says.")
+        tensors |= content
+    return tensors
+
+
+def _link(annotation: WeightsSource) -> str:
+    if not annotation.weights_url:
+        raise WeightsError(f"{annotation.id} has no link to its weights: nobody knows where they are.")
+    return annotation.weights_url
+
+
+def cache_folder() -> Path:
+    """Return where this package keeps what it fetches and trains: ``HF_HOME/securitynet``."""
+    return Path(constants.HF_HOME) / "securitynet"
+
+
+def _entry(annotation: WeightsSource, url: str) -> Entry:
+    return Entry(cache_folder() / "weights", annotation.id, url, annotation.weights_member)

@@ -1,0 +1,204 @@
+"""Files of model repositories on the Hugging Face Hub, at a pinned revision, in the Hub's own cache."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import huggingface_hub
+from huggingface_hub import constants
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.weights.download.resume import require_space, require_within
+from securitynet_hub.weights.hashes import check_file, parse_checks
+from securitynet_hub.weights.shards import INDEX_END, MAX_INDEX, is_index, read_index
+
+LINK = re.compile(r"https://huggingface\.co/([\w.-]+/[\w.-]+)/resolve/([^/?#]+)/([^?#]+)(?:\?download=true)?")
+
+
+class HubFile(NamedTuple):
+    """One file of a model repository."""
+
+    repo: str
+    revision: str
+    name: str
+
+
+def hub_file(url: str) -> HubFile | None:
+    """Return what a link to the Hub names, None for a link to elsewhere.
+
+    >>> hub_file("https://huggingface.co/org/model/resolve/" + "0" * 40 + "/a/b.ckpt").name
+    'a/b.ckpt'
+    """
+    found = LINK.fullmatch(url)
+    return HubFile(found[1], unquote(found[2]), unquote(found[3])) if found else None
+
+
+WEIGHTS = (
+    "model.safetensors",
+    f"model.safetensors{INDEX_END}",
+    "pytorch_model.bin",
+    f"pytorch_model.bin{INDEX_END}",
+)
+"""Files that a repository's weights are looked for in, the safer ones first."""
+
+
+class Snapshot(NamedTuple):
+    """A repository at one commit: each file's name with the kind of its hash and the hash.
+
+    The hash is the sha256 of a large file, git's blob SHA-1 of another one.
+    """
+
+    repo: str
+    commit: str
+    files: dict[str, tuple[str, str]]
+
+    def url(self, name: str) -> str:
+        """Return the link to a file, pinned to the commit."""
+        return f"https://huggingface.co/{self.repo}/resolve/{self.commit}/{name}"
+
+    def weights(self) -> dict[str, str]:
+        """Return link, kind of hash and hash of the weights, as the columns of an annotation.
+
+        Of weights in several files, the hash of their index is followed by theirs.
+
+        Raises:
+            WeightsError: there are no weights, or the index of several files is damaged.
+        """
+        found = [name for name in WEIGHTS if name in self.files]
+        if not found:
+            raise WeightsError(f"{self.repo} has none of {', '.join(WEIGHTS)}.")
+        hashes = [self.files[found[0]]]
+        if is_index(found[0]):
+            hashes += [(f"{kind}-of-shard", digest) for kind, digest in self._shards(found[0])]
+        return {
+            "weights_url": self.url(found[0]),
+            "weights_hash_kind": "+".join(kind for kind, _ in hashes),
+            "weights_hash": "+".join(digest for _, digest in hashes),
+            "weights_page": f"https://huggingface.co/{self.repo}",
+        }
+
+    def _shards(self, index: str) -> list[tuple[str, str]]:
+        path = download_hub_file(HubFile(self.repo, self.commit, index), limit=MAX_INDEX)
+        check_file(path, parse_checks(*self.files[index]), self.url(index))
+        names = read_index(path)
+        if missing := [name for name in names if name not in self.files]:
+            raise WeightsError(f"{self.repo} has no {missing[0]}, which its {index} names.")
+        return [self.files[name] for name in names]
+
+
+def hub_snapshot(repo: str, revision: str | None = None) -> Snapshot:
+    """Pin a model repository: ask the Hub for a revision's commit and its files' hashes.
+
+    With ``HF_HUB_OFFLINE`` the Hub's cache answers, for the files that are in it.
+
+    Raises:
+        WeightsError: no such repository or revision, or the Hub cannot be reached.
+    """
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repo, re.ASCII):
+        raise WeightsError(f"a repository of the Hub is named owner/name; got {repo!r}.")
+    if constants.HF_HUB_OFFLINE:
+        return _cached_snapshot(repo, revision or "main")
+    try:
+        info = huggingface_hub.HfApi(endpoint=constants.ENDPOINT).model_info(
+            repo, revision=revision, files_metadata=True
+        )
+    except Exception as error:  # its errors are those of requests, httpx or httpx2, by its version
+        at = f" at {revision}" if revision else ""
+        raise WeightsError(f"{repo}{at} cannot be had from the Hub: {error}") from error
+    files = {}
+    for file in info.siblings or ():
+        if file.lfs:
+            files[file.rfilename] = ("sha256", file.lfs.sha256)
+        elif file.blob_id:
+            files[file.rfilename] = ("git-blob-sha1", file.blob_id)
+    return Snapshot(repo, str(info.sha), files)
+
+
+def _cached_snapshot(repo: str, revision: str) -> Snapshot:
+    """Read a snapshot off the Hub's cache, whose contents are named by their hashes."""
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+    reference = folder / "refs" / revision
+    commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
+    place = folder / "snapshots" / commit
+    if not re.fullmatch("[0-9a-f]{40}", commit) or not place.is_dir():
+        cached = sorted(path.name for path in folder.glob("snapshots/*"))
+        raise WeightsError(
+            f"{repo} at {revision} is not in the cache, and HF_HUB_OFFLINE forbids to ask the Hub. "
+            f"Revisions in the cache: {', '.join(cached) or 'none'}."
+        )
+    digests = {
+        path.relative_to(place).as_posix(): path.resolve().name for path in place.rglob("*") if path.is_file()
+    }
+    kinds = {64: "sha256", 40: "git-blob-sha1"}
+    return Snapshot(
+        repo, commit, {name: (kinds[len(d)], d) for name, d in digests.items() if len(d) in kinds}
+    )
+
+
+def download_hub_file(file: HubFile, *, limit: int, progress: bool = False) -> Path:
+    """Return a Hub file's place in the Hub's cache, downloaded by huggingface_hub if it is not there.
+
+    ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` mean what they mean everywhere.
+
+    Raises:
+        WeightsError: the revision is not a commit, the file is larger than `limit` bytes or than the disk
+            has room for, or it cannot be had.
+    """
+    repo, revision, name = file
+    if {"", ".", ".."} & set(name.split("/")):
+        raise WeightsError(f"{name!r} of {repo} cannot be had from the Hub: it leads out of the repository.")
+    if not re.fullmatch("[0-9a-f]{40}", revision):
+        raise WeightsError(
+            f"the link to {repo}/{name} names the revision {revision!r}, which can move; pin a commit."
+        )
+    try:
+        folder = Path(constants.HF_HUB_CACHE)
+        cached = huggingface_hub.try_to_load_from_cache(repo, name, folder, revision)
+        if isinstance(cached, str):
+            return Path(cached)
+        if constants.HF_HUB_OFFLINE:
+            raise WeightsError(
+                f"{repo}/{name} at {revision} is not in the cache {folder}, and HF_HUB_OFFLINE forbids to "
+                "download it."
+            )
+        url = huggingface_hub.hf_hub_url(repo, name, revision=revision, endpoint=constants.ENDPOINT)
+        size = huggingface_hub.get_hf_file_metadata(url).size
+        if size is None:
+            raise WeightsError(f"{url} does not say how large it is.")
+        require_within(size, limit, url)
+        folder.mkdir(parents=True, exist_ok=True)
+        require_space(folder, size, url)
+        with progress_bars(progress):
+            path = huggingface_hub.hf_hub_download(
+                repo, name, revision=revision, cache_dir=folder, endpoint=constants.ENDPOINT
+            )
+        return Path(path)
+    except WeightsError:
+        raise
+    except Exception as error:  # its errors are those of requests, httpx or httpx2, by its version
+        raise WeightsError(f"{repo}/{name} at {revision} cannot be had from the Hub: {error}") from error
+
+
+def forget_hub_file(path: Path) -> None:
+    """Remove a file from the Hub's cache: the link in the snapshot and the content behind it."""
+    path.resolve().unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+@contextmanager
+def progress_bars(wanted: bool) -> Iterator[None]:
+    """Let huggingface_hub draw its progress bars, or not."""
+    if wanted or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()

@@ -1,0 +1,53 @@
+"""Described tensors made from the bytes of their storages."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from io import BufferedReader
+
+import torch
+
+from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.weights.reading.layout import ITEM_SIZES, Storage, View
+from securitynet_hub.weights.tensors import require_finite
+
+
+def build_tensors(
+    file: BufferedReader, views: Iterable[View], places: Mapping[str, int]
+) -> dict[View, torch.Tensor]:
+    """Copy tensors out of a file, each storage read once.
+
+    Args:
+        file: the file, opened.
+        views: what to build; none leaves its storage.
+        places: where the bytes of each storage start, by its key.
+
+    Raises:
+        WeightsError: a storage breaks off, a tensor holds NaN or infinity, or there is no memory for it.
+    """
+    of_storage: defaultdict[Storage, list[View]] = defaultdict(list)
+    for view in views:
+        of_storage[view.storage].append(view)
+    tensors = {}
+    try:
+        for storage, its_views in of_storage.items():
+            file.seek(places[storage.key])
+            held = torch.empty(storage.bytes, dtype=torch.uint8)
+            if file.readinto(held.numpy().data) != storage.bytes:
+                raise WeightsError(f"its storage {storage.key!r} breaks off")
+            for view in its_views:
+                tensors[view] = _copy(view, held)
+                require_finite(tensors[view])
+    except RuntimeError as error:
+        raise WeightsError(f"its tensors cannot be built ({error})") from error
+    return tensors
+
+
+def _copy(view: View, held: torch.Tensor) -> torch.Tensor:
+    dtype: torch.dtype = getattr(torch, view.dtype)
+    whole = held[: len(held) - len(held) % ITEM_SIZES[view.dtype]]
+    # Copying truth values would make proper ones of any byte, before they are checked.
+    elements = whole.view(torch.uint8 if dtype is torch.bool else dtype)
+    laid_out = elements.as_strided(view.shape, view.stride, view.offset)
+    return laid_out.clone(memory_format=torch.contiguous_format).view(dtype)

@@ -1,0 +1,119 @@
+"""Nested checkpoints become flat tensors and back, and flat tensors a safetensors file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from securitynet_hub.core.errors import WeightsError
+
+MAX_DEPTH = 16
+CHUNK = 1 << 20
+"""Elements that are looked at together."""
+
+
+def flatten(checkpoint: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
+    """Return every tensor of a nested checkpoint under the keys that lead to it, joined by ``/``.
+
+    What is not a tensor (epochs, settings) is left out. Tensors that share memory with one before, or are
+    only a part of what they hold, are copied: safetensors stores no such thing.
+
+    Raises:
+        WeightsError: two tensors get the same key, one is sparse or quantised, or the nesting does not end.
+
+    >>> list(flatten({"net": {"conv1.weight": torch.zeros(1)}, "steps": [torch.ones(1)], "epoch": 3}))
+    ['net/conv1.weight', 'steps/0']
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    taken: set[int] = set()
+    for key, tensor in _walk(checkpoint, ()):
+        if key in tensors:
+            raise WeightsError(f"the checkpoint has two tensors that would both be called {key!r}.")
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            raise WeightsError(f"the tensor {key!r} is sparse or quantised; only plain ones can be stored.")
+        storage = tensor.untyped_storage()
+        own = tensor.is_contiguous() and storage.nbytes() == tensor.nbytes and storage.data_ptr() not in taken
+        plain = tensor.detach()
+        tensors[key] = plain if own else plain.clone(memory_format=torch.contiguous_format)
+        taken.add(storage.data_ptr())
+    return tensors
+
+
+def nest(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Undo `flatten`: return the nested mapping whose keys, joined by ``/``, are these.
+
+    >>> nest({"net/weight": torch.zeros(1), "net/bias": torch.ones(1)})
+    {'net': {'weight': tensor([0.]), 'bias': tensor([1.])}}
+    """
+    nested: dict[str, Any] = {}
+    for path, tensor in tensors.items():
+        *outer, key = path.split("/")
+        inner = nested
+        for part in outer:
+            inner = inner.setdefault(_unescaped(part), {})
+            if not isinstance(inner, dict):
+                raise WeightsError(f"the checkpoint has a tensor at {path!r} and one on the way to it.")
+        inner[_unescaped(key)] = tensor
+    return nested
+
+
+def _unescaped(part: str) -> str:
+    return part.replace("~1", "/").replace("~0", "~")
+
+
+def _walk(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, torch.Tensor]]:
+    if len(path) > MAX_DEPTH:
+        raise WeightsError(f"the checkpoint is nested more than {MAX_DEPTH} levels deep.")
+    if isinstance(value, torch.Tensor):
+        yield "/".join(part.replace("~", "~0").replace("/", "~1") for part in path), value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _walk(inner, (*path, str(key)))
+    elif isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)):
+        for index, inner in enumerate(value):
+            yield from _walk(inner, (*path, str(index)))
+
+
+def require_finite(tensor: torch.Tensor, where: str = "") -> None:
+    """Refuse NaN, infinity, and bytes that are no truth values; `where` ends the sentence.
+
+    Raises:
+        WeightsError: there are such elements.
+    """
+    if tensor.dtype is torch.bool:
+        kind, flat = "a byte that is no truth value", tensor.reshape(-1).view(torch.uint8)
+    elif tensor.is_floating_point() or tensor.is_complex():
+        kind, flat = "NaN or infinity", tensor.reshape(-1)
+    else:
+        return
+    for start in range(0, len(flat), CHUNK):
+        piece = flat[start : start + CHUNK]
+        if not (piece.amax() <= 1 if tensor.dtype is torch.bool else _all_finite(piece)):
+            raise WeightsError(
+                f"a tensor of shape {tuple(tensor.shape)} and {tensor.dtype} holds {kind}{where}"
+            )
+
+
+def _all_finite(numbers: torch.Tensor) -> bool:
+    if numbers.element_size() == 1:  # eight bits have neither sum nor isfinite
+        numbers = numbers.float()
+    # NaN and infinity never leave a sum again, and adding is several times as fast as looking at each. A sum
+    # of finite numbers may overflow, too: then each is looked at.
+    return bool(numbers.sum().isfinite()) or bool(numbers.isfinite().all())
+
+
+def store_safetensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write tensors as a safetensors file.
+
+    Raises:
+        WeightsError: tensors of a type that safetensors cannot hold.
+    """
+    try:
+        safetensors.torch.save_file(tensors, path)
+    except (KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise WeightsError(f"the tensors cannot be stored as safetensors: {error}") from error

@@ -1,0 +1,48 @@
+"""In processes of their own: how a process allocates is never put back."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it is glibc that gives memory back")
+
+FAULTS = """
+import resource, torch
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(30):  # until the heap has holes that fit
+    torch.ones(1 << 24)
+before = faults()
+for _ in range(10):
+    torch.ones(1 << 24)
+print(faults() - before)
+"""
+"""Prints how many pages the system had to find for ten tensors of 64 MiB, of which none outlives the next."""
+
+
+def faults(first="", **environment):
+    program = [sys.executable, "-c", first + FAULTS]
+    ended = subprocess.run(program, env=os.environ | environment, check=True, capture_output=True, text=True)
+    return int(ended.stdout.split()[-1])
+
+
+@pytest.fixture(scope="module")
+def left():
+    """How many there are where nobody asks for anything."""
+    return faults()
+
+
+def test_freed_memory_is_used_again(left):
+    assert 10 * faults("from securitynet_hub.core.memory import *; assert keep_freed_memory()") < left
+
+
+def test_the_command_line_keeps_it(left):
+    assert 10 * faults("from securitynet_hub.cli.main import main; main(['list', '--config', 'zoo'])") < left
+
+
+@pytest.mark.parametrize("name", ["MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"])
+def test_what_was_set_stays(name):
+    first = "from securitynet_hub.core.memory import *; assert not keep_freed_memory()"
+    assert faults(first, **{name: "131072"}) > 10

@@ -1,0 +1,193 @@
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from securitynet_hub.annotations.schema import load_annotations
+from securitynet_hub.core.errors import ModelError, UnknownNameError, WeightsError
+from securitynet_hub.data.images import load_images
+from securitynet_hub.data.transforms import Transform
+from securitynet_hub.engine.inference import CPU_ELEMENTS, _ahead, predict
+from securitynet_hub.models.loading import find_annotation, known_loaders, load_target
+from securitynet_hub.models.target import Target
+
+ID = "zoo/fashion-mnist/bn-cnn-overfitted-500/1"
+PIXELS = load_images().pixels
+
+
+@pytest.fixture
+def target():
+    return load_target(ID)
+
+
+class TestTargets:
+    def test_loads_in_eval_mode_with_provenance(self, target):
+        assert not any(part.training for part in target.module.modules())
+        assert target.annotation == load_annotations("zoo")[ID]
+        assert "zoo" in known_loaders()
+
+    def test_unknown_models_get_the_closest(self):
+        with pytest.raises(UnknownNameError, match="bn-cnn-overfitted-500/1"):
+            load_target("zoo/fashion-mnist/bn-cnn-overfited-500/1")
+
+    def test_a_source_without_a_loader_says_so(self):
+        with pytest.raises(UnknownNameError, match=r"loader for source 'zoos'.*'zoo'"):
+            load_target(replace(find_annotation(ID), source="zoos"))
+
+    def test_both_collections_are_found(self):
+        assert find_annotation("pytorchcv/cifar10/resnet20").source == "pytorchcv"
+        assert find_annotation(ID).source == "zoo"
+
+    def test_a_wrong_class_count_is_refused(self, target):
+        with pytest.raises(ValueError, match="annotated with 10 classes; the loader built 11"):
+            replace(target, num_classes=11)
+
+    def test_a_wrong_architecture_does_not_load(self):
+        annotation = replace(find_annotation(ID), architecture="cnn")
+        with pytest.raises(WeightsError, match=r"missing: .*; not the network's: .*"):
+            load_target(annotation)
+
+    def test_the_transform_scales_and_normalises_each_channel(self):
+        transform = Transform(height=1, width=2, mean=(0.0, 0.5), std=(1.0, 0.25))
+        pixels = np.array([[[[0, 255], [51, 0]]]], np.uint8)
+        expected = [[[[0.0, 0.2]], [[2.0, -2.0]]]]
+        assert torch.allclose(transform(pixels), torch.tensor(expected))
+
+    @pytest.mark.parametrize(
+        "pixels",
+        [
+            np.zeros((2, 28, 28, 3), np.uint8),
+            np.zeros((2, 28, 28, 1)),
+            np.zeros((28, 28, 1), np.uint8),
+        ],
+    )
+    def test_the_transform_refuses_other_images(self, target, pixels):
+        with pytest.raises(ValueError, match=r"takes uint8 images .*\(28, 28, 1\)"):
+            target.transform(pixels)
+
+
+class TestPredict:
+    def test_equals_a_bare_loop(self, target):
+        with torch.inference_mode():
+            expected = target.module(target.transform(PIXELS[:100])).numpy()
+        np.testing.assert_allclose(predict(target, PIXELS[:100]), expected, rtol=1e-5, atol=1e-5)
+
+    def test_row_i_is_image_i_whatever_the_batches(self, target):
+        reference = predict(target, PIXELS[:50], batch_size=50)
+        assert np.array_equal(predict(target, PIXELS[:50][::-1], batch_size=50)[::-1], reference)
+        for batch_size in (1, 7, 49):
+            found = predict(target, PIXELS[:50], batch_size=batch_size)
+            np.testing.assert_allclose(found, reference, rtol=1e-4, atol=1e-5)
+
+    def test_leaves_flags_random_state_and_pixels_as_they_were(self, target):
+        target.module[1].train()
+        flags = [part.training for part in target.module.modules()]
+        statistics = target.module[1].running_mean.clone()
+        states = torch.get_rng_state(), np.random.get_state()[1].copy()
+        pixels = PIXELS[:64].copy()
+        predict(target, pixels, batch_size=10)
+        assert [part.training for part in target.module.modules()] == flags
+        assert torch.equal(target.module[1].running_mean, statistics)
+        assert torch.equal(torch.get_rng_state(), states[0])
+        assert np.array_equal(np.random.get_state()[1], states[1])
+        assert np.array_equal(pixels, PIXELS[:64])
+
+    def test_reports_every_image_once(self, target):
+        seen = []
+        predict(target, PIXELS[:25], batch_size=10, on_batch=seen.append)
+        assert seen == [10, 10, 5]
+
+    def test_a_batch_beyond_memory_is_forwarded_in_halves(self, target):
+        class Small(torch.nn.Module):
+            def forward(self, inputs):
+                tried.append(len(inputs))
+                if len(inputs) > 7:
+                    raise RuntimeError("CUDA out of memory. Tried to allocate 2 TiB.")
+                sizes.append(len(inputs))
+                return target.module(inputs)
+
+        sizes, seen, tried = [], [], []
+        found = predict(replace(target, module=Small()), PIXELS[:40], batch_size=20, on_batch=seen.append)
+        assert np.array_equal(found, predict(target, PIXELS[:40], batch_size=5))
+        assert (sizes, seen) == ([5] * 8, [20, 20])
+        assert len(tried) == 8 + 2  # what fits is remembered
+
+    @pytest.mark.skipif(torch.accelerator.is_available(), reason="a GPU takes a batch whole")
+    def test_a_processor_takes_large_images_a_few_at_a_time(self, target):
+        class Mean(torch.nn.Module):
+            def forward(self, inputs):
+                sizes.append(len(inputs))
+                return inputs.mean((2, 3)).repeat(1, 5)[:, :10]
+
+        sizes, seen = [], []
+        large = Transform(height=224, width=224, channels=3)
+        pixels = np.random.default_rng(0).integers(0, 256, (30, 224, 224, 3), np.uint8)
+        wide = replace(target, module=Mean(), transform=large)
+        found = predict(wide, pixels, batch_size=20, on_batch=seen.append)
+        assert max(sizes) * 3 * 224 * 224 <= CPU_ELEMENTS
+        assert (sizes, seen) == ([13, 7, 10], [20, 10])
+        np.testing.assert_allclose(found[:, :3], pixels.mean((1, 2)) / 255, rtol=1e-5)
+
+    def test_other_failures_are_not_taken_for_a_lack_of_memory(self, target):
+        class Broken(torch.nn.Module):
+            def forward(self, inputs):
+                raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+        with pytest.raises(RuntimeError, match="shapes cannot"):
+            predict(replace(target, module=Broken()), PIXELS[:40])
+
+    def test_batches_are_prepared_while_the_device_works(self):
+        moved = list(_ahead(torch.ones, range(1, 20), torch.device("meta")))  # a device that is not the CPU
+        assert [(batch.shape, batch.device.type) for batch in moved] == [((n,), "meta") for n in range(1, 20)]
+
+    def test_what_fails_while_it_is_prepared_is_raised(self):
+        def prepare(n):
+            raise ValueError("no image")
+
+        with pytest.raises(ValueError, match="no image"):
+            list(_ahead(prepare, range(9), torch.device("meta")))
+
+    def test_nan_outputs_are_named(self, target):
+        with torch.no_grad():
+            target.module[-1].bias[3] = float("nan")
+        with pytest.raises(ModelError, match=r"NaN or infinite outputs for 5 image\(s\), the first at 0"):
+            predict(target, PIXELS[:5])
+
+    def test_the_wrong_number_of_outputs_is_refused(self, target):
+        module = torch.nn.Sequential(target.module, torch.nn.Linear(10, 9))
+        liar = Target(annotation=target.annotation, module=module, transform=target.transform, num_classes=10)
+        with pytest.raises(ModelError, match=r"outputs of \(9,\), 10 were expected"):
+            predict(liar, PIXELS[:5])
+
+    def test_no_images_is_refused(self, target):
+        with pytest.raises(ValueError, match="no images"):
+            predict(target, PIXELS[:0])
+
+
+@pytest.mark.slow
+def test_mixed_precision_and_compilation_are_those_of_the_launch(target, tmp_path):
+    """bfloat16 keeps 8 bits of a number; what is compared is that the setting reaches the network."""
+    script = (
+        "import sys, numpy as np, torch\n"
+        "from securitynet_hub import load_images, load_target\n"
+        "from securitynet_hub.engine.inference import predict\n"
+        f"np.save(sys.argv[1], predict(load_target({ID!r}), load_images().pixels[:64]))\n"
+    )
+    exact = predict(target, PIXELS[:64])
+
+    def launched(**environment):
+        path = tmp_path / "logits.npy"
+        subprocess.run(
+            [sys.executable, "-c", script, str(path)], check=True, timeout=300, env=os.environ | environment
+        )
+        return np.load(path)
+
+    rounded = launched(ACCELERATE_MIXED_PRECISION="bf16")
+    assert not np.array_equal(rounded, exact)
+    np.testing.assert_allclose(rounded, exact, atol=0.02 * np.abs(exact).max())
+    compiled = launched(ACCELERATE_DYNAMO_BACKEND="EAGER")
+    np.testing.assert_allclose(compiled, exact, rtol=1e-4, atol=1e-5)

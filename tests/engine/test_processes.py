@@ -1,0 +1,162 @@
+"""Processes that work together: the same values as one, and no waiting for those that fail or die."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate.commands.launch import launch_command_parser
+from support.crowd import made_up_jobs, measure
+from support.together import ID, RECIPE, SIZES, blobs, linear
+
+from securitynet_hub import load_images, load_target
+from securitynet_hub.core.errors import ProcessError
+from securitynet_hub.engine.inference import predict
+from securitynet_hub.engine.processes import LAUNCH, find_place, find_precision, is_left_alone, meet, part
+from securitynet_hub.engine.training import train
+from securitynet_hub.records.record import read_records
+from securitynet_hub.sweeps.ledger import Ledger
+from securitynet_hub.sweeps.run import sweep
+
+TOGETHER = Path(__file__).parents[1] / "support" / "together.py"
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """The folder of two processes that torch's launcher started, and what each says; the second dies."""
+    folder = tmp_path_factory.mktemp("together")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("ACCELERATE")}
+    done = subprocess.run(
+        [*launch, str(TOGETHER), str(folder)],
+        env=environment | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    told = folder / "0.json"
+    assert told.exists(), done.stderr
+    return folder, json.loads(told.read_text())
+
+
+@pytest.mark.slow
+class TestTogether:
+    def test_they_meet_on_the_cpu_without_being_told(self, found):
+        assert found[1]["processes"] == 2
+        assert found[1]["agreed"] == 0
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_logits_are_those_of_one_process_byte_for_byte(self, found, size):
+        expected = predict(load_target(ID), load_images().pixels[:23], batch_size=size)
+        for number in (0, 1):
+            assert np.array_equal(np.load(found[0] / f"{number}-{size}.npy"), expected)
+
+    def test_what_fails_on_one_is_raised_on_the_others(self, found):
+        assert found[1]["failed"] == "FellowError: process 1 failed: ValueError: bad luck"
+
+    def test_weights_are_those_of_one_process_up_to_rounding(self, found):
+        alone = train(linear, *blobs(), RECIPE).state_dict()
+        for number in (0, 1):
+            shared = torch.load(found[0] / f"{number}-linear.pt", weights_only=True)
+            torch.testing.assert_close(shared, alone, rtol=1e-4, atol=1e-5)
+
+    def test_both_have_the_same_statistics_of_batches(self, found):
+        one, other = (torch.load(found[0] / f"{number}-norm.pt", weights_only=True) for number in (0, 1))
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+    def test_they_steal_together_and_say_so(self, found):
+        processes, agreement = found[1]["stolen"]
+        assert processes == 2
+        assert 0 <= agreement <= 1
+
+    def test_a_model_that_one_cannot_load_fails_for_both_alone(self, found):
+        folder, told = found
+        assert told["bad"] == [3, 3]
+        failures = Ledger(folder / "bad").failed(made_up_jobs(6)[0].units)
+        assert {f["message"] for f in failures} == {"process 1 failed: OSError: the network is down"}
+
+    def test_a_death_ends_the_sweep_and_is_no_failure_of_the_model(self, found):
+        folder, told = found
+        assert "the 2 processes of this launch lost touch" in told["lost"]
+        jobs, ledger = made_up_jobs(9), Ledger(folder / "lost")
+        assert ledger.failed(unit for job in jobs for unit in job.units) == []
+        before = len(list(read_records(folder / "lost")))
+        done, failed = sweep(jobs, ledger, load=lambda job: None, measure=measure)
+        assert (before + done, failed) == (9, 0)
+        assert before >= 3
+
+
+class TestPlace:
+    @pytest.fixture(autouse=True)
+    def _bare(self, monkeypatch):
+        for name in (*LAUNCH, "MASTER_ADDR", "ACCELERATE_MIXED_PRECISION", "ACCELERATE_DYNAMO_BACKEND"):
+            monkeypatch.delenv(name, raising=False)
+
+    @pytest.mark.parametrize(
+        ("number", "of"), [("RANK", "WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE"),
+                           ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")],
+    )  # fmt: skip
+    def test_is_read_from_torch_s_launcher_and_mpi_s(self, monkeypatch, number, of):
+        monkeypatch.setenv(number, "2")
+        monkeypatch.setenv(of, "3")
+        assert find_place() == (2, 3)
+        part()
+        assert find_place() == (0, 1)
+        assert meet().num_processes == 1
+
+    def test_a_launch_of_several_that_gave_one_is_noticed(self, monkeypatch):
+        assert not is_left_alone()
+        monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+        assert not is_left_alone()  # no launcher of Accelerate
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+        assert is_left_alone()
+        monkeypatch.setenv("RANK", "0")
+        assert not is_left_alone()
+
+    def test_processes_that_cannot_meet_any_more_say_so(self, monkeypatch):
+        meet()  # alone
+        monkeypatch.setenv("LOCAL_RANK", "0")
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        with pytest.raises(ProcessError, match="has 2 processes, but this one found 1"):
+            meet()
+
+    def test_precision_and_compilation_are_the_launch_s(self, monkeypatch):
+        monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "NO")
+        assert find_precision() == "no"
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+        monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")
+        assert find_precision() == "bf16, inductor"
+
+
+def documented():
+    """Give every line of the documents that launches, joined where it is broken."""
+    root = Path(__file__).parents[2]
+    for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in re.findall(r"^.*accelerate launch --.* -m .*$", text, re.MULTILINE):
+            yield (
+                line.replace("$((8 * SLURM_NNODES))", "16")
+                .replace("$SLURM_NNODES", "2")
+                .replace("$SLURM_NODEID", "0")
+            )
+
+
+@pytest.mark.parametrize("line", list(documented()))
+def test_every_documented_launch_is_one_and_starts_several_processes(line):
+    """Accelerate's own parser reads them; ``--cpu`` would start one."""
+    before, launch = re.split(r"accelerate launch ", line.rstrip("'"), maxsplit=1)
+    told = launch_command_parser().parse_args(shlex.split(launch))
+    assert told.module
+    assert told.training_script == "securitynet_hub"
+    assert told.training_script_args[0] == "sweep"
+    assert told.multi_gpu
+    assert not told.cpu
+    assert told.num_processes > 1
+    assert (told.num_machines > 1) == (told.main_process_ip is not None)
+    assert ("ACCELERATE_USE_CPU=true" in before) == (told.num_cpu_threads_per_process is not None)

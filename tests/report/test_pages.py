@@ -1,0 +1,212 @@
+"""The pages in a real browser: nothing asked of a network, nothing beyond the edge, sorting, speed."""
+
+import pytest
+from support.audited import many_records, write_audit
+from support.browsers import running_browser
+from support.pages import HOSTILE, Page, entries, record
+
+from securitynet_hub.report.page import write_report
+from securitynet_hub.report.reading import read_entries
+from securitynet_hub.report.study import write_study
+
+pytestmark = pytest.mark.slow
+
+BEYOND = """() => [...document.querySelectorAll("body *")]
+    .filter(element => !element.closest(".scroll, .skip"))
+    .filter(element => element.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+    .map(element => element.outerHTML.slice(0, 90))"""
+
+# WCAG 2.2, 1.4.3: the contrast of every text with what lies behind it.
+FAINT = """() => {
+    const linear = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    const luminance = colour => {
+        const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map(linear);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = element => {
+        for (; element; element = element.parentElement) {
+            const colour = getComputedStyle(element).backgroundColor;
+            if (!colour.endsWith(", 0)")) return colour;
+        }
+        return "rgb(255, 255, 255)";
+    };
+    const ratio = element => {
+        const style = getComputedStyle(element);
+        const ink = element.closest("svg") ? style.fill : style.color;
+        const [one, other] = [luminance(ink), luminance(ground(element))];
+        return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+    };
+    return [...document.querySelectorAll("main *, header *, footer *")]
+        .filter(element => !element.closest("defs, style"))
+        .filter(element => [...element.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()))
+        .filter(element => ratio(element) < 4.5).map(element => element.outerHTML.slice(0, 90));
+}"""
+
+
+# 1.4.11: what is drawn for itself, lines, bars and dots (areas behind them, grids and frames are not).
+FAINT_MARKS = """() => {
+    const linear = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+    const parts = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
+    const paper = parts(getComputedStyle(document.body).backgroundColor);
+    return [...document.querySelectorAll("svg path, svg use")].filter(mark => {
+        const style = getComputedStyle(mark);
+        const ink = style.stroke !== "none" ? style.stroke : style.fill;
+        if (ink === "none" || ink.startsWith("url") || mark.closest("defs") || style.opacity < 0.5
+            || (style.stroke !== "none" ? style.strokeOpacity : style.fillOpacity) < 0.5) return false;
+        const [one, other] = [luminance(parts(ink)), luminance(paper)];
+        return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05) < 3;
+    }).map(mark => mark.outerHTML.slice(0, 120));
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with running_browser() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    """The page of a real audit: members, theft, detectors, with pictures."""
+    folder = tmp_path_factory.mktemp("audited")
+    write_audit(folder)
+    return write_report(read_entries([folder]), folder / "page.html", samples=folder / "samples")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """Three models, one of them hostile, whose AUCs are 0.9, 0.1 and 0.25."""
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    aucs = {"lab/nine": 0.9, HOSTILE + "x" * 90: 0.1, "lab/quarter": 0.25}
+    records = [
+        record(id, result={"auc": auc, "auc_ci": [auc - 0.05, auc + 0.05]}) for id, auc in aucs.items()
+    ]
+    unmeasured = record("lab/unmeasured", attack="loss", result={"auc": 0.5, "auc_ci": [0.4, 0.6]})
+    return write_report(entries(*records, unmeasured), out)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    write_study(folder)
+    return folder / "study.html"
+
+
+@pytest.fixture
+def opened(browser, request):
+    """Open a page; at the end, its console must be empty and nothing asked for but the file."""
+    contexts, said, asked = [], [], []
+
+    def at(path, width=1600, scheme="light"):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda asking: asked.append(asking.url))
+        page.goto(path.as_uri())
+        assert asked.pop(0) == path.as_uri()
+        return page
+
+    yield at
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:image/png")] == []
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("name", ["report", "audited", "study"])
+@pytest.mark.parametrize("width", [360, 1600])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_overflows_and_all_text_is_legible(name, width, scheme, opened, request):
+    page = opened(request.getfixturevalue(name), width, scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate(BEYOND) == []
+    assert page.evaluate(FAINT) == []
+    assert page.evaluate(FAINT_MARKS) == []
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+    assert dark == (scheme == "dark")
+
+
+def test_sorting_by_mouse_and_keyboard(opened, report):
+    page = opened(report)
+    column = "#comparison ~ .scroll tbody tr td:nth-child({})"
+    headings = page.locator("#comparison ~ .scroll th[scope=col]").all_inner_texts()
+    place = next(i for i, text in enumerate(headings, 1) if text.startswith("modified entropy AUC"))
+    figures = page.locator(column.format(place))
+    heading = page.locator(f"#comparison ~ .scroll th:nth-child({place})").first
+
+    def order():
+        return [text.split()[0] for text in figures.all_inner_texts()]
+
+    heading.get_by_role("button").click()
+    assert order() == ["0.100", "0.250", "0.900", "-"]
+    assert heading.get_attribute("aria-sort") == "ascending"
+    heading.get_by_role("button").press("Enter")
+    assert order() == ["0.900", "0.250", "0.100", "-"]  # what is missing stays last
+    assert heading.get_attribute("aria-sort") == "descending"
+
+
+def test_a_hostile_record_is_text(opened, report):
+    page = opened(report)
+    assert HOSTILE in page.inner_text("main")
+    assert page.locator("main script, main img").count() == 0
+
+
+def test_everything_is_reached_by_keyboard(opened, audited, report):
+    """First the way past the heading; then every link, every heading to sort by, every part that scrolls."""
+    for path in (audited, report):
+        page = opened(path, width=360)
+        reached = []
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            focused = page.evaluate(
+                "[document.activeElement.tagName, document.activeElement.innerText, "
+                "getComputedStyle(document.activeElement).outlineStyle]"
+            )
+            if focused[0] == "BODY":
+                break
+            assert focused[2] == "solid", focused
+            reached.append(tuple(focused[:2]))
+        assert reached[0] == ("A", "Skip to the content")
+        assert len(reached) == page.locator("a, button, [tabindex='0']").count()
+
+
+def test_every_picture_and_figure_says_what_it_shows(opened, audited, study):
+    for path in (audited, study):
+        found = opened(path).evaluate(
+            "[...document.querySelectorAll('img, svg')]"
+            ".map(figure => figure.alt || figure.getAttribute('aria-label') || '')"
+        )
+        assert len(found) > 8
+        assert [text for text in found if len(text) < 30] == []
+
+
+def test_prints_in_black_on_white_and_within_its_paper(opened, report, audited):
+    for path in (report, audited):
+        page = opened(path, width=718, scheme="dark")  # A4 less a centimetre on each side
+        page.emulate_media(media="print", color_scheme="light")
+        assert page.evaluate("document.documentElement.scrollWidth") == 718
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+
+
+def test_five_hundred_records_make_a_page_of_a_few_megabytes(tmp_path, opened):
+    records = many_records(500)
+    path = write_report(entries(*records), tmp_path / "large.html")
+    assert path.stat().st_size < 10e6
+    page = opened(path)
+    assert page.locator("#comparison ~ .scroll tbody tr").count() == 250
+
+
+def test_the_study_is_written_alike_twice(study, tmp_path, run):
+    code, out, _ = run("study", "--out", tmp_path)
+    assert (code, out.splitlines()[-1]) == (0, f"study: {tmp_path / 'study.html'}")
+    files = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.*"))
+    assert len(files) > 25
+    for file in files:
+        assert (tmp_path / file).read_bytes() == (study.parent / file).read_bytes(), file
+    page = Page(study)
+    assert page.text.count("REVERSES") == 2
+    assert [tag for tag, _ in page.tags].count("script") == 1

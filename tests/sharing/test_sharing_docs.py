@@ -1,0 +1,81 @@
+"""What the README and docs/sharing.md tell a user to type about sharing works, in that order, on one Hub."""
+
+import argparse
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import save_file
+
+from securitynet_hub.annotations.schema import HUB_DATASET
+from securitynet_hub.cli.share import WHAT, add_commands
+from securitynet_hub.records.record import read_records
+from securitynet_hub.records.rows import FOLDER
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload")
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Sharing\n")[2].partition("\n## ")[0]
+PAGE = (ROOT / "docs/sharing.md").read_text(encoding="utf-8")
+
+
+def commands(text):
+    lines = "".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ").splitlines()
+    return [shlex.split(line[2:], comments=True) for line in lines]
+
+
+@pytest.fixture
+def prepared(whole_hub, tmp_path, monkeypatch):
+    """The Hub, a surrogate in the working folder, and the model lab/net."""
+    monkeypatch.chdir(tmp_path)
+    save_file({"weight": np.ones((2, 3), np.float32)}, tmp_path / "model.safetensors")
+    whole_hub.add("model", "lab/net")
+    return whole_hub
+
+
+def test_the_cycle_of_the_readme(prepared, run, tmp_path):
+    first, *others = commands(README)
+    assert first == ["hf", "auth", "login"]
+    assert len(others) < 10
+    told = [run(*command[1:]) for command in others]
+    assert [code for code, _, _ in told] == [0] * len(others), told
+    assert len(prepared.dataset("alice/securitynet").commits) == 3  # made, the data set, the records
+    own, fetched = (set(read_records(tmp_path / name)) for name in ("records", "results"))
+    assert own < fetched
+    board = told[-2][1]
+    assert all(record.id in board for record in own if record.attack["name"] == "modified_entropy")
+    assert ": tpr\\@0.01\n" in board
+    assert (tmp_path / "leaderboard.html").read_text().count("<table>") > 1
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page(prepared, run, tmp_path):
+    for command in commands(PAGE):
+        code, _, err = run(*command[1:])
+        assert code == 0, (command, err)
+    repo = prepared.dataset("lab/securitynet")
+    assert len([path for path in repo.files if path.startswith(f"{FOLDER}/")]) == 2
+    assert repo.pull_requests == []  # nothing was new
+    assert ".eval_results/securitynet.yaml" in prepared.repositories["model", "lab/net"].files
+    assert (tmp_path / "board.csv").read_text().startswith("kind,")
+
+
+def test_every_command_has_its_row():
+    rows = re.findall(r"^\| `((?:publish|fetch|leaderboard)[a-z ]*)` \|", PAGE, re.MULTILINE)
+    assert sorted(rows) == sorted([*(f"publish {what}" for what in WHAT), "fetch results", "leaderboard"])
+    parser = argparse.ArgumentParser()
+    add_commands(parser.add_subparsers())
+    for command in commands(PAGE) + commands(README):
+        if command[1] in ("publish", "fetch", "leaderboard"):
+            parser.parse_args(command[1:])
+
+
+def test_the_number_of_leaderboards_is_right():
+    tasks = [
+        task["id"].split(".") for task in yaml.safe_load((HUB_DATASET / "eval.yaml").read_text())["tasks"]
+    ]
+    attacks, datasets = ({task[n] for task in tasks} for n in (0, 1))
+    assert f"each of {len(attacks)} attacks and {len(datasets)} data sets" in PAGE
