@@ -25,7 +25,7 @@ from scipy.special import softmax
 from sklearn.datasets import load_sample_image
 
 from securitynet_hub import LabelledImages, load_target
-from securitynet_hub.attacks.backdoor.detector import Clues
+from securitynet_hub.attacks.backdoor.attack import DetectorInputs
 from securitynet_hub.attacks.backdoor.inversion import stamped_pixels, trigger_overlap
 from securitynet_hub.attacks.backdoor.neural_cleanse import FAST, Screening
 from securitynet_hub.attacks.backdoor.planting import backdoor
@@ -169,7 +169,7 @@ def judge(name, target, original, folder):
         began = time.process_time()
         judged = np.concatenate([clean, stamped])
         is_model = detector in ("neural_cleanse", "neuron_noise")
-        clues = Clues(clean=beside[:8] if detector == "neural_cleanse" else beside, inputs=judged)
+        clues = DetectorInputs(clean=beside[:8] if detector == "neural_cleanse" else beside, inputs=judged)
         finding = run_detector(detector, target, clues, **settings)
         seconds = round(time.process_time() - began)
         if is_model:

@@ -7,14 +7,14 @@ import evaluate
 
 from securitynet_hub import evaluation
 from securitynet_hub.attacks.membership import running as suite
-from securitynet_hub.attacks.membership.inputs import Evidence
+from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.attacks.membership.label_only import AUGMENTATIONS, label_only_scores
 from securitynet_hub.attacks.membership.measures import measure_membership
 from securitynet_hub.attacks.membership.registry import ATTACKS
 from securitynet_hub.core.arrays import as_array, require_finite
 from securitynet_hub.core.errors import UnknownNameError
 
-EVIDENCE = {field.name for field in dataclasses.fields(Evidence)}
+EVIDENCE = {field.name for field in dataclasses.fields(MembershipInputs)}
 SCORES = ("default", "boundary")
 CONFIGS = (*SCORES, *ATTACKS, *AUGMENTATIONS)
 
@@ -54,7 +54,7 @@ Args:
     compare_with_members: one boolean or 0/1 for each of those.
     epsilon: "rates" or "one_run", to bound epsilon from below (`measure_membership` says when which holds).
     delta: of the privacy that is put to the test.
-    Others: in the config of an attack, what it needs (the fields of `membership.inputs.Evidence`: calibration,
+    Others: in the config of an attack, what it needs (the fields of `membership.inputs.MembershipInputs`: calibration,
         reference_outputs, reference_in, population_outputs, ..., seed) and its settings.
 Returns:
     auc: P[member's score > non-member's] + P[equal] / 2.
@@ -122,10 +122,10 @@ class MembershipInference(evaluation.ArrayMetric):
             scores = label_only_scores(_whole(predictions, "predictions"), labels)
             return measure_membership(scores, membership, **settings)
         held = {name: settings.pop(name) for name in EVIDENCE & settings.keys()}
-        evidence = Evidence(
+        inputs = MembershipInputs(
             outputs=predictions, labels=labels, is_member=membership, from_logits=from_logits, **held
         )
-        return suite.measure_attack(self.config_name, evidence, **settings)
+        return suite.measure_attack(self.config_name, inputs, **settings)
 
 
 def _whole(values, name):

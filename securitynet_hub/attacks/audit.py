@@ -1,119 +1,95 @@
-"""One model, one data set, some attacks: the audit, whatever the kinds of attack."""
+"""One model, one data set, any attacks: a loop over the kinds of attack."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-from securitynet_hub.attacks.backdoor.audit import KIND as BACKDOOR_DETECTION
-from securitynet_hub.attacks.backdoor.audit import audit_backdoors
-from securitynet_hub.attacks.backdoor.examined import Inputs, read_inputs
-from securitynet_hub.attacks.backdoor.registry import DETECTORS
-from securitynet_hub.attacks.membership.audit import (
-    CALIBRATION,
-    MAX_QUERIES,
-    NAMES,
-    Settings,
-    audit_membership,
+from securitynet_hub.attacks.kind import (
+    BATCH_SIZE,
+    CONFIDENCE_LEVEL,
+    Context,
+    Kind,
+    Trainer,
+    attack_names,
+    kinds,
+    split_options,
 )
-from securitynet_hub.attacks.membership.measures import CONFIDENCE_LEVEL, TARGET_FPRS
-from securitynet_hub.attacks.membership.shadows import Shadows
-from securitynet_hub.attacks.stealing import audit as stealing
 from securitynet_hub.attacks.subject import AuditData, known_data
 from securitynet_hub.core.errors import UnknownNameError
-from securitynet_hub.engine.inference import BATCH_SIZE
 from securitynet_hub.models.loading import find_annotation, load_target
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import Record, require_writable, write_record
-from securitynet_hub.statistics.signals import SIGNALS
+
+
+def default_attacks() -> tuple[str, ...]:
+    """Return the attacks that need nothing beside answers and labels: those that `audit` runs by default.
+
+    >>> "modified_entropy" in default_attacks(), "rmia" in default_attacks()
+    (True, False)
+    """
+    return tuple(
+        name
+        for kind in kinds().values()
+        for name, attack in kind.attacks.items()
+        if attack.shares_pass and set(attack.needs) <= {"labels"}
+    )
 
 
 def audit(
     target: str | Target,
     *,
-    attacks: str | Iterable[str] = tuple(SIGNALS),
+    attacks: str | Iterable[str] | None = None,
     data: AuditData | None = None,
-    settings: Settings = MappingProxyType({}),
-    class_wise: bool = False,
-    slices: bool = False,
-    shadows: Shadows | None = None,
-    calibration: float = CALIBRATION,
-    budgets: Sequence[int] = stealing.BUDGETS,
-    inputs: Inputs | str | Path | None = None,
+    settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     seed: int = 0,
-    max_queries: int = MAX_QUERIES,
-    keep: str | Path | None = None,
-    out: str | Path | None = None,
-    samples: str | Path | None = None,
-    target_fprs: Sequence[float] = TARGET_FPRS,
     confidence_level: float = CONFIDENCE_LEVEL,
     batch_size: int = BATCH_SIZE,
+    keep: str | Path | None = None,
+    out: str | Path | None = None,
+    trainer: Trainer | None = None,
     on_batch: Callable[[int], None] = lambda size: None,
     on_record: Callable[[Record], Path | None] = lambda record: None,
+    **options: Any,
 ) -> list[Record]:
     """Audit a model; return one record for each attack, and for model stealing one for each budget.
 
     Args:
         target: an annotated model's id, or a loaded `Target`.
-        attacks: names from `attack_names`; by default the metric-based ones of membership inference, which
-            need nothing else. Those of `queries.QUERY_ATTACKS` see predicted labels alone and ask about
-            images of their own making. ``model_stealing`` has more settings in `audit_stealing`.
-            ``backdoor-detection`` stands for all detectors of `audit_backdoors` that apply to the model.
+        attacks: names from `attack_names`; the group name of a kind, such as ``all`` or
+            ``backdoor-detection``, stands for those of its attacks that apply here. Default:
+            `default_attacks`.
         data: images and split; models of the embedded zoo know theirs.
         settings: for each attack's name what to set, such as ``{"rmia": {"gamma": 1.0, "a": "tuned"}}``.
-        class_wise: judge by one threshold for each class, fitted on the calibration samples; of the
-            metric-based attacks alone.
-        slices: measure every attack within each class, too: ``result["slices"]``, by class name, None where
-            a class lacks members or non-members.
-        shadows: shadow models' answers for every sample of the split, which LiRA, RMIA and others compare
-            with. Samples of their pool beyond the split are the population, and must be unknown to the
-            target. If they answered for several views of an image, LiRA and RMIA ask the target the same.
-        calibration: share of the members and non-members that learned attacks are fitted on; they are
-            measured on the others.
-        budgets: of model stealing: how many images to ask about.
-        inputs: images that detectors of backdoored inputs judge, or a folder with them, as `read_inputs`
-            reads it; of a model whose trigger is known, images that it is stamped on, unless given.
-        seed: of the draw of calibration samples and of what attacks draw.
-        max_queries: the most images that one label-only attack may forward; one that might need more is
-            refused before it begins.
-        keep: folder for the answers and surrogates of model stealing, from which it goes on after an
-            interruption; a temporary one, unless given.
-        out: folder for the records; nothing is written without it.
-        samples: folder for every sample's scores and pictures of the most exposed members, below the model's
-            id; see `write_samples`. They show training images: mind whose they are.
-        target_fprs: false-positive rates at which to give the true-positive rate.
+        seed: decides everything that is drawn.
         confidence_level: of every interval.
         batch_size: images in one forward pass.
+        keep: folder for work that a later audit can use again, such as the answers and surrogates of model
+            stealing, from which it goes on after an interruption.
+        out: folder for the records; nothing is written without it.
+        trainer: trains reference models for the target where an option gives their number.
         on_batch: called with the number of images after each batch.
-        on_record: called with each record as soon as it is measured and written; where it says into which
-            file it wrote a record itself, the triggers that were recovered are written beside it.
+        on_record: called with each record as soon as it is measured and written; where it returns the file
+            that it wrote a record to, recovered triggers are written beside that file.
+        options: fields of the kinds' options: `membership.kind.Options`, `stealing.kind.Options`,
+            `backdoor.kind.Options`.
 
     Raises:
-        UnknownNameError: no such model, attack or setting; the closest names are given.
+        UnknownNameError: no such model, attack, setting or option; the closest names are given.
         WeightsError: the weights are missing or damaged.
         RecordError: the folder cannot take records.
         ValueError: no data is known for the target, it does not fit the model, or an attack lacks something
             or costs too much.
 
     >>> records = audit("zoo/fashion-mnist/cnn-overfitted-500/1", attacks=["modified_entropy"])
-    >>> records[0].result["auc_ci"][0] > 0.5  # the overfitted model gives its members away
+    >>> records[0].result["auc_ci"][0] > 0.5  # an attacker can tell members of the overfitted model
     True
     """
-    attacks = [attacks] if isinstance(attacks, str) else list(dict.fromkeys(attacks))
-    known = attack_names()
-    if not attacks:
-        raise ValueError(f"at least one attack is needed; there are {', '.join(known)}.")
-    for name in attacks:
-        if name not in known:
-            raise UnknownNameError("attack", name, known)
-    run = [*attacks, *(DETECTORS if BACKDOOR_DETECTION in attacks else ())]
-    for name in settings:
-        if name not in run:
-            raise UnknownNameError("attack with settings among those to be run", name, run)
-    for name in settings.get(stealing.NAME, {}):
-        if name not in stealing.SETTINGS:
-            raise UnknownNameError(f"setting of {stealing.NAME}", name, stealing.SETTINGS)
+    names = find_names(default_attacks() if attacks is None else attacks)
+    own_options = split_options(options)
     folder = None if out is None else Path(out)
     if folder is not None:
         require_writable(folder)
@@ -121,61 +97,69 @@ def audit(
         raise ValueError(f"target must be a model's id or a Target from load_target; got {target!r}.")
     # The data first: without it there is no need to download any weights.
     data = data or known_data(find_annotation(target) if isinstance(target, str) else target.annotation)
-    if isinstance(target, str):
-        target = load_target(target)
 
     def written(record: Record) -> Path | None:
         path = None if folder is None else write_record(record, folder)
         return on_record(record) or path
 
+    context = Context(
+        settings=settings,
+        seed=int(seed),
+        confidence_level=confidence_level,
+        batch_size=batch_size,
+        keep=None if keep is None else Path(keep),
+        trainer=trainer,
+        on_batch=on_batch,
+        on_record=written,
+    )
+    _require_used(settings, names)
+    if isinstance(target, str):
+        target = load_target(target)
     records: list[Record] = []
-    if membership := [name for name in attacks if name in NAMES]:
-        records += audit_membership(
-            target,
-            data,
-            membership,
-            settings={name: own for name, own in settings.items() if name in NAMES},
-            class_wise=class_wise,
-            slices=slices,
-            shadows=shadows,
-            calibration=calibration,
-            seed=seed,
-            max_queries=max_queries,
-            on_record=written,
-            samples=samples,
-            target_fprs=target_fprs,
-            confidence_level=confidence_level,
-            batch_size=batch_size,
-            on_batch=on_batch,
-        )
-    if stealing.NAME in attacks:
-        records += stealing.audit_stealing(
-            target,
-            data,
-            keep=keep,
-            on_record=written,
-            confidence_level=confidence_level,
-            batch_size=batch_size,
-            on_batch=on_batch,
-            **{"budgets": budgets, "seeds": [seed], **settings.get(stealing.NAME, {})},
-        )
-    detectors = [name for name in attacks if name in DETECTORS]
-    if detectors or BACKDOOR_DETECTION in attacks:
-        records += audit_backdoors(
-            target,
-            data,
-            None if BACKDOOR_DETECTION in attacks else detectors,
-            settings={name: own for name, own in settings.items() if name in DETECTORS},
-            inputs=read_inputs(inputs, data.images.pixels.shape[1:])
-            if isinstance(inputs, (str, Path))
-            else inputs,
-            seed=seed,
-            confidence_level=confidence_level,
-            on_record=written,
-        )
+    for kind in kinds().values():
+        chosen = own_names(kind, names)
+        if kind.group in chosen:
+            chosen.remove(kind.group)
+            applicable = kind.audits.applicable(target, data, own_options[kind.name], context)
+            chosen = list(dict.fromkeys([*applicable, *chosen]))
+        if chosen:
+            own = {name: given for name, given in settings.items() if name in chosen}
+            how = replace(context, settings=own)
+            records += kind.audits.run(target, data, chosen, own_options[kind.name], how)
     return records
 
 
-def attack_names() -> tuple[str, ...]:
-    """Return the name of every attack that `audit` knows."""
-    return (*NAMES, stealing.NAME, BACKDOOR_DETECTION, *DETECTORS)
+def find_names(attacks: str | Iterable[str]) -> list[str]:
+    """Return the names of attacks and groups, each once.
+
+    Raises:
+        UnknownNameError: no such attack; the closest names are given.
+        ValueError: there are none.
+    """
+    names = [attacks] if isinstance(attacks, str) else list(dict.fromkeys(attacks))
+    known = attack_names()
+    if not names:
+        raise ValueError(f"at least one attack is needed; there are {', '.join(known)}.")
+    for name in names:
+        if name not in known:
+            raise UnknownNameError("attack", name, known)
+    return names
+
+
+def own_names(kind: Kind, names: Iterable[str]) -> list[str]:
+    """Return those of the names that are attacks of a kind, or its group name."""
+    return [name for name in names if name in kind.attacks or name == kind.group]
+
+
+def _require_used(settings: Mapping[str, Mapping[str, Any]], names: list[str]) -> None:
+    """Refuse settings of attacks that are not run, or that an attack does not have."""
+    run = {
+        name: attack
+        for kind in kinds().values()
+        for name, attack in kind.attacks.items()
+        if name in names or kind.group in names
+    }
+    for name, own in settings.items():
+        if name not in run:
+            raise UnknownNameError("attack with settings among those to be run", name, run)
+        run[name].require_settings(own)

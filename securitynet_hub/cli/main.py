@@ -12,7 +12,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -25,6 +24,7 @@ from securitynet_hub.cli.share import add_commands as add_sharing
 from securitynet_hub.cli.sweep import add_command as add_sweep
 from securitynet_hub.core.errors import SecurityNetError, UnknownNameError
 from securitynet_hub.core.memory import keep_freed_memory
+from securitynet_hub.core.tables import plain_table
 from securitynet_hub.weights.hashes import describe_checks, parse_checks
 
 if TYPE_CHECKING:
@@ -56,11 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def list_models(options: argparse.Namespace) -> None:
     """Print the annotated models that pass every filter."""
+    from securitynet_hub.attacks.tables import annotated
+
     rows = _filtered(list(load_annotations(options.config).values()), options)
     if options.json:
         _print_json([asdict(row) for row in rows])
         return
-    table = _table(
+    table = plain_table(
         f"{len(rows)} models in {options.config!r}",
         caption="?: flagged, not to be relied on; `securitynet show ID` says why",
     )
@@ -69,7 +71,7 @@ def list_models(options: argparse.Namespace) -> None:
         table.add_column(heading, justify="right")
     for row in rows:
         figures = ("test_accuracy", "overfit_gap", "mia_modified_entropy_auc", "stealing_agreement")
-        table.add_row(escape(row.id), *(_figure(row, name) for name in figures))
+        table.add_row(escape(row.id), *(annotated(row, name) for name in figures))
     _console().print(table)
 
 
@@ -107,42 +109,28 @@ def show_model(options: argparse.Namespace) -> None:
 
 def audit_models(options: argparse.Namespace) -> None:
     """Audit one model, or the whole embedded zoo, and print a table of the figures."""
-    from securitynet_hub.attacks.audit import attack_names, audit
-    from securitynet_hub.attacks.backdoor.audit import KIND as BACKDOORS
-    from securitynet_hub.attacks.backdoor.audit import why_not_run
-    from securitynet_hub.attacks.backdoor.examined import read_inputs
-    from securitynet_hub.attacks.membership.audit import KIND as MEMBERSHIP
-    from securitynet_hub.attacks.membership.audit import MAX_QUERIES
-    from securitynet_hub.attacks.membership.running import runnable
-    from securitynet_hub.attacks.stealing.audit import KIND as STEALING
+    from securitynet_hub.attacks.audit import audit, find_names
+    from securitynet_hub.attacks.kind import kinds, split_options
     from securitynet_hub.attacks.subject import find_data, known_data
-    from securitynet_hub.data.augmentations import VIEWS
     from securitynet_hub.models.loading import find_annotation, load_target
     from securitynet_hub.weights.fetch import cache_folder
-    from securitynet_hub.zoo.shadows import shadow_counts, train_zoo_shadows
+    from securitynet_hub.zoo.shadows import trainer
 
     ids = list(load_annotations(ZOO)) if options.id == ZOO else [options.id]
-    fewest = [shadow_counts(id, options.shadows) for id in ids] if options.shadows else [(0, 0)]
-    attacks = list(dict.fromkeys(options.attacks))
-    if "all" in attacks:
-        named = [name for name in attacks if name != "all"]
-        attacks = list(dict.fromkeys([*runnable(min(fewest)), *named]))
-    for name in attacks:
-        if name not in attack_names():
-            raise UnknownNameError("attack", name, attack_names())
-    for name in options.views:
-        if name not in VIEWS:
-            raise UnknownNameError("view", name, VIEWS)
+    attacks = find_names(options.attacks)
     settings = _settings(options.setting)
+    chosen = {
+        name: getattr(options, name)
+        for name in ("class_wise", "slices", "max_queries", "views", "samples", "budgets", "inputs")
+        if getattr(options, name) is not None
+    }
+    chosen |= {"views": tuple(chosen["views"]), "shadows": options.shadows or None}
+    own_options = split_options(chosen)
     # Load everything before the first record is written: a damaged file is found out first.
     data = [
         known_data(find_annotation(id)) if options.data is None else find_data(options.data) for id in ids
     ]
     targets = [load_target(id) for id in ids]
-    suspected = [
-        read_inputs(options.inputs, known.images.pixels.shape[1:]) if options.inputs else None
-        for known in data
-    ]
     audited: list[tuple[Annotation, list[Record]]] = []
     with Progress(
         TextColumn("{task.description}"),
@@ -153,33 +141,17 @@ def audit_models(options: argparse.Namespace) -> None:
         transient=True,
     ) as progress:
         task = progress.add_task("auditing", total=len(targets) * (1 + options.shadows))
-        for target, known, inputs in zip(targets, data, suspected, strict=True):
+        for target, known in zip(targets, data, strict=True):
             progress.update(task, description=escape(target.id))
-            shadows = (
-                train_zoo_shadows(
-                    target.id,
-                    options.shadows,
-                    cache_folder() / "shadows" / target.id,
-                    views=[VIEWS[name] for name in options.views],
-                    on_model=lambda _: progress.advance(task),
-                )
-                if options.shadows
-                else None
-            )
             records = audit(
                 target,
                 attacks=attacks,
                 data=known,
                 settings=settings,
-                class_wise=options.class_wise,
-                slices=options.slices,
-                shadows=shadows,
-                max_queries=MAX_QUERIES if options.max_queries is None else options.max_queries,
-                budgets=options.budgets,
-                inputs=inputs,
                 keep=cache_folder() / "stealing" / target.id,
                 out=options.out,
-                samples=options.samples,
+                trainer=trainer(cache_folder() / "shadows", on_model=lambda _: progress.advance(task)),
+                **chosen,
             )
             audited.append((target.annotation, records))
             progress.advance(task)
@@ -188,23 +160,14 @@ def audit_models(options: argparse.Namespace) -> None:
         return
     console = _console()
 
-    def of_kind(kind: str) -> list[tuple[Annotation, list[Record]]]:
-        return [(row, [r for r in records if r.attack["kind"] == kind]) for row, records in audited]
-
-    inferred, stolen, searched = (of_kind(kind) for kind in (MEMBERSHIP, STEALING, BACKDOORS))
-    names = [record.attack["name"] for record in inferred[0][1]]
-    fitting = max(1, (console.width - 44) // 18)
-    for start in range(0, len(names), fitting):
-        console.print(_audit_table(inferred, names, slice(start, start + fitting)))
-    if stolen[0][1]:
-        console.print(_stealing_table(stolen))
-    for judges, table in ((None, _backdoor_table), ("inputs", _inputs_table), ("training", _inputs_table)):
-        part = [(row, [r for r in found if r.result.get("judges") == judges]) for row, found in searched]
-        if any(found for _, found in part):
-            console.print(table(part))
-    if BACKDOORS in attacks:
-        for target, known, inputs in zip(targets, data, suspected, strict=True):
-            for name, reason in why_not_run(target, known, inputs).items():
+    for kind in kinds().values():
+        own = [(row, [r for r in records if r.attack["kind"] == kind.name]) for row, records in audited]
+        if any(found for _, found in own):
+            for table in kind.present.tables(own, console.width):
+                console.print(table)
+    for kind in kinds().values():
+        for target, known in zip(targets, data, strict=True) if kind.group in attacks else ():
+            for name, reason in kind.audits.left_out(target, known, own_options[kind.name]).items():
                 console.print(f"{escape(target.id)}: {name} was not run: {reason}.")
     if options.out:
         count = sum(len(records) for _, records in audited)
@@ -222,7 +185,7 @@ def verify_files(options: argparse.Namespace) -> None:
         _print_json([{"file": str(path), **verdict._asdict()} for path, verdict in verdicts])
     else:
         safe = sum(verdict.safe for _, verdict in verdicts)
-        table = _table(
+        table = plain_table(
             f"{safe} of {len(verdicts)} files are safe and whole",
             caption="Refused files were not loaded." if safe < len(verdicts) else "",
         )
@@ -244,140 +207,6 @@ def verify_files(options: argparse.Namespace) -> None:
         _console().print(table)
     if not all(verdict.safe for _, verdict in verdicts):
         raise SystemExit(FAILURE)
-
-
-def _audit_table(audited: list[tuple[Annotation, list[Record]]], attacks: list[str], shown: slice) -> Table:
-    level = audited[0][1][0].result["confidence_level"]
-    table = _table(
-        f"Membership inference: AUC and its {level:.0%} interval",
-        caption="0.5: nothing leaks. Red: above 0.5 beyond the interval. Gap: train - test accuracy.",
-    )
-    table.add_column("model", overflow="fold")
-    for heading in ("members/\nothers", "acc.\ngap", *(f"{name}\nAUC" for name in attacks[shown])):
-        table.add_column(heading.replace("_", " "), justify="right", no_wrap=True)
-    for annotation, records in audited:
-        result = records[0].result
-        table.add_row(
-            escape(annotation.id.removeprefix("zoo/fashion-mnist/")),
-            f"{result['n_members']}/{result['n_nonmembers']}",
-            _gap(annotation, records[0]),
-            *(_auc(record.result) for record in records[shown]),
-        )
-    return table
-
-
-def _gap(annotation: Annotation, record: Record) -> str:
-    """Return the annotated gap between training and test accuracy, else the one that was measured."""
-    counts = record.counts
-    if annotation.overfit_gap is not None or "members_right" not in counts:
-        return _figure(annotation, "overfit_gap")
-    members, others = ((counts[f"{side}_right"], counts[side]) for side in ("members", "nonmembers"))
-    return f"{members[0] / members[1] - others[0] / others[1]:.3f}"
-
-
-def _backdoor_table(audited: list[tuple[Annotation, list[Record]]]) -> Table:
-    table = _table(
-        "Backdoor detection: which class a trigger would lead to",
-        caption="Score: higher = more likely poisoned; of one detector on networks of one kind alone. Clean\n"
-        "networks are flagged, too: docs/backdoors.md says how often.",
-    )
-    table.add_column("model", overflow="fold")
-    table.add_column("detector")
-    for heading in ("score", "suspect", "flagged"):
-        table.add_column(heading, justify="right")
-    for annotation, records in audited:
-        for record in records:
-            result = record.result
-            table.add_row(
-                escape(annotation.id.removeprefix("zoo/fashion-mnist/")),
-                record.attack["name"],
-                "-" if result["score"] is None else f"{result['score']:.2f}",
-                "-" if result["suspect"] is None else str(result["suspect"]),
-                ", ".join(map(str, result.get("flagged_classes", []))) or "-",
-            )
-    return table
-
-
-def _inputs_table(audited: list[tuple[Annotation, list[Record]]]) -> Table:
-    inputs = any(record.result["judges"] == "inputs" for _, records in audited for record in records)
-    table = _table(
-        "Backdoored inputs: which images a detector flags"
-        if inputs
-        else "Poisoned training images: among those that were told as the target's",
-        caption="Flagged: beyond what 5 % of other clean images reach. AUC, and poisoned images that pass,\n"
-        "where it is known which are poisoned; 0.5 is chance."
-        if inputs
-        else "AUC where it is known which are poisoned; 0.5 is chance, far below it the wrong side.",
-    )
-    table.add_column("model", overflow="fold")
-    table.add_column("detector")
-    for heading in ("images", *(("flagged",) if inputs else ()), "AUC", *(("pass",) if inputs else ())):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for annotation, records in audited:
-        for record in records:
-            result, cells = record.result, []
-            if inputs:
-                missed = [
-                    a["far"] for a in result.get("acceptance", []) if a["target_frr"] == result["target_frr"]
-                ]
-                flagged = "-" if result["threshold"] is None else str(result["n_flagged"])
-                cells = [flagged, _auc_text(result), f"{missed[0]:.0%}" if missed else "-"]
-            table.add_row(
-                escape(annotation.id.removeprefix("zoo/fashion-mnist/")),
-                record.attack["name"],
-                str(record.counts["images"]),
-                *(cells or [_auc_text(result)]),
-            )
-    return table
-
-
-def _stealing_table(audited: list[tuple[Annotation, list[Record]]]) -> Table:
-    level = audited[0][1][0].result["confidence_level"]
-    table = _table(
-        f"Model stealing: agreement with the target and its {level:.0%} interval",
-        caption="Queries: images that the target was asked about. Accuracy: of surrogate and target.",
-    )
-    table.add_column("model", overflow="fold")
-    headings = ("queries", "seed", "agreement", "where the\ntarget errs", "accuracy", "target\naccuracy")
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for annotation, records in audited:
-        for record in records:
-            result, errors = record.result, record.result["agreement_on_target_errors"]
-            low, high = result["agreement_ci"]
-            table.add_row(
-                escape(annotation.id.removeprefix("zoo/fashion-mnist/")),
-                str(record.attack["budget"]),
-                str(record.attack["seed"]),
-                f"{result['agreement']:.3f} ({low:.3f}-{high:.3f})",
-                "-" if errors is None else f"{errors:.3f}",
-                f"{result['accuracy']:.3f}",
-                f"{result['target_accuracy']:.3f}",
-            )
-    return table
-
-
-def _auc(result: dict[str, Any]) -> str:
-    text = _auc_text(result)
-    return f"[red]{text}[/red]" if result["auc_ci"][0] > 0.5 else text
-
-
-def _auc_text(result: dict[str, Any]) -> str:
-    if "auc" not in result:
-        return "-"
-    low, high = result["auc_ci"]
-    return f"{result['auc']:.3f} ({low:.3f}-{high:.3f})".replace("(0.", "(.").replace("-0.", "-.")
-
-
-def _figure(row: Annotation, column: str) -> str:
-    value = getattr(row, column)
-    return "-" if value is None else f"{value:.3f}{'' if row.trusted(column) is not None else '?'}"
-
-
-def _table(title: str, caption: str) -> Table:
-    left = {"title_justify": "left", "caption_justify": "left"}
-    shape = {"box": SIMPLE_HEAD, "padding": 0, "show_edge": False}
-    return Table(title=title, caption=caption, **shape, **left)  # type: ignore[arg-type]
 
 
 def _filtered(every: list[Annotation], options: argparse.Namespace) -> list[Annotation]:

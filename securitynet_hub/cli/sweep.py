@@ -153,15 +153,15 @@ def _max_memory(texts: Sequence[str] | None) -> dict[int | str, str] | None:
 
 
 def _plan(options: argparse.Namespace) -> list[Job]:
-    from securitynet_hub.attacks.audit import attack_names
-    from securitynet_hub.attacks.backdoor.audit import KIND as BACKDOORS
-    from securitynet_hub.attacks.backdoor.registry import DETECTORS
+    from securitynet_hub.attacks.backdoor.kind import KIND
+    from securitynet_hub.attacks.backdoor.registry import detectors
+    from securitynet_hub.attacks.kind import attack_names
     from securitynet_hub.sweeps.plan import find_models, parse_data, plan_jobs
 
     attacks = list(dict.fromkeys(options.attacks))
-    if BACKDOORS in attacks:
-        attacks.remove(BACKDOORS)
-        attacks += [name for name in DETECTORS if DETECTORS[name].judges == "model" and name not in attacks]
+    if KIND.group in attacks:
+        attacks.remove(KIND.group)
+        attacks += [n for n, found in detectors().items() if found.judges == "model" and n not in attacks]
     for name in attacks:
         if name not in attack_names():
             raise UnknownNameError("attack", name, attack_names())

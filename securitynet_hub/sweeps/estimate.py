@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from securitynet_hub.attacks.membership.registry import ATTACKS
+from securitynet_hub.attacks.kind import find_attack
 from securitynet_hub.engine.processes import meet
 from securitynet_hub.records.record import read_record
 from securitynet_hub.sweeps.ledger import Ledger
@@ -111,8 +111,10 @@ def _cost(
     parameters = job.annotation.num_parameters or (size and size.parameters)
     download = 0 if is_cached(job.annotation) else parameters and BYTES_PER_PARAMETER * parameters
     names = [unit.attack for unit in pending]
-    parts: list[float | None] = [usual.get(name, 0.0 if name in ATTACKS else None) for name in names]
-    if any(name in ATTACKS for name in names):
+    parts: list[float | None] = [
+        usual.get(name, 0.0 if find_attack(name).shares_pass else None) for name in names
+    ]
+    if any(find_attack(name).shares_pass for name in names):
         parts.append(forward_pass(job))
     return Cost(download, _sum(parts))
 

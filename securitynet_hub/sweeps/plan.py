@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import Any
 
 from securitynet_hub.annotations.schema import Annotation, ZooAnnotation, load_annotations
-from securitynet_hub.attacks.stealing.audit import BUDGETS
-from securitynet_hub.attacks.stealing.audit import NAME as STEALING
+from securitynet_hub.attacks.stealing.kind import BUDGETS
+from securitynet_hub.attacks.stealing.surrogate_attack import NAME as STEALING
 from securitynet_hub.attacks.subject import AuditData, find_data, known_data
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.engine.processes import find_precision

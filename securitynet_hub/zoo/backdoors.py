@@ -21,8 +21,8 @@ import numpy.typing as npt
 import safetensors.torch
 
 from securitynet_hub.annotations.schema import ZooAnnotation, load_annotations
+from securitynet_hub.attacks.backdoor.attack import DetectorInputs
 from securitynet_hub.attacks.backdoor.calibration import calibrate_norms
-from securitynet_hub.attacks.backdoor.detector import Clues
 from securitynet_hub.attacks.backdoor.model_measures import measure_model_detection
 from securitynet_hub.attacks.backdoor.running import run_detector
 from securitynet_hub.core.arrays import Scores
@@ -138,7 +138,9 @@ def find(
     id: str, target: Target, truth: ZooAnnotation | ZooModel, images: npt.NDArray[np.uint8]
 ) -> dict[str, Any]:
     """Return what every detector says of a model, beside the truth."""
-    found = {name: run_detector(name, target, Clues(clean=images), **SETTINGS[name]) for name in SETTINGS}
+    found = {
+        name: run_detector(name, target, DetectorInputs(clean=images), **SETTINGS[name]) for name in SETTINGS
+    }
     return {
         "id": id,
         "architecture": truth.architecture,

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from securitynet_hub.attacks.kind import Trainer
 from securitynet_hub.attacks.membership.shadows import Shadows, balanced_masks, train_shadows
 from securitynet_hub.core.errors import UnknownNameError
-from securitynet_hub.data.augmentations import View, identity
+from securitynet_hub.data.augmentations import VIEWS, View, identity
 from securitynet_hub.data.images import load_images
+from securitynet_hub.models.target import Target
 from securitynet_hub.models.zoo_networks import NETWORKS, TRANSFORM
 from securitynet_hub.zoo.recipes import ZooModel, zoo_models
 from securitynet_hub.zoo.train import IMAGES, SHIPPED_TEST, SHIPPED_TRAIN
@@ -96,3 +98,24 @@ def train_zoo_shadows(
         views=views,
         on_model=on_model,
     )
+
+
+def trainer(folder: Path, *, on_model: Callable[[int], None] = lambda number: None) -> Trainer:
+    """Return what trains shadow models for zoo models, for `audit`; each model's are trained once.
+
+    Args:
+        folder: where they are kept, below the model's id.
+        on_model: called with its number after each model.
+    """
+    trained: dict[tuple[str, int, tuple[str, ...]], Shadows] = {}
+
+    def train(target: Target, count: int, *, views: Sequence[str]) -> Shadows:
+        key = (target.id, count, tuple(views))
+        if key not in trained:
+            chosen = [VIEWS[name] for name in views]
+            trained[key] = train_zoo_shadows(
+                target.id, count, folder / target.id, views=chosen, on_model=on_model
+            )
+        return trained[key]
+
+    return train

@@ -12,7 +12,7 @@ import securitynet_hub
 from securitynet_hub import audit, load_images, load_target, read_records
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.attacks.membership.boundary import boundary_scores
-from securitynet_hub.attacks.membership.inputs import Evidence
+from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.attacks.membership.label_only import augmentation_scores
 from securitynet_hub.attacks.membership.measures import measure_membership
 from securitynet_hub.attacks.membership.running import measure_attack
@@ -179,7 +179,7 @@ class TestWithoutShadowModels:
             data, split=Split(members=data.split.members[:100], nonmembers=data.split.nonmembers[:100])
         )
         rows, names = data.split.indices, ["attack_p", "quantile", "pinball"]
-        evidence = Evidence(
+        inputs = MembershipInputs(
             outputs=predict(TARGET, data.images.pixels[rows]),
             labels=data.images.labels[rows],
             is_member=data.split.is_member,
@@ -189,7 +189,7 @@ class TestWithoutShadowModels:
             seed=2,
         )
         for name, record in zip(names, audit(TARGET, attacks=names, data=data, seed=2), strict=True):
-            assert record.result["auc"] == measure_attack(name, evidence)["auc"]
+            assert record.result["auc"] == measure_attack(name, inputs)["auc"]
             assert (record.result["n_members"], record.result["n_nonmembers"]) == (50, 50)
             assert (record.attack["calibration"], record.attack["seed"]) == (0.5, 2)
             assert record.attack.get("features") == (
@@ -321,7 +321,7 @@ class TestViews:
             [predict(TARGET, view(few.images.pixels[shadows.pool[part]])) for view in (identity, mirror)]
             for part in (rows, others)
         ]
-        evidence = Evidence(
+        inputs = MembershipInputs(
             outputs=np.stack(views[0], 1),
             labels=few.images.labels[few.split.indices],
             is_member=few.split.is_member,
@@ -333,7 +333,7 @@ class TestViews:
             reference_population_outputs=shadows.logits[:, others],
         )
         for record in records:
-            assert record.result["auc"] == measure_attack(record.attack["name"], evidence)["auc"]
+            assert record.result["auc"] == measure_attack(record.attack["name"], inputs)["auc"]
             assert record.counts["forwarded"] == 200
         assert records[1].attack["views"] == records[2].attack["views"] == ["identity", "mirror"]
         assert "views" not in records[0].attack

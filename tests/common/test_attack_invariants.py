@@ -10,7 +10,7 @@ from support.world import CLASSES, LABELLED, NAMES, SLOW, world
 
 from securitynet_hub import load_metric
 from securitynet_hub.attacks.membership.measures import measure_membership
-from securitynet_hub.attacks.membership.running import ATTACKS, Evidence, run_attack
+from securitynet_hub.attacks.membership.running import ATTACKS, MembershipInputs, run_attack
 from securitynet_hub.statistics.rates import roc_auc
 
 N = 240
@@ -42,7 +42,7 @@ def outputs_as(kind):
 
 
 def scores_of(name, **changes):
-    return run_attack(name, Evidence(**{**WORLD, **changes})).scores
+    return run_attack(name, MembershipInputs(**{**WORLD, **changes})).scores
 
 
 @cache
@@ -81,7 +81,7 @@ def test_float64_arrays_that_cannot_be_written_are_enough(name):
 @each_attack
 def test_logits_of_ten_thousand_stay_finite_and_ordered(name):
     huge = {key: WORLD[key] * (1e4 / 15.5) for key in OUTPUTS}
-    run = run_attack(name, Evidence(**{**WORLD, **huge}))
+    run = run_attack(name, MembershipInputs(**{**WORLD, **huge}))
     assert np.isfinite(run.scores).all()
     if name in LABELLED:  # posteriors that are all zeros and ones tell nothing without the label
         assert roc_auc(run.scores, WORLD["is_member"][run.rows]) > 0.5
@@ -109,7 +109,7 @@ def test_a_population_given_twice_says_the_same(name):
 
 @each_attack
 def test_figures_know_the_order_of_the_scores_alone(name):
-    truth = WORLD["is_member"][run_attack(name, Evidence(**WORLD)).rows]
+    truth = WORLD["is_member"][run_attack(name, MembershipInputs(**WORLD)).rows]
     ranks = np.unique(expected(name), return_inverse=True)[1]
     plain, ranked = (measure_membership(scores, truth) for scores in (expected(name), np.exp(ranks / 20)))
     for figures in (plain, ranked):
@@ -121,7 +121,7 @@ def test_figures_know_the_order_of_the_scores_alone(name):
 @each_that_needs("calibration")
 def test_a_class_absent_from_calibration_is_judged(name):
     known = WORLD["calibration"] & (WORLD["labels"] != CLASSES - 1)
-    run = run_attack(name, Evidence(**{**WORLD, "calibration": known}))
+    run = run_attack(name, MembershipInputs(**{**WORLD, "calibration": known}))
     assert (WORLD["labels"][run.rows] == CLASSES - 1).any()
     assert np.isfinite(run.scores).all()
     assert len(set(run.scores.tolist())) > 1
@@ -135,7 +135,7 @@ def test_figures_of_logits_probabilities_and_scores_agree(name):
         weights = np.exp(z - z.max(-1, keepdims=True))
         return weights / weights.sum(-1, keepdims=True)
 
-    run = run_attack(name, Evidence(**WORLD))
+    run = run_attack(name, MembershipInputs(**WORLD))
     truth = WORLD["is_member"][run.rows]
     probabilities = {key: softmax(WORLD[key]) for key in OUTPUTS}
     of_probabilities = scores_of(name, **probabilities, from_logits=False)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_samples
 
+from securitynet_hub.attacks.backdoor.attack import FROM_TRAINING, Attack, DetectorInputs, Finding, given
 from securitynet_hub.attacks.backdoor.input_checks import as_pixels
 from securitynet_hub.attacks.backdoor.representations import penultimate
 from securitynet_hub.core.arrays import Scores
@@ -148,3 +149,21 @@ def two_means(points: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     )
     clusters: npt.NDArray[np.int64] = best.labels_
     return clusters
+
+
+def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
+    """Run `activation_clusters` on the training images."""
+    found = activation_clusters(target, given(inputs.training), given(inputs.labels), **settings)
+    return Finding(scores=found.scores, figures={"clusters": [each._asdict() for each in found.classes]})
+
+
+ATTACK = Attack(
+    name="activation_clustering",
+    run=run,
+    configured_by=activation_clusters,
+    summary="training images whose activations gather apart from their class",
+    formula="silhouette of the image, positive in the smaller of two clusters",
+    source="Chen et al. 2018",
+    needs=FROM_TRAINING,
+    judges="training",
+)

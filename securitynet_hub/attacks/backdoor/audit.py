@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.annotations.schema import ZooAnnotation
-from securitynet_hub.attacks.backdoor.detector import Clues, Finding
+from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding
 from securitynet_hub.attacks.backdoor.examined import (
     FEW,
     Inputs,
@@ -20,6 +20,7 @@ from securitynet_hub.attacks.backdoor.examined import (
     Training,
     find_suspects,
     find_training,
+    read_inputs,
 )
 from securitynet_hub.attacks.backdoor.input_scores import measure_inputs, measure_training
 from securitynet_hub.attacks.backdoor.inversion import (
@@ -28,94 +29,66 @@ from securitynet_hub.attacks.backdoor.inversion import (
     stamped_pixels,
     trigger_overlap,
 )
-from securitynet_hub.attacks.backdoor.measures import CONFIDENCE_LEVEL
-from securitynet_hub.attacks.backdoor.registry import DETECTORS
-from securitynet_hub.attacks.backdoor.running import known_settings, run_detector, why_not
+from securitynet_hub.attacks.backdoor.kind import KIND, Options
+from securitynet_hub.attacks.backdoor.registry import detectors, find
+from securitynet_hub.attacks.backdoor.running import run_detector
+from securitynet_hub.attacks.kind import Context
 from securitynet_hub.attacks.subject import AuditData, describe_subject
-from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.data.images import LabelledImages
+from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.data.triggers import TRIGGERS
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import Record
 
-KIND = "backdoor-detection"
-NUM_IMAGES = 40
-"""Clean images that the detectors are given by default."""
 
-
-def audit_backdoors(
-    target: Target,
-    data: AuditData,
-    attacks: Sequence[str] | None = None,
-    *,
-    num_images: int = NUM_IMAGES,
-    inputs: Inputs | None = None,
-    settings: Mapping[str, Mapping[str, Any]] | None = None,
-    seed: int = 0,
-    confidence_level: float = CONFIDENCE_LEVEL,
-    on_record: Callable[[Record], Path | None] = lambda record: None,
+def run(
+    target: Target, data: AuditData, attacks: Sequence[str], options: Options, context: Context
 ) -> list[Record]:
-    """Run backdoor detectors on a target; return one record for each.
+    """Run backdoor detectors on a target; return one record for each, as `Audits.run` says.
 
-    Args:
-        target: the classifier; it is left as it was.
-        data: images and split; the non-members are taken for clean images of the model's domain, the
-            members for its training images.
-        attacks: names of `DETECTORS`; unless given those that apply, as `why_not_run` tells.
-        num_images: clean images for detectors of models, drawn by the seed, as evenly from the classes as
-            can be.
-        inputs: what detectors of inputs judge. Unless given, and where the trigger is known as for the
-            zoo, non-members, half of them stamped: then the truth is known.
-        settings: for each detector's name, what it takes.
-        seed: of the draw of images and of what detectors draw.
-        confidence_level: of every interval.
-        on_record: called with each record as soon as it is measured. Where it says into which file it
-            wrote it, the triggers that were recovered for suspects are written beside, as
-            ``<record>-class-<label>-<mask, pattern or trigger>.png``.
+    The non-members are taken for clean images of the model's domain, the members for its training images.
+    Where `Context.on_record` says into which file it wrote a record, the triggers that were recovered for
+    suspected classes are written beside it, as ``<record>-class-<label>-<mask, pattern or trigger>.png``.
 
     Returns:
-        Records of kind ``backdoor-detection``. Of a model: ``score`` and ``suspect``, and where the truth
-        is known, as for the zoo, ``target_class`` and ``trigger_overlap``, that class and how well its
-        recovered mask covers the true trigger. Of images: see `measure_inputs` and `measure_training`.
+        Records of kind ``backdoor-detection``. A detector of models gives ``score`` and ``suspect``; where
+        the truth is known, as for the zoo, also ``target_class`` and ``trigger_overlap``, which is how well
+        its recovered mask covers the true trigger. For detectors of images see `measure_inputs` and
+        `measure_training`.
 
     Raises:
         UnknownNameError: no such detector or setting; the closest names are given.
-        ValueError: a detector that was asked for does not apply; the sentence says why.
+        ValueError: a detector does not apply; the sentence says why.
 
     >>> from securitynet_hub import load_target
     >>> from securitynet_hub.attacks.subject import known_data
     >>> target = load_target("zoo/fashion-mnist/cnn-clean/1")
-    >>> quick = {"mm_bd": {"images_per_class": 2, "steps": 5}}
-    >>> (record,) = audit_backdoors(target, known_data(target.annotation), ["mm_bd"], settings=quick)
+    >>> quick = Context(settings={"mm_bd": {"images_per_class": 2, "steps": 5}})
+    >>> (record,) = run(target, known_data(target.annotation), ["mm_bd"], Options(), quick)
     >>> record.attack["kind"], record.result["suspect"] in range(10)
     ('backdoor-detection', True)
     """
-    settings = settings or {}
-    for name in (*(attacks or ()), *settings):
-        if name not in DETECTORS:
-            raise UnknownNameError("backdoor detector", name, DETECTORS)
+    for name in attacks:
+        find(name).require_settings(context.settings.get(name, {}))
     data.require_classes_of(target)
-    evidence = _Evidence.of(target, data, num_images, inputs, seed)
-    if attacks is None:
-        attacks = [name for name in DETECTORS if evidence.why_not(name) is None]
+    held = _Held.of(target, data, options, context.seed)
     for name in attacks:  # before the first of them takes its time
-        reason = evidence.why_not(name)
+        reason = held.why_not(find(name))
         if reason is not None:
             raise ValueError(f"{name} cannot judge {target.id}: {reason}.")
     records = []
     for name in dict.fromkeys(attacks):
         began = time.perf_counter()
-        own = dict(settings.get(name, {}))
-        clues = evidence.clues(name)
-        finding = run_detector(name, target, clues, **own)
-        result, known, counts = evidence.measure(name, finding, confidence_level)
-        taken = {**known_settings(name), **own}
+        detector, own = find(name), dict(context.settings.get(name, {}))
+        finding = run_detector(name, target, held.inputs_of(detector), **own)
+        result, known, counts = held.measure(detector, finding, context.confidence_level)
+        taken = {**detector.settings, **own}
         record = Record(
             **describe_subject(target, data),
             attack={
                 "name": name,
-                "kind": KIND,
-                "seed": seed,
+                "kind": KIND.name,
+                "seed": context.seed,
                 **known,
                 **{key: v.as_dict() if hasattr(v, "as_dict") else v for key, v in taken.items()},
             },
@@ -124,71 +97,74 @@ def audit_backdoors(
             timings={"attack": time.perf_counter() - began},
         )
         records.append(record)
-        path = on_record(record)
+        path = context.on_record(record)
         if path is not None and finding.inversion is not None and _is_picture(finding.inversion):
             suspects = {finding.suspect, *finding.figures["flagged_classes"]} - {None}
             save_triggers(finding.inversion, sorted(suspects), path.parent, stem=f"{path.stem}-class")
     return records
 
 
-def why_not_run(target: Target, data: AuditData, inputs: Inputs | None = None) -> dict[str, str]:
-    """Return for each detector that `audit_backdoors` leaves out of an audit the reason."""
-    evidence = _Evidence.of(target, data, NUM_IMAGES, inputs, 0)
-    reasons = {name: evidence.why_not(name) for name in DETECTORS}
+def applicable(target: Target, data: AuditData, options: Options, context: Context) -> list[str]:
+    """List the detectors that can run on this target with these images."""
+    held = _Held.of(target, data, options, context.seed)
+    return [name for name, detector in detectors().items() if held.why_not(detector) is None]
+
+
+def left_out(target: Target, data: AuditData, options: Options) -> dict[str, str]:
+    """Return the reason for each detector that cannot run on this target with these images."""
+    held = _Held.of(target, data, options, 0)
+    reasons = {name: held.why_not(detector) for name, detector in detectors().items()}
     return {name: reason for name, reason in reasons.items() if reason}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Evidence:
-    """What an audit has for detectors of every kind."""
+class _Held:
+    """What an audit has for detectors of every sort."""
 
     target: Target
     num_images: int
-    clean: npt.NDArray[np.uint8]
+    clean: Pixels
     suspects: Suspects | None
     training: Training
     seed: int
 
     @classmethod
-    def of(
-        cls, target: Target, data: AuditData, num_images: int, inputs: Inputs | None, seed: int
-    ) -> _Evidence:
-        images, rows = data.images, data.split.nonmembers
+    def of(cls, target: Target, data: AuditData, options: Options, seed: int) -> _Held:
+        images, rows, inputs = data.images, data.split.nonmembers, options.inputs
+        if isinstance(inputs, (str, Path)):
+            inputs = read_inputs(inputs, images.pixels.shape[1:])
         return cls(
             target=target,
-            num_images=num_images,
-            clean=images.pixels[draw_evenly(images, rows, min(num_images, len(rows)), seed)],
+            num_images=options.num_images,
+            clean=images.pixels[draw_evenly(images, rows, min(options.num_images, len(rows)), seed)],
             suspects=find_suspects(target, data, inputs, seed=seed),
             training=find_training(target, data, seed=seed),
             seed=seed,
         )
 
-    def why_not(self, name: str) -> str | None:
+    def why_not(self, detector: Attack) -> str | None:
         """Return the first reason why a detector cannot run, or None."""
-        return why_not(name, self.target, self.clues(name))
+        return detector.why_not(self.target, self.inputs_of(detector))
 
-    def clues(self, name: str) -> Clues:
-        """Return what a detector may use; the images to choose a threshold on stand behind the inputs."""
-        judges = DETECTORS[name].judges
-        if judges == "training":
-            return Clues(training=self.training.pixels, told=self.training.told, seed=self.seed)
-        if judges == "model" or self.suspects is None:
-            return Clues(clean=self.clean, seed=self.seed)
-        inputs, calibration = self._judged(name)
-        return Clues(
-            clean=self.suspects.known, inputs=np.concatenate([inputs.pixels, calibration]), seed=self.seed
-        )
+    def inputs_of(self, detector: Attack) -> DetectorInputs:
+        """Return what a detector may use; images to choose a threshold on follow the test images."""
+        if detector.judges == "training":
+            return DetectorInputs(training=self.training.pixels, labels=self.training.labels, seed=self.seed)
+        if detector.judges == "model" or self.suspects is None:
+            return DetectorInputs(clean=self.clean, seed=self.seed)
+        inputs, calibration = self._judged(detector)
+        pixels = np.concatenate([inputs.pixels, calibration])
+        return DetectorInputs(clean=self.suspects.known, inputs=pixels, seed=self.seed)
 
     def measure(
-        self, name: str, finding: Finding, level: float
+        self, detector: Attack, finding: Finding, level: float
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, int]]:
-        """Return a record's result, what of its settings the images decided, and its counts."""
-        judges = DETECTORS[name].judges
-        if judges == "training":
+        """Return a record's result, those of its settings that the images decided, and its counts."""
+        if detector.judges == "training":
             result = measure_training(finding, self.training, level)
-            return result, {}, {"images": len(self.training.told)}
-        if judges == "inputs":
-            inputs, calibration = self._judged(name)
+            return result, {}, {"images": len(self.training.labels)}
+        if detector.judges == "inputs":
+            inputs, calibration = self._judged(detector)
             known = {"inputs": inputs.name, "inputs_sha256": inputs.sha256}
             counts = {"images": len(inputs.pixels), "calibration": len(calibration)}
             return measure_inputs(finding, inputs, len(calibration), level), known, counts
@@ -200,10 +176,10 @@ class _Evidence:
         }
         return result, {"num_images": self.num_images}, {"images": len(self.clean)}
 
-    def _judged(self, name: str) -> tuple[Inputs, npt.NDArray[np.uint8]]:
+    def _judged(self, detector: Attack) -> tuple[Inputs, Pixels]:
         assert self.suspects is not None
         inputs, calibration = self.suspects.inputs, self.suspects.calibration
-        return (inputs.few(), calibration[:FEW]) if DETECTORS[name].costly else (inputs, calibration)
+        return (inputs.few(), calibration[:FEW]) if detector.costly else (inputs, calibration)
 
 
 def draw_evenly(

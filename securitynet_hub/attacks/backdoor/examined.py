@@ -98,14 +98,14 @@ class Training:
 
     Attributes:
         pixels: shape (n, height, width, channels), uint8.
-        told: shape (n,), the labels that the model was told.
+        labels: shape (n,), the labels that the model was trained with.
         is_poisoned: shape (n,), where it is known.
         target_class: of the backdoor, where it is known.
         positions: shape (n,), which of the audit's images these are.
     """
 
     pixels: Pixels = field(repr=False)
-    told: npt.NDArray[np.int64] = field(repr=False)
+    labels: npt.NDArray[np.int64] = field(repr=False)
     is_poisoned: Flags | None = field(default=None, repr=False)
     target_class: int | None = None
     positions: npt.NDArray[np.int64] = field(repr=False)
@@ -193,11 +193,11 @@ def find_training(target: Target, data: AuditData, *, seed: int) -> Training:
         or annotation.poison_rate is None
         or annotation.target_class is None
     ):
-        return Training(pixels=pixels, told=labels, positions=rows)
+        return Training(pixels=pixels, labels=labels, positions=rows)
     found = poison(pixels, labels, annotation.trigger, annotation.poison_rate, annotation.target_class, seed)
     return Training(
         pixels=found.pixels,
-        told=found.labels,
+        labels=found.labels,
         is_poisoned=found.is_poisoned,
         target_class=annotation.target_class,
         positions=rows,

@@ -9,6 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from securitynet_hub.attacks.backdoor.attack import (
+    FROM_IMAGES,
+    Attack,
+    DetectorInputs,
+    Finding,
+    batch_norms,
+    given,
+    needs_batch_norm,
+)
 from securitynet_hub.attacks.backdoor.input_checks import as_disjoint, as_pixels
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.core.errors import ModelError
@@ -18,7 +27,6 @@ from securitynet_hub.models.target import Target
 from securitynet_hub.statistics.signals import confidence
 
 FACTOR, MAX_ERROR, NUM_NETWORKS = 1.5, 0.6, 5
-BatchNorm = torch.nn.modules.batchnorm._BatchNorm
 
 
 class Amplified(NamedTuple):
@@ -125,11 +133,6 @@ def choose_layers(
     return Amplified(tuple(range(max(1, total - num_networks + 1), total + 1)), False)
 
 
-def batch_norms(module: torch.nn.Module) -> list[Any]:
-    """List the BatchNorm layers that have parameters, in the order in which they are registered."""
-    return [part for part in module.modules() if isinstance(part, BatchNorm) and part.affine]
-
-
 def _amplify(target: Target, count: int, factor: float) -> Target:
     """Return a copy of the target whose last `count` BatchNorm layers are amplified."""
     module = copy.deepcopy(target.module)
@@ -138,3 +141,20 @@ def _amplify(target: Target, count: int, factor: float) -> Target:
             layer.weight.mul_(factor)
             layer.bias.mul_(factor)
     return replace(target, module=module)
+
+
+def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
+    """Run `ibd_psc_scores` on the test images."""
+    return Finding(scores=ibd_psc_scores(target, given(inputs.inputs), clean=given(inputs.clean), **settings))
+
+
+ATTACK = Attack(
+    name="ibd_psc",
+    run=run,
+    configured_by=ibd_psc_scores,
+    summary="whether amplified BatchNorm parameters keep the input's label",
+    formula="mean posterior of the label under amplified BatchNorm",
+    source="Hou et al. 2024",
+    needs=(*FROM_IMAGES, needs_batch_norm),
+    judges="inputs",
+)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from securitynet_hub.attacks.backdoor.detector import Finding
+from securitynet_hub.attacks.backdoor.attack import Finding
 from securitynet_hub.attacks.backdoor.examined import Inputs, Training
 from securitynet_hub.attacks.backdoor.measures import measure_input_detection, rejection_threshold
 from securitynet_hub.core.arrays import Scores
@@ -73,8 +73,8 @@ def measure_training(finding: Finding, training: Training, confidence_level: flo
     """
     scores = _scores(finding)
     height = np.zeros(len(scores))  # of what is usual in a class, so that classes compare
-    for label in np.unique(training.told):
-        own = training.told == label
+    for label in np.unique(training.labels):
+        own = training.labels == label
         height[own] = (scores[own] - np.median(scores[own])) / (scores[own].std() or 1.0)
     result: dict[str, Any] = {
         "judges": "training",
@@ -84,7 +84,7 @@ def measure_training(finding: Finding, training: Training, confidence_level: flo
     }
     if training.is_poisoned is None:
         return result
-    own = training.told == training.target_class
+    own = training.labels == training.target_class
     truth = training.is_poisoned[own]
     if 0 < truth.sum() < len(truth):
         measured = measure_input_detection(scores[own], truth, confidence_level=confidence_level)

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from securitynet_hub.attacks.kind import CONFIDENCE_LEVEL
 from securitynet_hub.core.arrays import as_array, name_rows, require_finite
 from securitynet_hub.statistics.rates import Interval, Sides, auc_interval, split_scores, wilson_interval
 
 TARGET_FRRS = (0.01, 0.05)
-CONFIDENCE_LEVEL = 0.95
 SIDES = Sides("is_poisoned", "mark", "poisoned", "clean")
 
 

@@ -7,12 +7,19 @@ trigger is. No images are needed: the null distribution is a gamma fitted to the
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats
 import torch
 
+from securitynet_hub.attacks.backdoor.attack import (
+    Attack,
+    DetectorInputs,
+    Finding,
+    needs_classes,
+    needs_pixel_space,
+)
 from securitynet_hub.attacks.backdoor.input_gradients import for_input_gradients
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, frozen, some_parameter
 from securitynet_hub.core.arrays import Scores, as_array, require_finite
@@ -143,3 +150,23 @@ def _ascend(
     margin = logits.gather(1, labels[:, None])[:, 0] - others
     (slope,) = torch.autograd.grad(margin.sum(), leaf)
     return slope, margin.detach()
+
+
+def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
+    """Run `mm_bd`; the score is -log10 of its p-value."""
+    found = mm_bd(target, seed=inputs.seed, **settings)
+    figures = {"p_value": found.p_value, "margins": found.margins.tolist()}
+    return Finding(score=found.score, suspect=found.suspect, figures=figures)
+
+
+ATTACK = Attack(
+    name="mm_bd",
+    run=run,
+    configured_by=mm_bd,
+    summary="a class that noise can be driven far into",
+    formula="-log10 p",
+    source="Wang et al. 2024",
+    needs=(needs_classes(FEWEST), needs_pixel_space),
+    per_class={"margins": "largest margin reached"},
+    ranked=True,
+)

@@ -7,6 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from securitynet_hub.attacks.backdoor.attack import (
+    FROM_IMAGES,
+    Attack,
+    DetectorInputs,
+    Finding,
+    given,
+    needs_flat_images,
+)
 from securitynet_hub.attacks.backdoor.input_checks import as_disjoint, parts
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.data.pixels import Pixels
@@ -161,3 +169,21 @@ def _score(
         answers = ask(target, pasted.reshape(-1, *image.shape), batch_size).reshape(len(pasted), -1)
         best = max(best, float((answers == label).mean(1).max()))
     return best
+
+
+def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
+    """Run `neo_scores` on the test images."""
+    return Finding(scores=neo_scores(target, given(inputs.inputs), clean=given(inputs.clean), **settings))
+
+
+ATTACK = Attack(
+    name="neo",
+    run=run,
+    configured_by=neo_scores,
+    summary="whether covering a part of the input changes its label, and that part changes others",
+    formula="largest share of clean images that a covered patch turns into the input's label",
+    source="Udeshi et al. 2019",
+    needs=(*FROM_IMAGES, needs_flat_images),
+    judges="inputs",
+    costly=True,
+)

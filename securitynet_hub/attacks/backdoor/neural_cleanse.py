@@ -15,6 +15,7 @@ most promising alone, and for classes drawn at random, the controls, with which 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -23,6 +24,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from securitynet_hub.attacks.backdoor.attack import (
+    Attack,
+    DetectorInputs,
+    Finding,
+    given,
+    needs_classes,
+    needs_clean,
+    needs_pixel_space,
+)
 from securitynet_hub.attacks.backdoor.inversion import Inversion
 from securitynet_hub.attacks.backdoor.pixel_space import frozen
 from securitynet_hub.attacks.backdoor.schedule import Arms, Numbers, Progress, Schedule
@@ -293,3 +303,36 @@ def _norms(triggers: torch.Tensor) -> Numbers:
 def _as_images(triggers: torch.Tensor) -> npt.NDArray[np.float32]:
     """Put channels last, mask before pattern; tanh rounds to a hair beyond 0 and 1."""
     return triggers.float().clamp(0, 1).movedim(1, -1).cpu().numpy()
+
+
+def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
+    """Run `neural_cleanse`; the score is log2(median norm / smallest norm)."""
+    found = neural_cleanse(target, given(inputs.clean), seed=inputs.seed, **settings)
+    measured = found.measure()
+    ratio = measured["norm_ratio"]
+    return Finding(
+        score=None if ratio is None else -math.log2(max(ratio, 1e-9)),
+        suspect=measured["smallest_class"],
+        figures={
+            **measured,
+            "classes": found.classes.tolist(),
+            "controls": found.controls.tolist(),
+            "norms": [[None if math.isnan(n) else n for n in row] for row in found.norms.tolist()],
+            "success_rates": found.success_rates.tolist(),
+            "steps": found.steps.tolist(),
+        },
+        inversion=found,
+    )
+
+
+ATTACK = Attack(
+    name="neural_cleanse",
+    run=run,
+    configured_by=neural_cleanse,
+    summary="a class that a small mask and pattern lead to",
+    formula="log2(median norm / smallest norm)",
+    source="Wang et al. 2019",
+    needs=(needs_clean, needs_classes(3), needs_pixel_space),
+    per_class={"norms": "size of the smallest trigger"},
+    ranked=True,
+)

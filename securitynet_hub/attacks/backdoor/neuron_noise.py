@@ -12,12 +12,20 @@ large margin; it costs a few dozen passes, whatever the number of classes; and i
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from securitynet_hub.attacks.backdoor.attack import (
+    Attack,
+    DetectorInputs,
+    Finding,
+    given,
+    needs_classes,
+    needs_clean,
+)
 from securitynet_hub.attacks.backdoor.pixel_space import frozen, network_inputs
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.core.errors import ModelError
@@ -122,3 +130,23 @@ def _answers(
             f"gave {tuple(logits.shape)}, or some of them are NaN or infinite."
         )
     return logits
+
+
+def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
+    """Run `neuron_noise`; the score is the suspect's share of the other classes' images."""
+    found = neuron_noise(target, given(inputs.clean), **settings)
+    figures = {"shares": found.shares.tolist(), "changed": found.changed}
+    return Finding(score=found.score, suspect=found.suspect, figures=figures)
+
+
+ATTACK = Attack(
+    name="neuron_noise",
+    run=run,
+    configured_by=neuron_noise,
+    summary="a class that answers fall to when neurons are pushed",
+    formula="its share of the other classes' images",
+    source="first part of Xu et al. 2024",
+    needs=(needs_clean, needs_classes(3)),
+    per_class={"shares": "share of images won"},
+    ranked=True,
+)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from securitynet_hub.attacks.backdoor.attack import FROM_IMAGES, Attack, DetectorInputs, Finding, given
 from securitynet_hub.attacks.backdoor.input_checks import as_disjoint, as_pixels, parts
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.data.pixels import Labels, Pixels
@@ -86,3 +87,22 @@ def _consistency(
         )
     labels = np.concatenate(answers)
     return (labels[:, 1:] == labels[:, :1]).mean(1), labels[:, 0]
+
+
+def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
+    """Run `scale_up_scores` on the test images."""
+    return Finding(
+        scores=scale_up_scores(target, given(inputs.inputs), clean=given(inputs.clean), **settings)
+    )
+
+
+ATTACK = Attack(
+    name="scale_up",
+    run=run,
+    configured_by=scale_up_scores,
+    summary="whether multiplied pixels keep the input's label",
+    formula="share of multiplied copies that keep the label",
+    source="Guo et al. 2023",
+    needs=FROM_IMAGES,
+    judges="inputs",
+)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from securitynet_hub.attacks.backdoor.attack import FROM_TRAINING, Attack, DetectorInputs, Finding, given
 from securitynet_hub.attacks.backdoor.input_checks import as_pixels
 from securitynet_hub.attacks.backdoor.representations import penultimate
 from securitynet_hub.core.arrays import Scores
@@ -57,3 +58,20 @@ def spectral_scores(
         left, values, _ = np.linalg.svd(centred, full_matrices=False)
         scores[own] = (left[:, 0] * values[0]) ** 2
     return scores
+
+
+def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
+    """Run `spectral_scores` on the training images."""
+    return Finding(scores=spectral_scores(target, given(inputs.training), given(inputs.labels), **settings))
+
+
+ATTACK = Attack(
+    name="spectral_signatures",
+    run=run,
+    configured_by=spectral_scores,
+    summary="training images that stand out in their class's activations",
+    formula="squared projection on the class's main direction of variation",
+    source="Tran et al. 2018",
+    needs=FROM_TRAINING,
+    judges="training",
+)

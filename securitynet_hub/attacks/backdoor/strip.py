@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from securitynet_hub.attacks.backdoor.attack import FROM_IMAGES, Attack, DetectorInputs, Finding, given
 from securitynet_hub.attacks.backdoor.input_checks import as_disjoint, parts
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.data.triggers import superimpose
@@ -77,3 +78,24 @@ def strip_scores(
         entropies = entropy(logits, np.zeros(len(logits), np.int64), from_logits=True) / log(2)
         scores[part] = entropies.reshape(-1, num_overlays).mean(1)
     return scores
+
+
+def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
+    """Run `strip_scores` on the test images."""
+    return Finding(
+        scores=strip_scores(
+            target, given(inputs.inputs), clean=given(inputs.clean), seed=inputs.seed, **settings
+        )
+    )
+
+
+ATTACK = Attack(
+    name="strip",
+    run=run,
+    configured_by=strip_scores,
+    summary="whether blends with clean images keep the input's label",
+    formula="minus the mean entropy of the answers to blends with clean images",
+    source="Gao et al. 2019",
+    needs=FROM_IMAGES,
+    judges="inputs",
+)

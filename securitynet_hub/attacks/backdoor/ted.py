@@ -7,6 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from securitynet_hub.attacks.backdoor.attack import (
+    FROM_IMAGES,
+    Attack,
+    DetectorInputs,
+    Finding,
+    given,
+    needs_layers,
+    needs_more_images_than_classes,
+)
 from securitynet_hub.attacks.backdoor.input_checks import as_disjoint
 from securitynet_hub.attacks.backdoor.representations import Activations, every_layer
 from securitynet_hub.core.arrays import Scores
@@ -99,3 +108,20 @@ def nearest_ranks(
     nearest = np.where(labels[:, None] == known_labels, squares, np.inf).min(1)
     ranks: npt.NDArray[np.int64] = (squares < nearest[:, None]).sum(1)
     return ranks
+
+
+def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
+    """Run `ted_scores` on the test images."""
+    return Finding(scores=ted_scores(target, given(inputs.inputs), clean=given(inputs.clean), **settings))
+
+
+ATTACK = Attack(
+    name="ted",
+    run=run,
+    configured_by=ted_scores,
+    summary="whether the input's way through the layers starts far from its class",
+    formula="mean over layers of (K_l - mean_l) / deviation_l, K_l the rank of its label's nearest image",
+    source="Mo et al. 2024",
+    needs=(*FROM_IMAGES, needs_layers, needs_more_images_than_classes),
+    judges="inputs",
+)

@@ -3,188 +3,227 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from securitynet_hub.attacks.accuracy import Accuracy, count_right, warn_of_low_accuracy
-from securitynet_hub.attacks.membership.measures import CONFIDENCE_LEVEL, TARGET_FPRS, measure_membership
+from securitynet_hub.attacks.accuracy import count_right, warn_of_low_accuracy
+from securitynet_hub.attacks.kind import Context
+from securitynet_hub.attacks.membership.attack import Attack
+from securitynet_hub.attacks.membership.kind import KIND, Options
+from securitynet_hub.attacks.membership.measures import measure_membership
 from securitynet_hub.attacks.membership.pool import Answers, Pool, find_pool, forward
-from securitynet_hub.attacks.membership.queries import QUERY_ATTACKS, ask_about, most_queries, query_settings
-from securitynet_hub.attacks.membership.registry import ATTACKS, needed_by
+from securitynet_hub.attacks.membership.registry import find
 from securitynet_hub.attacks.membership.running import (
     Run,
-    known_settings,
     measure_run,
-    require_settings,
+    require_class_wise,
     run_attack,
+    runnable,
 )
 from securitynet_hub.attacks.membership.samples import measure_slices, sample_table, write_samples
 from securitynet_hub.attacks.membership.shadows import Shadows
 from securitynet_hub.attacks.subject import AuditData, describe_subject
 from securitynet_hub.core.errors import RecordError, UnknownNameError
+from securitynet_hub.data.augmentations import VIEWS
 from securitynet_hub.data.features import COMPONENTS
-from securitynet_hub.engine.inference import BATCH_SIZE
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import Record
-from securitynet_hub.statistics.signals import SIGNALS
-
-KIND = "membership-inference"
-NAMES = (*ATTACKS, *QUERY_ATTACKS)
-"""Every attack by its name; those that ask about images of their own making last."""
-
-CALIBRATION = 0.5
-"""Share of the samples whose membership a learned attack is told; it is measured on the others."""
-
-MAX_QUERIES = 1_000_000
-"""Images that one attack may forward: about five minutes of one core on a network of the zoo."""
-
-Settings = Mapping[str, Mapping[str, Any]]
 
 
-def audit_membership(
-    target: Target,
-    data: AuditData,
-    attacks: Sequence[str],
-    *,
-    settings: Settings = MappingProxyType({}),
-    class_wise: bool = False,
-    slices: bool = False,
-    shadows: Shadows | None = None,
-    calibration: float = CALIBRATION,
-    seed: int = 0,
-    max_queries: int = MAX_QUERIES,
-    on_record: Callable[[Record], object] = lambda record: None,
-    samples: str | Path | None = None,
-    target_fprs: Sequence[float] = TARGET_FPRS,
-    confidence_level: float = CONFIDENCE_LEVEL,
-    batch_size: int = BATCH_SIZE,
-    on_batch: Callable[[int], None] = lambda size: None,
+def run(
+    target: Target, data: AuditData, attacks: Sequence[str], options: Options, context: Context
 ) -> list[Record]:
-    """Return one record for each of ``attacks``, of `NAMES`; arguments as for `audit`."""
+    """Run membership attacks on a target; return one record for each, as `Audits.run` says.
+
+    Raises:
+        UnknownNameError: no such attack, setting or augmentation; the closest names are given.
+        RecordError: the folder for samples holds this model's already.
+        ValueError: an attack lacks something, or might ask more than ``max_queries`` images.
+    """
     measuring: dict[str, Any] = {
-        "target_fprs": [float(rate) for rate in target_fprs],
-        "confidence_level": float(confidence_level),
+        "target_fprs": [float(rate) for rate in options.target_fprs],
+        "confidence_level": float(context.confidence_level),
     }
     # Refuse what is impossible before the forward pass, not after.
     measure_membership([1, 0], [1, 0], **measuring)
-    calibration, seed = float(calibration), int(seed)
     data.require_classes_of(target)
-    if samples is not None and (Path(samples) / target.id).exists():
-        raise RecordError(f"{Path(samples) / target.id} exists already; it is never overwritten.")
-    pool = None if shadows is None else find_pool(shadows, data)
-    chosen = _settings(attacks, settings, class_wise=class_wise)
-    comparing = [name for name in attacks if name in ATTACKS]
-    _require_evidence(comparing, pool)
-    for name in QUERY_ATTACKS.keys() & set(attacks):
-        _require_affordable(name, chosen[name], data, max_queries)
+    if options.samples is not None and (Path(options.samples) / target.id).exists():
+        raise RecordError(f"{Path(options.samples) / target.id} exists already; it is never overwritten.")
+    chosen = _settings(attacks, context.settings, class_wise=options.class_wise)
+    asking = [name for name in attacks if not find(name).shares_pass]
+    for name in asking:
+        _require_affordable(find(name), chosen[name], data, options.max_queries)
+    pool = _pool(target, data, options, context)
+    comparing = [name for name in attacks if name not in asking]
+    _require_inputs(comparing, pool)
 
-    is_member, labels = data.split.is_member, data.images.labels[data.split.indices]
-    answers: Answers | None = None
-    accuracy: Accuracy | None = None
+    audit = _Audit(target, data, options, context, pool, measuring)
     if comparing:
-        answers = forward(
-            target,
-            data,
-            pool,
-            views=any(ATTACKS[name].views for name in comparing),
-            features=any("features" in ATTACKS[name].needs for name in comparing),
-            calibration=calibration,
-            seed=seed,
-            batch_size=batch_size,
-            on_batch=on_batch,
-        )
-        accuracy = count_right(answers.logits, labels, is_member)
-        warn_of_low_accuracy(target.annotation, accuracy.nonmembers_right, accuracy.nonmembers)
-    classes = np.array(data.images.class_names)[labels]
-    records: list[Record] = []
+        audit.forward(comparing)
     runs: dict[str, Run] = {}
+    records: list[Record] = []
     for name in attacks:
+        runs[name], record = audit.attack(find(name), chosen[name])
+        records.append(record)
+        context.on_record(record)
+    if options.samples is not None:
+        positions = data.split.indices
+        table = sample_table(
+            runs, data.split.is_member, labels=data.images.labels[positions], positions=positions
+        )
+        write_samples(table, data.images.pixels[positions], Path(options.samples) / target.id)
+    return records
+
+
+def applicable(target: Target, data: AuditData, options: Options, context: Context) -> list[str]:
+    """List the attacks that need no further queries and for which there are reference models enough."""
+    pool = _pool(target, data, options, context)
+    return runnable((0, 0) if pool is None else (pool.counts.fewest_in, pool.counts.fewest_out))
+
+
+def left_out(target: Target, data: AuditData, options: Options) -> dict[str, str]:
+    """Return nothing: that attacks need reference models or queries is said where they are listed."""
+    return {}
+
+
+class _Audit:
+    """What the attacks of one audit share: the forward pass, the reference models, how to measure."""
+
+    def __init__(
+        self,
+        target: Target,
+        data: AuditData,
+        options: Options,
+        context: Context,
+        pool: Pool | None,
+        measuring: dict[str, Any],
+    ) -> None:
+        self.target, self.data, self.options, self.context = target, data, options, context
+        self.pool, self.measuring = pool, measuring
+        self.labels = data.images.labels[data.split.indices]
+        self.answers: Answers | None = None
+
+    def forward(self, names: Sequence[str]) -> None:
+        """Ask the target once for all attacks that work on answers."""
+        attacks = [find(name) for name in names]
+        self.answers = forward(
+            self.target,
+            self.data,
+            self.pool,
+            views=any(attack.augmented for attack in attacks),
+            features=any("features" in attack.needs for attack in attacks),
+            calibration=float(self.options.calibration),
+            seed=self.context.seed,
+            batch_size=self.context.batch_size,
+            on_batch=self.context.on_batch,
+        )
+        self.accuracy = count_right(self.answers.logits, self.labels, self.data.split.is_member)
+        warn_of_low_accuracy(self.target.annotation, self.accuracy.nonmembers_right, self.accuracy.nonmembers)
+
+    def attack(self, attack: Attack, settings: dict[str, Any]) -> tuple[Run, Record]:
+        """Run one attack and measure it."""
         began = time.perf_counter()
-        if name in QUERY_ATTACKS or answers is None or accuracy is None:
-            run, known, counts = _ask(name, target, data, chosen[name], seed, batch_size, on_batch)
-            timings: dict[str, float] = {}
-        else:
-            run = run_attack(name, answers.evidence, class_wise=class_wise, **chosen[name])
-            known = {**chosen[name], **_decided(name, calibration, seed, pool, class_wise=class_wise)}
-            counts = {
-                "forwarded": answers.forwarded,
-                **accuracy._asdict(),
-                **_models_used(name, pool),
-            }
-            timings = {"inference": answers.seconds}
-        runs[name] = run
-        result = measure_run(run, is_member, class_wise=class_wise, **measuring)
-        if slices:
+        run, known, counts, timings = (self._compare if attack.shares_pass else self._ask)(attack, settings)
+        is_member = self.data.split.is_member
+        result = measure_run(run, is_member, class_wise=self.options.class_wise, **self.measuring)
+        if self.options.slices:
             known["slices"] = "class"
-            result["slices"] = measure_slices(run.scores, is_member[run.rows], classes[run.rows], **measuring)
+            classes = np.array(self.data.images.class_names)[self.labels]
+            result["slices"] = measure_slices(
+                run.scores, is_member[run.rows], classes[run.rows], **self.measuring
+            )
         record = Record(
-            **describe_subject(target, data),
-            attack={"name": name, "kind": KIND, **measuring, **known},
+            **describe_subject(self.target, self.data),
+            attack={"name": attack.name, "kind": KIND.name, **self.measuring, **known},
             result=result,
             counts=counts,
             timings={**timings, "attack": time.perf_counter() - began},
         )
-        records.append(record)
-        on_record(record)
-    if samples is not None:
-        table = sample_table(runs, is_member, labels=labels, positions=data.split.indices)
-        write_samples(table, data.images.pixels[data.split.indices], Path(samples) / target.id)
-    return records
+        return run, record
+
+    def _compare(
+        self, attack: Attack, settings: dict[str, Any]
+    ) -> tuple[Run, dict[str, Any], dict[str, int], dict[str, float]]:
+        """Run an attack on the answers; return also what decided it, what it cost, and the pass's seconds."""
+        assert self.answers is not None
+        run = run_attack(attack.name, self.answers.inputs, class_wise=self.options.class_wise, **settings)
+        known = {**settings, **self._decided(attack)}
+        counts = {
+            "forwarded": self.answers.forwarded,
+            **self.accuracy._asdict(),
+            **_models_used(attack, self.pool),
+        }
+        return run, known, counts, {"inference": self.answers.seconds}
+
+    def _ask(
+        self, attack: Attack, settings: dict[str, Any]
+    ) -> tuple[Run, dict[str, Any], dict[str, int], dict[str, float]]:
+        """Run an attack that asks about images of its own making."""
+        images, context = self.data.images, self.context
+        known = {**settings, "seed": context.seed}
+        supplied: dict[str, Any] = {"seed": context.seed, "batch_size": context.batch_size}
+        if attack.starts:
+            # The first image of each class that the audit does not judge.
+            rest = np.setdiff1d(np.arange(len(images)), self.data.split.indices)
+            known["starts"] = rest[np.unique(images.labels[rest], return_index=True)[1]].tolist()
+            supplied["starts"] = images.pixels[known["starts"]]
+        pixels = images.pixels[self.data.split.indices]
+        found = attack.run(self.target, pixels, self.labels, **settings, **supplied)
+        context.on_batch(found.total_queries)
+        counts = {"forwarded": found.total_queries, "most_for_one_sample": int(found.queries.max())}
+        return Run(found.scores, np.arange(len(self.labels))), known, counts, {}
+
+    def _decided(self, attack: Attack) -> dict[str, Any]:
+        """Return what decides an attack's result beside its name and settings, for its record."""
+        needs, pool = attack.needed(_held(self.pool)), self.pool
+        decided: dict[str, Any] = {"from_logits": True}
+        if "features" in needs:
+            decided["features"] = {"components": COMPONENTS, "label": True}
+        if self.options.class_wise:
+            decided["class_wise"] = True
+        if self.options.class_wise or "calibration" in needs:
+            decided |= {"calibration": float(self.options.calibration), "seed": self.context.seed}
+        if pool is not None and any("reference" in need or "population" in need for need in needs):
+            decided["shadows_sha256"] = pool.shadows.sha256
+            if attack.augmented:
+                decided["views"] = list(pool.shadows.views)
+        return decided
 
 
-def _ask(
-    name: str,
-    target: Target,
-    data: AuditData,
-    settings: dict[str, Any],
-    seed: int,
-    batch_size: int,
-    on_batch: Callable[[int], None],
-) -> tuple[Run, dict[str, Any], dict[str, int]]:
-    """Run an attack that asks about images of its own; return also what decided it, and what it cost."""
-    pixels, labels = data.images.pixels[data.split.indices], data.images.labels[data.split.indices]
-    known = {**settings, "seed": seed}
-    starts = None
-    if QUERY_ATTACKS[name].starts:
-        # The first image of each class that the audit does not judge.
-        others = np.setdiff1d(np.arange(len(data.images)), data.split.indices)
-        known["starts"] = others[np.unique(data.images.labels[others], return_index=True)[1]].tolist()
-        starts = data.images.pixels[known["starts"]]
-    found = ask_about(
-        name, target, pixels, labels, starts=starts, seed=seed, batch_size=batch_size, **settings
-    )
-    on_batch(found.total_queries)
-    counts = {"forwarded": found.total_queries, "most_for_one_sample": int(found.queries.max())}
-    return Run(found.scores, np.arange(len(labels))), known, counts
+def _pool(target: Target, data: AuditData, options: Options, context: Context) -> Pool | None:
+    """Return the reference models' answers, trained now where their number is given."""
+    for name in options.views:
+        if name not in VIEWS:
+            raise UnknownNameError("view", name, VIEWS)
+    if options.shadows is None or isinstance(options.shadows, Shadows):
+        return None if options.shadows is None else find_pool(options.shadows, data)
+    if context.trainer is None:
+        raise ValueError(
+            f"how {target.id} was trained is not known here: pass shadows=train_shadows(...), the answers of "
+            "reference models, in place of their number."
+        )
+    return find_pool(context.trainer(target, options.shadows, views=options.views), data)
 
 
-def _settings(attacks: Sequence[str], settings: Settings, *, class_wise: bool) -> dict[str, dict[str, Any]]:
-    """Return every attack's settings as they are recorded; refuse those of no attack that is run.
+def _settings(
+    names: Sequence[str], settings: Mapping[str, Mapping[str, Any]], *, class_wise: bool
+) -> dict[str, dict[str, Any]]:
+    """Return every attack's settings as they are recorded.
 
     Raises:
         UnknownNameError: no such attack or setting; the closest names are given.
         ValueError: class-wise thresholds for an attack that has none.
     """
-    for name in settings:
-        if name not in attacks:
-            raise UnknownNameError("attack with settings among those to be run", name, attacks)
-    without = [name for name in attacks if name not in SIGNALS]
-    if class_wise and without:
-        raise ValueError(f"class-wise thresholds are for {', '.join(SIGNALS)}; got {', '.join(without)}.")
+    if class_wise:
+        require_class_wise(names)
     chosen = {}
-    for name in attacks:
-        own = settings.get(name, {})
-        if name in QUERY_ATTACKS:
-            known = query_settings(name, {})
-            query_settings(name, own)
-        else:
-            known = known_settings(name)
-            require_settings(name, own)
-            known.pop("requested_models", None)
+    for name in names:
+        attack, own = find(name), settings.get(name, {})
+        attack.require_settings(own)
+        known = {key: value for key, value in attack.settings.items() if key != "requested_models"}
         chosen[name] = {key: _plain(own.get(key, default), default) for key, default in known.items()}
     return chosen
 
@@ -195,38 +234,41 @@ def _plain(value: Any, default: Any) -> Any:
     return float(value) if isinstance(default, float) and type(value) is int else value
 
 
-def _require_affordable(name: str, settings: dict[str, Any], data: AuditData, max_queries: int) -> None:
-    """Refuse an attack that may ask more than it is allowed to, before the first query."""
-    most = most_queries(name, data.images.pixels[data.split.indices], settings)
+def _require_affordable(attack: Attack, settings: dict[str, Any], data: AuditData, max_queries: int) -> None:
+    """Refuse an attack that might ask more than it is allowed to, before the first query."""
+    assert attack.cost is not None
+    pixels = data.images.pixels[data.split.indices]
+    most = len(pixels) * attack.cost(pixels[0], **settings)
     if most > max_queries:
         raise ValueError(
-            f"{name} may forward {most:,} images for {len(data.split.indices):,} samples, more than "
+            f"{attack.name} may forward {most:,} images for {len(pixels):,} samples, more than "
             f"max_queries={max_queries:,}. Allow more, lower {' or '.join(settings)}, or audit fewer samples."
         )
 
 
-def _require_evidence(attacks: Sequence[str], pool: Pool | None) -> None:
+def _require_inputs(attacks: Sequence[str], pool: Pool | None) -> None:
     """Refuse attacks for which something is missing before any image is forwarded."""
     held = _held(pool)
     fewest = (0, 0) if pool is None else (pool.counts.fewest_in, pool.counts.fewest_out)
     for name in attacks:
-        missing = [need for need in needed_by(name, held) if need not in held]
+        attack = find(name)
+        missing = [need for need in attack.needed(held) if need not in held]
         if missing:
             raise ValueError(
                 f"{name} needs {' and '.join(missing)}: pass shadows=train_shadows(...) with a pool that "
                 "has the samples of the split and, for a population, others."
             )
-        if any(n < least for n, least in zip(fewest, ATTACKS[name].fewest, strict=True)):
+        if any(n < least for n, least in zip(fewest, attack.min_references, strict=True)):
             raise ValueError(
-                f"{name} needs, for every sample, {ATTACKS[name].fewest[0]} or more shadow models trained on "
-                f"it and {ATTACKS[name].fewest[1]} or more that were not; the fewest are {fewest[0]} and "
+                f"{name} needs, for every sample, {attack.min_references[0]} or more shadow models trained "
+                f"on it and {attack.min_references[1]} or more that were not; the fewest are {fewest[0]} and "
                 f"{fewest[1]}. Train more."
             )
 
 
 def _held(pool: Pool | None) -> set[str]:
-    """Return the fields of the evidence that an audit has beside answers and labels."""
-    held = {"calibration", "features"}
+    """Return the fields of the inputs that an audit has beside answers and labels."""
+    held = {"labels", "calibration", "features"}
     if pool is not None:
         held |= {"reference_outputs", "reference_in"}
         if len(pool.others):
@@ -234,29 +276,10 @@ def _held(pool: Pool | None) -> set[str]:
     return held
 
 
-def _models_used(name: str, pool: Pool | None) -> dict[str, int]:
+def _models_used(attack: Attack, pool: Pool | None) -> dict[str, int]:
     """Return how many shadow models stand behind an attack's scores, for its record."""
-    if pool is None or not any("reference" in need for need in ATTACKS[name].needs):
+    if pool is None or not any("reference" in need for need in attack.needs):
         return {}
     counts = pool.counts
     return {"shadow_models": counts.models, "fewest_in": counts.fewest_in, "fewest_out": counts.fewest_out,
             "population": len(pool.others)}  # fmt: skip
-
-
-def _decided(
-    name: str, calibration: float, seed: int, pool: Pool | None, *, class_wise: bool
-) -> dict[str, Any]:
-    """Return what decides an attack's result beside its name and settings, for its record."""
-    needs = needed_by(name, _held(pool))
-    decided: dict[str, Any] = {"from_logits": True}
-    if "features" in needs:
-        decided["features"] = {"components": COMPONENTS, "label": True}
-    if class_wise:
-        decided["class_wise"] = True
-    if class_wise or "calibration" in needs:
-        decided |= {"calibration": calibration, "seed": seed}
-    if pool is not None and any("reference" in need or "population" in need for need in needs):
-        decided["shadows_sha256"] = pool.shadows.sha256
-        if ATTACKS[name].views:
-            decided["views"] = list(pool.shadows.views)
-    return decided

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.attacks.membership.label_only import LabelOnlyResult
+from securitynet_hub.attacks.membership.attack import Attack, QueryScores
 from securitynet_hub.data.pixels import QUERY_BYTES, Pixels, random_stream, to_pixels
 from securitynet_hub.engine.inference import BATCH_SIZE, as_images, ask
 from securitynet_hub.models.target import Target
@@ -30,7 +30,7 @@ NOISE_STARTS = 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class BoundaryResult(LabelOnlyResult):
+class BoundaryResult(QueryScores):
     """Distances, what they cost, and the images that prove them.
 
     Attributes:
@@ -209,3 +209,29 @@ def _normal(
 def _distance(image: Pixels, other: Pixels) -> float:
     """Return the L2 distance in grey levels."""
     return float(np.linalg.norm(image.ravel() - other.ravel().astype(np.float64)))
+
+
+def count_queries(image: Pixels, *, budget: int, gradient_queries: int) -> int:
+    """Return how many images `boundary_scores` forwards for one sample at most.
+
+    Raises:
+        ValueError: a setting is no whole number of at least 1.
+    """
+    if not all(isinstance(count, int) and count >= 1 for count in (budget, gradient_queries)):
+        raise ValueError(
+            "budget and gradient_queries must be whole numbers of at least 1; got "
+            f"{budget!r} and {gradient_queries!r}."
+        )
+    return budget
+
+
+ATTACK = Attack(
+    name="boundary",
+    run=boundary_scores,
+    summary="distance from an image to the decision boundary (HopSkipJump)",
+    formula="L2 distance to the nearest misclassified image found; 0 where the image is misclassified",
+    source="Li & Zhang 2021, section 4.2; Chen et al. 2020, alg. 2",
+    needs=("labels",),
+    cost=count_queries,
+    starts=True,
+)

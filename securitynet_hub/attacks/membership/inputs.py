@@ -20,7 +20,7 @@ AXES = {"outputs": 2, "reference_outputs": 3, "population_outputs": 2, "referenc
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Evidence:
+class MembershipInputs:
     """What an attacker holds, all outputs in the same form: logits or probabilities, as `from_logits` says.
 
     Where every sample was asked about in several views (itself, mirrored, shifted), all outputs have an axis

@@ -9,35 +9,18 @@ model does happens behind it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from securitynet_hub.attacks.membership.attack import Attack, QueryScores
 from securitynet_hub.core.arrays import Scores, as_array
 from securitynet_hub.core.errors import UnknownNameError
-from securitynet_hub.data.pixels import QUERY_BYTES, Labels, Pixels, random_stream, to_pixels
+from securitynet_hub.data.pixels import QUERY_BYTES, Pixels, random_stream, to_pixels
 from securitynet_hub.engine.inference import BATCH_SIZE, as_images, ask
 from securitynet_hub.models.target import Target
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LabelOnlyResult:
-    """Scores and what they cost.
-
-    Attributes:
-        scores: shape (n,), higher = more likely a member.
-        queries: shape (n,), how many images were forwarded for each sample.
-    """
-
-    scores: Scores
-    queries: Labels
-
-    @property
-    def total_queries(self) -> int:
-        """How many images were forwarded altogether."""
-        return int(self.queries.sum())
 
 
 def augmentation_scores(
@@ -50,7 +33,7 @@ def augmentation_scores(
     copies: int = 10,
     seed: int = 0,
     batch_size: int = BATCH_SIZE,
-) -> LabelOnlyResult:
+) -> QueryScores:
     """Score the share of N images whose predicted label is right: each sample itself and its changed copies.
 
     - ``translation`` by d pixels: the shifts (i, j) with ``|i| + |j| = d``, N = 4 d + 1 (section 4.2);
@@ -98,7 +81,7 @@ def augmentation_scores(
         images = np.stack([version for image in pixels[part] for version in versions(image)])
         predicted = ask(target, images, batch_size).reshape(-1, count)
         scores[part] = label_only_scores(predicted, labels[part])
-    return LabelOnlyResult(scores=scores, queries=np.full(len(pixels), count))
+    return QueryScores(scores=scores, queries=np.full(len(pixels), count))
 
 
 def label_only_scores(answers: npt.ArrayLike, labels: npt.ArrayLike) -> Scores:
@@ -191,3 +174,87 @@ def _checked(image: Pixels, kind: str, strengths: float | Iterable[float], copie
         needed = f"whole pixels below {side}" if kind == "translation" else "finite"
         raise ValueError(f"strengths of a {kind} must be above zero and {needed}; got {found}.")
     return found
+
+
+def translation_scores(
+    target: Target,
+    pixels: Pixels,
+    labels: npt.ArrayLike,
+    *,
+    strengths: float | Iterable[float] = 1,
+    seed: int = 0,
+    batch_size: int = BATCH_SIZE,
+) -> QueryScores:
+    """Run `augmentation_scores` with shifts by so many pixels."""
+    return augmentation_scores(
+        target, pixels, labels, kind="translation", strengths=strengths, seed=seed, batch_size=batch_size
+    )
+
+
+def rotation_scores(
+    target: Target,
+    pixels: Pixels,
+    labels: npt.ArrayLike,
+    *,
+    strengths: float | Iterable[float] = 4,
+    seed: int = 0,
+    batch_size: int = BATCH_SIZE,
+) -> QueryScores:
+    """Run `augmentation_scores` with rotations by so many degrees."""
+    return augmentation_scores(
+        target, pixels, labels, kind="rotation", strengths=strengths, seed=seed, batch_size=batch_size
+    )
+
+
+def noise_scores(
+    target: Target,
+    pixels: Pixels,
+    labels: npt.ArrayLike,
+    *,
+    strengths: float | Iterable[float] = 0.05,
+    copies: int = 10,
+    seed: int = 0,
+    batch_size: int = BATCH_SIZE,
+) -> QueryScores:
+    """Run `augmentation_scores` with Gaussian noise of such standard deviations."""
+    return augmentation_scores(
+        target,
+        pixels,
+        labels,
+        kind="noise",
+        strengths=strengths,
+        copies=copies,
+        seed=seed,
+        batch_size=batch_size,
+    )
+
+
+ATTACKS = (
+    Attack(
+        name="translation",
+        run=translation_scores,
+        summary="how many shifted copies of an image keep the right label",
+        formula="share of the copies, the image included, whose predicted label is right",
+        source="Choquette-Choo et al. 2021, section 4.2",
+        needs=("labels",),
+        cost=partial(count_queries, kind="translation"),
+    ),
+    Attack(
+        name="rotation",
+        run=rotation_scores,
+        summary="how many rotated copies of an image keep the right label",
+        formula="share of the copies, the image included, whose predicted label is right",
+        source="Choquette-Choo et al. 2021, section 4.2",
+        needs=("labels",),
+        cost=partial(count_queries, kind="rotation"),
+    ),
+    Attack(
+        name="noise",
+        run=noise_scores,
+        summary="how many noisy copies of an image keep the right label",
+        formula="share of the copies, the image included, whose predicted label is right",
+        source="Choquette-Choo et al. 2021, section 4.3",
+        needs=("labels",),
+        cost=partial(count_queries, kind="noise"),
+    ),
+)

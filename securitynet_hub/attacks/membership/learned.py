@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from securitynet_hub.attacks.membership.attack import Attack, Rows
+from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.core.arrays import Scores, as_array
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.core.seeds import seeded
@@ -236,3 +239,72 @@ LEARNED = {
     "boosting": _Kind(_fit_boosting),
 }
 """Every learned attack by its public name; ``mlp_full`` and ``mlp_top3`` are SecurityNet's two."""
+
+
+def learned_scores(name: str, inputs: MembershipInputs, rows: Rows) -> Scores:
+    """Fit an attack on the calibration samples by `fit_learned_attack` and score the rows."""
+    inputs.score("correctness")  # names bad rows as the caller counts them, not as calibration does
+    outputs = as_array(inputs.first_view, "outputs")
+    labels = np.zeros(len(outputs), np.int64) if inputs.labels is None else as_array(inputs.labels, "labels")
+    known = inputs.calibrated_on
+    attack = fit_learned_attack(
+        name,
+        outputs[known],
+        labels[known],
+        inputs.membership[known],
+        from_logits=inputs.from_logits,
+        seed=inputs.seed,
+    )
+    return attack.score(outputs[rows], labels[rows], from_logits=inputs.from_logits)
+
+
+ATTACKS = (
+    Attack(
+        name="mlp_full",
+        run=partial(learned_scores, "mlp_full"),
+        summary="a network on all posteriors, p_y and correctness",
+        formula="log-odds, a network on all posteriors, p_y and correctness",
+        source="Liu et al. 2022",
+        needs=("labels", "calibration"),
+    ),
+    Attack(
+        name="mlp_top3",
+        run=partial(learned_scores, "mlp_top3"),
+        summary="a network on the three largest posteriors, p_y and correctness",
+        formula="the same on the three largest posteriors",
+        source="Salem et al. 2019",
+        needs=("labels", "calibration"),
+    ),
+    Attack(
+        name="mlp_full_unlabelled",
+        run=partial(learned_scores, "mlp_full_unlabelled"),
+        summary="a network on all posteriors",
+        formula="a network on all posteriors alone",
+        source="Salem et al. 2019",
+        needs=("calibration",),
+    ),
+    Attack(
+        name="mlp_top3_unlabelled",
+        run=partial(learned_scores, "mlp_top3_unlabelled"),
+        summary="a network on the three largest posteriors",
+        formula="the same on the three largest",
+        source="Salem et al. 2019",
+        needs=("calibration",),
+    ),
+    Attack(
+        name="logistic",
+        run=partial(learned_scores, "logistic"),
+        summary="logistic regression on all posteriors, p_y and correctness",
+        formula="logistic regression on the features of `mlp_full`",
+        source="a baseline",
+        needs=("labels", "calibration"),
+    ),
+    Attack(
+        name="boosting",
+        run=partial(learned_scores, "boosting"),
+        summary="boosted trees on all posteriors, p_y and correctness",
+        formula="boosted trees on them",
+        source="a baseline",
+        needs=("labels", "calibration"),
+    ),
+)

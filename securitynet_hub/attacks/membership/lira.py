@@ -7,10 +7,13 @@ which is nearly normal over models trained on random halves of the data.
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple, get_args
+from functools import partial
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from securitynet_hub.attacks.membership.attack import Attack, Rows
+from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.attacks.membership.reference_models import (
     Counts,
     References,
@@ -276,3 +279,50 @@ def _average(scores: Scores) -> Scores:
 def _exact_sum(values: Scores) -> float:
     """Sum without rounding in between, so that the order of the samples does not matter."""
     return math.fsum(values.ravel().tolist())
+
+
+def run_lira(mode: Mode, inputs: MembershipInputs, rows: Rows, **settings: Any) -> Scores:
+    """Run `lira_scores` on the logit margins of all augmentations."""
+    target, reference = (
+        inputs.score("logit_margin", views=True),
+        inputs.reference_scores("logit_margin", views=True),
+    )
+    return lira_scores(target, reference, inputs.reference_in, mode=mode, **settings)[rows]
+
+
+ATTACKS = (
+    Attack(
+        name="lira_offline",
+        run=partial(run_lira, "offline"),
+        summary="how unusual the margin is for models without the sample",
+        formula="-log Pr[Z > logit margin], Z normal over models without x",
+        source="Carlini et al. 2022",
+        needs=("labels", "reference_outputs", "reference_in"),
+        configured_by=lira_scores,
+        min_references=(0, 2),
+        augmented=True,
+        ranked=True,
+    ),
+    Attack(
+        name="lira_offline_two_sided",
+        run=partial(run_lira, "offline_two_sided"),
+        summary="how unusual the margin is, in either direction",
+        formula="-log density of the same normal, as the authors' code has it",
+        source="Carlini et al. 2022",
+        needs=("labels", "reference_outputs", "reference_in"),
+        configured_by=lira_scores,
+        min_references=(0, 2),
+        augmented=True,
+    ),
+    Attack(
+        name="lira",
+        run=partial(run_lira, "online"),
+        summary="likelihood of the margin with and without the sample in the training set",
+        formula="log-likelihood ratio of the logit margin, with and without x",
+        source="Carlini et al. 2022, alg. 1",
+        needs=("labels", "reference_outputs", "reference_in"),
+        configured_by=lira_scores,
+        min_references=(2, 2),
+        augmented=True,
+    ),
+)

@@ -8,6 +8,8 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from securitynet_hub.attacks.kind import CONFIDENCE_LEVEL
+from securitynet_hub.attacks.membership.kind import TARGET_FPRS
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.statistics.comparison import auc_difference, paired_auc_difference
 from securitynet_hub.statistics.rates import (
@@ -18,10 +20,6 @@ from securitynet_hub.statistics.rates import (
     rate_at_fpr,
     split_scores,
 )
-
-TARGET_FPRS = (0.001, 0.01)
-CONFIDENCE_LEVEL = 0.95
-
 
 EPSILON_METHODS = ("rates", "one_run")
 """How `measure_membership` may bound epsilon from below."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.attacks.membership.inputs import Evidence
+from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.attacks.membership.reference_models import ModelCounts, count_models
 from securitynet_hub.attacks.membership.shadows import Shadows
 from securitynet_hub.attacks.subject import AuditData
@@ -51,10 +51,10 @@ class Pool(NamedTuple):
             )
         return [VIEWS[name] for name in self.shadows.views]
 
-    def evidence(
+    def inputs(
         self, outputs: npt.NDArray[Any], labels: npt.NDArray[np.int64], *, views: bool
     ) -> dict[str, Any]:
-        """Return the shadow models' part of the evidence, of every view or of the first alone.
+        """Return the shadow models' part of the inputs, of every view or of the first alone.
 
         Args:
             outputs: the target's answers for the population.
@@ -103,16 +103,16 @@ def find_pool(shadows: Shadows, data: AuditData) -> Pool:
 
 
 class Answers(NamedTuple):
-    """The evidence of an audit, the target's logits for the samples as they are, and what that took.
+    """The inputs of an audit, the target's logits for the samples as they are, and what that took.
 
     Attributes:
-        evidence: of all attacks.
+        inputs: of all attacks.
         logits: shape (samples, classes), in the split's order.
         forwarded: how many images were.
         seconds: how long it took.
     """
 
-    evidence: Evidence
+    inputs: MembershipInputs
     logits: npt.NDArray[np.float32]
     forwarded: int
     seconds: float
@@ -152,7 +152,7 @@ def forward(
     asked = pool.views if pool is not None and several else [identity]
     each = [predict(target, view(pixels), batch_size=batch_size, on_batch=on_batch) for view in asked]
     logits = np.stack(each, 1) if several else each[0]
-    evidence = Evidence(
+    inputs = MembershipInputs(
         outputs=logits[:n],
         labels=labels[:n],
         is_member=data.split.is_member,
@@ -161,6 +161,6 @@ def forward(
         seed=seed,
         ids=indices,
         features=image_features(pixels[:n], labels[:n]) if features else None,
-        **({} if pool is None else pool.evidence(logits[n:], labels[n:], views=several)),
+        **({} if pool is None else pool.inputs(logits[n:], labels[n:], views=several)),
     )
-    return Answers(evidence, each[0][:n], len(positions) * len(asked), time.perf_counter() - began)
+    return Answers(inputs, each[0][:n], len(positions) * len(asked), time.perf_counter() - began)

@@ -7,10 +7,14 @@ member, such as `signals.loss` (minus the cross-entropy) or a margin.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from securitynet_hub.attacks.membership.attack import Attack, Rows
+from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.attacks.membership.reference_models import (
     Counts,
     RankedSide,
@@ -216,3 +220,52 @@ def _require_losses(signals: Scores, name: str, start: int = 0) -> None:
             f"smoothing='linear' takes signals that are minus a loss, in -{LARGEST_LOSS:g}..0; "
             f"{name_rows(bad + start)} of {name} are not."
         )
+
+
+def run_attack_p(inputs: MembershipInputs, rows: Rows) -> Scores:
+    """Run `attack_p_scores` on the losses; without a population, among the known non-members."""
+    losses = inputs.score("loss")
+    if inputs.population_outputs is None or inputs.population_labels is None:
+        return attack_p_scores(losses[rows], losses[inputs.outsiders])
+    return attack_p_scores(losses[rows], inputs.population_scores("loss"))
+
+
+def run_beside_references(
+    function: Callable[..., Scores], inputs: MembershipInputs, rows: Rows, **settings: Any
+) -> Scores:
+    """Run an attack that compares the target's losses with those of reference models."""
+    reference = inputs.reference_scores("loss")
+    return function(inputs.score("loss"), reference, inputs.reference_in, **settings)[rows]
+
+
+ATTACKS = (
+    Attack(
+        name="attack_p",
+        run=run_attack_p,
+        summary="rank of the loss among losses of samples that the model never saw",
+        formula="P over z of [loss(z) > loss(x)]",
+        source="Ye et al. 2022",
+        needs=("labels", "population_outputs", "population_labels"),
+        alternatives=("calibration",),
+    ),
+    Attack(
+        name="attack_r",
+        run=partial(run_beside_references, attack_r_scores),
+        summary="rank of the loss among the losses of reference models",
+        formula="P over models of [their loss(x) > the target's]",
+        source="Ye et al. 2022",
+        needs=("labels", "reference_outputs", "reference_in"),
+        configured_by=attack_r_scores,
+        min_references=(0, 1),
+    ),
+    Attack(
+        name="difficulty_calibration",
+        run=partial(run_beside_references, difficulty_calibrated_scores),
+        summary="loss relative to the mean loss of reference models",
+        formula="log p_y - mean of the reference models'",
+        source="Watson et al. 2022",
+        needs=("labels", "reference_outputs", "reference_in"),
+        configured_by=difficulty_calibrated_scores,
+        min_references=(0, 1),
+    ),
+)

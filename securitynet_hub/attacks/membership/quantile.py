@@ -9,7 +9,8 @@ embeddings or logits of the target or of another model, or the pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from securitynet_hub.attacks.membership.attack import Attack, Rows
+from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.attacks.membership.reference_models import require_disjoint
 from securitynet_hub.core.arrays import Scores, as_array, require_finite
 from securitynet_hub.core.seeds import seeded
@@ -252,3 +255,36 @@ def _deviation(values: npt.NDArray[np.float64]) -> Any:
     """Return standard deviations down the rows, 1 where nothing varies."""
     deviation = values.std(0)
     return np.where(deviation > 0, deviation, 1)
+
+
+def run_quantile(
+    function: Callable[..., Scores], inputs: MembershipInputs, rows: Rows, **settings: Any
+) -> Scores:
+    """Run an attack that is fitted on features and hinges of the known non-members."""
+    features, hinge = as_array(inputs.features, "features"), inputs.score("hinge")
+    if len(features) != len(hinge):
+        raise ValueError(f"features must have one row for each of {len(hinge)} samples; got {len(features)}.")
+    known = inputs.outsiders
+    return function(features[rows], hinge[rows], features[known], hinge[known], seed=inputs.seed, **settings)
+
+
+ATTACKS = (
+    Attack(
+        name="quantile",
+        run=partial(run_quantile, gaussian_quantile_scores),
+        summary="margin relative to what is normal for such an image",
+        formula="(hinge - mu(x)) / sigma(x), fitted on non-members",
+        source="Bertran et al. 2023",
+        needs=("labels", "features", "calibration"),
+        configured_by=gaussian_quantile_scores,
+    ),
+    Attack(
+        name="pinball",
+        run=partial(run_quantile, pinball_quantile_scores),
+        summary="margin above a high quantile for such an image",
+        formula="hinge - its 1 - alpha quantile among non-members alike",
+        source="Bertran et al. 2023",
+        needs=("labels", "features", "calibration"),
+        configured_by=pinball_quantile_scores,
+    ),
+)

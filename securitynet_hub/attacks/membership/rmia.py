@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from functools import partial
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from securitynet_hub.attacks.membership.attack import Attack, Rows, Tuned
+from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.attacks.membership.reference_models import (
     LARGEST,
     References,
@@ -312,3 +315,72 @@ def _require_not_positive(values: Scores, name: str, start: int) -> None:
             f"{name} must be log-probabilities, at most 0; {name_rows(bad + start)} hold larger ones. Pass "
             "the logarithm of probabilities."
         )
+
+
+TUNED = "tuned"
+"""The setting ``a`` where `tune_offline_a` chooses it on the reference models."""
+
+
+def run_rmia(mode: Mode, inputs: MembershipInputs, rows: Rows, **settings: Any) -> Scores | Tuned:
+    """Run `rmia_scores` on the losses of all augmentations; ``a="tuned"`` is chosen by `tune_offline_a`."""
+    log_confidences = (
+        inputs.score, inputs.reference_scores, inputs.population_scores, inputs.reference_population_scores,
+    )  # fmt: skip
+    target_x, ref_x, target_z, ref_z = (signal("loss", views=True) for signal in log_confidences)
+    ref_in_z = inputs.reference_population_in
+    tuned: dict[str, float] = {}
+    if settings.get("a") == TUNED:
+        gamma = settings.get("gamma", 2.0)
+        tuned["a"] = tune_offline_a(ref_x, inputs.reference_in, ref_z, gamma=gamma, ref_in_z=ref_in_z).a
+    scores = rmia_scores(
+        target_x,
+        ref_x,
+        inputs.reference_in,
+        target_z,
+        ref_z,
+        mode=mode,
+        ref_in_z=ref_in_z,
+        **{**settings, **tuned},
+    )[rows]
+    return Tuned(scores, tuned) if tuned else scores
+
+
+ATTACKS = (
+    Attack(
+        name="rmia",
+        run=partial(run_rmia, "offline"),
+        summary="pairwise likelihood ratios against a population",
+        formula="P over z of [LR(x, z) >= gamma]",
+        source="Zarifzadeh et al. 2024",
+        needs=(
+            "labels",
+            "reference_outputs",
+            "reference_in",
+            "population_outputs",
+            "population_labels",
+            "reference_population_outputs",
+        ),
+        configured_by=rmia_scores,
+        min_references=(0, 1),
+        augmented=True,
+        ranked=True,
+    ),
+    Attack(
+        name="rmia_online",
+        run=partial(run_rmia, "online"),
+        summary="the same, with reference models trained on the sample too",
+        formula="the same, p(x) from models with and without x",
+        source="Zarifzadeh et al. 2024",
+        needs=(
+            "labels",
+            "reference_outputs",
+            "reference_in",
+            "population_outputs",
+            "population_labels",
+            "reference_population_outputs",
+        ),
+        configured_by=rmia_scores,
+        min_references=(1, 1),
+        augmented=True,
+    ),
+)

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from securitynet_hub.attacks.membership.measures import CONFIDENCE_LEVEL, MembershipResult, measure_membership
+from securitynet_hub.attacks.kind import CONFIDENCE_LEVEL
+from securitynet_hub.attacks.membership.measures import MembershipResult, measure_membership
 from securitynet_hub.attacks.membership.running import Run
 from securitynet_hub.core.arrays import as_array
 from securitynet_hub.core.errors import RecordError

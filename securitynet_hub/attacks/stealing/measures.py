@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from securitynet_hub.attacks.kind import CONFIDENCE_LEVEL
 from securitynet_hub.core.arrays import Scores, as_array, name_rows, require_finite
 from securitynet_hub.statistics.bootstrap import mean_bootstrap_interval
 from securitynet_hub.statistics.posteriors import CLIP
@@ -15,7 +16,6 @@ from securitynet_hub.statistics.rates import Interval, wilson_interval
 from securitynet_hub.statistics.signals import CHUNK_ELEMENTS, Outputs, require_probabilities
 
 Labels = npt.NDArray[np.int64]
-CONFIDENCE_LEVEL = 0.95
 
 
 class StealingResult(TypedDict):

@@ -17,7 +17,7 @@ from torch import nn
 from securitynet_hub import load_metric, load_target
 from securitynet_hub.attacks.backdoor.audit import audit_backdoors, draw_evenly, why_not_run
 from securitynet_hub.attacks.backdoor.calibration import calibrate_norms
-from securitynet_hub.attacks.backdoor.detector import Clues, needs_batch_norm
+from securitynet_hub.attacks.backdoor.attack import DetectorInputs, needs_batch_norm
 from securitynet_hub.attacks.backdoor.inversion import (
     Inversion,
     measure_inversion,
@@ -333,16 +333,16 @@ class TestSuite:
             def as_dict(self):
                 return {}
 
-        two = runnable(as_target(linear(classes=2)), Clues(clean=IMAGES))
+        two = runnable(as_target(linear(classes=2)), DetectorInputs(clean=IMAGES))
         assert two["neural_cleanse"] == "it needs 3 or more classes, the model has 2"
         assert two["mm_bd"] == "it needs 4 or more classes, the model has 2"
-        assert runnable(as_target(linear()), Clues())["neuron_noise"] == "it needs clean images"
-        curved = runnable(as_target(linear(), Gamma()), Clues(clean=IMAGES))
+        assert runnable(as_target(linear()), DetectorInputs())["neuron_noise"] == "it needs clean images"
+        curved = runnable(as_target(linear(), Gamma()), DetectorInputs(clean=IMAGES))
         assert "not one affine map" in curved["mm_bd"]
         assert curved["neuron_noise"] is None
-        assert needs_batch_norm(as_target(linear()), Clues()) == "it needs a model with BatchNorm"
+        assert needs_batch_norm(as_target(linear()), DetectorInputs()) == "it needs a model with BatchNorm"
         given = {"clean": IMAGES, "inputs": IMAGES, "training": IMAGES, "told": np.zeros(len(IMAGES), int)}
-        reasons = runnable(as_target(linear()), Clues(**given))
+        reasons = runnable(as_target(linear()), DetectorInputs(**given))
         assert {name for name, reason in reasons.items() if reason} == {"ibd_psc"}
         for missing, names in {
             "clean": {"neural_cleanse", "neuron_noise", "strip", "neo", "scale_up", "ted"},
@@ -350,19 +350,19 @@ class TestSuite:
             "training": {"spectral_signatures", "activation_clustering"},
             "told": {"spectral_signatures", "activation_clustering"},
         }.items():
-            found = runnable(as_target(linear()), Clues(**{**given, missing: None}))
+            found = runnable(as_target(linear()), DetectorInputs(**{**given, missing: None}))
             assert {name for name, reason in found.items() if reason} == {*names, "ibd_psc"}
-        few = Clues(clean=IMAGES[:6], inputs=IMAGES[6:])
+        few = DetectorInputs(clean=IMAGES[:6], inputs=IMAGES[6:])
         assert "6 images and 6 classes" in runnable(as_target(linear()), few)["ted"]
 
     def test_refuses(self):
         target = as_target(linear())
         with pytest.raises(UnknownNameError, match="neural_cleanse"):
-            run_detector("neural-cleanse", target, Clues())
+            run_detector("neural-cleanse", target, DetectorInputs())
         with pytest.raises(UnknownNameError, match="restarts"):
-            run_detector("neural_cleanse", target, Clues(clean=IMAGES), restart=2)
+            run_detector("neural_cleanse", target, DetectorInputs(clean=IMAGES), restart=2)
         with pytest.raises(ValueError, match="needs clean images"):
-            run_detector("neural_cleanse", target, Clues())
+            run_detector("neural_cleanse", target, DetectorInputs())
 
 
 QUICK = {

@@ -1,11 +1,11 @@
-"""Evidence in several views, what stands beside an attack's figures, and the label-only configs."""
+"""MembershipInputs in several views, what stands beside an attack's figures, and the label-only configs."""
 
 import numpy as np
 import pytest
 import torch
 
 from securitynet_hub import load_metric
-from securitynet_hub.attacks.membership.inputs import Evidence
+from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.attacks.membership.label_only import label_only_scores
 from securitynet_hub.attacks.membership.lira import lira_scores
 from securitynet_hub.attacks.membership.measures import measure_membership
@@ -61,18 +61,21 @@ class TestViews:
     @pytest.mark.parametrize("name", NAMES)
     def test_one_view_is_none(self, name):
         np.testing.assert_array_equal(
-            run_attack(name, Evidence(**ONE)).scores, run_attack(name, Evidence(**FIRST)).scores
+            run_attack(name, MembershipInputs(**ONE)).scores,
+            run_attack(name, MembershipInputs(**FIRST)).scores,
         )
 
     @pytest.mark.parametrize("name", NAMES)
     def test_what_looks_at_one_view_looks_at_the_first(self, name):
-        many, first = (run_attack(name, Evidence(**world)).scores for world in (MANY, FIRST))
+        many, first = (run_attack(name, MembershipInputs(**world)).scores for world in (MANY, FIRST))
         assert np.array_equal(many, first) != ATTACKS[name].views
 
     @pytest.mark.parametrize("name", SEVERAL)
     def test_the_order_of_views_does_not_matter(self, name):
-        turned = run_attack(name, Evidence(**with_views([2, 0, 1]))).scores
-        np.testing.assert_allclose(turned, run_attack(name, Evidence(**MANY)).scores, rtol=1e-12, atol=1e-12)
+        turned = run_attack(name, MembershipInputs(**with_views([2, 0, 1]))).scores
+        np.testing.assert_allclose(
+            turned, run_attack(name, MembershipInputs(**MANY)).scores, rtol=1e-12, atol=1e-12
+        )
 
     def test_those_that_score_every_view_are_named(self):
         assert SEVERAL == ["lira_offline", "lira_offline_two_sided", "lira", "rmia", "rmia_online"]
@@ -87,40 +90,41 @@ class TestViews:
             each_view(logit_margin, MANY[key], LABELS) for key in ("outputs", "reference_outputs")
         )
         np.testing.assert_array_equal(
-            run_attack("lira", Evidence(**MANY)).scores, lira_scores(phi, ref_phi, INSIDE)
+            run_attack("lira", MembershipInputs(**MANY)).scores, lira_scores(phi, ref_phi, INSIDE)
         )
         x, ref_x = (each_view(loss, MANY[key], LABELS) for key in ("outputs", "reference_outputs"))
         keys = ("population_outputs", "reference_population_outputs")
         z, ref_z = (each_view(loss, MANY[key], Z_LABELS) for key in keys)
         for name, mode in (("rmia", "offline"), ("rmia_online", "online")):
             np.testing.assert_array_equal(
-                run_attack(name, Evidence(**MANY)).scores, rmia_scores(x, ref_x, INSIDE, z, ref_z, mode=mode)
+                run_attack(name, MembershipInputs(**MANY)).scores,
+                rmia_scores(x, ref_x, INSIDE, z, ref_z, mode=mode),
             )
 
     @pytest.mark.parametrize("name", ["loss", "lira", "rmia", "logistic", "attack_r"])
     def test_tensors_and_lists_give_the_same(self, name):
-        expected = run_attack(name, Evidence(**MANY)).scores
+        expected = run_attack(name, MembershipInputs(**MANY)).scores
         for convert in (torch.from_numpy, np.ndarray.tolist):
             world = {key: convert(value) if key.endswith("outputs") else value for key, value in MANY.items()}
-            np.testing.assert_array_equal(run_attack(name, Evidence(**world)).scores, expected)
+            np.testing.assert_array_equal(run_attack(name, MembershipInputs(**world)).scores, expected)
 
     def test_views_that_differ_are_refused(self):
         for key in ("reference_outputs", "population_outputs"):
             with pytest.raises(ValueError, match=r"must be of the same views.*'outputs': 3"):
-                Evidence(**{**MANY, key: MANY[key][..., :2, :]})
+                MembershipInputs(**{**MANY, key: MANY[key][..., :2, :]})
             with pytest.raises(ValueError, match=rf"must be of the same views.*'{key}': None"):
-                Evidence(**{**MANY, key: FIRST[key]})
+                MembershipInputs(**{**MANY, key: FIRST[key]})
 
     def test_bad_rows_are_named_as_the_caller_counts_them(self):
         broken = MANY["outputs"].copy()
         broken[17, 2, 1] = np.nan
         with pytest.raises(ValueError, match=r"1 row\(s\) \(17\)"):
-            run_attack("lira", Evidence(**{**MANY, "outputs": broken}))
+            run_attack("lira", MembershipInputs(**{**MANY, "outputs": broken}))
 
     @pytest.mark.parametrize("name", ["lira", "rmia", "modified_entropy"])
     def test_the_metric_takes_them_at_once_and_in_batches(self, name):
         beside = {key: MANY[key] for key in ATTACKS[name].needs}
-        expected = measure_attack(name, Evidence(**MANY))
+        expected = measure_attack(name, MembershipInputs(**MANY))
         metric = load_metric("membership_inference", name)
         told = {"predictions": MANY["outputs"], "references": LABELS, "membership": MEMBERS}
         assert metric.compute(**told, from_logits=True, **beside) == expected
@@ -131,20 +135,20 @@ class TestViews:
 
 class TestTuned:
     def test_rmia_finds_its_own_coefficient(self):
-        evidence = Evidence(**MANY)
+        inputs = MembershipInputs(**MANY)
         x, z = (
             signal("loss", views=True)
-            for signal in (evidence.reference_scores, evidence.reference_population_scores)
+            for signal in (inputs.reference_scores, inputs.reference_population_scores)
         )
         for gamma in (1.0, 2.0):
             a = tune_offline_a(x, INSIDE, z, gamma=gamma).a
-            run = run_attack("rmia", evidence, a="tuned", gamma=gamma)
+            run = run_attack("rmia", inputs, a="tuned", gamma=gamma)
             assert run.tuned == {"a": a}
-            np.testing.assert_array_equal(run.scores, run_attack("rmia", evidence, a=a, gamma=gamma).scores)
-            assert measure_attack("rmia", evidence, a="tuned", gamma=gamma)["tuned"] == {"a": a}
+            np.testing.assert_array_equal(run.scores, run_attack("rmia", inputs, a=a, gamma=gamma).scores)
+            assert measure_attack("rmia", inputs, a="tuned", gamma=gamma)["tuned"] == {"a": a}
 
     def test_it_says_nothing_where_nothing_was_tuned(self):
-        assert "tuned" not in measure_attack("rmia", Evidence(**MANY), a=0.5)
+        assert "tuned" not in measure_attack("rmia", MembershipInputs(**MANY), a=0.5)
 
 
 SCORES = RNG.normal(size=N) + MEMBERS
@@ -167,38 +171,38 @@ class TestComparison:
         metric = load_metric("membership_inference")
         found = metric.compute(predictions=SCORES, references=MEMBERS, **other)["comparison"]
         assert found == auc_difference(SCORES, MEMBERS, *other.values())._asdict()
-        evidence = Evidence(**FIRST)
-        found = measure_attack("loss", evidence, **other)["comparison"]
-        assert found == auc_difference(evidence.score("loss"), MEMBERS, *other.values())._asdict()
+        inputs = MembershipInputs(**FIRST)
+        found = measure_attack("loss", inputs, **other)["comparison"]
+        assert found == auc_difference(inputs.score("loss"), MEMBERS, *other.values())._asdict()
 
     def test_attacks_by_their_names_or_scores(self):
-        evidence = Evidence(**FIRST)
-        signals = [evidence.score(name) for name in ("loss", "hinge")]
+        inputs = MembershipInputs(**FIRST)
+        signals = [inputs.score(name) for name in ("loss", "hinge")]
         expected = paired_auc_difference(*signals, MEMBERS)._asdict()
         metric = load_metric("membership_inference", "loss")
         told = {"predictions": FIRST["outputs"], "references": LABELS, "membership": MEMBERS}
         for other in ("hinge", signals[1]):
-            assert measure_attack("loss", evidence, compare_with=other)["comparison"] == expected
+            assert measure_attack("loss", inputs, compare_with=other)["comparison"] == expected
             result = metric.compute(**told, from_logits=True, compare_with=other)
             assert result["comparison"] == expected
 
     def test_a_calibrated_attack_is_compared_on_what_it_judged(self):
-        evidence = Evidence(**FIRST)
-        judged = ~evidence.calibrated_on
-        run = run_attack("logistic", evidence)
-        expected = paired_auc_difference(run.scores, evidence.score("loss")[judged], MEMBERS[judged])
-        for other in ("loss", evidence.score("loss")):
-            found = measure_attack("logistic", evidence, compare_with=other)["comparison"]
+        inputs = MembershipInputs(**FIRST)
+        judged = ~inputs.calibrated_on
+        run = run_attack("logistic", inputs)
+        expected = paired_auc_difference(run.scores, inputs.score("loss")[judged], MEMBERS[judged])
+        for other in ("loss", inputs.score("loss")):
+            found = measure_attack("logistic", inputs, compare_with=other)["comparison"]
             assert found == expected._asdict()
-        turned = measure_attack("loss", evidence, compare_with="logistic")["comparison"]
+        turned = measure_attack("loss", inputs, compare_with="logistic")["comparison"]
         assert turned["difference"] == -expected.difference
 
     def test_what_is_refused(self):
-        evidence = Evidence(**FIRST)
+        inputs = MembershipInputs(**FIRST)
         with pytest.raises(ValueError, match=r"one score for each of 60 samples; got shape \(59,\)"):
-            measure_attack("loss", evidence, compare_with=OTHERS[1:])
+            measure_attack("loss", inputs, compare_with=OTHERS[1:])
         with pytest.raises(UnknownNameError, match="'hinge'"):
-            measure_attack("loss", evidence, compare_with="hing")
+            measure_attack("loss", inputs, compare_with="hing")
         with pytest.raises(ValueError, match="compare_with_members is given without compare_with"):
             measure_membership(SCORES, MEMBERS, compare_with_members=MEMBERS)
 
@@ -213,15 +217,17 @@ class TestEpsilon:
         assert (result["method"], result["delta"], result["threshold"]) == ("rates", 1e-5, 1.0)
 
     def test_the_halves_are_disjoint_and_the_figures_the_functions(self):
-        chosen = Evidence(**{**FIRST, "is_member": MEMBERS}, seed=5).calibrated_on  # drawn alike
+        chosen = MembershipInputs(**{**FIRST, "is_member": MEMBERS}, seed=5).calibrated_on  # drawn alike
         threshold = choose_threshold(SCORES[chosen], MEMBERS[chosen])
         expected = epsilon_lower_bound(SCORES[~chosen], MEMBERS[~chosen], thresholds=threshold)
         found = load_metric("membership_inference").compute(
             predictions=SCORES, references=MEMBERS, epsilon="rates", seed=5
         )["epsilon_bound"]
         assert found == {"method": "rates", "delta": 0.0, **expected._asdict()}
-        found = measure_attack("loss", Evidence(**FIRST), epsilon="one_run", delta=1e-6)["epsilon_bound"]
-        scores = Evidence(**FIRST).score("loss")
+        found = measure_attack("loss", MembershipInputs(**FIRST), epsilon="one_run", delta=1e-6)[
+            "epsilon_bound"
+        ]
+        scores = MembershipInputs(**FIRST).score("loss")
         expected = one_run_epsilon(scores, MEMBERS, k_plus=6, k_minus=6, delta=1e-6)
         assert found == {"method": "one_run", "delta": 1e-6, **expected._asdict()}
 

@@ -19,10 +19,10 @@ from securitynet_hub.attacks.membership.population import (
 from securitynet_hub.attacks.membership.rmia import rmia_scores
 from securitynet_hub.attacks.membership.running import (
     ATTACKS,
-    Evidence,
+    MembershipInputs,
     known_settings,
     measure_attack,
-    missing_evidence,
+    missing_inputs,
     run_attack,
 )
 from securitynet_hub.attacks.membership.thresholds import fit_thresholds, measure_threshold_attack
@@ -36,18 +36,18 @@ WORLD = world()
 @pytest.mark.parametrize("name", NAMES)
 class TestEveryAttack:
     def test_it_finds_members(self, name):
-        evidence = Evidence(**WORLD)
-        run = run_attack(name, evidence)
-        auc = roc_auc(run.scores, evidence.membership[run.rows])
+        inputs = MembershipInputs(**WORLD)
+        run = run_attack(name, inputs)
+        auc = roc_auc(run.scores, inputs.membership[run.rows])
         assert auc > (0.65 if name in LABELLED - {"correctness"} else 0.5)
         if ATTACKS[name].needs and "calibration" not in ATTACKS[name].needs and name != "attack_p":
-            assert auc > roc_auc(evidence.score("loss"), evidence.membership) + 0.1  # reference models help
+            assert auc > roc_auc(inputs.score("loss"), inputs.membership) + 0.1  # reference models help
 
     def test_swapping_members_turns_it_round(self, name):
         """The truth alone, for attacks that do not see it; what they were fitted on, for the others."""
-        evidence = Evidence(**WORLD)
-        swapped = dataclasses.replace(evidence, is_member=~WORLD["is_member"])
-        found, turned = (measure_attack(name, e)["auc"] for e in (evidence, swapped))
+        inputs = MembershipInputs(**WORLD)
+        swapped = dataclasses.replace(inputs, is_member=~WORLD["is_member"])
+        found, turned = (measure_attack(name, e)["auc"] for e in (inputs, swapped))
         if not ATTACKS[name].needs or "calibration" not in ATTACKS[name].needs:
             assert turned == pytest.approx(1 - found, abs=1e-12)
         elif name in LEARNED:  # fitted on the swapped truth, they find the members of that
@@ -62,38 +62,38 @@ class TestEveryAttack:
             for key, value in WORLD.items()
         }
         copies = {key: np.copy(value) for key, value in narrow.items()}
-        expected = run_attack(name, Evidence(**narrow)).scores
+        expected = run_attack(name, MembershipInputs(**narrow)).scores
         tensors = {
             key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
             for key, value in narrow.items()
         }
-        np.testing.assert_array_equal(run_attack(name, Evidence(**tensors)).scores, expected)
+        np.testing.assert_array_equal(run_attack(name, MembershipInputs(**tensors)).scores, expected)
         for key, value in copies.items():
             np.testing.assert_array_equal(narrow[key], value)
 
     def test_a_constant_on_all_logits_changes_nothing(self, name):
         moved = {key: value + 7.0 if key.endswith("outputs") else value for key, value in WORLD.items()}
         np.testing.assert_allclose(
-            run_attack(name, Evidence(**moved)).scores,
-            run_attack(name, Evidence(**WORLD)).scores,
+            run_attack(name, MembershipInputs(**moved)).scores,
+            run_attack(name, MembershipInputs(**WORLD)).scores,
             rtol=1e-6,
             atol=1e-8,
         )
 
     def test_calibration_samples_are_never_judged(self, name):
-        evidence = Evidence(**WORLD)
-        run = run_attack(name, evidence)
+        inputs = MembershipInputs(**WORLD)
+        run = run_attack(name, inputs)
         if "calibration" in ATTACKS[name].needs:
-            np.testing.assert_array_equal(run.rows, np.flatnonzero(~evidence.calibrated_on))
-            assert evidence.calibrated_on.sum() == 200
+            np.testing.assert_array_equal(run.rows, np.flatnonzero(~inputs.calibrated_on))
+            assert inputs.calibrated_on.sum() == 200
         else:
             np.testing.assert_array_equal(run.rows, np.arange(400))
         assert run.scores.shape == run.rows.shape
         assert run.scores.dtype == np.float64
 
     def test_the_metric_gives_the_same_to_the_bit(self, name):
-        evidence = Evidence(**WORLD)
-        expected = measure_attack(name, evidence, target_fprs=[0.05])
+        inputs = MembershipInputs(**WORLD)
+        expected = measure_attack(name, inputs, target_fprs=[0.05])
         given = {key: WORLD[key] for need in ATTACKS[name].needs for key in [need]}
         found = load_metric("membership_inference", name).compute(
             predictions=WORLD["outputs"],
@@ -115,7 +115,7 @@ class TestEveryAttack:
             "features": np.zeros((400, 1)),
             "reference_in": np.repeat(WORLD["reference_in"][:, :1], 400, 1),
         }
-        run = run_attack(name, Evidence(**same))
+        run = run_attack(name, MembershipInputs(**same))
         assert len(set(run.scores.tolist())) == 1
 
     def test_row_order_does_not_matter(self, name):
@@ -128,7 +128,7 @@ class TestEveryAttack:
         }
         scores = np.full((2, 400), np.nan)
         for row, (world_, mask) in enumerate(((WORLD, known), ({**WORLD, **moved}, known[order]))):
-            run = run_attack(name, Evidence(**{**world_, "calibration": mask}))
+            run = run_attack(name, MembershipInputs(**{**world_, "calibration": mask}))
             scores[row, run.rows] = run.scores
         if name == "pinball":  # its halves are drawn by place among sorted samples
             np.testing.assert_allclose(scores[1], scores[0][order], atol=1e-9)
@@ -136,8 +136,10 @@ class TestEveryAttack:
             np.testing.assert_allclose(scores[1], scores[0][order], rtol=1e-8, atol=1e-9)
 
     def test_what_it_needs_is_asked_for(self, name):
-        bare = Evidence(**{key: WORLD[key] for key in ("outputs", "labels", "is_member", "from_logits")})
-        missing = missing_evidence(name, bare)
+        bare = MembershipInputs(
+            **{key: WORLD[key] for key in ("outputs", "labels", "is_member", "from_logits")}
+        )
+        missing = missing_inputs(name, bare)
         assert missing == list(ATTACKS[name].needs)
         if missing:
             with pytest.raises(ValueError, match=f"{name} needs {' and '.join(missing)}"):
@@ -145,7 +147,7 @@ class TestEveryAttack:
 
 
 def test_each_is_the_function_behind_it():
-    evidence = Evidence(**WORLD)
+    inputs = MembershipInputs(**WORLD)
     labels = WORLD["labels"]
     phi, reference_phi = (
         logit_margin(WORLD["outputs"], labels, from_logits=True),
@@ -160,7 +162,7 @@ def test_each_is_the_function_behind_it():
     reference_log_pz = np.stack(
         [loss(z, z_labels, from_logits=True) for z in WORLD["reference_population_outputs"]]
     )
-    known = evidence.calibrated_on
+    known = inputs.calibrated_on
     learned = fit_learned_attack(
         "logistic", WORLD["outputs"][known], labels[known], WORLD["is_member"][known], from_logits=True
     )
@@ -175,45 +177,45 @@ def test_each_is_the_function_behind_it():
         "logistic": learned.score(WORLD["outputs"][~known], labels[~known], from_logits=True),
     }
     for name, scores in expected.items():
-        np.testing.assert_array_equal(run_attack(name, evidence).scores, scores, err_msg=name)
+        np.testing.assert_array_equal(run_attack(name, inputs).scores, scores, err_msg=name)
     for name, signal in SIGNALS.items():
         scores = signal(WORLD["outputs"], labels, from_logits=True)
-        np.testing.assert_array_equal(run_attack(name, evidence).scores, scores)
+        np.testing.assert_array_equal(run_attack(name, inputs).scores, scores)
 
 
 def test_known_non_members_do_for_a_population():
     """Attack-P ranks among them where it has no others; none of them is judged."""
     bare = {key: value for key, value in WORLD.items() if "population" not in key}
-    evidence = Evidence(**bare)
-    run = run_attack("attack_p", evidence)
-    known, signals = evidence.calibrated_on, evidence.score("loss")
+    inputs = MembershipInputs(**bare)
+    run = run_attack("attack_p", inputs)
+    known, signals = inputs.calibrated_on, inputs.score("loss")
     np.testing.assert_array_equal(run.rows, np.flatnonzero(~known))
     expected = attack_p_scores(signals[~known], signals[known & ~WORLD["is_member"]])
     np.testing.assert_array_equal(run.scores, expected)
     with pytest.raises(ValueError, match="attack_p needs population_outputs and population_labels"):
-        run_attack("attack_p", Evidence(**{**bare, "calibration": None}))
+        run_attack("attack_p", MembershipInputs(**{**bare, "calibration": None}))
 
 
 class TestWhatDoesNotFit:
     def test_reference_models_of_other_classes(self):
         with pytest.raises(ValueError, match="all outputs must be of the same classes"):
-            Evidence(**{**WORLD, "reference_outputs": WORLD["reference_outputs"][..., :3]})
+            MembershipInputs(**{**WORLD, "reference_outputs": WORLD["reference_outputs"][..., :3]})
 
     def test_samples_that_are_in_the_population(self):
         with pytest.raises(ValueError, match="ids and population_ids must not share a sample; 10 are"):
-            Evidence(**WORLD, ids=np.arange(400), population_ids=np.arange(390, 690))
+            MembershipInputs(**WORLD, ids=np.arange(400), population_ids=np.arange(390, 690))
 
     def test_other_lengths(self):
         with pytest.raises(ValueError, match="is_member must hold one entry for each of 400 rows"):
-            run_attack("loss", Evidence(**{**WORLD, "is_member": WORLD["is_member"][:-1]}))
+            run_attack("loss", MembershipInputs(**{**WORLD, "is_member": WORLD["is_member"][:-1]}))
         with pytest.raises(ValueError, match="features must have one row for each of 400 samples"):
-            run_attack("quantile", Evidence(**{**WORLD, "features": WORLD["features"][:-1]}))
+            run_attack("quantile", MembershipInputs(**{**WORLD, "features": WORLD["features"][:-1]}))
 
     @pytest.mark.parametrize("name", ["entropy", "mlp_top3_unlabelled"])
     def test_labels_are_not_needed_by_all(self, name):
-        blind = Evidence(**{**WORLD, "labels": None})
+        blind = MembershipInputs(**{**WORLD, "labels": None})
         np.testing.assert_array_equal(
-            run_attack(name, blind).scores, run_attack(name, Evidence(**WORLD)).scores
+            run_attack(name, blind).scores, run_attack(name, MembershipInputs(**WORLD)).scores
         )
         with pytest.raises(ValueError, match="loss needs labels"):
             run_attack("loss", blind)
@@ -225,8 +227,8 @@ class TestWhatDoesNotFit:
         world_ = {key: softmax(value) if key.endswith("outputs") else value for key, value in WORLD.items()}
         for name in ("loss", "lira", "rmia", "attack_p", "logistic", "mlp_top3"):
             np.testing.assert_allclose(
-                run_attack(name, Evidence(**{**world_, "from_logits": False})).scores,
-                run_attack(name, Evidence(**WORLD)).scores,
+                run_attack(name, MembershipInputs(**{**world_, "from_logits": False})).scores,
+                run_attack(name, MembershipInputs(**WORLD)).scores,
                 rtol=1e-5,
                 atol=1e-6,
             )
@@ -234,9 +236,9 @@ class TestWhatDoesNotFit:
 
 class TestSettings:
     def test_they_reach_the_function(self):
-        evidence = Evidence(**WORLD)
+        inputs = MembershipInputs(**WORLD)
         plain, global_ = (
-            run_attack("lira", evidence, **s).scores for s in ({}, {"variance": "global_centred"})
+            run_attack("lira", inputs, **s).scores for s in ({}, {"variance": "global_centred"})
         )
         assert not np.array_equal(plain, global_)
 
@@ -256,23 +258,23 @@ class TestSettings:
 
     def test_others_are_refused(self):
         with pytest.raises(UnknownNameError, match=r"setting of rmia 'gama'.*'gamma'"):
-            run_attack("rmia", Evidence(**WORLD), gama=2)
+            run_attack("rmia", MembershipInputs(**WORLD), gama=2)
         with pytest.raises(UnknownNameError, match=r"membership attack 'lyra'.*'lira'"):
-            run_attack("lyra", Evidence(**WORLD))
+            run_attack("lyra", MembershipInputs(**WORLD))
 
 
 class TestClassWise:
     @pytest.mark.parametrize("name", SIGNALS)
     def test_scores_stand_against_their_classes_thresholds(self, name):
-        evidence = Evidence(**WORLD)
-        known, labels = evidence.calibrated_on, WORLD["labels"]
-        scores = evidence.score(name)
+        inputs = MembershipInputs(**WORLD)
+        known, labels = inputs.calibrated_on, WORLD["labels"]
+        scores = inputs.score(name)
         thresholds = fit_thresholds(
             scores[known], labels[known], WORLD["is_member"][known], num_classes=CLASSES
         )
-        run = run_attack(name, evidence, class_wise=True)
+        run = run_attack(name, inputs, class_wise=True)
         np.testing.assert_array_equal(run.scores, thresholds.centred(scores[~known], labels[~known]))
-        result = measure_attack(name, evidence, class_wise=True)
+        result = measure_attack(name, inputs, class_wise=True)
         accused, truth = thresholds.predict(scores[~known], labels[~known]), WORLD["is_member"][~known]
         assert result.pop("accusations") == measure_threshold_attack(accused, truth)
         assert result == measure_membership(run.scores, truth)
@@ -280,22 +282,24 @@ class TestClassWise:
     def test_a_class_absent_from_calibration(self):
         known = WORLD["labels"] != 2
         known[::3] = False
-        run = run_attack("loss", Evidence(**{**WORLD, "calibration": known}), class_wise=True)
+        run = run_attack("loss", MembershipInputs(**{**WORLD, "calibration": known}), class_wise=True)
         assert np.isfinite(run.scores).all()
         assert (WORLD["labels"][run.rows] == 2).any()
 
     def test_it_is_for_metric_based_attacks(self):
         with pytest.raises(ValueError, match="class-wise thresholds are for correctness"):
-            run_attack("lira", Evidence(**WORLD), class_wise=True)
+            run_attack("lira", MembershipInputs(**WORLD), class_wise=True)
 
     def test_it_needs_calibration(self):
         with pytest.raises(ValueError, match="loss needs calibration"):
-            run_attack("loss", Evidence(**{**WORLD, "calibration": None}), class_wise=True)
+            run_attack("loss", MembershipInputs(**{**WORLD, "calibration": None}), class_wise=True)
 
 
 class TestCalibration:
     def test_the_share_is_drawn_from_either_side_by_the_seed(self):
-        masks = [Evidence(**{**WORLD, "calibration": 0.3}, seed=seed).calibrated_on for seed in (0, 0, 1)]
+        masks = [
+            MembershipInputs(**{**WORLD, "calibration": 0.3}, seed=seed).calibrated_on for seed in (0, 0, 1)
+        ]
         np.testing.assert_array_equal(masks[0], masks[1])
         assert (masks[0] != masks[2]).any()
         assert masks[0][WORLD["is_member"]].sum() == masks[0][~WORLD["is_member"]].sum() == 60
@@ -315,7 +319,7 @@ class TestCalibration:
     )
     def test_what_is_refused(self, calibration, sentence):
         with pytest.raises(ValueError, match=sentence):
-            run_attack("mlp_top3", Evidence(**{**WORLD, "calibration": calibration}))
+            run_attack("mlp_top3", MembershipInputs(**{**WORLD, "calibration": calibration}))
 
 
 class TestMetric:
@@ -328,7 +332,9 @@ class TestMetric:
                 references=WORLD["labels"][rows],
                 membership=WORLD["is_member"][rows],
             )
-        assert metric.compute(from_logits=True) == measure_attack("modified_entropy", Evidence(**WORLD))
+        assert metric.compute(from_logits=True) == measure_attack(
+            "modified_entropy", MembershipInputs(**WORLD)
+        )
 
     def test_what_is_missing_is_told(self):
         metric = load_metric("membership_inference", "loss")
@@ -357,4 +363,4 @@ def test_bad_rows_are_named(name):
     broken = WORLD["outputs"].copy()
     broken[17, 0] = np.nan
     with pytest.raises(ValueError, match="17"):
-        run_attack(name, Evidence(**{**WORLD, "outputs": broken}))
+        run_attack(name, MembershipInputs(**{**WORLD, "outputs": broken}))

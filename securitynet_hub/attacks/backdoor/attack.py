@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-from securitynet_hub.attacks.backdoor.ibd_psc import batch_norms
+from securitynet_hub.attacks import kind
 from securitynet_hub.attacks.backdoor.inversion import Inversion
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
 from securitynet_hub.models.target import Target
@@ -18,21 +21,21 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Clues:
+class DetectorInputs:
     """What a detector may use beside the model.
 
     Attributes:
         clean: shape (n, height, width, channels), uint8: clean images of the model's domain.
         inputs: of the same form: images of which some may carry a trigger; for detectors of inputs.
         training: of the same form: images that the model was trained on; for detectors of training images.
-        told: shape (training images,): the labels that it was told.
+        labels: shape (training images,): the labels that they were trained with.
         seed: of everything that a detector draws.
     """
 
     clean: Pixels | None = field(default=None, repr=False)
     inputs: Pixels | None = field(default=None, repr=False)
     training: Pixels | None = field(default=None, repr=False)
-    told: npt.NDArray[np.int64] | None = field(default=None, repr=False)
+    labels: npt.NDArray[np.int64] | None = field(default=None, repr=False)
     seed: int = 0
 
 
@@ -55,58 +58,79 @@ class Finding:
     scores: npt.NDArray[np.float64] | None = None
 
 
-Need = Callable[[Target, Clues], "str | None"]
+Need = Callable[[Target, DetectorInputs], "str | None"]
 """Why a detector cannot run, or None."""
 
 
-class Detector(NamedTuple):
-    """A row of `detectors.DETECTORS`.
+@dataclass(frozen=True, kw_only=True)
+class Attack(kind.Attack):
+    """One detector: ``run(target, inputs, **settings)`` returns a `Finding`.
 
     Attributes:
-        run: (target, clues, settings) -> finding.
-        takes: the function whose keyword arguments are the detector's settings.
-        needs: what must hold.
+        needs: functions that say why it cannot run on a target, or None.
         judges: the ``model``, each of the ``inputs``, or each of the ``training`` images.
         costly: whether it asks thousands of questions about each image, so that it is given few.
+        per_class: what its figures with one value for each class are, by their names in its results.
     """
 
-    run: Callable[..., Finding]
-    takes: Callable[..., Any]
+    kind: ClassVar[str] = "backdoor-detection"
+    supplied: ClassVar[frozenset[str]] = frozenset({"clean", "seed", "on_step"})
+
     needs: tuple[Need, ...] = ()
     judges: Literal["model", "inputs", "training"] = "model"
     costly: bool = False
+    per_class: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """What detectors are listed by: those of models, of inputs, of training images."""
+        return (("model", "inputs", "training").index(self.judges), len(self.needs))
+
+    def why_not(self, target: Target, inputs: DetectorInputs) -> str | None:
+        """Return the first reason why the detector cannot run, or None."""
+        return next(filter(None, (need(target, inputs) for need in self.needs)), None)
 
 
-def needs_clean(target: Target, clues: Clues) -> str | None:
+def given(images: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
+    """Return images that one of a detector's needs has made sure of."""
+    assert images is not None
+    return images
+
+
+def needs_clean(target: Target, inputs: DetectorInputs) -> str | None:
     """Tell that clean images are missing."""
-    return None if clues.clean is not None and len(clues.clean) else "it needs clean images"
+    return None if inputs.clean is not None and len(inputs.clean) else "it needs clean images"
 
 
-def needs_inputs(target: Target, clues: Clues) -> str | None:
+def needs_inputs(target: Target, inputs: DetectorInputs) -> str | None:
     """Tell that there are no inputs to judge."""
-    given = clues.inputs is not None and len(clues.inputs)
+    given = inputs.inputs is not None and len(inputs.inputs)
     return None if given else "it judges images, and none are suspected: pass some as inputs"
 
 
-def needs_training(target: Target, clues: Clues) -> str | None:
-    """Tell that training images or the labels they were told with are missing."""
-    given = clues.training is not None and clues.told is not None and len(clues.training)
-    return None if given else "it judges training images with the labels that were told, and has none"
+def needs_training(target: Target, inputs: DetectorInputs) -> str | None:
+    """Tell that training images or their labels are missing."""
+    given = inputs.training is not None and inputs.labels is not None and len(inputs.training)
+    return (
+        None
+        if given
+        else "it judges training images with the labels that they were trained with, and has none"
+    )
 
 
 def needs_classes(fewest: int) -> Need:
     """Return the need for so many classes."""
 
-    def need(target: Target, clues: Clues) -> str | None:
+    def need(target: Target, inputs: DetectorInputs) -> str | None:
         enough = target.num_classes >= fewest
         return None if enough else f"it needs {fewest} or more classes, the model has {target.num_classes}"
 
     return need
 
 
-def needs_more_images_than_classes(target: Target, clues: Clues) -> str | None:
+def needs_more_images_than_classes(target: Target, inputs: DetectorInputs) -> str | None:
     """Tell that two clean images need not share a label."""
-    count = 0 if clues.clean is None else len(clues.clean)
+    count = 0 if inputs.clean is None else len(inputs.clean)
     if count > target.num_classes:
         return None
     return (
@@ -114,26 +138,38 @@ def needs_more_images_than_classes(target: Target, clues: Clues) -> str | None:
     )
 
 
-def needs_flat_images(target: Target, clues: Clues) -> str | None:
+def needs_flat_images(target: Target, inputs: DetectorInputs) -> str | None:
     """Tell that images are no pictures of height, width and channels."""
     axes = len(target.transform.shape)
     return None if axes == 3 else f"it needs images of height and width, the model takes {axes - 1} axes"
 
 
-def needs_layers(target: Target, clues: Clues) -> str | None:
+def needs_layers(target: Target, inputs: DetectorInputs) -> str | None:
     """Tell that the model has no layers with parameters, whose activations could be looked at."""
     return None if any(True for _ in target.module.parameters()) else "it needs layers with parameters"
 
 
-def needs_batch_norm(target: Target, clues: Clues) -> str | None:
+def needs_batch_norm(target: Target, inputs: DetectorInputs) -> str | None:
     """Tell that the model has no BatchNorm."""
     return None if batch_norms(target.module) else "it needs a model with BatchNorm"
 
 
-def needs_pixel_space(target: Target, clues: Clues) -> str | None:
+def needs_pixel_space(target: Target, inputs: DetectorInputs) -> str | None:
     """Tell that gradients cannot reach the pixels."""
     try:
         PixelSpace.of(target)
     except ValueError as error:
         return str(error).removesuffix(".")
     return None
+
+
+def batch_norms(module: torch.nn.Module) -> list[Any]:
+    """List the BatchNorm layers that have parameters, in the order in which they are registered."""
+    return [part for part in module.modules() if isinstance(part, BatchNorm) and part.affine]
+
+
+FROM_IMAGES: tuple[Need, ...] = (needs_inputs, needs_clean)
+"""What every detector of inputs needs."""
+
+FROM_TRAINING: tuple[Need, ...] = (needs_training, needs_layers)
+"""What every detector of training images needs."""

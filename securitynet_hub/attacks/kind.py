@@ -1,0 +1,308 @@
+"""What an attack is, what a kind of attack is, and where both are found.
+
+A kind is a folder beside this file. Nothing else lists the kinds or their attacks:
+
+- ``kind.py`` ends in a literal ``KIND = Kind(...)`` and holds the kind's `Options`;
+- ``audit.py`` runs the kind's attacks on one target (`Audits`);
+- ``results.py`` parses the results that records hold, and refuses what cannot have been measured (`Results`);
+- ``present.py`` shows them in a terminal and in a report;
+- every other file that ends in ``ATTACK = Attack(...)`` or ``ATTACKS = (Attack(...), ...)`` is an attack.
+
+Installed packages add attacks through the entry-point group ``securitynet_hub.attacks``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property, lru_cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from securitynet_hub.core.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from securitynet_hub.attacks.subject import AuditData
+    from securitynet_hub.models.target import Target
+    from securitynet_hub.records.record import Record
+
+ENTRY_POINTS = "securitynet_hub.attacks"
+"""Entry-point group in which installed packages offer attacks: each names an `Attack` or several."""
+
+CONFIDENCE_LEVEL = 0.95
+"""Confidence level of every interval, unless another is asked for."""
+
+BATCH_SIZE = 256
+"""Images in one forward pass, unless another number is asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """One attack or detector: the literal that ends its file. Each kind adds the fields that it needs.
+
+    Attributes:
+        kind: name of the kind that the attack belongs to; each kind's own class sets it.
+        name: public name, as ``--attacks`` takes it.
+        run: the function that attacks; each kind says what it is called with and what it returns.
+        summary: what the attack does, in one line.
+        formula: its score, with the orientation higher = more likely a member, poisoned or a copy.
+        source: the paper, with section or equation.
+        needs: what must be at hand.
+        configured_by: the function whose keyword-only arguments are the settings, where `run` passes them on.
+        column: the column of the annotations that holds SecurityNet's own figure for this attack.
+        ranked: whether the benchmark on the Hub has leaderboards for it.
+    """
+
+    kind: ClassVar[str] = ""
+    supplied: ClassVar[frozenset[str]] = frozenset()
+    """Keyword-only arguments that the caller of `run` supplies, so that they are no settings."""
+
+    name: str
+    run: Callable[..., Any] = field(repr=False)
+    summary: str
+    formula: str = ""
+    source: str
+    needs: tuple[Any, ...] = ()
+    configured_by: Callable[..., Any] | None = field(default=None, repr=False)
+    column: str | None = None
+    ranked: bool = False
+
+    @property
+    def shares_pass(self) -> bool:
+        """Whether it reads nothing but the answers of one forward pass, which such attacks share."""
+        return False
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """What attacks are listed by: those that need least come first."""
+        return (len(self.needs),)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return the attack's settings and their defaults."""
+        parameters = inspect.signature(self.configured_by or self.run).parameters.values()
+        return {
+            p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in self.supplied
+        }
+
+    def require_settings(self, settings: Mapping[str, Any]) -> None:
+        """Refuse settings that the attack does not have.
+
+        Raises:
+            UnknownNameError: no such setting; the closest names are given.
+        """
+        for name in settings:
+            if name not in self.settings:
+                raise UnknownNameError(f"setting of {self.name}", name, self.settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """How an audit is run, whatever the kinds of attack.
+
+    Attributes:
+        settings: for each attack's name, its settings.
+        seed: decides everything that is drawn.
+        confidence_level: of every interval.
+        batch_size: images in one forward pass.
+        keep: folder for work that a later audit can use again, such as answers and trained networks.
+        trainer: trains reference models for a target that are asked for by their number.
+        on_batch: called with the number of images after each batch.
+        on_record: called with each record as soon as it is measured; returns the file that it was written to.
+    """
+
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
+    seed: int = 0
+    confidence_level: float = CONFIDENCE_LEVEL
+    batch_size: int = BATCH_SIZE
+    keep: Path | None = None
+    trainer: Trainer | None = None
+    on_batch: Callable[[int], None] = lambda size: None
+    on_record: Callable[[Record], Path | None] = lambda record: None
+
+
+class Trainer(Protocol):
+    """What trains reference models for a target."""
+
+    def __call__(self, target: Target, count: int, *, views: Sequence[str]) -> Any:
+        """Return so many reference models' answers, of as many augmentations of each image."""
+
+
+class Audits(Protocol):
+    """The module ``audit`` of a kind."""
+
+    @staticmethod
+    def run(
+        target: Target, data: AuditData, attacks: Sequence[str], options: Any, context: Context
+    ) -> list[Record]:
+        """Run these attacks of the kind; return their records in order."""
+
+    @staticmethod
+    def applicable(target: Target, data: AuditData, options: Any, context: Context) -> list[str]:
+        """List the attacks that the kind's group name stands for here."""
+
+    @staticmethod
+    def left_out(target: Target, data: AuditData, options: Any) -> dict[str, str]:
+        """Return, for each attack that the group name leaves out here, the reason."""
+
+
+class Results(Protocol):
+    """The module ``results`` of a kind."""
+
+    @staticmethod
+    def parse(record: Record) -> Any:
+        """Return the record's result as a typed object.
+
+        Raises:
+            ValueError: a figure is missing, of another type, or contradicts another one.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of attack: the literal that ends its ``kind.py``.
+
+    Attributes:
+        name: as records and the Hub have it.
+        title: as headings have it.
+        package: the folder's import path.
+        order: where the kind stands among the others.
+        question: what its attacks answer, in a few words.
+        needs: what an audit needs beside the model, in a few words.
+        group: the name that stands for all attacks that apply.
+        headline: the figure by which results are compared unless another is named.
+        falling: figures of which the lowest is the worst for the model.
+        pooled: whether results of all attacks share one leaderboard.
+        separate: the option whose values a sweep measures one at a time.
+        options: the dataclass of options, from whose fields the command line makes its flags.
+        incidental: settings in records that do not decide a figure, or that differ with every model.
+        incidental_counts: counts of that sort.
+    """
+
+    name: str
+    title: str
+    package: str
+    order: int
+    question: str
+    needs: str
+    group: str
+    headline: str
+    falling: frozenset[str] = frozenset()
+    pooled: bool = False
+    separate: str | None = None
+    options: type
+    incidental: frozenset[str] = frozenset()
+    incidental_counts: frozenset[str] = frozenset()
+
+    @cached_property
+    def attacks(self) -> Mapping[str, Attack]:
+        """Every attack by its name: those in the folder, those that need least first, then installed ones."""
+        found: dict[str, Attack] = {}
+        for attack in (*_in_folder(self.package), *_installed(self.name)):
+            if attack.name in found:
+                raise ValueError(f"two attacks are named {attack.name!r}; the second is {attack!r}.")
+            found[attack.name] = attack
+        return MappingProxyType(found)
+
+    @property
+    def audits(self) -> Audits:
+        """The module that runs the attacks."""
+        module: Any = importlib.import_module(f"{self.package}.audit")
+        return module  # type: ignore[no-any-return]
+
+    @property
+    def results(self) -> Results:
+        """The module that parses results."""
+        module: Any = importlib.import_module(f"{self.package}.results")
+        return module  # type: ignore[no-any-return]
+
+    @property
+    def present(self) -> Any:
+        """The module that shows results."""
+        return importlib.import_module(f"{self.package}.present")
+
+
+def option(default: Any, help: str = "", **flag: Any) -> Any:
+    """Return a field of a kind's options; with a help text it is also a flag of the command line.
+
+    Args:
+        default: the field's default.
+        help: what the flag is.
+        flag: further arguments of `argparse.ArgumentParser.add_argument`, and ``commands``, those that have
+            the flag: ``("audit",)`` unless given.
+    """
+    return field(default=default, metadata={"help": help, **flag} if help else {})
+
+
+@lru_cache(maxsize=1)
+def kinds() -> Mapping[str, Kind]:
+    """Return every kind of attack by its name, found by looking into this folder."""
+    package = importlib.import_module("securitynet_hub.attacks")
+    found = [
+        importlib.import_module(f"{package.__name__}.{module.name}.kind").KIND
+        for module in pkgutil.iter_modules(package.__path__)
+        if module.ispkg
+    ]
+    return MappingProxyType({kind.name: kind for kind in sorted(found, key=lambda kind: kind.order)})
+
+
+def find_attack(name: str) -> Attack:
+    """Return the attack of that name, whatever its kind.
+
+    Raises:
+        UnknownNameError: no such attack; the closest names are given.
+    """
+    for kind in kinds().values():
+        if name in kind.attacks:
+            return kind.attacks[name]
+    raise UnknownNameError("attack", name, attack_names())
+
+
+def attack_names() -> tuple[str, ...]:
+    """Return the name of every attack, and the names that stand for all of a kind that apply."""
+    return tuple(name for kind in kinds().values() for name in (*kind.attacks, kind.group))
+
+
+def split_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return each kind's options, by the kind's name, made of the options that it has.
+
+    Raises:
+        UnknownNameError: no kind has such an option; the closest names are given.
+    """
+    owners = {part.name: kind.name for kind in kinds().values() for part in fields(kind.options)}
+    for name in options:
+        if name not in owners:
+            raise UnknownNameError("option of an audit", name, owners)
+    return {
+        kind.name: kind.options(**{name: own for name, own in options.items() if owners[name] == kind.name})
+        for kind in kinds().values()
+    }
+
+
+def _in_folder(package: str) -> Iterator[Attack]:
+    folder = importlib.import_module(package)
+    found: list[Attack] = []
+    for module in pkgutil.iter_modules(folder.__path__):
+        content = vars(importlib.import_module(f"{package}.{module.name}"))
+        found += (content["ATTACK"],) if "ATTACK" in content else content.get("ATTACKS", ())
+    yield from sorted(found, key=lambda attack: attack.order)
+
+
+def _installed(kind: str) -> Iterator[Attack]:
+    """Yield the attacks of this kind that installed packages offer; those that cannot be loaded are told."""
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        try:
+            offered = point.load()
+        except Exception as error:  # another's code
+            warnings.warn(
+                f"the attack {point.value} cannot be loaded: {error!r}.", RuntimeWarning, stacklevel=2
+            )
+            continue
+        attacks = offered if isinstance(offered, tuple) else (offered,)
+        yield from (attack for attack in attacks if attack.kind == kind)

@@ -1,0 +1,101 @@
+"""A membership attack: what its file ends in, and what may stand behind its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from securitynet_hub.attacks import kind
+from securitynet_hub.core.arrays import Scores
+
+Rows = npt.NDArray[np.int64]
+
+
+class Tuned(NamedTuple):
+    """Scores of an attack that found some of its settings itself."""
+
+    scores: Scores
+    settings: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QueryScores:
+    """Scores of an attack that asks about images of its own making, and what they cost.
+
+    Attributes:
+        scores: shape (n,), higher = more likely a member.
+        queries: shape (n,), how many images were forwarded for each sample.
+    """
+
+    scores: Scores
+    queries: npt.NDArray[np.int64]
+
+    @property
+    def total_queries(self) -> int:
+        """All images that were forwarded."""
+        return int(self.queries.sum())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack(kind.Attack):
+    """One membership attack.
+
+    An attack from answers has ``run(inputs, rows, **settings)``, which returns one score for each of the rows
+    of `MembershipInputs`, or `Tuned`. An attack by queries has `cost`, and
+    ``run(target, pixels, labels, seed=..., batch_size=..., **settings)``, which returns `QueryScores`.
+
+    Attributes:
+        needs: fields of `MembershipInputs` beyond ``outputs``.
+        alternatives: fields that are accepted in place of those needs; labels are needed all the same.
+        min_references: how many reference models every sample must be in, and out of, by default.
+        augmented: whether it scores every augmentation of a sample; other attacks look at the first.
+        class_wise: whether one threshold for each class can be fitted to its scores.
+        cost: (an image, settings) -> the most images forwarded for one sample; None for an attack that asks
+            nothing beyond the shared forward pass.
+        starts: whether an attack by queries takes images to start from, as the setting ``starts``.
+    """
+
+    kind: ClassVar[str] = "membership-inference"
+    supplied: ClassVar[frozenset[str]] = frozenset(
+        {"mode", "ref_in_z", "ids", "ids_x", "ids_z", "population_ids", "calibration_ids", "classes",
+         "population_classes", "seed", "batch_size", "starts", "kind"}
+    )  # fmt: skip
+
+    alternatives: tuple[str, ...] = ()
+    min_references: tuple[int, int] = (0, 0)
+    augmented: bool = False
+    class_wise: bool = False
+    cost: Callable[..., int] | None = field(default=None, repr=False)
+    starts: bool = False
+
+    @property
+    def shares_pass(self) -> bool:
+        """Whether it reads nothing but the answers of one forward pass over the samples."""
+        return self.cost is None
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """What attacks are listed by: answers, then reference models, then queries; fewest needs first."""
+        references = any("reference" in need for need in self.needs)
+        return (not self.shares_pass, references, sum(self.min_references), len(self.needs))
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it needs the samples' labels."""
+        return "labels" in self.needs
+
+    def needed(self, held: Container[str]) -> tuple[str, ...]:
+        """Return the fields that the attack uses where these are held: its needs, or the alternatives.
+
+        >>> from securitynet_hub.attacks.membership.population import ATTACKS
+        >>> ATTACKS[0].name, ATTACKS[0].needed({"labels", "calibration"})
+        ('attack_p', ('labels', 'calibration'))
+        """
+        if not self.alternatives or all(need in held for need in self.needs):
+            return self.needs
+        instead = ("labels", *self.alternatives)
+        return instead if all(need in held for need in instead) else self.needs

@@ -1,0 +1,78 @@
+"""Membership inference as a kind of attack: its name, its headline figure, its options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from securitynet_hub.attacks.kind import Kind, option
+
+if TYPE_CHECKING:
+    from securitynet_hub.attacks.membership.shadows import Shadows
+
+TARGET_FPRS = (0.001, 0.01)
+"""False-positive rates at which the true-positive rate is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What may be chosen for membership inference.
+
+    Attributes:
+        class_wise: judge by one threshold for each class, fitted on the calibration samples; metric-based
+            attacks only.
+        slices: measure within each class, too: ``result["slices"]``, by class name, None where a class lacks
+            members or non-members.
+        max_queries: the most images that one label-only attack may forward; an attack that might need more is
+            refused before it begins.
+        shadows: reference models' answers for every sample of the split; or how many reference models to
+            train, where the target's training can be repeated here. Samples of their pool beyond the split
+            are the population, and must be unknown to the target.
+        views: names of augmentations that LiRA and RMIA ask about, where reference models are trained.
+        samples: folder for every sample's scores and for pictures of the members with the highest scores,
+            below the model's id. They show training images: mind whose they are.
+        calibration: share of the members and non-members that learned attacks are fitted on; they are
+            measured on the rest.
+        target_fprs: false-positive rates at which to give the true-positive rate.
+    """
+
+    class_wise: bool = option(False, "judge by one threshold for each class (metric-based attacks)")
+    slices: bool = option(False, "measure within each class, too")
+    max_queries: int = option(
+        1_000_000, "most images that one label-only attack may forward (default: a million)", metavar="N"
+    )
+    shadows: Shadows | int | None = option(
+        None,
+        "number of reference models to train for the attacks that compare with them; zoo models of 250 to "
+        "1,000 members only; they are cached for later runs",
+        metavar="N",
+    )
+    views: tuple[str, ...] = option(
+        ("identity",),
+        "augmentations of an image that LiRA and RMIA ask about: identity first, then mirror, shift_up, "
+        "shift_down, shift_left, shift_right",
+        metavar="VIEW",
+    )
+    samples: Path | None = option(
+        None, "folder for all scores and for pictures of the members with the highest scores", metavar="DIR"
+    )
+    calibration: float = 0.5
+    target_fprs: tuple[float, ...] = TARGET_FPRS
+
+
+KIND = Kind(
+    name="membership-inference",
+    title="Membership inference",
+    package="securitynet_hub.attacks.membership",
+    order=1,
+    question="which images were training members, with a score",
+    needs="images of which some were trained on",
+    group="all",
+    headline="auc",
+    options=Options,
+    incidental=frozenset({"target_fprs", "starts", "shadows_sha256"}),
+    incidental_counts=frozenset(
+        {"forwarded", "fewest_in", "fewest_out", "most_for_one_sample", "members_right", "nonmembers_right"}
+    ),
+)

@@ -1,0 +1,35 @@
+"""Cells that the tables of several kinds of attack share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from securitynet_hub.annotations.schema import Annotation
+from securitynet_hub.records.record import Record
+
+Audited = Sequence[tuple[Annotation, Sequence[Record]]]
+"""The records of one kind of attack, by model."""
+
+
+def auc_text(result: dict[str, Any]) -> str:
+    """Write an AUC with its interval.
+
+    >>> auc_text({"auc": 0.75, "auc_ci": [0.5, 0.9]}), auc_text({})
+    ('0.750 (.500-.900)', '-')
+    """
+    if "auc" not in result:
+        return "-"
+    low, high = result["auc_ci"]
+    return f"{result['auc']:.3f} ({low:.3f}-{high:.3f})".replace("(0.", "(.").replace("-0.", "-.")
+
+
+def annotated(row: Annotation, column: str) -> str:
+    """Write a figure of an annotation, followed by ``?`` where it is not to be relied on."""
+    value = getattr(row, column)
+    return "-" if value is None else f"{value:.3f}{'' if row.trusted(column) is not None else '?'}"
+
+
+def short(id: str) -> str:
+    """Return a model's id without what all models of the zoo share."""
+    return id.removeprefix("zoo/fashion-mnist/")
