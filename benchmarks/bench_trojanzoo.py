@@ -4,7 +4,7 @@ Skipped where TrojanZoo or torchvision cannot be imported; to run it, after ``ma
 the latter::
 
     pip install --no-deps --target FOLDER trojanzoo==2.0.3
-    VISION=$PWD/.venv/vision PYTHONPATH=FOLDER pytest tests/benchmarks/bench_trojanzoo.py -s
+    VISION=$PWD/.venv/vision PYTHONPATH=FOLDER pytest benchmarks/bench_trojanzoo.py -s
 
 Same networks, same images, every class, Adam's steps of one pass over all images each, no early end, one
 thread, rounds in turn, time of the processor. The claim is about what a step costs. What comes out is only

@@ -1,6 +1,6 @@
 """What membership attacks find on Fashion-MNIST with many reference models: tables of ``docs/membership.md``.
 
-Run with ``python tests/benchmarks/findings_membership.py FOLDER DATA [KIND ...]``, ten minutes of one
+Run with ``python benchmarks/findings_membership.py FOLDER DATA [KIND ...]``, ten minutes of one
 core. DATA has the four files of Fashion-MNIST (see `securitynet_hub.zoo.train`); FOLDER keeps the models,
 so that it goes on after an interruption. Networks are trained each on a half of 4,000 images; some of them
 stand in the target's place, one after another, all others being its reference models. Figures are means

@@ -1,6 +1,6 @@
 """What decides how well a network is stolen: the tables and the picture of ``docs/stealing.md``, over seeds.
 
-Run with ``python tests/benchmarks/findings_stealing.py FOLDER zoo`` and, with Fashion-MNIST's four files (on
+Run with ``python benchmarks/findings_stealing.py FOLDER zoo`` and, with Fashion-MNIST's four files (on
 Debian in the package ``dataset-fashion-mnist``), ``... FOLDER fashion --data FILES``; some minutes each on an
 idle core; FOLDER keeps answers and surrogates, so that it goes on after an interruption. Each figure is a
 mean over seeds with its Student interval: the choice of queries and the training vary, the images compared

@@ -1,6 +1,6 @@
 """Measure the detectors of poisoned inputs and training images, as Markdown tables for docs/backdoors.md.
 
-Run ``python tests/benchmarks/measure_backdoor_inputs.py``; it takes some minutes of one core. Judged are 80
+Run ``python benchmarks/measure_backdoor_inputs.py``; it takes some minutes of one core. Judged are 80
 clean images and as many stamped ones of other classes than the target's, from the test file of Fashion-MNIST,
 which no network was trained on; as many others choose thresholds, and 300 serve the detectors. NEO, which
 asks thousands of questions about an image, judges 19 of each and takes squares at every second pixel.

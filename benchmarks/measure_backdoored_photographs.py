@@ -1,6 +1,6 @@
 """A backdoor in a public network that was not trained here: is it found, and its clean original left alone?
 
-    python tests/benchmarks/measure_backdoored_photographs.py FOLDER
+    python benchmarks/measure_backdoored_photographs.py FOLDER
 
 Takes EfficientNet-Lite0 (ImageNet-1k) and squares cut from the photographs that ship with scikit-image and
 scikit-learn. A sticker, a checkerboard in yellow and black of 28 x 28 pixels, is stamped on a quarter of the

@@ -1,6 +1,6 @@
 """What a sweep over every annotated model costs: weights, and operations of one forward pass.
 
-``VISION=.venv/vision python tests/benchmarks/measure_costs.py`` builds every network without memory for its
+``VISION=.venv/vision python benchmarks/measure_costs.py`` builds every network without memory for its
 tensors, counts what it does to one image, writes ``securitynet_hub/data/operations.json``, from which
 ``securitynet sweep --dry-run`` estimates, and prints the table of docs/sweeps.md. It takes half an hour. With
 ``--table`` it prints the table of what was counted before.

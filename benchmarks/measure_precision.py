@@ -1,6 +1,6 @@
 """What half precision changes: every signal's AUC on the zoo in bf16 and fp16 beside float32.
 
-``python tests/benchmarks/measure_precision.py`` prints the table of docs/sweeps.md; each precision is swept
+``python benchmarks/measure_precision.py`` prints the table of docs/sweeps.md; each precision is swept
 in a process of its own, as Accelerate holds one for a process.
 """
 

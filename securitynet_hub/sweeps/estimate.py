@@ -42,7 +42,7 @@ class Size(NamedTuple):
 def known_sizes() -> dict[str, Size]:
     """Return the size of every annotated network that was counted, by the model's id.
 
-    ``tests/benchmarks/measure_costs.py`` counts them, without memory for their tensors.
+    ``benchmarks/measure_costs.py`` counts them, without memory for their tensors.
 
     >>> known_sizes()["pytorchcv/cifar10/resnet20"]
     Size(parameters=272474, operations=81626368)

@@ -35,7 +35,8 @@ def found(tmp_path_factory):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ACCELERATE")}
     done = subprocess.run(
         [*launch, str(TOGETHER), str(folder)],
-        env=environment | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+        env=environment
+        | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(TOGETHER.parents[1])},
         capture_output=True,
         text=True,
         timeout=300,

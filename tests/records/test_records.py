@@ -1,18 +1,23 @@
-from support.made_records import make
 import json
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from support.made_records import make
 
-from securitynet_hub.records import record as records
 from securitynet_hub.core.errors import RecordError
-from securitynet_hub.records.record import SCHEMA_VERSION, Record, read_record, read_records, require_writable, write_record
-
-
+from securitynet_hub.records import record as records
+from securitynet_hub.records.record import (
+    SCHEMA_VERSION,
+    read_record,
+    read_records,
+    require_writable,
+    write_record,
+)
 
 
 def test_a_record_comes_back_equal(tmp_path):

@@ -72,7 +72,9 @@ def script(hub, home, code, *arguments):
         "HF_HOME": str(home),
         "HF_TOKEN": TOKEN,
         "HF_UPDATE_DOWNLOAD_COUNTS": "0",
-        "PYTHONPATH": os.path.dirname(__file__),  # not this process's path: evaluate adds its modules to it
+        "PYTHONPATH": os.path.dirname(
+            os.path.dirname(__file__)
+        ),  # not this process's path: evaluate adds its modules to it
     }
     command = [sys.executable, "-c", code, *map(str, arguments)]
     pipe = subprocess.PIPE

@@ -255,7 +255,7 @@ def test_what_cannot_be_had_says_why(changes, sentence):
 def test_large_files_are_refused_unread(tmp_path, monkeypatch):
     path = tmp_path / "large"
     path.write_bytes(b"12345")
-    monkeypatch.setattr("securitynet_hub.weights.local.MAX_BYTES", 4)
+    monkeypatch.setattr("securitynet_hub.core.files.MAX_BYTES", 4)
     with pytest.raises(WeightsError, match="5 bytes; at most 4"):
         verified_bytes(path, hashlib.sha256(b"12345").hexdigest())
 

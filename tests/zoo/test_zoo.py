@@ -40,7 +40,7 @@ def test_enough_of_each_kind_for_model_level_statistics():
 def test_it_stays_small():
     sizes = {path: path.stat().st_size for path in (FOLDER / "zoo").rglob("*.safetensors")}
     assert max(sizes.values()) < 70_000
-    images = (FOLDER / "data" / "fashion_mnist_4k" / "images.npz").stat().st_size
+    images = (FOLDER / "resources" / "fashion_mnist_4k" / "images.npz").stat().st_size
     splits = sum(path.stat().st_size for path in (FOLDER / "zoo" / "splits").iterdir())
     assert sum(sizes.values()) + images + splits < 5_000_000
 

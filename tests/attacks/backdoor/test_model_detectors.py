@@ -15,9 +15,9 @@ from support.planted import IMAGES, NORMALISED, PLAIN, Normalise, as_target, lin
 from torch import nn
 
 from securitynet_hub import load_metric, load_target
+from securitynet_hub.attacks.backdoor.attack import DetectorInputs, needs_batch_norm
 from securitynet_hub.attacks.backdoor.audit import audit_backdoors, draw_evenly, why_not_run
 from securitynet_hub.attacks.backdoor.calibration import calibrate_norms
-from securitynet_hub.attacks.backdoor.attack import DetectorInputs, needs_batch_norm
 from securitynet_hub.attacks.backdoor.inversion import (
     Inversion,
     measure_inversion,

@@ -17,6 +17,7 @@ from securitynet_hub.attacks.subject import known_data
 from securitynet_hub.core.errors import RecordError, UnknownNameError, WeightsError
 from securitynet_hub.data.augmentations import identity, mirror
 from securitynet_hub.data.images import load_images
+from securitynet_hub.engine import trained as trained_networks
 from securitynet_hub.engine.inference import predict_module
 from securitynet_hub.engine.training import Recipe
 from securitynet_hub.models.zoo_networks import TRANSFORM, Cnn
@@ -114,7 +115,7 @@ def test_work_that_was_done_is_found_again(three, folder, trainings):
 
 
 def test_every_file_says_what_it_was_trained_on(three, folder, tmp_path):
-    told = [shadows.read_decided(path) for path in folder.iterdir()]
+    told = [trained_networks.read_decided(path) for path in folder.iterdir()]
     told.sort(key=lambda each: each["recipe"]["seed"])
     for each, mask in zip(told, three.masks, strict=False):
         assert each["images"] == IMAGES.sha256
@@ -124,7 +125,7 @@ def test_every_file_says_what_it_was_trained_on(three, folder, tmp_path):
     (tmp_path / "text.safetensors").write_text("no tensors")
     for path in (plain, tmp_path / "text.safetensors", tmp_path / "absent.safetensors"):
         with pytest.raises(WeightsError, match="does not say what it was trained on"):
-            shadows.read_decided(path)
+            trained_networks.read_decided(path)
 
 
 @pytest.mark.parametrize("changes", [{"recipe": Recipe(epochs=1, seed=7)}, {"seed": 2}])
