@@ -1,0 +1,1 @@
+"""The record of one measurement, written once and never changed."""
