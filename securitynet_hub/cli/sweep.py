@@ -112,7 +112,7 @@ def sweep_models(options: argparse.Namespace) -> None:
     jobs = _plan(options)
     together = options.spread == "images" or (options.spread == "auto" and len(jobs) < place.of)
     if options.dry_run or not together:
-        processes.part()  # before anything else asks Accelerate
+        processes.shutdown()  # before anything else asks Accelerate
 
     from securitynet_hub.cli.sweep_tables import show_outcome, show_plan
     from securitynet_hub.sweeps.ledger import Ledger
@@ -125,7 +125,7 @@ def sweep_models(options: argparse.Namespace) -> None:
         if place.is_main:
             show_plan(jobs, ledger, retry=options.retry_failed, processes=place.of, as_json=options.json)
         return
-    met = processes.meet().num_processes  # what the launch asks of the device is refused here, once
+    met = processes.init_processes().num_processes  # what the launch asks of the device is refused here, once
     if together and met != place.of:
         raise ValueError(
             f"--spread images needs the processes to meet; this one of {place.of} found {met}. Start them "

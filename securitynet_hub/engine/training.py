@@ -18,7 +18,7 @@ from accelerate.utils import broadcast
 
 from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.core.seeds import seeded
-from securitynet_hub.engine.processes import meet
+from securitynet_hub.engine.processes import init_processes
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Outputs, shape (n, classes), and what they should be, n rows, to a scalar."""
@@ -60,7 +60,7 @@ class Recipe:
 
 def describe_processes() -> dict[str, Any]:
     """Return what of Accelerate's set-up changes a training: processes that share a batch, and precision."""
-    accelerator = meet()
+    accelerator = init_processes()
     return {"processes": accelerator.num_processes, "mixed_precision": accelerator.mixed_precision}
 
 
@@ -209,13 +209,13 @@ def _accelerating(mixed_precision: str | None) -> Iterator[Accelerator]:
     aside meanwhile.
     """
     if mixed_precision is None:
-        yield meet()
+        yield init_processes()
         return
     shared = AcceleratorState._shared_state
     held = dict(shared)
     shared.clear()
     try:
-        yield meet(mixed_precision)
+        yield init_processes(mixed_precision)
     finally:
         shared.clear()
         shared.update(held)

@@ -18,7 +18,14 @@ from support.together import ID, RECIPE, SIZES, blobs, linear
 from securitynet_hub import load_images, load_target
 from securitynet_hub.core.errors import ProcessError
 from securitynet_hub.engine.inference import predict
-from securitynet_hub.engine.processes import LAUNCH, find_place, find_precision, is_left_alone, meet, part
+from securitynet_hub.engine.processes import (
+    LAUNCH,
+    find_place,
+    find_precision,
+    init_processes,
+    is_left_alone,
+    shutdown,
+)
 from securitynet_hub.engine.training import train
 from securitynet_hub.records.record import read_records
 from securitynet_hub.sweeps.ledger import Ledger
@@ -59,7 +66,7 @@ class TestTogether:
             assert np.array_equal(np.load(found[0] / f"{number}-{size}.npy"), expected)
 
     def test_what_fails_on_one_is_raised_on_the_others(self, found):
-        assert found[1]["failed"] == "FellowError: process 1 failed: ValueError: bad luck"
+        assert found[1]["failed"] == "PeerProcessError: process 1 failed: ValueError: bad luck"
 
     def test_weights_are_those_of_one_process_up_to_rounding(self, found):
         alone = train(linear, *blobs(), RECIPE).state_dict()
@@ -84,7 +91,7 @@ class TestTogether:
 
     def test_a_death_ends_the_sweep_and_is_no_failure_of_the_model(self, found):
         folder, told = found
-        assert "the 2 processes of this launch lost touch" in told["lost"]
+        assert "the 2 processes of this launch lost their connection" in told["lost"]
         jobs, ledger = made_up_jobs(9), Ledger(folder / "lost")
         assert ledger.failed(unit for job in jobs for unit in job.units) == []
         before = len(list(read_records(folder / "lost")))
@@ -107,9 +114,9 @@ class TestPlace:
         monkeypatch.setenv(number, "2")
         monkeypatch.setenv(of, "3")
         assert find_place() == (2, 3)
-        part()
+        shutdown()
         assert find_place() == (0, 1)
-        assert meet().num_processes == 1
+        assert init_processes().num_processes == 1
 
     def test_a_launch_of_several_that_gave_one_is_noticed(self, monkeypatch):
         assert not is_left_alone()
@@ -121,11 +128,11 @@ class TestPlace:
         assert not is_left_alone()
 
     def test_processes_that_cannot_meet_any_more_say_so(self, monkeypatch):
-        meet()  # alone
+        init_processes()  # alone
         monkeypatch.setenv("LOCAL_RANK", "0")
         monkeypatch.setenv("WORLD_SIZE", "2")
         with pytest.raises(ProcessError, match="has 2 processes, but this one found 1"):
-            meet()
+            init_processes()
 
     def test_precision_and_compilation_are_the_launch_s(self, monkeypatch):
         monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "NO")

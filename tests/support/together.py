@@ -20,7 +20,7 @@ from securitynet_hub.attacks.subject import AuditData
 from securitynet_hub.core.errors import ProcessError
 from securitynet_hub.data.splits import Split
 from securitynet_hub.engine.inference import predict
-from securitynet_hub.engine.processes import agree, find_place, meet
+from securitynet_hub.engine.processes import broadcast, find_place, init_processes
 from securitynet_hub.engine.training import Recipe, train
 from securitynet_hub.sweeps.ledger import Ledger
 from securitynet_hub.sweeps.run import sweep
@@ -57,8 +57,8 @@ class FailsOnOne(torch.nn.Module):
 def main(folder):
     place, known = find_place(), {}
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher ends all when one has died
-    known["processes"] = meet().num_processes
-    known["agreed"] = agree(place.number)
+    known["processes"] = init_processes().num_processes
+    known["agreed"] = broadcast(place.number)
     target, pixels = load_target(ID), load_images().pixels[:23]
     for size in SIZES:
         np.save(folder / f"{place.number}-{size}.npy", predict(target, pixels, batch_size=size))
