@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast
 
 from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.core.files import atomic_path
 from securitynet_hub.core.seeds import seeded
 from securitynet_hub.engine.processes import init_processes
 
@@ -181,12 +181,10 @@ class _State:
         if not self.accelerator.is_main_process:
             return
         kept = {name: part.state_dict() for name, part in self._parts.items()}
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            torch.save({"epochs": epochs, "order": self.generator.get_state(), **kept}, part)
-            part.replace(path)
+            with atomic_path(path, fsync=False) as part:
+                torch.save({"epochs": epochs, "order": self.generator.get_state(), **kept}, part)
         except (OSError, RuntimeError) as error:
-            part.unlink(missing_ok=True)
             raise WeightsError(f"{path} cannot be written: {error}.") from error
 
     def read(self, path: Path) -> int:

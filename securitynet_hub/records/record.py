@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from securitynet_hub.core.errors import RecordError
+from securitynet_hub.core.files import atomic_path
 
 SCHEMA_VERSION = 1
 DECIDING = ("attacks", "data", "engine", "loaders", "models", "statistics")
@@ -134,14 +135,8 @@ def write_record(record: Record, folder: Path, *, name: str | None = None) -> Pa
     content = json.dumps(record.as_dict(), indent=1, allow_nan=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=".", suffix=".part"
-        ) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).chmod(0o644)
-            os.link(file.name, path)  # unlike a rename, refuses to replace
+        with atomic_path(path, replace=False) as part:
+            part.write_text(content, encoding="utf-8")
     except FileExistsError as error:
         raise RecordError(f"{path} exists already; records are never overwritten.") from error
     except OSError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 import traceback
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
@@ -19,6 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from securitynet_hub.core.errors import RecordError
+from securitynet_hub.core.files import atomic_path
 from securitynet_hub.records.record import Record, read_record, require_writable, write_record
 from securitynet_hub.sweeps.plan import Job, Unit
 
@@ -120,9 +120,8 @@ class Ledger:
         }
         path = self.failure_of(unit)
         try:
-            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as part:
-                (Path(part) / "failure").write_text(json.dumps(content, indent=1), encoding="utf-8")
-                (Path(part) / "failure").replace(path)
+            with atomic_path(path) as part:
+                part.write_text(json.dumps(content, indent=1), encoding="utf-8")
         except OSError as fault:
             raise RecordError(f"cannot write {path}: {fault.strerror}.") from fault
 

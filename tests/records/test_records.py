@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -68,6 +69,21 @@ def test_of_many_writers_of_one_record_one_wins(tmp_path):
         written = [path for path in pool.map(attempt, range(32)) if path]
     assert len(written) == 1
     assert read_record(written[0]) == record
+
+
+def test_folders_without_hard_links_take_records(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "link", refuse)
+    record = make()
+    path = write_record(record, tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(RecordError, match="never overwritten"):
+        write_record(record, tmp_path)
+    assert read_record(path) == record
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
 def test_a_writer_killed_in_the_act_leaves_no_record(tmp_path):
