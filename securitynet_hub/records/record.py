@@ -22,6 +22,7 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
+from securitynet_hub.core.digest import json_digest
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.files import atomic_path
 
@@ -108,12 +109,12 @@ class Record:
     @property
     def unit(self) -> str:
         """Hash of what decides the result: target, data, attack and code."""
-        return _digest({name: getattr(self, name) for name in ("target", "data", "attack", "code")})
+        return json_digest({name: getattr(self, name) for name in ("target", "data", "attack", "code")})
 
     @property
     def id(self) -> str:
         """Hash of the whole content."""
-        return _digest(vars(self))  # unlike asdict, without copying it all
+        return json_digest(vars(self))  # unlike asdict, without copying it all
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content as it is written, hashes first."""
@@ -236,8 +237,3 @@ def _git(root: Path, *arguments: str) -> str | None:
         )
         return done.stdout.strip()
     return None
-
-
-def _digest(content: dict[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
