@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 from accelerate.commands.launch import launch_command_parser
-from support.crowd import made_up_jobs, measure
-from support.together import ID, RECIPE, SIZES, blobs, linear
+from support.joint_processes import ID, RECIPE, SIZES, blobs, linear
+from support.sweep_processes import made_up_jobs, measure
 
 from securitynet_hub import load_images, load_target
 from securitynet_hub.core.errors import ProcessError
@@ -24,7 +24,7 @@ from securitynet_hub.records.record import read_records
 from securitynet_hub.sweeps.ledger import Ledger
 from securitynet_hub.sweeps.run import sweep
 
-TOGETHER = Path(__file__).parents[1] / "support" / "together.py"
+PROCESSES = Path(__file__).parents[1] / "support" / "joint_processes.py"
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +34,9 @@ def found(tmp_path_factory):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ACCELERATE")}
     done = subprocess.run(
-        [*launch, str(TOGETHER), str(folder)],
+        [*launch, str(PROCESSES), str(folder)],
         env=environment
-        | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(TOGETHER.parents[1])},
+        | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(PROCESSES.parents[1])},
         capture_output=True,
         text=True,
         timeout=300,

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import pickletools
 import re
 import resource
 import stat
@@ -239,6 +240,12 @@ PICKLES = {
 }  # fmt: skip
 
 
+KNOWN_OPCODES = set(b"\x80cRbQ(N\x88\x89KMJG\x8aXU]})t\x85\x86\x87aesuqrhj.")
+"""What torch.save writes of a state dict; every other opcode that a pickle can have must be refused."""
+
+OTHER_OPCODES = [op for op in pickletools.opcodes if ord(op.code) not in KNOWN_OPCODES]
+
+
 def zipped(pickled, storages=None, **members):
     """A zip archive as torch.save writes it, around any pickle."""
     content = {"data.pkl": pickled, "version": b"3\n", "byteorder": b"little"}
@@ -277,6 +284,14 @@ class TestPickles:
         path = tmp_path / "model.pth"
         path.write_bytes(container(pickled))
         refuse(path, reason)
+
+    @pytest.mark.usefixtures("nothing_made")
+    @pytest.mark.parametrize("container", [zipped, legacy])
+    @pytest.mark.parametrize("opcode", OTHER_OPCODES, ids=lambda opcode: opcode.name)
+    def test_every_other_opcode_is_refused_by_its_name(self, opcode, container, tmp_path):
+        path = tmp_path / "model.pth"
+        path.write_bytes(container(PROTO + b"}K\x01" + opcode.code.encode("latin-1") + bytes(16) + b"."))
+        refuse(path, f"has the opcode {opcode.name}, which torch.save does not write")
 
     def test_the_canary_would_sing(self, tmp_path):
         """Else the tests above would show nothing."""
@@ -397,6 +412,17 @@ def npz():
     return buffer.getvalue()
 
 
+def with_junk_before_the_directory(raw):
+    """Junk that no member covers, all offsets right: torch and zipfile read such a file."""
+    first = raw.index(b"PK\1\2")
+    (told,) = struct.unpack("<L", raw[-6:-2])
+    assert told == first
+    junk = b"#!/bin/sh\n" * 10
+    whole = raw[:first] + junk + raw[first:-6] + struct.pack("<L", first + len(junk)) + raw[-2:]
+    assert torch.load(io.BytesIO(whole), weights_only=True)["weight"].tolist() == [0] * 4
+    return whole
+
+
 ARCHIVES = {
     "zip bomb": (
         lambda: archive([("archive/data.pkl", GOOD), ("archive/data/0", ZEROS)], zipfile.ZIP_DEFLATED),
@@ -431,6 +457,10 @@ ARCHIVES = {
     "junk behind": (lambda: zipped(GOOD) + b"junk", "junk behind"),
     "comment": (lambda: patched(zipped(GOOD), (b"PK\5\6", 20, b"\4\0")) + b"PK\5\6", "junk|missing"),
     "an archive in the comment": (lambda: zipped(GOOD) + zipped(GOOD), "junk before"),
+    "junk before the directory": (
+        lambda: with_junk_before_the_directory(zipped(GOOD)),
+        "100 unknown bytes before the directory",
+    ),
     "bytes between": (
         lambda: (lambda raw, at: raw[:at] + b"junk" + raw[at:])(zipped(GOOD), zipped(GOOD).index(b"PK\1\2")),
         "junk",
@@ -668,19 +698,43 @@ class TestFiles:
             file.truncate(1 << 40)
         refuse(tmp_path / "vast.pth", "1,099,511,627,776 bytes; at most")
 
-    def test_changed_while_read(self, tmp_path, monkeypatch):
-        path = tmp_path / "model.safetensors"
-        path.write_bytes(safe({"a": entry()}))
-        read = checkpoints._read
 
-        def meanwhile(*arguments):
-            path.write_bytes(safe({"b": entry()}) + bytes(1))
-            path.with_suffix(".new").write_bytes(safe({"a": entry()}))
-            return read(*arguments)
+@pytest.mark.parametrize("change", ["touched", "longer", "replaced"])
+@pytest.mark.parametrize("container", ["zip", "safetensors"])
+def test_a_file_that_changes_while_it_is_read_is_refused(change, container, tmp_path, monkeypatch):
+    """Even where what was read is whole: nobody can say which of the two files it was."""
+    path = tmp_path / "model"
+    path.write_bytes(zipped(GOOD) if container == "zip" else safe({"a": entry()}))
+    before = path.stat()
 
-        monkeypatch.setattr(checkpoints, "_read", meanwhile)
-        with pytest.raises(WeightsError):
-            read_checkpoint(path)
+    def meanwhile():
+        if change == "touched":
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+        elif change == "longer":
+            with path.open("ab") as file:
+                file.write(b"x")
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        else:
+            copy = path.with_name("copy")
+            copy.write_bytes(path.read_bytes())
+            os.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))
+            copy.replace(path)
+
+    module, name = (zlib, "crc32") if container == "zip" else (safetensors, "safe_open")
+    original = getattr(module, name)
+    done = []
+
+    def slow(*arguments):
+        found = original(*arguments)
+        if not done:
+            done.append(meanwhile())
+        return found
+
+    monkeypatch.setattr(module, name, slow)
+    # Not `refuse`: after the change the same file is at rest again.
+    with pytest.raises(WeightsError, match="was changed while it was read"):
+        read_checkpoint(path)
+    assert done
 
 
 # What must come back, and what only the tensors show.

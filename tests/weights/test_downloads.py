@@ -374,6 +374,13 @@ class TestFaults:
         with pytest.raises(WeightsError, match=r"were asked for|without saying which"):
             fetch(row(url))
 
+    def test_parts_that_end_early_in_good_order_are_continued(self, server):
+        """The Content-Range is that of the whole rest; the Content-Length, and what comes, is less."""
+        url = server.serve("/w", CONTENT, drops=[100_000], part_length=60_000)
+        assert fetch(row(url)).read_bytes() == CONTENT
+        starts = [request.start for request in server.log]
+        assert starts[1:] == list(range(starts[1], 300_000, 60_000))
+
 
 class TestBounds:
     def test_stated_sizes(self, server, home, monkeypatch):
@@ -447,7 +454,12 @@ class TestArchives:
         assert left(home) == ["record.json", "w.pth"]
 
     def test_by_its_last_name(self, server):
-        fetch(row(server.serve("/w.zip", self.LARGE), CONTENT[:200_000], member="w.pth"))
+        content = CONTENT[:200_000]
+        path = fetch(row(server.serve("/w.zip", self.LARGE), content, member="w.pth"))
+        assert (path.name, path.read_bytes()) == ("w.pth", content)
+        ambiguous = zipped([("a/w.pth", CONTENT), ("b/w.pth", CONTENT[::-1])])
+        with pytest.raises(WeightsError, match=r"a/w\.pth"):
+            fetch(replace(row(server.serve("/two.zip", ambiguous), member="w.pth"), id="test/other"))
 
     def test_its_download_is_resumed(self, server):
         url = server.serve("/w.zip", self.LARGE, drops=[9, 99_999, 150_000])
@@ -540,7 +552,8 @@ class TestArchives:
 class TestCache:
     def test_a_second_fetch_asks_nobody(self, server):
         annotation = row(server.serve("/w", CONTENT))
-        assert fetch(annotation) == fetch(annotation)
+        first, second = fetch(annotation), fetch(annotation)
+        assert (second, second.read_bytes()) == (first, CONTENT)
         assert len(server.log) == 1
 
     def test_damage_is_found_and_mended(self, server):

@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 import torch
 from PIL import Image
-from support.planted import IMAGES, NORMALISED, PLAIN, Normalise, as_target, linear
+from support.linear_targets import IMAGES, NORMALISED, PLAIN, Normalise, as_target, linear
 from torch import nn
 
 from securitynet_hub import load_metric, load_target

@@ -1,6 +1,7 @@
 """What processes do together, one step after another: run by test_processes under torch's launcher.
 
-``python together.py FOLDER`` writes what each process found into the folder. In the last step one dies.
+``python joint_processes.py FOLDER`` writes what each process found into the folder. In the last step one
+dies.
 """
 
 import json
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from support.crowd import made_up_jobs, measure
+from support.sweep_processes import made_up_jobs, measure
 
 from securitynet_hub import load_images, load_target
 from securitynet_hub.attacks.stealing.audit import audit_stealing
