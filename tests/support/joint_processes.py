@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from support.joint_predictions import ID, IMAGES, SIZES
 from support.sweep_processes import made_up_jobs, measure
 
 from securitynet_hub import load_images, load_target
@@ -25,10 +26,6 @@ from securitynet_hub.engine.processes import agree, find_place, meet
 from securitynet_hub.engine.training import Recipe, train
 from securitynet_hub.sweeps.ledger import Ledger
 from securitynet_hub.sweeps.run import sweep
-
-ID = "zoo/fashion-mnist/bn-cnn-overfitted-500/1"
-SIZES = (4, 23)
-"""Of batches of 23 images: an uneven last one, and nothing to do for the second process."""
 
 RECIPE = Recipe(epochs=3, batch_size=32, learning_rate=0.02, augment="shift", seed=3)
 
@@ -60,7 +57,7 @@ def main(folder):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher ends all when one has died
     known["processes"] = meet().num_processes
     known["agreed"] = agree(place.number)
-    target, pixels = load_target(ID), load_images().pixels[:23]
+    target, pixels = load_target(ID), load_images().pixels[:IMAGES]
     for size in SIZES:
         np.save(folder / f"{place.number}-{size}.npy", predict(target, pixels, batch_size=size))
     known["failed"] = fails(target, pixels)

@@ -509,60 +509,67 @@ class TestArchives:
         path.write_bytes(zipped(GOOD))
         refuse(path, "at most 100 are read", max_bytes=100)
 
-    def test_beyond_four_gigabytes(self):
-        """The fields of 64 bits, as torch writes them, around few bytes."""
-        content = {"archive/data.pkl": GOOD, "archive/data/0": bytes(16), "archive/version": b"3\n"}
-        raw, directory = b"", b""
-        for name, body in content.items():
-            crc, size = zlib.crc32(body), len(body)
-            common = struct.pack("<4H", 0x808, 0, 0, 0)
-            at, extra = len(raw), struct.pack("<HHQQQ", 1, 24, size, 0, len(raw))
-            raw += b"PK\3\4\0\0" + common + struct.pack("<3L2H", 0, 0, 0, len(name), len(extra))
-            raw += name.encode() + extra + body + struct.pack("<4sLQQ", b"PK\7\x08", crc, size, size)
-            full, extra = 0xFFFFFFFF, struct.pack("<HHQQQ", 1, 24, size, size, at)
-            sizes = struct.pack("<3L2H", crc, full, full, len(name), len(extra))
-            directory += b"PK\1\2\0\0\0\0" + common + sizes + bytes(10) + struct.pack("<L", full)
-            directory += name.encode() + extra
-        numbers = (3, 3, len(directory), len(raw))
-        end = b"PK\6\6" + struct.pack("<Q2H2L4Q", 44, 0x31E, 45, 0, 0, *numbers)
-        end += b"PK\6\7" + struct.pack("<LQL", 0, len(raw) + len(directory), 1)
-        end += b"PK\5\6" + struct.pack("<4H2LH", 0, 0, 3, 3, full, full, 0)
-        walked(raw + directory + end)
-        with pytest.raises(WeightsError, match="two end records that disagree"):
-            walked(raw + directory + end.replace(struct.pack("<2L", full, full), struct.pack("<2L", full, 7)))
-        with pytest.raises(WeightsError, match="64-bit end record"):
-            walked(raw + directory + end.replace(struct.pack("<Q", 44), struct.pack("<Q", 45)))
-        with pytest.raises(WeightsError, match="damaged 64-bit sizes"):
-            walked(raw + directory.replace(struct.pack("<2L", full, full), struct.pack("<2L", 5, 5)) + end)
 
-    def test_every_flipped_byte_and_every_cut(self, tmp_path):
-        """In pickle and tensors none passes; elsewhere what passes, like a date, changes nothing."""
-        torch.save({"weight": torch.arange(20.0), "n": 1}, tmp_path / "whole.pt")
-        raw = (tmp_path / "whole.pt").read_bytes()
-        whole = walked(raw)
-        members = read_archive(io.BytesIO(raw), len(raw))
-        content = {at for member in members.values() for at in range(member.start, member.end)}
-        for at in range(len(raw)):
-            with pytest.raises(WeightsError):
-                walked(raw[:at])
-            for bit in (0, 7):
-                broken = bytearray(raw)
-                broken[at] ^= 1 << bit
-                try:
-                    found = walked(bytes(broken))
-                except WeightsError:
-                    continue
-                assert at not in content, at
-                assert found == whole, at
+def reread(folder, raw):
+    """Read a file of those bytes."""
+    path = folder / "model.pth"
+    path.write_bytes(raw)
+    return read_checkpoint(path)
 
 
-def walked(raw):
-    """Do all that is done to a zipped file before its tensors are made."""
-    file = io.BytesIO(raw)
-    assert checkpoints._sniff(file, len(raw)) == checkpoints.ZIPPED
-    found = checkpoints._walk_zipped(file, len(raw))
-    members = read_archive(file, len(raw))
-    return found, {n: raw[m.start : m.end] for n, m in members.items()}
+def test_beyond_four_gigabytes(tmp_path):
+    """The fields of 64 bits, as torch writes them, around few bytes."""
+    content = {"archive/data.pkl": GOOD, "archive/data/0": bytes(16), "archive/version": b"3\n"}
+    raw, directory = b"", b""
+    for name, body in content.items():
+        crc, size = zlib.crc32(body), len(body)
+        common = struct.pack("<4H", 0x808, 0, 0, 0)
+        at, extra = len(raw), struct.pack("<HHQQQ", 1, 24, size, 0, len(raw))
+        raw += b"PK\3\4\0\0" + common + struct.pack("<3L2H", 0, 0, 0, len(name), len(extra))
+        raw += name.encode() + extra + body + struct.pack("<4sLQQ", b"PK\7\x08", crc, size, size)
+        full, extra = 0xFFFFFFFF, struct.pack("<HHQQQ", 1, 24, size, size, at)
+        sizes = struct.pack("<3L2H", crc, full, full, len(name), len(extra))
+        directory += b"PK\1\2\0\0\0\0" + common + sizes + bytes(10) + struct.pack("<L", full)
+        directory += name.encode() + extra
+    numbers = (3, 3, len(directory), len(raw))
+    end = b"PK\6\6" + struct.pack("<Q2H2L4Q", 44, 0x31E, 45, 0, 0, *numbers)
+    end += b"PK\6\7" + struct.pack("<LQL", 0, len(raw) + len(directory), 1)
+    end += b"PK\5\6" + struct.pack("<4H2LH", 0, 0, 3, 3, full, full, 0)
+    whole, wide = raw + directory + end, struct.pack("<2L", full, full)
+    assert reread(tmp_path, whole)["weight"].tolist() == [0] * 4
+    for old, new, reason in (
+        (wide + end[-2:], struct.pack("<2L", full, 7) + end[-2:], "two end records that disagree"),
+        (struct.pack("<Q", 44), struct.pack("<Q", 45), "64-bit end record"),
+        (
+            directory,
+            directory.replace(struct.pack("<2L", full, full), struct.pack("<2L", 5, 5)),
+            "64-bit sizes",
+        ),
+    ):
+        assert whole.count(old) == 1
+        with pytest.raises(WeightsError, match=reason):
+            reread(tmp_path, whole.replace(old, new))
+
+
+def test_every_flipped_byte_and_every_cut(tmp_path):
+    """In pickle and tensors none passes; elsewhere what passes, like a date, changes nothing."""
+    torch.save({"weight": torch.arange(20.0), "n": 1}, tmp_path / "whole.pt")
+    raw = (tmp_path / "whole.pt").read_bytes()
+    whole = reread(tmp_path, raw)
+    members = read_archive(io.BytesIO(raw), len(raw))
+    content = {at for member in members.values() for at in range(member.start, member.end)}
+    for at in range(len(raw)):
+        with pytest.raises(WeightsError):
+            reread(tmp_path, raw[:at])
+        for bit in (0, 7):
+            broken = bytearray(raw)
+            broken[at] ^= 1 << bit
+            try:
+                found = reread(tmp_path, bytes(broken))
+            except WeightsError:
+                continue
+            assert at not in content, at
+            same(found, whole)
 
 
 # The format before zip.
@@ -591,19 +598,20 @@ class TestLegacy:
         (tmp_path / "model.pth").write_bytes(build())
         refuse(tmp_path / "model.pth", reason)
 
-    def test_every_cut(self):
-        raw = legacy(GOOD)
-        checkpoints._walk_legacy(io.BytesIO(raw), len(raw))
-        for at in range(len(raw)):
-            with pytest.raises(WeightsError):
-                checkpoints._walk_legacy(io.BytesIO(raw[:at]), at)
-
     def test_untyped(self, tmp_path):
         """What torch writes here, torch itself cannot read."""
         path = tmp_path / "model.pth"
         value = {"a": torch.ones(3, dtype=torch.uint16)}
         torch.save(value, path, _use_new_zipfile_serialization=False)
         refuse(path, "no stated dtype")
+
+
+def test_every_cut_of_a_legacy_file(tmp_path):
+    raw = legacy(GOOD)
+    assert reread(tmp_path, raw)["weight"].tolist() == [0] * 4
+    for at in range(len(raw)):
+        with pytest.raises(WeightsError):
+            reread(tmp_path, raw[:at])
 
 
 # Safetensors.

@@ -17,6 +17,7 @@ import zlib
 from dataclasses import replace
 
 import pytest
+import requests
 import torch
 from huggingface_hub import constants, file_download
 from support.servers import running_server
@@ -317,9 +318,22 @@ class TestFaults:
         with pytest.raises(WeightsError, match="not https"):
             fetch(row(url))
 
-    def test_outside_links_cannot_lead_to_this_machine(self):
+    @pytest.mark.parametrize("address", ["http://127.0.0.1/w", "https://localhost/w", "https://[::1]/w"])
+    def test_outside_links_cannot_lead_to_this_machine(self, address, monkeypatch):
+        """What an outside server answers is put in the place of the network."""
+        asked = []
+
+        def send(adapter, request, **options):
+            asked.append(request.url)
+            answer = requests.Response()
+            answer.status_code, answer.url, answer.raw = 302, request.url, io.BytesIO()
+            answer.headers["Location"], answer.request = address, request
+            return answer
+
+        monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
         with pytest.raises(WeightsError, match="which is this machine"):
-            web._require_safe("http://127.0.0.1/w", "https://example.org/w")
+            fetch(row("https://example.org/w"))
+        assert asked == ["https://example.org/w"]
 
     @pytest.mark.parametrize("case", ["type", "doctype", "lfs", "empty", "gzip"])
     def test_stand_ins_are_refused(self, server, home, case):
