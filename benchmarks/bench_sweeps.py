@@ -22,7 +22,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from support.crowd import made_up_jobs, measure
+from support.sweep_processes import made_up_jobs, measure
 
 from securitynet_hub.core.memory import keep_freed_memory
 from securitynet_hub.data.images import load_images

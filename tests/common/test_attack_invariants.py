@@ -6,7 +6,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from support.world import CLASSES, LABELLED, NAMES, SLOW, world
+from support.membership_inputs import CLASSES, LABELLED, NAMES, SLOW, world
 
 from securitynet_hub import load_metric
 from securitynet_hub.attacks.membership.measures import measure_membership

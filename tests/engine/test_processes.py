@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 from accelerate.commands.launch import launch_command_parser
-from support.crowd import made_up_jobs, measure
-from support.together import ID, RECIPE, SIZES, blobs, linear
+from support.joint_predictions import ID, IMAGES, SIZES
+from support.joint_processes import RECIPE, blobs, linear
+from support.sweep_processes import made_up_jobs, measure
 
 from securitynet_hub import load_images, load_target
 from securitynet_hub.core.errors import ProcessError
@@ -31,7 +32,14 @@ from securitynet_hub.records.record import read_records
 from securitynet_hub.sweeps.ledger import Ledger
 from securitynet_hub.sweeps.run import sweep
 
-TOGETHER = Path(__file__).parents[1] / "support" / "together.py"
+PROCESSES = Path(__file__).parents[1] / "support" / "joint_processes.py"
+
+
+def with_support():
+    """An environment in which processes find the helpers, as many threads, and no launch of ours."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("ACCELERATE")}
+    path = os.pathsep.join([str(PROCESSES.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return kept | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": path}
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +47,9 @@ def found(tmp_path_factory):
     """The folder of two processes that torch's launcher started, and what each says; the second dies."""
     folder = tmp_path_factory.mktemp("together")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("ACCELERATE")}
     done = subprocess.run(
-        [*launch, str(TOGETHER), str(folder)],
-        env=environment
-        | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(TOGETHER.parents[1])},
+        [*launch, str(PROCESSES), str(folder)],
+        env=with_support(),
         capture_output=True,
         text=True,
         timeout=300,
@@ -51,6 +57,30 @@ def found(tmp_path_factory):
     told = folder / "0.json"
     assert told.exists(), done.stderr
     return folder, json.loads(told.read_text())
+
+
+@pytest.fixture(scope="module")
+def predictions(tmp_path_factory):
+    """What two processes predicted together, by number and size of batches."""
+    folder = tmp_path_factory.mktemp("predictions")
+    script = PROCESSES.with_name("joint_predictions.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(folder)],
+        env=with_support(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return {(number, size): np.load(folder / f"{number}-{size}.npy") for number in (0, 1) for size in SIZES}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_rows_of_two_processes_are_put_in_their_place(predictions, size):
+    """A process with a batch less fills its rows up; what it fills them with is no image's."""
+    expected = predict(load_target(ID), load_images().pixels[:IMAGES], batch_size=size)
+    for number in (0, 1):
+        assert np.array_equal(predictions[number, size], expected)
 
 
 @pytest.mark.slow
@@ -61,7 +91,7 @@ class TestTogether:
 
     @pytest.mark.parametrize("size", SIZES)
     def test_logits_are_those_of_one_process_byte_for_byte(self, found, size):
-        expected = predict(load_target(ID), load_images().pixels[:23], batch_size=size)
+        expected = predict(load_target(ID), load_images().pixels[:IMAGES], batch_size=size)
         for number in (0, 1):
             assert np.array_equal(np.load(found[0] / f"{number}-{size}.npy"), expected)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.planted import as_target, linear
+from support.linear_targets import as_target, linear
 
 from securitynet_hub import audit, load_images, load_target
 from securitynet_hub.attacks.backdoor.audit import audit_backdoors, why_not_run

@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 import torch
 from PIL import Image
-from support.planted import IMAGES, NORMALISED, PLAIN, Normalise, as_target, linear
+from support.linear_targets import IMAGES, NORMALISED, PLAIN, Normalise, as_target, linear
 from torch import nn
 
 from securitynet_hub import load_metric, load_target
@@ -230,7 +230,24 @@ class TestCalibration:
             logs = rng.normal(5, 0.3, (60, 10))
             known = calibrate_norms(2 ** logs[:20], false_alarms=0.1, least=0)
             rates.append(np.mean([known.judge(2**row).flagged for row in logs[20:]]))
-        assert 0.04 < np.mean(rates) < 0.15
+        assert 0.04 < np.mean(rates) < 0.13  # 2 / 21, and 3.5 deviations
+
+    @pytest.mark.parametrize(
+        ("models", "false_alarms", "let_through"),
+        [(20, 0.1, 1), (19, 0.05, 0), (20, 0.05, 0), (18, 0.05, 0), (39, 0.1, 3), (20, 0.0, 0)],
+    )
+    def test_the_cut_is_the_lowest_that_keeps_the_promise(self, models, false_alarms, let_through):
+        """A further clean model is flagged with a probability of (let through + 1) / (models + 1)."""
+        norms = 2 ** np.random.default_rng(0).normal(5, 0.3, (models, 10))
+        found = calibrate_norms(norms, false_alarms=false_alarms, least=0)
+        assert found.threshold == np.sort(found.scores)[-1 - let_through]
+        assert np.sum(found.scores > found.threshold) == let_through
+
+    def test_a_score_at_the_cut_is_no_alarm(self):
+        norms = np.array([[32.0, 64, 16], [32, 64, 16], [32, 64, 16]])
+        known = calibrate_norms(norms, least=1)
+        assert known.judge([16, 64, 16]) == (1, 0, False)
+        assert known.judge([15.9, 64, 16]).flagged
 
     def test_each_model_is_scored_against_the_others(self):
         norms = 2 ** self.clean[:5]

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from support.world import CLASSES, LABELLED, NAMES, world
+from support.membership_inputs import CLASSES, LABELLED, NAMES, world
 
 from securitynet_hub import load_metric
 from securitynet_hub.attacks.membership.learned import LEARNED, fit_learned_attack

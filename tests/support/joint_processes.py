@@ -1,6 +1,7 @@
 """What processes do together, one step after another: run by test_processes under torch's launcher.
 
-``python together.py FOLDER`` writes what each process found into the folder. In the last step one dies.
+``python joint_processes.py FOLDER`` writes what each process found into the folder. In the last step one
+dies.
 """
 
 import json
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from support.crowd import made_up_jobs, measure
+from support.joint_predictions import ID, IMAGES, SIZES
+from support.sweep_processes import made_up_jobs, measure
 
 from securitynet_hub import load_images, load_target
 from securitynet_hub.attacks.stealing.audit import audit_stealing
@@ -24,10 +26,6 @@ from securitynet_hub.engine.processes import broadcast, find_place, init_process
 from securitynet_hub.engine.training import Recipe, train
 from securitynet_hub.sweeps.ledger import Ledger
 from securitynet_hub.sweeps.run import sweep
-
-ID = "zoo/fashion-mnist/bn-cnn-overfitted-500/1"
-SIZES = (4, 23)
-"""Of batches of 23 images: an uneven last one, and nothing to do for the second process."""
 
 RECIPE = Recipe(epochs=3, batch_size=32, learning_rate=0.02, augment="shift", seed=3)
 
@@ -59,7 +57,7 @@ def main(folder):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher ends all when one has died
     known["processes"] = init_processes().num_processes
     known["agreed"] = broadcast(place.number)
-    target, pixels = load_target(ID), load_images().pixels[:23]
+    target, pixels = load_target(ID), load_images().pixels[:IMAGES]
     for size in SIZES:
         np.save(folder / f"{place.number}-{size}.npy", predict(target, pixels, batch_size=size))
     known["failed"] = fails(target, pixels)
