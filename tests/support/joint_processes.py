@@ -17,7 +17,7 @@ from support.joint_predictions import ID, IMAGES, SIZES
 from support.sweep_processes import made_up_jobs, measure
 
 from securitynet_hub import load_images, load_target
-from securitynet_hub.attacks.stealing.audit import audit_stealing
+from securitynet_hub.attacks.stealing import surrogate_attack
 from securitynet_hub.attacks.subject import AuditData
 from securitynet_hub.core.errors import ProcessError
 from securitynet_hub.data.splits import Split
@@ -82,7 +82,7 @@ def stolen(target):
     images = load_images()
     data = AuditData(images=images, split=Split(members=np.arange(20), nonmembers=np.arange(20, 120)))
     recipe = Recipe(epochs=1, batch_size=8)
-    (record,) = audit_stealing(target, data, budgets=[16], recipe=recipe, transfer=0)
+    (record,) = surrogate_attack.run(target, data, budgets=[16], recipe=recipe, transfer=0)
     return [record.attack["processes"], record.result["agreement"]]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from securitynet_hub.attacks.kind import Kind, option
 
 if TYPE_CHECKING:
-    from securitynet_hub.attacks.backdoor.examined import Inputs
+    from securitynet_hub.attacks.backdoor.inputs import Inputs
 
 
 @dataclass(frozen=True, kw_only=True)
