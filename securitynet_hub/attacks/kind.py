@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -26,6 +27,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.records.rows import Figure, find_figure
 
 if TYPE_CHECKING:
     from securitynet_hub.attacks.subject import AuditData
@@ -176,13 +178,16 @@ class Kind:
         question: what its attacks answer, in a few words.
         needs: what an audit needs beside the model, in a few words.
         group: the name that stands for all attacks that apply.
-        headline: the figure by which results are compared unless another is named.
+        headline: the figures by which results are compared unless another is named: the first that a result
+            has. A result may have none, such as a detector's where the truth is not known.
         falling: figures of which the lowest is the worst for the model.
         pooled: whether results of all attacks share one leaderboard.
         separate: the option whose values a sweep measures one at a time.
         options: the dataclass of options, from whose fields the command line makes its flags.
+        sizes: counts of a result that say how many samples its figures are over.
         incidental: settings in records that do not decide a figure, or that differ with every model.
         incidental_counts: counts of that sort.
+        naming: settings that may hold the model's own id, by which two models' settings do not differ.
     """
 
     name: str
@@ -192,13 +197,15 @@ class Kind:
     question: str
     needs: str
     group: str
-    headline: str
+    headline: tuple[str, ...]
     falling: frozenset[str] = frozenset()
     pooled: bool = False
     separate: str | None = None
     options: type
+    sizes: tuple[str, ...] = ()
     incidental: frozenset[str] = frozenset()
     incidental_counts: frozenset[str] = frozenset()
+    naming: frozenset[str] = frozenset()
 
     @cached_property
     def attacks(self) -> Mapping[str, Attack]:
@@ -226,6 +233,33 @@ class Kind:
     def present(self) -> Any:
         """The module that shows results."""
         return importlib.import_module(f"{self.package}.present")
+
+    def headline_of(self, result: Mapping[str, Any]) -> tuple[str, Figure] | None:
+        """Return the figure by which a result is compared, by its name; None where the result has none.
+
+        >>> kinds()["backdoor-detection"].headline_of({"judges": "inputs", "auc": 0.75})
+        ('auc', Figure(value=0.75, low=None, high=None))
+        """
+        for name in self.headline:
+            if (figure := find_figure(result, name)) is not None:
+                return name, figure
+        return None
+
+    def task_id(self, attack: str, dataset: str) -> str:
+        """Name the leaderboard of an attack on the models of one data set.
+
+        >>> kinds()["membership-inference"].task_id("rmia", "CIFAR-10")
+        'rmia.cifar-10'
+        >>> kinds()["model-stealing"].task_id("random", "SVHN")
+        'model-stealing.svhn'
+        """
+        return f"{self.name if self.pooled else attack}.{re.sub('[^a-z0-9]+', '-', dataset.lower())}"
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """The attacks that have leaderboards, by name; where all share one, no more than one of them."""
+        names = tuple(sorted(name for name, attack in self.attacks.items() if attack.ranked))
+        return names[:1] if self.pooled else names
 
 
 def option(default: Any, help: str = "", **flag: Any) -> Any:

@@ -25,6 +25,8 @@ from typing import Any
 from securitynet_hub.core.digest import json_digest
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.files import atomic_path
+from securitynet_hub.core.text import plain
+from securitynet_hub.records.schema import require_form
 
 SCHEMA_VERSION = 1
 DECIDING = ("attacks", "data", "engine", "loaders", "models", "statistics")
@@ -161,8 +163,8 @@ def read_record(path: Path) -> Record:
     """Read a record and check it against its own hash.
 
     Raises:
-        RecordError: not JSON, a newer schema than this version knows, missing or unknown fields, or
-            content that does not match its id.
+        RecordError: not JSON, a newer schema than this version knows, missing or unknown fields, a value of
+            another type than every record's, or content that does not match its id.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -190,20 +192,20 @@ def parse_record(text: str, place: str) -> Record:
         raise RecordError(f"{place} is not a record: it has no schema_version.")
     if stated_version > SCHEMA_VERSION:
         raise RecordError(
-            f"{place} has schema version {stated_version}; this version of securitynet-hub reads "
+            f"{place} has schema version {plain(str(stated_version))}; this version of securitynet-hub reads "
             f"up to {SCHEMA_VERSION}. Upgrade it."
         )
     stated = {name: content.pop(name, None) for name in ("id", "unit")}
     try:
+        require_form(content)
         record = Record(**content)
-        found = {"id": record.id, "unit": record.unit}
-    except (TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise RecordError(
-            f"{place} is not a record of schema {content['schema_version']}: {error}"
-        ) from error
+    except ValueError as error:
+        raise RecordError(f"{place} is not a record of schema {stated_version}: {error}.") from error
+    found = {"id": record.id, "unit": record.unit}
     if found != stated:
+        hashes = {name: plain(value) if isinstance(value, str) else None for name, value in stated.items()}
         raise RecordError(
-            f"{place} was changed or damaged: its content hashes to {found}, it states {stated}."
+            f"{place} was changed or damaged: its content hashes to {found}, it states {hashes}."
         )
     return record
 

@@ -19,9 +19,10 @@ from securitynet_hub.annotations.schema import features
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.text import plain
 from securitynet_hub.records.record import Record, parse_record, read_record, write_record
-from securitynet_hub.records.rows import FOLDER, Result, result_row
+from securitynet_hub.records.rows import FOLDER, Result
 from securitynet_hub.sharing.pages import unpacked_size
 from securitynet_hub.sharing.repositories import Repository, api, head_of, patiently, told
+from securitynet_hub.sharing.rows import contradicted
 from securitynet_hub.sharing.validation import MAX_BYTES, problems
 from securitynet_hub.weights.hub import progress_bars
 
@@ -155,11 +156,9 @@ def _believe(row: dict[str, Any], place: str) -> Record | Refused:
         record = parse_record(row["record"], "the record")
     except RecordError as error:
         return Refused(place, plain(str(error)))
-    wrong = problems(record)
-    if not wrong:
-        expected = result_row(record)
-        wrong = [f"the column {name} contradicts the record" for name, value in row.items()
-                 if name != "record" and value != getattr(expected, name)]  # fmt: skip
+    wrong = problems(record) or [
+        f"the column {name} contradicts the record" for name in contradicted(row, record)
+    ]
     return Refused(place, "; ".join(wrong)) if wrong else record
 
 

@@ -40,7 +40,8 @@ KIND = Kind(
     question="which class a trigger would lead to, or which images carry one",
     needs="some clean images",
     group="backdoor-detection",
-    headline="score",
+    headline=("score", "auc"),
     falling=frozenset({"norm_ratio", "p_value"}),
     options=Options,
+    sizes=("n_poisoned", "n_clean"),
 )

@@ -69,8 +69,9 @@ KIND = Kind(
     question="which images were training members, with a score",
     needs="images of which some were trained on",
     group="all",
-    headline="auc",
+    headline=("auc",),
     options=Options,
+    sizes=("n_members", "n_nonmembers"),
     incidental=frozenset({"target_fprs", "starts", "shadows_sha256"}),
     incidental_counts=frozenset(
         {"forwarded", "fewest_in", "fewest_out", "most_for_one_sample", "members_right", "nonmembers_right"}

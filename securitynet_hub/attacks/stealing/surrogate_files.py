@@ -90,6 +90,33 @@ Measured by securitynet-hub {record.code["version"]}, record {record.id}.
     return str(ModelCard(text))
 
 
+def bare_card(name: str, target: str, sha256: str, parameters: int) -> str:
+    """Return the model card of a surrogate of which there is no record.
+
+    Args:
+        name: owner/name of its repository.
+        target: id of the model that it copies.
+        sha256: hash of its weights.
+        parameters: how many it has.
+    """
+    data = ModelCardData(
+        library_name="securitynet-hub",
+        pipeline_tag="image-classification",
+        tags=["security", "model-stealing", "surrogate"],
+    )
+    return f"""---
+{data.to_yaml()}
+---
+
+# {name.partition("/")[2]}: a copy of {target}
+
+A network of {parameters:,} parameters that was trained on answers of `{target}`, to measure how well that
+model can be stolen. It is evidence, not a model to use: it has the faults of its target and its own.
+
+`{WEIGHTS}` has the SHA-256 `{sha256}`. What is known of the target: `securitynet show {target}`.
+"""
+
+
 def _rate(value: Any, interval: Any) -> str:
     if value is None:
         return "-"
