@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import re
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, NamedTuple
 
 from securitynet_hub.annotations.schema import features
+from securitynet_hub.records.figures import number
 from securitynet_hub.records.record import Record
 
 CONFIG = "results"
@@ -81,17 +80,8 @@ def find_figure(result: dict[str, Any], name: str) -> Figure | None:
             if isinstance(entry, dict) and entry.get("target_fpr") == float(rate[1]):
                 value, interval = entry.get("tpr"), entry.get("ci")
     ends = interval if isinstance(interval, list | tuple) and len(interval) == 2 else (None, None)
-    found = [_finite(number) for number in (value, *ends)]
+    found = [number(item) for item in (value, *ends)]
     return None if found[0] is None else Figure(found[0], *found[1:])
-
-
-def _finite(value: Any) -> float | None:
-    """Return a number, None for whatever else stands where one should."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    with suppress(OverflowError):  # whole numbers have no largest one
-        return float(value) if math.isfinite(value) else None
-    return None
 
 
 def result_row(record: Record) -> Result:

@@ -11,9 +11,10 @@ import numpy as np
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.plots.plot import BLUE, GREEN, INK, ORANGE, PURPLE, Plot, drawing
 from securitynet_hub.records.record import Record
+from securitynet_hub.report.frames import record_frame
 from securitynet_hub.report.page import render, write_page
 from securitynet_hub.study.findings import Finding
-from securitynet_hub.study.frames import AUDITED, annotation_frame, complete, record_frame
+from securitynet_hub.study.frames import AUDITED, annotation_frame, complete
 from securitynet_hub.study.panels import Panel, count_panels
 from securitynet_hub.study.securitynet import ACCURACY, DATASETS, GAP, LEAK, derive_findings
 from securitynet_hub.study.writing import INTRODUCTION, RULE, as_csv, as_markdown, row_cells
@@ -39,11 +40,11 @@ def write_study(out: Path, records: Iterable[Record] = ()) -> list[Finding]:
     """
     import pandas as pd
 
-    records = list(records)
-    findings = derive_findings(records)
+    measured = record_frame(records)
+    findings = derive_findings(measured)
     frame = annotation_frame()
-    if records:
-        frame = pd.concat([frame, record_frame(records)], ignore_index=True)
+    if len(measured):
+        frame = pd.concat([frame, measured], ignore_index=True)
     panels = panels_plot(count_panels(annotation_frame()))
     plots = {
         "stealing-and-accuracy": [

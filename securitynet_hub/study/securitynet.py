@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from securitynet_hub.records.record import Record
 from securitynet_hub.study.estimates import (
     adjusted_difference,
     correlations,
@@ -14,7 +13,7 @@ from securitynet_hub.study.estimates import (
     paired_difference,
 )
 from securitynet_hub.study.findings import Finding, Row, warn_if_reversed
-from securitynet_hub.study.frames import AUDITED, annotation_frame, complete, record_frame
+from securitynet_hub.study.frames import AUDITED, annotation_frame, complete
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,11 +28,14 @@ Sign = Literal[-1, 0, 1]
 Groups = dict[tuple[str, str], Sign]
 
 
-def derive_findings(records: Iterable[Record] = ()) -> list[Finding]:
-    """Derive every finding from the annotations; models that records measure make groups of their own.
+def derive_findings(measured: pd.DataFrame | None = None) -> list[Finding]:
+    """Derive every finding from the annotations; further models make groups of their own.
 
-    The same input gives the same findings, figure by figure. Intervals are at 95 %, each on its own: of
-    twenty one misses on average.
+    The same input gives the same findings, figure by figure. Each interval is at 95 % on its own: one in
+    twenty misses on average.
+
+    Args:
+        measured: further models in the columns of `annotation_frame`, as a report makes them of records.
 
     >>> found = {finding.name: finding.verdict for finding in derive_findings()}
     >>> found["out-of-distribution-queries"], found["backdoor-detection"]
@@ -42,8 +44,7 @@ def derive_findings(records: Iterable[Record] = ()) -> list[Finding]:
     import pandas as pd
 
     frame = annotation_frame()
-    measured = record_frame(records)
-    if len(measured):
+    if measured is not None and len(measured):
         frame = pd.concat([frame, measured], ignore_index=True)
     return [
         _stealing_falls(frame),

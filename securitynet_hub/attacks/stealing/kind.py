@@ -43,4 +43,5 @@ KIND = Kind(
         {"surrogate_sha256", "queries_sha256", "surrogate_parameters", "surrogate_transform"}
     ),
     incidental_counts=frozenset({"forwarded"}),
+    outcomes=frozenset({"surrogate_sha256"}),
 )
