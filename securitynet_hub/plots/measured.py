@@ -33,7 +33,7 @@ def percent_with_interval(measured: Measured) -> str:
 
 
 def text_of(value: float) -> str:
-    """Write a figure: whole numbers as they are, others with three decimals, or two digits where tiny.
+    """Write a figure: whole numbers as they are, fractions with three decimals, tiny ones with two digits.
 
     >>> text_of(5.0), text_of(0.25), text_of(0.00021660), text_of(12345.678)
     ('5', '0.250', '0.00022', '12,345.678')

@@ -1,4 +1,4 @@
-"""One model of a report: what it is, what its records say, and where it stands."""
+"""One model of a report: what it is, what its records say, and its place among the public models."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Model:
         facts: names and values.
         summaries: what each kind of attack says, in the order of the kinds.
         unknown: records of kinds that are not installed.
-        placements: where the model stands among the public ones.
-        notes: what to mind about all placements.
+        placements: the model's place among the public models, by figure and group of peers.
+        notes: caveats about all placements.
         placed: plots of the placements, once drawn.
         sections: tables, plots and pictures by kind of attack, once drawn.
     """
@@ -61,7 +61,7 @@ class Model:
 
     @property
     def caveats(self) -> list[str]:
-        """What to mind about the placements, each once."""
+        """What a reader should know about the placements, each caveat once."""
         return [*self.notes, *dict.fromkeys(c for placement in self.placements for c in placement.caveats)]
 
     @property
@@ -72,9 +72,9 @@ class Model:
 
 
 def by_model(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """Gather entries by model; of one attack's with the same settings and data the last created stays.
+    """Gather entries by model; only the last of several measurements with the same settings and data stays.
 
-    A correction is a new record, so the last is the one that counts.
+    A correction is a new record, so the last created is the one that counts.
     """
     latest: dict[tuple[str, ...], Entry] = {}
     for entry in sorted(entries, key=lambda entry: (entry.record.created, entry.record.id)):

@@ -1,4 +1,4 @@
-"""Records as one HTML file: it needs no network, runs its one script by its hash, and escapes every text."""
+"""Write records as one HTML file that needs no network, escapes every text and allows only its own script."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def write_report(
 
 
 def render(template: str, **content: Any) -> str:
-    """Fill a template of this folder; every text is escaped but the page's own style, script and figures."""
+    """Fill a template of this folder; all text is escaped except the page's own style, script and plots."""
     from markupsafe import Markup
 
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))

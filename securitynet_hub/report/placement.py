@@ -1,4 +1,4 @@
-"""Where a model stands among the public ones that SecurityNet measured."""
+"""A model's place among the public models that SecurityNet measured."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SIMILAR = 0.02
-"""How far two accuracies, or two overfit gaps, may lie apart to be called similar."""
+"""Largest difference of two accuracies, or two overfit gaps, that are called similar."""
 
 FEWEST = 5
 """Public models that a placement needs."""
@@ -42,7 +42,7 @@ class Placement(NamedTuple):
         percentile: share of them below it in percent, ties counted half; None with fewer than five peers.
         percentile_ci: the percentiles of the ends of the figure's interval; None where it has none.
         left_out: peers left out, by reason.
-        caveats: what to mind.
+        caveats: what a reader should know.
     """
 
     column: str
@@ -120,7 +120,8 @@ def place(
     elif gap is not None and standing.across_data:
         near = public[_within(public["overfit_gap"], gap)]
         other = (
-            f"SecurityNet has no model of {dataset}; these are of other data. An orientation, no comparison."
+            f"SecurityNet has no model of {dataset}; these were trained on other data. An orientation, no "
+            "comparison."
         )
         peers = f"models of any data set with an overfit gap of {gap - SIMILAR:.2f} to {gap + SIMILAR:.2f}"
         needed = [column, "overfit_gap"]
@@ -193,7 +194,9 @@ def _caveats(standing: Standing, peers: pd.DataFrame) -> list[str]:
     found = []
     differing = sum("preprocessing-differs" in flags for flags in peers["flags"])
     if differing:
-        found.append(f"Evaluated with another image transform than their publisher's: {differing} of them.")
+        found.append(
+            f"SecurityNet evaluated {differing} of them with another image transform than their publisher's."
+        )
     return [*found, *standing.caveats(peers)]
 
 
@@ -206,7 +209,7 @@ def _too_few(count: int) -> list[str]:
 
 
 def _within(values: pd.Series, centre: float) -> pd.Series:
-    # A bound that holds in decimal holds here: 0.98 - 0.96 is above 0.02 in floating point.
+    # In floating point 0.98 - 0.96 exceeds 0.02; the tolerance keeps what is equal in decimal.
     return (values.astype(float) - centre).abs() <= SIMILAR + 1e-12
 
 

@@ -50,7 +50,7 @@ AUDITED = "audited"
 
 
 class Complete(NamedTuple):
-    """The rows that have every wanted figure, and why the others were left out."""
+    """The rows that have every wanted figure, and how many were left out by reason."""
 
     rows: pd.DataFrame
     left_out: dict[str, int]
@@ -97,8 +97,8 @@ def complete(frame: pd.DataFrame, columns: Sequence[str]) -> Complete:
 def dataset_named(reference: str) -> str:
     """Return the SecurityNet data set that a reference to images names, as the annotations spell it.
 
-    A name counts that is a whole part of the reference, whatever parts its letters and digits; else the
-    reference is returned as it is.
+    A name counts if it is a whole part of the reference, whatever separates its letters and digits. If there
+    is none, the reference is returned as it is.
 
     >>> [dataset_named(r) for r in ("uoft-cs/cifar10 (train, test)", "data/CIFAR_100", "tiny-imagenet-1k")]
     ['CIFAR-10', 'CIFAR-100', 'tiny-imagenet-1k']
@@ -106,3 +106,12 @@ def dataset_named(reference: str) -> str:
     parts = {re.sub(r"[^a-z0-9]", "", part) for part in re.split(r"[/\\\s:?@(),]+", reference.lower())}
     known = load_annotations().to_pandas()["dataset"].unique()
     return next((str(name) for name in known if re.sub(r"[^a-z0-9]", "", name.lower()) in parts), reference)
+
+
+def column_words(column: str) -> str:
+    """Write the name of a column for readers.
+
+    >>> column_words("mia_modified_entropy_auc"), column_words("overfit_gap")
+    ('modified entropy AUC', 'overfit gap')
+    """
+    return column.removeprefix("mia_").replace("_", " ").replace("auc", "AUC")

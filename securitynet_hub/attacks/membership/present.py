@@ -72,7 +72,7 @@ def _auc_table(audited: Audited, names: list[str]) -> Table:
         caption="0.5: nothing leaks. Red: above 0.5 beyond the interval. Gap: train - test accuracy.",
     )
     table.add_column("model", overflow="fold")
-    for heading in ("members/\nnon-mem.", "acc.\ngap", *(f"{name}\nAUC" for name in names)):
+    for heading in ("members/\nnon-\nmembers", "acc.\ngap", *(f"{name}\nAUC" for name in names)):
         table.add_column(heading.replace("_", " "), justify="right", no_wrap=True)
     for annotation, records in measured:
         first = next(iter(records.values()))
@@ -357,7 +357,7 @@ def _exposed(samples: Path | None, model: str, attack: str, classes: Sequence[st
 
 
 def _folder(samples: Path | None, model: str) -> Path | None:
-    """Return a model's folder below another, None where its name leads out of it."""
+    """Return a model's folder below `samples`; None where its name would lead out of that folder."""
     if samples is None:
         return None
     folder = (samples / model).resolve()
