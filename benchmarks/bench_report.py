@@ -12,8 +12,8 @@ import pytest
 from support.audit_records import many_records
 from support.browsers import running_browser
 
+from securitynet_hub.records.entries import Entry
 from securitynet_hub.report.page import write_report
-from securitynet_hub.report.reading import Entry
 
 OPENED = """() => new Promise(done => requestAnimationFrame(() => setTimeout(() => {
     document.body.getBoundingClientRect();

@@ -5,7 +5,7 @@ A kind is a folder beside this file. Nothing else lists the kinds or their attac
 - ``kind.py`` ends in a literal ``KIND = Kind(...)`` and holds the kind's `Options`;
 - ``audit.py`` runs the kind's attacks on one target (`Audits`);
 - ``results.py`` parses the results that records hold, and refuses what cannot have been measured (`Results`);
-- ``present.py`` shows them in a terminal and in a report;
+- ``present.py`` shows them in a terminal and in a report (`Presents`);
 - every other file that ends in ``ATTACK = Attack(...)`` or ``ATTACKS = (Attack(...), ...)`` is an attack.
 
 Installed packages add attacks through the entry-point group ``securitynet_hub.attacks``.
@@ -30,8 +30,13 @@ from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.records.rows import Figure, find_figure
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from securitynet_hub.annotations.schema import Annotation
+    from securitynet_hub.attacks.present import Section, Summary
     from securitynet_hub.attacks.subject import AuditData
     from securitynet_hub.models.target import Target
+    from securitynet_hub.records.entries import Entry
     from securitynet_hub.records.record import Record
 
 ENTRY_POINTS = "securitynet_hub.attacks"
@@ -166,6 +171,31 @@ class Results(Protocol):
         """
 
 
+class Presents(Protocol):
+    """The module ``present`` of a kind. Records may be old or odd: figures that they lack are left out."""
+
+    @staticmethod
+    def tables(audited: Sequence[tuple[Annotation, Sequence[Record]]], width: int) -> Iterator[Table]:
+        """Yield tables of an audit's records, by model, for a terminal of so many columns."""
+
+    @staticmethod
+    def summarise(entries: Sequence[Entry], samples: Path | None) -> Summary:
+        """Sum up one model's records of the kind; draw nothing.
+
+        Args:
+            entries: at least one; of each measurement the last record.
+            samples: the folder in which an audit wrote what belongs to single samples.
+        """
+
+    @staticmethod
+    def section(entries: Sequence[Entry], samples: Path | None) -> Section:
+        """Return tables, plots and pictures of one model, from the entries in the order of its summary."""
+
+    @staticmethod
+    def frame(records: Sequence[Record]) -> dict[str, float | None]:
+        """Return the columns of the annotations that one model's records fill in, the last created last."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """A kind of attack: the literal that ends its ``kind.py``.
@@ -188,6 +218,8 @@ class Kind:
         incidental: settings in records that do not decide a figure, or that differ with every model.
         incidental_counts: counts of that sort.
         naming: settings that may hold the model's own id, by which two models' settings do not differ.
+        outcomes: what records keep beside the settings although the attack made it; it tells no two
+            measurements apart.
     """
 
     name: str
@@ -206,6 +238,7 @@ class Kind:
     incidental: frozenset[str] = frozenset()
     incidental_counts: frozenset[str] = frozenset()
     naming: frozenset[str] = frozenset()
+    outcomes: frozenset[str] = frozenset()
 
     @cached_property
     def attacks(self) -> Mapping[str, Attack]:
@@ -230,9 +263,10 @@ class Kind:
         return module  # type: ignore[no-any-return]
 
     @property
-    def present(self) -> Any:
+    def present(self) -> Presents:
         """The module that shows results."""
-        return importlib.import_module(f"{self.package}.present")
+        module: Any = importlib.import_module(f"{self.package}.present")
+        return module  # type: ignore[no-any-return]
 
     def headline_of(self, result: Mapping[str, Any]) -> tuple[str, Figure] | None:
         """Return the figure by which a result is compared, by its name; None where the result has none.

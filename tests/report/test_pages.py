@@ -5,8 +5,8 @@ from support.audit_records import many_records, write_audit
 from support.browsers import running_browser
 from support.report_pages import HOSTILE, Page, entries, record
 
+from securitynet_hub.records.entries import read_entries
 from securitynet_hub.report.page import write_report
-from securitynet_hub.report.reading import read_entries
 from securitynet_hub.report.study import write_study
 
 pytestmark = pytest.mark.slow

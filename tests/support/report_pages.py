@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 import numpy as np
 
 from securitynet_hub.attacks.membership.measures import measure_membership
+from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.record import Record
-from securitynet_hub.report.reading import Entry
 
 RNG = np.random.default_rng(5)
 
