@@ -17,7 +17,7 @@ import importlib
 import inspect
 import pkgutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
@@ -151,6 +151,14 @@ class Audits(Protocol):
     def left_out(target: Target, data: AuditData, options: Any) -> dict[str, str]:
         """Return, for each attack that the group name leaves out here, the reason."""
 
+    @staticmethod
+    def swept() -> list[str]:
+        """List the attacks that the kind's group name stands for in a sweep: those that need no one's help.
+
+        A sweep runs unattended over models of all sorts, so these need the model, the images and the split
+        alone.
+        """
+
 
 class Results(Protocol):
     """The module ``results`` of a kind."""
@@ -162,6 +170,21 @@ class Results(Protocol):
         Raises:
             ValueError: a figure is missing, of another type, or contradicts another one.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """What an attack's literal says, read without running it or importing its file.
+
+    Attributes:
+        needs: what the attack needs beside the model's answers, in words.
+        shares_pass: as `Attack.shares_pass`.
+        order: as `Attack.order`.
+    """
+
+    needs: tuple[str, ...] = ()
+    shares_pass: bool = False
+    order: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +204,7 @@ class Kind:
         pooled: whether results of all attacks share one leaderboard.
         separate: the option whose values a sweep measures one at a time.
         options: the dataclass of options, from whose fields the command line makes its flags.
+        describe: says what the fields of an attack's literal mean; see `securitynet_hub.attacks.listing`.
         incidental: settings in records that do not decide a figure, or that differ with every model.
         incidental_counts: counts of that sort.
     """
@@ -197,6 +221,7 @@ class Kind:
     pooled: bool = False
     separate: str | None = None
     options: type
+    describe: Callable[[Mapping[str, Any]], Described] = lambda literal: Described()
     incidental: frozenset[str] = frozenset()
     incidental_counts: frozenset[str] = frozenset()
 
@@ -204,7 +229,7 @@ class Kind:
     def attacks(self) -> Mapping[str, Attack]:
         """Every attack by its name: those in the folder, those that need least first, then installed ones."""
         found: dict[str, Attack] = {}
-        for attack in (*_in_folder(self.package), *_installed(self.name)):
+        for attack in (*_in_folder(self.package), *installed(self.name)):
             if attack.name in found:
                 raise ValueError(f"two attacks are named {attack.name!r}; the second is {attack!r}.")
             found[attack.name] = attack
@@ -234,8 +259,8 @@ def option(default: Any, help: str = "", **flag: Any) -> Any:
     Args:
         default: the field's default.
         help: what the flag is.
-        flag: further arguments of `argparse.ArgumentParser.add_argument`, and ``commands``, those that have
-            the flag: ``("audit",)`` unless given.
+        flag: further arguments of `argparse.ArgumentParser.add_argument`, ``commands``, those that have the
+            flag (``("audit",)`` unless given), and ``name``, where the flag is not named after the field.
     """
     return field(default=default, metadata={"help": help, **flag} if help else {})
 
@@ -269,6 +294,21 @@ def attack_names() -> tuple[str, ...]:
     return tuple(name for kind in kinds().values() for name in (*kind.attacks, kind.group))
 
 
+def expand_groups(names: Iterable[str]) -> list[str]:
+    """Return names of attacks, each once, where a kind's group name stands for its `Audits.swept`.
+
+    Raises:
+        UnknownNameError: no such attack or group; the closest names are given.
+    """
+    groups = {kind.group: kind for kind in kinds().values()}
+    found: dict[str, None] = {}
+    for name in names:
+        if name not in groups:
+            find_attack(name)
+        found |= dict.fromkeys(groups[name].audits.swept() if name in groups else [name])
+    return list(found)
+
+
 def split_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return each kind's options, by the kind's name, made of the options that it has.
 
@@ -294,7 +334,7 @@ def _in_folder(package: str) -> Iterator[Attack]:
     yield from sorted(found, key=lambda attack: attack.order)
 
 
-def _installed(kind: str) -> Iterator[Attack]:
+def installed(kind: str) -> Iterator[Attack]:
     """Yield the attacks of this kind that installed packages offer; those that cannot be loaded are told."""
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         try:
