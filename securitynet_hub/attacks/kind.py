@@ -79,11 +79,6 @@ class Attack:
         return False
 
     @property
-    def order(self) -> tuple[int, ...]:
-        """What attacks are listed by: those that need least come first."""
-        return (len(self.needs),)
-
-    @property
     def settings(self) -> dict[str, Any]:
         """Return the attack's settings and their defaults."""
         parameters = inspect.signature(self.configured_by or self.run).parameters.values()
@@ -179,7 +174,7 @@ class Described:
     Attributes:
         needs: what the attack needs beside the model's answers, in words.
         shares_pass: as `Attack.shares_pass`.
-        order: as `Attack.order`.
+        order: sort key of the kind's attacks: those that need least come first.
     """
 
     needs: tuple[str, ...] = ()
@@ -229,11 +224,16 @@ class Kind:
     def attacks(self) -> Mapping[str, Attack]:
         """Every attack by its name: those in the folder, those that need least first, then installed ones."""
         found: dict[str, Attack] = {}
-        for attack in (*_in_folder(self.package), *installed(self.name)):
+        for attack in (*self._own(), *installed(self.name)):
             if attack.name in found:
                 raise ValueError(f"two attacks are named {attack.name!r}; the second is {attack!r}.")
             found[attack.name] = attack
         return MappingProxyType(found)
+
+    def _own(self) -> list[Attack]:
+        """Return the attacks in the folder, those that need least first."""
+        found = list(_in_folder(self.package))
+        return sorted(found, key=lambda attack: self.describe(vars(attack)).order)
 
     @property
     def audits(self) -> Audits:
@@ -327,11 +327,9 @@ def split_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _in_folder(package: str) -> Iterator[Attack]:
     folder = importlib.import_module(package)
-    found: list[Attack] = []
     for module in pkgutil.iter_modules(folder.__path__):
         content = vars(importlib.import_module(f"{package}.{module.name}"))
-        found += (content["ATTACK"],) if "ATTACK" in content else content.get("ATTACKS", ())
-    yield from sorted(found, key=lambda attack: attack.order)
+        yield from (content["ATTACK"],) if "ATTACK" in content else content.get("ATTACKS", ())
 
 
 def installed(kind: str) -> Iterator[Attack]:

@@ -10,13 +10,14 @@ import ast
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from securitynet_hub.attacks.kind import Kind, installed, kinds
+from securitynet_hub.core.errors import UnknownNameError
 
 LITERAL = re.compile(r"^ATTACKS? = ", re.MULTILINE)
 
@@ -62,7 +63,7 @@ def listed_attacks() -> tuple[Listed, ...]:
     """Return every attack in the order of the kinds, those that need least first.
 
     >>> [attack.name for attack in listed_attacks()][:2]
-    ['entropy', 'correctness']
+    ['correctness', 'confidence']
     """
     found: list[Listed] = []
     for kind in kinds().values():
@@ -150,3 +151,58 @@ def _constant(source: str, name: str) -> Any:
         return ast.literal_eval(source)
     except (ValueError, SyntaxError):
         return Expression(name)
+
+
+COLUMNS: dict[str, Callable[[Listed], str]] = {
+    "attack": lambda attack: f"`{attack.name}`",
+    "looks at": lambda attack: attack.summary,
+    "score": lambda attack: attack.formula,
+    "needs": lambda attack: ", ".join(attack.needs),
+    "source": lambda attack: attack.source,
+}
+"""The columns that a page's table of attacks may have."""
+
+MARKED = re.compile(r"(<!-- attacks: ([\w-]+)(?: \(([\w, ]+)\))? -->\n).*?<!-- /attacks -->", re.DOTALL)
+"""A table of attacks in a page: its first mark, its kind, its columns."""
+
+
+def attack_table(kind: str, columns: Sequence[str] = tuple(COLUMNS)) -> str:
+    """Return a Markdown table of a kind's attacks, a line each, without a line break at its end.
+
+    Raises:
+        UnknownNameError: no such kind or column; the closest names are given.
+
+    >>> print(attack_table("model-stealing", ("attack", "source")))
+    | attack | source |
+    |---|---|
+    | `model_stealing` | Tramer et al. 2016; Orekondy et al. 2019 |
+    """
+    if kind not in kinds():
+        raise UnknownNameError("kind of attack", kind, kinds())
+    for column in columns:
+        if column not in COLUMNS:
+            raise UnknownNameError("column", column, COLUMNS)
+    lines = [_row(columns), "|---" * len(columns) + "|"]
+    for attack in listed_attacks():
+        if attack.kind == kind:
+            lines.append(_row([COLUMNS[column](attack) for column in columns]))
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    texts = (cell.replace("|", r"\|") for cell in cells)
+    return f"| {' | '.join(texts)} |".replace("|  |", "| |")
+
+
+def fill_tables(text: str) -> str:
+    """Return a page with its tables of attacks written anew from the attacks' literals.
+
+    A table stands between ``<!-- attacks: KIND (COLUMN, COLUMN) -->`` and ``<!-- /attacks -->``; without the
+    parentheses it has every column.
+    """
+
+    def filled(found: re.Match[str]) -> str:
+        columns = tuple(column.strip() for column in found[3].split(",")) if found[3] else tuple(COLUMNS)
+        return f"{found[1]}{attack_table(found[2], columns)}\n<!-- /attacks -->"
+
+    return MARKED.sub(filled, text)

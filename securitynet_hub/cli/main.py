@@ -22,7 +22,8 @@ USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command. Exit status 0: done, 2: a wrong request, 1: the work failed, 130: Ctrl-C."""
     keep_freed_memory()
-    options = build_parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = build_parser(*words[:1]).parse_args(words)
     try:
         options.run(options)
     except KeyboardInterrupt:
@@ -35,26 +36,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(str(error), FAILURE)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser: a command is a module of this folder with ``ORDER``, ``add`` and ``run``."""
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of all commands, or of one, if there is a command of that name.
+
+    A command is a module of this folder with ``ORDER``, ``add`` and ``run``, and is named after it.
+    """
     parser = argparse.ArgumentParser(
         prog="securitynet",
         description="Audit public image classifiers, with intervals beside every rate.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="the installed version")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in _commands():
+    for module in _commands(only):
         module.add(commands)
     return parser
 
 
-def _commands() -> list[Any]:
+def _commands(only: str | None) -> list[Any]:
     package = importlib.import_module("securitynet_hub.cli")
+    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
     modules: list[Any] = [
-        importlib.import_module(f"{package.__name__}.{module.name}")
-        for module in pkgutil.iter_modules(package.__path__)
+        importlib.import_module(f"{package.__name__}.{name}") for name in names if only in (None, name)
     ]
-    return sorted((module for module in modules if hasattr(module, "ORDER")), key=lambda m: m.ORDER)
+    found = sorted((module for module in modules if hasattr(module, "ORDER")), key=lambda m: m.ORDER)
+    return found if found or only is None else _commands(None)
 
 
 class _Version(argparse.Action):

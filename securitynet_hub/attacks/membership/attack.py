@@ -78,12 +78,6 @@ class Attack(kind.Attack):
         return self.cost is None
 
     @property
-    def order(self) -> tuple[int, ...]:
-        """What attacks are listed by: answers, then reference models, then queries; fewest needs first."""
-        references = any("reference" in need for need in self.needs)
-        return (not self.shares_pass, references, sum(self.min_references), len(self.needs))
-
-    @property
     def labelled(self) -> bool:
         """Whether it needs the samples' labels."""
         return "labels" in self.needs

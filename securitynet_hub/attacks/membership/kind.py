@@ -73,7 +73,13 @@ NEEDS = {
 
 
 def describe(literal: Mapping[str, Any]) -> Described:
-    """Say what a membership attack needs, as tables have it."""
+    """Say what a membership attack needs, as tables have it.
+
+    Attacks on answers come first, then those with reference models, then those by queries.
+
+    >>> describe({"needs": ("labels", "reference_outputs", "reference_in"), "min_references": (2, 2)}).needs
+    ('label', 'reference models trained with and without the sample')
+    """
     needs, (seen, _) = literal.get("needs", ()), literal.get("min_references", (0, 0))
     words = [NEEDS[need] for need in needs if need in NEEDS]
     if seen:
@@ -84,7 +90,8 @@ def describe(literal: Mapping[str, Any]) -> Described:
     if asks:
         words.append("queries of its own")
     references = any("reference" in need for need in needs)
-    order = (asks, references, sum(literal.get("min_references", (0, 0))), len(needs))
+    beyond_labels = [need for need in needs if need != "labels"]
+    order = (asks, references, sum(literal.get("min_references", (0, 0))), len(beyond_labels))
     return Described(needs=tuple(words), shares_pass=not asks, order=order)
 
 

@@ -368,7 +368,7 @@ ATTACKS = (
     Attack(
         name="rmia_online",
         run=partial(run_rmia, "online"),
-        summary="the same, with reference models trained on the sample too",
+        summary="pairwise likelihood ratios, with reference models trained on the sample too",
         formula="P over z of [LR(x, z) >= gamma], p(x) from models with and without x",
         source="Zarifzadeh et al. 2024",
         needs=(
