@@ -3,6 +3,7 @@
 # make check  lint, types, import directions
 # make bench  speed side by side with peers
 # make gallery  the pictures of docs/gallery.md
+# make tables  the tables of attacks in the README and in docs
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -15,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := -m pip install --quiet --disable-pip-version-check --no-compile
 INSTALL := $(BIN)/python $(PIP)
 
-.PHONY: demo gallery test test-exhaustive test-vision test-hosted check bench test-lowest clean
+.PHONY: demo gallery tables test test-exhaustive test-vision test-hosted check bench test-lowest clean
 
 demo: $(VENV)/installed
 	rm -rf records/samples
@@ -49,6 +50,10 @@ gallery: $(VENV)/installed
 			$(GALLERY)/backdoored/zoo/fashion-mnist/cnn-corner-patch/7/neural_cleanse-*-class-0-$$part.png \
 			docs/gallery/trigger-$$part.png || exit 1; \
 	done
+
+# What pages say of attacks, from the attacks themselves.
+tables: $(VENV)/installed
+	$(BIN)/python docs/attack_tables.py
 
 test: $(VENV)/installed
 	$(BIN)/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not exhaustive"

@@ -119,7 +119,7 @@ class TestPlan:
         assert job.units[0] == same.units[1]
 
     def test_each_budget_of_a_theft_is_a_unit_of_its_own(self):
-        jobs = plan_jobs(CLEAN[:1], ["loss", "model_stealing"], {}, budgets=[5, 10])
+        jobs = plan_jobs(CLEAN[:1], ["loss", "model_stealing"], {}, {"budgets": [5, 10]})
         assert [job.attacks for job in jobs] == [("loss",), ("model_stealing",), ("model_stealing",)]
         assert len({unit.id for job in jobs for unit in job.units}) == 3
 
@@ -142,7 +142,7 @@ class TestSweep:
         attacks = ["neuron_noise", "model_stealing"]
         options = {"settings": {"neuron_noise": {"steps": 2}}}
         jobs = plan_jobs(CLEAN[:1], attacks[:1], {}, options) + plan_jobs(
-            CLEAN[:1], attacks[1:], {}, budgets=[0]
+            CLEAN[:1], attacks[1:], {}, {"budgets": [0]}
         )
         ledger = Ledger(tmp_path)
         assert sweep(jobs, ledger) == (2, 0), ledger.failed(unit for job in jobs for unit in job.units)

@@ -117,6 +117,11 @@ def left_out(target: Target, data: AuditData, options: Options) -> dict[str, str
     return {name: reason for name, reason in reasons.items() if reason}
 
 
+def swept() -> list[str]:
+    """List the detectors that judge models: the others need images that somebody suspects."""
+    return [name for name, detector in detectors().items() if detector.judges == "model"]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Held:
     """What an audit has for detectors of every sort."""

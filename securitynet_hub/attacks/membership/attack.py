@@ -83,13 +83,6 @@ class Attack(kind.Attack):
         return self.cost is None
 
     @property
-    def order(self) -> tuple[int, ...]:
-        """Sort key: attacks on answers, those with reference models, those by queries; few needs first."""
-        references = any("reference" in need for need in self.needs)
-        beyond_labels = [need for need in self.needs if need != "labels"]
-        return (not self.shares_pass, references, sum(self.min_references), len(beyond_labels))
-
-    @property
     def labelled(self) -> bool:
         """Whether it needs the samples' labels."""
         return "labels" in self.needs

@@ -89,6 +89,11 @@ def left_out(target: Target, data: AuditData, options: Options) -> dict[str, str
     return {}
 
 
+def swept() -> list[str]:
+    """List the attacks that need neither reference models nor further queries."""
+    return runnable()
+
+
 class _Audit:
     """What the attacks of one audit share: the forward pass, the reference models, how to measure."""
 
