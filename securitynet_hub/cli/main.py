@@ -25,6 +25,7 @@ from securitynet_hub.cli.sweep import add_command as add_sweep
 from securitynet_hub.core.errors import SecurityNetError, UnknownNameError
 from securitynet_hub.core.memory import keep_freed_memory
 from securitynet_hub.core.tables import plain_table
+from securitynet_hub.core.text import printable_markup
 from securitynet_hub.weights.hashes import describe_checks, parse_checks
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def show_model(options: argparse.Namespace) -> None:
     if options.json:
         _print_json(asdict(annotation))
         return
-    table = Table(title=escape(annotation.id), title_justify="left")
+    table = Table(title=printable_markup(annotation.id), title_justify="left")
     table.add_column("column")
     table.add_column("value", overflow="fold")
     table.add_column("meaning", overflow="fold", style="dim")
@@ -91,7 +92,7 @@ def show_model(options: argparse.Namespace) -> None:
         value = getattr(annotation, column.name)
         if column.name not in ("flags", "corrections") and value not in (None, ()):
             unit = f" ({column.unit})" if column.unit else ""
-            table.add_row(column.name, escape(_text(value)), escape(column.meaning + unit))
+            table.add_row(column.name, printable_markup(_text(value)), escape(column.meaning + unit))
     console = _console()
     console.print(table)
     checks = parse_checks(annotation.weights_hash_kind, annotation.weights_hash)
@@ -102,7 +103,7 @@ def show_model(options: argparse.Namespace) -> None:
         console.print(f"[bold]{flag}[/bold]: {escape(FLAGS[flag].meaning)}")
     for correction in annotation.corrections:
         console.print(
-            f"corrected {correction.column}: upstream says {escape(repr(correction.upstream))} "
+            f"corrected {correction.column}: upstream says {printable_markup(repr(correction.upstream))} "
             f"({correction.flag})"
         )
 
@@ -197,12 +198,12 @@ def verify_files(options: argparse.Namespace) -> None:
         table.add_column("why", overflow="fold")
         for path, verdict in verdicts:
             table.add_row(
-                escape(str(path)),
+                printable_markup(path),
                 "[green]safe[/green]" if verdict.safe else "[red]refused[/red]",
                 verdict.format,
                 *(f"{count:,}" if verdict.safe else "-" for count in (verdict.tensors, verdict.parameters)),
                 f"{verdict.bytes:,}",
-                escape(verdict.reason or "-"),
+                printable_markup(verdict.reason or "-"),
             )
         _console().print(table)
     if not all(verdict.safe for _, verdict in verdicts):
@@ -244,7 +245,8 @@ def _print_json(content: Any) -> None:
 
 
 def _fail(message: str, status: int) -> None:
-    Console(stderr=True, highlight=False).print(f"[bold red]securitynet:[/bold red] {escape(message)}")
+    shown = printable_markup(message, lines=True)
+    Console(stderr=True, highlight=False).print(f"[bold red]securitynet:[/bold red] {shown}")
     raise SystemExit(status)
 
 
