@@ -25,7 +25,7 @@ from typing import Any
 from securitynet_hub.core.digest import json_digest
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.files import atomic_path
-from securitynet_hub.core.text import plain
+from securitynet_hub.core.text import printable
 from securitynet_hub.records.schema import require_form
 
 SCHEMA_VERSION = 1
@@ -192,7 +192,7 @@ def parse_record(text: str, place: str) -> Record:
         raise RecordError(f"{place} is not a record: it has no schema_version.")
     if stated_version > SCHEMA_VERSION:
         raise RecordError(
-            f"{place} has schema version {plain(str(stated_version))}; this version of securitynet-hub reads "
+            f"{place} has schema version {printable(stated_version)}; this version of securitynet-hub reads "
             f"up to {SCHEMA_VERSION}. Upgrade it."
         )
     stated = {name: content.pop(name, None) for name in ("id", "unit")}
@@ -203,7 +203,9 @@ def parse_record(text: str, place: str) -> Record:
         raise RecordError(f"{place} is not a record of schema {stated_version}: {error}.") from error
     found = {"id": record.id, "unit": record.unit}
     if found != stated:
-        hashes = {name: plain(value) if isinstance(value, str) else None for name, value in stated.items()}
+        hashes = {
+            name: printable(value) if isinstance(value, str) else None for name, value in stated.items()
+        }
         raise RecordError(
             f"{place} was changed or damaged: its content hashes to {found}, it states {hashes}."
         )

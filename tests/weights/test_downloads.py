@@ -832,10 +832,10 @@ class TestHub:
         ("link", "sentence"),
         [
             ("https://huggingface.co/org/model/resolve/main/w.ckpt", "which can move; pin a commit"),
-            (f"https://huggingface.co/org/model/resolve/{COMMIT}/none", "cannot be had from the Hub"),
+            (f"https://huggingface.co/org/model/resolve/{COMMIT}/none", "cannot be downloaded from the Hub"),
             (
                 f"https://huggingface.co/org/model/resolve/{COMMIT}/%2e%2e/%2e%2e/x",
-                "cannot be had from the Hub",
+                "cannot be downloaded from the Hub",
             ),
         ],
     )
