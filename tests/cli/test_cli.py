@@ -113,6 +113,10 @@ class TestAudit:
                 "0.", "."
             )
 
+    def test_the_default_attacks_are_those_of_the_paper(self, run):
+        _, out, _ = run("audit", OVERFITTED, "--json")
+        assert [record["attack"]["name"] for record in json.loads(out)] == ["correctness", "modified_entropy"]
+
     def test_as_json(self, run):
         _, out, _ = run("audit", OVERFITTED, "--attacks", "loss", "--json")
         (record,) = json.loads(out)
@@ -172,6 +176,7 @@ class TestAudit:
         code, _, err = run("audit", OVERFITTED, "--attacks", "lira")
         assert code == 2
         assert "lira needs reference_outputs" in err
+        assert "--shadows" in err
         code, _, err = run("audit", OVERFITTED, "--attacks", "rmia", "--shadows", "many")
         assert code == 2
         assert "must be a whole number" in err
@@ -201,6 +206,7 @@ class TestAudit:
         [
             (["zoo/fashion-mnist/cnn-overfited-500/1"], 2, "Did you mean"),
             ([OVERFITTED, "--attacks", "los"], 2, "'loss'"),
+            (["pytorchcv/cifar10/resnet20"], 2, "name some with --data"),
             ([OVERFITTED, "--out", "/proc/self/x"], 1, "cannot write records"),
             ([OVERFITTED, "--setting", "gamma=1"], 2, "must be ATTACK.NAME=VALUE"),
             (

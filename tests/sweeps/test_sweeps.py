@@ -23,6 +23,8 @@ from support.servers import Route
 from support.sweep_processes import made_up_jobs, measure
 
 from securitynet_hub.annotations.schema import load_annotations
+from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.attacks.membership.running import runnable
 from securitynet_hub.attacks.subject import known_data
 from securitynet_hub.core.errors import RecordError, UnknownNameError
 from securitynet_hub.data.splits import Split
@@ -31,6 +33,7 @@ from securitynet_hub.records import record as record_module
 from securitynet_hub.records.record import read_records
 from securitynet_hub.statistics.signals import SIGNALS
 from securitynet_hub.sweeps.estimate import Cost, Size, estimate, known_sizes, measure_speed
+from securitynet_hub.sweeps.launch import SweepOptions, plan
 from securitynet_hub.sweeps.ledger import Ledger
 from securitynet_hub.sweeps.plan import find_models, parse_data, plan_jobs
 from securitynet_hub.sweeps.run import sweep
@@ -122,6 +125,23 @@ class TestPlan:
         jobs = plan_jobs(CLEAN[:1], ["loss", "model_stealing"], {}, {"budgets": [5, 10]})
         assert [job.attacks for job in jobs] == [("loss",), ("model_stealing",), ("model_stealing",)]
         assert len({unit.id for job in jobs for unit in job.units}) == 3
+
+    def test_a_kind_s_options_are_part_of_its_own_units_alone(self):
+        first, second = (
+            plan_jobs(CLEAN[:1], ["loss", "model_stealing"], {}, {"seed": 1, "budgets": budgets})
+            for budgets in ([5], [5, 10])
+        )
+        assert first[0].units == second[0].units
+        assert first[1].units == second[1].units
+        default = plan_jobs(CLEAN[:1], ["model_stealing"], {})
+        assert [job.options["budgets"] for job in default] == [[100], [500]]
+
+    @pytest.mark.parametrize("kind", kinds().values(), ids=lambda kind: kind.name)
+    def test_a_group_stands_for_the_attacks_that_run_unattended(self, kind, tmp_path):
+        options = SweepOptions(models=[CLEAN[0].id], attacks=[kind.group, kind.group], out=tmp_path)
+        planned = [name for job in plan(options) for name in job.attacks]
+        assert set(planned) == set(kind.audits.swept())
+        assert set(planned) <= set(kind.attacks)
 
     def test_the_largest_models_come_first(self):
         rows = [replace(CLEAN[0], id=f"m/{count}", num_parameters=count) for count in (5, None, 70, 9)]
@@ -357,6 +377,12 @@ class TestCommand:
         assert json.loads(run(*command, "--json")[1])["done"] == 4
         code, plan, _ = run(*command, "--dry-run", "--json")
         assert (code, [row["left"] for row in json.loads(plan)]) == (0, [0, 0])
+
+    def test_a_group_of_attacks_is_swept(self, run, tmp_path):
+        command = ("sweep", "--models", CLEAN[0].id, "--attacks", "all", "--out", tmp_path, "--json")
+        code, shown, _ = run(*command)
+        assert (code, json.loads(shown)["failed"]) == (0, [])
+        assert {attack for _, attack in results(tmp_path)} == set(runnable())
 
     def test_failures_are_told_and_end_with_an_error(self, run, tmp_path):
         code, shown, _ = run("sweep", "--models", PATTERN, "--attacks", "loss", "rmia", "--out", tmp_path)

@@ -100,7 +100,7 @@ def needs_clean(target: Target, inputs: DetectorInputs) -> str | None:
 def needs_inputs(target: Target, inputs: DetectorInputs) -> str | None:
     """Tell that there are no inputs to judge."""
     given = inputs.inputs is not None and len(inputs.inputs)
-    return None if given else "it judges images, and none are suspected: pass some as inputs"
+    return None if given else "it judges images, and none are suspected: pass some as inputs (--inputs)"
 
 
 def needs_training(target: Target, inputs: DetectorInputs) -> str | None:
