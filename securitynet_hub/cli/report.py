@@ -22,7 +22,8 @@ def add_commands(commands: Any) -> None:
     reporting.add_argument("--data", type=Path, metavar="DIR",
                            help="folder for each figure as SVG, PNG and CSV")  # fmt: skip
     reporting.add_argument("--details", type=int, default=12, metavar="N",
-                           help="show N models in full, the leakiest (default: %(default)s)")  # fmt: skip
+                           help="number of models to show in full, those with the worst results (default: "
+                           "%(default)s)")  # fmt: skip
     reporting.add_argument("--title", default="SecurityNet Hub: report", help="heading of the page")
     reporting.set_defaults(run=report_records)
 
