@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.audited import many_records
+from support.audit_records import many_records
 from support.browsers import running_browser
 
 from securitynet_hub.records.entries import Entry

@@ -18,8 +18,8 @@ from scipy import stats
 from torch import nn
 
 from securitynet_hub import load_target
-from securitynet_hub.attacks.stealing.audit import audit_stealing
-from securitynet_hub.attacks.stealing.output_formats import OutputView
+from securitynet_hub.attacks.stealing import surrogate_attack
+from securitynet_hub.attacks.stealing.output_formats import OutputFormat
 from securitynet_hub.attacks.subject import AuditData, known_data
 from securitynet_hub.data.images import FASHION_MNIST_CLASSES, LabelledImages
 from securitynet_hub.data.query_images import QUERY_IMAGES, query_images
@@ -82,9 +82,9 @@ def other_queries(*names):
 
 ANSWERS = {
     "labels alone": {"view": "label"},
-    "the top posterior alone": {"view": OutputView("top_k", k=1)},
-    "posteriors rounded to one decimal": {"view": OutputView("rounded", decimals=1)},
-    "labels that tell nothing": {"view": OutputView("label", noise=1e3)},
+    "the top posterior alone": {"view": OutputFormat("top_k", k=1)},
+    "posteriors rounded to one decimal": {"view": OutputFormat("rounded", decimals=1)},
+    "labels that tell nothing": {"view": OutputFormat("label", noise=1e3)},
 }
 
 
@@ -149,7 +149,7 @@ def study_zoo(folder):
 
         def steal(**settings):
             own = {"recipe": RECIPE, "transfer": 0, "keep": folder} | settings
-            return audit_stealing(target, known_data(target.annotation), **own)
+            return surrogate_attack.run(target, known_data(target.annotation), **own)
 
         return steal
 
@@ -197,7 +197,7 @@ def study_fashion(folder, files):
 
     def steal(**settings):
         own = {"surrogate": convolutions(32), "recipe": RECIPE, "transfer": 0, "keep": folder}
-        return audit_stealing(target, data, **(own | pool | settings))
+        return surrogate_attack.run(target, data, **(own | pool | settings))
 
     points = curve("Fashion-MNIST", steal, [0, 1, 50, 200, 1000])
     draw({"Fashion-MNIST": points}, "docs/stealing/fashion.png")

@@ -16,8 +16,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
@@ -26,6 +27,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.records.rows import Figure, find_figure
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -82,11 +84,6 @@ class Attack:
     def shares_pass(self) -> bool:
         """Whether it reads nothing but the answers of one forward pass, which such attacks share."""
         return False
-
-    @property
-    def order(self) -> tuple[int, ...]:
-        """What attacks are listed by: those that need least come first."""
-        return (len(self.needs),)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -156,6 +153,14 @@ class Audits(Protocol):
     def left_out(target: Target, data: AuditData, options: Any) -> dict[str, str]:
         """Return, for each attack that the group name leaves out here, the reason."""
 
+    @staticmethod
+    def swept() -> list[str]:
+        """List the attacks that the kind's group name stands for in a sweep: those that need no one's help.
+
+        A sweep runs unattended over models of all sorts, so these need the model, the images and the split
+        alone.
+        """
+
 
 class Results(Protocol):
     """The module ``results`` of a kind."""
@@ -195,6 +200,21 @@ class Presents(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Described:
+    """What an attack's literal says, read without running it or importing its file.
+
+    Attributes:
+        needs: what the attack needs beside the model's answers, in words.
+        shares_pass: as `Attack.shares_pass`.
+        order: sort key of the kind's attacks: those that need least come first.
+    """
+
+    needs: tuple[str, ...] = ()
+    shares_pass: bool = False
+    order: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Kind:
     """A kind of attack: the literal that ends its ``kind.py``.
 
@@ -206,13 +226,17 @@ class Kind:
         question: what its attacks answer, in a few words.
         needs: what an audit needs beside the model, in a few words.
         group: the name that stands for all attacks that apply.
-        headline: the figure by which results are compared unless another is named.
+        headline: the figures by which results are compared unless another is named: the first that a result
+            has. A result may have none, such as a detector's where the truth is not known.
         falling: figures of which the lowest is the worst for the model.
         pooled: whether results of all attacks share one leaderboard.
         separate: the option whose values a sweep measures one at a time.
         options: the dataclass of options, from whose fields the command line makes its flags.
+        sizes: counts of a result that say how many samples its figures are over.
+        describe: says what the fields of an attack's literal mean; see `securitynet_hub.attacks.listing`.
         incidental: settings in records that do not decide a figure, or that differ with every model.
         incidental_counts: counts of that sort.
+        naming: settings that may hold the model's own id, by which two models' settings do not differ.
         outcomes: what records keep beside the settings although the attack made it; it tells no two
             measurements apart.
     """
@@ -224,24 +248,32 @@ class Kind:
     question: str
     needs: str
     group: str
-    headline: str
+    headline: tuple[str, ...]
     falling: frozenset[str] = frozenset()
     pooled: bool = False
     separate: str | None = None
     options: type
+    sizes: tuple[str, ...] = ()
+    describe: Callable[[Mapping[str, Any]], Described] = lambda literal: Described()
     incidental: frozenset[str] = frozenset()
     incidental_counts: frozenset[str] = frozenset()
+    naming: frozenset[str] = frozenset()
     outcomes: frozenset[str] = frozenset()
 
     @cached_property
     def attacks(self) -> Mapping[str, Attack]:
         """Every attack by its name: those in the folder, those that need least first, then installed ones."""
         found: dict[str, Attack] = {}
-        for attack in (*_in_folder(self.package), *_installed(self.name)):
+        for attack in (*self._own(), *installed(self.name)):
             if attack.name in found:
                 raise ValueError(f"two attacks are named {attack.name!r}; the second is {attack!r}.")
             found[attack.name] = attack
         return MappingProxyType(found)
+
+    def _own(self) -> list[Attack]:
+        """Return the attacks in the folder, those that need least first."""
+        found = list(_in_folder(self.package))
+        return sorted(found, key=lambda attack: self.describe(vars(attack)).order)
 
     @property
     def audits(self) -> Audits:
@@ -261,6 +293,33 @@ class Kind:
         module: Any = importlib.import_module(f"{self.package}.present")
         return module  # type: ignore[no-any-return]
 
+    def headline_of(self, result: Mapping[str, Any]) -> tuple[str, Figure] | None:
+        """Return the figure by which a result is compared, by its name; None where the result has none.
+
+        >>> kinds()["backdoor-detection"].headline_of({"judges": "inputs", "auc": 0.75})
+        ('auc', Figure(value=0.75, low=None, high=None))
+        """
+        for name in self.headline:
+            if (figure := find_figure(result, name)) is not None:
+                return name, figure
+        return None
+
+    def task_id(self, attack: str, dataset: str) -> str:
+        """Name the leaderboard of an attack on the models of one data set.
+
+        >>> kinds()["membership-inference"].task_id("rmia", "CIFAR-10")
+        'rmia.cifar-10'
+        >>> kinds()["model-stealing"].task_id("random", "SVHN")
+        'model-stealing.svhn'
+        """
+        return f"{self.name if self.pooled else attack}.{re.sub('[^a-z0-9]+', '-', dataset.lower())}"
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """The attacks that have leaderboards, by name; where all share one, no more than one of them."""
+        names = tuple(sorted(name for name, attack in self.attacks.items() if attack.ranked))
+        return names[:1] if self.pooled else names
+
 
 def option(default: Any, help: str = "", **flag: Any) -> Any:
     """Return a field of a kind's options; with a help text it is also a flag of the command line.
@@ -268,8 +327,8 @@ def option(default: Any, help: str = "", **flag: Any) -> Any:
     Args:
         default: the field's default.
         help: what the flag is.
-        flag: further arguments of `argparse.ArgumentParser.add_argument`, and ``commands``, those that have
-            the flag: ``("audit",)`` unless given.
+        flag: further arguments of `argparse.ArgumentParser.add_argument`, ``commands``, those that have the
+            flag (``("audit",)`` unless given), and ``name``, where the flag is not named after the field.
     """
     return field(default=default, metadata={"help": help, **flag} if help else {})
 
@@ -303,6 +362,21 @@ def attack_names() -> tuple[str, ...]:
     return tuple(name for kind in kinds().values() for name in (*kind.attacks, kind.group))
 
 
+def expand_groups(names: Iterable[str]) -> list[str]:
+    """Return names of attacks, each once, where a kind's group name stands for its `Audits.swept`.
+
+    Raises:
+        UnknownNameError: no such attack or group; the closest names are given.
+    """
+    groups = {kind.group: kind for kind in kinds().values()}
+    found: dict[str, None] = {}
+    for name in names:
+        if name not in groups:
+            find_attack(name)
+        found |= dict.fromkeys(groups[name].audits.swept() if name in groups else [name])
+    return list(found)
+
+
 def split_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return each kind's options, by the kind's name, made of the options that it has.
 
@@ -321,14 +395,12 @@ def split_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _in_folder(package: str) -> Iterator[Attack]:
     folder = importlib.import_module(package)
-    found: list[Attack] = []
     for module in pkgutil.iter_modules(folder.__path__):
         content = vars(importlib.import_module(f"{package}.{module.name}"))
-        found += (content["ATTACK"],) if "ATTACK" in content else content.get("ATTACKS", ())
-    yield from sorted(found, key=lambda attack: attack.order)
+        yield from (content["ATTACK"],) if "ATTACK" in content else content.get("ATTACKS", ())
 
 
-def _installed(kind: str) -> Iterator[Attack]:
+def installed(kind: str) -> Iterator[Attack]:
     """Yield the attacks of this kind that installed packages offer; those that cannot be loaded are told."""
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         try:

@@ -6,11 +6,11 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from support.world import CLASSES, LABELLED, NAMES, SLOW, world
+from support.membership_inputs import CLASSES, LABELLED, NAMES, NEEDS, SLOW, world
 
 from securitynet_hub import load_metric
 from securitynet_hub.attacks.membership.measures import measure_membership
-from securitynet_hub.attacks.membership.running import ATTACKS, MembershipInputs, run_attack
+from securitynet_hub.attacks.membership.running import MembershipInputs, run_attack
 from securitynet_hub.statistics.rates import roc_auc
 
 N = 240
@@ -26,7 +26,7 @@ each_attack = pytest.mark.parametrize("name", NAMES)
 
 
 def each_that_needs(field):
-    return pytest.mark.parametrize("name", [n for n in NAMES if field in ATTACKS[n.values[0]].needs])
+    return pytest.mark.parametrize("name", [n for n in NAMES if field in NEEDS[n.values[0]]])
 
 
 def column(values):
@@ -93,7 +93,7 @@ def test_copies_of_judged_samples_score_as_they_do_and_move_no_other(name):
     twice = np.concatenate([np.arange(N), np.arange(half, N)])
     copied = {key: WORLD[key][twice] for key in OF_SAMPLES}
     copied |= {key: WORLD[key][:, twice] for key in ("reference_outputs", "reference_in")}
-    judged = half if "calibration" in ATTACKS[name].needs else N
+    judged = half if "calibration" in NEEDS[name] else N
     scores = scores_of(name, **copied)
     np.testing.assert_array_equal(scores[judged:], scores[judged - half : judged])
     np.testing.assert_allclose(scores[:judged], expected(name), rtol=1e-12)

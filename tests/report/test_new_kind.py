@@ -5,7 +5,7 @@ import io
 import sys
 
 import pytest
-from support.pages import Page, entries, record
+from support.report_pages import Page, entries, record
 
 from securitynet_hub import attacks
 from securitynet_hub.attacks.kind import kinds

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.pages import entries, record
+from support.report_pages import entries, record
 
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.report.comparison import compare

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from support.audited import write_audit
-from support.pages import HOSTILE, MEMBER, OVERFITTED, RNG, SCORES, Page, entries, record
+from support.audit_records import write_audit
+from support.report_pages import HOSTILE, MEMBER, OVERFITTED, RNG, SCORES, Page, entries, record
 
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.attacks.backdoor.present import per_class
@@ -145,6 +145,20 @@ class TestComparison:
         first, second = ({c.name: m.value for c, m in row.items()} for row in comparison.figures.values())
         assert (first["noise score"], comparison.beginning) == (2.0, "lab/a/")
         assert set(second) == {"modified entropy AUC"}
+
+    def test_the_most_exposed_model_stands_first(self, tmp_path):
+        """By what its AUC is at least; a model whose members nobody looked for stands last."""
+        records = [
+            record("lab/calm", result={"auc": 0.6, "auc_ci": [0.55, 0.65]}),
+            record("lab/unsure", result={"auc": 0.95, "auc_ci": [0.5, 1.0]}),
+            record("lab/exposed", result={"auc": 0.9, "auc_ci": [0.85, 0.95]}),
+            record("lab/another", attack="noise", kind="backdoor-detection", result={"score": 2.0}),
+        ]
+        page = report(tmp_path, *records)
+        headings = re.findall(r"<h2[^>]*>\s*(lab/\w+)", page.source)
+        assert headings == ["lab/exposed", "lab/calm", "lab/unsure", "lab/another"]
+        few = report(tmp_path, *records, details=1)
+        assert re.findall(r"<h2[^>]*>\s*(lab/\w+)", few.source) == ["lab/exposed"]
 
     def test_percentiles_have_a_column(self, tmp_path):
         page = report(tmp_path, *(record(f"lab/{i}", data={"name": "cifar10"}) for i in range(2)))
@@ -357,6 +371,18 @@ class TestVerdicts:
         assert self.verdict(0.52, [0.49, 0.55]).tone == "calm"
         assert "up to an AUC of 0.550 cannot be ruled out" in self.verdict(0.52, [0.49, 0.55]).text
         assert self.verdict(0.7, None).tone == "open"
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_of_the_rates_that_can_be_told_the_lowest_is(self, order):
+        rates = [
+            {"target_fpr": fpr, "tpr": tpr, "ci": [tpr / 2, tpr + 0.01], "resolvable": resolvable}
+            for fpr, tpr, resolvable in ((0.0001, 0.03, False), (0.001, 0.123, True), (0.1, 0.456, True))
+        ]
+        found = record(result={"auc": 0.7, "auc_ci": [0.6, 0.8], "tpr_at_fpr": rates[::order]})
+        text = describe(OVERFITTED, entries(found)).verdicts[0].text.replace("\u00a0", " ")
+        assert "at most 0.1 % of" in text
+        assert "12.3 % (6.2 % to 13.3 %)" in text
+        assert "45.6" not in text
 
     def test_what_cannot_be_ruled_out_is_what_any_attack_leaves_open(self):
         found = self.verdict(0.5, [0.48, 0.52], attacks=2)

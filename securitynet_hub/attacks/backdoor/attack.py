@@ -81,11 +81,6 @@ class Attack(kind.Attack):
     costly: bool = False
     per_class: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
-    @property
-    def order(self) -> tuple[int, ...]:
-        """What detectors are listed by: those of models, of inputs, of training images."""
-        return (("model", "inputs", "training").index(self.judges), len(self.needs))
-
     def why_not(self, target: Target, inputs: DetectorInputs) -> str | None:
         """Return the first reason why the detector cannot run, or None."""
         return next(filter(None, (need(target, inputs) for need in self.needs)), None)
@@ -105,7 +100,7 @@ def needs_clean(target: Target, inputs: DetectorInputs) -> str | None:
 def needs_inputs(target: Target, inputs: DetectorInputs) -> str | None:
     """Tell that there are no inputs to judge."""
     given = inputs.inputs is not None and len(inputs.inputs)
-    return None if given else "it judges images, and none are suspected: pass some as inputs"
+    return None if given else "it judges images, and none are suspected: pass some as inputs (--inputs)"
 
 
 def needs_training(target: Target, inputs: DetectorInputs) -> str | None:

@@ -13,16 +13,16 @@ import numpy.typing as npt
 
 from securitynet_hub.annotations.schema import ZooAnnotation
 from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding
-from securitynet_hub.attacks.backdoor.examined import (
-    FEW,
+from securitynet_hub.attacks.backdoor.input_scores import measure_inputs, measure_training
+from securitynet_hub.attacks.backdoor.inputs import (
+    N_COSTLY,
     Inputs,
-    Suspects,
-    Training,
-    find_suspects,
+    InputSets,
+    TrainingImages,
+    find_inputs,
     find_training,
     read_inputs,
 )
-from securitynet_hub.attacks.backdoor.input_scores import measure_inputs, measure_training
 from securitynet_hub.attacks.backdoor.inversion import (
     Inversion,
     save_triggers,
@@ -117,6 +117,11 @@ def left_out(target: Target, data: AuditData, options: Options) -> dict[str, str
     return {name: reason for name, reason in reasons.items() if reason}
 
 
+def swept() -> list[str]:
+    """List the detectors that judge models: the others need images that somebody suspects."""
+    return [name for name, detector in detectors().items() if detector.judges == "model"]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Held:
     """What an audit has for detectors of every sort."""
@@ -124,8 +129,8 @@ class _Held:
     target: Target
     num_images: int
     clean: Pixels
-    suspects: Suspects | None
-    training: Training
+    inputs: InputSets | None
+    training: TrainingImages
     seed: int
 
     @classmethod
@@ -137,7 +142,7 @@ class _Held:
             target=target,
             num_images=options.num_images,
             clean=images.pixels[draw_evenly(images, rows, min(options.num_images, len(rows)), seed)],
-            suspects=find_suspects(target, data, inputs, seed=seed),
+            inputs=find_inputs(target, data, inputs, seed=seed),
             training=find_training(target, data, seed=seed),
             seed=seed,
         )
@@ -150,11 +155,11 @@ class _Held:
         """Return what a detector may use; images to choose a threshold on follow the test images."""
         if detector.judges == "training":
             return DetectorInputs(training=self.training.pixels, labels=self.training.labels, seed=self.seed)
-        if detector.judges == "model" or self.suspects is None:
+        if detector.judges == "model" or self.inputs is None:
             return DetectorInputs(clean=self.clean, seed=self.seed)
         inputs, calibration = self._judged(detector)
         pixels = np.concatenate([inputs.pixels, calibration])
-        return DetectorInputs(clean=self.suspects.known, inputs=pixels, seed=self.seed)
+        return DetectorInputs(clean=self.inputs.reference, inputs=pixels, seed=self.seed)
 
     def measure(
         self, detector: Attack, finding: Finding, level: float
@@ -177,9 +182,9 @@ class _Held:
         return result, {"num_images": self.num_images}, {"images": len(self.clean)}
 
     def _judged(self, detector: Attack) -> tuple[Inputs, Pixels]:
-        assert self.suspects is not None
-        inputs, calibration = self.suspects.inputs, self.suspects.calibration
-        return (inputs.few(), calibration[:FEW]) if detector.costly else (inputs, calibration)
+        assert self.inputs is not None
+        inputs, calibration = self.inputs.inputs, self.inputs.calibration
+        return (inputs.reduced(), calibration[:N_COSTLY]) if detector.costly else (inputs, calibration)
 
 
 def draw_evenly(

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from rich.markup import escape
 from rich.table import Table
 
 from securitynet_hub.attacks.backdoor.attack import Attack
@@ -25,6 +24,7 @@ from securitynet_hub.attacks.present import (
 )
 from securitynet_hub.attacks.tables import Audited, auc_text, short
 from securitynet_hub.core.tables import plain_table
+from securitynet_hub.core.text import printable_markup
 from securitynet_hub.plots.classes import PerClass, classes_plot
 from securitynet_hub.plots.measured import Measured, percent, text_of
 from securitynet_hub.plots.pictures import Picture, pictures_beside
@@ -65,7 +65,7 @@ def _models_table(audited: Audited) -> Table:
         for record in records:
             result = record.result
             table.add_row(
-                escape(short(annotation.id)),
+                printable_markup(short(annotation.id)),
                 record.attack["name"],
                 "-" if result["score"] is None else f"{result['score']:.2f}",
                 "-" if result["suspect"] is None else str(result["suspect"]),
@@ -99,7 +99,7 @@ def _images_table(audited: Audited) -> Table:
                 flagged = "-" if result["threshold"] is None else str(result["n_flagged"])
                 cells = [flagged, auc_text(result), f"{missed[0]:.0%}" if missed else "-"]
             table.add_row(
-                escape(short(annotation.id)),
+                printable_markup(short(annotation.id)),
                 record.attack["name"],
                 str(record.counts["images"]),
                 *(cells or [auc_text(result)]),

@@ -234,4 +234,5 @@ ATTACK = Attack(
     needs=("labels",),
     cost=count_queries,
     starts=True,
+    minimum=0.0,
 )

@@ -238,6 +238,8 @@ ATTACKS = (
         source="Choquette-Choo et al. 2021, section 4.2",
         needs=("labels",),
         cost=partial(count_queries, kind="translation"),
+        score_answers=label_only_scores,
+        minimum=0.0,
     ),
     Attack(
         name="rotation",
@@ -247,6 +249,8 @@ ATTACKS = (
         source="Choquette-Choo et al. 2021, section 4.2",
         needs=("labels",),
         cost=partial(count_queries, kind="rotation"),
+        score_answers=label_only_scores,
+        minimum=0.0,
     ),
     Attack(
         name="noise",
@@ -256,5 +260,7 @@ ATTACKS = (
         source="Choquette-Choo et al. 2021, section 4.3",
         needs=("labels",),
         cost=partial(count_queries, kind="noise"),
+        score_answers=label_only_scores,
+        minimum=0.0,
     ),
 )

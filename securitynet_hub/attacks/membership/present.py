@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from securitynet_hub.annotations.schema import Annotation
@@ -28,6 +27,7 @@ from securitynet_hub.attacks.present import (
 from securitynet_hub.attacks.tables import Audited, annotated, auc_text, short
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.tables import plain_table
+from securitynet_hub.core.text import printable_markup
 from securitynet_hub.plots.measured import Measured, percent, percent_with_interval
 from securitynet_hub.plots.pictures import Picture, read_picture
 from securitynet_hub.plots.plot import Plot, words_of
@@ -77,7 +77,7 @@ def _auc_table(audited: Audited, names: list[str]) -> Table:
     for annotation, records in measured:
         first = next(iter(records.values()))
         table.add_row(
-            escape(short(annotation.id)),
+            printable_markup(short(annotation.id)),
             f"{first.result['n_members']}/{first.result['n_nonmembers']}",
             _gap(annotation, first),
             *(_auc(records[name].result) if name in records else "-" for name in names),

@@ -368,8 +368,8 @@ ATTACKS = (
     Attack(
         name="rmia_online",
         run=partial(run_rmia, "online"),
-        summary="the same, with reference models trained on the sample too",
-        formula="the same, p(x) from models with and without x",
+        summary="pairwise likelihood ratios, with reference models trained on the sample too",
+        formula="P over z of [LR(x, z) >= gamma], p(x) from models with and without x",
         source="Zarifzadeh et al. 2024",
         needs=(
             "labels",

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from securitynet_hub.attacks.present import (
@@ -23,6 +22,7 @@ from securitynet_hub.attacks.present import (
 from securitynet_hub.attacks.stealing.kind import KIND
 from securitynet_hub.attacks.tables import Audited, short
 from securitynet_hub.core.tables import plain_table
+from securitynet_hub.core.text import printable_markup
 from securitynet_hub.plots.budgets import budgets_plot
 from securitynet_hub.plots.measured import Measured, percent, percent_with_interval
 from securitynet_hub.plots.plot import Plot, words_of
@@ -74,7 +74,7 @@ def _stealing_table(audited: Audited) -> Table:
             result, errors = record.result, record.result["agreement_on_target_errors"]
             low, high = result["agreement_ci"]
             table.add_row(
-                escape(short(annotation.id)),
+                printable_markup(short(annotation.id)),
                 str(record.attack["budget"]),
                 str(record.attack["seed"]),
                 f"{result['agreement']:.3f} ({low:.3f}-{high:.3f})",

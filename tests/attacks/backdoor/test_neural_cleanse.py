@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support.planted import CHANNELS, IMAGES, NORMALISED, PLAIN, SIDE, Normalise, as_target, linear
+from support.linear_targets import CHANNELS, IMAGES, NORMALISED, PLAIN, SIDE, Normalise, as_target, linear
 from torch import nn
 
 from securitynet_hub import load_images, load_target

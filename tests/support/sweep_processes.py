@@ -1,7 +1,8 @@
 """Many processes sweep one folder of made-up units, and some are killed: run by test_sweeps.
 
-``python crowd.py FOLDER UNITS PROCESSES KILLS SEED``: as many processes at a time as asked for; one after
-another is killed at a random moment and another takes its place; in the end those that are left finish.
+``python sweep_processes.py FOLDER UNITS PROCESSES KILLS SEED``: as many processes at a time as asked for;
+one after another is killed at a random moment and another takes its place; in the end those that are left
+finish. FOLDER/measured.txt gets a line for each measurement, whether or not its record was kept.
 """
 
 import os
@@ -10,6 +11,8 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.attacks.subject import known_data
@@ -27,9 +30,16 @@ def made_up_jobs(units):
     return plan_jobs(rows, ATTACKS, {ROW.dataset: known_data(ROW)})  # one data set for all
 
 
-def measure(target, job, attacks, on_record, on_batch):
-    """Make a record without a model: what is tested is the keeping of records."""
+def measure(target, job, attacks, on_record, on_batch, log=None):
+    """Make a record without a model: what is tested is the keeping of records.
+
+    Each measurement appends its unit to the log, if there is one, before its record is kept.
+    """
     for name in attacks:
+        if log is not None:
+            with log.open("a") as file:
+                file.write(f"{job.annotation.id} {name}\n")
+            time.sleep(0.005)  # long enough that processes meet over a job
         on_record(
             Record(
                 target={"id": job.annotation.id},
@@ -43,7 +53,8 @@ def measure(target, job, attacks, on_record, on_batch):
 
 
 def work(jobs, folder):
-    sweep(jobs, Ledger(folder), load=lambda job: None, measure=measure)
+    log = Path(folder) / "measured.txt"
+    sweep(jobs, Ledger(folder), load=lambda job: None, measure=partial(measure, log=log))
 
 
 def start(jobs, folder):

@@ -3,20 +3,21 @@
 import numpy as np
 import pytest
 
-from securitynet_hub.attacks.membership.running import (
-    ATTACKS,
-)
+from securitynet_hub.attacks.membership.registry import attacks
 
 CLASSES, MODELS = 4, 12
 
+ATTACKS = {name: attack for name, attack in attacks().items() if attack.shares_pass}
+"""Every attack that works on answers."""
+
+NEEDS = {name: tuple(need for need in ATTACKS[name].needs if need != "labels") for name in ATTACKS}
+"""The fields that each needs beyond outputs and labels."""
+
+LABELLED = {name for name, attack in ATTACKS.items() if attack.labelled}
 
 SLOW = {"mlp_full", "mlp_full_unlabelled", "mlp_top3_unlabelled", "quantile", "pinball"}
 
-
 NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in ATTACKS]
-
-
-LABELLED = {"entropy", "mlp_full_unlabelled", "mlp_top3_unlabelled"} ^ ATTACKS.keys()
 
 
 def world(n=400, seed=0, *, lift=3.5, m=300):

@@ -1,6 +1,7 @@
 """What processes do together, one step after another: run by test_processes under torch's launcher.
 
-``python together.py FOLDER`` writes what each process found into the folder. In the last step one dies.
+``python joint_processes.py FOLDER`` writes what each process found into the folder. In the last step one
+dies.
 """
 
 import json
@@ -12,22 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from support.crowd import made_up_jobs, measure
+from support.joint_predictions import ID, IMAGES, SIZES
+from support.sweep_processes import made_up_jobs, measure
 
 from securitynet_hub import load_images, load_target
-from securitynet_hub.attacks.stealing.audit import audit_stealing
+from securitynet_hub.attacks.stealing import surrogate_attack
 from securitynet_hub.attacks.subject import AuditData
 from securitynet_hub.core.errors import ProcessError
 from securitynet_hub.data.splits import Split
 from securitynet_hub.engine.inference import predict
-from securitynet_hub.engine.processes import agree, find_place, meet
+from securitynet_hub.engine.processes import broadcast, find_place, init_processes
 from securitynet_hub.engine.training import Recipe, train
 from securitynet_hub.sweeps.ledger import Ledger
 from securitynet_hub.sweeps.run import sweep
-
-ID = "zoo/fashion-mnist/bn-cnn-overfitted-500/1"
-SIZES = (4, 23)
-"""Of batches of 23 images: an uneven last one, and nothing to do for the second process."""
 
 RECIPE = Recipe(epochs=3, batch_size=32, learning_rate=0.02, augment="shift", seed=3)
 
@@ -57,9 +55,9 @@ class FailsOnOne(torch.nn.Module):
 def main(folder):
     place, known = find_place(), {}
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher ends all when one has died
-    known["processes"] = meet().num_processes
-    known["agreed"] = agree(place.number)
-    target, pixels = load_target(ID), load_images().pixels[:23]
+    known["processes"] = init_processes().num_processes
+    known["agreed"] = broadcast(place.number)
+    target, pixels = load_target(ID), load_images().pixels[:IMAGES]
     for size in SIZES:
         np.save(folder / f"{place.number}-{size}.npy", predict(target, pixels, batch_size=size))
     known["failed"] = fails(target, pixels)
@@ -84,7 +82,7 @@ def stolen(target):
     images = load_images()
     data = AuditData(images=images, split=Split(members=np.arange(20), nonmembers=np.arange(20, 120)))
     recipe = Recipe(epochs=1, batch_size=8)
-    (record,) = audit_stealing(target, data, budgets=[16], recipe=recipe, transfer=0)
+    (record,) = surrogate_attack.run(target, data, budgets=[16], recipe=recipe, transfer=0)
     return [record.attack["processes"], record.result["agreement"]]
 
 

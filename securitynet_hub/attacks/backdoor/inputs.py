@@ -1,7 +1,7 @@
-"""The images that an audit lets detectors judge: a user's, or those that a known trigger is stamped on.
+"""The images that detectors judge in an audit: the auditor's own, or clean ones stamped with a known trigger.
 
-Four sets are drawn from a model's non-members, none of whose images is in another set: images that stay
-clean, images to be stamped, images that thresholds are chosen on, and images that a detector may look at.
+Four disjoint sets are drawn from the model's non-members: images that stay clean, images to be stamped,
+images for choosing a threshold, and clean reference images that a detector may use.
 """
 
 from __future__ import annotations
@@ -23,23 +23,30 @@ from securitynet_hub.models.target import Target
 Pixels = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
 
-JUDGED, KNOWN, FEW = 100, 300, 19
-"""Images of a set, at most: of clean, stamped and calibration images each, of images to look at, and of the
-first three for detectors that cost much. With 19 a false-rejection rate of 5 % can be told at all."""
+N_TEST = 100
+"""Maximum number of clean, of stamped and of calibration images: the 95 % interval of an AUC is then about
++- 0.08 at most, and most detectors take seconds."""
+
+N_REFERENCE = 300
+"""Maximum number of clean reference images: TED needs some 30 images of each class."""
+
+N_COSTLY = 19
+"""Maximum number of clean, of stamped and of calibration images for a costly detector: with fewer calibration
+images no threshold can promise a false-rejection rate of 5 %."""
 
 SIDES = ("clean", "poisoned")
-"""Folders that say what the pictures in them are."""
+"""Names of the folders whose pictures are known to be clean or poisoned."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Inputs:
-    """Images that somebody suspects.
+    """Images to test for a trigger.
 
     Attributes:
-        name: what records call them.
+        name: the name that records give them.
         pixels: shape (n, height, width, channels), uint8.
-        files: one name for each.
-        is_poisoned: shape (n,), where it is known; None where it is not.
+        files: the name of each image.
+        is_poisoned: shape (n,), which images carry a trigger; None where this is unknown.
     """
 
     name: str
@@ -62,12 +69,12 @@ class Inputs:
             repr(self.pixels.shape).encode() + b"".join(image_digests(self.pixels))
         ).hexdigest()
 
-    def few(self) -> Inputs:
-        """Return no more than `FEW` clean and `FEW` poisoned images, where it is known which are which."""
+    def reduced(self) -> Inputs:
+        """Return at most `N_COSTLY` clean and `N_COSTLY` poisoned images; all where the truth is unknown."""
         if self.is_poisoned is None:
             return self
         rows = np.sort(
-            np.concatenate([np.flatnonzero(self.is_poisoned == side)[:FEW] for side in (False, True)])
+            np.concatenate([np.flatnonzero(self.is_poisoned == side)[:N_COSTLY] for side in (False, True)])
         )
         return Inputs(
             name=self.name,
@@ -78,30 +85,30 @@ class Inputs:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Suspects:
-    """What detectors of inputs judge in an audit, and the clean images beside.
+class InputSets:
+    """The images that detectors of inputs judge in an audit, and the clean images that they need for it.
 
     Attributes:
-        inputs: the suspects.
-        calibration: clean images that a threshold is chosen on.
-        known: clean images that a detector may look at.
+        inputs: the images to judge.
+        calibration: clean images on which a threshold is chosen.
+        reference: clean images that a detector may use.
     """
 
     inputs: Inputs
     calibration: Pixels = field(repr=False)
-    known: Pixels = field(repr=False)
+    reference: Pixels = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Training:
-    """Training images as detectors of poisoned data judge them.
+class TrainingImages:
+    """The training images that detectors of poisoned data judge.
 
     Attributes:
         pixels: shape (n, height, width, channels), uint8.
         labels: shape (n,), the labels that the model was trained with.
-        is_poisoned: shape (n,), where it is known.
-        target_class: of the backdoor, where it is known.
-        positions: shape (n,), which of the audit's images these are.
+        is_poisoned: shape (n,), which images are poisoned; None where this is unknown.
+        target_class: the backdoor's target class; None where it is unknown.
+        positions: shape (n,), positions among the images of the audit.
     """
 
     pixels: Pixels = field(repr=False)
@@ -112,12 +119,12 @@ class Training:
 
 
 def read_inputs(folder: str | Path, shape: tuple[int, ...]) -> Inputs:
-    """Read the pictures of a folder and below it as suspects.
+    """Read the pictures of a folder and its subfolders as images to test.
 
-    Where there are folders `clean` and `poisoned` and no pictures beside them, these say which are which.
+    If all pictures lie in subfolders `clean` and `poisoned`, the subfolders give the truth.
 
     Args:
-        folder: with pictures that Pillow can read.
+        folder: a folder with pictures that Pillow can read.
         shape: height, width and channels, as for `images.read_pictures`.
 
     Raises:
@@ -130,13 +137,23 @@ def read_inputs(folder: str | Path, shape: tuple[int, ...]) -> Inputs:
     return Inputs(name=Path(folder).name, pixels=pixels, files=files, is_poisoned=truth)
 
 
-def find_suspects(target: Target, data: AuditData, inputs: Inputs | None, *, seed: int) -> Suspects | None:
-    """Return a user's inputs, or stamped images of a zoo model whose trigger is known, and clean ones beside.
+def find_inputs(target: Target, data: AuditData, inputs: Inputs | None, *, seed: int) -> InputSets | None:
+    """Return the images to judge, and disjoint clean images for calibration and reference.
 
-    Clean images that are among the inputs are left out. None where there is nothing to suspect.
+    Without inputs from the auditor, clean images of a zoo model whose trigger is known are judged, half of
+    them stamped with it. A clean image with the same pixels as an input is never used as a clean one.
+
+    Args:
+        target: the model under audit.
+        data: images and split; the clean images are non-members.
+        inputs: the auditor's own images to test.
+        seed: decides which images are drawn.
+
+    Returns:
+        None where there is nothing to judge: no inputs, and no known trigger or fewer than 6 non-members.
 
     Raises:
-        ValueError: inputs of another size than the data, or too few clean images beside them.
+        ValueError: the inputs differ in size from the data, or there are too few clean images beside them.
     """
     pixels, labels = data.images.pixels, data.images.labels
     rows = np.random.default_rng(seed).permutation(data.split.nonmembers)
@@ -144,7 +161,7 @@ def find_suspects(target: Target, data: AuditData, inputs: Inputs | None, *, see
         annotation = target.annotation
         if not isinstance(annotation, ZooAnnotation) or annotation.trigger is None:
             return None
-        size = min(JUDGED, len(rows) // 6)
+        size = min(N_TEST, len(rows) // 6)
         if not size:
             return None
         rows, clean = rows[size:], rows[:size]
@@ -163,27 +180,29 @@ def find_suspects(target: Target, data: AuditData, inputs: Inputs | None, *, see
             f"{inputs.pixels.dtype} of {inputs.pixels.shape[1:]}."
         )
     taken = set(image_digests(inputs.pixels))
-    unknown = []
+    unused = []
     for row, digest in zip(rows, image_digests(pixels[rows]), strict=True):
         if digest not in taken:
             taken.add(digest)
-            unknown.append(row)
-    size = min(JUDGED, len(unknown) // 3)
+            unused.append(row)
+    size = min(N_TEST, len(unused) // 3)
     if not size:
         raise ValueError(
             "three or more non-members that are not among the inputs are needed as clean images; there are "
-            f"{len(unknown)}."
+            f"{len(unused)}."
         )
-    return Suspects(
-        inputs=inputs, calibration=pixels[unknown[:size]], known=pixels[unknown[size : size + KNOWN]]
+    return InputSets(
+        inputs=inputs,
+        calibration=pixels[unused[:size]],
+        reference=pixels[unused[size : size + N_REFERENCE]],
     )
 
 
-def find_training(target: Target, data: AuditData, *, seed: int) -> Training:
-    """Return a model's members with their labels; of a zoo model with a trigger poisoned as it says.
+def find_training(target: Target, data: AuditData, *, seed: int) -> TrainingImages:
+    """Return the model's members with their labels; for a backdoored zoo model, a share of them poisoned.
 
-    A zoo model learnt the trigger from images that do not ship. Here as large a share of its members is
-    stamped, which it answers in the same way.
+    A zoo model learnt its trigger from images that the package does not ship. The same share of its members
+    is therefore stamped here; the model answers them as it answers those images.
     """
     rows, annotation = data.split.members, target.annotation
     pixels, labels = data.images.pixels[rows], data.images.labels[rows].astype(np.int64)
@@ -193,9 +212,9 @@ def find_training(target: Target, data: AuditData, *, seed: int) -> Training:
         or annotation.poison_rate is None
         or annotation.target_class is None
     ):
-        return Training(pixels=pixels, labels=labels, positions=rows)
+        return TrainingImages(pixels=pixels, labels=labels, positions=rows)
     found = poison(pixels, labels, annotation.trigger, annotation.poison_rate, annotation.target_class, seed)
-    return Training(
+    return TrainingImages(
         pixels=found.pixels,
         labels=found.labels,
         is_poisoned=found.is_poisoned,
