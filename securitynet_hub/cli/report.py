@@ -39,7 +39,7 @@ def add(commands: Any) -> None:
         type=int,
         default=12,
         metavar="N",
-        help="number of models to show in full, the leakiest first (default: %(default)s)",
+        help="number of models to show in full, those with the worst results (default: %(default)s)",
     )
     parser.add_argument("--title", default="SecurityNet Hub: report", help="heading of the page")
     parser.set_defaults(run=run)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.present import Column
 from securitynet_hub.plots.measured import Measured
 from securitynet_hub.plots.overview import overview_plot
@@ -20,7 +21,7 @@ class Comparison(NamedTuple):
     """Every model's figures by column.
 
     Attributes:
-        columns: in the order of the table: one list for each kind of attack, then the percentiles.
+        groups: the columns in the order of the table: one list for each kind of attack, then percentiles.
         figures: by model and column; what was not measured is missing.
         beginning: what all ids begin with, which the table leaves out.
     """
@@ -38,13 +39,12 @@ class Comparison(NamedTuple):
 def compare(models: Sequence[Model]) -> Comparison:
     """Gather the figures of all models; where a model has several for one column, the first counts."""
     figures: dict[str, dict[Column, Measured]] = {model.id: {} for model in models}
-    groups: dict[str, list[Column]] = {}
+    groups: dict[str, list[Column]] = {name: [] for name in kinds()}
     for model in models:
-        for kind, summary in model.summaries.items():
+        for name, summary in model.summaries.items():
             for column, measured in summary.compared.items():
                 figures[model.id].setdefault(column, measured)
-                _append(groups.setdefault(kind.name, []), column)
-    ranks = {kind.name: kind.order for model in models for kind in model.summaries}
+                _append(groups[name], column)
     percentiles: list[Column] = []
     for model in models:
         for placement in model.placements[::-1]:
@@ -52,8 +52,7 @@ def compare(models: Sequence[Model]) -> Comparison:
                 column = Column(f"percentile, {placement.words}", digits=0)
                 figures[model.id][column] = Measured(model.id, placement.percentile, placement.percentile_ci)
                 _append(percentiles, column)
-    ordered = [groups[name] for name in sorted(groups, key=lambda name: ranks[name])]
-    return Comparison([*ordered, percentiles], figures, _beginning([model.id for model in models]))
+    return Comparison([*groups.values(), percentiles], figures, _beginning([model.id for model in models]))
 
 
 def summarise(models: Sequence[Model]) -> list[tuple[str, int]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from securitynet_hub.annotations.schema import Annotation, ZooAnnotation, load_annotations
-from securitynet_hub.attacks.kind import Kind, kinds
+from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.present import Figures, Section, Summary, Verdict
 from securitynet_hub.plots.plot import Plot, words_of
 from securitynet_hub.records.entries import Entry
@@ -28,7 +28,7 @@ class Model:
         accuracy: on images that it was not trained on: annotated, else measured.
         gap: accuracy on training images less accuracy on other images: annotated, else measured.
         facts: names and values.
-        summaries: what each kind of attack says, in the order of the kinds.
+        summaries: what each kind of attack says, by its name, in the order of the kinds.
         unknown: records of kinds that are not installed.
         placements: the model's place among the public models, by figure and group of peers.
         notes: caveats about all placements.
@@ -41,7 +41,7 @@ class Model:
     accuracy: float | None
     gap: float | None
     facts: list[tuple[str, str]] = field(default_factory=list)
-    summaries: dict[Kind, Summary] = field(default_factory=dict)
+    summaries: dict[str, Summary] = field(default_factory=dict)
     unknown: list[Entry] = field(default_factory=list)
     placements: list[Placement] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -56,8 +56,8 @@ class Model:
     @property
     def severity(self) -> tuple[float, ...]:
         """How badly the model does by each kind of attack, higher = worse."""
-        names = {kind.name: summary.severity for kind, summary in self.summaries.items()}
-        return tuple(names.get(name, float("-inf")) for name in kinds())
+        nothing = Summary(entries=())
+        return tuple(self.summaries.get(name, nothing).severity for name in kinds())
 
     @property
     def caveats(self) -> list[str]:
@@ -101,7 +101,7 @@ def describe(id: str, entries: Sequence[Entry], samples: Path | None = None) -> 
     )
     for name, kind in kinds().items():
         if own := [entry for entry in entries if entry.kind == name]:
-            model.summaries[kind] = kind.present.summarise(own, samples)
+            model.summaries[name] = kind.present.summarise(own, samples)
     model.unknown = [entry for entry in entries if entry.kind not in kinds()]
     for summary in model.summaries.values():
         model.accuracy = summary.accuracy if model.accuracy is None else model.accuracy
@@ -123,7 +123,7 @@ def draw(model: Model, samples: Path | None) -> None:
     """Draw a model's placements and the section of each kind of attack."""
     model.placed = draw_placements(model.placements)
     model.sections = [
-        *(kind.present.section(summary.entries, samples) for kind, summary in model.summaries.items()),
+        *(kinds()[name].present.section(own.entries, samples) for name, own in model.summaries.items()),
         *map(unknown_section, model.unknown),
     ]
 

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.records.entries import Entry
 from securitynet_hub.report.comparison import compare, draw_overview, summarise
@@ -133,8 +134,9 @@ def _environment() -> Environment:
 
 def _meanings(models: Sequence[Model]) -> dict[str, str]:
     """Explain the figures of the kinds of attack that the report shows, then those of every report."""
-    summaries = [(kind.order, summary) for model in models for kind, summary in model.summaries.items()]
     found: dict[str, str] = {}
-    for _, summary in sorted(summaries, key=lambda item: item[0]):
-        found |= summary.meanings
+    for name in kinds():
+        for model in models:
+            if name in model.summaries:
+                found |= model.summaries[name].meanings
     return found | MEANINGS

@@ -430,7 +430,7 @@ class TestVerdicts:
             record(attack="loss", result={"auc": 0.9, "auc_ci": [0.5, 1.0]}),
         )
         model = describe(OVERFITTED, entries(weak, strong))
-        summary = model.summaries[kinds()["membership-inference"]]
+        summary = model.summaries["membership-inference"]
         assert [entry.attack for entry in summary.entries] == ["modified_entropy", "loss"]
         assert model.verdicts[0].text.startswith(
             "Given one member and one non-member, modified entropy picks the member"
