@@ -5,7 +5,7 @@ A kind is a folder beside this file. Nothing else lists the kinds or their attac
 - ``kind.py`` ends in a literal ``KIND = Kind(...)`` and holds the kind's `Options`;
 - ``audit.py`` runs the kind's attacks on one target (`Audits`);
 - ``results.py`` parses the results that records hold, and refuses what cannot have been measured (`Results`);
-- ``present.py`` shows them in a terminal and in a report;
+- ``present.py`` shows them in a terminal and in a report (`Presents`);
 - every other file that ends in ``ATTACK = Attack(...)`` or ``ATTACKS = (Attack(...), ...)`` is an attack.
 
 Installed packages add attacks through the entry-point group ``securitynet_hub.attacks``.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -26,10 +27,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.records.rows import Figure, find_figure
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from securitynet_hub.annotations.schema import Annotation
+    from securitynet_hub.attacks.present import Section, Summary
     from securitynet_hub.attacks.subject import AuditData
     from securitynet_hub.models.target import Target
+    from securitynet_hub.records.entries import Entry
     from securitynet_hub.records.record import Record
 
 ENTRY_POINTS = "securitynet_hub.attacks"
@@ -167,6 +174,31 @@ class Results(Protocol):
         """
 
 
+class Presents(Protocol):
+    """The module ``present`` of a kind. Records may be old or odd: figures that they lack are left out."""
+
+    @staticmethod
+    def tables(audited: Sequence[tuple[Annotation, Sequence[Record]]], width: int) -> Iterator[Table]:
+        """Yield tables of an audit's records, by model, for a terminal of so many columns."""
+
+    @staticmethod
+    def summarise(entries: Sequence[Entry], samples: Path | None) -> Summary:
+        """Sum up one model's records of the kind; draw nothing.
+
+        Args:
+            entries: at least one; of each measurement the last record.
+            samples: the folder in which an audit wrote what belongs to single samples.
+        """
+
+    @staticmethod
+    def section(entries: Sequence[Entry], samples: Path | None) -> Section:
+        """Return tables, plots and pictures of one model, from the entries in the order of its summary."""
+
+    @staticmethod
+    def frame(records: Sequence[Record]) -> dict[str, float | None]:
+        """Return the columns of the annotations that one model's records fill in, the last created last."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Described:
     """What an attack's literal says, read without running it or importing its file.
@@ -194,14 +226,19 @@ class Kind:
         question: what its attacks answer, in a few words.
         needs: what an audit needs beside the model, in a few words.
         group: the name that stands for all attacks that apply.
-        headline: the figure by which results are compared unless another is named.
+        headline: the figures by which results are compared unless another is named: the first that a result
+            has. A result may have none, such as a detector's where the truth is not known.
         falling: figures of which the lowest is the worst for the model.
         pooled: whether results of all attacks share one leaderboard.
         separate: the option whose values a sweep measures one at a time.
         options: the dataclass of options, from whose fields the command line makes its flags.
+        sizes: counts of a result that say how many samples its figures are over.
         describe: says what the fields of an attack's literal mean; see `securitynet_hub.attacks.listing`.
         incidental: settings in records that do not decide a figure, or that differ with every model.
         incidental_counts: counts of that sort.
+        naming: settings that may hold the model's own id, by which two models' settings do not differ.
+        outcomes: what records keep beside the settings although the attack made it; it tells no two
+            measurements apart.
     """
 
     name: str
@@ -211,14 +248,17 @@ class Kind:
     question: str
     needs: str
     group: str
-    headline: str
+    headline: tuple[str, ...]
     falling: frozenset[str] = frozenset()
     pooled: bool = False
     separate: str | None = None
     options: type
+    sizes: tuple[str, ...] = ()
     describe: Callable[[Mapping[str, Any]], Described] = lambda literal: Described()
     incidental: frozenset[str] = frozenset()
     incidental_counts: frozenset[str] = frozenset()
+    naming: frozenset[str] = frozenset()
+    outcomes: frozenset[str] = frozenset()
 
     @cached_property
     def attacks(self) -> Mapping[str, Attack]:
@@ -248,9 +288,37 @@ class Kind:
         return module  # type: ignore[no-any-return]
 
     @property
-    def present(self) -> Any:
+    def present(self) -> Presents:
         """The module that shows results."""
-        return importlib.import_module(f"{self.package}.present")
+        module: Any = importlib.import_module(f"{self.package}.present")
+        return module  # type: ignore[no-any-return]
+
+    def headline_of(self, result: Mapping[str, Any]) -> tuple[str, Figure] | None:
+        """Return the figure by which a result is compared, by its name; None where the result has none.
+
+        >>> kinds()["backdoor-detection"].headline_of({"judges": "inputs", "auc": 0.75})
+        ('auc', Figure(value=0.75, low=None, high=None))
+        """
+        for name in self.headline:
+            if (figure := find_figure(result, name)) is not None:
+                return name, figure
+        return None
+
+    def task_id(self, attack: str, dataset: str) -> str:
+        """Name the leaderboard of an attack on the models of one data set.
+
+        >>> kinds()["membership-inference"].task_id("rmia", "CIFAR-10")
+        'rmia.cifar-10'
+        >>> kinds()["model-stealing"].task_id("random", "SVHN")
+        'model-stealing.svhn'
+        """
+        return f"{self.name if self.pooled else attack}.{re.sub('[^a-z0-9]+', '-', dataset.lower())}"
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """The attacks that have leaderboards, by name; where all share one, no more than one of them."""
+        names = tuple(sorted(name for name, attack in self.attacks.items() if attack.ranked))
+        return names[:1] if self.pooled else names
 
 
 def option(default: Any, help: str = "", **flag: Any) -> Any:

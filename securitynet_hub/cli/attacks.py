@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from rich.markup import escape
-
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.listing import listed_attacks
 from securitynet_hub.cli.console import output
 from securitynet_hub.cli.json_output import add_json_flag, print_json
 from securitynet_hub.core.tables import plain_table
+from securitynet_hub.core.text import printable_markup
 
 ORDER = 30
 
@@ -39,5 +38,5 @@ def run(options: argparse.Namespace) -> None:
         for attack in attacks:
             if attack.kind == kind.name:
                 texts = (attack.name, "; ".join(attack.needs), attack.formula, attack.source)
-                table.add_row(*map(escape, texts))
+                table.add_row(*map(printable_markup, texts))
         console.print(table)

@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-
 from securitynet_hub.annotations.schema import Annotation, ZooAnnotation, load_annotations
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.listing import paper_attacks
@@ -16,6 +14,7 @@ from securitynet_hub.cli.json_output import add_json_flag, print_json
 from securitynet_hub.cli.kind_flags import add_kind_flags, kind_options
 from securitynet_hub.cli.parsing import settings
 from securitynet_hub.cli.progress import progress_bars
+from securitynet_hub.core.text import printable_markup
 
 if TYPE_CHECKING:
     from securitynet_hub.attacks.subject import AuditData
@@ -75,7 +74,9 @@ def run(options: argparse.Namespace) -> None:
     _print_tables(subjects, records)
     _print_left_out(options, subjects)
     if options.out:
-        output().print(f"{sum(map(len, records))} records written below {escape(str(options.out))}/")
+        output().print(
+            f"{sum(map(len, records))} records written below {printable_markup(str(options.out))}/"
+        )
 
 
 def _load(options: argparse.Namespace) -> Subjects:
@@ -117,7 +118,7 @@ def _audit(options: argparse.Namespace, subjects: Subjects) -> list[list[Record]
             return train(target, count, **asked)
 
         for target, data in subjects:
-            progress.update(task, description=escape(target.id))
+            progress.update(task, description=printable_markup(target.id))
             found = audit(
                 target,
                 attacks=options.attacks,
@@ -153,4 +154,4 @@ def _print_left_out(options: argparse.Namespace, subjects: Subjects) -> None:
     for kind in kinds().values():
         for target, data in subjects if kind.group in options.attacks else ():
             for name, reason in kind.audits.left_out(target, data, chosen[kind.name]).items():
-                output().print(f"{escape(target.id)}: {name} was not run: {reason}.")
+                output().print(f"{printable_markup(target.id)}: {name} was not run: {reason}.")

@@ -22,7 +22,7 @@ def add(commands: Any) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--repo", metavar="OWNER/NAME", help="dataset repository with results")
     source.add_argument("--records", type=Path, metavar="DIR", help="folder with records")
-    headlines = " or ".join(dict.fromkeys(kind.headline for kind in kinds().values()))
+    headlines = " or ".join(dict.fromkeys(name for kind in kinds().values() for name in kind.headline))
     parser.add_argument(
         "--by",
         metavar="FIGURE",

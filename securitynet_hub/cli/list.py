@@ -6,14 +6,13 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from rich.markup import escape
-
 from securitynet_hub.annotations.finding import filter_annotations
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.attacks.tables import annotated
 from securitynet_hub.cli.console import output
 from securitynet_hub.cli.json_output import add_json_flag, print_json
 from securitynet_hub.core.tables import plain_table
+from securitynet_hub.core.text import printable_markup
 
 ORDER = 10
 
@@ -60,5 +59,5 @@ def run(options: argparse.Namespace) -> None:
     for heading in FIGURES.values():
         table.add_column(heading, justify="right")
     for row in rows:
-        table.add_row(escape(row.id), *(annotated(row, name) for name in FIGURES))
+        table.add_row(printable_markup(row.id), *(annotated(row, name) for name in FIGURES))
     output().print(table)

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
-from rich.markup import escape
-
 from securitynet_hub.cli.console import errors
 from securitynet_hub.core.errors import SecurityNetError
 from securitynet_hub.core.memory import keep_freed_memory
+from securitynet_hub.core.text import printable_markup
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
 
@@ -71,5 +70,5 @@ class _Version(argparse.Action):
 
 
 def _fail(message: str, status: int) -> None:
-    errors().print(f"[bold red]securitynet:[/bold red] {escape(message)}")
+    errors().print(f"[bold red]securitynet:[/bold red] {printable_markup(message, lines=True)}")
     raise SystemExit(status)

@@ -39,7 +39,7 @@ def add(commands: Any) -> None:
         type=int,
         default=12,
         metavar="N",
-        help="number of models to show in full, the leakiest first (default: %(default)s)",
+        help="number of models to show in full, those with the worst results (default: %(default)s)",
     )
     parser.add_argument("--title", default="SecurityNet Hub: report", help="heading of the page")
     parser.set_defaults(run=run)
@@ -47,8 +47,8 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write one self-contained HTML page: verdicts, figures with intervals, place among the public models."""
+    from securitynet_hub.records.entries import read_entries
     from securitynet_hub.report.page import write_report
-    from securitynet_hub.report.reading import read_entries
 
     beside = (place / "samples" for place in options.records if (place / "samples").is_dir())
     out = write_report(

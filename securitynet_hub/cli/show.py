@@ -6,7 +6,6 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from securitynet_hub.annotations.finding import find_listed
@@ -14,6 +13,7 @@ from securitynet_hub.annotations.flags import FLAGS
 from securitynet_hub.annotations.schema import Annotation, columns
 from securitynet_hub.cli.console import output
 from securitynet_hub.cli.json_output import add_json_flag, print_json
+from securitynet_hub.core.text import printable_markup
 from securitynet_hub.weights.hashes import describe_checks, parse_checks
 
 ORDER = 20
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print_json(asdict(annotation))
         return
-    table = Table(title=escape(annotation.id), title_justify="left")
+    table = Table(title=printable_markup(annotation.id), title_justify="left")
     table.add_column("column")
     table.add_column("value", overflow="fold")
     table.add_column("meaning", overflow="fold", style="dim")
@@ -44,18 +44,20 @@ def run(options: argparse.Namespace) -> None:
         value = getattr(annotation, column.name)
         if column.name not in BELOW and value not in (None, ()):
             unit = f" ({column.unit})" if column.unit else ""
-            table.add_row(column.name, escape(_text(value)), escape(column.meaning + unit))
+            table.add_row(
+                column.name, printable_markup(_text(value)), printable_markup(column.meaning + unit)
+            )
     console = output()
     console.print(table)
     checks = parse_checks(annotation.weights_hash_kind, annotation.weights_hash)
-    console.print(f"[bold]verified by[/bold]: {escape(describe_checks(checks))}")
+    console.print(f"[bold]verified by[/bold]: {printable_markup(describe_checks(checks))}")
     if annotation.flags:
         console.print("[bold]uncertain or to be known[/bold]:")
     for flag in annotation.flags:
-        console.print(f"[bold]{flag}[/bold]: {escape(FLAGS[flag].meaning)}")
+        console.print(f"[bold]{flag}[/bold]: {printable_markup(FLAGS[flag].meaning)}")
     for correction in annotation.corrections:
         console.print(
-            f"corrected {correction.column}: upstream says {escape(repr(correction.upstream))} "
+            f"corrected {correction.column}: upstream says {printable_markup(repr(correction.upstream))} "
             f"({correction.flag})"
         )
 

@@ -28,12 +28,13 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Derive SecurityNet's findings again from its annotations, and from records where some are given."""
-    from securitynet_hub.report.reading import read_entries
+    from securitynet_hub.records.entries import read_entries
+    from securitynet_hub.report.frames import record_frame
     from securitynet_hub.report.study import write_study
     from securitynet_hub.study.securitynet import derive_findings
 
     records = [entry.record for entry in read_entries(options.records)]
-    findings = write_study(options.out, records) if options.out else derive_findings(records)
+    findings = write_study(options.out, records) if options.out else derive_findings(record_frame(records))
     width = max(len(finding.title) for finding in findings)
     for finding in findings:
         print(f"{finding.title:<{width}}  {finding.verdict:<18}  {finding.reason}")

@@ -8,12 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from securitynet_hub.cli.console import errors
 from securitynet_hub.cli.json_output import add_json_flag
 from securitynet_hub.cli.kind_flags import add_kind_flags, kind_options
 from securitynet_hub.cli.parsing import max_memory
+from securitynet_hub.core.text import printable_markup
 
 ORDER = 60
 
@@ -109,12 +108,14 @@ def run(options: argparse.Namespace) -> None:
 
     console = errors()
     if processes.is_left_alone():
-        console.print(f"[yellow]note:[/yellow] {escape(ALONE)}")
+        console.print(f"[yellow]note:[/yellow] {printable_markup(ALONE)}")
     own = {name: value for name, value in vars(options).items() if name in SweepOptions.__dataclass_fields__}
     own |= {"max_memory": max_memory(options.max_memory), "kind_options": kind_options(options, "sweep")}
     prepared = prepare(SweepOptions(**own))
     for path in prepared.damaged:
-        console.print(f"[yellow]damaged:[/yellow] {escape(str(path))} was set aside; it is measured again")
+        console.print(
+            f"[yellow]damaged:[/yellow] {printable_markup(str(path))} was set aside; it is measured again"
+        )
     if options.dry_run:
         if prepared.is_main:
             show_plan(prepared, as_json=options.json)

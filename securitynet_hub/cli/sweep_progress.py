@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from securitynet_hub.cli.progress import progress_bars
 from securitynet_hub.cli.sweep_tables import duration
+from securitynet_hub.core.text import printable_markup
 
 if TYPE_CHECKING:
     from securitynet_hub.sweeps.launch import Prepared
@@ -42,7 +42,7 @@ class SweepProgress:
 
     def on_job(self, job: Job) -> None:
         """Show the model that this process takes."""
-        self._bars.reset(self._current, description=escape(job.annotation.id), total=job.num_images)
+        self._bars.reset(self._current, description=printable_markup(job.annotation.id), total=job.num_images)
 
     def on_batch(self, size: int) -> None:
         """Count images of the model at hand."""

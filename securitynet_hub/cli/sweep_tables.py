@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from securitynet_hub.cli.json_output import print_json
+from securitynet_hub.core.text import printable_markup
 
 if TYPE_CHECKING:
     from securitynet_hub.sweeps.estimate import Cost
@@ -55,7 +55,7 @@ def _plan_table(rows: Sequence[Row], units: int) -> Table:
         table.add_column(heading, justify="right")
     for job, count, cost in rows:
         table.add_row(
-            escape(job.annotation.id),
+            printable_markup(job.annotation.id),
             f"{job.num_images:,}",
             str(len(job.units)),
             str(count),
@@ -95,15 +95,17 @@ def show_outcome(prepared: Prepared, *, seconds: float, as_json: bool) -> None:
     console.print(
         f"{done} of {units} units done, {len(failures)} failed, in {duration(seconds)}"
         + (f" by {prepared.processes} processes" if prepared.processes > 1 else "")
-        + f"; records are below {escape(str(records))}/"
+        + f"; records are below {printable_markup(str(records))}/"
     )
     for failure in failures[:SHOWN]:
         console.print(
-            f"[red]failed[/red] {escape(failure['model'])} {failure['attack']}: "
-            f"{escape(failure['error'])}: {escape(failure['message'])}"
+            f"[red]failed[/red] {printable_markup(failure['model'])} {failure['attack']}: "
+            f"{printable_markup(failure['error'])}: {printable_markup(failure['message'])}"
         )
     if len(failures) > SHOWN:
-        console.print(f"and {len(failures) - SHOWN} more, in {escape(str(prepared.ledger.failures))}/")
+        console.print(
+            f"and {len(failures) - SHOWN} more, in {printable_markup(str(prepared.ledger.failures))}/"
+        )
     if failures:
         console.print("--retry-failed does them again")
 
@@ -124,7 +126,7 @@ def _figures_table(prepared: Prepared, failures: Sequence[dict[str, Any]]) -> Ta
             else ["", "", ""]
         )
         finished = sum(ledger.record_of(unit).exists() for unit in units)
-        table.add_row(escape(attack), str(finished), str(failed), name, *shown)
+        table.add_row(printable_markup(attack), str(finished), str(failed), name, *shown)
     return table
 
 

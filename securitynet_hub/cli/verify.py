@@ -6,11 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from securitynet_hub.cli.console import output
 from securitynet_hub.cli.json_output import add_json_flag, print_json
 from securitynet_hub.core.tables import plain_table
+from securitynet_hub.core.text import printable_markup
 
 ORDER = 50
 
@@ -61,11 +60,11 @@ def _print_table(verdicts: list[tuple[Path, Any]]) -> None:
     table.add_column("why", overflow="fold")
     for path, verdict in verdicts:
         table.add_row(
-            escape(str(path)),
+            printable_markup(str(path)),
             "[green]safe[/green]" if verdict.safe else "[red]refused[/red]",
             verdict.format,
             *(f"{count:,}" if verdict.safe else "-" for count in (verdict.tensors, verdict.parameters)),
             f"{verdict.bytes:,}",
-            escape(verdict.reason or "-"),
+            printable_markup(verdict.reason or "-"),
         )
     output().print(table)

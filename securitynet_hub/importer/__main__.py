@@ -13,9 +13,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from securitynet_hub.annotations.schema import CONFIGS, HUB_DATASET, Annotations
+from securitynet_hub.annotations.writing import write_parquet
 from securitynet_hub.importer.benchmark import benchmark
 from securitynet_hub.importer.card import card
-from securitynet_hub.importer.dataset import UPSTREAM, build, diff, write_parquet
+from securitynet_hub.importer.dataset import UPSTREAM, build, diff
 from securitynet_hub.importer.tables import ImportProblemsError
 from securitynet_hub.records.rows import FOLDER
 

@@ -6,19 +6,12 @@ from collections.abc import Iterable
 
 import yaml
 
-from securitynet_hub.records.rows import CONFIG, FIGURES, task_id
-
-ATTACKS = {
-    "membership-inference": ("correctness", "modified_entropy", "lira_offline", "rmia"),
-    "model-stealing": ("any",),
-    "backdoor-detection": ("neural_cleanse", "mm_bd", "neuron_noise"),
-}
-"""SecurityNet's two score-based attacks and two with shadow models, one task for copies, whose agreements
-compare however they were made, and one for each detector, as their scores have units of their own."""
+from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.records.rows import CONFIG
 
 DESCRIPTION = (
     "How much public image classifiers give away: "
-    + ", ".join(f"{figure.replace('_', ' ')} of {kind}" for kind, figure in FIGURES.items())
+    + ", ".join(f"{kind.headline[0].replace('_', ' ')} of {name}" for name, kind in kinds().items())
     + ". Higher is worse for the model. Intervals and settings stand in the records of the config "
     f"{CONFIG}; compare models of one task only."
 )
@@ -27,14 +20,17 @@ DESCRIPTION = (
 def benchmark(datasets: Iterable[str]) -> str:
     """Return the text of `eval.yaml` for the data sets that models were trained on.
 
+    Each attack that its literal calls ranked has a task for each data set, as scores of detectors have units
+    of their own; a kind whose results compare however they were made has one task.
+
     >>> yaml.safe_load(benchmark(["SVHN"]))["tasks"][-1]
     {'id': 'neuron_noise.svhn', 'config': 'results', 'split': 'train'}
     """
     tasks = [
-        {"id": task_id(kind, attack, dataset), "config": CONFIG, "split": "train"}
+        {"id": kind.task_id(attack, dataset), "config": CONFIG, "split": "train"}
         for dataset in sorted(set(datasets))
-        for kind, attacks in ATTACKS.items()
-        for attack in attacks
+        for kind in kinds().values()
+        for attack in kind.ranked
     ]
     content = {
         "name": "SecurityNet",

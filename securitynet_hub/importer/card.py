@@ -22,6 +22,7 @@ from securitynet_hub.annotations.schema import (
     columns,
     element,
 )
+from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.importer.facts import COMMITS, EXTENSION
 from securitynet_hub.records.rows import CONFIG, FOLDER, Result
 
@@ -36,6 +37,7 @@ def card(configs: Configs, upstream: Path) -> str:
     models = configs["models"].values()
     further = [row for row in configs["extended"].values() if row.id not in configs["models"]]
     return template.substitute(
+        kinds="\n".join(f"- {name}" for name in kinds()),
         front_matter="\n".join(_front_matter(configs)),
         configs=_table(("config", "rows", "contents"), _config_rows(configs)),
         sources=_table(

@@ -1,13 +1,13 @@
-"""Build the dataset's rows from its inputs, write them as Parquet, and tell what changed."""
+"""Build the dataset's rows from its inputs, and tell what changed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from securitynet_hub.annotations.schema import HUB_DATASET, Annotation, Project, features
+from securitynet_hub.annotations.schema import HUB_DATASET, Annotation, Project
 from securitynet_hub.importer.checks import check_extension, check_models, check_projects
 from securitynet_hub.importer.extension import extend
 from securitynet_hub.importer.rules import annotate, describe_project, occurrences
@@ -66,27 +66,6 @@ def build(upstream: Path | str = UPSTREAM / "Database_README.md") -> Built:
 def _place(problem: Problem) -> tuple[str, int, str]:
     row = -1 if problem.row is None else problem.row
     return problem.table, row, problem.column or ""
-
-
-def write_parquet(rows: Sequence[Annotation | Project], path: Path) -> None:
-    """Write rows of one class as Parquet, with the features in its schema; same rows, same bytes.
-
-    Raises:
-        ValueError: if there are no rows, they are of different classes, or ids repeat.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    classes = {type(row) for row in rows}
-    if len(classes) != 1:
-        names = ", ".join(sorted(c.__name__ for c in classes)) or "none"
-        raise ValueError(f"Expected rows of exactly one class to write to {path}, got {names}.")
-    if len({row.id for row in rows}) < len(rows):
-        raise ValueError(f"Expected every id once among the rows to write to {path}.")
-    schema = features(classes.pop()).arrow_schema
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
-    pq.write_table(table, path, compression="zstd")
 
 
 class Change(NamedTuple):

@@ -1,4 +1,4 @@
-"""What model repositories say: the card of a surrogate, and results that benchmarks collect."""
+"""What model repositories say of attacks on their model: results that benchmarks collect."""
 
 from __future__ import annotations
 
@@ -11,37 +11,17 @@ from huggingface_hub import (
     EvalResult,
     EvalResultEntry,
     ModelCard,
-    ModelCardData,
     eval_result_entries_to_yaml,
     parse_eval_result_entries,
 )
 
 from securitynet_hub.annotations.schema import HUB_DATASET, load_annotations
+from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.core.errors import HubError, RecordError, UnknownNameError
 from securitynet_hub.records.record import Record
-from securitynet_hub.records.rows import CONFIG, FIGURES, Figure, find_figure, task_id
+from securitynet_hub.records.rows import CONFIG, Figure
 
 EVAL_RESULTS = ".eval_results/securitynet.yaml"
-
-
-def model_card(name: str, target: str, sha256: str, parameters: int) -> str:
-    """Return the card of a stolen copy."""
-    data = ModelCardData(
-        library_name="securitynet-hub",
-        pipeline_tag="image-classification",
-        tags=["security", "model-stealing", "surrogate"],
-    )
-    return f"""---
-{data.to_yaml()}
----
-
-# {name.partition("/")[2]}: a copy of {target}
-
-A network of {parameters:,} parameters that was trained on answers of `{target}`, to measure how well that
-model can be stolen. It is evidence, not a model to use: it has the faults of its target and its own.
-
-`model.safetensors` has the SHA-256 `{sha256}`. What is known of the target: `securitynet show {target}`.
-"""
 
 
 @lru_cache(maxsize=1)
@@ -68,7 +48,7 @@ def evaluations(records: Iterable[Record], benchmark: str) -> list[EvalResultEnt
         raise RecordError(f"records of one model are needed; got those of {', '.join(targets) or 'none'}.")
     entries = {}
     for record in chosen:
-        figure, task = _figure(record), _task(record)
+        (name, figure), task = _headline(record), _task(record)
         entries[task] = EvalResultEntry(
             dataset_id=benchmark,
             task_id=task,
@@ -76,7 +56,7 @@ def evaluations(records: Iterable[Record], benchmark: str) -> list[EvalResultEnt
             date=record.created,
             source_url=f"https://huggingface.co/datasets/{benchmark}",
             source_name=f"record {record.id}",
-            notes=_notes(record, figure),
+            notes=_notes(record, name, figure),
         )
     return list(entries.values())
 
@@ -145,15 +125,16 @@ def _as_eval_result(entry: EvalResultEntry) -> EvalResult:
     )
 
 
-def _figure(record: Record) -> Figure:
-    figure = find_figure(record.result, FIGURES.get(record.attack["kind"], ""))
-    if figure is None:
+def _headline(record: Record) -> tuple[str, Figure]:
+    kind = kinds().get(record.attack["kind"])
+    found = kind and kind.headline_of(record.result)
+    if not found:
         raise RecordError(f"the record {record.id} has no figure that results of its kind are ranked by.")
-    return figure
+    return found
 
 
 def _task(record: Record) -> str:
-    task = task_id(record.attack["kind"], record.attack["name"], _dataset(record))
+    task = kinds()[record.attack["kind"]].task_id(record.attack["name"], _dataset(record))
     if task not in known_tasks():
         raise UnknownNameError("task of the benchmark", task, known_tasks())
     return task
@@ -168,11 +149,10 @@ def _dataset(record: Record) -> str:
     return str(record.data["name"])
 
 
-def _notes(record: Record, figure: Figure) -> str:
-    name = FIGURES[record.attack["kind"]].replace("_", " ")
+def _notes(record: Record, name: str, figure: Figure) -> str:
     interval = "" if figure.low is None else f", {figure.low:.4f} to {figure.high:.4f}"
     level = record.attack.get("confidence_level")
     share = f" at {level:.0%}" if interval and isinstance(level, float) else ""
     budget = record.attack.get("budget")
     cost = f", {budget} queries" if isinstance(budget, int) else ""
-    return re.sub(r"\s+", " ", f"{name}{interval}{share}; {record.attack['name']}{cost}")
+    return re.sub(r"\s+", " ", f"{name.replace('_', ' ')}{interval}{share}; {record.attack['name']}{cost}")

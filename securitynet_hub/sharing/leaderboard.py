@@ -8,23 +8,21 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from securitynet_hub.attacks.kind import Kind, kinds
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.records.record import Record
-from securitynet_hub.records.rows import FALLING, FIGURES, Figure, find_figure
+from securitynet_hub.records.rows import Figure, find_figure
 
-SIZES = ("n", "n_members", "n_nonmembers")
-"""Counts of a result that say how many samples its figures are over."""
+NEVER_DECIDING = frozenset({"name", "kind", "seed"})
+"""Parts of every attack's description by which results are not told apart here: `Board` names the first two,
+and seeds are meant to differ."""
 
-INCIDENTAL = {
-    "name", "kind", "target_fprs", "seed", "starts",
-    "shadows_sha256", "surrogate_sha256", "queries_sha256", "surrogate_parameters", "surrogate_transform",
-}  # fmt: skip
-"""Parts of an attack's description that do not decide its figures, that differ with every split and model, or
-that name what an attack made or drew."""
 
-INCIDENTAL_COUNTS = {
-    "forwarded", "fewest_in", "fewest_out", "most_for_one_sample", "members_right", "nonmembers_right",
-}  # fmt: skip
+class Unranked(NamedTuple):
+    """A record that stands on no board, and why."""
+
+    id: str
+    reason: str
 
 
 class Standing(NamedTuple):
@@ -98,6 +96,57 @@ def leaderboards(
     Raises:
         UnknownNameError: no record has such images, kind, attack or figure.
     """
+    chosen = _choose(records, dataset, kind, attack)
+    groups: dict[str, list[tuple[Record, Figure]]] = defaultdict(list)
+    for record in chosen:
+        if found := _find(record, by):
+            name, figure = found
+            groups[json.dumps([name, comparable(record)], sort_keys=True)].append((record, figure))
+    known = [record for record in chosen if record.attack["kind"] in kinds()]
+    if by is not None and known and not groups:
+        raise UnknownNameError("figure", by, {name for record in known for name in _figures(record.result)})
+    boards = []
+    for key, entries in groups.items():
+        name, alike = json.loads(key)
+        boards.append(
+            Board(
+                alike["kind"],
+                alike["attack"],
+                name,
+                alike["data"],
+                alike["samples"],
+                alike["settings"],
+                _rank(entries, -1 if name in kinds()[alike["kind"]].falling else 1),
+            )
+        )
+    return sorted(boards, key=lambda board: (board.kind, board.data, board.attack, str(board[4:6])))
+
+
+def unranked(
+    records: Iterable[Record],
+    *,
+    by: str | None = None,
+    dataset: str | None = None,
+    kind: str | None = None,
+    attack: str | None = None,
+) -> list[Unranked]:
+    """List the records that `leaderboards` has no place for, and why; arguments as there."""
+    left_out = []
+    for record in _choose(records, dataset, kind, attack):
+        if _find(record, by) is None:
+            known = kinds().get(record.attack["kind"])
+            reason = (
+                f"{record.attack['kind']} is no kind of attack that this version can rank; a newer one may"
+                if known is None
+                else f"{record.attack['name']} gives no {by or ' or '.join(known.headline)} here to rank by"
+            )
+            left_out.append(Unranked(record.id, reason))
+    return left_out
+
+
+def _choose(
+    records: Iterable[Record], dataset: str | None, kind: str | None, attack: str | None
+) -> list[Record]:
     chosen = list(records)
     filters: tuple[tuple[str, str | None, Callable[[Record], str]], ...] = (
         ("data set", dataset, lambda record: record.data["name"]),
@@ -110,50 +159,45 @@ def leaderboards(
             if wanted not in known:
                 raise UnknownNameError(what, wanted, known)
             chosen = [record for record in chosen if of(record) == wanted]
-    groups: dict[str, list[tuple[Record, Figure]]] = defaultdict(list)
-    for record in chosen:
-        name = by or FIGURES.get(record.attack["kind"], "")
-        figure = find_figure(record.result, name)
-        if figure is not None:
-            groups[json.dumps([name, comparable(record)], sort_keys=True)].append((record, figure))
-    if by is not None and chosen and not groups:
-        raise UnknownNameError("figure", by, {name for record in chosen for name in _figures(record.result)})
-    boards = []
-    for key, entries in groups.items():
-        name, alike = json.loads(key)
-        boards.append(
-            Board(
-                alike["kind"],
-                alike["attack"],
-                name,
-                alike["data"],
-                alike["samples"],
-                alike["settings"],
-                _rank(entries, -1 if name in FALLING else 1),
-            )
-        )
-    return sorted(boards, key=lambda board: (board.kind, board.data, board.attack, str(board[4:6])))
+    return chosen
+
+
+def _find(record: Record, by: str | None) -> tuple[str, Figure] | None:
+    """Return the figure by which a record is ranked; None for what has none or is of an unknown kind."""
+    kind = kinds().get(record.attack["kind"])
+    if kind is None or by is None:
+        return None if kind is None else kind.headline_of(record.result)
+    figure = find_figure(record.result, by)
+    return None if figure is None else (by, figure)
 
 
 def comparable(record: Record) -> dict[str, Any]:
-    """Return what two results must have in common to be compared."""
-    settings = {key: _seedless(value) for key, value in record.attack.items() if key not in INCIDENTAL}
+    """Return what two results of one known kind of attack must have in common to be compared."""
+    kind = kinds()[record.attack["kind"]]
+    passed_over = NEVER_DECIDING | kind.incidental
+    settings = {key: _seedless(value) for key, value in record.attack.items() if key not in passed_over}
     helping = {
         f"n_{key}" if key in settings else key: value
         for key, value in record.counts.items()
-        if key not in INCIDENTAL_COUNTS
+        if key not in kind.incidental_counts
     }
-    if isinstance(settings.get("surrogate"), str):  # each target's own network is one and the same setting
-        settings["surrogate"] = settings["surrogate"].replace(record.target["id"], "the target's own")
     precision = record.target.get("precision")
     return {
         "kind": record.attack["kind"],
         "attack": record.attack["name"],
         "data": record.data["name"],
         "data_sha256": record.data.get("sha256"),
-        "samples": {name: record.result[name] for name in SIZES if name in record.result},
-        "settings": settings | helping | ({} if precision is None else {"precision": precision}),
+        "samples": {name: record.result[name] for name in kind.sizes if name in record.result},
+        "settings": _nameless(settings, kind, record.target["id"])
+        | helping
+        | ({} if precision is None else {"precision": precision}),
     }
+
+
+def _nameless(settings: dict[str, Any], kind: Kind, id: str) -> dict[str, Any]:
+    """Return settings in which the model's own id does not stand: its own network is one and the same."""
+    own = {name: value for name, value in settings.items() if name in kind.naming and isinstance(value, str)}
+    return settings | {name: value.replace(id, "the target's own") for name, value in own.items()}
 
 
 def _seedless(value: Any) -> Any:
@@ -164,7 +208,7 @@ def _seedless(value: Any) -> Any:
 
 
 def _figures(result: dict[str, Any]) -> Iterator[str]:
-    """Yield the names of a result's figures, as `results.find_figure` knows them."""
+    """Yield the names of a result's figures, as `find_figure` knows them."""
     yield from (name for name in result if find_figure(result, name) is not None)
     rates = result.get("tpr_at_fpr")
     for entry in rates if isinstance(rates, list) else ():

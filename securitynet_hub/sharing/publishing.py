@@ -7,16 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from securitynet_hub.annotations.schema import HUB_DATASET
-from securitynet_hub.attacks.stealing.surrogate_files import CARD, WEIGHTS, surrogate_card
+from securitynet_hub.attacks.stealing.surrogate_files import CARD, WEIGHTS, bare_card, surrogate_card
 from securitynet_hub.core.errors import RecordError, UnknownNameError, WeightsError
 from securitynet_hub.core.metric_files import known_metrics, metric_folder
 from securitynet_hub.records.record import Record
-from securitynet_hub.records.rows import FOLDER, results_shard
+from securitynet_hub.records.rows import FOLDER
 from securitynet_hub.sharing.cards import (
     EVAL_RESULTS,
     eval_results_file,
     evaluations,
-    model_card,
     with_model_index,
 )
 from securitynet_hub.sharing.fetching import results_at
@@ -28,6 +27,7 @@ from securitynet_hub.sharing.repositories import (
     repository,
     writable_owners,
 )
+from securitynet_hub.sharing.rows import results_shard
 from securitynet_hub.sharing.validation import problems
 
 METRIC_FILES = ("README.md", "app.py", "requirements.txt")
@@ -142,9 +142,9 @@ def publish_surrogate(
             raise RecordError(
                 f"{weights} is a copy of {theft.target['id']}, as its record says; got {target}."
             )
-        card = surrogate_card(theft)
+        card = _card_of(theft)
     elif target is not None:
-        card = model_card(name, target, sha256, verdict.parameters)
+        card = bare_card(name, target, sha256, verdict.parameters)
     else:
         raise RecordError(
             f"no record says what {weights} (sha256 {sha256[:12]}...) is a copy of; name its target, or the "
@@ -198,6 +198,15 @@ def _believed(records: Iterable[Record]) -> dict[str, Record]:
         if wrong := problems(record):
             raise RecordError(f"the record {record.id} is not fit to be published: {'; '.join(wrong)}.")
     return own
+
+
+def _card_of(theft: Record) -> str:
+    try:
+        return surrogate_card(theft)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RecordError(
+            f"the record {theft.id} does not say all that the card of its copy tells: {error!r}."
+        ) from error
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

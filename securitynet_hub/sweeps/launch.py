@@ -106,7 +106,7 @@ class Prepared:
         Raises:
             ValueError: the processes are to share images but do not find one another.
         """
-        met = processes.meet().num_processes
+        met = processes.init_processes().num_processes
         if self.together and met != self.processes:
             raise ValueError(
                 f"--spread images needs the processes to meet; this one of {self.processes} found {met}. "
@@ -143,7 +143,7 @@ def prepare(options: SweepOptions) -> Prepared:
     jobs = plan(options)
     together = options.spread == "images" or (options.spread == "auto" and len(jobs) < place.of)
     if options.dry_run or not together:
-        processes.part()  # before anything else asks Accelerate
+        processes.shutdown()  # before anything else asks Accelerate
     ledger = Ledger(options.out)
     return Prepared(
         options=options,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 import traceback
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
@@ -20,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from securitynet_hub.attacks.kind import find_attack, kinds
 from securitynet_hub.core.errors import RecordError
+from securitynet_hub.core.files import atomic_path
 from securitynet_hub.records.record import Record, read_record, require_writable, write_record
 from securitynet_hub.sweeps.plan import Job, Unit
 
@@ -118,9 +118,8 @@ class Ledger:
         }
         path = self.failure_of(unit)
         try:
-            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as part:
-                (Path(part) / "failure").write_text(json.dumps(content, indent=1), encoding="utf-8")
-                (Path(part) / "failure").replace(path)
+            with atomic_path(path) as part:
+                part.write_text(json.dumps(content, indent=1), encoding="utf-8")
         except OSError as fault:
             raise RecordError(f"cannot write {path}: {fault.strerror}.") from fault
 
@@ -140,8 +139,8 @@ class Ledger:
         units = list(units)
         paths = [self.record_of(unit) for unit in units]
         results = [read_record(path).result for path in paths if path.exists()]
-        names = [kinds()[find_attack(unit.attack).kind].headline for unit in units[:1]]
-        names += [kind.headline for kind in kinds().values()]
+        names = [name for unit in units[:1] for name in kinds()[find_attack(unit.attack).kind].headline]
+        names += [name for kind in kinds().values() for name in kind.headline]
         name = next((name for name in names if any(name in result for result in results)), "")
         return name, [result[name] for result in results if result.get(name) is not None]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -14,6 +12,7 @@ from securitynet_hub.annotations.finding import MODEL_CONFIGS
 from securitynet_hub.annotations.schema import Annotation, ZooAnnotation, load_annotations
 from securitynet_hub.attacks.kind import Kind, kinds
 from securitynet_hub.attacks.subject import AuditData, find_data, known_data
+from securitynet_hub.core.digest import json_digest
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.engine.processes import find_precision
 from securitynet_hub.records.record import code_identity
@@ -61,7 +60,7 @@ class Job:
             "code": code_identity()["sha256"],
         }
         return tuple(
-            Unit(model=self.annotation.id, attack=name, id=_digest({**shared, "attack": name}))
+            Unit(model=self.annotation.id, attack=name, id=json_digest({**shared, "attack": name}))
             for name in self.attacks
         )
 
@@ -73,7 +72,7 @@ class Job:
     @cached_property
     def id(self) -> str:
         """Hash of the model and its data, whatever the attacks: what one process works on at a time."""
-        return _digest([self.annotation.id, self.data.images.sha256, self.data.split.sha256])
+        return json_digest([self.annotation.id, self.data.images.sha256, self.data.split.sha256])
 
 
 def plan_jobs(
@@ -191,8 +190,3 @@ def parse_data(text: str) -> tuple[str, AuditData]:
             f"data must be given as DATASET=REFERENCE, such as CIFAR-10=uoft-cs/cifar10; got {text!r}."
         )
     return name, find_data(reference)
-
-
-def _digest(content: Any) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from securitynet_hub.attacks.audit import audit
 from securitynet_hub.core.errors import ModelError, ProcessError, RecordError
-from securitynet_hub.engine.processes import agree, find_place, share_fate
+from securitynet_hub.engine.processes import broadcast, find_place, raise_together
 from securitynet_hub.models.loading import load_target
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import Record
@@ -78,7 +78,7 @@ def sweep(
         jobs: the work; every process is given the same, in the same order.
         ledger: the folder in which it is kept.
         together: all processes of the launch work on one job at a time, each on its share of the images;
-            otherwise (after `processes.part`) each takes the next job that nobody holds.
+            otherwise (after `processes.shutdown`) each takes the next job that nobody holds.
         retry: do units again that failed before.
         load: what makes a job ready to be measured.
         measure: what turns it into records, one for each attack.
@@ -90,8 +90,8 @@ def sweep(
         RecordError: the folder cannot be written.
         ProcessError: processes that work together lost one of them; nothing is written down as failed.
     """
-    common: Callable[[Any], Any] = agree if together else lambda value: value
-    fate: Callable[[Exception | None], Exception | None] = share_fate if together else lambda error: error
+    common: Callable[[Any], Any] = broadcast if together else lambda value: value
+    fate: Callable[[Exception | None], Exception | None] = raise_together if together else lambda error: error
     writes = find_place().is_main if together else True
     retried = time.time() if retry else 0.0
     counts = {True: 0, False: 0}

@@ -23,12 +23,12 @@ import torch
 from rich.progress import Progress
 
 from securitynet_hub.annotations.schema import ZooAnnotation
+from securitynet_hub.annotations.writing import write_parquet
 from securitynet_hub.data.images import FASHION_MNIST_CLASSES, LabelledImages
 from securitynet_hub.data.splits import Split, random_split, write_split
 from securitynet_hub.data.triggers import TRIGGERS
 from securitynet_hub.engine.inference import predict_module
 from securitynet_hub.engine.training import train
-from securitynet_hub.importer.dataset import write_parquet
 from securitynet_hub.models.zoo_networks import NETWORKS, TRANSFORM
 from securitynet_hub.zoo.recipes import ZooModel, zoo_models
 

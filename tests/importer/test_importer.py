@@ -18,7 +18,8 @@ from securitynet_hub.annotations.schema import (
     features,
     load_annotations,
 )
-from securitynet_hub.importer import ImportProblemsError, build, diff, write_parquet
+from securitynet_hub.annotations.writing import write_parquet
+from securitynet_hub.importer import ImportProblemsError, build, diff
 from securitynet_hub.importer.__main__ import main
 from securitynet_hub.importer.tables import BENCHMARK_COLUMNS, PROJECT_COLUMNS
 

@@ -15,9 +15,9 @@ FLOORS = [
     {"core"},
     {"annotations", "data", "evaluation", "statistics", "weights"},
     {"models", "plots", "records"},
-    {"engine", "importer", "loaders", "study"},
+    {"engine", "loaders", "study"},
     {"attacks"},
-    {"metrics", "report", "sharing", "sweeps", "zoo"},
+    {"importer", "metrics", "report", "sharing", "sweeps", "zoo"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -21,20 +21,20 @@ import pytest
 import yaml
 from huggingface_hub import DatasetCard, ModelCard, SpaceCard, constants, parse_eval_result_entries
 from safetensors.numpy import save_file
-from support.measurements import measured
-from support.shared import REPO, WHERE, commit_file
+from support.drawn_records import measured
+from support.published_results import REPO, WHERE, commit_file
 
-from securitynet_hub.annotations.schema import HUB_DATASET
-from securitynet_hub.attacks.backdoor.running import DETECTORS
-from securitynet_hub.attacks.membership.running import ATTACKS
+from securitynet_hub.annotations.schema import HUB_DATASET, load_annotations
+from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.stealing.measures import measure_stealing
 from securitynet_hub.core.errors import HubError, RecordError, UnknownNameError
 from securitynet_hub.core.metric_files import known_metrics
 from securitynet_hub.records.record import describe_environment, read_records, write_record
-from securitynet_hub.records.rows import FOLDER, results_shard
+from securitynet_hub.records.rows import FOLDER
 from securitynet_hub.sharing import repositories
 from securitynet_hub.sharing.fetching import fetch_results
 from securitynet_hub.sharing.publishing import publish_dataset, publish_evaluation, publish_records
+from securitynet_hub.sharing.rows import results_shard
 
 # huggingface_hub uploads in a way that its HTTP client deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload")
@@ -136,9 +136,16 @@ class TestDataset:
         benchmark = yaml.safe_load((HUB_DATASET / "eval.yaml").read_text())
         assert set(benchmark) == {"name", "description", "evaluation_framework", "tasks"}
         tasks = [task["id"] for task in benchmark["tasks"]]
-        assert len(set(tasks)) == len(tasks) == 8 * 23
+        measured = {
+            kind.name if kind.pooled else attack
+            for kind in kinds().values()
+            for attack, literal in kind.attacks.items()
+            if literal.ranked
+        }
+        rows = [*load_annotations("models").values(), *load_annotations("zoo").values()]
+        assert len(set(tasks)) == len(tasks) == len(measured) * len({row.dataset for row in rows})
         assert {"modified_entropy.cifar-10", "model-stealing.fashion-mnist"} <= set(tasks)
-        assert {task.split(".")[0] for task in tasks} <= {*ATTACKS, "model-stealing", *DETECTORS}
+        assert {task.split(".")[0] for task in tasks} == measured
         assert all((task["config"], task["split"]) == ("results", "train") for task in benchmark["tasks"])
 
 
@@ -297,7 +304,7 @@ class TestRecords:
     def test_of_two_processes_at_once_nothing_is_lost(self, published, tmp_path):
         code = """
 import sys, time
-from support.measurements import measured
+from support.drawn_records import measured
 from securitynet_hub.sharing.publishing import publish_records
 print("ready", flush=True)
 sys.stdin.readline()

@@ -2,12 +2,13 @@
 
 import pytest
 from support.browsers import running_browser
-from support.measurements import measured
-from support.shared import HOSTILE, REPO, changed
+from support.drawn_records import measured
+from support.published_results import HOSTILE, REPO, changed
 
-from securitynet_hub.records.rows import FOLDER, results_shard
+from securitynet_hub.records.rows import FOLDER
 from securitynet_hub.sharing.export import to_html
 from securitynet_hub.sharing.leaderboard import leaderboards
+from securitynet_hub.sharing.rows import results_shard
 from securitynet_hub.sharing.validation import problems
 
 pytestmark = pytest.mark.slow

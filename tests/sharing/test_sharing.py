@@ -15,21 +15,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.measurements import measured
-from support.shared import HOSTILE, REPO, WHERE, changed, commit_file
+from support.drawn_records import measured
+from support.published_results import HOSTILE, REPO, WHERE, changed, commit_file
 
 from securitynet_hub.annotations.schema import HUB_DATASET, features, load_annotations
 from securitynet_hub.attacks.backdoor.inversion import measure_inversion
 from securitynet_hub.attacks.stealing.measures import measure_stealing
 from securitynet_hub.core.errors import HubError, RecordError, UnknownNameError
 from securitynet_hub.records.record import Record, parse_record, read_records
-from securitynet_hub.records.rows import FOLDER, Result, find_figure, result_row, results_shard
+from securitynet_hub.records.rows import FOLDER, Result, find_figure
 from securitynet_hub.sharing import fetching
 from securitynet_hub.sharing.export import FORMATS, to_csv, to_html, to_markdown
 from securitynet_hub.sharing.fetching import fetch_results, keep_records, read_shard
 from securitynet_hub.sharing.leaderboard import leaderboards
 from securitynet_hub.sharing.pages import unpacked_size
 from securitynet_hub.sharing.repositories import told
+from securitynet_hub.sharing.rows import result_row, results_shard
 from securitynet_hub.sharing.validation import NAMES, problems
 
 
@@ -125,15 +126,15 @@ class TestValidation:
             ({"result": {"n_members": 0}}, "n_members should be"),
             ({"result": {"n_members": 10**30}}, "n_members should be"),
             ({"result": {"n_members": [1]}}, "n_members should be"),
-            ({"result": {"tpr_at_fpr": 3}}, "not iterable"),
-            ({"result": {"tpr_at_fpr": [{}]}}, "the result lacks 'tpr'"),
+            ({"result": {"tpr_at_fpr": 3}}, "tpr_at_fpr should be a list"),
+            ({"result": {"tpr_at_fpr": [{}]}}, "tpr_at_fpr.0 lacks 'target_fpr'"),
             ({"attack": {"name": "correctness"}}, "the AUC of correctness"),
             ({"attack": {"name": "../../x"}}, "attack.name should be a plain name"),
             ({"attack": {"name": "x\ny"}}, "attack.name should be a plain name"),
             ({"attack": {"kind": "<b>"}}, "attack.kind should be a plain name"),
             ({"target": {"id": "zoo/../x"}}, "target.id should be a plain name"),
             ({"target": {"id": "/etc/passwd"}}, "target.id should be a plain name"),
-            ({"target": {"id": ["x"]}}, "target.id should be a plain name"),
+            ({"target": {"id": ["x"]}}, "target.id should be text"),
             ({"target": {"weights_hash": "ff"}}, "has the weights"),
             ({"target": {"weights_hash": None}}, "the record names none"),
             ({"attack": {"x": json.loads("[" * 30 + "]" * 30)}}, "nested more than"),
@@ -161,6 +162,18 @@ class TestValidation:
     )  # fmt: skip
     def test_nor_of_stealing(self, parts, reason):
         assert reason in problems(stolen(result=parts))[0]
+
+    def test_a_rate_above_its_target_is_refused(self):
+        """At whatever rate, and the figures beside it as they were measured."""
+        record = measured(1)
+        rates = record.result["tpr_at_fpr"]
+        loud = [place for place, rate in enumerate(rates) if rate["achieved_fpr"] > 0]
+        assert loud
+        for place in loud:
+            forged = [dict(rate) for rate in rates]
+            forged[place]["target_fpr"] = forged[place]["achieved_fpr"] / 2
+            (reason,) = problems(changed(record, result={"tpr_at_fpr": forged}))
+            assert "does not go with the target" in reason
 
     @pytest.mark.parametrize("lacking", ["auc", "advantage", "tpr_at_fpr", "n_members", "confidence_level"])
     def test_a_figure_that_lacks_is_named(self, lacking):
@@ -213,7 +226,7 @@ class TestDetections:
     def test_what_contradicts_itself_is_not(self):
         for record in detected(score=9.0):
             assert "score should be" in problems(record)[0]
-        by_norms, by_chance = detected(anomaly_index=9.0, p_value=1.5)
+        by_norms, by_chance = detected(anomaly_index=9.0)[0], detected(p_value=1.5)[1]
         assert "anomaly_index should be 3.37" in problems(by_norms)[0]
         assert "p_value should lie in 0..1" in problems(by_chance)[0]
         assert problems(detected(norms=[["x"]])[0])
@@ -455,13 +468,17 @@ class TestLeaderboard:
             {"counts": {"forwarded": 9}},
             {"attack": {"seed": 7}},
             {"attack": {"recipe": {"epochs": 1, "seed": 7}}},
-            {"attack": {"surrogate_sha256": "cd"}},
         ],
     )
     def test_what_does_not_decide_a_figure_parts_nothing(self, change):
         one = changed(measured(1), attack={"seed": 0, "recipe": {"epochs": 1, "seed": 0}})
         two = changed(measured(2, target="b"), attack={"seed": 0, "recipe": {"epochs": 1, "seed": 0}})
         assert len(leaderboards([one, changed(two, **change)])) == 1
+
+    @pytest.mark.parametrize("change", [{"surrogate_sha256": "cd"}, {"queries_sha256": "ab"}, {"seed": 7}])
+    def test_nor_what_a_theft_made_of_its_model(self, change):
+        two = stolen(1, target={"id": "b", "weights_hash": None}, attack=change)
+        assert len(leaderboards([stolen(attack={"seed": 0}), two])) == 1
 
     def test_networks_that_are_stolen_with_their_own_kind_are_compared(self):
         """By hand: agreements of 1/2 and 9/10 of 60, whose intervals do not overlap."""

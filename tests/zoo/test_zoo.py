@@ -1,6 +1,7 @@
 import hashlib
 import json
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.data.images import load_images
 from securitynet_hub.data.splits import read_split
 from securitynet_hub.models.loading import load_target
+from securitynet_hub.models.zoo_networks import NETWORKS
 from securitynet_hub.statistics.rates import wilson_interval
 from securitynet_hub.zoo import train as zoo
 from securitynet_hub.zoo.recipes import zoo_models
@@ -25,6 +27,12 @@ def test_the_table_the_recipes_and_the_files_name_the_same_models():
     assert list(ANNOTATIONS) == list(MODELS)
     files = {f"weights/{path.name}" for path in (FOLDER / "zoo" / "weights").iterdir()}
     assert files == {zoo.weights_file(model) for model in MODELS.values()}
+
+
+@pytest.mark.parametrize("name", sorted({row.constructor for row in ANNOTATIONS.values()}))
+def test_the_constructor_that_the_table_names_can_be_imported(name):
+    module, _, constructor = name.rpartition(".")
+    assert getattr(import_module(module), constructor) in set(NETWORKS.values())
 
 
 def test_enough_of_each_kind_for_model_level_statistics():

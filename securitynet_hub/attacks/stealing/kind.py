@@ -34,13 +34,16 @@ KIND = Kind(
     question="how well a copy agrees with the model, by the number of queries",
     needs="images to ask about, and others to compare on",
     group="model-stealing",
-    headline="agreement",
+    headline=("agreement",),
     falling=frozenset({"kl", "total_variation"}),
     pooled=True,
     separate="budgets",
     options=Options,
+    sizes=("n",),
     incidental=frozenset(
         {"surrogate_sha256", "queries_sha256", "surrogate_parameters", "surrogate_transform"}
     ),
     incidental_counts=frozenset({"forwarded"}),
+    naming=frozenset({"surrogate"}),
+    outcomes=frozenset({"surrogate_sha256"}),
 )

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from huggingface_hub import ModelCard, ModelCardData
 
 from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.core.files import atomic_path
 from securitynet_hub.records.record import Record
 
 WEIGHTS, CARD = "model.safetensors", "README.md"
@@ -39,9 +40,8 @@ def save_surrogate(surrogate: Trained, folder: Path, record: Record) -> Path:
     path = folder / WEIGHTS
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f".{WEIGHTS}.part"
-        shutil.copyfile(surrogate.path, part)
-        part.replace(path)
+        with atomic_path(path) as part:
+            shutil.copyfile(surrogate.path, part)
         (folder / CARD).write_text(surrogate_card(record), encoding="utf-8")
     except OSError as error:
         raise WeightsError(f"a surrogate cannot be kept in {folder}: {error.strerror}.") from error
@@ -88,6 +88,33 @@ On {result["n"]:,} images of {record.data["name"]} that neither was trained on, 
 Measured by securitynet-hub {record.code["version"]}, record {record.id}.
 """
     return str(ModelCard(text))
+
+
+def bare_card(name: str, target: str, sha256: str, parameters: int) -> str:
+    """Return the model card of a surrogate of which there is no record.
+
+    Args:
+        name: owner/name of its repository.
+        target: id of the model that it copies.
+        sha256: hash of its weights.
+        parameters: how many it has.
+    """
+    data = ModelCardData(
+        library_name="securitynet-hub",
+        pipeline_tag="image-classification",
+        tags=["security", "model-stealing", "surrogate"],
+    )
+    return f"""---
+{data.to_yaml()}
+---
+
+# {name.partition("/")[2]}: a copy of {target}
+
+A network of {parameters:,} parameters that was trained on answers of `{target}`, to measure how well that
+model can be stolen. It is evidence, not a model to use: it has the faults of its target and its own.
+
+`{WEIGHTS}` has the SHA-256 `{sha256}`. What is known of the target: `securitynet show {target}`.
+"""
 
 
 def _rate(value: Any, interval: Any) -> str:

@@ -1,0 +1,98 @@
+"""Results of membership inference, parsed: which figures there are, and what they must keep."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from securitynet_hub.attacks.checks import TOLERANCE, Figures, parse_result, whole, wilson
+from securitynet_hub.records.record import Record
+from securitynet_hub.records.schema import Count, Ends, Flag, Level, Number, Part, Positive, Rate
+
+
+class TprAtFpr(Part):
+    """The true-positive rate where at most `target_fpr` of the non-members are accused."""
+
+    target_fpr: Rate
+    tpr: Rate
+    achieved_fpr: Rate
+    ci: Ends
+    threshold: Number | None = None
+    resolvable: Flag | None = None
+
+
+class Accusations(Figures):
+    """What the accusations at thresholds chosen beforehand are worth."""
+
+    accuracy: Rate
+    balanced_accuracy: Rate
+    precision: Rate | None
+    recall: Rate
+    true_positives: Count
+    false_positives: Count
+
+
+class Measured(Figures):
+    """How well scores tell members from non-members, all of them or those of one slice.
+
+    With a the advantage, every ROC curve that lies a above the diagonal at most has
+    ``a <= AUC <= 1/2 + a - a^2 / 2``. The AUC is a whole number of half pairs; a TPR is a whole number of the
+    members with Wilson's interval, and an FPR of the non-members, not above its target.
+    """
+
+    auc: Rate
+    auc_ci: Ends
+    advantage: Rate
+    advantage_ci: Ends
+    tpr_at_fpr: Annotated[list[TprAtFpr], Field(max_length=1000)]
+    n_members: Positive
+    n_nonmembers: Positive
+    confidence_level: Level
+
+    @model_validator(mode="after")
+    def _agree(self) -> Measured:
+        members, nonmembers, advantage = self.n_members, self.n_nonmembers, self.advantage
+        whole(2 * self.auc, members * nonmembers, "auc", "half pairs of a member and a non-member")
+        most = 0.5 + advantage - advantage**2 / 2
+        if not advantage - TOLERANCE <= self.auc <= most + TOLERANCE:
+            raise ValueError(
+                f"auc should lie in {advantage:.6g}..{most:.6g} at this advantage; got {self.auc:.6g}"
+            )
+        for rate in self.tpr_at_fpr:
+            found = wilson(rate.tpr, members, rate.ci, "tpr", self.confidence_level)
+            whole(rate.achieved_fpr, nonmembers, "achieved_fpr", "non-members")
+            gain = found / members - rate.achieved_fpr
+            if rate.achieved_fpr > rate.target_fpr + TOLERANCE or gain > advantage + TOLERANCE:
+                raise ValueError(
+                    f"a TPR of {rate.tpr:.6g} at an FPR of {rate.achieved_fpr:.6g} does not go with the "
+                    f"target {rate.target_fpr:.6g} and the advantage {advantage:.6g}"
+                )
+        return self
+
+
+class Result(Measured):
+    """The result of one attack, and what was measured beside it where it was asked for."""
+
+    accusations: Accusations | None = None
+    slices: dict[str, Measured | None] | None = None
+    tuned: dict[str, Number] | None = None
+    comparison: dict[str, Any] | None = None
+    epsilon_bound: dict[str, Any] | None = None
+
+
+def parse(record: Record) -> Result:
+    """Return the record's result.
+
+    The ROC curve of `correctness` has one corner, so that its AUC is ``(1 + a) / 2``.
+
+    Raises:
+        ValueError: a figure lacks, is of another type or contradicts another one.
+    """
+    found = parse_result(Result, record)
+    expected = (1 + found.advantage) / 2
+    if record.attack["name"] == "correctness" and found.advantage and abs(found.auc - expected) > TOLERANCE:
+        raise ValueError(
+            f"the AUC of correctness should be (1 + {found.advantage:.6g}) / 2; got {found.auc:.6g}"
+        )
+    return found

@@ -1,0 +1,217 @@
+"""The form of a record: which parts it has and of which types; and types for figures that come from outside.
+
+Whatever is wrong becomes one sentence: where it stands, what was expected, what came.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from securitynet_hub.core.text import printable
+
+MAX_DEPTH = 20
+"""Levels of lists and maps within one another, the record itself included."""
+
+MAX_COUNT = 10**12
+"""The largest count of a record, of images or of anything else."""
+
+
+def expecting(phrase: str, holds: Callable[[Any], bool]) -> BeforeValidator:
+    """Return the check of a value that must hold before its type is looked at.
+
+    Args:
+        phrase: goes on the sentence "NAME should ...".
+        holds: whether a value is as it should be.
+    """
+
+    def check(value: Any) -> Any:
+        if not holds(value):
+            raise ValueError(f"should {phrase}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _is_number(value: Any) -> bool:
+    return _fits_float(value) if type(value) is int else type(value) is float and math.isfinite(value)
+
+
+def _fits_float(value: int) -> bool:
+    return value.bit_length() <= 1023  # whole numbers have no largest one, floats do
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MAX_COUNT
+
+
+def _is_interval(value: Any) -> bool:
+    pair = isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value))
+    return pair and value[0] <= value[1]
+
+
+class Interval(NamedTuple):
+    """A confidence interval."""
+
+    low: float
+    high: float
+
+
+# A later check in `Annotated` comes first.
+Number = Annotated[float, expecting("be a number", _is_number)]
+Rate = Annotated[float, expecting("lie in 0..1", lambda v: 0 <= v <= 1), expecting("be a number", _is_number)]
+Level = Annotated[
+    float,
+    expecting("be a confidence level between 0 and 1", lambda v: _is_number(v) and 1e-9 < v < 1 - 1e-9),
+]
+Count = Annotated[int, expecting(f"be a whole number in 0..{MAX_COUNT:,}", _is_count)]
+Positive = Annotated[
+    int, expecting(f"be a whole number above 0, up to {MAX_COUNT:,}", lambda v: _is_count(v) and v > 0)
+]
+Flag = Annotated[bool, expecting("be true or false", lambda v: type(v) is bool)]
+Text = Annotated[str, expecting("be text", lambda v: isinstance(v, str))]
+Ends = Annotated[Interval, expecting("be an interval of two numbers, the lower one first", _is_interval)]
+
+
+class Part(BaseModel):
+    """A frozen part of a record; what a newer version wrote beside the known names stays."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Target(Part):
+    """The model that was attacked."""
+
+    id: Text
+    weights_hash: Text | None = None
+    weights_hash_kind: Text | None = None
+    num_classes: Count | None = None
+    precision: Text | None = None
+
+
+class Data(Part):
+    """The images that it was attacked on."""
+
+    name: Text | None = None
+    sha256: Text | None = None
+    split_sha256: Text | None = None
+
+
+class Attack(Part):
+    """The attack and its settings."""
+
+    name: Text
+    kind: Text | None = None
+
+
+class Content(BaseModel):
+    """What a record holds beside its hashes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: Target
+    data: Data
+    attack: Attack
+    result: dict[str, Any]
+    counts: dict[str, Count]
+    timings: dict[str, Number]
+    code: dict[str, Any]
+    environment: dict[str, Any]
+    created: Text
+    author: Text | None
+    schema_version: Positive
+
+
+PartT = TypeVar("PartT", bound=BaseModel)
+
+
+def require_form(content: Mapping[str, Any]) -> None:
+    """Refuse content that has not the form of a record.
+
+    Args:
+        content: the fields of a record, without its hashes.
+
+    Raises:
+        ValueError: something lacks, is unknown or of another type, is nested too deep, or cannot be written;
+            the message is one sentence without its full stop.
+
+    >>> require_form({"target": 3})
+    Traceback (most recent call last):
+    ...
+    ValueError: target should be a map of names to values
+    """
+    for place, reason in _unwritable(content):
+        raise ValueError(f"{printable(place)} {reason}" if place else f"it {reason}")
+    parse_part(Content, content, "it")
+
+
+def parse_part(form: type[PartT], value: Any, whole: str) -> PartT:
+    """Return a value as a typed part of a record.
+
+    Args:
+        form: the model of the part.
+        value: as JSON has it.
+        whole: what a sentence calls the value itself.
+
+    Raises:
+        ValueError: a name lacks or its value is of another type or contradicts another one; the message is
+            one sentence without its full stop.
+    """
+    try:
+        return form.model_validate(value)
+    except ValidationError as error:
+        raise ValueError(_sentence(error, whole)) from error
+
+
+def shown(value: Any) -> str:
+    """Return a value as it may be printed: escaped and short.
+
+    >>> shown("x" * 100) == "'" + "x" * 59 + "..."
+    True
+    """
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+EXPECTED = {
+    "list_type": "should be a list",
+    "model_type": "should be a map of names to values",
+    "dict_type": "should be a map of names to values",
+    "extra_forbidden": "is no part of a record",
+}
+"""What is wrong, for pydantic's own types of error."""
+
+
+def _sentence(error: ValidationError, whole: str) -> str:
+    """Say in a sentence what is wrong first."""
+    first = error.errors(include_url=False)[0]
+    place = printable(".".join(str(step) for step in first["loc"]))
+    if first["type"] == "missing":
+        return f"{place.rpartition('.')[0] or whole} lacks {shown(first['loc'][-1])}"
+    if first["type"] in EXPECTED:
+        return f"{place or whole} {EXPECTED[first['type']]}"
+    reason = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
+    if reason.startswith("should "):
+        return f"{place or whole} {reason}; got {shown(first['input'])}"
+    return f"{place}: {reason}" if place else reason  # of the whole: a sentence already
+
+
+def _unwritable(value: Any, place: str = "", above: int = 0) -> Iterator[tuple[str, str]]:
+    """Yield where a value is nested too deep, or holds a number or text that nothing else could hold."""
+    if isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            yield place, "holds half a character, which no file can"
+    elif type(value) is int and not _fits_float(value):
+        yield place, "is a whole number larger than any other number can be"
+    elif isinstance(value, dict | list | tuple):
+        if above >= MAX_DEPTH:
+            yield "", f"is nested more than {MAX_DEPTH} deep"
+            return
+        named = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, part in named:
+            inner = f"{place}.{name}" if place else str(name)
+            yield from _unwritable(name, inner, above + 1) if isinstance(name, str) else ()
+            yield from _unwritable(part, inner, above + 1)
