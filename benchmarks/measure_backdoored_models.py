@@ -1,9 +1,9 @@
 """Measure every detector of models: ``python benchmarks/measure_backdoored_models.py --out FOLDER``.
 
 It judges the zoo's 12 clean and 12 backdoored models. With ``--data`` and ``--fresh N`` it also trains and
-judges N clean and N patch-backdoored models of other seeds, with the zoo's recipe. ``--references M`` trains M
-more clean models; from them and the zoo's clean models it learns the thresholds of the calibrated scores. Each
-model's findings are one line of ``findings.jsonl``, so that an interrupted run resumes; the tables go to
+judges N clean and N patch-backdoored models of other seeds, with the zoo's recipe. ``--references M`` trains
+M more clean models; from them and the zoo's clean models it learns the thresholds of the calibrated scores.
+Each model's findings are one line of ``findings.jsonl``, so that an interrupted run resumes; the tables go to
 ``models.md``.
 """
 
@@ -50,13 +50,13 @@ QUICK: dict[str, dict[str, Any]] = {
     "mm_bd": {"images_per_class": 6, "steps": 100},
     "neuron_noise": {"epsilon": 0.04, "steps": 20},
 }
-"""Settings of detectors that take long with their own; every other detector of models runs with its defaults."""
+"""Settings of detectors that take long with their own; all other detectors run with their defaults."""
 
 CALIBRATED: dict[str, Callable[[dict[str, Any]], Scores]] = {
     "calibrated_norms": lambda row: np.array(row["neural_cleanse"]["norms"], np.float64),
     "calibrated_margins": lambda row: 1 / np.maximum(row["mm_bd"]["margins"], 1e-6),
 }
-"""Figures that are compared with those of clean models of the same architecture; small ones are suspicious."""
+"""Figures that are compared with those of clean models of one architecture; small ones are suspicious."""
 
 
 def model_detectors() -> list[str]:

@@ -25,8 +25,8 @@ class DetectorInputs:
     Attributes:
         clean: shape (n, height, width, channels), uint8: clean images of the model's domain.
         inputs: shape (m, height, width, channels), uint8: images to judge, for detectors of inputs.
-        training: shape (k, height, width, channels), uint8: images that the model was trained on, for detectors
-            of training images.
+        training: shape (k, height, width, channels), uint8: images that the model was trained on, for
+            detectors of training images.
         labels: shape (k,): the labels that the model was trained with.
         seed: decides everything that a detector draws.
     """
