@@ -91,7 +91,9 @@ class TestDocumentation:
         text = "\n".join(map(inspect.getdoc, (inspect.getmodule(function), function)))
         assert re.search(r"``[^`]+``|^ {4}\S.* = ", text, re.MULTILINE), "no formula"
         assert re.search(r"\b(19|20)\d\d\b", text), "no year"
-        assert re.search(r"arXiv \d{4}\.\d{5}|\b(section|eq\.|algorithm|theorem) ", text), "no place in a paper"
+        assert re.search(r"arXiv \d{4}\.\d{5}|\b(section|eq\.|algorithm|theorem) ", text), (
+            "no place in a paper"
+        )
 
     @each(EVERY)
     def test_an_example_that_runs(self, attack):
@@ -218,8 +220,9 @@ class TestQueryAttacks:
 
     def test_exchanging_members_and_non_members_mirrors_the_auc(self, target):
         rows = ROWS
-        splits = Split(members=rows[MEMBERS], nonmembers=rows[~MEMBERS]), Split(
-            members=rows[~MEMBERS], nonmembers=rows[MEMBERS]
+        splits = (
+            Split(members=rows[MEMBERS], nonmembers=rows[~MEMBERS]),
+            Split(members=rows[~MEMBERS], nonmembers=rows[MEMBERS]),
         )
         names = [attack.name for attack in QUERY_ATTACKS]
         found, mirrored = (
