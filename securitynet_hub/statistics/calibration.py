@@ -85,9 +85,10 @@ def measure_calibration(
 
 
 def _posteriors(outputs: npt.NDArray[Any], from_logits: bool) -> Scores:
+    from scipy.special import softmax
+
     values: Scores = outputs.astype(np.float64)
     if not from_logits:
         return values
-    weights: Scores = np.exp(values - values.max(1, keepdims=True))
-    weights /= weights.sum(1, keepdims=True)
-    return weights
+    posteriors: Scores = softmax(values, axis=1)
+    return posteriors

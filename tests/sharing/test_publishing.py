@@ -651,7 +651,7 @@ class TestFaults:
         assert "the connection failed" in err
 
     def test_a_head_that_always_moves_is_given_up(self, published, folder, naps, monkeypatch):
-        monkeypatch.setattr(repositories, "RACES", 3)
+        monkeypatch.setattr(repositories, "RACES", replace(repositories.RACES, tries=3))
         published.fault(REQUESTS["commit"], status=412, times=999)
         with pytest.raises(HubError, match="others were writing"):
             publish_records(REPO, read_records(folder))
