@@ -1,8 +1,11 @@
 # make demo   set up on first use, then audit the embedded zoo (no network), print a table and write a report
 # make test   the same set-up, then every test against the installed wheel
-# make check  lint, types, import directions
+# make test-fast  the tests that take no more than a few seconds each
+# make coverage  every test, and which lines and branches none of them reaches
+# make check  lint, types, import directions, tables, and the floor of coverage where it was collected
 # make bench  speed side by side with peers
 # make gallery  the pictures of docs/gallery.md
+# make tables  the tables of attacks and of kept results in the README and in docs
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -15,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := -m pip install --quiet --disable-pip-version-check --no-compile
 INSTALL := $(BIN)/python $(PIP)
 
-.PHONY: demo gallery test test-exhaustive test-vision test-hosted check bench test-lowest clean
+.PHONY: demo gallery tables coverage test test-fast test-exhaustive test-vision test-hosted check bench test-lowest clean
 
 demo: $(VENV)/installed
 	rm -rf records/samples
@@ -50,9 +53,21 @@ gallery: $(VENV)/installed
 			docs/gallery/trigger-$$part.png || exit 1; \
 	done
 
+# What pages say of attacks, from the attacks themselves.
+tables: $(VENV)/installed
+	$(BIN)/python docs/attack_tables.py
+	$(BIN)/python benchmarks/tables.py
+
 test: $(VENV)/installed
 	$(BIN)/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not exhaustive"
 	$(MAKE) test-vision
+
+test-fast: $(VENV)/installed
+	$(BIN)/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not slow and not exhaustive"
+
+# Apart from `make test`, which must not wait for the tracer: only the hosted workflow runs it.
+coverage: $(VENV)/installed
+	$(BIN)/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not exhaustive" --cov --cov-report=term-missing
 
 # The sources that take their networks from torchvision and timm. Only this run sees the two: torchvision's
 # wheel may be built for another torch, and then breaks whatever imports it.
@@ -72,7 +87,8 @@ check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy securitynet_hub loaders
-	$(BIN)/pytest tests/project/test_imports.py
+	$(BIN)/pytest tests/project/test_imports.py tests/project/test_tables.py
+	if [ -f .coverage ]; then $(BIN)/coverage report --format=total; fi
 
 bench: $(VENV)/installed
 	$(BIN)/pytest benchmarks/bench_*.py -s
@@ -83,7 +99,7 @@ test-lowest: .venv-lowest/installed
 	.venv-lowest/bin/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not slow and not exhaustive"
 
 clean:
-	rm -rf $(VENV) .venv-lowest build dist *.egg-info
+	rm -rf $(VENV) .venv-lowest build dist *.egg-info .coverage
 
 $(VENV)/requirements: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): a few minutes, once."

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
-from support.timing import in_turn, tell
+from support.speed_comparison import in_turn, tell
 
 from securitynet_hub.statistics.bootstrap import auc_bootstrap_interval, resampled_counts
 from securitynet_hub.statistics.rates import split_scores

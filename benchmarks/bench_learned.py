@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 import pytest
-from support.timing import tell
+from support.speed_comparison import tell
 
 from securitynet_hub import load_target
 from securitynet_hub.attacks.membership.learned import fit_learned_attack

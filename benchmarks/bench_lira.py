@@ -6,7 +6,7 @@ Run with ``make bench``. One thread each, in turn; the ratio is of medians of th
 import numpy as np
 import pytest
 from scipy.stats import norm
-from support.timing import in_turn, tell
+from support.speed_comparison import in_turn, tell
 
 from securitynet_hub.attacks.membership.lira import lira_scores
 

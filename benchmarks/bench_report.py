@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from support.audited import many_records
+from support.audit_records import many_records
 from support.browsers import running_browser
 
+from securitynet_hub.records.entries import Entry
 from securitynet_hub.report.page import write_report
-from securitynet_hub.report.reading import Entry
 
 OPENED = """() => new Promise(done => requestAnimationFrame(() => setTimeout(() => {
     document.body.getBoundingClientRect();

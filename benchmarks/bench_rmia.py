@@ -10,7 +10,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from support.timing import in_turn, tell
+from support.speed_comparison import in_turn, tell
 
 from securitynet_hub.attacks.membership.rmia import _share_below, rmia_scores
 

@@ -22,12 +22,12 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from support.crowd import made_up_jobs, measure
+from support.sweep_processes import made_up_jobs, measure
 
 from securitynet_hub.core.memory import keep_freed_memory
 from securitynet_hub.data.images import load_images
 from securitynet_hub.engine.inference import predict
-from securitynet_hub.engine.processes import meet
+from securitynet_hub.engine.processes import init_processes
 from securitynet_hub.models.loading import load_target
 from securitynet_hub.statistics import signals
 from securitynet_hub.sweeps.ledger import Ledger
@@ -103,7 +103,7 @@ def test_a_pass_on_a_gpu_costs_what_the_network_costs(precision):
 def beside_a_bare_loop(name, module, target, count, batch, turns):
     """Print how long our pass takes beside a loop over the same images, and the network's share of it."""
     keep_freed_memory()
-    device = meet().device
+    device = init_processes().device
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     height, width, channels = target.transform.shape
     pixels = load_images().pixels if channels == 1 else np.random.default_rng(0).integers(
@@ -117,7 +117,7 @@ def beside_a_bare_loop(name, module, target, count, batch, turns):
 
     def bare():
         answers = []
-        with torch.inference_mode(), meet().autocast():
+        with torch.inference_mode(), init_processes().autocast():
             for start in range(0, count, batch):
                 inputs = target.transform(pixels[start : start + batch]).to(device)
                 answers.append(module(inputs).float())
@@ -126,7 +126,7 @@ def beside_a_bare_loop(name, module, target, count, batch, turns):
     inputs = target.transform(pixels[:batch]).to(device)
 
     def network():
-        with torch.inference_mode(), meet().autocast():
+        with torch.inference_mode(), init_processes().autocast():
             for _ in range(0, count, batch):
                 answer = module(inputs)
         answer.float().cpu()

@@ -4,7 +4,7 @@ Run with ``make bench``. One thread each, in turn; the ratio is of medians of th
 """
 
 import numpy as np
-from support.timing import in_turn, tell
+from support.speed_comparison import in_turn, tell
 
 from securitynet_hub.attacks.membership.thresholds import fit_thresholds
 

@@ -6,17 +6,15 @@ import datasets
 import evaluate
 
 from securitynet_hub import evaluation
-from securitynet_hub.attacks.membership import running as suite
 from securitynet_hub.attacks.membership.inputs import MembershipInputs
-from securitynet_hub.attacks.membership.label_only import AUGMENTATIONS, label_only_scores
 from securitynet_hub.attacks.membership.measures import measure_membership
-from securitynet_hub.attacks.membership.registry import ATTACKS
+from securitynet_hub.attacks.membership.registry import attacks
+from securitynet_hub.attacks.membership.running import measure_attack
 from securitynet_hub.core.arrays import as_array, require_finite
 from securitynet_hub.core.errors import UnknownNameError
 
-EVIDENCE = {field.name for field in dataclasses.fields(MembershipInputs)}
-SCORES = ("default", "boundary")
-CONFIGS = (*SCORES, *ATTACKS, *AUGMENTATIONS)
+INPUTS = {field.name for field in dataclasses.fields(MembershipInputs)}
+CONFIGS = ("default", *attacks())
 
 _DESCRIPTION = """\
 Measures a membership-inference attack: the area under the ROC curve with ties counted one half, the
@@ -39,13 +37,14 @@ _CITATION = """\
 _INPUTS = """
 Args:
     predictions: one finite score per sample, higher = more likely a member; list, array or tensor. In the
-        config of an attack: the model's outputs, shape (samples, [views,] classes). In the configs
-        translation, rotation and noise: the predicted labels, shape (samples, queries). In boundary: the
-        distances to the decision boundary, 0 where the sample is misclassified.
-    references: one boolean or 0/1 per sample, true for members. In the config of an attack (but boundary):
-        the labels.
-    membership: in the config of an attack: one boolean or 0/1 per sample, true for members.
-    from_logits: in the config of an attack: whether the outputs are logits; nothing is guessed.
+        config of an attack on outputs: the model's outputs, shape (samples, [views,] classes). In the config
+        of an attack by queries that counts right labels, such as translation: the predicted labels, shape
+        (samples, queries). In the config of any other attack by queries: its scores, such as the distances
+        of boundary, 0 where the sample is misclassified.
+    references: the labels of the samples; where predictions are scores, one boolean or 0/1 per sample, true
+        for members.
+    membership: one boolean or 0/1 per sample, true for members, where references are labels.
+    from_logits: in the config of an attack on outputs: whether they are logits; nothing is guessed.
     class_wise: in the config of a metric-based attack: judge by one threshold for each class.
     target_fprs: false-positive rates at which to give the true-positive rate.
     confidence_level: of every interval.
@@ -53,9 +52,10 @@ Args:
         the name of another; with compare_with_members another model's scores of samples of its own.
     compare_with_members: one boolean or 0/1 for each of those.
     epsilon: "rates" or "one_run", to bound epsilon from below (`measure_membership` says when which holds).
-    delta: of the privacy that is put to the test.
-    Others: in the config of an attack, what it needs (the fields of `membership.inputs.MembershipInputs`: calibration,
-        reference_outputs, reference_in, population_outputs, ..., seed) and its settings.
+    delta: of the (epsilon, delta) privacy that is tested.
+    Further arguments, in the config of an attack on outputs: what it needs (the fields of
+        `membership.inputs.MembershipInputs`: calibration, reference_outputs, reference_in,
+        population_outputs, ..., seed) and its settings.
 Returns:
     auc: P[member's score > non-member's] + P[equal] / 2.
     auc_ci: its interval (DeLong on the logit scale).
@@ -64,7 +64,7 @@ Returns:
     tpr_at_fpr: for each target: target_fpr, tpr, achieved_fpr (at most the target), threshold (a score
         above it accuses), ci (Wilson, for the TPR at that threshold), resolvable (whether the target
         allows one false alarm among these non-members).
-    n_members, n_nonmembers: the counts, those of calibration left out.
+    n_members, n_nonmembers: the counts without calibration samples.
     confidence_level: as given.
     accusations: with class_wise: accuracy, balanced accuracy, precision and recall at the thresholds.
     comparison: with compare_with: difference (this AUC minus the other), ci, p_value of no difference.
@@ -88,19 +88,30 @@ Examples:
 class MembershipInference(evaluation.ArrayMetric):
     """A thin `evaluate` face of `measure_membership` and, for attacks on outputs, of `measure_attack`."""
 
+    @property
+    def attack(self):
+        """The attack of this config; None for the default."""
+        return attacks().get(self.config_name)
+
+    @property
+    def takes_scores(self):
+        """Whether predictions are scores, and references the membership."""
+        attack = self.attack
+        return attack is None or not (attack.shares_pass or attack.score_answers)
+
     def _info(self) -> evaluate.MetricInfo:
         if self.config_name not in CONFIGS:
             raise UnknownNameError("config", self.config_name, CONFIGS)
         # No integers: Arrow would cut a membership or a label of 0.5 down to 0 without a word.
         number = datasets.Value("float64")
         row = datasets.Sequence(number)
-        told = {"references": number, "membership": number}
-        if self.config_name in SCORES:
+        labelled = {"references": number, "membership": number}
+        if self.takes_scores:
             features = [{"predictions": number, "references": number}]
-        elif self.config_name in AUGMENTATIONS:
-            features = [{"predictions": row, **told}]
+        elif self.attack.score_answers:
+            features = [{"predictions": row, **labelled}]
         else:  # with or without an axis of views
-            features = [{"predictions": each, **told} for each in (row, datasets.Sequence(row))]
+            features = [{"predictions": each, **labelled} for each in (row, datasets.Sequence(row))]
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation=_CITATION,
@@ -110,22 +121,28 @@ class MembershipInference(evaluation.ArrayMetric):
         )
 
     def _compute(self, predictions, references, membership=None, from_logits=None, **settings):
-        if self.config_name == "boundary":
-            distances = as_array(predictions, "predictions")
-            require_finite(distances, "predictions")
-            if (distances < 0).any():
-                raise ValueError(f"distances must not be negative; the smallest is {distances.min()}.")
-        if self.config_name in SCORES:
+        if self.takes_scores:
+            if self.attack is not None and self.attack.minimum is not None:
+                _require_at_least(predictions, self.attack)
             return measure_membership(predictions, references, **settings)
         labels = _whole(references, "references")
-        if self.config_name in AUGMENTATIONS:
-            scores = label_only_scores(_whole(predictions, "predictions"), labels)
+        if self.attack.score_answers:
+            scores = self.attack.score_answers(_whole(predictions, "predictions"), labels)
             return measure_membership(scores, membership, **settings)
-        held = {name: settings.pop(name) for name in EVIDENCE & settings.keys()}
+        held = {name: settings.pop(name) for name in INPUTS & settings.keys()}
         inputs = MembershipInputs(
             outputs=predictions, labels=labels, is_member=membership, from_logits=from_logits, **held
         )
-        return suite.measure_attack(self.config_name, inputs, **settings)
+        return measure_attack(self.config_name, inputs, **settings)
+
+
+def _require_at_least(scores, attack):
+    values = as_array(scores, "predictions")
+    require_finite(values, "predictions")
+    if (values < attack.minimum).any():
+        raise ValueError(
+            f"scores of {attack.name} must be at least {attack.minimum:g}; the smallest is {values.min()}."
+        )
 
 
 def _whole(values, name):

@@ -5,7 +5,7 @@ A kind is a folder beside this file. Nothing else lists the kinds or their attac
 - ``kind.py`` ends in a literal ``KIND = Kind(...)`` and holds the kind's `Options`;
 - ``audit.py`` runs the kind's attacks on one target (`Audits`);
 - ``results.py`` parses the results that records hold, and refuses what cannot have been measured (`Results`);
-- ``present.py`` shows them in a terminal and in a report;
+- ``present.py`` shows them in a terminal and in a report (`Presents`);
 - every other file that ends in ``ATTACK = Attack(...)`` or ``ATTACKS = (Attack(...), ...)`` is an attack.
 
 Installed packages add attacks through the entry-point group ``securitynet_hub.attacks``.
@@ -18,7 +18,7 @@ import inspect
 import pkgutil
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
@@ -30,8 +30,13 @@ from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.records.rows import Figure, find_figure
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from securitynet_hub.annotations.schema import Annotation
+    from securitynet_hub.attacks.present import Section, Summary
     from securitynet_hub.attacks.subject import AuditData
     from securitynet_hub.models.target import Target
+    from securitynet_hub.records.entries import Entry
     from securitynet_hub.records.record import Record
 
 ENTRY_POINTS = "securitynet_hub.attacks"
@@ -79,11 +84,6 @@ class Attack:
     def shares_pass(self) -> bool:
         """Whether it reads nothing but the answers of one forward pass, which such attacks share."""
         return False
-
-    @property
-    def order(self) -> tuple[int, ...]:
-        """What attacks are listed by: those that need least come first."""
-        return (len(self.needs),)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -153,6 +153,14 @@ class Audits(Protocol):
     def left_out(target: Target, data: AuditData, options: Any) -> dict[str, str]:
         """Return, for each attack that the group name leaves out here, the reason."""
 
+    @staticmethod
+    def swept() -> list[str]:
+        """List the attacks that the kind's group name stands for in a sweep: those that need no one's help.
+
+        A sweep runs unattended over models of all sorts, so these need the model, the images and the split
+        alone.
+        """
+
 
 class Results(Protocol):
     """The module ``results`` of a kind."""
@@ -164,6 +172,46 @@ class Results(Protocol):
         Raises:
             ValueError: a figure is missing, of another type, or contradicts another one.
         """
+
+
+class Presents(Protocol):
+    """The module ``present`` of a kind. Records may be old or odd: figures that they lack are left out."""
+
+    @staticmethod
+    def tables(audited: Sequence[tuple[Annotation, Sequence[Record]]], width: int) -> Iterator[Table]:
+        """Yield tables of an audit's records, by model, for a terminal of so many columns."""
+
+    @staticmethod
+    def summarise(entries: Sequence[Entry], samples: Path | None) -> Summary:
+        """Sum up one model's records of the kind; draw nothing.
+
+        Args:
+            entries: at least one; of each measurement the last record.
+            samples: the folder in which an audit wrote what belongs to single samples.
+        """
+
+    @staticmethod
+    def section(entries: Sequence[Entry], samples: Path | None) -> Section:
+        """Return tables, plots and pictures of one model, from the entries in the order of its summary."""
+
+    @staticmethod
+    def frame(records: Sequence[Record]) -> dict[str, float | None]:
+        """Return the columns of the annotations that one model's records fill in, the last created last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """What an attack's literal says, read without running it or importing its file.
+
+    Attributes:
+        needs: what the attack needs beside the model's answers, in words.
+        shares_pass: as `Attack.shares_pass`.
+        order: sort key of the kind's attacks: those that need least come first.
+    """
+
+    needs: tuple[str, ...] = ()
+    shares_pass: bool = False
+    order: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,9 +233,12 @@ class Kind:
         separate: the option whose values a sweep measures one at a time.
         options: the dataclass of options, from whose fields the command line makes its flags.
         sizes: counts of a result that say how many samples its figures are over.
+        describe: says what the fields of an attack's literal mean; see `securitynet_hub.attacks.listing`.
         incidental: settings in records that do not decide a figure, or that differ with every model.
         incidental_counts: counts of that sort.
         naming: settings that may hold the model's own id, by which two models' settings do not differ.
+        outcomes: what records keep beside the settings although the attack made it; it tells no two
+            measurements apart.
     """
 
     name: str
@@ -203,19 +254,26 @@ class Kind:
     separate: str | None = None
     options: type
     sizes: tuple[str, ...] = ()
+    describe: Callable[[Mapping[str, Any]], Described] = lambda literal: Described()
     incidental: frozenset[str] = frozenset()
     incidental_counts: frozenset[str] = frozenset()
     naming: frozenset[str] = frozenset()
+    outcomes: frozenset[str] = frozenset()
 
     @cached_property
     def attacks(self) -> Mapping[str, Attack]:
         """Every attack by its name: those in the folder, those that need least first, then installed ones."""
         found: dict[str, Attack] = {}
-        for attack in (*_in_folder(self.package), *_installed(self.name)):
+        for attack in (*self._own(), *installed(self.name)):
             if attack.name in found:
                 raise ValueError(f"two attacks are named {attack.name!r}; the second is {attack!r}.")
             found[attack.name] = attack
         return MappingProxyType(found)
+
+    def _own(self) -> list[Attack]:
+        """Return the attacks in the folder, those that need least first."""
+        found = list(_in_folder(self.package))
+        return sorted(found, key=lambda attack: self.describe(vars(attack)).order)
 
     @property
     def audits(self) -> Audits:
@@ -230,9 +288,10 @@ class Kind:
         return module  # type: ignore[no-any-return]
 
     @property
-    def present(self) -> Any:
+    def present(self) -> Presents:
         """The module that shows results."""
-        return importlib.import_module(f"{self.package}.present")
+        module: Any = importlib.import_module(f"{self.package}.present")
+        return module  # type: ignore[no-any-return]
 
     def headline_of(self, result: Mapping[str, Any]) -> tuple[str, Figure] | None:
         """Return the figure by which a result is compared, by its name; None where the result has none.
@@ -268,8 +327,8 @@ def option(default: Any, help: str = "", **flag: Any) -> Any:
     Args:
         default: the field's default.
         help: what the flag is.
-        flag: further arguments of `argparse.ArgumentParser.add_argument`, and ``commands``, those that have
-            the flag: ``("audit",)`` unless given.
+        flag: further arguments of `argparse.ArgumentParser.add_argument`, ``commands``, those that have the
+            flag (``("audit",)`` unless given), and ``name``, where the flag is not named after the field.
     """
     return field(default=default, metadata={"help": help, **flag} if help else {})
 
@@ -303,6 +362,21 @@ def attack_names() -> tuple[str, ...]:
     return tuple(name for kind in kinds().values() for name in (*kind.attacks, kind.group))
 
 
+def expand_groups(names: Iterable[str]) -> list[str]:
+    """Return names of attacks, each once, where a kind's group name stands for its `Audits.swept`.
+
+    Raises:
+        UnknownNameError: no such attack or group; the closest names are given.
+    """
+    groups = {kind.group: kind for kind in kinds().values()}
+    found: dict[str, None] = {}
+    for name in names:
+        if name not in groups:
+            find_attack(name)
+        found |= dict.fromkeys(groups[name].audits.swept() if name in groups else [name])
+    return list(found)
+
+
 def split_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return each kind's options, by the kind's name, made of the options that it has.
 
@@ -321,14 +395,12 @@ def split_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _in_folder(package: str) -> Iterator[Attack]:
     folder = importlib.import_module(package)
-    found: list[Attack] = []
     for module in pkgutil.iter_modules(folder.__path__):
         content = vars(importlib.import_module(f"{package}.{module.name}"))
-        found += (content["ATTACK"],) if "ATTACK" in content else content.get("ATTACKS", ())
-    yield from sorted(found, key=lambda attack: attack.order)
+        yield from (content["ATTACK"],) if "ATTACK" in content else content.get("ATTACKS", ())
 
 
-def _installed(kind: str) -> Iterator[Attack]:
+def installed(kind: str) -> Iterator[Attack]:
     """Yield the attacks of this kind that installed packages offer; those that cannot be loaded are told."""
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         try:

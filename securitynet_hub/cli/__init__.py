@@ -1,1 +1,1 @@
-"""The command line, a module for each command."""
+"""The command line, ``securitynet``: one module for each command; the other modules are their helpers."""

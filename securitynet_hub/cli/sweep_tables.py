@@ -1,57 +1,76 @@
-"""What a sweep prints: the plan, and what came of it."""
+"""What a sweep prints: the plan, and its outcome."""
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from securitynet_hub.sweeps.estimate import estimate
-from securitynet_hub.sweeps.ledger import Ledger
-from securitynet_hub.sweeps.plan import Job
+from securitynet_hub.cli.json_output import print_json
+from securitynet_hub.core.text import printable_markup
+
+if TYPE_CHECKING:
+    from securitynet_hub.sweeps.estimate import Cost
+    from securitynet_hub.sweeps.launch import Prepared
+    from securitynet_hub.sweeps.plan import Job
 
 SHOWN = 10
 """How many failures are named below the last table."""
 
 
-def show_plan(jobs: Sequence[Job], ledger: Ledger, *, retry: bool, processes: int, as_json: bool) -> None:
+Row = tuple["Job", int, "Cost"]
+"""A job, how many of its units are left, and what they cost."""
+
+
+def show_plan(prepared: Prepared, *, as_json: bool) -> None:
     """Print what is to be done, what is left of it, and what it may cost."""
+    from securitynet_hub.sweeps.estimate import estimate
+
+    retry, ledger = prepared.options.retry_failed, prepared.ledger
     failed_before = time.time() if retry else 0.0
-    left = [len(ledger.pending(job, failed_before=failed_before)) for job in jobs]
-    costs = estimate(jobs, ledger, retry=retry)
-    rows = list(zip(jobs, left, costs, strict=True))
+    left = [len(ledger.pending(job, failed_before=failed_before)) for job in prepared.jobs]
+    costs = estimate(prepared.jobs, ledger, retry=retry)
+    rows = list(zip(prepared.jobs, left, costs, strict=True))
     if as_json:
         keys = ("model", "data", "images", "units", "left", "download_bytes", "seconds")
         plan = [
             (job.annotation.id, job.data.images.name, job.num_images, len(job.units), count, *cost)
             for job, count, cost in rows
         ]
-        print(json.dumps([dict(zip(keys, values, strict=True)) for values in plan], indent=1))
+        print_json([dict(zip(keys, values, strict=True)) for values in plan])
         return
-    units = sum(len(job.units) for job in jobs)
-    table = Table(box=None, title=f"{len(jobs)} models, {units} units", title_justify="left")
+    console = _console()
+    console.print(_plan_table(rows, len(prepared.units)))
+    _print_costs(console, rows, prepared.processes)
+
+
+def _plan_table(rows: Sequence[Row], units: int) -> Table:
+    table = Table(box=None, title=f"{len(rows)} models, {units} units", title_justify="left")
     table.add_column("model", overflow="fold")
     for heading in ("images", "units", "left", "download", "seconds"):
         table.add_column(heading, justify="right")
     for job, count, cost in rows:
         table.add_row(
-            escape(job.annotation.id),
+            printable_markup(job.annotation.id),
             f"{job.num_images:,}",
             str(len(job.units)),
             str(count),
             _megabytes(cost.download),
             "?" if cost.seconds is None else f"{cost.seconds:.1f}",
         )
-    console = Console(highlight=False)
-    console.print(table)
+    return table
+
+
+def _print_costs(console: Console, rows: Sequence[Row], processes: int) -> None:
+    costs = [cost for _, _, cost in rows]
     unknown = sum(cost.download is None for cost in costs)
     console.print(
-        f"{sum(left)} units left; {_megabytes(sum(cost.download or 0 for cost in costs))} to download"
+        f"{sum(left for _, left, _ in rows)} units left; "
+        f"{_megabytes(sum(cost.download or 0 for cost in costs))} to download"
         + (f", {unknown} models of unknown size not counted" if unknown else "")
     )
     known = [cost.seconds for cost in costs if cost.seconds is not None]
@@ -59,28 +78,46 @@ def show_plan(jobs: Sequence[Job], ledger: Ledger, *, retry: bool, processes: in
     console.print(
         f"about {duration(sum(known))} in one process{several}"
         + (f"; {len(costs) - len(known)} models not counted" if len(known) < len(costs) else "")
-        + ". Without records it is a guess by the networks' operations, and may be several times as much."
+        + ". Without records this is a guess from the networks' operations; it may take several times longer."
     )
 
 
-def show_outcome(
-    jobs: Sequence[Job], ledger: Ledger, *, seconds: float, processes: int, as_json: bool
-) -> None:
-    """Print what came of each attack, and which units failed."""
-    every = [unit for job in jobs for unit in job.units]
-    failures = ledger.failed(every)
-    done = ledger.count_settled(every) - len(failures)
+def show_outcome(prepared: Prepared, *, seconds: float, as_json: bool) -> None:
+    """Print the figures of each attack, and which units failed."""
+    failures = prepared.failed()
+    done = prepared.count_settled() - len(failures)
+    units, records = len(prepared.units), prepared.ledger.records
     if as_json:
-        summary = {"units": len(every), "done": done, "failed": failures, "records": str(ledger.records)}
-        print(json.dumps(summary, indent=1))
+        print_json({"units": units, "done": done, "failed": failures, "records": str(records)})
         return
-    console = Console(highlight=False)
+    console = _console()
+    console.print(_figures_table(prepared, failures))
+    console.print(
+        f"{done} of {units} units done, {len(failures)} failed, in {duration(seconds)}"
+        + (f" by {prepared.processes} processes" if prepared.processes > 1 else "")
+        + f"; records are below {printable_markup(str(records))}/"
+    )
+    for failure in failures[:SHOWN]:
+        console.print(
+            f"[red]failed[/red] {printable_markup(failure['model'])} {failure['attack']}: "
+            f"{printable_markup(failure['error'])}: {printable_markup(failure['message'])}"
+        )
+    if len(failures) > SHOWN:
+        console.print(
+            f"and {len(failures) - SHOWN} more, in {printable_markup(str(prepared.ledger.failures))}/"
+        )
+    if failures:
+        console.print("--retry-failed does them again")
+
+
+def _figures_table(prepared: Prepared, failures: Sequence[dict[str, Any]]) -> Table:
+    ledger = prepared.ledger
     table = Table(box=None)
     table.add_column("attack")
     for heading in ("done", "failed", "figure", "median", "lowest", "highest"):
         table.add_column(heading, justify="right")
-    for attack in dict.fromkeys(unit.attack for unit in every):
-        units = [unit for unit in every if unit.attack == attack]
+    for attack in dict.fromkeys(unit.attack for unit in prepared.units):
+        units = [unit for unit in prepared.units if unit.attack == attack]
         name, figures = ledger.figures(units)
         failed = sum(failure["attack"] == attack for failure in failures)
         shown = (
@@ -89,23 +126,13 @@ def show_outcome(
             else ["", "", ""]
         )
         finished = sum(ledger.record_of(unit).exists() for unit in units)
-        table.add_row(escape(attack), str(finished), str(failed), name, *shown)
-    console.print(table)
-    console.print(
-        f"{done} of {len(every)} units done, {len(failures)} failed, in {duration(seconds)}"
-        + (f" by {processes} processes" if processes > 1 else "")
-        + "; records are "
-        f"below {escape(str(ledger.records))}/"
-    )
-    for failure in failures[:SHOWN]:
-        console.print(
-            f"[red]failed[/red] {escape(failure['model'])} {failure['attack']}: "
-            f"{escape(failure['error'])}: {escape(failure['message'])}"
-        )
-    if len(failures) > SHOWN:
-        console.print(f"and {len(failures) - SHOWN} more, in {escape(str(ledger.failures))}/")
-    if failures:
-        console.print("--retry-failed does them again")
+        table.add_row(printable_markup(attack), str(finished), str(failed), name, *shown)
+    return table
+
+
+def _console() -> Console:
+    """Print as wide as the terminal; no number is coloured."""
+    return Console(highlight=False, emoji=False)
 
 
 def _megabytes(size: int | None) -> str:

@@ -1,15 +1,101 @@
-"""Files that are here already: bounded in size, and checked against a hash before they are used."""
+"""Files: written whole or not at all; read within a bound, and only if their hash is the expected one."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from securitynet_hub.core.errors import WeightsError
 
 MAX_BYTES = 8 << 30
 """Files above this size are refused unread."""
+
+
+CLAIM_TRIES, CLAIM_PAUSE = 50, 0.1
+"""How often, and after how many seconds, to try again where another process claims the same file."""
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path, *, replace: bool = True, fsync: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, and move there what the block has written: all of it or nothing.
+
+    The block writes a file, or makes a folder, at the path that it is given. Whatever ends the block or the
+    process, `path` never holds a part of it. A killed process leaves a hidden file ``.<token>.part``.
+
+    Args:
+        path: the file or folder to make; its folder must exist.
+        replace: whether an existing file may be replaced. Otherwise one of many writers at the same time
+            succeeds, and an existing file or folder is left as it is.
+        fsync: write a file to the disk before it is moved, so that it survives a power failure. False suits
+            a file that can be made again and that is checked when it is read.
+
+    Raises:
+        FileExistsError: `path` exists, and `replace` is False.
+        OSError: the folder cannot be written.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "x"
+    >>> with atomic_path(path) as part:
+    ...     _ = part.write_text("whole")
+    >>> [p.name for p in path.parent.iterdir()], path.read_text()
+    (['x'], 'whole')
+    """
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        yield part
+        if fsync and part.is_file():
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+        if replace:
+            part.replace(path)
+        else:
+            _move_without_replacing(part, path)
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                part.unlink()
+
+
+def _move_without_replacing(part: Path, path: Path) -> None:
+    if part.is_file():
+        try:
+            os.link(part, path)  # unlike a rename, it refuses to replace
+            return
+        except FileExistsError:
+            raise
+        except OSError:  # exFAT, SMB and Google Drive in Colab have no hard links
+            pass
+    claim = path.with_name(f".{path.name}.claim")
+    _create_exclusively(claim, path)
+    try:
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        part.rename(path)
+    finally:
+        claim.unlink()
+
+
+def _create_exclusively(claim: Path, path: Path) -> None:
+    """Create the file that gives one process at a time the right to make `path`."""
+    for _ in range(CLAIM_TRIES):
+        try:
+            os.close(os.open(claim, os.O_CREAT | os.O_EXCL))
+            return
+        except FileExistsError:
+            if os.path.lexists(path):
+                raise
+            time.sleep(CLAIM_PAUSE)
+    reason = f"another process is writing it; if none is, delete {claim}"
+    raise OSError(errno.EBUSY, reason, str(path))
 
 
 def max_bytes() -> int:
@@ -51,5 +137,5 @@ def _require_same(path: Path, found: str, expected: str) -> None:
     if found != expected:
         raise WeightsError(
             f"{path} is damaged or was replaced: its sha256 is {found}, {expected} was expected. "
-            "Get the file, or install the package, anew."
+            "Download the file again, or reinstall the package."
         )

@@ -1,15 +1,41 @@
-"""Text of unknown origin, as it may be printed."""
+"""Text of unknown origin, made safe to print: it can neither steer a terminal nor fill it."""
 
 from __future__ import annotations
 
-LONGEST = 300
+from rich.markup import escape
+
+LONGEST, LONGEST_CELL = 300, 4000
+"""Characters that are printed of a text within a sentence, and of one on its own, by default."""
 
 
-def plain(text: str) -> str:
-    r"""Return text in one line: what cannot be printed escaped, the end cut off where it is long.
+def printable(text: object, *, limit: int = LONGEST, lines: bool = False) -> str:
+    r"""Return text with every character escaped that does not print, and cut off where it is long.
 
-    >>> plain("a\nb\u202ec")
+    Escape sequences of terminals, line breaks, characters that reverse the direction of writing and bytes
+    that are not UTF-8 all become visible.
+
+    Args:
+        text: the text, or whatever `str` turns into one.
+        limit: how many characters, after escaping, are kept.
+        lines: keep line breaks as they are.
+
+    >>> printable("a\nb\u202ec")
     'a\\nb\\u202ec'
+    >>> printable("\x1b[2J" + "x" * 9, limit=10)
+    '\\x1b[2Jxxx...'
     """
-    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."
+    kept = "\n" if lines else ""
+    shown = "".join(
+        letter if letter.isprintable() or letter in kept else ascii(letter)[1:-1]
+        for letter in str(text)[: limit + 1]
+    )
+    return shown if len(shown) <= limit else f"{shown[:limit]}..."
+
+
+def printable_markup(text: object, *, limit: int = LONGEST_CELL, lines: bool = False) -> str:
+    r"""Return `printable` text for a rich table or console, with its own markup escaped.
+
+    >>> printable_markup("[bold]x")
+    '\\[bold]x'
+    """
+    return escape(printable(text, limit=limit, lines=lines))

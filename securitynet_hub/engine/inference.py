@@ -20,7 +20,7 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from securitynet_hub.core.arrays import as_array, name_rows
 from securitynet_hub.core.errors import ModelError, ProcessError
 from securitynet_hub.data.pixels import Labels, Pixels
-from securitynet_hub.engine.processes import gather, meet, share_fate
+from securitynet_hub.engine.processes import gather, init_processes, raise_together
 from securitynet_hub.models.target import Preprocessing, Target
 
 BATCH_SIZE = 256
@@ -82,7 +82,7 @@ def predict_module(
     """Do what `predict` does for a bare module and its transform."""
     if not len(pixels):
         raise ValueError("there are no images to predict.")
-    accelerator = meet()
+    accelerator = init_processes()
     forward = _Forward(module, accelerator)
     batches = np.split(np.arange(len(pixels)), range(batch_size, len(pixels), batch_size))
     share = np.array_split(np.arange(len(batches)), accelerator.num_processes)[accelerator.process_index]
@@ -103,7 +103,7 @@ def predict_module(
             raise
         except Exception as error:
             failure = error
-    if failure := share_fate(failure):
+    if failure := raise_together(failure):
         raise failure
     outputs = _gathered(accelerator, np.concatenate(own), torch.cat(answers), len(pixels))
     broken = np.flatnonzero(~np.isfinite(outputs).reshape(len(outputs), -1).all(1))

@@ -1,4 +1,4 @@
-"""The processes that Accelerate's launcher started: working together, or each for itself."""
+"""The processes that Accelerate's launcher started: they share the work, or each works independently."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ LAUNCH = (
     "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE",
     "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_SIZE",
 )  # fmt: skip
-"""Where torch's launcher and those of MPI write a process's place, and Accelerate reads it."""
+"""Environment variables in which the launchers of torch and MPI state a process's rank, for Accelerate."""
 
 
 class Place(NamedTuple):
-    """Which of how many processes this one is; the main one is 0."""
+    """The rank of this process and the number of processes; the main process has rank 0."""
 
     number: int
     of: int
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that speaks for all."""
+        """Whether this is the process that prints and writes for all."""
         return self.number == 0
 
 
 def find_place() -> Place:
-    """Return this process's place as its launcher says it, without meeting the other processes.
+    """Return this process's place as its launcher states it, without connecting to the other processes.
 
     >>> find_place()
     Place(number=0, of=1)
@@ -46,10 +46,10 @@ def find_place() -> Place:
 
 
 def is_left_alone() -> bool:
-    """Tell whether Accelerate's launcher was asked for several processes, but started one.
+    """Return whether Accelerate's launcher was asked for several processes, but started only one.
 
-    ``accelerate launch --cpu --num_processes 2`` does so, without MPI, and says nothing. What it leaves of
-    the request is the address at which the processes should have met.
+    ``accelerate launch --cpu --num_processes 2`` does this without MPI, and gives no warning. The only trace
+    of the request is the rendezvous address in the environment.
 
     >>> is_left_alone()
     False
@@ -59,7 +59,7 @@ def is_left_alone() -> bool:
 
 
 def find_precision() -> str:
-    """Return what this launch says of precision: no, bf16, fp16; and of compilation, if there is any.
+    """Return the launch's mixed precision (no, bf16 or fp16), followed by its compiler if there is one.
 
     >>> find_precision()
     'no'
@@ -69,33 +69,34 @@ def find_precision() -> str:
     return precision if compiler == "no" else f"{precision}, {compiler}"
 
 
-def meet(mixed_precision: str | None = None) -> Accelerator:
-    """Return Accelerate's view of this launch: device, share of the work, precision.
+def init_processes(mixed_precision: str | None = None) -> Accelerator:
+    """Connect the processes of this launch and return Accelerate's view: device, work share, precision.
 
-    On a machine without an accelerator the processes of a launch meet on the CPU, which Accelerate must be
-    told: left to itself, each would hold itself for the only one.
+    On a machine without an accelerator, the processes connect on the CPU. Accelerate needs ``cpu=True`` for
+    that; without it, each process would behave as if it were the only one.
 
     Raises:
-        ProcessError: the processes of the launch do not find one another.
+        ProcessError: the processes of the launch cannot connect.
     """
     launched = "LOCAL_RANK" in os.environ
-    with _in_touch():
+    with _connected():
         accelerator = Accelerator(
             cpu=launched and not torch.accelerator.is_available(), mixed_precision=mixed_precision
         )
     if launched and accelerator.num_processes != find_place().of:
         raise ProcessError(
             f"the launch has {find_place().of} processes, but this one found {accelerator.num_processes}: "
-            "something asked Accelerate before they met. Set ACCELERATE_USE_CPU=true if they run on the CPU."
+            "other code used Accelerate before they were connected. Set ACCELERATE_USE_CPU=true if they run "
+            "on the CPU."
         )
     return accelerator
 
 
-def part() -> None:
-    """Let this process work without the others of its launch, on the device that is its share.
+def shutdown() -> None:
+    """Take this process out of its launch: it works alone from now on, on the device of its local rank.
 
-    What it computes afterwards through Accelerate is its own: nothing is split, nothing is waited for, so
-    that a process that dies or dawdles holds nobody up. Call it before anything else asks Accelerate.
+    Accelerate then splits no work and waits for no other process, so a crashed or slow process does not block
+    the others. Call this before any other use of Accelerate.
     """
     local = get_cpu_distributed_information().local_rank
     if torch.accelerator.is_available() and os.environ.get("ACCELERATE_USE_CPU", "").lower() not in (
@@ -107,67 +108,72 @@ def part() -> None:
         os.environ.pop(name, None)
 
 
-def agree(value: Any) -> Any:
-    """Return the main process's value on every process; each must ask.
+def broadcast(value: Any) -> Any:
+    """Return the main process's value on every process. Every process must call this.
 
     Raises:
-        ProcessError: another process ended.
+        ProcessError: another process has ended.
 
-    >>> agree("alone")
+    >>> broadcast("alone")
     'alone'
     """
-    if meet().num_processes == 1:
+    if init_processes().num_processes == 1:
         return value
-    with _in_touch():
+    with _connected():
         return broadcast_object_list([value])[0]
 
 
 def gather(accelerator: Accelerator, tensor: torch.Tensor, *, pad: float = 0) -> torch.Tensor:
-    """Return the rows of all processes, in their order, the fewer of some filled up; each must ask.
+    """Return the rows of all processes in rank order. Every process must call this.
+
+    Shorter tensors are padded to the length of the longest one.
 
     Raises:
-        ProcessError: another process ended.
+        ProcessError: another process has ended.
     """
-    with _in_touch():
+    with _connected():
         gathered: torch.Tensor = accelerator.gather(accelerator.pad_across_processes(tensor, pad_index=pad))
     return gathered
 
 
-def share_fate(error: Exception | None) -> Exception | None:
-    """Return an error on every process if there was one on any: its own, or what the first other says.
+def raise_together(error: Exception | None) -> Exception | None:
+    """Return an error on every process if any process had one, for each to raise; None if none had.
 
-    What fails on one process alone, such as a download, must not leave the others waiting for it.
+    A process gets its own error back, or else a `PeerProcessError` that quotes the first process that failed.
+    So a failure on one process alone, such as a download, does not leave the others waiting for it. Every
+    process must call this.
 
     Raises:
-        ProcessError: another process ended.
+        ProcessError: another process has ended.
 
-    >>> share_fate(None), share_fate(ValueError("mine"))
+    >>> raise_together(None), raise_together(ValueError("mine"))
     (None, ValueError('mine'))
     """
-    if meet().num_processes == 1:
+    if init_processes().num_processes == 1:
         return error
     mine = None if error is None else f"{type(error).__name__}: {error}"
-    with _in_touch():
-        fates = gather_object([mine])
+    with _connected():
+        messages = gather_object([mine])
     if error is not None:
         return error
-    told = [(number, fate) for number, fate in enumerate(fates) if fate is not None]
-    return FellowError(f"process {told[0][0]} failed: {told[0][1]}") if told else None
+    failed = [(number, message) for number, message in enumerate(messages) if message is not None]
+    return PeerProcessError(f"process {failed[0][0]} failed: {failed[0][1]}") if failed else None
 
 
-class FellowError(Exception):
-    """What this process was doing failed on another one."""
+class PeerProcessError(Exception):
+    """Another process failed at the work that this process shares with it."""
 
 
 @contextmanager
-def _in_touch() -> Iterator[None]:
-    """Tell what it means when processes cannot exchange anything."""
+def _connected() -> Iterator[None]:
+    """Turn a failed exchange between processes into a `ProcessError` that says what to do."""
     try:
         yield
     except RuntimeError as error:
         if find_place().of == 1:
             raise
         raise ProcessError(
-            f"the {find_place().of} processes of this launch lost touch: one of them ended, or cannot be "
-            f"reached ({str(error).strip().splitlines()[0]}). Start the command again; what is done is kept."
+            f"the {find_place().of} processes of this launch lost their connection: one of them ended or "
+            f"cannot be reached ({str(error).strip().splitlines()[0]}). Start the command again; finished "
+            "work is kept."
         ) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import safetensors.torch
 import torch
 
 from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.core.files import atomic_path
 from securitynet_hub.engine.training import build_seeded
 
 DECIDED = "decided"
@@ -59,11 +59,9 @@ def find_trained(build: Callable[[], torch.nn.Module], path: Path) -> torch.nn.M
 
 def keep_trained(module: torch.nn.Module, path: Path, decided: dict[str, Any] | None = None) -> None:
     """Write a trained model as safetensors, whole or not at all, and what decided it for `read_decided`."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    told = None if decided is None else {DECIDED: json.dumps(decided, sort_keys=True)}
+    about = None if decided is None else {DECIDED: json.dumps(decided, sort_keys=True)}
     try:
-        safetensors.torch.save_model(module, str(part), told)
-        part.replace(path)
+        with atomic_path(path) as part:
+            safetensors.torch.save_model(module, str(part), about)
     except (OSError, safetensors.SafetensorError) as error:
-        part.unlink(missing_ok=True)
         raise WeightsError(f"{path} cannot be written: {error}.") from error

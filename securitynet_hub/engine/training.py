@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +16,9 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast
 
 from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.core.files import atomic_path
 from securitynet_hub.core.seeds import seeded
-from securitynet_hub.engine.processes import meet
+from securitynet_hub.engine.processes import init_processes
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Outputs, shape (n, classes), and what they should be, n rows, to a scalar."""
@@ -60,7 +60,7 @@ class Recipe:
 
 def describe_processes() -> dict[str, Any]:
     """Return what of Accelerate's set-up changes a training: processes that share a batch, and precision."""
-    accelerator = meet()
+    accelerator = init_processes()
     return {"processes": accelerator.num_processes, "mixed_precision": accelerator.mixed_precision}
 
 
@@ -181,12 +181,10 @@ class _State:
         if not self.accelerator.is_main_process:
             return
         kept = {name: part.state_dict() for name, part in self._parts.items()}
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            torch.save({"epochs": epochs, "order": self.generator.get_state(), **kept}, part)
-            part.replace(path)
+            with atomic_path(path, fsync=False) as part:
+                torch.save({"epochs": epochs, "order": self.generator.get_state(), **kept}, part)
         except (OSError, RuntimeError) as error:
-            part.unlink(missing_ok=True)
             raise WeightsError(f"{path} cannot be written: {error}.") from error
 
     def read(self, path: Path) -> int:
@@ -209,13 +207,13 @@ def _accelerating(mixed_precision: str | None) -> Iterator[Accelerator]:
     aside meanwhile.
     """
     if mixed_precision is None:
-        yield meet()
+        yield init_processes()
         return
     shared = AcceleratorState._shared_state
     held = dict(shared)
     shared.clear()
     try:
-        yield meet(mixed_precision)
+        yield init_processes(mixed_precision)
     finally:
         shared.clear()
         shared.update(held)

@@ -14,14 +14,12 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from securitynet_hub.annotations.schema import Annotation, load_annotations
+from securitynet_hub.annotations.finding import find_listed
+from securitynet_hub.annotations.schema import Annotation
 from securitynet_hub.core.errors import UnknownNameError, WeightsError
 from securitynet_hub.models.target import Preprocessing, Target
 from securitynet_hub.weights.fetch import load_weights
 from securitynet_hub.weights.tensors import nest
-
-MODEL_CONFIGS = ("extended", "zoo")
-"""Where to look for a model: `extended` holds all of `models`."""
 
 SHOWN = 5
 """How many keys an error names."""
@@ -186,14 +184,7 @@ def find_annotation(model: str, **options: Any) -> Annotation:
         raise ValueError(
             f"{model!r} is a model of the tables: it takes no options; got {', '.join(options)}."
         )
-    known: list[str] = []
-    for config in MODEL_CONFIGS:
-        annotations = load_annotations(config)
-        if model in annotations:
-            annotation: Annotation = annotations[model]
-            return annotation
-        known += annotations
-    raise UnknownNameError("model", model, known)
+    return find_listed(model)
 
 
 def _annotator(source: str) -> Callable[..., Annotation]:

@@ -1,4 +1,4 @@
-"""What a figure is: drawn by Matplotlib, shown as SVG in its page's colours, kept as PNG and as data."""
+"""A plot: drawn by Matplotlib, shown as SVG in the colours of its page, kept as PNG and as data."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#010203"
-"""A stand-in: an SVG has its page's text colour in its place."""
+"""A placeholder: in an SVG, the page's text colour replaces it."""
 
 BLUE, ORANGE, GREEN, PURPLE = "#2b7bba", "#d55e00", "#138a6b", "#a861a8"
-"""Legible on white and on near-black (3 to 1 and better), and apart for the colour-blind."""
+"""Contrast of at least 3 to 1 on white and on near-black; colour-blind readers can tell them apart."""
 
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE)
 
@@ -72,7 +72,7 @@ class Plot:
 
     @cached_property
     def svg(self) -> str:
-        """Inline SVG, in the text colour of the page that it stands in."""
+        """Inline SVG, in the text colour of its page."""
         from matplotlib.backends.backend_svg import FigureCanvasSVG
 
         file = io.StringIO()
@@ -106,7 +106,7 @@ class Plot:
         return file.getvalue()
 
     def csv(self) -> str:
-        """Return the data, one line a point."""
+        """Return the data, one line for each point."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.data)
@@ -133,7 +133,7 @@ class Plot:
 def drawing(
     width: float, height: float, rows: int = 1, columns: int = 1
 ) -> Iterator[tuple[Figure, list[Axes]]]:
-    """Give a figure of that many inches and its axes, in the house's style whatever the caller's is."""
+    """Give a figure of that size in inches and its axes, in this package's style whatever the caller's."""
     from matplotlib.figure import Figure
 
     with _style():
@@ -170,5 +170,5 @@ def label(name: str) -> str:
 
 
 def file_name(name: str) -> str:
-    """Write a name with letters, digits and hyphens alone."""
+    """Write a name with only letters, digits and hyphens."""
     return "".join(letter if letter.isalnum() else "-" for letter in name)

@@ -22,8 +22,10 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
+from securitynet_hub.core.digest import json_digest
 from securitynet_hub.core.errors import RecordError
-from securitynet_hub.core.text import plain
+from securitynet_hub.core.files import atomic_path
+from securitynet_hub.core.text import printable
 from securitynet_hub.records.schema import require_form
 
 SCHEMA_VERSION = 1
@@ -109,12 +111,12 @@ class Record:
     @property
     def unit(self) -> str:
         """Hash of what decides the result: target, data, attack and code."""
-        return _digest({name: getattr(self, name) for name in ("target", "data", "attack", "code")})
+        return json_digest({name: getattr(self, name) for name in ("target", "data", "attack", "code")})
 
     @property
     def id(self) -> str:
         """Hash of the whole content."""
-        return _digest(vars(self))  # unlike asdict, without copying it all
+        return json_digest(vars(self))  # unlike asdict, without copying it all
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content as it is written, hashes first."""
@@ -136,14 +138,8 @@ def write_record(record: Record, folder: Path, *, name: str | None = None) -> Pa
     content = json.dumps(record.as_dict(), indent=1, allow_nan=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=".", suffix=".part"
-        ) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).chmod(0o644)
-            os.link(file.name, path)  # unlike a rename, refuses to replace
+        with atomic_path(path, replace=False) as part:
+            part.write_text(content, encoding="utf-8")
     except FileExistsError as error:
         raise RecordError(f"{path} exists already; records are never overwritten.") from error
     except OSError as error:
@@ -196,7 +192,7 @@ def parse_record(text: str, place: str) -> Record:
         raise RecordError(f"{place} is not a record: it has no schema_version.")
     if stated_version > SCHEMA_VERSION:
         raise RecordError(
-            f"{place} has schema version {plain(str(stated_version))}; this version of securitynet-hub reads "
+            f"{place} has schema version {printable(stated_version)}; this version of securitynet-hub reads "
             f"up to {SCHEMA_VERSION}. Upgrade it."
         )
     stated = {name: content.pop(name, None) for name in ("id", "unit")}
@@ -207,7 +203,9 @@ def parse_record(text: str, place: str) -> Record:
         raise RecordError(f"{place} is not a record of schema {stated_version}: {error}.") from error
     found = {"id": record.id, "unit": record.unit}
     if found != stated:
-        hashes = {name: plain(value) if isinstance(value, str) else None for name, value in stated.items()}
+        hashes = {
+            name: printable(value) if isinstance(value, str) else None for name, value in stated.items()
+        }
         raise RecordError(
             f"{place} was changed or damaged: its content hashes to {found}, it states {hashes}."
         )
@@ -243,8 +241,3 @@ def _git(root: Path, *arguments: str) -> str | None:
         )
         return done.stdout.strip()
     return None
-
-
-def _digest(content: dict[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -6,12 +6,12 @@ The columns never change, so that shards of every age load together; what a late
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
+
+from securitynet_hub.records.figures import number
 
 CONFIG = "results"
 FOLDER = f"data/{CONFIG}"
@@ -66,16 +66,7 @@ def find_figure(result: Mapping[str, Any], name: str) -> Figure | None:
             if isinstance(entry, dict) and entry.get("target_fpr") == float(rate[1]):
                 value, interval = entry.get("tpr"), entry.get("ci")
     ends = interval if isinstance(interval, list | tuple) and len(interval) == 2 else (None, None)
-    number, low, high = map(_finite, (value, *ends))
-    if number is None:
+    figure, low, high = map(number, (value, *ends))
+    if figure is None:
         return None
-    return Figure(number, None, None) if low is None or high is None else Figure(number, low, high)
-
-
-def _finite(value: Any) -> float | None:
-    """Return a number, None for whatever else stands where one should."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    with suppress(OverflowError):  # whole numbers have no largest one
-        return float(value) if math.isfinite(value) else None
-    return None
+    return Figure(figure, None, None) if low is None or high is None else Figure(figure, low, high)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from securitynet_hub.core.text import plain
+from securitynet_hub.core.text import printable
 
 MAX_DEPTH = 20
 """Levels of lists and maps within one another, the record itself included."""
@@ -144,7 +144,7 @@ def require_form(content: Mapping[str, Any]) -> None:
     ValueError: target should be a map of names to values
     """
     for place, reason in _unwritable(content):
-        raise ValueError(f"{plain(place)} {reason}" if place else f"it {reason}")
+        raise ValueError(f"{printable(place)} {reason}" if place else f"it {reason}")
     parse_part(Content, content, "it")
 
 
@@ -188,7 +188,7 @@ EXPECTED = {
 def _sentence(error: ValidationError, whole: str) -> str:
     """Say in a sentence what is wrong first."""
     first = error.errors(include_url=False)[0]
-    place = plain(".".join(str(step) for step in first["loc"]))
+    place = printable(".".join(str(step) for step in first["loc"]))
     if first["type"] == "missing":
         return f"{place.rpartition('.')[0] or whole} lacks {shown(first['loc'][-1])}"
     if first["type"] in EXPECTED:

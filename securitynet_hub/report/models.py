@@ -1,74 +1,92 @@
-"""One model of a report: what it is, the verdict in plain words, its figures, where it stands."""
+"""One model of a report: what it is, what its records say, and its place among the public models."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from securitynet_hub.annotations.schema import Annotation, ZooAnnotation, load_annotations
-from securitynet_hub.attacks.membership.samples import most_exposed
-from securitynet_hub.plots.curves import Curve, roc_curve, roc_plot, scores_plot
-from securitynet_hub.plots.plot import words_of
-from securitynet_hub.report.figures import Measured, classes_plot, curve_plot, placement_plot
-from securitynet_hub.report.placement import Placement, place
-from securitynet_hub.report.reading import BACKDOOR, MEMBERSHIP, STEALING, Entry, number, per_class, varying
-from securitynet_hub.report.samples import Picture, exposed_picture, pictures_beside, scores_table
-from securitynet_hub.report.verdicts import (
-    Verdict,
-    backdoor_verdict,
-    images_verdict,
-    measured,
-    membership_verdict,
-    stealing_verdict,
-    sure,
-    suspects,
-)
+from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.attacks.present import Figures, Section, Summary, Verdict
+from securitynet_hub.plots.plot import Plot, words_of
+from securitynet_hub.records.entries import Entry
+from securitynet_hub.report.placement import Placement, draw_placements, place
+from securitynet_hub.report.unknown import unknown_section
 from securitynet_hub.study.frames import dataset_named
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from securitynet_hub.plots.plot import Plot
-
-SHOWN = 6
-"""Attacks in one ROC figure: the strongest."""
-
-PER_CLASS = {
-    "norms": "size of the smallest trigger",
-    "margins": "largest margin reached",
-    "shares": "share of images won",
-}
-"""What detectors measure for each class, by its name in their results."""
 
 
 @dataclass
 class Model:
-    """What a report says of one model; its figures and pictures by the section that they belong to."""
+    """What a report says of one model.
+
+    Attributes:
+        id: the model's.
+        dataset: what it was trained on, as the annotations spell it.
+        accuracy: on images that it was not trained on: annotated, else measured.
+        gap: accuracy on training images less accuracy on other images: annotated, else measured.
+        facts: names and values.
+        summaries: what each kind of attack says, by its name, in the order of the kinds.
+        unknown: records of kinds that are not installed.
+        placements: the model's place among the public models, by figure and group of peers.
+        notes: caveats about all placements.
+        placed: plots of the placements, once drawn.
+        sections: tables, plots and pictures by kind of attack, once drawn.
+    """
 
     id: str
-    facts: list[tuple[str, str]]
     dataset: str
     accuracy: float | None
     gap: float | None
-    verdicts: list[Verdict] = field(default_factory=list)
-    membership: list[Entry] = field(default_factory=list)
-    stealing: list[Entry] = field(default_factory=list)
-    backdoor: list[Entry] = field(default_factory=list)
-    others: list[Entry] = field(default_factory=list)
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    summaries: dict[str, Summary] = field(default_factory=dict)
+    unknown: list[Entry] = field(default_factory=list)
     placements: list[Placement] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    plots: defaultdict[str, list[Plot]] = field(default_factory=lambda: defaultdict(list))
-    pictures: defaultdict[str, list[Picture]] = field(default_factory=lambda: defaultdict(list))
-    missing: list[str] = field(default_factory=list)
+    placed: list[Plot] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
 
     @property
-    def leak(self) -> float:
-        """How high the AUC of the strongest membership attack is at least; -1 without any."""
-        return sure(self.membership[0]) if self.membership else -1.0
+    def verdicts(self) -> list[Verdict]:
+        """What all kinds of attack say in plain words."""
+        return [verdict for summary in self.summaries.values() for verdict in summary.verdicts]
+
+    @property
+    def severity(self) -> tuple[float, ...]:
+        """How badly the model does by each kind of attack, higher = worse."""
+        nothing = Summary(entries=())
+        return tuple(self.summaries.get(name, nothing).severity for name in kinds())
+
+    @property
+    def caveats(self) -> list[str]:
+        """What a reader should know about the placements, each caveat once."""
+        return [*self.notes, *dict.fromkeys(c for placement in self.placements for c in placement.caveats)]
+
+    @property
+    def plots(self) -> list[Plot]:
+        """Every plot, once drawn."""
+        parts = [part for section in self.sections for part in section.parts if isinstance(part, Figures)]
+        return [*self.placed, *(plot for part in parts for plot in part.plots)]
+
+
+def by_model(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """Gather entries by model; only the last of several measurements with the same settings and data stays.
+
+    A correction is a new record, so the last created is the one that counts.
+    """
+    latest: dict[tuple[str, ...], Entry] = {}
+    for entry in sorted(entries, key=lambda entry: (entry.record.created, entry.record.id)):
+        record = entry.record
+        outcomes = kinds()[entry.kind].outcomes if entry.kind in kinds() else ()
+        data = {name: record.data.get(name) for name in ("sha256", "split_sha256")}
+        settings = sorted(item for item in record.attack.items() if item[0] not in outcomes)
+        latest[entry.model, entry.kind, repr(settings), repr(data)] = entry
+    models: dict[str, list[Entry]] = {}
+    for key in sorted(latest):
+        models.setdefault(key[0], []).append(latest[key])
+    return models
 
 
 def describe(id: str, entries: Sequence[Entry], samples: Path | None = None) -> Model:
@@ -77,110 +95,37 @@ def describe(id: str, entries: Sequence[Entry], samples: Path | None = None) -> 
     images = str(entries[0].record.data.get("name", "unknown"))
     model = Model(
         id=id,
-        facts=[],
         dataset=annotation.dataset if annotation else dataset_named(images),
         accuracy=annotation.trusted("test_accuracy") if annotation else None,
         gap=annotation.trusted("overfit_gap") if annotation else None,
     )
-    homes = {MEMBERSHIP: model.membership, STEALING: model.stealing, BACKDOOR: model.backdoor}
-    for entry in entries:
-        homes.get(entry.kind, model.others).append(entry)
-    model.membership.sort(key=lambda entry: (-sure(entry), entry.attack))
-    model.stealing.sort(key=lambda entry: number(entry.record.attack.get("budget")) or 0.0)
-    _measure_what_is_not_annotated(model, samples)
+    for name, kind in kinds().items():
+        if own := [entry for entry in entries if entry.kind == name]:
+            model.summaries[name] = kind.present.summarise(own, samples)
+    model.unknown = [entry for entry in entries if entry.kind not in kinds()]
+    for summary in model.summaries.values():
+        model.accuracy = summary.accuracy if model.accuracy is None else model.accuracy
+        model.gap = summary.gap if model.gap is None else model.gap
+    standings = [standing for summary in model.summaries.values() for standing in summary.standings]
     if annotation is None and model.dataset != images:
+        model.notes.append(f"The images that it was audited with suggest a model of {model.dataset}.")
+    if annotation is None and model.accuracy is None and standings:
         model.notes.append(
-            f"Taken for a model of {model.dataset}, after the images that it was audited with."
-        )
-    if annotation is None and model.accuracy is None and model.membership:
-        model.notes.append(
-            "Its accuracy is not known, so that it stands beside no models of similar accuracy."
+            "Its accuracy is not known, so it is not compared with models of similar accuracy."
         )
     model.facts = _facts(annotation, model, entries)
-    if model.membership:
-        model.verdicts.append(membership_verdict(model.membership))
-    if model.stealing:
-        model.verdicts.append(stealing_verdict(model.stealing))
-    of_images = [entry for entry in model.backdoor if "judges" in entry.record.result]
-    if of_model := [entry for entry in model.backdoor if entry not in of_images]:
-        model.verdicts.append(backdoor_verdict(of_model))
-    if of_images:
-        model.verdicts.append(images_verdict(of_images))
-    model.placements = _placements(model)
+    about: dict[str, Any] = {"dataset": model.dataset, "accuracy": model.accuracy, "gap": model.gap}
+    model.placements = [found for standing in standings for found in place(standing, **about, id=id)]
     return model
 
 
 def draw(model: Model, samples: Path | None) -> None:
-    """Draw a model's figures and find its pictures; say what is missing for them."""
-    table = scores_table(samples, model.id)
-    if model.membership and table is None:
-        model.missing.append(
-            "ROC curve, score distributions and most exposed samples need every sample's score: audit with "
-            "--samples DIR and pass the same --samples DIR to this report."
-        )
-    if table is not None:
-        _draw_scores(model, table, samples)
-    drawn = [placement for placement in model.placements if placement.percentile is not None]
-    for column in dict.fromkeys(placement.column for placement in drawn):
-        model.plots["placement"].append(placement_plot([one for one in drawn if one.column == column]))
-    points: dict[str, list[tuple[float, Measured]]] = {}
-    for entry, settings in zip(model.stealing, varying(model.stealing), strict=True):
-        budget, agreement = number(entry.record.attack.get("budget")), measured(entry, "agreement")
-        if budget and agreement:
-            way = f"{entry.attack}, {settings}" if settings else entry.attack
-            points.setdefault(way, []).append((budget, agreement))
-    if points:
-        model.plots["stealing"].append(curve_plot(points))
-    for entry in model.backdoor:
-        for name, words in PER_CLASS.items():
-            values = per_class(entry.record.result, name)
-            if values:
-                marked = suspects(entry.record.result)
-                model.plots["backdoor"].append(classes_plot(entry.attack, values, words, marked))
-        model.pictures["backdoor"] += pictures_beside(entry)
-    for entry in model.others:
-        model.pictures["others"] += pictures_beside(entry)
-
-
-def _draw_scores(model: Model, table: pd.DataFrame, samples: Path | None) -> None:
-    curves: dict[str, Curve] = {}
-    judged = [entry.attack for entry in model.membership if entry.attack in table]
-    for name in dict.fromkeys(judged):
-        rows = table[table[name].notna()]
-        curves[name] = roc_curve(rows[name], rows["is_member"])
-    if not curves:
-        return
-    plots = model.plots["membership"]
-    plots.append(roc_plot(dict(list(curves.items())[:SHOWN])))
-    # Two scores are no distribution, and rank nobody: correctness, which is sure of little, comes first where
-    # nothing leaks.
-    strongest = next((name for name in curves if table[name].nunique() > 2), next(iter(curves)))
-    rows = table[table[strongest].notna()]
-    scores, is_member = rows[strongest].to_numpy(float), rows["is_member"].to_numpy(bool)
-    plots.append(scores_plot(strongest, scores, is_member))
-    classes = rows["label"].to_numpy()[most_exposed(scores, is_member)] if "label" in rows else ()
-    seen = exposed_picture(samples, model.id, strongest, [str(label) for label in classes])
-    if seen:
-        model.pictures["membership"].append(seen)
-
-
-def _measure_what_is_not_annotated(model: Model, samples: Path | None) -> None:
-    """Take the accuracy from counts, stolen copies' records or single samples, the gap from correctness.
-
-    The gap is 2 AUC - 1, exactly, on the same samples.
-    """
-    if (found := _measured_accuracy(model.membership)) and model.accuracy is None:
-        model.accuracy = found.right / found.asked
-    if model.accuracy is None and model.stealing:
-        model.accuracy = number(model.stealing[-1].record.result.get("target_accuracy"))
-    right = [entry for entry in model.membership if entry.attack == "correctness"]
-    if model.accuracy is None and right:
-        table = scores_table(samples, model.id)
-        if table is not None and "correctness" in table:
-            model.accuracy = number(float(table.loc[~table["is_member"], "correctness"].mean()))
-    auc = number(right[0].record.result.get("auc")) if right else None
-    if model.gap is None and auc is not None:
-        model.gap = 2 * auc - 1
+    """Draw a model's placements and the section of each kind of attack."""
+    model.placed = draw_placements(model.placements)
+    model.sections = [
+        *(kinds()[name].present.section(own.entries, samples) for name, own in model.summaries.items()),
+        *map(unknown_section, model.unknown),
+    ]
 
 
 def _facts(annotation: Annotation | None, model: Model, entries: Sequence[Entry]) -> list[tuple[str, str]]:
@@ -198,7 +143,7 @@ def _facts(annotation: Annotation | None, model: Model, entries: Sequence[Entry]
     facts += [
         ("classes", record.target.get("num_classes")),
         ("audited with", record.data.get("name")),
-        ("right in this audit", _measured_accuracy(entries)),
+        ("right in this audit", _right(model)),
         ("weights", _hash(record.target)),
         ("measured", ", ".join(sorted({str(entry.record.created)[:10] for entry in entries}))),
         ("by", ", ".join(sorted({entry.record.author for entry in entries if entry.record.author}))),
@@ -206,23 +151,12 @@ def _facts(annotation: Annotation | None, model: Model, entries: Sequence[Entry]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
 
 
-class _Accuracy(NamedTuple):
-    """On how many of the images that it was not trained on a model was right."""
-
-    right: int
-    asked: int
-
-    def __str__(self) -> str:
-        return f"on {self.right / self.asked:.1%} of {self.asked:,} images that it was not trained on"
-
-
-def _measured_accuracy(entries: Sequence[Entry]) -> _Accuracy | None:
-    """Return what the first audit that counted right answers found."""
-    for entry in entries:
-        right, asked = (number(entry.record.counts.get(n)) for n in ("nonmembers_right", "nonmembers"))
-        if right is not None and asked:
-            return _Accuracy(int(right), int(asked))
-    return None
+def _right(model: Model) -> str:
+    """Say on how many images that it was not trained on the audit found the model right."""
+    for summary in model.summaries.values():
+        if summary.accuracy is not None and summary.images:
+            return f"on {summary.accuracy:.1%} of {summary.images:,} images that it was not trained on"
+    return ""
 
 
 def _truth(annotation: ZooAnnotation) -> str:
@@ -231,24 +165,7 @@ def _truth(annotation: ZooAnnotation) -> str:
     return f"{annotation.kind}: {words_of(annotation.trigger)} leads to class {annotation.target_class}"
 
 
-def _placements(model: Model) -> list[Placement]:
-    found: list[Placement] = []
-    about: dict[str, Any] = {"dataset": model.dataset, "accuracy": model.accuracy, "id": model.id}
-    for entry in model.membership:
-        if entry.attack in ("correctness", "modified_entropy"):
-            auc = measured(entry, "auc")
-            sizes = [number(entry.record.result.get(name)) or 0 for name in ("n_members", "n_nonmembers")]
-            if auc:
-                column, n = f"mia_{entry.attack}_auc", int(sum(sizes)) or None
-                found += place(column, auc.value, ci=auc.ci, n=n, gap=model.gap, **about)
-    if model.stealing:
-        agreement = measured(model.stealing[-1], "agreement")
-        if agreement:
-            found += place("stealing_agreement", agreement.value, ci=agreement.ci, **about)
-    return found
-
-
-def _hash(target: dict[str, Any]) -> str:
+def _hash(target: Mapping[str, Any]) -> str:
     digest = target.get("weights_hash")
     return f"{target.get('weights_hash_kind')} {str(digest)[:16]}" if digest else ""
 

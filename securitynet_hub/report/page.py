@@ -1,4 +1,4 @@
-"""Records as one HTML file: it needs no network, runs its one script by its hash, and escapes every text."""
+"""Write records as one HTML file that needs no network, escapes every text and allows only its own script."""
 
 from __future__ import annotations
 
@@ -10,21 +10,29 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.core.errors import RecordError
-from securitynet_hub.plots.plot import words_of
-from securitynet_hub.report.figures import overview_plot
-from securitynet_hub.report.models import Model, describe, draw
-from securitynet_hub.report.reading import Entry, by_model
-from securitynet_hub.report.tables import Comparison, Tables, compare, summarise, text_of
+from securitynet_hub.records.entries import Entry
+from securitynet_hub.report.comparison import compare, draw_overview, summarise
+from securitynet_hub.report.models import Model, by_model, describe, draw
+from securitynet_hub.report.placement import in_sentences
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from securitynet_hub.plots.plot import Plot
-
 HERE = Path(__file__).parent
 DETAILED = 12
-"""Models with figures of their own; of more, a report would be slow to write."""
+"""Models with figures of their own, unless another number is asked for; each takes time to draw."""
+
+MEANINGS = {
+    "Confidence interval": "Where the figure lies for the population of images, at the stated level. Each "
+    "interval stands alone: on average, one in twenty at 95\u00a0% misses. It does not cover training the "
+    "model again.",
+    "Overfit gap": "Accuracy on training images less accuracy on test images.",
+    "Percentile": "The share of comparable public models with a lower figure. SecurityNet's authors measured "
+    "those on other images: the percentile places a model, it is no test.",
+}
+"""What the figures of every report mean; kinds of attack explain their own."""
 
 
 def write_report(
@@ -43,7 +51,7 @@ def write_report(
         out: the file.
         samples: where an audit wrote every sample's scores, for ROC curves, distributions and pictures.
         data: a folder for each figure as SVG, as PNG and as CSV.
-        details: how many models get figures of their own: those whose members are surest to be given away.
+        details: how many models get figures of their own: those that do worst.
         title: of the page.
 
     Raises:
@@ -55,32 +63,33 @@ def write_report(
     if not entries:
         raise RecordError("there are no records to report on.")
     models = [describe(id, found, samples) for id, found in by_model(entries).items()]
-    models.sort(key=lambda model: (-model.leak, model.id))
+    models.sort(key=lambda model: ([-severity for severity in model.severity], model.id))
     for model in models[:details]:
         draw(model, samples)
     comparison = compare(models)
-    overview = _overview(models, comparison) if len(models) > 1 else None
+    overview = draw_overview(models, comparison) if len(models) > 1 else None
     html = render(
         "report.html",
         title=title,
         records=len(entries),
         models=models,
-        tables=[Tables(model) for model in models[:details]],
+        detailed=models[:details],
         comparison=comparison,
         overview=overview,
         summary=summarise(models),
+        meanings=_meanings(models),
     )
     if data is not None:
         if overview:
             overview.write(data)
         for place, model in enumerate(models[:details], 1):
-            for plot in (plot for plots in model.plots.values() for plot in plots):
+            for plot in model.plots:
                 plot.write(data, prefix=f"model-{place}-")
     return write_page(out, html)
 
 
 def render(template: str, **content: Any) -> str:
-    """Fill a template of this folder; every text is escaped but the page's own style, script and figures."""
+    """Fill a template of this folder; all text is escaped except the page's own style, script and plots."""
     from markupsafe import Markup
 
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
@@ -119,16 +128,15 @@ def _environment() -> Environment:
         trim_blocks=True,
         keep_trailing_newline=False,
     )
-    environment.filters.update(words=words_of, figure=text_of)
+    environment.filters.update(sentences=in_sentences)
     return environment
 
 
-def _overview(models: Sequence[Model], comparison: Comparison) -> Plot | None:
-    """Draw the columns that several models have: nine at most, and at most six of membership."""
-    rows = [comparison.figures[model.id] for model in models]
-    every = {name: [row[name] for row in rows if name in row] for name in comparison.columns}
-    panels = {name: found for name, found in every.items() if len(found) > 1}
-    membership = [name for name in panels if name.endswith("AUC")][:6]
-    others = [name for name in panels if not name.endswith("AUC")]
-    chosen = [*membership, *others][:9]
-    return overview_plot({name: panels[name] for name in chosen}) if chosen else None
+def _meanings(models: Sequence[Model]) -> dict[str, str]:
+    """Explain the figures of the kinds of attack that the report shows, then those of every report."""
+    found: dict[str, str] = {}
+    for name in kinds():
+        for model in models:
+            if name in model.summaries:
+                found |= model.summaries[name].meanings
+    return found | MEANINGS

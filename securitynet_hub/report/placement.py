@@ -1,14 +1,20 @@
-"""Where a model stands among the public ones that SecurityNet measured."""
+"""A model's place among the public models that SecurityNet measured."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from securitynet_hub.attacks.present import Standing
 from securitynet_hub.core.arrays import as_array, require_finite
+from securitynet_hub.plots.measured import Measured, percent
+from securitynet_hub.plots.peers import peers_plot
+from securitynet_hub.plots.plot import Plot
 from securitynet_hub.statistics.rates import Interval
 from securitynet_hub.study.frames import annotation_frame, complete
 
@@ -16,17 +22,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SIMILAR = 0.02
-"""How far two accuracies, or two overfit gaps, may lie apart to be called similar."""
+"""Largest difference of two accuracies, or two overfit gaps, that are called similar."""
 
 FEWEST = 5
 """Public models that a placement needs."""
-
-WORDS = {
-    "mia_correctness_auc": "AUC of correctness",
-    "mia_modified_entropy_auc": "AUC of modified entropy",
-    "stealing_agreement": "agreement of the stolen copy",
-}
-"""The figures that SecurityNet gives of public models."""
 
 
 class Placement(NamedTuple):
@@ -34,20 +33,24 @@ class Placement(NamedTuple):
 
     Attributes:
         column: the figure, as the annotations name it.
+        words: the figure, as readers name it.
         value: the model's own.
         ci: its interval; None where it has none.
         peers: which models it is compared with.
+        comparable: whether these are models of the same data set.
         figures: theirs, sorted.
         percentile: share of them below it in percent, ties counted half; None with fewer than five peers.
         percentile_ci: the percentiles of the ends of the figure's interval; None where it has none.
         left_out: peers left out, by reason.
-        caveats: what to mind.
+        caveats: what a reader should know.
     """
 
     column: str
+    words: str
     value: float
     ci: tuple[float, float] | None
     peers: str
+    comparable: bool
     figures: tuple[float, ...]
     percentile: float | None
     percentile_ci: Interval | None
@@ -72,102 +75,133 @@ def percentile_of(value: float, figures: npt.ArrayLike) -> float:
 
 
 def place(
-    column: str,
-    value: float,
+    standing: Standing,
     *,
     dataset: str,
-    ci: tuple[float, float] | None = None,
-    n: int | None = None,
     accuracy: float | None = None,
     gap: float | None = None,
     id: str | None = None,
 ) -> list[Placement]:
     """Place a figure among the models of the same data set, and among those of similar accuracy.
 
-    Where SecurityNet has no model of the data set it is placed among those of similar overfit gap, whatever
-    their data, which says so.
+    Where SecurityNet has no model of the data set, a figure that may be compared across data sets is placed
+    among the models of similar overfit gap, whatever their data; a caveat says so.
 
     Args:
-        column: one of `WORDS`.
-        value: the model's figure.
-        dataset: what it was trained on, as the annotations spell it.
-        ci: the figure's interval.
-        n: the images it is over.
+        standing: the figure; nothing is returned for a column that SecurityNet's models do not have.
+        dataset: what the model was trained on, as the annotations spell it.
         accuracy: the model's test accuracy.
         gap: its overfit gap.
-        id: the model's; SecurityNet's own figure of it is no peer, but is told.
+        id: the model's; SecurityNet's own figure of it is no peer, but a caveat states it.
 
-    >>> [(p.peers, len(p.figures), round(p.percentile)) for p in place(
-    ...     "mia_modified_entropy_auc", 0.56, dataset="CIFAR-10", accuracy=0.96)]
+    >>> auc = Standing(
+    ...     column="mia_modified_entropy_auc", words="AUC", measured=Measured("mine", 0.56, None))
+    >>> [(p.peers, len(p.figures), round(p.percentile))
+    ...     for p in place(auc, dataset="CIFAR-10", accuracy=0.96)]
     [('models of CIFAR-10', 119, 84), ('models of CIFAR-10 with an accuracy of 0.94 to 0.98', 43, 77)]
     """
-    every = _frame()
-    frame, itself = every[every["id"] != id], every[every["id"] == id]
-    same = frame[frame["dataset"] == dataset]
-    choices: list[tuple[str, pd.DataFrame, list[str], tuple[str, ...]]] = []
+    every, column = _frame(), standing.column
+    if column not in every:
+        return []
+    public, itself = every[every["id"] != id], every[every["id"] == id]
+    same = public[public["dataset"] == dataset]
+    own = [
+        f"SecurityNet itself found {known:.3f} for this model's {standing.words}."
+        for known in complete(itself, [column]).rows[column]
+    ]
+    found: list[Placement] = []
     if len(same):
-        choices.append((f"models of {dataset}", same, [column], ()))
+        found.append(_placed(standing, f"models of {dataset}", same, [column], own))
         if accuracy is not None:
             near = same[_within(same["test_accuracy"], accuracy)]
             bounds = f"{max(0, accuracy - SIMILAR):.2f} to {min(1, accuracy + SIMILAR):.2f}"
-            choices.append((f"models of {dataset} with an accuracy of {bounds}", near,
-                            [column, "test_accuracy"], ()))  # fmt: skip
-    elif gap is not None and column.startswith("mia_"):
-        near = frame[_within(frame["overfit_gap"], gap)]
+            peers = f"models of {dataset} with an accuracy of {bounds}"
+            found.append(_placed(standing, peers, near, [column, "test_accuracy"], own))
+    elif gap is not None and standing.across_data:
+        near = public[_within(public["overfit_gap"], gap)]
         other = (
-            f"SecurityNet has no model of {dataset}; these are of other data. An orientation, no comparison."
+            f"SecurityNet has no model of {dataset}; these were trained on other data. An orientation, no "
+            "comparison."
         )
-        choices.append((f"models of any data set with an overfit gap of {gap - SIMILAR:.2f} to "
-                        f"{gap + SIMILAR:.2f}", near, [column, "overfit_gap"], (other,)))  # fmt: skip
-    own = [
-        f"SecurityNet itself found {known:.3f} for this model's {WORDS[column]}."
-        for known in complete(itself, [column]).rows[column]
+        peers = f"models of any data set with an overfit gap of {gap - SIMILAR:.2f} to {gap + SIMILAR:.2f}"
+        needed = [column, "overfit_gap"]
+        found.append(_placed(standing, peers, near, needed, [other, *own], comparable=False))
+    return found
+
+
+def draw_placements(placements: Sequence[Placement]) -> list[Plot]:
+    """Draw one plot for each figure that has a percentile: a row for each group of peers."""
+    drawn = [placement for placement in placements if placement.percentile is not None]
+    plots = []
+    for column in dict.fromkeys(placement.column for placement in drawn):
+        own = [placement for placement in drawn if placement.column == column]
+        measured = Measured("", own[0].value, own[0].ci)
+        plots.append(peers_plot(column, own[0].words, measured, {p.peers: p.figures for p in own}))
+    return plots
+
+
+def in_sentences(placements: Sequence[Placement]) -> list[str]:
+    """Say where a model stands: a sentence for each percentile, and one for each group of too few peers."""
+    sentences, lacking = [], defaultdict(list)
+    for placement in placements:
+        figure = f"{placement.words}, {placement.value:.3f}"
+        left = ", ".join(f"{count} {reason}" for reason, count in placement.left_out.items())
+        left = f" Left out: {left}." if left else ""
+        if placement.percentile is None:
+            lacking[placement.peers, left].append(figure)
+            continue
+        over = placement.percentile_ci
+        extent = f" ({over.low:.0f} to {percent(over.high / 100, 0)} over its interval)" if over else ""
+        sentences.append(
+            f"{_capital(figure)}: higher than that of {percent(placement.percentile / 100, 0)}{extent} of "
+            f"SecurityNet's {len(placement.figures)} {placement.peers}.{left}"
+        )
+    return sentences + [
+        f"{_capital('; '.join(figures))}: no percentile among SecurityNet's {peers}.{left}"
+        for (peers, left), figures in lacking.items()
     ]
-    return [_placed(column, value, ci, n, *choice, own) for choice in choices]
 
 
 def _placed(
-    column: str,
-    value: float,
-    ci: tuple[float, float] | None,
-    n: int | None,
+    standing: Standing,
     peers: str,
     rows: pd.DataFrame,
     needed: list[str],
-    caveats: tuple[str, ...],
-    own: list[str],
+    caveats: Sequence[str],
+    *,
+    comparable: bool = True,
 ) -> Placement:
     kept, left_out = complete(rows, needed)
-    figures = np.sort(kept[column].to_numpy(np.float64))
+    value, ci = standing.measured.value, standing.measured.ci
+    figures = np.sort(kept[standing.column].to_numpy(np.float64))
     enough = len(figures) >= FEWEST
     return Placement(
-        column=column,
+        column=standing.column,
+        words=standing.words,
         value=value,
         ci=ci,
         peers=peers,
+        comparable=comparable,
         figures=tuple(figures.tolist()),
         percentile=percentile_of(value, figures) if enough else None,
         percentile_ci=Interval(*(percentile_of(end, figures) for end in ci)) if enough and ci else None,
         left_out=left_out,
-        caveats=(*caveats, *own, *(_caveats(column, kept, n) if enough else _too_few(len(kept)))),
+        caveats=(*caveats, *(_caveats(standing, kept) if enough else _too_few(len(kept)))),
     )
 
 
-def _caveats(column: str, peers: pd.DataFrame, n: int | None) -> list[str]:
+def _caveats(standing: Standing, peers: pd.DataFrame) -> list[str]:
     found = []
     differing = sum("preprocessing-differs" in flags for flags in peers["flags"])
     if differing:
-        found.append(f"Evaluated with another image transform than their publisher's: {differing} of them.")
-    if column.startswith("mia_"):
-        sizes = peers["mia_members"].dropna()
-        if n is not None and len(sizes):
-            largest = int(sizes.max())
-            found.append(
-                f"This figure is over {n:,} images, theirs over up to {largest:,} members and as many others."
-            )
-    else:
-        found.append("How the public models were attacked, and with how many queries, was not released.")
-    return found
+        found.append(
+            f"SecurityNet evaluated {differing} of them with another image transform than their publisher's."
+        )
+    return [*found, *standing.caveats(peers)]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _too_few(count: int) -> list[str]:
@@ -175,7 +209,7 @@ def _too_few(count: int) -> list[str]:
 
 
 def _within(values: pd.Series, centre: float) -> pd.Series:
-    # A bound that holds in decimal holds here: 0.98 - 0.96 is above 0.02 in floating point.
+    # In floating point 0.98 - 0.96 exceeds 0.02; the tolerance keeps what is equal in decimal.
     return (values.astype(float) - centre).abs() <= SIMILAR + 1e-12
 
 

@@ -11,11 +11,12 @@ import numpy as np
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.plots.plot import BLUE, GREEN, INK, ORANGE, PURPLE, Plot, drawing
 from securitynet_hub.records.record import Record
+from securitynet_hub.report.frames import record_frame
 from securitynet_hub.report.page import render, write_page
 from securitynet_hub.study.findings import Finding
-from securitynet_hub.study.frames import AUDITED, annotation_frame, complete, record_frame
+from securitynet_hub.study.frames import AUDITED, annotation_frame, column_words, complete
 from securitynet_hub.study.panels import Panel, count_panels
-from securitynet_hub.study.securitynet import ACCURACY, DATASETS, GAP, LEAK, derive_findings
+from securitynet_hub.study.securitynet import DATASETS, derive_findings
 from securitynet_hub.study.writing import INTRODUCTION, RULE, as_csv, as_markdown, row_cells
 
 if TYPE_CHECKING:
@@ -39,21 +40,17 @@ def write_study(out: Path, records: Iterable[Record] = ()) -> list[Finding]:
     """
     import pandas as pd
 
-    records = list(records)
-    findings = derive_findings(records)
+    measured = record_frame(records)
+    findings = derive_findings(measured)
     frame = annotation_frame()
-    if records:
-        frame = pd.concat([frame, record_frame(records)], ignore_index=True)
+    if len(measured):
+        frame = pd.concat([frame, measured], ignore_index=True)
     panels = panels_plot(count_panels(annotation_frame()))
     plots = {
-        "stealing-and-accuracy": [
-            relation_plot(frame, y, ACCURACY) for y in ("stealing_accuracy", "stealing_agreement")
-        ],
-        "membership-and-overfitting": [relation_plot(frame, LEAK, GAP)],
+        finding.name: [relation_plot(frame, *pair) for pair in finding.relations] or [estimates_plot(finding)]
+        for finding in findings
+        if finding.relations or finding.answers
     }
-    for finding in findings:
-        if finding.answers and finding.name not in plots:
-            plots[finding.name] = [estimates_plot(finding)]
     html = render(
         "study.html",
         title="SecurityNet's findings, derived again",
@@ -77,7 +74,7 @@ def write_study(out: Path, records: Iterable[Record] = ()) -> list[Finding]:
 
 
 def panels_plot(panels: Sequence[Panel]) -> Plot:
-    """Draw the six counts as stacked bars, parted by purpose."""
+    """Draw the six counts as stacked bars, split by purpose."""
     data: dict[str, list[str | int]] = {name: [] for name in ("panel", "value", "purpose", "models")}
     with drawing(9.0, 7.5, 3, 2) as (figure, every):
         for axes, panel in zip(every, panels, strict=True):
@@ -102,19 +99,19 @@ def panels_plot(panels: Sequence[Panel]) -> Plot:
     return Plot(
         "panels",
         "Numbers of SecurityNet's models by data set, family of networks, kind of venue, year, countries and "
-        "number of authors, parted by the purpose they were published for.",
+        "number of authors, split by the purpose they were published for.",
         figure,
         data,
     )
 
 
 def relation_plot(frame: pd.DataFrame, y: str, x: str) -> Plot:
-    """Draw one figure of the models against another: a panel a data set, and one of all."""
+    """Draw one figure of the models against another: one panel for each data set, and one for all models."""
     kept = complete(frame, [y, x]).rows
     points = kept.assign(**{name: kept[name].astype(float) for name in (x, y)}).sort_values([x, y, "id"])
     named = [name for name in DATASETS if (points["dataset"] == name).any()]
-    others = sorted(set(points.loc[points["purpose"] == AUDITED, "dataset"]) - set(named))
-    panels = [*named, *others, "all, pooled"]
+    further = sorted(set(points.loc[points["purpose"] == AUDITED, "dataset"]) - set(named))
+    panels = [*named, *further, "all, pooled"]
     rows = -(-len(panels) // 3)
     with drawing(9.0, 2.5 * rows, rows, 3) as (figure, every):
         for axes in every[len(panels) :]:
@@ -127,20 +124,20 @@ def relation_plot(frame: pd.DataFrame, y: str, x: str) -> Plot:
             axes.locator_params(axis="x", nbins=4)
             axes.set_title(f"{name} (n = {len(inside)})")
         every[len(panels) - 1].legend(fontsize=8)
-        figure.supxlabel(x.replace("_", " "), fontsize=9)
-        figure.supylabel(y.removeprefix("mia_").replace("_", " ").replace("auc", "AUC"), fontsize=9)
+        figure.supxlabel(column_words(x), fontsize=9)
+        figure.supylabel(column_words(y), fontsize=9)
     shown = ("id", "purpose", "dataset", x, y)
     return Plot(
         f"{y}-{x}".replace("_", "-"),
-        f"{y.replace('_', ' ')} of {len(points)} models against their {x.replace('_', ' ')}, a panel "
-        "for each data set; the last, pooled over data sets, shows how those differ.",
+        f"{column_words(y)} of {len(points)} models against their {column_words(x)}, one panel for each data "
+        "set; the last panel, pooled over data sets, shows how data sets differ.",
         figure,
         {name: points[name].tolist() for name in shown},
     )
 
 
 def estimates_plot(finding: Finding) -> Plot:
-    """Draw a finding's estimates with their intervals, one line each; zero is no relation."""
+    """Draw a finding's estimates with their intervals, one line each; zero means no relation."""
     lines = [(row, estimate) for row in finding.rows for estimate in row.estimates]
     labels = [f"{row.group}: {row.quantity.split(':')[0]}" for row, _ in lines]
     with drawing(9.0, 0.7 + 0.17 * len(lines)) as (figure, (axes,)):

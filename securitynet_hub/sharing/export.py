@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from securitynet_hub.core.text import plain
+from securitynet_hub.core.text import printable
 from securitynet_hub.sharing.leaderboard import Board, Standing
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -87,13 +87,13 @@ def _settings(board: Board) -> str:
 
 
 def _html(text: str) -> str:
-    return html.escape(plain(text))
+    return html.escape(printable(text))
 
 
 def _markdown(text: str) -> str:
     """Escape what Markdown or HTML in it could act by: links, emphasis, tables, tags, bare addresses."""
     # An underscore within a word is one; parentheses make no link without brackets.
-    escaped = re.sub(r"([\\`*{}\[\]#!|~$@]|(?<!\w)_|_(?!\w))", r"\\\1", plain(text))
+    escaped = re.sub(r"([\\`*{}\[\]#!|~$@]|(?<!\w)_|_(?!\w))", r"\\\1", printable(text))
     for text, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("://", ":&#47;/")):
         escaped = escaped.replace(text, shown)
     return re.sub(r"(?i)www\.", lambda found: f"{found[0][:-1]}&#46;", escaped)
@@ -101,5 +101,5 @@ def _markdown(text: str) -> str:
 
 def _csv(text: str) -> str:
     """Keep a spreadsheet from taking text for a formula."""
-    shown = plain(text)
+    shown = printable(text)
     return f"'{shown}" if shown[:1] in set("=+-@\t\r") else shown

@@ -17,7 +17,7 @@ from huggingface_hub import RepoFile, constants
 
 from securitynet_hub.annotations.schema import features
 from securitynet_hub.core.errors import RecordError
-from securitynet_hub.core.text import plain
+from securitynet_hub.core.text import printable
 from securitynet_hub.records.record import Record, parse_record, read_record, write_record
 from securitynet_hub.records.rows import FOLDER, Result
 from securitynet_hub.sharing.pages import unpacked_size
@@ -77,9 +77,9 @@ def results_at(repository: Repository, commit: str) -> Fetched:
     for file in _shards(repository, commit):
         reason = _unfit(file)
         if reason:
-            refused.append(Refused(plain(file.path), reason))
+            refused.append(Refused(printable(file.path), reason))
             continue
-        with told(repository, f"read {plain(file.path)} of"), progress_bars(sys.stderr.isatty()):
+        with told(repository, f"read {printable(file.path)} of"), progress_bars(sys.stderr.isatty()):
             path = huggingface_hub.hf_hub_download(
                 repository.name,
                 file.path,
@@ -121,7 +121,7 @@ def read_shard(path: Path, place: str) -> Iterator[Record | Refused]:
     try:
         yield from _rows(path, place)
     except (pa.ArrowException, OSError, ValueError) as error:
-        yield Refused(place, f"it is not a Parquet file to be read: {plain(str(error))}")
+        yield Refused(place, f"it is not a Parquet file to be read: {printable(error)}")
 
 
 def _rows(path: Path, place: str) -> Iterator[Record | Refused]:
@@ -155,7 +155,7 @@ def _believe(row: dict[str, Any], place: str) -> Record | Refused:
     try:
         record = parse_record(row["record"], "the record")
     except RecordError as error:
-        return Refused(place, plain(str(error)))
+        return Refused(place, printable(error))
     wrong = problems(record) or [
         f"the column {name} contradicts the record" for name in contradicted(row, record)
     ]

@@ -22,6 +22,7 @@ from huggingface_hub.errors import (
 )
 
 from securitynet_hub.core.errors import HubError
+from securitynet_hub.core.text import printable
 from securitynet_hub.weights.hub import progress_bars
 
 T = TypeVar("T")
@@ -311,4 +312,4 @@ def _plain(error: Exception) -> str:
         text = text.replace(token, "***")
     text = re.sub(r"\bhf_\w+|Bearer \S+", "***", text)
     text = re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]*", r"\1", text)
-    return text if len(text) <= 300 else f"{text[:300]}..."
+    return printable(text)

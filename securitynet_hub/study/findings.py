@@ -1,4 +1,4 @@
-"""A finding: what its authors report, the figures that bear on it, and the verdict that follows from them."""
+"""A finding: what its authors report, the figures computed for it, and the verdict that follows from them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Row:
 
         "yes": every estimate has the reported sign and an interval at least excludes zero. "no": every
         estimate has the other sign and an interval excludes zero. Where no relation is reported, "yes":
-        every interval holds zero; "no": none does. Else "undecided".
+        every interval contains zero; "no": none does. Else "undecided".
 
         >>> falls = Estimate("r", -0.5, Interval(-0.7, -0.2)), Estimate("rho", -0.2, Interval(-0.5, 0.1))
         >>> [Row(group="", quantity="", n=9, estimates=falls, expected=sign).answer for sign in (-1, 1, 0)]
@@ -48,7 +48,7 @@ class Row:
         """
         if self.expected is None or not self.estimates:
             return None
-        clear = [not _holds_zero(estimate.ci) for estimate in self.estimates]
+        clear = [not _contains_zero(estimate.ci) for estimate in self.estimates]
         if self.expected == 0:
             return "no" if all(clear) else "undecided" if any(clear) else "yes"
         signs = {(estimate.value * self.expected > 0) for estimate in self.estimates}
@@ -59,7 +59,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One statement of SecurityNet's authors and what the released figures say to it.
+    """One statement of SecurityNet's authors and what the released figures say about it.
 
     Attributes:
         name: a short name, for files and links.
@@ -67,7 +67,8 @@ class Finding:
         reported: what the authors report.
         computed: what is computed here, and how.
         rows: the groups.
-        caveats: what to mind.
+        caveats: what a reader should know.
+        relations: pairs of columns, y and x, that show the finding when they are plotted.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Finding:
     computed: str
     rows: tuple[Row, ...] = ()
     caveats: tuple[str, ...] = ()
+    relations: tuple[tuple[str, str], ...] = ()
 
     @property
     def answers(self) -> list[Answer]:
@@ -94,12 +96,12 @@ class Finding:
 
     @property
     def reason(self) -> str:
-        """Say in a sentence what the verdict rests on."""
+        """Say in a sentence what the verdict is based on."""
         if not self.answers:
             missing = (
                 "no reported figure to compare these with" if self.rows else "no figure to check this with"
             )
-            return f"The release holds {missing}."
+            return f"The release has {missing}."
         return (
             f"{self.answers.count('yes')} of {len(self.answers)} figures agree, "
             f"{self.answers.count('no')} contradict, {self.answers.count('undecided')} are undecided."
@@ -107,7 +109,7 @@ class Finding:
 
 
 def warn_if_reversed(pooled: Row, parts: tuple[Row, ...]) -> str:
-    """Say how the pooled figure relates to those within groups: where their signs differ, an artefact."""
+    """Warn about a pooled figure: it is an artefact where its sign differs from the signs within groups."""
     signs = [part.estimates[0].value > 0 for part in parts if part.estimates]
     if not pooled.estimates or not signs:
         return ""
@@ -123,5 +125,5 @@ def warn_if_reversed(pooled: Row, parts: tuple[Row, ...]) -> str:
     )
 
 
-def _holds_zero(interval: Interval) -> bool:
+def _contains_zero(interval: Interval) -> bool:
     return interval.low <= 0 <= interval.high

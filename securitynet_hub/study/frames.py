@@ -1,18 +1,17 @@
-"""Models as rows of one table: annotated ones, and those that records measure, in the same columns."""
+"""The annotated models as rows of one table, and which of their figures can be trusted."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from securitynet_hub.annotations.flags import FLAGS
-from securitynet_hub.annotations.schema import Annotation, load_annotations
-from securitynet_hub.records.record import Record
+from securitynet_hub.annotations.schema import load_annotations
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +50,7 @@ AUDITED = "audited"
 
 
 class Complete(NamedTuple):
-    """The rows that have every wanted figure, and why the others were left out."""
+    """The rows that have every wanted figure, and how many were left out by reason."""
 
     rows: pd.DataFrame
     left_out: dict[str, int]
@@ -98,8 +97,8 @@ def complete(frame: pd.DataFrame, columns: Sequence[str]) -> Complete:
 def dataset_named(reference: str) -> str:
     """Return the SecurityNet data set that a reference to images names, as the annotations spell it.
 
-    A name counts that is a whole part of the reference, whatever parts its letters and digits; else the
-    reference is returned as it is.
+    A name counts if it is a whole part of the reference, whatever separates its letters and digits. If there
+    is none, the reference is returned as it is.
 
     >>> [dataset_named(r) for r in ("uoft-cs/cifar10 (train, test)", "data/CIFAR_100", "tiny-imagenet-1k")]
     ['CIFAR-10', 'CIFAR-100', 'tiny-imagenet-1k']
@@ -109,56 +108,10 @@ def dataset_named(reference: str) -> str:
     return next((str(name) for name in known if re.sub(r"[^a-z0-9]", "", name.lower()) in parts), reference)
 
 
-def record_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """Return the models that records measure, one row each, in the columns of the annotations.
+def column_words(column: str) -> str:
+    """Write the name of a column for readers.
 
-    Of several records that give the same figure of a model the last created counts, so that a correction
-    replaces what it corrects. A stolen copy counts at its largest budget. What a record does not say, like
-    the accuracies, comes from the model's annotation; a model without one has what its records say, and a
-    gap from `correctness` (gap = 2 AUC - 1, exactly, on the same samples).
+    >>> column_words("mia_modified_entropy_auc"), column_words("overfit_gap")
+    ('modified entropy AUC', 'overfit gap')
     """
-    import pandas as pd
-
-    known = {**load_annotations("extended"), **load_annotations("zoo")}
-    rows: dict[str, dict[str, Any]] = {}
-    for record in sorted(records, key=lambda record: (_budget(record), record.created)):
-        id = str(record.target.get("id"))
-        row = rows.setdefault(id, _row(id, record, known.get(id)))
-        row.update({name: value for name, value in _figures(record).items() if value is not None})
-    for row in rows.values():
-        if row.get("overfit_gap") is None and row.get("mia_correctness_auc") is not None:
-            row["overfit_gap"] = 2 * row["mia_correctness_auc"] - 1
-    return pd.DataFrame(rows.values(), columns=list(COLUMNS), dtype=object)
-
-
-def _row(id: str, record: Record, annotation: Annotation | None) -> dict[str, Any]:
-    if annotation is None:
-        return {
-            "id": id,
-            "dataset": dataset_named(str(record.data.get("name"))),
-            "purpose": AUDITED,
-            "flags": (),
-        }
-    measured = {"test_accuracy", "overfit_gap", "train_accuracy"}
-    return {
-        name: annotation.trusted(name) if name in measured else getattr(annotation, name)
-        for name in ("id", "dataset", "architecture", "family", "num_parameters", *sorted(measured))
-    } | {"purpose": AUDITED, "flags": ()}
-
-
-def _budget(record: Record) -> float:
-    budget = record.attack.get("budget")
-    return budget if isinstance(budget, (int, float)) else 0.0
-
-
-def _figures(record: Record) -> dict[str, Any]:
-    kind, name, result = record.attack.get("kind"), record.attack.get("name"), record.result
-    if kind == "membership-inference" and name in ("correctness", "modified_entropy"):
-        return {f"mia_{name}_auc": result.get("auc")}
-    if kind == "model-stealing":
-        return {
-            "stealing_accuracy": result.get("accuracy"),
-            "stealing_agreement": result.get("agreement"),
-            "test_accuracy": result.get("target_accuracy"),
-        }
-    return {}
+    return column.removeprefix("mia_").replace("_", " ").replace("auc", "AUC")

@@ -30,7 +30,7 @@ class Panel(NamedTuple):
         column: of the annotations.
         title: in words.
         counts: by value (index) and purpose (columns), numbers in order and names by frequency.
-        left_out: models that no value is known of.
+        left_out: models without a known value.
     """
 
     column: str
@@ -40,7 +40,7 @@ class Panel(NamedTuple):
 
 
 def count_panels(frame: pd.DataFrame) -> list[Panel]:
-    """Count the models by data set, family, venue, year, countries and authors, parted by their purpose.
+    """Count the models by data set, family, venue, year, countries and authors, split by their purpose.
 
     A model whose authors come from several countries counts once for each.
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from securitynet_hub.records.record import Record
 from securitynet_hub.study.estimates import (
     adjusted_difference,
     correlations,
@@ -14,7 +13,7 @@ from securitynet_hub.study.estimates import (
     paired_difference,
 )
 from securitynet_hub.study.findings import Finding, Row, warn_if_reversed
-from securitynet_hub.study.frames import AUDITED, annotation_frame, complete, record_frame
+from securitynet_hub.study.frames import AUDITED, annotation_frame, column_words, complete
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,11 +28,14 @@ Sign = Literal[-1, 0, 1]
 Groups = dict[tuple[str, str], Sign]
 
 
-def derive_findings(records: Iterable[Record] = ()) -> list[Finding]:
-    """Derive every finding from the annotations; models that records measure make groups of their own.
+def derive_findings(measured: pd.DataFrame | None = None) -> list[Finding]:
+    """Derive every finding from the annotations; further models make groups of their own.
 
-    The same input gives the same findings, figure by figure. Intervals are at 95 %, each on its own: of
-    twenty one misses on average.
+    The same input gives the same findings, figure by figure. Each interval is at 95 % on its own: one in
+    twenty misses on average.
+
+    Args:
+        measured: further models in the columns of `annotation_frame`, as a report makes them of records.
 
     >>> found = {finding.name: finding.verdict for finding in derive_findings()}
     >>> found["out-of-distribution-queries"], found["backdoor-detection"]
@@ -42,8 +44,7 @@ def derive_findings(records: Iterable[Record] = ()) -> list[Finding]:
     import pandas as pd
 
     frame = annotation_frame()
-    measured = record_frame(records)
-    if len(measured):
+    if measured is not None and len(measured):
         frame = pd.concat([frame, measured], ignore_index=True)
     return [
         _stealing_falls(frame),
@@ -79,9 +80,10 @@ def _stealing_falls(frame: pd.DataFrame) -> Finding:
         computed="Correlation of the stolen copy's accuracy and agreement with the target's test accuracy.",
         rows=_by_group(frame, STEALING, ACCURACY, groups),
         caveats=(
-            "Of MedMNIST's data sets most have six models: their intervals hold nearly everything.",
-            "The attack is one run a model; its settings were not released.",
+            "Most of MedMNIST's data sets have six models: their intervals contain nearly everything.",
+            "The attack was run once for each model; its settings were not released.",
         ),
+        relations=tuple((y, ACCURACY) for y in STEALING),
     )
 
 
@@ -96,8 +98,8 @@ def _stealing_of_weak_models(frame: pd.DataFrame) -> Finding:
         rows=tuple(rows),
         caveats=(
             "24 architectures with three seeds each: 72 rows, but not 72 independent models.",
-            "The copy's accuracy is bounded by the target's, which alone makes the relation positive where "
-            "copies are faithful. Agreement has no such bound.",
+            "The copy's accuracy is bounded by the target's, which by itself makes the relation positive "
+            "where copies are faithful. Agreement has no such bound.",
         ),
     )
 
@@ -117,7 +119,7 @@ def _birds_are_hard(frame: pd.DataFrame) -> Finding:
         rows.append(
             Row(
                 group="benchmark, same architectures",
-                quantity=f"{_words(column)}: CUB-200-2011 - ImageNet-1k",
+                quantity=f"{column_words(column)}: CUB-200-2011 - ImageNet-1k",
                 n=len(pairs),
                 left_out=left_out,
                 estimates=estimates,
@@ -144,7 +146,7 @@ def _experiments_mislead(frame: pd.DataFrame) -> Finding:
                 rows.append(
                     Row(
                         group=f"benchmark, {easy} and {hard}",
-                        quantity=f"{_words(column)}: {easy} - {hard}",
+                        quantity=f"{column_words(column)}: {easy} - {hard}",
                         n=len(ours.rows) + len(theirs.rows),
                         left_out=_sum(ours.left_out, theirs.left_out),
                         estimates=mean_difference(
@@ -157,7 +159,7 @@ def _experiments_mislead(frame: pd.DataFrame) -> Finding:
         name="experiments-mislead",
         title="Experiment data sets and hard ones",
         reported="An attack that works on the usual experiment data sets need not work on harder ones.",
-        computed="Model stealing: mean on CIFAR-10 and on SVHN less the mean on three harder data sets.",
+        computed="Model stealing: mean on CIFAR-10 and on SVHN minus the mean on three harder data sets.",
         rows=tuple(rows),
         caveats=("Which data sets count as hard is this study's reading: those with 100 classes and more.",),
     )
@@ -168,7 +170,7 @@ def _larger_copies(frame: pd.DataFrame) -> Finding:
         name="larger-surrogates",
         title="A larger surrogate",
         reported="A larger surrogate network does not steal better.",
-        computed="Mean over models of the WideResNet copy's figure less the usual copy's.",
+        computed="Mean over models of the WideResNet copy's figure minus the usual copy's.",
         rows=_changed(frame, "wrn", ("CIFAR-10", "CIFAR-100", "SVHN")),
         caveats=("That the columns `Wrn ...` are a WideResNet's is inferred from their names.",),
     )
@@ -179,7 +181,7 @@ def _strange_queries(frame: pd.DataFrame) -> Finding:
         name="out-of-distribution-queries",
         title="Out-of-distribution queries",
         reported="Queries from another distribution make worse copies.",
-        computed="Mean over models of the figure with ImageNet queries less that with the usual ones.",
+        computed="Mean over models of the figure with ImageNet queries minus that with the usual queries.",
         rows=_changed(frame, "imagenet", ("CIFAR-10", "CIFAR-100", "CUB-200-2011", "SVHN")),
         caveats=("That the columns `ImgNet ...` are of ImageNet queries is inferred from their names.",),
     )
@@ -201,10 +203,11 @@ def _leak_grows(frame: pd.DataFrame) -> Finding:
         computed="Correlation of the AUC of modified entropy with train accuracy - test accuracy.",
         rows=_by_group(frame, (LEAK,), GAP, groups, pooled=1),
         caveats=(
-            "SVHN cannot be checked: its train accuracies are one placeholder, so its gaps are left out.",
+            "SVHN cannot be checked: its train accuracies are a placeholder, so its gaps are left out.",
             "The AUC of correctness is not used: it is (1 + gap) / 2 by definition.",
-            "That no relation was found within a data set is no proof that there is none.",
+            "That no relation was found within a data set does not prove that there is none.",
         ),
+        relations=((LEAK, GAP),),
     )
 
 
@@ -254,7 +257,7 @@ def _metadata(frame: pd.DataFrame) -> Finding:
         rows=tuple(rows),
         caveats=(
             "What the authors report on these is not in the release; there is nothing to compare with.",
-            "Thirty correlations: one or two exclude zero by chance alone.",
+            "There are thirty correlations: one or two exclude zero by chance.",
             "The columns describe the architecture's paper, not the people who trained the weights.",
         ),
     )
@@ -285,7 +288,7 @@ def _row(rows: pd.DataFrame, group: str, y: str, x: str, expected: Sign | None) 
     kept = complete(rows, [y, x])
     return Row(
         group=group,
-        quantity=f"{_words(y)} ~ {_words(x)}",
+        quantity=f"{column_words(y)} ~ {column_words(x)}",
         n=len(kept.rows),
         left_out=kept.left_out,
         estimates=correlations(kept.rows[x].astype(float), kept.rows[y].astype(float)),
@@ -303,7 +306,7 @@ def _changed(frame: pd.DataFrame, change: str, datasets: Sequence[str]) -> tuple
             rows.append(
                 Row(
                     group=f"benchmark, {dataset}",
-                    quantity=f"{_words(f'{change}_{column}')} - {_words(column)}",
+                    quantity=f"{column_words(f'{change}_{column}')} - {column_words(column)}",
                     n=len(kept.rows),
                     left_out=kept.left_out,
                     estimates=paired_difference(changed, usual),
@@ -319,7 +322,3 @@ def _group(frame: pd.DataFrame, purpose: str, dataset: str) -> pd.DataFrame:
 
 def _sum(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
     return {reason: one.get(reason, 0) + other.get(reason, 0) for reason in {**one, **other}}
-
-
-def _words(column: str) -> str:
-    return column.removeprefix("mia_").replace("_", " ").replace("auc", "AUC")

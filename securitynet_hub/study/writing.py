@@ -11,13 +11,13 @@ from securitynet_hub.study.findings import Finding, Row
 
 INTRODUCTION = (
     "SecurityNet's findings (Zhang et al., USENIX Security 2024, arXiv 2310.12665), derived again from its "
-    "released annotations of 529 models. Intervals are at 95 %, each on its own, and take models for "
+    "released annotations of 529 models. Each interval is at 95 % on its own and assumes that models are "
     "independent; models of one family are not, so the true uncertainty is larger."
 )
 RULE = (
     "A figure agrees where every estimate has the reported sign and an interval excludes zero (where no "
-    "relation is reported: where every interval holds zero). Reproduced: all reported "
-    "figures agree; partly: some do."
+    "relation is reported: where every interval contains zero). Reproduced: all reported "
+    "figures agree; partly reproduced: some do."
 )
 FIELDS = ("finding", "verdict", "group", "quantity", "n", "statistic", "value", "low", "high",
           "reported_sign", "agrees", "left_out", "left_out_why", "warning")  # fmt: skip
@@ -27,7 +27,7 @@ def as_markdown(findings: Sequence[Finding]) -> str:
     r"""Write the findings as Markdown: a table of the verdicts, then every figure.
 
     >>> print(as_markdown([Finding(name="x", title="A | B", reported="R.", computed="C.")]).splitlines()[8])
-    | [A \| B](#x) | not checkable | The release holds no figure to check this with. |
+    | [A \| B](#x) | not checkable | The release has no figure to check this with. |
     """
     lines = ["# SecurityNet's findings, derived again", "", INTRODUCTION, "", RULE, "",
              "| finding | verdict | figures |", "|---|---|---|"]  # fmt: skip
@@ -54,7 +54,7 @@ def row_cells(row: Row) -> tuple[str, ...]:
         f"{row.group}. {row.warning}" if row.warning else row.group,
         row.quantity,
         str(row.n),
-        "; ".join(map(estimate_text, row.estimates)) or "too few models, or all alike",
+        "; ".join(map(estimate_text, row.estimates)) or "too few models, or all figures are equal",
         reported_text(row),
         row.answer or "-",
         left_out_text(row),

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from securitynet_hub.attacks.kind import find_attack
-from securitynet_hub.engine.processes import meet
+from securitynet_hub.engine.processes import init_processes
 from securitynet_hub.records.record import read_record
 from securitynet_hub.sweeps.ledger import Ledger
 from securitynet_hub.sweeps.plan import Job
@@ -126,7 +126,7 @@ def _sum(parts: Iterable[float | None]) -> float | None:
 
 def measure_speed(seconds: float = 0.5) -> float:
     """Return the operations in a second that this process does in a convolution of middling size."""
-    accelerator = meet()
+    accelerator = init_processes()
     layer = torch.nn.Conv2d(64, 64, 3, padding=1, bias=False).to(accelerator.device)
     inputs = torch.zeros((16 if accelerator.device.type == "cpu" else 256, 64, 28, 28)).to(accelerator.device)
     operations = 2 * 9 * 64 * inputs.numel()

@@ -1,15 +1,14 @@
 """What a sweep has done, in a folder that any number of processes and machines share.
 
 A record is named after its unit and appears whole or not at all, so that a unit is done when its record is
-there. What must not be done twice at a time is held by a lock on a file, which the operating system lets go
-of when its holder ends, however it ends. Nothing else is kept: a sweep is resumed by looking.
+there. A lock on a file keeps two processes from doing the same work; the operating system releases it when
+its holder ends, however it ends. Nothing else is kept: a sweep is resumed by looking at the folder.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 import traceback
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
@@ -18,15 +17,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from securitynet_hub.attacks.kind import find_attack, kinds
 from securitynet_hub.core.errors import RecordError
+from securitynet_hub.core.files import atomic_path
 from securitynet_hub.records.record import Record, read_record, require_writable, write_record
 from securitynet_hub.sweeps.plan import Job, Unit
 
 FAILURE = ("model", "attack", "error", "message", "traceback", "created")
-"""What the file of a failure tells."""
-
-FIGURES = ("auc", "agreement", "score")
-"""What an attack is summed up by, the first that its records have."""
+"""Fields in the file of a failure."""
 
 
 class Ledger:
@@ -52,7 +50,7 @@ class Ledger:
         return self.records / unit.model / f"{unit.attack}-{unit.id}.json"
 
     def failure_of(self, unit: Unit) -> Path:
-        """Return where the unit's failure is told, if it failed."""
+        """Return where the unit's failure is written down, if it failed."""
         return self.failures / f"{unit.id}.failure"
 
     def pending(self, job: Job, *, failed_before: float = 0.0) -> list[Unit]:
@@ -120,9 +118,8 @@ class Ledger:
         }
         path = self.failure_of(unit)
         try:
-            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as part:
-                (Path(part) / "failure").write_text(json.dumps(content, indent=1), encoding="utf-8")
-                (Path(part) / "failure").replace(path)
+            with atomic_path(path) as part:
+                part.write_text(json.dumps(content, indent=1), encoding="utf-8")
         except OSError as fault:
             raise RecordError(f"cannot write {path}: {fault.strerror}.") from fault
 
@@ -135,10 +132,16 @@ class Ledger:
         return [_read_failure(unit, path) for unit in units if (path := self.failure_of(unit)).exists()]
 
     def figures(self, units: Iterable[Unit]) -> tuple[str, list[float]]:
-        """Return the name of an attack's first figure of `FIGURES`, and its value in each record there is."""
+        """Return the name of the figure that sums up one attack, and its value in each record there is.
+
+        It is the headline of the attack's kind, or that of another kind where only that is in its results.
+        """
+        units = list(units)
         paths = [self.record_of(unit) for unit in units]
         results = [read_record(path).result for path in paths if path.exists()]
-        name = next((name for name in FIGURES if any(name in result for result in results)), "")
+        names = [name for unit in units[:1] for name in kinds()[find_attack(unit.attack).kind].headline]
+        names += [name for kind in kinds().values() for name in kind.headline]
+        name = next((name for name in names if any(name in result for result in results)), "")
         return name, [result[name] for result in results if result.get(name) is not None]
 
     def set_damaged_aside(self) -> list[Path]:
@@ -162,5 +165,5 @@ def _read_failure(unit: Unit, path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {name: str(content[name]) for name in FAILURE}
     except (OSError, ValueError, TypeError, KeyError) as error:
-        told = (unit.model, unit.attack, "unknown", f"{path} is damaged: {error}", "", "")
-        return dict(zip(FAILURE, told, strict=True))
+        values = (unit.model, unit.attack, "unknown", f"{path} is damaged: {error}", "", "")
+        return dict(zip(FAILURE, values, strict=True))

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
+from securitynet_hub.annotations.finding import MODEL_CONFIGS
 from securitynet_hub.annotations.schema import Annotation, ZooAnnotation, load_annotations
-from securitynet_hub.attacks.stealing.kind import BUDGETS
-from securitynet_hub.attacks.stealing.surrogate_attack import NAME as STEALING
+from securitynet_hub.attacks.kind import Kind, kinds
 from securitynet_hub.attacks.subject import AuditData, find_data, known_data
+from securitynet_hub.core.digest import json_digest
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.engine.processes import find_precision
-from securitynet_hub.models.loading import MODEL_CONFIGS
 from securitynet_hub.records.record import code_identity
 
 
@@ -62,7 +60,7 @@ class Job:
             "code": code_identity()["sha256"],
         }
         return tuple(
-            Unit(model=self.annotation.id, attack=name, id=_digest({**shared, "attack": name}))
+            Unit(model=self.annotation.id, attack=name, id=json_digest({**shared, "attack": name}))
             for name in self.attacks
         )
 
@@ -74,7 +72,7 @@ class Job:
     @cached_property
     def id(self) -> str:
         """Hash of the model and its data, whatever the attacks: what one process works on at a time."""
-        return _digest([self.annotation.id, self.data.images.sha256, self.data.split.sha256])
+        return json_digest([self.annotation.id, self.data.images.sha256, self.data.split.sha256])
 
 
 def plan_jobs(
@@ -82,7 +80,6 @@ def plan_jobs(
     attacks: Sequence[str],
     data: Mapping[str, AuditData],
     options: Mapping[str, Any] | None = None,
-    budgets: Sequence[int] = BUDGETS,
 ) -> list[Job]:
     """Return the jobs of a sweep, those of the largest models first, so that none of them is left to the end.
 
@@ -90,8 +87,8 @@ def plan_jobs(
         annotations: of the models.
         attacks: names of attacks.
         data: what to audit on, by the name of the models' data set; models of the embedded zoo know theirs.
-        options: further arguments of `audit`.
-        budgets: of model stealing, each of which is a job of its own.
+        options: further arguments of `audit`. Each value of an option that its kind names as
+            `Kind.separate`, such as a query budget, is a job of its own.
 
     Raises:
         ValueError: there is nothing to do, or a data set without images; the models' number is given.
@@ -104,6 +101,7 @@ def plan_jobs(
     rows = sorted(annotations, key=lambda row: (-(row.num_parameters or 0), row.id))
     if not rows or not attacks:
         raise ValueError("there is nothing to do: at least one model and one attack are needed.")
+    parts = list(_separated(attacks, options or {}))
     missing: dict[str, int] = {}
     jobs = []
     for row in rows:
@@ -111,15 +109,34 @@ def plan_jobs(
         if known is None:
             missing[row.dataset] = missing.get(row.dataset, 0) + 1
             continue
-        if others := tuple(name for name in attacks if name != STEALING):
-            jobs.append(Job(annotation=row, data=known, attacks=others, options=dict(options or {})))
-        for budget in budgets if STEALING in attacks else ():
-            own = {**(options or {}), "budgets": [budget]}
-            jobs.append(Job(annotation=row, data=known, attacks=(STEALING,), options=own))
+        for names, own in parts:
+            jobs.append(Job(annotation=row, data=known, attacks=names, options=own))
     if missing:
         lacking = ", ".join(f"{name} ({count} models)" for name, count in missing.items())
         raise ValueError(f"there are no images of {lacking}: name them with --data DATASET=REFERENCE.")
     return jobs
+
+
+def _separated(
+    attacks: Sequence[str], options: Mapping[str, Any]
+) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Yield the attacks and options of each job of a model: first those that share one, then the others."""
+    apart = [kind for kind in kinds().values() if kind.separate is not None]
+    alone = {name for kind in apart for name in attacks if name in kind.attacks}
+    kept = {name for kind in apart for name in _option_names(kind)}
+    shared = {name: value for name, value in options.items() if name not in kept}
+    if together := tuple(name for name in attacks if name not in alone):
+        yield together, shared
+    for kind in apart:
+        assert kind.separate is not None
+        own = {name: value for name, value in options.items() if name in _option_names(kind)}
+        for name in (name for name in attacks if name in kind.attacks):
+            for value in own.get(kind.separate, getattr(kind.options(), kind.separate)):
+                yield (name,), {**shared, **own, kind.separate: [value]}
+
+
+def _option_names(kind: Kind) -> set[str]:
+    return {part.name for part in fields(kind.options)}
 
 
 def find_models(patterns: Sequence[str], where: str | None = None) -> list[Annotation]:
@@ -173,8 +190,3 @@ def parse_data(text: str) -> tuple[str, AuditData]:
             f"data must be given as DATASET=REFERENCE, such as CIFAR-10=uoft-cs/cifar10; got {text!r}."
         )
     return name, find_data(reference)
-
-
-def _digest(content: Any) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Run a sweep: every process takes the next job that nobody holds, until none is left."""
+"""Run a sweep: each process takes the next job that nobody holds, until none is left."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from securitynet_hub.attacks.audit import audit
 from securitynet_hub.core.errors import ModelError, ProcessError, RecordError
-from securitynet_hub.engine.processes import agree, find_place, share_fate
+from securitynet_hub.engine.processes import broadcast, find_place, raise_together
 from securitynet_hub.models.loading import load_target
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import Record
@@ -17,11 +17,11 @@ from securitynet_hub.sweeps.ledger import Ledger
 from securitynet_hub.sweeps.plan import Job, Unit
 
 PAUSE = 0.2
-"""Seconds before it is looked again whether a job that another process held is done."""
+"""Seconds to wait before looking again at jobs that other processes hold."""
 
 
 class Measure(Protocol):
-    """What measures a model by the attacks named, handing on each record as soon as it is there."""
+    """Measures a model by the named attacks, and hands on each record as soon as it is there."""
 
     def __call__(
         self,
@@ -31,7 +31,7 @@ class Measure(Protocol):
         on_record: Callable[[Record], None],
         on_batch: Callable[[int], None],
     ) -> None:
-        """Measure; whatever is raised is the failure of the attacks that gave no record."""
+        """Measure; an exception is the failure of the attacks that gave no record."""
 
 
 def load_job(job: Job) -> Target:
@@ -71,14 +71,14 @@ def sweep(
 ) -> Outcome:
     """Do what is left of the jobs; return when all are done or have failed, whoever did them.
 
-    A unit that fails is written down and does not end the sweep. What ends it is a folder that cannot be
-    written; what was done until then stays.
+    A unit that fails is written down and does not end the sweep. Only a folder that cannot be written ends
+    it; the records written until then stay.
 
     Args:
         jobs: the work; every process is given the same, in the same order.
         ledger: the folder in which it is kept.
         together: all processes of the launch work on one job at a time, each on its share of the images;
-            otherwise (after `processes.part`) each takes the next job that nobody holds.
+            otherwise (after `processes.shutdown`) each takes the next job that nobody holds.
         retry: do units again that failed before.
         load: what makes a job ready to be measured.
         measure: what turns it into records, one for each attack.
@@ -90,13 +90,13 @@ def sweep(
         RecordError: the folder cannot be written.
         ProcessError: processes that work together lost one of them; nothing is written down as failed.
     """
-    common: Callable[[Any], Any] = agree if together else lambda value: value
-    fate: Callable[[Exception | None], Exception | None] = share_fate if together else lambda error: error
+    common: Callable[[Any], Any] = broadcast if together else lambda value: value
+    fate: Callable[[Exception | None], Exception | None] = raise_together if together else lambda error: error
     writes = find_place().is_main if together else True
     retried = time.time() if retry else 0.0
     counts = {True: 0, False: 0}
 
-    def settle(unit: Unit, result: Record | Exception) -> None:
+    def record_outcome(unit: Unit, result: Record | Exception) -> None:
         done = isinstance(result, Record)
         if writes:
             ledger.keep(unit, result) if isinstance(result, Record) else ledger.fail(unit, result)
@@ -117,7 +117,7 @@ def sweep(
                 pending = common(ledger.pending(job, failed_before=retried))
                 if pending:
                     on_job(job)
-                    work = _Work(job, load, measure, settle, common, fate, on_batch)
+                    work = _Work(job, load, measure, record_outcome, common, fate, on_batch)
                     work.do(pending)
         if held == left:
             time.sleep(PAUSE)
@@ -126,12 +126,12 @@ def sweep(
 
 
 class _Work(NamedTuple):
-    """How a job is done: what fails in any way is settled as failed, and the rest goes on."""
+    """How a job is done: a failure of any sort is recorded, and the rest goes on."""
 
     job: Job
     load: Callable[[Job], Any]
     measure: Measure
-    settle: Callable[[Unit, Record | Exception], None]
+    record_outcome: Callable[[Unit, Record | Exception], None]
     common: Callable[[Any], Any]
     fate: Callable[[Exception | None], Exception | None]
     on_batch: Callable[[int], None]
@@ -147,11 +147,11 @@ class _Work(NamedTuple):
             failure = error
         if failure := self.fate(failure):
             for unit in pending:
-                self.settle(unit, failure)
+                self.record_outcome(unit, failure)
             return
 
         def keep(record: Record) -> None:
-            self.settle(units[record.attack["name"]], record)
+            self.record_outcome(units[record.attack["name"]], record)
             done.add(record.attack["name"])
 
         groups = [list(units)]
@@ -167,7 +167,7 @@ class _Work(NamedTuple):
             mute = self.common(isinstance(failure, ModelError) and rest == names)
             if len(names) == 1 or mute:
                 for name in rest:
-                    self.settle(units[name], failure)
+                    self.record_outcome(units[name], failure)
             else:
                 middle = len(rest) // 2
                 groups += [half for half in (rest[middle:], rest[:middle]) if half]

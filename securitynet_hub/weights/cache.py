@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import filelock
 
 from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.core.files import atomic_path
 
 SCHEMA_VERSION = 1
 RESERVED = {"record.json", "tensors.safetensors"}
@@ -104,9 +104,5 @@ class Entry:
 
     def remember(self, origin: Origin) -> None:
         """Write the record, whole or not at all."""
-        part = self._record.with_name("record.json.part")
-        with part.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(origin), indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._record)
+        with atomic_path(self._record) as part:
+            part.write_text(json.dumps(asdict(origin), indent=1) + "\n", encoding="utf-8")

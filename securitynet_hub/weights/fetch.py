@@ -23,7 +23,7 @@ import torch
 from huggingface_hub import constants
 
 from securitynet_hub.core.errors import FirstUseWarning, WeightsError
-from securitynet_hub.core.files import max_bytes
+from securitynet_hub.core.files import atomic_path, max_bytes
 from securitynet_hub.weights.cache import Entry, Origin
 from securitynet_hub.weights.download.resume import discard, download
 from securitynet_hub.weights.download.zip_member import fetch_member
@@ -244,10 +244,11 @@ def _read(path: Path, entry: Entry, annotation: WeightsSource) -> dict[str, torc
     tensors = flatten(_read_files(path, annotation) if is_index(origin.url) else _read_one(path))
     if check_file(path, (), str(path)) != origin.sha256:
         raise WeightsError(f"{path} was replaced while it was read.")
-    part = entry.tensors.with_name("tensors.part")
-    store_safetensors(tensors, part)
-    sha256 = check_file(part, (), str(part))
-    part.replace(entry.tensors)
+    for left in entry.folder.glob(".*.part"):  # by a process that was killed here
+        left.unlink()
+    with atomic_path(entry.tensors, fsync=False) as part:
+        store_safetensors(tensors, part)
+        sha256 = check_file(part, (), str(part))
     entry.remember(replace(origin, tensors_sha256=sha256))
     return tensors
 

@@ -14,6 +14,7 @@ from huggingface_hub import constants
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.core.text import printable
 from securitynet_hub.weights.download.resume import require_space, require_within
 from securitynet_hub.weights.hashes import check_file, parse_checks
 from securitynet_hub.weights.shards import INDEX_END, MAX_INDEX, is_index, read_index
@@ -88,7 +89,7 @@ class Snapshot(NamedTuple):
         check_file(path, parse_checks(*self.files[index]), self.url(index))
         names = read_index(path)
         if missing := [name for name in names if name not in self.files]:
-            raise WeightsError(f"{self.repo} has no {missing[0]}, which its {index} names.")
+            raise WeightsError(f"{self.repo} has no {printable(missing[0])}, which its {index} names.")
         return [self.files[name] for name in names]
 
 
@@ -110,7 +111,7 @@ def hub_snapshot(repo: str, revision: str | None = None) -> Snapshot:
         )
     except Exception as error:  # its errors are those of requests, httpx or httpx2, by its version
         at = f" at {revision}" if revision else ""
-        raise WeightsError(f"{repo}{at} cannot be had from the Hub: {error}") from error
+        raise WeightsError(f"{repo}{at} cannot be downloaded from the Hub: {printable(error)}") from error
     files = {}
     for file in info.siblings or ():
         if file.lfs:
@@ -152,7 +153,9 @@ def download_hub_file(file: HubFile, *, limit: int, progress: bool = False) -> P
     """
     repo, revision, name = file
     if {"", ".", ".."} & set(name.split("/")):
-        raise WeightsError(f"{name!r} of {repo} cannot be had from the Hub: it leads out of the repository.")
+        raise WeightsError(
+            f"{name!r} of {repo} cannot be downloaded from the Hub: it leads out of the repository."
+        )
     if not re.fullmatch("[0-9a-f]{40}", revision):
         raise WeightsError(
             f"the link to {repo}/{name} names the revision {revision!r}, which can move; pin a commit."
@@ -182,7 +185,9 @@ def download_hub_file(file: HubFile, *, limit: int, progress: bool = False) -> P
     except WeightsError:
         raise
     except Exception as error:  # its errors are those of requests, httpx or httpx2, by its version
-        raise WeightsError(f"{repo}/{name} at {revision} cannot be had from the Hub: {error}") from error
+        raise WeightsError(
+            f"{repo}/{name} at {revision} cannot be downloaded from the Hub: {printable(error)}"
+        ) from error
 
 
 def forget_hub_file(path: Path) -> None:

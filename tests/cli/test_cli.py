@@ -46,6 +46,23 @@ class TestList:
         _, out, _ = run("list", *filters)
         assert f"{count} models" in out
 
+    @pytest.mark.parametrize("flag", ["stealing-failed", "evaluation-broken"])
+    def test_figures_that_are_not_to_be_relied_on_are_marked(self, run, flag):
+        """Those, in their rows, and no others."""
+        columns = ("test_accuracy", "overfit_gap", "mia_modified_entropy_auc", "stealing_agreement")
+        out = run("list", "--flag", flag)[1]
+        lines = {line.split()[0]: line.split()[1:] for line in out.splitlines() if "/" in line}
+        marked = 0
+        for row in load_annotations().values():
+            if flag not in row.flags:
+                continue
+            known = [getattr(row, name) for name in columns]
+            marks = ["" if row.trusted(name) is not None else "?" for name in columns]
+            expected = ["-" if v is None else f"{v:.3f}{m}" for v, m in zip(known, marks, strict=True)]
+            assert lines[row.id] == expected
+            marked += sum(cell.endswith("?") for cell in expected)
+        assert marked
+
     @pytest.mark.parametrize(
         ("filters", "hint"),
         [
@@ -96,10 +113,25 @@ class TestAudit:
                 "0.", "."
             )
 
+    def test_the_default_attacks_are_those_of_the_paper(self, run):
+        _, out, _ = run("audit", OVERFITTED, "--json")
+        assert [record["attack"]["name"] for record in json.loads(out)] == ["correctness", "modified_entropy"]
+
     def test_as_json(self, run):
         _, out, _ = run("audit", OVERFITTED, "--attacks", "loss", "--json")
         (record,) = json.loads(out)
         assert record["attack"]["name"] == "loss"
+
+    def test_detectors_of_models_have_a_table(self, run):
+        few = ("--setting", "mm_bd.steps=3", "--setting", "mm_bd.images_per_class=2")
+        code, out, _ = run("audit", OVERFITTED, "--attacks", "mm_bd", *few)
+        assert code == 0
+        (record,) = json.loads(run("audit", OVERFITTED, "--attacks", "mm_bd", *few, "--json")[1])
+        (line,) = (line.split() for line in out.splitlines() if "mm_bd" in line)
+        result = record["result"]
+        assert line[1:4] == ["mm_bd", f"{result['score']:.2f}", str(result["suspect"])]
+        assert line[0] == OVERFITTED.removeprefix("zoo/fashion-mnist/")
+        assert "Membership" not in out
 
     def test_every_attack_fits_a_narrow_terminal(self, run, monkeypatch):
         monkeypatch.setenv("COLUMNS", "80")
@@ -144,6 +176,7 @@ class TestAudit:
         code, _, err = run("audit", OVERFITTED, "--attacks", "lira")
         assert code == 2
         assert "lira needs reference_outputs" in err
+        assert "--shadows" in err
         code, _, err = run("audit", OVERFITTED, "--attacks", "rmia", "--shadows", "many")
         assert code == 2
         assert "must be a whole number" in err
@@ -173,6 +206,7 @@ class TestAudit:
         [
             (["zoo/fashion-mnist/cnn-overfited-500/1"], 2, "Did you mean"),
             ([OVERFITTED, "--attacks", "los"], 2, "'loss'"),
+            (["pytorchcv/cifar10/resnet20"], 2, "name some with --data"),
             ([OVERFITTED, "--out", "/proc/self/x"], 1, "cannot write records"),
             ([OVERFITTED, "--setting", "gamma=1"], 2, "must be ATTACK.NAME=VALUE"),
             (

@@ -51,6 +51,16 @@ class TestResize:
         resized = pixels_of(transform(image(height, width)[None]))
         assert np.abs(resized - np.asarray(whole)[top : top + 32, left : left + 32]).max() < 1.01
 
+    @pytest.mark.parametrize("size", [8, 24])
+    def test_with_gradients_an_edge_does_not_overshoot_either(self, size):
+        """Bicubic weights are negative in places: beside an edge a pixel would be blacker than black."""
+        transform = Transform(height=size, width=size, channels=1, resize=size, interpolation="bicubic")
+        edge = np.zeros((1, 16, 16, 1), np.uint8)
+        edge[:, :, 8:] = 255
+        found = transform.differentiable(torch.from_numpy(np.moveaxis(edge, -1, 1).astype(np.float32)))
+        assert (found.min(), found.max()) == (0, 1)
+        torch.testing.assert_close(found, transform(edge), atol=1.01 / 255, rtol=0)
+
     def test_the_shorter_side_counts_and_the_centre_stays(self):
         pixels = np.zeros((1, 8, 16, 1), np.uint8)
         pixels[:, :, 4:12] = 255

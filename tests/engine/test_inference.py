@@ -133,12 +133,19 @@ class TestPredict:
         np.testing.assert_allclose(found[:, :3], pixels.mean((1, 2)) / 255, rtol=1e-5)
 
     def test_other_failures_are_not_taken_for_a_lack_of_memory(self, target):
-        class Broken(torch.nn.Module):
-            def forward(self, inputs):
-                raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+        """A smaller batch would pass, so that trying again in halves would hide the fault."""
 
+        class Picky(torch.nn.Module):
+            def forward(self, inputs):
+                tried.append(len(inputs))
+                if len(inputs) > 4:
+                    raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+                return target.module(inputs)
+
+        tried = []
         with pytest.raises(RuntimeError, match="shapes cannot"):
-            predict(replace(target, module=Broken()), PIXELS[:40])
+            predict(replace(target, module=Picky()), PIXELS[:16], batch_size=16)
+        assert tried == [16]
 
     def test_batches_are_prepared_while_the_device_works(self):
         moved = list(_ahead(torch.ones, range(1, 20), torch.device("meta")))  # a device that is not the CPU

@@ -12,19 +12,34 @@ import numpy as np
 import pytest
 import torch
 from accelerate.commands.launch import launch_command_parser
-from support.crowd import made_up_jobs, measure
-from support.together import ID, RECIPE, SIZES, blobs, linear
+from support.joint_predictions import ID, IMAGES, SIZES
+from support.joint_processes import RECIPE, blobs, linear
+from support.sweep_processes import made_up_jobs, measure
 
 from securitynet_hub import load_images, load_target
 from securitynet_hub.core.errors import ProcessError
 from securitynet_hub.engine.inference import predict
-from securitynet_hub.engine.processes import LAUNCH, find_place, find_precision, is_left_alone, meet, part
+from securitynet_hub.engine.processes import (
+    LAUNCH,
+    find_place,
+    find_precision,
+    init_processes,
+    is_left_alone,
+    shutdown,
+)
 from securitynet_hub.engine.training import train
 from securitynet_hub.records.record import read_records
 from securitynet_hub.sweeps.ledger import Ledger
 from securitynet_hub.sweeps.run import sweep
 
-TOGETHER = Path(__file__).parents[1] / "support" / "together.py"
+PROCESSES = Path(__file__).parents[1] / "support" / "joint_processes.py"
+
+
+def with_support():
+    """An environment in which processes find the helpers, as many threads, and no launch of ours."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("ACCELERATE")}
+    path = os.pathsep.join([str(PROCESSES.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return kept | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": path}
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +47,9 @@ def found(tmp_path_factory):
     """The folder of two processes that torch's launcher started, and what each says; the second dies."""
     folder = tmp_path_factory.mktemp("together")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("ACCELERATE")}
     done = subprocess.run(
-        [*launch, str(TOGETHER), str(folder)],
-        env=environment
-        | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(TOGETHER.parents[1])},
+        [*launch, str(PROCESSES), str(folder)],
+        env=with_support(),
         capture_output=True,
         text=True,
         timeout=300,
@@ -44,6 +57,30 @@ def found(tmp_path_factory):
     told = folder / "0.json"
     assert told.exists(), done.stderr
     return folder, json.loads(told.read_text())
+
+
+@pytest.fixture(scope="module")
+def predictions(tmp_path_factory):
+    """What two processes predicted together, by number and size of batches."""
+    folder = tmp_path_factory.mktemp("predictions")
+    script = PROCESSES.with_name("joint_predictions.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(folder)],
+        env=with_support(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return {(number, size): np.load(folder / f"{number}-{size}.npy") for number in (0, 1) for size in SIZES}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_rows_of_two_processes_are_put_in_their_place(predictions, size):
+    """A process with a batch less fills its rows up; what it fills them with is no image's."""
+    expected = predict(load_target(ID), load_images().pixels[:IMAGES], batch_size=size)
+    for number in (0, 1):
+        assert np.array_equal(predictions[number, size], expected)
 
 
 @pytest.mark.slow
@@ -54,12 +91,12 @@ class TestTogether:
 
     @pytest.mark.parametrize("size", SIZES)
     def test_logits_are_those_of_one_process_byte_for_byte(self, found, size):
-        expected = predict(load_target(ID), load_images().pixels[:23], batch_size=size)
+        expected = predict(load_target(ID), load_images().pixels[:IMAGES], batch_size=size)
         for number in (0, 1):
             assert np.array_equal(np.load(found[0] / f"{number}-{size}.npy"), expected)
 
     def test_what_fails_on_one_is_raised_on_the_others(self, found):
-        assert found[1]["failed"] == "FellowError: process 1 failed: ValueError: bad luck"
+        assert found[1]["failed"] == "PeerProcessError: process 1 failed: ValueError: bad luck"
 
     def test_weights_are_those_of_one_process_up_to_rounding(self, found):
         alone = train(linear, *blobs(), RECIPE).state_dict()
@@ -84,7 +121,7 @@ class TestTogether:
 
     def test_a_death_ends_the_sweep_and_is_no_failure_of_the_model(self, found):
         folder, told = found
-        assert "the 2 processes of this launch lost touch" in told["lost"]
+        assert "the 2 processes of this launch lost their connection" in told["lost"]
         jobs, ledger = made_up_jobs(9), Ledger(folder / "lost")
         assert ledger.failed(unit for job in jobs for unit in job.units) == []
         before = len(list(read_records(folder / "lost")))
@@ -107,9 +144,9 @@ class TestPlace:
         monkeypatch.setenv(number, "2")
         monkeypatch.setenv(of, "3")
         assert find_place() == (2, 3)
-        part()
+        shutdown()
         assert find_place() == (0, 1)
-        assert meet().num_processes == 1
+        assert init_processes().num_processes == 1
 
     def test_a_launch_of_several_that_gave_one_is_noticed(self, monkeypatch):
         assert not is_left_alone()
@@ -121,11 +158,11 @@ class TestPlace:
         assert not is_left_alone()
 
     def test_processes_that_cannot_meet_any_more_say_so(self, monkeypatch):
-        meet()  # alone
+        init_processes()  # alone
         monkeypatch.setenv("LOCAL_RANK", "0")
         monkeypatch.setenv("WORLD_SIZE", "2")
         with pytest.raises(ProcessError, match="has 2 processes, but this one found 1"):
-            meet()
+            init_processes()
 
     def test_precision_and_compilation_are_the_launch_s(self, monkeypatch):
         monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "NO")

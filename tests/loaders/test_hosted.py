@@ -14,7 +14,7 @@ import dill
 import pytest
 import torch
 from huggingface_hub import constants
-from support.publishers import digest, host, save, undrawn
+from support.published_checkpoints import digest, host, save, undrawn
 from support.servers import PIECE
 
 from securitynet_hub.annotations.schema import load_annotations

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from securitynet_hub.loaders import pytorchcv, robust_models_transfer
-from support.publishers import REFERENCES, reference_name
+from support.published_checkpoints import REFERENCES, reference_name
 
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.core.errors import MissingPackageError, ModelError, UnknownNameError, WeightsError

@@ -183,8 +183,8 @@ class TestTransformers:
     @pytest.mark.parametrize(
         ("reference", "error", "sentence"),
         [
-            ("org/none", WeightsError, "org/none cannot be had from the Hub"),
-            ("org/net@v9", WeightsError, "org/net at v9 cannot be had from the Hub"),
+            ("org/none", WeightsError, "org/none cannot be downloaded from the Hub"),
+            ("org/net@v9", WeightsError, "org/net at v9 cannot be downloaded from the Hub"),
             ("gpt2", WeightsError, "is named owner/name; got 'gpt2'"),
             ("../../etc", WeightsError, "is named owner/name"),
         ],

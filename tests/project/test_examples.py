@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from securitynet_hub.cli.main import _parser
+from securitynet_hub.cli.main import build_parser
 from securitynet_hub.study.securitynet import derive_findings
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -67,4 +67,4 @@ def test_the_gallery_says_what_the_study_finds():
     "command", re.findall(r"^\$ (securitynet .*?)(?: +#.*)?$", GALLERY.read_text(), re.MULTILINE)
 )
 def test_the_gallery_s_commands_are_understood(command):
-    _parser().parse_args(command.split()[1:])
+    build_parser().parse_args(command.split()[1:])

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -7,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.made_records import make
+from support.plain_records import make
 
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.records import record as records
@@ -45,6 +46,25 @@ def test_unit_is_what_decides_the_result_and_id_is_all():
     assert replace(record, timings={"inference": 9.9}).unit == record.unit
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("target", {"id": "zoo/x/2"}), ("data", {"name": "e"}), ("attack", {"name": "hinge"}),
+        ("result", {"auc": 0.6}), ("counts", {"forwarded": 11}), ("timings", {"inference": 9.9}),
+        ("code", {"version": "0"}), ("environment", {"python": "4"}), ("author", "alice"),
+        ("created", "2026-01-31T12:00:00.000000+00:00"),
+    ],
+)  # fmt: skip
+def test_the_id_covers_every_field(field, value):
+    """One that it left out could be changed without a sign."""
+    record = make()
+    changed = replace(record, **{field: value})
+    assert changed.id != record.id
+    text = json.dumps({**changed.as_dict(), "id": record.id})
+    with pytest.raises(RecordError, match="changed or damaged"):
+        records.parse_record(text, "here")
+
+
 def test_nothing_is_overwritten(tmp_path):
     record = make()
     path = write_record(record, tmp_path)
@@ -70,12 +90,27 @@ def test_of_many_writers_of_one_record_one_wins(tmp_path):
     assert read_record(written[0]) == record
 
 
+def test_folders_without_hard_links_take_records(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "link", refuse)
+    record = make()
+    path = write_record(record, tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(RecordError, match="never overwritten"):
+        write_record(record, tmp_path)
+    assert read_record(path) == record
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
 def test_a_writer_killed_in_the_act_leaves_no_record(tmp_path):
     code = (
         "import os, sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]);"
-        "from securitynet_hub.records import record; from support import made_records;"
+        "from securitynet_hub.records import record; from support import plain_records;"
         "os.link = lambda *a: os._exit(9);"  # dies with everything written, before it is published
-        "record.write_record(made_records.make(), Path(sys.argv[1]))"
+        "record.write_record(plain_records.make(), Path(sys.argv[1]))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parents[1])])
     assert done.returncode == 9
@@ -118,6 +153,9 @@ def test_a_read_only_folder_is_refused(tmp_path):
     [
         (lambda c: c["result"].update(auc=0.9), "changed or damaged"),
         (lambda c: c.update(id="0" * 16), "changed or damaged"),
+        (lambda c: c.update(unit="0" * 16), "changed or damaged"),
+        (lambda c: c.pop("unit"), "changed or damaged"),
+        (lambda c: c["timings"].update(inference=0.2), "changed or damaged"),
         (lambda c: c.update(schema_version=SCHEMA_VERSION + 1), "Upgrade"),
         (lambda c: c.pop("schema_version"), "no schema_version"),
         (lambda c: c.pop("result"), "not a record of schema"),

@@ -1,12 +1,12 @@
 """The pages in a real browser: nothing asked of a network, nothing beyond the edge, sorting, speed."""
 
 import pytest
-from support.audited import many_records, write_audit
+from support.audit_records import many_records, write_audit
 from support.browsers import running_browser
-from support.pages import HOSTILE, Page, entries, record
+from support.report_pages import HOSTILE, Page, entries, record
 
+from securitynet_hub.records.entries import read_entries
 from securitynet_hub.report.page import write_report
-from securitynet_hub.report.reading import read_entries
 from securitynet_hub.report.study import write_study
 
 pytestmark = pytest.mark.slow

@@ -8,25 +8,29 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from support.audited import write_audit
-from support.pages import HOSTILE, MEMBER, OVERFITTED, RNG, SCORES, Page, entries, record
+from support.audit_records import write_audit
+from support.report_pages import HOSTILE, MEMBER, OVERFITTED, RNG, SCORES, Page, entries, record
 
 from securitynet_hub.annotations.schema import load_annotations
+from securitynet_hub.attacks.backdoor.present import per_class
+from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.membership.measures import measure_membership
+from securitynet_hub.attacks.membership.present import corrected_low
 from securitynet_hub.attacks.membership.running import Run
 from securitynet_hub.attacks.membership.samples import sample_table, write_samples
+from securitynet_hub.attacks.stealing.present import varying
 from securitynet_hub.cli.main import main
 from securitynet_hub.core.errors import RecordError
-from securitynet_hub.plots.curves import roc_curve, roc_plot, scores_plot
+from securitynet_hub.plots.measured import Measured
+from securitynet_hub.plots.overview import overview_plot
+from securitynet_hub.plots.roc import roc_curve, roc_plot
+from securitynet_hub.plots.scores import scores_plot
+from securitynet_hub.records.entries import read_entries
 from securitynet_hub.records.record import write_record
-from securitynet_hub.report.figures import overview_plot
-from securitynet_hub.report.models import describe, draw
+from securitynet_hub.report.comparison import compare
+from securitynet_hub.report.models import by_model, describe, draw
 from securitynet_hub.report.page import write_report
 from securitynet_hub.report.placement import percentile_of, place
-from securitynet_hub.report.reading import Entry, by_model, per_class, read_entries, varying
-from securitynet_hub.report.samples import pictures_beside
-from securitynet_hub.report.tables import compare
-from securitynet_hub.report.verdicts import Measured, corrected_low, membership_verdict
 from securitynet_hub.statistics.rates import tpr_at_fpr
 
 
@@ -41,7 +45,7 @@ class TestPage:
         assert f"{result['auc']:.3f}" in page.text
         assert f"({result['auc_ci'].low:.3f} to {result['auc_ci'].high:.3f})" in page.text
         assert "150 members against 250 non-members; intervals at 95 %" in page.text
-        assert "Gives its members away" in page.text
+        assert "Leaks membership: an attacker can tell training images from others" in page.text
         assert "need every sample's score" in page.text
 
     def test_needs_nothing_from_elsewhere(self, tmp_path):
@@ -135,15 +139,31 @@ class TestComparison:
         found = record("lab/a/x", attack="noise", kind="backdoor-detection", result={"score": 2.0})
         first, second = [found, theft, record("lab/a/x")], [record("lab/a/y/1")]
         models = [describe("lab/a/x", entries(*first)), describe("lab/a/y/1", entries(*second))]
-        columns, figures, beginning = compare(models)
-        assert columns == ["modified entropy AUC", "steal agreement", "noise score"]
-        assert (figures["lab/a/x"]["noise score"].value, beginning) == (2.0, "lab/a/")
-        assert set(figures["lab/a/y/1"]) == {"modified entropy AUC"}
+        comparison = compare(models)
+        names = ["modified entropy AUC", "steal agreement", "noise score"]
+        assert [column.name for column in comparison.columns] == names
+        first, second = ({c.name: m.value for c, m in row.items()} for row in comparison.figures.values())
+        assert (first["noise score"], comparison.beginning) == (2.0, "lab/a/")
+        assert set(second) == {"modified entropy AUC"}
+
+    def test_the_most_exposed_model_stands_first(self, tmp_path):
+        """By what its AUC is at least; a model whose members nobody looked for stands last."""
+        records = [
+            record("lab/calm", result={"auc": 0.6, "auc_ci": [0.55, 0.65]}),
+            record("lab/unsure", result={"auc": 0.95, "auc_ci": [0.5, 1.0]}),
+            record("lab/exposed", result={"auc": 0.9, "auc_ci": [0.85, 0.95]}),
+            record("lab/another", attack="noise", kind="backdoor-detection", result={"score": 2.0}),
+        ]
+        page = report(tmp_path, *records)
+        headings = re.findall(r"<h2[^>]*>\s*(lab/\w+)", page.source)
+        assert headings == ["lab/exposed", "lab/calm", "lab/unsure", "lab/another"]
+        few = report(tmp_path, *records, details=1)
+        assert re.findall(r"<h2[^>]*>\s*(lab/\w+)", few.source) == ["lab/exposed"]
 
     def test_percentiles_have_a_column(self, tmp_path):
         page = report(tmp_path, *(record(f"lab/{i}", data={"name": "cifar10"}) for i in range(2)))
         assert "percentile, AUC of modified entropy" in page.text
-        assert "Gives its members away: 2 of 2 models" in page.text
+        assert "Leaks membership: 2 of 2 models" in page.text
 
 
 class TestSamples:
@@ -165,7 +185,7 @@ class TestSamples:
         assert any(f"modified entropy finds {rate:.1%} at 1% FPR" in label for label in labels)
         (image,) = (a for tag, a in page.tags if tag == "img")
         assert image["src"].startswith("data:image/png;base64,")
-        assert "modified entropy is surest of" in image["alt"]
+        assert "The members with the highest scores by modified entropy" in image["alt"]
         assert "Not shown" not in page.text
 
     def test_a_model_cannot_name_files_elsewhere(self, tmp_path, samples):
@@ -227,17 +247,18 @@ class TestOtherKinds:
         assert "Neural cleanse flags class 2 (anomaly index 3.50; above 2 is flagged)" in page.text
         assert "That is no proof: clean networks are flagged, too" in page.text
         assert [a["alt"] for tag, a in page.tags if tag == "img"] == ["neural cleanse: class-2"]
-        assert len(pictures_beside(Entry(found, path))) == 1
 
     @pytest.mark.parametrize(
         ("result", "sentence"),
         [
-            ({"auc": 0.75, "auc_ci": [0.7, 0.8]}, "from others with an AUC of 0.75 (0.70 to 0.80)"),
+            ({"auc": 0.75, "auc_ci": [0.7, 0.8]},
+             "poisoned from clean images with an AUC of 0.75 (0.70 to 0.80)"),
             ({"flagged_share": 0.5, "flagged_share_ci": [0.3, 0.7], "threshold": 1.0, "target_frr": 0.05},
              "Some images look poisoned"),
             ({"flagged_share": 0.1, "flagged_share_ci": [0.01, 0.3], "threshold": 1.0, "target_frr": 0.05},
-             "flags 10.0 % of the images, of clean ones 5.0 % may be"),
-            ({"flagged_share": 0.0, "threshold": None, "target_frr": 0.05}, "The records name none."),
+             "flags 10.0 % of the images, while it may flag 5.0 % of clean ones"),
+            ({"flagged_share": 0.0, "threshold": None, "target_frr": 0.05},
+             "The records give neither an AUC nor a share of flagged images."),
         ],
     )  # fmt: skip
     def test_of_judged_images_it_says_how_many_are_flagged(self, tmp_path, result, sentence):
@@ -285,7 +306,7 @@ class TestRealRecords:
         alts = [a["alt"] for tag, a in audited[1].tags if tag == "img"]
         assert len(alts) == 4
         assert re.match(
-            r"The members that modified entropy is surest of.*Their classes: (\d, ){24}\d\.", alts[0]
+            r"The members with the highest scores by modified entropy.*Their classes: (\d, ){24}\d\.", alts[0]
         )
         for alt, part in zip(sorted(alts[1:]), ("mask", "pattern", "trigger"), strict=True):
             assert alt.startswith(f"Recovered by neural cleanse. Class 0, {part}: ")
@@ -351,6 +372,18 @@ class TestVerdicts:
         assert "up to an AUC of 0.550 cannot be ruled out" in self.verdict(0.52, [0.49, 0.55]).text
         assert self.verdict(0.7, None).tone == "open"
 
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_of_the_rates_that_can_be_told_the_lowest_is(self, order):
+        rates = [
+            {"target_fpr": fpr, "tpr": tpr, "ci": [tpr / 2, tpr + 0.01], "resolvable": resolvable}
+            for fpr, tpr, resolvable in ((0.0001, 0.03, False), (0.001, 0.123, True), (0.1, 0.456, True))
+        ]
+        found = record(result={"auc": 0.7, "auc_ci": [0.6, 0.8], "tpr_at_fpr": rates[::order]})
+        text = describe(OVERFITTED, entries(found)).verdicts[0].text.replace("\u00a0", " ")
+        assert "at most 0.1 % of" in text
+        assert "12.3 % (6.2 % to 13.3 %)" in text
+        assert "45.6" not in text
+
     def test_what_cannot_be_ruled_out_is_what_any_attack_leaves_open(self):
         found = self.verdict(0.5, [0.48, 0.52], attacks=2)
         assert (found.tone, "up to an AUC of 0.600 cannot be ruled out" in found.text) == ("calm", True)
@@ -397,10 +430,20 @@ class TestVerdicts:
             record(attack="loss", result={"auc": 0.9, "auc_ci": [0.5, 1.0]}),
         )
         model = describe(OVERFITTED, entries(weak, strong))
-        assert [entry.attack for entry in model.membership] == ["modified_entropy", "loss"]
-        assert membership_verdict(model.membership).text.startswith(
-            "Of a member and a non-member, modified entropy"
+        summary = model.summaries["membership-inference"]
+        assert [entry.attack for entry in summary.entries] == ["modified_entropy", "loss"]
+        assert model.verdicts[0].text.startswith(
+            "Given one member and one non-member, modified entropy picks the member"
         )
+
+
+def standing(attack, value, ci=None, **more):
+    """Return the figure that an attack's record gives SecurityNet's models, too."""
+    kind = next(kind for kind in kinds().values() if attack in kind.attacks)
+    result = {kind.headline[0]: value, f"{kind.headline[0]}_ci": ci, **more}
+    measured = entries(record(attack=attack, kind=kind.name, result=result))
+    (found,) = kind.present.summarise(measured, None).standings
+    return found
 
 
 class TestPlacement:
@@ -411,7 +454,7 @@ class TestPlacement:
         rows = self.TABLE[self.TABLE.dataset == "CIFAR-100"]
         value = float(rows.mia_modified_entropy_auc.median())
         found, near = place(
-            "mia_modified_entropy_auc", value, dataset="CIFAR-100", accuracy=0.8, ci=(0.0, 1.0)
+            standing("modified_entropy", value, ci=[0.0, 1.0]), dataset="CIFAR-100", accuracy=0.8
         )
         figures = rows.mia_modified_entropy_auc
         assert found.percentile == pytest.approx(
@@ -421,24 +464,25 @@ class TestPlacement:
         assert len(near.figures) == rows.test_accuracy.between(0.78, 0.82).sum()
 
     def test_broken_rows_are_left_out_and_counted(self):
-        (found,) = place("stealing_agreement", 0.5, dataset="SynapseMNIST3D")
+        (found,) = place(standing("model_stealing", 0.5), dataset="SynapseMNIST3D")
         assert (found.figures, found.percentile, found.left_out) == ((), None, {"evaluation-broken": 18})
-        (imagenet,) = place("stealing_agreement", 0.5, dataset="ImageNet-1k")
+        (imagenet,) = place(standing("model_stealing", 0.5), dataset="ImageNet-1k")
         assert imagenet.left_out == {"not measured": 20, "stealing-failed": 1}
         assert any("another image transform" in caveat for caveat in imagenet.caveats)
         assert any("queries, was not released" in caveat for caveat in imagenet.caveats)
 
     def test_of_other_data_only_an_orientation(self):
-        (found,) = place("mia_modified_entropy_auc", 0.6, dataset="Fashion-MNIST", gap=0.05, n=2000)
+        leak = standing("modified_entropy", 0.6, n_members=500, n_nonmembers=1500)
+        (found,) = place(leak, dataset="Fashion-MNIST", gap=0.05)
         assert "any data set" in found.peers
         assert "An orientation, no comparison" in found.caveats[0]
         assert "over 2,000 images" in found.caveats[-1]
-        assert place("stealing_agreement", 0.6, dataset="Fashion-MNIST", gap=0.05) == []
+        assert place(standing("model_stealing", 0.6), dataset="Fashion-MNIST", gap=0.05) == []
 
     def test_a_model_is_no_peer_of_its_own(self):
         row = load_annotations()["pytorchcv/cifar10/resnet20"]
         alone, named = (
-            place("mia_modified_entropy_auc", 0.6, dataset="CIFAR-10", id=id)[0] for id in (None, row.id)
+            place(standing("modified_entropy", 0.6), dataset="CIFAR-10", id=id)[0] for id in (None, row.id)
         )
         assert len(alone.figures) - len(named.figures) == 1
         known = row.mia_modified_entropy_auc
@@ -462,22 +506,22 @@ class TestPlacement:
             "models of CIFAR-10", "models of CIFAR-10 with an accuracy of 0.94 to 0.98"
         ]  # fmt: skip
         page = report(tmp_path, *records, samples=tmp_path / "samples")
-        assert "Taken for a model of CIFAR-10, after the images" in page.text
+        assert "The images that it was audited with suggest a model of CIFAR-10" in page.text
         assert re.search(
             r"higher than that of 100 % \(\d+ to 100 % over its interval\) of SecurityNet's 119", page.text
         )
         unknown = report(tmp_path, *records)
-        assert "stands beside no models of similar accuracy" in unknown.text
+        assert "it is not compared with models of similar accuracy" in unknown.text
 
     def test_without_any_peer_there_is_no_percentile(self, tmp_path):
-        (found,) = place("mia_correctness_auc", 0.6, dataset="Fashion-MNIST", gap=0.6)
+        (found,) = place(standing("correctness", 0.6), dataset="Fashion-MNIST", gap=0.6)
         assert (found.figures, found.percentile, found.left_out) == ((), None, {})
         correctness = record(attack="correctness", result={"auc": 0.7, "auc_ci": [0.6, 0.8]})
         model = describe("zoo/fashion-mnist/cnn-clean/1", entries(correctness))
         model.placements = [found]
         draw(model, None)
-        assert not any(model.plots.values())
-        broken = place("stealing_agreement", 0.5, dataset="SynapseMNIST3D", accuracy=0.99)
+        assert not model.plots
+        broken = place(standing("model_stealing", 0.5), dataset="SynapseMNIST3D", accuracy=0.99)
         assert [placement.percentile for placement in broken] == [None, None]
 
     def test_percentile(self):

@@ -21,8 +21,8 @@ import pytest
 import yaml
 from huggingface_hub import DatasetCard, ModelCard, SpaceCard, constants, parse_eval_result_entries
 from safetensors.numpy import save_file
-from support.measurements import measured
-from support.shared import REPO, WHERE, commit_file
+from support.drawn_records import measured
+from support.published_results import REPO, WHERE, commit_file
 
 from securitynet_hub.annotations.schema import HUB_DATASET, load_annotations
 from securitynet_hub.attacks.kind import kinds
@@ -304,7 +304,7 @@ class TestRecords:
     def test_of_two_processes_at_once_nothing_is_lost(self, published, tmp_path):
         code = """
 import sys, time
-from support.measurements import measured
+from support.drawn_records import measured
 from securitynet_hub.sharing.publishing import publish_records
 print("ready", flush=True)
 sys.stdin.readline()

@@ -2,8 +2,8 @@
 
 import pytest
 from support.browsers import running_browser
-from support.measurements import measured
-from support.shared import HOSTILE, REPO, changed
+from support.drawn_records import measured
+from support.published_results import HOSTILE, REPO, changed
 
 from securitynet_hub.records.rows import FOLDER
 from securitynet_hub.sharing.export import to_html

@@ -15,11 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.measurements import measured
-from support.shared import HOSTILE, REPO, WHERE, changed, commit_file
+from support.drawn_records import measured
+from support.published_results import HOSTILE, REPO, WHERE, changed, commit_file
 
 from securitynet_hub.annotations.schema import HUB_DATASET, features, load_annotations
 from securitynet_hub.attacks.backdoor.inversion import measure_inversion
+from securitynet_hub.attacks.membership.measures import measure_membership
 from securitynet_hub.attacks.stealing.measures import measure_stealing
 from securitynet_hub.core.errors import HubError, RecordError, UnknownNameError
 from securitynet_hub.records.record import Record, parse_record, read_records
@@ -162,6 +163,20 @@ class TestValidation:
     )  # fmt: skip
     def test_nor_of_stealing(self, parts, reason):
         assert reason in problems(stolen(result=parts))[0]
+
+    def test_a_rate_above_its_target_is_refused(self):
+        """At whatever rate, and the figures beside it as they were measured."""
+        scores = np.random.default_rng(1).normal(size=400)
+        record = measured(1, result=measure_membership(scores, np.arange(400) < 100))
+        assert problems(record) == []
+        rates = record.result["tpr_at_fpr"]
+        loud = [place for place, rate in enumerate(rates) if rate["achieved_fpr"] > 0]
+        assert loud
+        for place in loud:
+            forged = [dict(rate) for rate in rates]
+            forged[place]["target_fpr"] = forged[place]["achieved_fpr"] / 2
+            (reason,) = problems(changed(record, result={"tpr_at_fpr": forged}))
+            assert "does not go with the target" in reason
 
     @pytest.mark.parametrize("lacking", ["auc", "advantage", "tpr_at_fpr", "n_members", "confidence_level"])
     def test_a_figure_that_lacks_is_named(self, lacking):

@@ -1,6 +1,5 @@
 """What the README and docs/sharing.md tell a user to type about sharing works, in that order, on one Hub."""
 
-import argparse
 import re
 import shlex
 from pathlib import Path
@@ -11,7 +10,8 @@ import yaml
 from safetensors.numpy import save_file
 
 from securitynet_hub.annotations.schema import HUB_DATASET
-from securitynet_hub.cli.share import WHAT, add_commands
+from securitynet_hub.cli.main import build_parser
+from securitynet_hub.cli.publish import WHAT
 from securitynet_hub.records.record import read_records
 from securitynet_hub.records.rows import FOLDER
 
@@ -66,11 +66,9 @@ def test_the_commands_of_the_page(prepared, run, tmp_path):
 def test_every_command_has_its_row():
     rows = re.findall(r"^\| `((?:publish|fetch|leaderboard)[a-z ]*)` \|", PAGE, re.MULTILINE)
     assert sorted(rows) == sorted([*(f"publish {what}" for what in WHAT), "fetch results", "leaderboard"])
-    parser = argparse.ArgumentParser()
-    add_commands(parser.add_subparsers())
     for command in commands(PAGE) + commands(README):
         if command[1] in ("publish", "fetch", "leaderboard"):
-            parser.parse_args(command[1:])
+            build_parser().parse_args(command[1:])
 
 
 def test_the_number_of_leaderboards_is_right():

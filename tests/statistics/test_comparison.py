@@ -8,6 +8,10 @@ from securitynet_hub.statistics.comparison import auc_difference, paired_auc_dif
 from securitynet_hub.statistics.rates import roc_auc
 
 SIDES = np.arange(200) < 100
+FEW_MEMBERS, FEW_NONMEMBERS = np.arange(130) < 30, np.arange(130) < 100
+each_balance = pytest.mark.parametrize(
+    "sides", [SIDES, FEW_MEMBERS, FEW_NONMEMBERS], ids=["100/100", "30/100", "100/30"]
+)
 
 
 def paired_scores(rng, first, second, sides=SIDES, shared=0.6):
@@ -18,27 +22,31 @@ def paired_scores(rng, first, second, sides=SIDES, shared=0.6):
 
 
 class TestPaired:
-    def test_equals_delong_by_definition(self):
+    @each_balance
+    def test_equals_delong_by_definition(self, sides):
         """Each pair of member and non-member counted by itself, then the covariance of the components."""
-        a, b = (scores.round(1) for scores in paired_scores(np.random.default_rng(0), 1.0, 0.4))  # ties
-        wins = [np.array([[(m > o) + 0.5 * (m == o) for o in s[~SIDES]] for m in s[SIDES]]) for s in (a, b)]
+        a, b = (
+            scores.round(1) for scores in paired_scores(np.random.default_rng(0), 1.0, 0.4, sides)
+        )  # ties
+        wins = [np.array([[(m > o) + 0.5 * (m == o) for o in s[~sides]] for m in s[sides]]) for s in (a, b)]
         by_member = np.cov([w.mean(1) for w in wins])
         by_nonmember = np.cov([w.mean(0) for w in wins])
-        covariance = by_member / 100 + by_nonmember / 100
+        covariance = by_member / sides.sum() + by_nonmember / (~sides).sum()
         variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
-        found = paired_auc_difference(a, b, SIDES, confidence_level=0.9)
+        found = paired_auc_difference(a, b, sides, confidence_level=0.9)
         difference = wins[0].mean() - wins[1].mean()
         assert found.difference == pytest.approx(difference)
         assert found.p_value == pytest.approx(2 * norm.sf(abs(difference) / variance**0.5))
         half = NormalDist().inv_cdf(0.95) * variance**0.5
         assert found.ci == pytest.approx((difference - half, difference + half))
 
-    def test_exchanged_attacks_mirror_and_exchanged_sides_too(self):
-        a, b = paired_scores(np.random.default_rng(1), 1.0, 0.4)
+    @each_balance
+    def test_exchanged_attacks_mirror_and_exchanged_sides_too(self, sides):
+        a, b = paired_scores(np.random.default_rng(1), 1.0, 0.4, sides)
         found, mirrored, swapped = (
-            paired_auc_difference(a, b, SIDES),
-            paired_auc_difference(b, a, SIDES),
-            paired_auc_difference(a, b, ~SIDES),
+            paired_auc_difference(a, b, sides),
+            paired_auc_difference(b, a, sides),
+            paired_auc_difference(a, b, ~sides),
         )
         for other in (mirrored, swapped):
             assert other.difference == pytest.approx(-found.difference)
@@ -71,6 +79,14 @@ class TestPaired:
         assert inverted.difference == 1
         assert inverted.p_value == pytest.approx(2 * np.exp(-5 / 2))
         assert inverted.ci == pytest.approx((1 - (2 * np.log(40) / 5) ** 0.5, 1))
+
+    def test_without_a_variance_the_smaller_class_counts(self):
+        """Three members above or below five non-members: three disjoint pairs, whichever class has three."""
+        perfect, wrong = [8, 7, 6, 5, 4, 3, 2, 1], [1, 2, 3, 4, 5, 6, 7, 8]
+        for sides in ([1] * 3 + [0] * 5, [1] * 5 + [0] * 3):
+            found = paired_auc_difference(perfect, wrong, sides)
+            assert (found.difference, found.p_value) == pytest.approx((1, 2 * np.exp(-3 / 2)))
+            assert found.ci == pytest.approx((1 - (2 * np.log(40) / 3) ** 0.5, 1))
 
     def test_a_class_of_one_proves_nothing(self):
         found = paired_auc_difference([1, 2, 3], [3, 2, 1], [0, 0, 1])
@@ -115,6 +131,25 @@ class TestUnpaired:
             p_values.append(auc_difference(a, sides[0], b, sides[1]).p_value)
         assert 0.03 <= np.mean(np.array(p_values) < 0.05) <= 0.07
 
+    @pytest.mark.parametrize(
+        ("sides", "others"), [(SIDES, SIDES), (FEW_MEMBERS, SIDES), (FEW_MEMBERS, FEW_NONMEMBERS)]
+    )
+    def test_the_variances_of_both_aucs_add(self, sides, others):
+        """Each variance by definition: pairs counted one by one, drawn towards A (1 - A) by one sample."""
+        rng = np.random.default_rng(11)
+        samples = [(rng.normal(size=len(side)).round(1) + side, side) for side in (sides, others)]
+        aucs, variance = [], 0.0
+        for scores, side in samples:
+            members, nonmembers = scores[side], scores[~side]
+            wins = np.array([[(m > o) + 0.5 * (m == o) for o in nonmembers] for m in members])
+            aucs.append(auc := wins.mean())
+            for axis, n in ((1, len(members)), (0, len(nonmembers))):
+                variance += (n * wins.mean(axis).var(ddof=1) + auc * (1 - auc)) / (n + 1) / n
+        found = auc_difference(*samples[0], *samples[1])
+        half = norm.ppf(0.975) * variance**0.5
+        assert found.difference == pytest.approx(aucs[0] - aucs[1])
+        assert found.ci == pytest.approx((found.difference - half, found.difference + half))
+
     def test_p_value_and_interval_agree_with_the_normal_distribution(self):
         rng = np.random.default_rng(8)
         a, b = rng.normal(size=200) + SIDES, rng.normal(size=200) + 0.5 * SIDES
@@ -130,6 +165,14 @@ class TestUnpaired:
         found = auc_difference(SIDES.astype(int), SIDES, rng.normal(size=200) + SIDES, SIDES)
         assert found.ci.high - found.difference <= (np.log(40) / 2 * 2 / 100) ** 0.5
         assert found.ci.low == pytest.approx(found.difference - (np.log(40) / 2 * 2 / 100) ** 0.5)
+
+    def test_of_unequal_classes_the_smaller_ones_count(self):
+        """30 disjoint pairs of the first model and 100 of the second."""
+        rng = np.random.default_rng(12)
+        perfect, other = FEW_MEMBERS.astype(int), rng.normal(size=200) + SIDES
+        found = auc_difference(perfect, FEW_MEMBERS, other, SIDES)
+        slack = (np.log(40) / 2 * (1 / 30 + 1 / 100)) ** 0.5
+        assert found.ci.low == pytest.approx(found.difference - slack)
 
     def test_exchanged_models_mirror(self):
         rng = np.random.default_rng(10)

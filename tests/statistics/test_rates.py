@@ -27,11 +27,12 @@ few_distinct = st.lists(
 ).filter(lambda rows: 0 < sum(member for _, member in rows) < len(rows))
 
 
-def gaussian(distance, n, seed=0):
-    """n members N(distance, 1) and n non-members N(0, 1)."""
+def gaussian(distance, n, n_nonmembers=None, seed=0):
+    """n members N(distance, 1) and as many non-members N(0, 1), or another number of them."""
     rng = np.random.default_rng(seed)
-    scores = np.concatenate([rng.normal(distance, 1, n), rng.normal(0, 1, n)])
-    return scores, np.arange(2 * n) < n
+    k = n if n_nonmembers is None else n_nonmembers
+    scores = np.concatenate([rng.normal(distance, 1, n), rng.normal(0, 1, k)])
+    return scores, np.arange(n + k) < n
 
 
 def brute_auc(scores, is_member):
@@ -59,7 +60,7 @@ class TestAuc:
 
     @pytest.mark.parametrize("distance", [0.0, 0.5, 2.0])
     def test_gaussian_truth(self, distance):
-        scores, is_member = gaussian(distance, 200_000)
+        scores, is_member = gaussian(distance, 200_000, 150_000)
         assert roc_auc(scores, is_member) == pytest.approx(PHI(distance / 2**0.5), abs=0.003)
 
     @given(few_distinct)
@@ -71,7 +72,7 @@ class TestAuc:
         assert roc_auc(-scores, is_member) == pytest.approx(1 - roc_auc(scores, is_member))
 
     def test_rows_in_any_order_and_any_increasing_transform_change_no_bit(self):
-        scores, is_member = gaussian(0.7, 500)
+        scores, is_member = gaussian(0.7, 500, 300)
         order = np.random.default_rng(1).permutation(len(scores))
         for a, b in [(scores[order], is_member[order]), (np.exp(scores) * 1000 + 100, is_member)]:
             assert roc_auc(a, b) == roc_auc(scores, is_member)
@@ -160,18 +161,30 @@ class TestAucInterval:
         assert separated > 200
         assert covered == separated
 
-    def test_equals_delong_by_definition(self):
+    @pytest.mark.parametrize(("n", "k"), [(40, 40), (15, 60), (60, 15)])
+    def test_equals_delong_by_definition(self, n, k):
         """The variance from the U-statistic's components, each counted pair by pair, then shrunk."""
-        scores, is_member = gaussian(0.8, 40)
+        scores, is_member = gaussian(0.8, n, k)
         scores = scores.round(1)  # ties
         wins = np.array([[(m > o) + 0.5 * (m == o) for o in scores[~is_member]] for m in scores[is_member]])
         auc = wins.mean()
-        shrunk = [(40 * wins.mean(axis).var(ddof=1) + auc * (1 - auc)) / 41 for axis in (0, 1)]
-        variance = sum(shrunk) / 40
+        variance = sum(
+            (size * wins.mean(axis).var(ddof=1) + auc * (1 - auc)) / (size + 1) / size
+            for axis, size in ((1, n), (0, k))
+        )
         half = PHI_INVERSE(0.95) * variance**0.5 / (auc * (1 - auc))
         logit = np.log(auc / (1 - auc))
         expected = [1 / (1 + np.exp(-(logit + side * half))) for side in (-1, 1)]
         assert roc_auc_interval(scores, is_member, confidence_level=0.9) == pytest.approx(expected)
+
+    @pytest.mark.parametrize(("n", "k"), [(5, 5), (5, 8), (8, 5)])
+    @pytest.mark.parametrize("level", [0.9, 0.95])
+    def test_separated_completely_the_smaller_class_bounds_the_auc(self, n, k, level):
+        """Five disjoint pairs are ordered rightly with a probability of alpha / 2 at that AUC."""
+        scores, is_member = np.arange(n + k), np.arange(n + k) >= k
+        low = ((1 - level) / 2) ** (1 / 5)
+        assert roc_auc_interval(scores, is_member, confidence_level=level) == pytest.approx((low, 1))
+        assert roc_auc_interval(-scores, is_member, confidence_level=level) == pytest.approx((0, 1 - low))
 
     def test_a_class_of_one_sample_proves_nothing(self):
         assert roc_auc_interval([1, 2, 3], [0, 0, 1]) == (0, 1)
@@ -190,7 +203,7 @@ class TestTprAtFpr:
 
     @pytest.mark.parametrize("target", [0.001, 0.01, 0.1])
     def test_gaussian_truth(self, target):
-        scores, is_member = gaussian(1.0, 400_000)
+        scores, is_member = gaussian(1.0, 300_000, 400_000)
         expected = PHI(1.0 + PHI_INVERSE(target))
         assert tpr_at_fpr(scores, is_member, target).tpr == pytest.approx(expected, rel=0.05)
 
@@ -198,7 +211,7 @@ class TestTprAtFpr:
         ("n", "target", "resolvable"), [(999, 0.001, False), (1000, 0.001, True), (100, 0.29, True)]
     )
     def test_says_what_the_sample_can_resolve(self, n, target, resolvable):
-        scores, is_member = gaussian(0.0, n)
+        scores, is_member = gaussian(0.0, 40, n)  # the number of members allows no false alarm
         found = tpr_at_fpr(scores, is_member, target)
         assert found.resolvable is resolvable
         assert found.achieved_fpr == pytest.approx(int(target * n + 1e-9) / n)
@@ -206,6 +219,11 @@ class TestTprAtFpr:
     def test_tied_nonmembers_fall_together(self):
         found = tpr_at_fpr([1, 1, 1, 1], [1, 1, 0, 0], 0.5)
         assert (found.tpr, found.achieved_fpr) == (0, 0)
+
+    def test_a_member_at_the_cut_is_not_accused(self):
+        """Five non-members, one of which may be accused: the cut is the second largest, 4."""
+        found = tpr_at_fpr([9, 5, 4, 4, 6, 4, 3, 2, 1], [1, 1, 1, 1, 0, 0, 0, 0, 0], 0.2)
+        assert (found.threshold, found.tpr, found.achieved_fpr) == (4, 0.5, 0.2)
 
     @pytest.mark.slow
     def test_interval_covers_the_rate_at_its_threshold(self):
@@ -231,14 +249,23 @@ class TestAdvantage:
         assert advantage(scores, is_member) == pytest.approx(max(gaps), abs=1e-12)
 
     def test_is_signed(self):
-        scores, is_member = gaussian(3.0, 1000)
+        scores, is_member = gaussian(3.0, 1000, 700)
         assert advantage(scores, is_member) > 0.8
         assert advantage(-scores, is_member) < 0.01
 
+    @pytest.mark.parametrize("level", [0.9, 0.95])
+    def test_interval_is_massart_s_for_each_side(self, level):
+        """50 of 100 members above all 200 non-members; each side has half of the error to itself."""
+        scores = np.r_[np.ones(50), np.zeros(250)]
+        value, interval = advantage_interval(split_scores(scores, np.arange(300) < 100), level)
+        slack = sum((np.log(4 / (1 - level)) / (2 * n)) ** 0.5 for n in (100, 200))
+        assert value == 0.5
+        assert interval == pytest.approx((0.5 - slack, 0.5 + slack))
+
     @pytest.mark.slow
-    def test_interval_is_conservative(self):
+    def test_interval_covers_the_truth_at_least_as_often_as_it_says(self):
         rng = np.random.default_rng(13)
-        is_member = np.arange(300) < 150
+        is_member = np.arange(300) < 100
         truth = 2 * PHI(0.5) - 1  # N(1, 1) against N(0, 1): best threshold 1/2
         hits, trials = 0, 1000
         for _ in range(trials):

@@ -14,6 +14,7 @@ from scipy import stats
 
 from securitynet_hub.annotations.schema import HUB_DATASET
 from securitynet_hub.records.record import Record
+from securitynet_hub.report.frames import record_frame
 from securitynet_hub.statistics.rates import Interval
 from securitynet_hub.study.estimates import (
     Estimate,
@@ -23,7 +24,7 @@ from securitynet_hub.study.estimates import (
     paired_difference,
 )
 from securitynet_hub.study.findings import Finding, Row, warn_if_reversed
-from securitynet_hub.study.frames import annotation_frame, complete, record_frame
+from securitynet_hub.study.frames import annotation_frame, complete
 from securitynet_hub.study.panels import count_panels
 from securitynet_hub.study.securitynet import derive_findings
 from securitynet_hub.study.writing import as_csv, as_markdown
@@ -407,7 +408,7 @@ class TestRecords:
     def test_records_extend_the_study_and_change_no_other_row(self):
         records = [record(f"lab/{i}", auc=0.5 + i / 50) for i in range(8)]
         records += [record(f"lab/{i}", attack="correctness", auc=0.5 + i / 100) for i in range(8)]
-        extended = {finding.name: finding for finding in derive_findings(records)}
+        extended = {finding.name: finding for finding in derive_findings(record_frame(records))}
         old = FINDINGS["membership-and-overfitting"].rows
         new = extended["membership-and-overfitting"].rows
         assert [row for row in new if not row.group.startswith("audited")] == list(old)

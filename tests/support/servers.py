@@ -25,6 +25,7 @@ class Route:
         stated_length: Content-Length, if not the true one.
         chunked: send without a Content-Length.
         part_headers: headers that replace the right ones of a partial answer.
+        part_length: bytes that a partial answer ends after, in good order, whatever its Content-Range says.
     """
 
     content: bytes = b""
@@ -42,6 +43,7 @@ class Route:
     chunked: bool = False
     headers: dict = field(default_factory=dict)
     part_headers: dict = field(default_factory=dict)
+    part_length: int | None = None
 
 
 @dataclass
@@ -130,6 +132,7 @@ def running_server():
                 headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(route.content)}"
                 headers |= route.part_headers
                 stop += route.surplus
+                stop = stop if route.part_length is None else min(stop, start + route.part_length)
             if route.chunked:
                 headers["Transfer-Encoding"] = "chunked"
             else:

@@ -1,7 +1,10 @@
 """Sweeps: planned, shared, resumed; each record once, whatever dies."""
 
+import errno
+import itertools
 import json
 import os
+import re
 import resource
 import runpy
 import signal
@@ -15,22 +18,29 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.crowd import made_up_jobs, measure
+from filelock import FileLock
 from support.servers import Route
+from support.sweep_processes import made_up_jobs, measure
 
 from securitynet_hub.annotations.schema import load_annotations
+from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.attacks.membership.running import runnable
+from securitynet_hub.attacks.subject import known_data
 from securitynet_hub.core.errors import RecordError, UnknownNameError
+from securitynet_hub.data.splits import Split
 from securitynet_hub.models.loading import load_target
+from securitynet_hub.records import record as record_module
 from securitynet_hub.records.record import read_records
 from securitynet_hub.statistics.signals import SIGNALS
 from securitynet_hub.sweeps.estimate import Cost, Size, estimate, known_sizes, measure_speed
+from securitynet_hub.sweeps.launch import SweepOptions, plan
 from securitynet_hub.sweeps.ledger import Ledger
 from securitynet_hub.sweeps.plan import find_models, parse_data, plan_jobs
 from securitynet_hub.sweeps.run import sweep
 from securitynet_hub.weights.fetch import fetch
 
 ZOO = load_annotations("zoo")
-CROWD = Path(__file__).parents[1] / "support" / "crowd.py"
+PROCESSES = Path(__file__).parents[1] / "support" / "sweep_processes.py"
 CLEAN = [ZOO[f"zoo/fashion-mnist/cnn-clean/{number}"] for number in (1, 2)]
 PATTERN = "zoo/fashion-mnist/cnn-clean/[12]"
 ATTACKS = ["correctness", "modified_entropy"]
@@ -73,23 +83,65 @@ class TestPlan:
             parse_data("CIFAR-10=folder?limits=3")
 
     def test_a_unit_is_named_after_all_that_decides_its_result(self, monkeypatch):
+        row, data = CLEAN[0], known_data(CLEAN[0])
+
+        def name(row=row, attack="loss", data=data, options=None):
+            (job,) = plan_jobs([row], [attack], {row.dataset: data}, options)
+            return job.units[0].id
+
+        swapped = Split(members=data.split.nonmembers, nonmembers=data.split.members)
+        fewer = Split(members=data.split.members[1:], nonmembers=data.split.nonmembers)
+        negative = replace(data.images, pixels=255 - data.images.pixels)
+        relabelled = replace(data.images, labels=data.images.labels[::-1].copy())
+        names = {
+            "as it is": name(),
+            "model": name(replace(row, id="zoo/fashion-mnist/other/1")),
+            "weights": name(replace(row, weights_hash="0" * 64)),
+            "attack": name(attack="hinge"),
+            "options": name(options={"seed": 1}),
+            "pixels": name(data=replace(data, images=negative)),
+            "labels": name(data=replace(data, images=relabelled)),
+            "sides": name(data=replace(data, split=swapped)),
+            "a sample fewer": name(data=replace(data, split=fewer)),
+        }
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+        names["precision"] = name()
+        monkeypatch.delenv("ACCELERATE_MIXED_PRECISION")
+        # Other modules, so another hash of the code.
+        monkeypatch.setattr(record_module, "DECIDING", ("statistics",))
+        record_module.code_identity.cache_clear()
+        names["code"] = name()
+        monkeypatch.undo()
+        record_module.code_identity.cache_clear()
+        assert len(set(names.values())) == len(names), names
+        assert name() == names["as it is"]
+
+    def test_a_unit_is_the_same_beside_any_others(self):
         (job,) = plan_jobs(CLEAN[:1], ["loss"], {})
-        (same,) = plan_jobs(CLEAN[:1], ["entropy", "loss"], {})
+        (same,) = plan_jobs(CLEAN[:1], ["entropy", "loss"], {CLEAN[0].dataset: known_data(CLEAN[0])})
         assert job.units[0] == same.units[1]
-        others = [
-            plan_jobs(CLEAN[:1], ["loss"], {}, {"seed": 1}),
-            plan_jobs([replace(CLEAN[0], weights_hash="0" * 64)], ["loss"], {}),
-            plan_jobs(CLEAN[:1], ["loss"], {"Fashion-MNIST": made_up_jobs(3)[0].data}),
-            plan_jobs(CLEAN[:1], ["hinge"], {}),
-        ]
-        assert (
-            len({job.units[0].id, *(other.units[0].id for (other,) in others)}) == 4
-        )  # the third is the same
 
     def test_each_budget_of_a_theft_is_a_unit_of_its_own(self):
-        jobs = plan_jobs(CLEAN[:1], ["loss", "model_stealing"], {}, budgets=[5, 10])
+        jobs = plan_jobs(CLEAN[:1], ["loss", "model_stealing"], {}, {"budgets": [5, 10]})
         assert [job.attacks for job in jobs] == [("loss",), ("model_stealing",), ("model_stealing",)]
         assert len({unit.id for job in jobs for unit in job.units}) == 3
+
+    def test_a_kind_s_options_are_part_of_its_own_units_alone(self):
+        first, second = (
+            plan_jobs(CLEAN[:1], ["loss", "model_stealing"], {}, {"seed": 1, "budgets": budgets})
+            for budgets in ([5], [5, 10])
+        )
+        assert first[0].units == second[0].units
+        assert first[1].units == second[1].units
+        default = plan_jobs(CLEAN[:1], ["model_stealing"], {})
+        assert [job.options["budgets"] for job in default] == [[100], [500]]
+
+    @pytest.mark.parametrize("kind", kinds().values(), ids=lambda kind: kind.name)
+    def test_a_group_stands_for_the_attacks_that_run_unattended(self, kind, tmp_path):
+        options = SweepOptions(models=[CLEAN[0].id], attacks=[kind.group, kind.group], out=tmp_path)
+        planned = [name for job in plan(options) for name in job.attacks]
+        assert set(planned) == set(kind.audits.swept())
+        assert set(planned) <= set(kind.attacks)
 
     def test_the_largest_models_come_first(self):
         rows = [replace(CLEAN[0], id=f"m/{count}", num_parameters=count) for count in (5, None, 70, 9)]
@@ -110,7 +162,7 @@ class TestSweep:
         attacks = ["neuron_noise", "model_stealing"]
         options = {"settings": {"neuron_noise": {"steps": 2}}}
         jobs = plan_jobs(CLEAN[:1], attacks[:1], {}, options) + plan_jobs(
-            CLEAN[:1], attacks[1:], {}, budgets=[0]
+            CLEAN[:1], attacks[1:], {}, {"budgets": [0]}
         )
         ledger = Ledger(tmp_path)
         assert sweep(jobs, ledger) == (2, 0), ledger.failed(unit for job in jobs for unit in job.units)
@@ -216,11 +268,51 @@ class TestSweep:
 
     def test_processes_that_die_at_any_moment_lose_nothing_and_do_nothing_twice(self, tmp_path):
         """Three processes on one folder, twenty killed, 300 units."""
-        subprocess.run([sys.executable, CROWD, tmp_path, "300", "3", "20", "0"], check=True, timeout=300)
+        subprocess.run([sys.executable, PROCESSES, tmp_path, "300", "3", "20", "0"], check=True, timeout=300)
         records = list(read_records(tmp_path))
-        assert set(Counter((r.target["id"], r.attack["name"]) for r in records).values()) == {1}
-        assert len(records) == 300
+        units = Counter(f"{r.target['id']} {r.attack['name']}" for r in records)
+        assert (len(units), set(units.values())) == (300, {1})
         assert len({record.result["process"] for record in records}) > 3  # they did share the work
+        measured = Counter((tmp_path / "measured.txt").read_text().splitlines())
+        assert measured.keys() == units.keys()
+        # Who dies between a measurement and its record takes that one along, and nothing else is done again.
+        assert sum(measured.values()) <= 300 + 20
+
+    def test_no_unit_is_measured_by_two_processes(self, tmp_path):
+        """Records are named after their units, so that they would not show it."""
+        subprocess.run([sys.executable, PROCESSES, tmp_path, "60", "3", "0", "0"], check=True, timeout=300)
+        measured = Counter((tmp_path / "measured.txt").read_text().splitlines())
+        assert (len(measured), set(measured.values())) == (60, {1})
+        assert len({record.result["process"] for record in read_records(tmp_path)}) > 1
+
+    def test_a_job_is_held_by_one_at_a_time(self, tmp_path):
+        """Of two ledgers of one folder, as two processes have them; another job is free all the while."""
+        (job, other), (mine, theirs) = made_up_jobs(6), (Ledger(tmp_path), Ledger(tmp_path))
+        with mine.claim(job) as held, theirs.claim(job) as refused, theirs.claim(other) as free:
+            assert (held, refused, free) == (True, False, True)
+        with theirs.claim(job) as held:
+            assert held
+
+    def test_a_file_system_without_locks_is_told(self, tmp_path, monkeypatch):
+        def acquire(*arguments, **options):
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        (job,), ledger = made_up_jobs(3), Ledger(tmp_path)
+        monkeypatch.setattr(FileLock, "acquire", acquire)
+        with pytest.raises(RecordError, match=r"cannot lock .*\.lock: No locks available"):
+            sweep([job], ledger, load=lambda job: None, measure=measure)
+        assert not list(tmp_path.rglob("*.json"))
+
+    def test_where_locks_do_not_hold_the_faster_process_s_record_stays(self, tmp_path):
+        (job,), ledger, made = made_up_jobs(3), Ledger(tmp_path), []
+        unit = job.units[0]
+        for _ in range(2):
+            measure(None, job, [unit.attack], made.append, None)
+        ledger.keep(unit, made[0])
+        ledger.fail(unit, ValueError("while the other one was at it"))
+        ledger.keep(unit, made[1])
+        assert [record.id for record in read_records(tmp_path)] == [made[0].id]
+        assert ledger.failed(job.units) == []
 
 
 class TestEstimate:
@@ -286,11 +378,28 @@ class TestCommand:
         code, plan, _ = run(*command, "--dry-run", "--json")
         assert (code, [row["left"] for row in json.loads(plan)]) == (0, [0, 0])
 
+    def test_a_group_of_attacks_is_swept(self, run, tmp_path):
+        command = ("sweep", "--models", CLEAN[0].id, "--attacks", "all", "--out", tmp_path, "--json")
+        code, shown, _ = run(*command)
+        assert (code, json.loads(shown)["failed"]) == (0, [])
+        assert {attack for _, attack in results(tmp_path)} == set(runnable())
+
     def test_failures_are_told_and_end_with_an_error(self, run, tmp_path):
         code, shown, _ = run("sweep", "--models", PATTERN, "--attacks", "loss", "rmia", "--out", tmp_path)
         assert code == 1
         assert "2 of 4 units done, 2 failed" in shown
         assert "rmia: ValueError: rmia needs" in shown
+
+    def test_off_a_terminal_lines_say_how_far_it_is(self, run, tmp_path, monkeypatch):
+        """A clock on which a minute and more passes between any two looks."""
+        looks = itertools.count(step=100.0)
+        monkeypatch.setattr(time, "monotonic", lambda: next(looks))
+        code, _, error = run("sweep", "--models", PATTERN, "--attacks", *ATTACKS, "--out", tmp_path)
+        assert code == 0
+        told = [line for line in error.splitlines() if re.match(r"[1-4] of 4 units, about .* left", line)]
+        assert told == sorted(told)
+        assert told
+        assert "\x1b" not in error
 
     def test_a_damaged_record_is_told(self, run, tmp_path):
         command = ("sweep", "--models", CLEAN[0].id, "--attacks", "loss", "--out", tmp_path)

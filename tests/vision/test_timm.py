@@ -220,7 +220,7 @@ def test_a_damaged_configuration(content, hub):
 
 
 def test_unknown_repositories(hub):
-    with pytest.raises(WeightsError, match="org/none cannot be had from the Hub"):
+    with pytest.raises(WeightsError, match="org/none cannot be downloaded from the Hub"):
         load_target("timm:org/none")
     hub.serve_repository("org/net", COMMIT, {"config.json": b"{}", "model.safetensors.index.json": b"{}"})
     with pytest.raises(WeightsError, match="is no index of weights in several files"):

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import pickletools
 import re
 import resource
 import stat
@@ -239,6 +240,12 @@ PICKLES = {
 }  # fmt: skip
 
 
+KNOWN_OPCODES = set(b"\x80cRbQ(N\x88\x89KMJG\x8aXU]})t\x85\x86\x87aesuqrhj.")
+"""What torch.save writes of a state dict; every other opcode that a pickle can have must be refused."""
+
+OTHER_OPCODES = [op for op in pickletools.opcodes if ord(op.code) not in KNOWN_OPCODES]
+
+
 def zipped(pickled, storages=None, **members):
     """A zip archive as torch.save writes it, around any pickle."""
     content = {"data.pkl": pickled, "version": b"3\n", "byteorder": b"little"}
@@ -277,6 +284,14 @@ class TestPickles:
         path = tmp_path / "model.pth"
         path.write_bytes(container(pickled))
         refuse(path, reason)
+
+    @pytest.mark.usefixtures("nothing_made")
+    @pytest.mark.parametrize("container", [zipped, legacy])
+    @pytest.mark.parametrize("opcode", OTHER_OPCODES, ids=lambda opcode: opcode.name)
+    def test_every_other_opcode_is_refused_by_its_name(self, opcode, container, tmp_path):
+        path = tmp_path / "model.pth"
+        path.write_bytes(container(PROTO + b"}K\x01" + opcode.code.encode("latin-1") + bytes(16) + b"."))
+        refuse(path, f"has the opcode {opcode.name}, which torch.save does not write")
 
     def test_the_canary_would_sing(self, tmp_path):
         """Else the tests above would show nothing."""
@@ -397,6 +412,17 @@ def npz():
     return buffer.getvalue()
 
 
+def with_junk_before_the_directory(raw):
+    """Junk that no member covers, all offsets right: torch and zipfile read such a file."""
+    first = raw.index(b"PK\1\2")
+    (told,) = struct.unpack("<L", raw[-6:-2])
+    assert told == first
+    junk = b"#!/bin/sh\n" * 10
+    whole = raw[:first] + junk + raw[first:-6] + struct.pack("<L", first + len(junk)) + raw[-2:]
+    assert torch.load(io.BytesIO(whole), weights_only=True)["weight"].tolist() == [0] * 4
+    return whole
+
+
 ARCHIVES = {
     "zip bomb": (
         lambda: archive([("archive/data.pkl", GOOD), ("archive/data/0", ZEROS)], zipfile.ZIP_DEFLATED),
@@ -431,6 +457,10 @@ ARCHIVES = {
     "junk behind": (lambda: zipped(GOOD) + b"junk", "junk behind"),
     "comment": (lambda: patched(zipped(GOOD), (b"PK\5\6", 20, b"\4\0")) + b"PK\5\6", "junk|missing"),
     "an archive in the comment": (lambda: zipped(GOOD) + zipped(GOOD), "junk before"),
+    "junk before the directory": (
+        lambda: with_junk_before_the_directory(zipped(GOOD)),
+        "100 unknown bytes before the directory",
+    ),
     "bytes between": (
         lambda: (lambda raw, at: raw[:at] + b"junk" + raw[at:])(zipped(GOOD), zipped(GOOD).index(b"PK\1\2")),
         "junk",
@@ -479,60 +509,67 @@ class TestArchives:
         path.write_bytes(zipped(GOOD))
         refuse(path, "at most 100 are read", max_bytes=100)
 
-    def test_beyond_four_gigabytes(self):
-        """The fields of 64 bits, as torch writes them, around few bytes."""
-        content = {"archive/data.pkl": GOOD, "archive/data/0": bytes(16), "archive/version": b"3\n"}
-        raw, directory = b"", b""
-        for name, body in content.items():
-            crc, size = zlib.crc32(body), len(body)
-            common = struct.pack("<4H", 0x808, 0, 0, 0)
-            at, extra = len(raw), struct.pack("<HHQQQ", 1, 24, size, 0, len(raw))
-            raw += b"PK\3\4\0\0" + common + struct.pack("<3L2H", 0, 0, 0, len(name), len(extra))
-            raw += name.encode() + extra + body + struct.pack("<4sLQQ", b"PK\7\x08", crc, size, size)
-            full, extra = 0xFFFFFFFF, struct.pack("<HHQQQ", 1, 24, size, size, at)
-            sizes = struct.pack("<3L2H", crc, full, full, len(name), len(extra))
-            directory += b"PK\1\2\0\0\0\0" + common + sizes + bytes(10) + struct.pack("<L", full)
-            directory += name.encode() + extra
-        numbers = (3, 3, len(directory), len(raw))
-        end = b"PK\6\6" + struct.pack("<Q2H2L4Q", 44, 0x31E, 45, 0, 0, *numbers)
-        end += b"PK\6\7" + struct.pack("<LQL", 0, len(raw) + len(directory), 1)
-        end += b"PK\5\6" + struct.pack("<4H2LH", 0, 0, 3, 3, full, full, 0)
-        walked(raw + directory + end)
-        with pytest.raises(WeightsError, match="two end records that disagree"):
-            walked(raw + directory + end.replace(struct.pack("<2L", full, full), struct.pack("<2L", full, 7)))
-        with pytest.raises(WeightsError, match="64-bit end record"):
-            walked(raw + directory + end.replace(struct.pack("<Q", 44), struct.pack("<Q", 45)))
-        with pytest.raises(WeightsError, match="damaged 64-bit sizes"):
-            walked(raw + directory.replace(struct.pack("<2L", full, full), struct.pack("<2L", 5, 5)) + end)
 
-    def test_every_flipped_byte_and_every_cut(self, tmp_path):
-        """In pickle and tensors none passes; elsewhere what passes, like a date, changes nothing."""
-        torch.save({"weight": torch.arange(20.0), "n": 1}, tmp_path / "whole.pt")
-        raw = (tmp_path / "whole.pt").read_bytes()
-        whole = walked(raw)
-        members = read_archive(io.BytesIO(raw), len(raw))
-        content = {at for member in members.values() for at in range(member.start, member.end)}
-        for at in range(len(raw)):
-            with pytest.raises(WeightsError):
-                walked(raw[:at])
-            for bit in (0, 7):
-                broken = bytearray(raw)
-                broken[at] ^= 1 << bit
-                try:
-                    found = walked(bytes(broken))
-                except WeightsError:
-                    continue
-                assert at not in content, at
-                assert found == whole, at
+def reread(folder, raw):
+    """Read a file of those bytes."""
+    path = folder / "model.pth"
+    path.write_bytes(raw)
+    return read_checkpoint(path)
 
 
-def walked(raw):
-    """Do all that is done to a zipped file before its tensors are made."""
-    file = io.BytesIO(raw)
-    assert checkpoints._sniff(file, len(raw)) == checkpoints.ZIPPED
-    found = checkpoints._walk_zipped(file, len(raw))
-    members = read_archive(file, len(raw))
-    return found, {n: raw[m.start : m.end] for n, m in members.items()}
+def test_beyond_four_gigabytes(tmp_path):
+    """The fields of 64 bits, as torch writes them, around few bytes."""
+    content = {"archive/data.pkl": GOOD, "archive/data/0": bytes(16), "archive/version": b"3\n"}
+    raw, directory = b"", b""
+    for name, body in content.items():
+        crc, size = zlib.crc32(body), len(body)
+        common = struct.pack("<4H", 0x808, 0, 0, 0)
+        at, extra = len(raw), struct.pack("<HHQQQ", 1, 24, size, 0, len(raw))
+        raw += b"PK\3\4\0\0" + common + struct.pack("<3L2H", 0, 0, 0, len(name), len(extra))
+        raw += name.encode() + extra + body + struct.pack("<4sLQQ", b"PK\7\x08", crc, size, size)
+        full, extra = 0xFFFFFFFF, struct.pack("<HHQQQ", 1, 24, size, size, at)
+        sizes = struct.pack("<3L2H", crc, full, full, len(name), len(extra))
+        directory += b"PK\1\2\0\0\0\0" + common + sizes + bytes(10) + struct.pack("<L", full)
+        directory += name.encode() + extra
+    numbers = (3, 3, len(directory), len(raw))
+    end = b"PK\6\6" + struct.pack("<Q2H2L4Q", 44, 0x31E, 45, 0, 0, *numbers)
+    end += b"PK\6\7" + struct.pack("<LQL", 0, len(raw) + len(directory), 1)
+    end += b"PK\5\6" + struct.pack("<4H2LH", 0, 0, 3, 3, full, full, 0)
+    whole, wide = raw + directory + end, struct.pack("<2L", full, full)
+    assert reread(tmp_path, whole)["weight"].tolist() == [0] * 4
+    for old, new, reason in (
+        (wide + end[-2:], struct.pack("<2L", full, 7) + end[-2:], "two end records that disagree"),
+        (struct.pack("<Q", 44), struct.pack("<Q", 45), "64-bit end record"),
+        (
+            directory,
+            directory.replace(struct.pack("<2L", full, full), struct.pack("<2L", 5, 5)),
+            "64-bit sizes",
+        ),
+    ):
+        assert whole.count(old) == 1
+        with pytest.raises(WeightsError, match=reason):
+            reread(tmp_path, whole.replace(old, new))
+
+
+def test_every_flipped_byte_and_every_cut(tmp_path):
+    """In pickle and tensors none passes; elsewhere what passes, like a date, changes nothing."""
+    torch.save({"weight": torch.arange(20.0), "n": 1}, tmp_path / "whole.pt")
+    raw = (tmp_path / "whole.pt").read_bytes()
+    whole = reread(tmp_path, raw)
+    members = read_archive(io.BytesIO(raw), len(raw))
+    content = {at for member in members.values() for at in range(member.start, member.end)}
+    for at in range(len(raw)):
+        with pytest.raises(WeightsError):
+            reread(tmp_path, raw[:at])
+        for bit in (0, 7):
+            broken = bytearray(raw)
+            broken[at] ^= 1 << bit
+            try:
+                found = reread(tmp_path, bytes(broken))
+            except WeightsError:
+                continue
+            assert at not in content, at
+            same(found, whole)
 
 
 # The format before zip.
@@ -561,19 +598,20 @@ class TestLegacy:
         (tmp_path / "model.pth").write_bytes(build())
         refuse(tmp_path / "model.pth", reason)
 
-    def test_every_cut(self):
-        raw = legacy(GOOD)
-        checkpoints._walk_legacy(io.BytesIO(raw), len(raw))
-        for at in range(len(raw)):
-            with pytest.raises(WeightsError):
-                checkpoints._walk_legacy(io.BytesIO(raw[:at]), at)
-
     def test_untyped(self, tmp_path):
         """What torch writes here, torch itself cannot read."""
         path = tmp_path / "model.pth"
         value = {"a": torch.ones(3, dtype=torch.uint16)}
         torch.save(value, path, _use_new_zipfile_serialization=False)
         refuse(path, "no stated dtype")
+
+
+def test_every_cut_of_a_legacy_file(tmp_path):
+    raw = legacy(GOOD)
+    assert reread(tmp_path, raw)["weight"].tolist() == [0] * 4
+    for at in range(len(raw)):
+        with pytest.raises(WeightsError):
+            reread(tmp_path, raw[:at])
 
 
 # Safetensors.
@@ -668,19 +706,43 @@ class TestFiles:
             file.truncate(1 << 40)
         refuse(tmp_path / "vast.pth", "1,099,511,627,776 bytes; at most")
 
-    def test_changed_while_read(self, tmp_path, monkeypatch):
-        path = tmp_path / "model.safetensors"
-        path.write_bytes(safe({"a": entry()}))
-        read = checkpoints._read
 
-        def meanwhile(*arguments):
-            path.write_bytes(safe({"b": entry()}) + bytes(1))
-            path.with_suffix(".new").write_bytes(safe({"a": entry()}))
-            return read(*arguments)
+@pytest.mark.parametrize("change", ["touched", "longer", "replaced"])
+@pytest.mark.parametrize("container", ["zip", "safetensors"])
+def test_a_file_that_changes_while_it_is_read_is_refused(change, container, tmp_path, monkeypatch):
+    """Even where what was read is whole: nobody can say which of the two files it was."""
+    path = tmp_path / "model"
+    path.write_bytes(zipped(GOOD) if container == "zip" else safe({"a": entry()}))
+    before = path.stat()
 
-        monkeypatch.setattr(checkpoints, "_read", meanwhile)
-        with pytest.raises(WeightsError):
-            read_checkpoint(path)
+    def meanwhile():
+        if change == "touched":
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+        elif change == "longer":
+            with path.open("ab") as file:
+                file.write(b"x")
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        else:
+            copy = path.with_name("copy")
+            copy.write_bytes(path.read_bytes())
+            os.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))
+            copy.replace(path)
+
+    module, name = (zlib, "crc32") if container == "zip" else (safetensors, "safe_open")
+    original = getattr(module, name)
+    done = []
+
+    def slow(*arguments):
+        found = original(*arguments)
+        if not done:
+            done.append(meanwhile())
+        return found
+
+    monkeypatch.setattr(module, name, slow)
+    # Not `refuse`: after the change the same file is at rest again.
+    with pytest.raises(WeightsError, match="was changed while it was read"):
+        read_checkpoint(path)
+    assert done
 
 
 # What must come back, and what only the tensors show.

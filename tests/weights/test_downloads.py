@@ -17,6 +17,7 @@ import zlib
 from dataclasses import replace
 
 import pytest
+import requests
 import torch
 from huggingface_hub import constants, file_download
 from support.servers import running_server
@@ -317,9 +318,22 @@ class TestFaults:
         with pytest.raises(WeightsError, match="not https"):
             fetch(row(url))
 
-    def test_outside_links_cannot_lead_to_this_machine(self):
+    @pytest.mark.parametrize("address", ["http://127.0.0.1/w", "https://localhost/w", "https://[::1]/w"])
+    def test_outside_links_cannot_lead_to_this_machine(self, address, monkeypatch):
+        """What an outside server answers is put in the place of the network."""
+        asked = []
+
+        def send(adapter, request, **options):
+            asked.append(request.url)
+            answer = requests.Response()
+            answer.status_code, answer.url, answer.raw = 302, request.url, io.BytesIO()
+            answer.headers["Location"], answer.request = address, request
+            return answer
+
+        monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
         with pytest.raises(WeightsError, match="which is this machine"):
-            web._require_safe("http://127.0.0.1/w", "https://example.org/w")
+            fetch(row("https://example.org/w"))
+        assert asked == ["https://example.org/w"]
 
     @pytest.mark.parametrize("case", ["type", "doctype", "lfs", "empty", "gzip"])
     def test_stand_ins_are_refused(self, server, home, case):
@@ -373,6 +387,13 @@ class TestFaults:
         url = server.serve("/w", CONTENT, drops=[100_000], part_headers={"Content-Range": stated})
         with pytest.raises(WeightsError, match=r"were asked for|without saying which"):
             fetch(row(url))
+
+    def test_parts_that_end_early_in_good_order_are_continued(self, server):
+        """The Content-Range is that of the whole rest; the Content-Length, and what comes, is less."""
+        url = server.serve("/w", CONTENT, drops=[100_000], part_length=60_000)
+        assert fetch(row(url)).read_bytes() == CONTENT
+        starts = [request.start for request in server.log]
+        assert starts[1:] == list(range(starts[1], 300_000, 60_000))
 
 
 class TestBounds:
@@ -447,7 +468,12 @@ class TestArchives:
         assert left(home) == ["record.json", "w.pth"]
 
     def test_by_its_last_name(self, server):
-        fetch(row(server.serve("/w.zip", self.LARGE), CONTENT[:200_000], member="w.pth"))
+        content = CONTENT[:200_000]
+        path = fetch(row(server.serve("/w.zip", self.LARGE), content, member="w.pth"))
+        assert (path.name, path.read_bytes()) == ("w.pth", content)
+        ambiguous = zipped([("a/w.pth", CONTENT), ("b/w.pth", CONTENT[::-1])])
+        with pytest.raises(WeightsError, match=r"a/w\.pth"):
+            fetch(replace(row(server.serve("/two.zip", ambiguous), member="w.pth"), id="test/other"))
 
     def test_its_download_is_resumed(self, server):
         url = server.serve("/w.zip", self.LARGE, drops=[9, 99_999, 150_000])
@@ -540,7 +566,8 @@ class TestArchives:
 class TestCache:
     def test_a_second_fetch_asks_nobody(self, server):
         annotation = row(server.serve("/w", CONTENT))
-        assert fetch(annotation) == fetch(annotation)
+        first, second = fetch(annotation), fetch(annotation)
+        assert (second, second.read_bytes()) == (first, CONTENT)
         assert len(server.log) == 1
 
     def test_damage_is_found_and_mended(self, server):
@@ -805,10 +832,10 @@ class TestHub:
         ("link", "sentence"),
         [
             ("https://huggingface.co/org/model/resolve/main/w.ckpt", "which can move; pin a commit"),
-            (f"https://huggingface.co/org/model/resolve/{COMMIT}/none", "cannot be had from the Hub"),
+            (f"https://huggingface.co/org/model/resolve/{COMMIT}/none", "cannot be downloaded from the Hub"),
             (
                 f"https://huggingface.co/org/model/resolve/{COMMIT}/%2e%2e/%2e%2e/x",
-                "cannot be had from the Hub",
+                "cannot be downloaded from the Hub",
             ),
         ],
     )

@@ -13,16 +13,16 @@ import numpy.typing as npt
 
 from securitynet_hub.annotations.schema import ZooAnnotation
 from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding
-from securitynet_hub.attacks.backdoor.examined import (
-    FEW,
+from securitynet_hub.attacks.backdoor.input_scores import measure_inputs, measure_training
+from securitynet_hub.attacks.backdoor.inputs import (
+    N_COSTLY,
     Inputs,
-    Suspects,
-    Training,
-    find_suspects,
+    InputSets,
+    TrainingImages,
+    find_inputs,
     find_training,
     read_inputs,
 )
-from securitynet_hub.attacks.backdoor.input_scores import measure_inputs, measure_training
 from securitynet_hub.attacks.backdoor.inversion import (
     Inversion,
     save_triggers,
@@ -71,17 +71,17 @@ def run(
     for name in attacks:
         find(name).require_settings(context.settings.get(name, {}))
     data.require_classes_of(target)
-    held = _Held.of(target, data, options, context.seed)
+    images = _AuditImages.from_data(target, data, options, context.seed)
     for name in attacks:  # before the first of them takes its time
-        reason = held.why_not(find(name))
+        reason = images.why_not(find(name))
         if reason is not None:
             raise ValueError(f"{name} cannot judge {target.id}: {reason}.")
     records = []
     for name in dict.fromkeys(attacks):
         began = time.perf_counter()
         detector, own = find(name), dict(context.settings.get(name, {}))
-        finding = run_detector(name, target, held.inputs_of(detector), **own)
-        result, known, counts = held.measure(detector, finding, context.confidence_level)
+        finding = run_detector(name, target, images.inputs_of(detector), **own)
+        result, known, counts = images.measure(detector, finding, context.confidence_level)
         taken = {**detector.settings, **own}
         record = Record(
             **describe_subject(target, data),
@@ -106,30 +106,35 @@ def run(
 
 def applicable(target: Target, data: AuditData, options: Options, context: Context) -> list[str]:
     """List the detectors that can run on this target with these images."""
-    held = _Held.of(target, data, options, context.seed)
-    return [name for name, detector in detectors().items() if held.why_not(detector) is None]
+    images = _AuditImages.from_data(target, data, options, context.seed)
+    return [name for name, detector in detectors().items() if images.why_not(detector) is None]
 
 
 def left_out(target: Target, data: AuditData, options: Options) -> dict[str, str]:
     """Return the reason for each detector that cannot run on this target with these images."""
-    held = _Held.of(target, data, options, 0)
-    reasons = {name: held.why_not(detector) for name, detector in detectors().items()}
+    images = _AuditImages.from_data(target, data, options, 0)
+    reasons = {name: images.why_not(detector) for name, detector in detectors().items()}
     return {name: reason for name, reason in reasons.items() if reason}
 
 
+def swept() -> list[str]:
+    """List the detectors that judge models: the others need images that somebody suspects."""
+    return [name for name, detector in detectors().items() if detector.judges == "model"]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Held:
-    """What an audit has for detectors of every sort."""
+class _AuditImages:
+    """The images that an audit has for detectors of models, inputs and training images."""
 
     target: Target
     num_images: int
     clean: Pixels
-    suspects: Suspects | None
-    training: Training
+    inputs: InputSets | None
+    training: TrainingImages
     seed: int
 
     @classmethod
-    def of(cls, target: Target, data: AuditData, options: Options, seed: int) -> _Held:
+    def from_data(cls, target: Target, data: AuditData, options: Options, seed: int) -> _AuditImages:
         images, rows, inputs = data.images, data.split.nonmembers, options.inputs
         if isinstance(inputs, (str, Path)):
             inputs = read_inputs(inputs, images.pixels.shape[1:])
@@ -137,7 +142,7 @@ class _Held:
             target=target,
             num_images=options.num_images,
             clean=images.pixels[draw_evenly(images, rows, min(options.num_images, len(rows)), seed)],
-            suspects=find_suspects(target, data, inputs, seed=seed),
+            inputs=find_inputs(target, data, inputs, seed=seed),
             training=find_training(target, data, seed=seed),
             seed=seed,
         )
@@ -150,11 +155,11 @@ class _Held:
         """Return what a detector may use; images to choose a threshold on follow the test images."""
         if detector.judges == "training":
             return DetectorInputs(training=self.training.pixels, labels=self.training.labels, seed=self.seed)
-        if detector.judges == "model" or self.suspects is None:
+        if detector.judges == "model" or self.inputs is None:
             return DetectorInputs(clean=self.clean, seed=self.seed)
         inputs, calibration = self._judged(detector)
         pixels = np.concatenate([inputs.pixels, calibration])
-        return DetectorInputs(clean=self.suspects.known, inputs=pixels, seed=self.seed)
+        return DetectorInputs(clean=self.inputs.reference, inputs=pixels, seed=self.seed)
 
     def measure(
         self, detector: Attack, finding: Finding, level: float
@@ -177,9 +182,9 @@ class _Held:
         return result, {"num_images": self.num_images}, {"images": len(self.clean)}
 
     def _judged(self, detector: Attack) -> tuple[Inputs, Pixels]:
-        assert self.suspects is not None
-        inputs, calibration = self.suspects.inputs, self.suspects.calibration
-        return (inputs.few(), calibration[:FEW]) if detector.costly else (inputs, calibration)
+        assert self.inputs is not None
+        inputs, calibration = self.inputs.inputs, self.inputs.calibration
+        return (inputs.reduced(), calibration[:N_COSTLY]) if detector.costly else (inputs, calibration)
 
 
 def draw_evenly(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from securitynet_hub.attacks.backdoor.attack import Finding
-from securitynet_hub.attacks.backdoor.examined import Inputs, Training
+from securitynet_hub.attacks.backdoor.inputs import Inputs, TrainingImages
 from securitynet_hub.attacks.backdoor.measures import measure_input_detection, rejection_threshold
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.statistics.rates import wilson_interval
@@ -63,7 +63,7 @@ def measure_inputs(
     return result
 
 
-def measure_training(finding: Finding, training: Training, confidence_level: float) -> dict[str, Any]:
+def measure_training(finding: Finding, training: TrainingImages, confidence_level: float) -> dict[str, Any]:
     """Say which training images look most poisoned, and where it is known how well they are told apart.
 
     Returns:

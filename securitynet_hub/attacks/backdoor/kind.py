@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from securitynet_hub.attacks.kind import Kind, option
+from securitynet_hub.attacks.backdoor import needs
+from securitynet_hub.attacks.backdoor.needs import Need
+from securitynet_hub.attacks.kind import Described, Kind, option
 
 if TYPE_CHECKING:
-    from securitynet_hub.attacks.backdoor.examined import Inputs
+    from securitynet_hub.attacks.backdoor.inputs import Inputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,32 @@ class Options:
     num_images: int = 40
 
 
+JUDGES = ("model", "inputs", "training")
+"""What a detector may judge, in the order of the tables."""
+
+
+def describe(literal: Mapping[str, Any]) -> Described:
+    """Say what a detector needs, as tables have it.
+
+    >>> describe({"needs": ("needs_clean", "needs_classes(3)")}).needs
+    ('clean images', '3 or more classes')
+    """
+    words = tuple(part.words for need in literal.get("needs", ()) for part in _find_needs(need))
+    order = (JUDGES.index(literal.get("judges", "model")), len(words))
+    return Described(needs=words, order=order)
+
+
+def _find_needs(need: Need | str) -> tuple[Need, ...]:
+    """Return a need of an imported detector, or those that the source text of a literal names."""
+    if isinstance(need, Need):
+        return (need,)
+    name, _, argument = need.partition("(")
+    found = getattr(needs, name)
+    if argument:
+        found = found(int(argument.rstrip(")")))
+    return found if isinstance(found, tuple) else (found,)
+
+
 KIND = Kind(
     name="backdoor-detection",
     title="Backdoor detection",
@@ -44,4 +73,5 @@ KIND = Kind(
     falling=frozenset({"norm_ratio", "p_value"}),
     options=Options,
     sizes=("n_poisoned", "n_clean"),
+    describe=describe,
 )

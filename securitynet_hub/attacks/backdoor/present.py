@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
 
-from rich.markup import escape
 from rich.table import Table
 
+from securitynet_hub.attacks.backdoor.attack import Attack
+from securitynet_hub.attacks.backdoor.kind import KIND
+from securitynet_hub.attacks.present import (
+    Column,
+    Figures,
+    Line,
+    PageTable,
+    Section,
+    Summary,
+    Verdict,
+    measured,
+    sentence,
+)
 from securitynet_hub.attacks.tables import Audited, auc_text, short
 from securitynet_hub.core.tables import plain_table
+from securitynet_hub.core.text import printable_markup
+from securitynet_hub.plots.classes import PerClass, classes_plot
+from securitynet_hub.plots.measured import Measured, percent, text_of
+from securitynet_hub.plots.pictures import Picture, pictures_beside
+from securitynet_hub.plots.plot import Plot, words_of
+from securitynet_hub.records.entries import Entry
+from securitynet_hub.records.figures import figures_of, integers, number
+from securitynet_hub.records.record import Record
+
+SHOWN = {"score", "suspect", "n_classes", "n_restarts", "smallest_class", "target_class"}
+"""Figures of a detector that have a column of their own, or say no more than the record's settings."""
+
+MEANINGS = {
+    "Anomaly index": "How far the smallest trigger lies below the median of all classes, in robust standard "
+    "deviations. A class is flagged above 2. Clean networks are flagged, too, where their classes differ by "
+    "nature."
+}
 
 
 def tables(audited: Audited, width: int) -> Iterator[Table]:
@@ -22,8 +54,8 @@ def tables(audited: Audited, width: int) -> Iterator[Table]:
 def _models_table(audited: Audited) -> Table:
     table = plain_table(
         "Backdoor detection: which class a trigger would lead to",
-        caption="Score: higher = more likely poisoned; of one detector on networks of one kind alone. Clean\n"
-        "networks are flagged, too: docs/backdoors.md says how often.",
+        caption="Score: higher = more likely poisoned; comparable only within one detector on networks\n"
+        "of one kind. Clean networks are flagged, too: docs/backdoors.md says how often.",
     )
     table.add_column("model", overflow="fold")
     table.add_column("detector")
@@ -33,7 +65,7 @@ def _models_table(audited: Audited) -> Table:
         for record in records:
             result = record.result
             table.add_row(
-                escape(short(annotation.id)),
+                printable_markup(short(annotation.id)),
                 record.attack["name"],
                 "-" if result["score"] is None else f"{result['score']:.2f}",
                 "-" if result["suspect"] is None else str(result["suspect"]),
@@ -47,11 +79,11 @@ def _images_table(audited: Audited) -> Table:
     table = plain_table(
         "Backdoored inputs: which images a detector flags"
         if inputs
-        else "Poisoned training images: among those that were told as the target's",
-        caption="Flagged: beyond what 5 % of other clean images reach. AUC, and poisoned images that pass,\n"
-        "where it is known which are poisoned; 0.5 is chance."
+        else "Poisoned training images: among those labelled with the target class",
+        caption="Flagged: scores beyond those of 95 % of further clean images. AUC, and the share of\n"
+        "poisoned images that pass, where it is known which are poisoned; an AUC of 0.5 is chance."
         if inputs
-        else "AUC where it is known which are poisoned; 0.5 is chance, far below it the wrong side.",
+        else "AUC where it is known which are poisoned; 0.5 is chance, far below it the scores are reversed.",
     )
     table.add_column("model", overflow="fold")
     table.add_column("detector")
@@ -67,9 +99,180 @@ def _images_table(audited: Audited) -> Table:
                 flagged = "-" if result["threshold"] is None else str(result["n_flagged"])
                 cells = [flagged, auc_text(result), f"{missed[0]:.0%}" if missed else "-"]
             table.add_row(
-                escape(short(annotation.id)),
+                printable_markup(short(annotation.id)),
                 record.attack["name"],
                 str(record.counts["images"]),
                 *(cells or [auc_text(result)]),
             )
     return table
+
+
+def summarise(entries: Sequence[Entry], samples: Path | None) -> Summary:
+    """Sum up the detectors on one model: those that judge the model, then those that judge images."""
+    of_images = [entry for entry in entries if "judges" in entry.record.result]
+    of_model = [entry for entry in entries if "judges" not in entry.record.result]
+    compared: dict[Column, Measured] = {}
+    for entry in entries:
+        for name in ("anomaly_index", "score"):
+            if found := measured(entry, name):
+                compared.setdefault(Column(f"{words_of(entry.attack)} {words_of(name)}"), found)
+                break
+    return Summary(
+        entries=entries,
+        verdicts=[
+            *([model_verdict(of_model)] if of_model else ()),
+            *([images_verdict(of_images)] if of_images else ()),
+        ],
+        compared=compared,
+        meanings=MEANINGS,
+    )
+
+
+def section(entries: Sequence[Entry], samples: Path | None) -> Section:
+    """Show each detector's figures, what it found for each class, and the triggers that it recovered."""
+    table = PageTable(
+        label=f"Backdoor detectors on {entries[0].model}",
+        heading="detector",
+        columns=[Column("score"), Column("suspected class"), Column("flagged"), Column("more", prose=True)],
+        lines=[Line(words_of(entry.attack), _cells(entry)) for entry in entries],
+        caption="Scores: higher = more likely poisoned, and comparable only within one detector on networks "
+        "of one kind.",
+    )
+    plots = [plot for entry in entries for plot in _plots(entry)]
+    pictures = [picture for entry in entries for picture in _pictures(entry)]
+    recovered = Figures(pictures=pictures, heading="Recovered triggers", small=True)
+    return Section(title=KIND.title, parts=[table, Figures(plots=plots), recovered])
+
+
+def frame(records: Sequence[Record]) -> dict[str, float | None]:
+    """Return nothing: the annotations have no figure of any detector."""
+    return {}
+
+
+def model_verdict(entries: Sequence[Entry]) -> Verdict:
+    """Say which classes detectors flag or suspect; never that a model is clean, or certainly poisoned.
+
+    Detectors flag clean models whose classes differ by nature, and miss backdoors: the only tone is "open".
+    """
+    clauses, every = [], set()
+    for entry in entries:
+        name, result = words_of(entry.attack), entry.record.result
+        flags, index = integers(result.get("flagged_classes")), number(result.get("anomaly_index"))
+        every.update(flags)
+        which = f" (anomaly index {index:.2f}; above 2 is flagged)" if index is not None else ""
+        most = result.get("suspect")
+        if flags:
+            clauses.append(f"{name} flags class {_listed(flags)}{which}")
+        elif "flagged_classes" in result or index is not None:
+            clauses.append(f"{name} flags no class{which}")
+        elif type(most) is int:
+            clauses.append(f"{name} suspects class {most} most")
+    if not clauses:
+        return Verdict(tone="open", title="Backdoor: not known", text="The records name no class.")
+    title = f"A detector flags class {_listed(sorted(every))}" if every else "Backdoor: no class is flagged"
+    proof = (
+        "That is no proof: clean networks are flagged, too, where their classes differ by nature. Compare "
+        "with clean models of the same kind."
+        if every
+        else "That is no proof: detectors miss backdoors."
+    )
+    return Verdict(tone="open", title=title, text=f"{sentence(clauses)} {proof}")
+
+
+def images_verdict(entries: Sequence[Entry]) -> Verdict:
+    """Say which share of the images detectors flag, and how well they find poisoned ones if that is known."""
+    clauses, alarming = [], False
+    for entry in entries:
+        name, result = words_of(entry.attack), entry.record.result
+        auc, share = measured(entry, "auc"), measured(entry, "flagged_share")
+        rate = number(result.get("target_frr"))
+        if auc is not None:
+            extent = f" ({auc.ci[0]:.2f} to {auc.ci[1]:.2f})" if auc.ci else ""
+            clauses.append(f"{name} tells poisoned from clean images with an AUC of {auc.value:.2f}{extent}")
+        elif share is not None and rate is not None and result.get("threshold") is not None:
+            clean = f"it may flag {percent(rate)} of clean ones"
+            clauses.append(f"{name} flags {percent(share.value)} of the images, while {clean}")
+            alarming |= bool(share.ci and share.ci[0] > rate)
+    if not clauses:
+        text = "The records give neither an AUC nor a share of flagged images."
+        return Verdict(tone="open", title="Poisoned images: not known", text=text)
+    title = "Some images look poisoned" if alarming else "Poisoned images"
+    return Verdict(tone="open", title=title, text=sentence(clauses))
+
+
+def per_class(result: Mapping[str, Any], name: str) -> list[PerClass]:
+    """Read what a detector found for each class: a list of numbers, or one such list for each restart.
+
+    >>> per_class({"norms": [[3, 1], [4, None]]}, "norms")
+    [PerClass(number=0, values=[3.0, 4.0]), PerClass(number=1, values=[1.0])]
+    >>> per_class({"classes": [7, 9], "norms": [3, 1]}, "norms")[1], per_class({"norms": [1, "a"]}, "norms")
+    (PerClass(number=9, values=[1.0]), [])
+    """
+    listed = result.get(name)
+    rows = listed if isinstance(listed, list) and listed and isinstance(listed[0], list) else [listed]
+    restarts = [row for row in rows if isinstance(row, list) and row]
+    if len(restarts) < len(rows) or len({len(row) for row in restarts}) != 1:
+        return []
+    if any(value is not None and number(value) is None for row in restarts for value in row):
+        return []
+    classes, labels = len(restarts[0]), result.get("classes")
+    if not isinstance(labels, list) or integers(labels) != labels or len(labels) != classes:
+        labels = list(range(classes))
+    columns = zip(*restarts, strict=True)
+    return [
+        PerClass(label, [float(value) for value in column if value is not None])
+        for label, column in zip(labels, columns, strict=True)
+    ]
+
+
+def _cells(entry: Entry) -> list[Measured | str | None]:
+    result = entry.record.result
+    score, suspect, flags = number(result.get("score")), result.get("suspect"), result.get("flagged_classes")
+    more = (
+        f"{words_of(name)} {text_of(value)}" for name, value, _ in figures_of(result) if name not in SHOWN
+    )
+    return [
+        None if score is None else Measured(entry.model, score, None),
+        str(suspect) if type(suspect) is int else "-",
+        (", ".join(map(str, flags)) or "none") if isinstance(flags, list) else "-",
+        "; ".join(more),
+    ]
+
+
+def _plots(entry: Entry) -> Iterator[Plot]:
+    """Draw what the detector found for each class; the classes that it flags or suspects are marked."""
+    result = entry.record.result
+    most = result.get("suspect")
+    marked = integers(result.get("flagged_classes")) or integers([most])
+    words = {
+        name: meaning
+        for attack in KIND.attacks.values()
+        for name, meaning in cast(Attack, attack).per_class.items()
+    }
+    for name, meaning in words.items():
+        if values := per_class(result, name):
+            yield classes_plot(entry.attack, values, meaning, marked)
+
+
+def _pictures(entry: Entry) -> list[Picture]:
+    """Read the pictures beside a record: recovered triggers, and any other."""
+
+    def about(name: str) -> tuple[str, str]:
+        trigger = re.fullmatch(r"class-(\d+)-(mask|pattern|trigger)", name)
+        if trigger is None:
+            words = f"{words_of(entry.attack)}: {name or 'picture'}"
+            return words, words
+        label, part = trigger.groups()
+        meaning = {
+            "mask": "where the trigger covers the image: white fully, black not at all",
+            "pattern": "what the trigger covers the image with",
+            "trigger": "mask and pattern together",
+        }[part]
+        caption = f"Class {label}, {part}: {meaning}."
+        return f"Recovered by {words_of(entry.attack)}. {caption}", caption
+
+    return pictures_beside(entry.path, about)
+
+
+def _listed(classes: Sequence[int]) -> str:
+    return ", ".join(map(str, classes))

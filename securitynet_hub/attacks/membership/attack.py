@@ -56,7 +56,10 @@ class Attack(kind.Attack):
         class_wise: whether one threshold for each class can be fitted to its scores.
         cost: (an image, settings) -> the most images forwarded for one sample; None for an attack that asks
             nothing beyond the shared forward pass.
-        starts: whether an attack by queries takes images to start from, as the setting ``starts``.
+        starts: whether an attack by queries takes images to start from, as the argument ``starts``.
+        score_answers: (predicted labels of shape (n, queries), labels) -> scores, for an attack by queries
+            whose score follows from the predicted labels alone.
+        minimum: the lowest possible score of an attack by queries, where there is one.
     """
 
     kind: ClassVar[str] = "membership-inference"
@@ -71,17 +74,13 @@ class Attack(kind.Attack):
     class_wise: bool = False
     cost: Callable[..., int] | None = field(default=None, repr=False)
     starts: bool = False
+    score_answers: Callable[..., Scores] | None = field(default=None, repr=False)
+    minimum: float | None = None
 
     @property
     def shares_pass(self) -> bool:
         """Whether it reads nothing but the answers of one forward pass over the samples."""
         return self.cost is None
-
-    @property
-    def order(self) -> tuple[int, ...]:
-        """What attacks are listed by: answers, then reference models, then queries; fewest needs first."""
-        references = any("reference" in need for need in self.needs)
-        return (not self.shares_pass, references, sum(self.min_references), len(self.needs))
 
     @property
     def labelled(self) -> bool:

@@ -89,6 +89,11 @@ def left_out(target: Target, data: AuditData, options: Options) -> dict[str, str
     return {}
 
 
+def swept() -> list[str]:
+    """List the attacks that need neither reference models nor further queries."""
+    return runnable()
+
+
 class _Audit:
     """What the attacks of one audit share: the forward pass, the reference models, how to measure."""
 
@@ -242,7 +247,8 @@ def _require_affordable(attack: Attack, settings: dict[str, Any], data: AuditDat
     if most > max_queries:
         raise ValueError(
             f"{attack.name} may forward {most:,} images for {len(pixels):,} samples, more than "
-            f"max_queries={max_queries:,}. Allow more, lower {' or '.join(settings)}, or audit fewer samples."
+            f"max_queries={max_queries:,} (--max-queries). Allow more, lower {' or '.join(settings)}, or "
+            "audit fewer samples."
         )
 
 
@@ -256,7 +262,7 @@ def _require_inputs(attacks: Sequence[str], pool: Pool | None) -> None:
         if missing:
             raise ValueError(
                 f"{name} needs {' and '.join(missing)}: pass shadows=train_shadows(...) with a pool that "
-                "has the samples of the split and, for a population, others."
+                "has the samples of the split and, for a population, others (on the command line, --shadows)."
             )
         if any(n < least for n, least in zip(fewest, attack.min_references, strict=True)):
             raise ValueError(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from securitynet_hub.attacks.kind import Kind, option
+from securitynet_hub.attacks.kind import Described, Kind, option
 
 if TYPE_CHECKING:
     from securitynet_hub.attacks.membership.shadows import Shadows
@@ -61,6 +62,39 @@ class Options:
     target_fprs: tuple[float, ...] = TARGET_FPRS
 
 
+NEEDS = {
+    "labels": "label",
+    "calibration": "known members and non-members",
+    "features": "images",
+    "reference_outputs": "reference models",
+    "population_outputs": "population",
+}
+"""What the fields of `MembershipInputs` are called in tables; others come along with these."""
+
+
+def describe(literal: Mapping[str, Any]) -> Described:
+    """Say what a membership attack needs, as tables have it.
+
+    Attacks on answers come first, then those with reference models, then those by queries.
+
+    >>> describe({"needs": ("labels", "reference_outputs", "reference_in"), "min_references": (2, 2)}).needs
+    ('label', 'reference models trained with and without the sample')
+    """
+    needs, (seen, _) = literal.get("needs", ()), literal.get("min_references", (0, 0))
+    words = [NEEDS[need] for need in needs if need in NEEDS]
+    if seen:
+        words[words.index(NEEDS["reference_outputs"])] += " trained with and without the sample"
+    if literal.get("alternatives"):
+        words[-1] += " or " + " and ".join(NEEDS[need] for need in literal["alternatives"])
+    asks = literal.get("cost") is not None
+    if asks:
+        words.append("queries of its own")
+    references = any("reference" in need for need in needs)
+    beyond_labels = [need for need in needs if need != "labels"]
+    order = (asks, references, sum(literal.get("min_references", (0, 0))), len(beyond_labels))
+    return Described(needs=tuple(words), shares_pass=not asks, order=order)
+
+
 KIND = Kind(
     name="membership-inference",
     title="Membership inference",
@@ -72,6 +106,7 @@ KIND = Kind(
     headline=("auc",),
     options=Options,
     sizes=("n_members", "n_nonmembers"),
+    describe=describe,
     incidental=frozenset({"target_fprs", "starts", "shadows_sha256"}),
     incidental_counts=frozenset(
         {"forwarded", "fewest_in", "fewest_out", "most_for_one_sample", "members_right", "nonmembers_right"}

@@ -242,7 +242,24 @@ LEARNED = {
 
 
 def learned_scores(name: str, inputs: MembershipInputs, rows: Rows) -> Scores:
-    """Fit an attack on the calibration samples by `fit_learned_attack` and score the rows."""
+    """Fit an attack on the calibration samples by `fit_learned_attack` and score the rows.
+
+    The score is ``log P[member | features] - log P[non-member | features]`` of a classifier whose features
+    are the sorted log-posteriors of a sample (Salem et al. 2019, arXiv 1806.01246, section III), with the
+    label's log-posterior and correctness beside them where labels are used (Liu et al. 2022, arXiv
+    2102.02551).
+
+    >>> rng = np.random.default_rng(0)
+    >>> logits, labels, members = rng.normal(size=(400, 3)), rng.integers(0, 3, 400), np.arange(400) < 200
+    >>> logits[np.arange(200), labels[:200]] += 4  # the model is confident about its members
+    >>> known = np.arange(400) % 2 == 0
+    >>> inputs = MembershipInputs(
+    ...     outputs=logits, labels=labels, is_member=members, from_logits=True, calibration=known
+    ... )
+    >>> scores = learned_scores("logistic", inputs, np.flatnonzero(~known))
+    >>> bool(scores[:100].mean() > scores[100:].mean())  # odd rows: 100 members, then 100 non-members
+    True
+    """
     inputs.score("correctness")  # names bad rows as the caller counts them, not as calibration does
     outputs = as_array(inputs.first_view, "outputs")
     labels = np.zeros(len(outputs), np.int64) if inputs.labels is None else as_array(inputs.labels, "labels")
@@ -271,7 +288,7 @@ ATTACKS = (
         name="mlp_top3",
         run=partial(learned_scores, "mlp_top3"),
         summary="a network on the three largest posteriors, p_y and correctness",
-        formula="the same on the three largest posteriors",
+        formula="log-odds, a network on the three largest posteriors, p_y and correctness",
         source="Salem et al. 2019",
         needs=("labels", "calibration"),
     ),
@@ -279,7 +296,7 @@ ATTACKS = (
         name="mlp_full_unlabelled",
         run=partial(learned_scores, "mlp_full_unlabelled"),
         summary="a network on all posteriors",
-        formula="a network on all posteriors alone",
+        formula="log-odds, a network on all posteriors alone",
         source="Salem et al. 2019",
         needs=("calibration",),
     ),
@@ -287,7 +304,7 @@ ATTACKS = (
         name="mlp_top3_unlabelled",
         run=partial(learned_scores, "mlp_top3_unlabelled"),
         summary="a network on the three largest posteriors",
-        formula="the same on the three largest",
+        formula="log-odds, a network on the three largest posteriors alone",
         source="Salem et al. 2019",
         needs=("calibration",),
     ),
@@ -295,7 +312,7 @@ ATTACKS = (
         name="logistic",
         run=partial(learned_scores, "logistic"),
         summary="logistic regression on all posteriors, p_y and correctness",
-        formula="logistic regression on the features of `mlp_full`",
+        formula="log-odds, logistic regression on the features of `mlp_full`",
         source="a baseline",
         needs=("labels", "calibration"),
     ),
@@ -303,7 +320,7 @@ ATTACKS = (
         name="boosting",
         run=partial(learned_scores, "boosting"),
         summary="boosted trees on all posteriors, p_y and correctness",
-        formula="boosted trees on them",
+        formula="log-odds, boosted trees on the features of `mlp_full`",
         source="a baseline",
         needs=("labels", "calibration"),
     ),

@@ -2,16 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from securitynet_hub.annotations.schema import Annotation
+from securitynet_hub.attacks.membership.kind import KIND
+from securitynet_hub.attacks.membership.samples import most_exposed
+from securitynet_hub.attacks.present import (
+    Column,
+    Figures,
+    Line,
+    PageTable,
+    Section,
+    Standing,
+    Summary,
+    Verdict,
+    measured,
+)
 from securitynet_hub.attacks.tables import Audited, annotated, auc_text, short
+from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.tables import plain_table
+from securitynet_hub.core.text import printable_markup
+from securitynet_hub.plots.measured import Measured, percent, percent_with_interval
+from securitynet_hub.plots.pictures import Picture, read_picture
+from securitynet_hub.plots.plot import Plot, words_of
+from securitynet_hub.plots.roc import Curve, roc_curve, roc_plot
+from securitynet_hub.plots.scores import scores_plot
+from securitynet_hub.records.entries import Entry
+from securitynet_hub.records.figures import interval, mappings, number
 from securitynet_hub.records.record import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN = 6
+"""Attacks in one ROC figure: the strongest."""
+
+CORRECTNESS = "correctness"
+"""The attack whose AUC gives the overfit gap: gap = 2 AUC - 1, exactly, on the same samples."""
+
+MEANINGS = {
+    "AUC": "The chance that an attack scores a random member above a random non-member. 0.5 is guessing, 1 "
+    "is certainty.",
+    "Advantage": "The largest excess of members found over non-members accused. Being a maximum, it is a "
+    "little above zero even for guessing.",
+    "TPR at a low FPR": "The share of members found (true-positive rate) while wrongly accusing at most that "
+    "share of non-members (false-positive rate): what an attacker gains if false accusations must be rare.",
+}
 
 
 def tables(audited: Audited, width: int) -> Iterator[Table]:
@@ -30,12 +72,12 @@ def _auc_table(audited: Audited, names: list[str]) -> Table:
         caption="0.5: nothing leaks. Red: above 0.5 beyond the interval. Gap: train - test accuracy.",
     )
     table.add_column("model", overflow="fold")
-    for heading in ("members/\nothers", "acc.\ngap", *(f"{name}\nAUC" for name in names)):
+    for heading in ("members/\nnon-\nmembers", "acc.\ngap", *(f"{name}\nAUC" for name in names)):
         table.add_column(heading.replace("_", " "), justify="right", no_wrap=True)
     for annotation, records in measured:
         first = next(iter(records.values()))
         table.add_row(
-            escape(short(annotation.id)),
+            printable_markup(short(annotation.id)),
             f"{first.result['n_members']}/{first.result['n_nonmembers']}",
             _gap(annotation, first),
             *(_auc(records[name].result) if name in records else "-" for name in names),
@@ -48,10 +90,275 @@ def _gap(annotation: Annotation, record: Record) -> str:
     counts = record.counts
     if annotation.overfit_gap is not None or "members_right" not in counts:
         return annotated(annotation, "overfit_gap")
-    members, others = ((counts[f"{side}_right"], counts[side]) for side in ("members", "nonmembers"))
-    return f"{members[0] / members[1] - others[0] / others[1]:.3f}"
+    members, nonmembers = (counts[f"{side}_right"] / counts[side] for side in ("members", "nonmembers"))
+    return f"{members - nonmembers:.3f}"
 
 
 def _auc(result: dict[str, Any]) -> str:
     text = auc_text(result)
     return f"[red]{text}[/red]" if result["auc_ci"][0] > 0.5 else text
+
+
+def summarise(entries: Sequence[Entry], samples: Path | None) -> Summary:
+    """Sum up the attacks on one model, the strongest first."""
+    ordered = sorted(entries, key=lambda entry: (-strength(entry), entry.attack))
+    compared: dict[Column, Measured] = {}
+    for entry in ordered:
+        if auc := measured(entry, "auc"):
+            compared.setdefault(Column(f"{words_of(entry.attack)} AUC", guessing=0.5), auc)
+    accuracy, images = _accuracy(ordered, samples)
+    return Summary(
+        entries=ordered,
+        verdicts=[verdict(ordered)],
+        severity=strength(ordered[0]),
+        accuracy=accuracy,
+        images=images,
+        gap=_gap_from([entry.record for entry in ordered]),
+        standings=[standing for entry in ordered if (standing := _standing(entry))],
+        compared=compared,
+        meanings=MEANINGS,
+    )
+
+
+def section(entries: Sequence[Entry], samples: Path | None) -> Section:
+    """Show ROC curves, scores, the most exposed members, and each attack's figures."""
+    table = scores_table(samples, entries[0].model)
+    missing = (
+        "ROC curve, score distributions and most exposed samples need every sample's score: audit with "
+        "--samples DIR and pass the same --samples DIR to this report."
+    )
+    plots, pictures = ([], []) if table is None else _score_figures(entries, table, samples)
+    return Section(
+        title=KIND.title,
+        parts=[Figures(plots=plots, pictures=pictures), _table(entries)],
+        missing=[missing] if table is None else [],
+    )
+
+
+def frame(records: Sequence[Record]) -> dict[str, float | None]:
+    """Return the AUCs that SecurityNet gives, too, and the gap that follows from correctness."""
+    columns: dict[str, float | None] = {}
+    for record in records:
+        column, auc = _column(str(record.attack.get("name"))), number(record.result.get("auc"))
+        if column is not None and auc is not None:
+            columns[column] = auc
+    return columns | {"overfit_gap": _gap_from(records[::-1])}
+
+
+def verdict(entries: Sequence[Entry]) -> Verdict:
+    """Say whether the model leaks membership, by the strongest attack, which stands first.
+
+    The strongest of many attacks looks strong by luck, so an alarm needs the lower end of its interval to
+    exceed one half after Bonferroni's correction for their number.
+    """
+    best, attacks = entries[0], len(entries)
+    name, auc = words_of(best.attack), measured(best, "auc")
+    if auc is None:
+        text = f"The record of {name} states no AUC."
+        return Verdict(tone="open", title="Membership: not known", text=text, counted=True)
+    text = f"Given one member and one non-member, {name} picks the member in {percent_with_interval(auc)}"
+    text += f" of cases; guessing does so in {percent(0.5, 0)}.{_low_rate(best.record.result)}"
+    if auc.ci is None:
+        return Verdict(tone="open", title="Membership: no interval", text=text, counted=True)
+    if attacks > 1:
+        text += f" It is the strongest of {attacks} attacks."
+    level = number(best.record.result.get("confidence_level")) or 0.95
+    certain = corrected_low(auc.value, auc.ci[0], level, attacks)
+    corrected = f" Corrected for that choice, its AUC is above {certain:.3f}." if attacks > 1 else ""
+    if certain > 0.5:
+        return Verdict(
+            tone="alarm",
+            title="Leaks membership: an attacker can tell training images from others",
+            text=text + corrected,
+            short="Leaks membership",
+            counted=True,
+        )
+    if auc.ci[0] > 0.5:
+        luck = " The result may be luck."
+        return Verdict(tone="open", title="May leak membership", text=text + corrected + luck, counted=True)
+    ends = [known.ci[1] for entry in entries if (known := measured(entry, "auc")) and known.ci]
+    text += f" With these images, a leak up to an AUC of {max(ends):.3f} cannot be ruled out."
+    return Verdict(tone="calm", title="No sign of a membership leak", text=text, counted=True)
+
+
+def corrected_low(auc: float, low: float, level: float, attacks: int) -> float:
+    """Return the lower end of an AUC's interval at a level of 1 - (1 - level) / attacks (Bonferroni).
+
+    The interval is symmetric on the logit scale, where its half-width grows with the normal quantile.
+
+    >>> corrected_low(0.6, 0.55, 0.95, 1), round(corrected_low(0.6, 0.55, 0.95, 20), 3)
+    (0.55, 0.522)
+    """
+    if attacks == 1 or not 0 < low <= auc < 1 or not 0 < level < 1:
+        return low
+    wider, usual = (NormalDist().inv_cdf(1 - (1 - level) / (2 * count)) for count in (attacks, 1))
+    centre, end = (math.log(value / (1 - value)) for value in (auc, low))
+    return 1 / (1 + math.exp((centre - end) * wider / usual - centre))
+
+
+def strength(entry: Entry) -> float:
+    """Return how high an attack's AUC is at least: the lower end of its interval; -1 without an AUC."""
+    auc = measured(entry, "auc")
+    return -1.0 if auc is None else auc.ci[0] if auc.ci else auc.value
+
+
+def scores_table(samples: Path | None, model: str) -> pd.DataFrame | None:
+    """Read the scores of single samples that an audit wrote; None where there are none.
+
+    Raises:
+        RecordError: the file is damaged, or is no such table.
+    """
+    folder = _folder(samples, model)
+    path = folder / "scores.parquet" if folder else None
+    if path is None or not path.is_file():
+        return None
+    import pandas as pd
+
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path} is not a table of scores: {error}") from error
+    if "is_member" not in table or table["is_member"].dtype != bool:
+        raise RecordError(f"{path} is not a table of scores: it has no column is_member of booleans.")
+    return table
+
+
+def _low_rate(result: dict[str, Any]) -> str:
+    """Say how many members the attack finds at the lowest false-positive rate that the samples resolve."""
+    rates = [
+        rate
+        for rate in mappings(result.get("tpr_at_fpr"))
+        if rate.get("resolvable") and number(rate.get("tpr")) is not None and number(rate.get("target_fpr"))
+    ]
+    if not rates:
+        return ""
+    rate = min(rates, key=lambda rate: float(rate["target_fpr"]))
+    bounds = interval(rate.get("ci"))
+    extent = f" ({percent(bounds[0])} to {percent(bounds[1])})" if bounds else ""
+    allowed = f" When it may wrongly accuse at most {percent(rate['target_fpr'])} of the non-members,"
+    return f"{allowed} it finds {percent(rate['tpr'])}{extent} of the members."
+
+
+def _accuracy(entries: Sequence[Entry], samples: Path | None) -> tuple[float | None, int | None]:
+    """Return the model's accuracy on non-members, and their number where an audit counted right answers."""
+    for entry in entries:
+        right, asked = (number(entry.record.counts.get(n)) for n in ("nonmembers_right", "nonmembers"))
+        if right is not None and asked:
+            return right / asked, int(asked)
+    if any(entry.attack == CORRECTNESS for entry in entries):
+        table = scores_table(samples, entries[0].model)
+        if table is not None and CORRECTNESS in table:
+            return number(float(table.loc[~table["is_member"], CORRECTNESS].mean())), None
+    return None, None
+
+
+def _gap_from(records: Sequence[Record]) -> float | None:
+    """Return the overfit gap by the first record of correctness that has an AUC."""
+    aucs = (number(r.result.get("auc")) for r in records if r.attack.get("name") == CORRECTNESS)
+    return next((2 * auc - 1 for auc in aucs if auc is not None), None)
+
+
+def _column(attack: str) -> str | None:
+    """Return the column of the annotations that holds SecurityNet's own figure for an attack."""
+    return KIND.attacks[attack].column if attack in KIND.attacks else None
+
+
+def _standing(entry: Entry) -> Standing | None:
+    column, auc = _column(entry.attack), measured(entry, "auc")
+    if column is None or auc is None:
+        return None
+    images = sum(int(number(entry.record.result.get(f"n_{side}")) or 0) for side in ("members", "nonmembers"))
+
+    def sizes(peers: pd.DataFrame) -> list[str]:
+        known = peers["mia_members"].dropna()
+        if not images or not len(known):
+            return []
+        return [
+            f"This model's figure is over {images:,} images, the public models' over up to "
+            f"{int(known.max()):,} members and as many non-members."
+        ]
+
+    words = f"AUC of {words_of(entry.attack)}"
+    return Standing(column=column, words=words, measured=auc, across_data=True, caveats=sizes)
+
+
+def _table(entries: Sequence[Entry]) -> PageTable:
+    results = [entry.record.result for entry in entries]
+    rates = [_rates(result) for result in results]
+    fprs = sorted({fpr for found in rates for fpr in found})
+    few = sorted({fpr for found in rates for fpr, rate in found.items() if not rate.get("resolvable")})
+    named = ", ".join(f"{100 * fpr:g} %" for fpr in few)
+    return PageTable(
+        label=f"Membership inference against {entries[0].model}",
+        heading="attack",
+        columns=[Column(n) for n in ("AUC", "advantage", *(f"TPR at {100 * fpr:g} % FPR" for fpr in fprs))],
+        lines=[
+            Line(
+                words_of(entry.attack),
+                [measured(entry, "auc"), measured(entry, "advantage")]
+                + [_rate(entry, found.get(fpr)) for fpr in fprs],
+            )
+            for entry, found in zip(entries, rates, strict=True)
+        ],
+        caption=_sizes(results),
+        note=f"Too few non-members to resolve {named}: the figure there is the TPR at no false alarm."
+        if few
+        else "",
+    )
+
+
+def _rates(result: dict[str, Any]) -> dict[float, dict[str, Any]]:
+    """Return what a record gives at each false-positive rate."""
+    rates = mappings(result.get("tpr_at_fpr"))
+    return {float(rate["target_fpr"]): rate for rate in rates if number(rate.get("target_fpr")) is not None}
+
+
+def _rate(entry: Entry, rate: dict[str, Any] | None) -> Measured | None:
+    value = number(rate.get("tpr")) if rate else None
+    return None if rate is None or value is None else Measured(entry.model, value, interval(rate.get("ci")))
+
+
+def _sizes(results: Sequence[dict[str, Any]]) -> str:
+    pairs = {(number(r.get("n_members")), number(r.get("n_nonmembers"))) for r in results}
+    known = sorted((int(m), int(n)) for m, n in pairs if m is not None and n is not None)
+    levels = sorted({level for r in results if (level := number(r.get("confidence_level"))) is not None})
+    over = " or ".join(f"{members:,} members against {rest:,} non-members" for members, rest in known)
+    at = " and ".join(percent(level, 0) for level in levels)
+    return f"{over or 'Unknown numbers of images'}; intervals at {at or 'an unknown level'}."
+
+
+def _score_figures(
+    entries: Sequence[Entry], table: pd.DataFrame, samples: Path | None
+) -> tuple[list[Plot], list[Picture]]:
+    curves: dict[str, Curve] = {}
+    for name in dict.fromkeys(entry.attack for entry in entries if entry.attack in table):
+        rows = table[table[name].notna()]
+        curves[name] = roc_curve(rows[name], rows["is_member"])
+    if not curves:
+        return [], []
+    # Two distinct scores, such as those of correctness, are no distribution and rank no sample.
+    strongest = next((name for name in curves if table[name].nunique() > 2), next(iter(curves)))
+    rows = table[table[strongest].notna()]
+    scores, is_member = rows[strongest].to_numpy(float), rows["is_member"].to_numpy(bool)
+    plots = [roc_plot(dict(list(curves.items())[:SHOWN])), scores_plot(strongest, scores, is_member)]
+    classes = rows["label"].to_numpy()[most_exposed(scores, is_member)] if "label" in rows else ()
+    picture = _exposed(samples, entries[0].model, strongest, [str(label) for label in classes])
+    return plots, [picture] if picture else []
+
+
+def _exposed(samples: Path | None, model: str, attack: str, classes: Sequence[str]) -> Picture | None:
+    """Return the picture of the members with the highest scores, where an audit wrote it."""
+    folder = _folder(samples, model)
+    if folder is None or Path(attack).name != attack:
+        return None
+    caption = f"The members with the highest scores by {words_of(attack)}, the highest first, row by row."
+    labels = f" Their classes: {', '.join(classes)}." if classes else ""
+    return read_picture(folder / f"exposed-{attack}.png", caption + labels, caption)
+
+
+def _folder(samples: Path | None, model: str) -> Path | None:
+    """Return a model's folder below `samples`; None where its name would lead out of that folder."""
+    if samples is None:
+        return None
+    folder = (samples / model).resolve()
+    return folder if folder.is_relative_to(samples.resolve()) else None

@@ -14,7 +14,7 @@ def attacks() -> Mapping[str, Attack]:
     """Return every membership attack by its public name, those that need least first, queries last.
 
     >>> list(attacks())[0], "rmia" in attacks()
-    ('entropy', True)
+    ('correctness', True)
     """
     return cast("Mapping[str, Attack]", KIND.attacks)
 

@@ -70,7 +70,8 @@ def rmia_scores(
 ) -> Scores:
     """Score each sample by the share of the population that the target favours gamma times less.
 
-    The average p(x) is
+    From Zarifzadeh et al. 2024, arXiv 2312.03262: ``score(x) = P_z[LR(x, z) >= gamma]`` with
+    ``LR(x, z) = [p(x | theta) / p(x)] / [p(z | theta) / p(z)]``. The average p(x) is
 
     - ``offline``: ``((1 + a) p_out + (1 - a)) / 2`` with p_out the mean over the OUT models, as
       ``p_in ~ a p_out + 1 - a``;
@@ -368,8 +369,8 @@ ATTACKS = (
     Attack(
         name="rmia_online",
         run=partial(run_rmia, "online"),
-        summary="the same, with reference models trained on the sample too",
-        formula="the same, p(x) from models with and without x",
+        summary="pairwise likelihood ratios, with reference models trained on the sample too",
+        formula="P over z of [LR(x, z) >= gamma], p(x) from models with and without x",
         source="Zarifzadeh et al. 2024",
         needs=(
             "labels",

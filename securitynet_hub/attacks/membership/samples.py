@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from securitynet_hub.attacks.membership.measures import MembershipResult, measur
 from securitynet_hub.attacks.membership.running import Run
 from securitynet_hub.core.arrays import as_array
 from securitynet_hub.core.errors import RecordError
+from securitynet_hub.core.files import atomic_path
 from securitynet_hub.statistics.rates import check_scores, split_scores
 
 if TYPE_CHECKING:
@@ -176,20 +175,18 @@ def write_samples(
     Raises:
         RecordError: the folder is there already or cannot be written.
     """
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
         if folder.exists():
             raise RecordError(f"{folder} exists already; it is never overwritten.")
-        part.mkdir(parents=True)
-        table.to_parquet(part / "scores.parquet", index=False)
-        for name in table.columns[3:]:
-            judged = table[table[name].notna()]
-            rows = judged.index[most_exposed(judged[name], judged["is_member"], count)]
-            sheet = tile(pixels[rows])
-            picture = Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
-            picture.save(part / f"exposed-{name}.png")
-        part.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(folder, replace=False) as part:
+            part.mkdir()
+            table.to_parquet(part / "scores.parquet", index=False)
+            for name in table.columns[3:]:
+                judged = table[table[name].notna()]
+                rows = judged.index[most_exposed(judged[name], judged["is_member"], count)]
+                sheet = tile(pixels[rows])
+                picture = Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
+                picture.save(part / f"exposed-{name}.png")
     except OSError as error:
         raise RecordError(f"cannot write {folder}: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

@@ -43,3 +43,8 @@ def applicable(target: Target, data: AuditData, options: Options, context: Conte
 def left_out(target: Target, data: AuditData, options: Options) -> dict[str, str]:
     """Return nothing: every way of stealing applies."""
     return {}
+
+
+def swept() -> list[str]:
+    """List every way of stealing."""
+    return list(KIND.attacks)

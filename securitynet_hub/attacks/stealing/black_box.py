@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from securitynet_hub.attacks.stealing.answers import Answers, Logits, network_digest
-from securitynet_hub.attacks.stealing.output_formats import Kind, OutputView
+from securitynet_hub.attacks.stealing.output_formats import Kind, OutputFormat
 from securitynet_hub.core.arrays import Scores, name_rows
 from securitynet_hub.core.errors import BudgetError
 from securitynet_hub.data.pixels import Pixels, image_digests
@@ -31,7 +31,7 @@ class BlackBox:
     Args:
         target: the model under attack. It must not be changed afterwards.
         budget: how many distinct images may be asked about, 0 or more.
-        view: what the answers tell: an `OutputView`, or the name of one that needs no parameter.
+        view: what the answers tell: an `OutputFormat`, or the name of one that needs no parameter.
         held_out: images kept for evaluation, which may not be asked about.
         cache: a file that keeps the logits, for every process, network and view. Each batch is on disk
             before the next is forwarded; what another process is forwarding is waited for. None keeps them
@@ -56,7 +56,7 @@ class BlackBox:
         target: Target,
         *,
         budget: int,
-        view: Kind | OutputView = "posteriors",
+        view: Kind | OutputFormat = "posteriors",
         held_out: Pixels | None = None,
         cache: Path | None = None,
         batch_size: int = BATCH_SIZE,
@@ -69,7 +69,7 @@ class BlackBox:
                 "they would wait in turn. Fill it with one process first, or give none."
             )
         self.target, self.budget = target, int(budget)
-        self.view = view if isinstance(view, OutputView) else OutputView(view)
+        self.view = view if isinstance(view, OutputFormat) else OutputFormat(view)
         self.forwarded = 0
         self._batch_size = batch_size
         self._held_out = frozenset(() if held_out is None else image_digests(held_out))

@@ -1,12 +1,12 @@
-"""What a theft is made of, from words and numbers, as a command line or a record has them."""
+"""The parts of an extraction, found from the names and numbers that a command line or a record gives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from securitynet_hub.attacks.stealing.output_formats import OutputView
+from securitynet_hub.attacks.stealing.output_formats import OutputFormat
 from securitynet_hub.attacks.subject import AuditData
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.data.images import images_from
@@ -16,22 +16,31 @@ from securitynet_hub.engine.training import Recipe
 from securitynet_hub.models.architectures import Architecture, architecture, fitted
 from securitynet_hub.models.target import Target
 
+POOL_SIZE = 1797
+"""Images in a pool of another origin: as many as the smallest source of `query_images`, the digits, has."""
 
-def find_view(view: str | Mapping[str, Any] | OutputView) -> OutputView:
-    """Return what answers tell, from its name or its fields.
+
+def find_view(view: str | Mapping[str, Any] | OutputFormat) -> OutputFormat:
+    """Return the format of the answers, from its kind or its fields.
+
+    Raises:
+        UnknownNameError: no such kind or field; the closest names are given.
 
     >>> find_view({"kind": "top_k", "k": 3}).k
     3
     """
-    if isinstance(view, OutputView):
+    if isinstance(view, OutputFormat):
         return view
     given = {"kind": view} if isinstance(view, str) else dict(view)
-    _require_known("field of an output view", given, (field.name for field in fields(OutputView)))
-    return OutputView(**given)
+    _require_known("field of an output format", given, (field.name for field in fields(OutputFormat)))
+    return OutputFormat(**given)
 
 
 def find_recipe(recipe: Mapping[str, Any] | Recipe, otherwise: Recipe) -> Recipe:
     """Return how surrogates are trained, from the fields that differ from another recipe's.
+
+    Raises:
+        UnknownNameError: no such field; the closest names are given.
 
     >>> recipe = find_recipe({"epochs": 5}, Recipe(epochs=100, augment="shift"))
     >>> recipe.epochs, recipe.augment
@@ -46,12 +55,18 @@ def find_recipe(recipe: Mapping[str, Any] | Recipe, otherwise: Recipe) -> Recipe
 def find_network(
     surrogate: str | Architecture | None, pretrained: bool, target: Target, data: AuditData
 ) -> Architecture:
-    """Return the network of the surrogate: the target's own from scratch, unless another is named.
+    """Return the surrogate's network: the target's own from scratch, unless another one is given.
 
-    One for images of another size gets them resized.
+    A network for images of another size gets the images resized.
+
+    Args:
+        surrogate: the id of a model, or the network itself.
+        pretrained: whether the network keeps the named model's weights, except the last layer's.
+        target: the model under attack; decides the number of classes.
+        data: decides the size of the images.
 
     Raises:
-        ValueError: `pretrained` without a name, or the target's own network is known to the caller alone.
+        ValueError: `pretrained` without a name, or only the caller knows the target's own network.
         Others: as `architectures.architecture`.
     """
     if isinstance(surrogate, Architecture):
@@ -69,17 +84,18 @@ def find_network(
     return fitted(found, data.images.pixels.shape[1:])
 
 
-def find_queries(named: str | Iterable[str], data: AuditData, pool_size: int) -> Pixels:
-    """Return images to ask about, of the shape of the audit's.
+def find_queries(named: str | Sequence[str], data: AuditData, pool_size: int) -> Pixels:
+    """Return images to ask about, in the shape of the audit's images.
 
     Args:
-        named: as for `query_data.query_images`; several such names for a random transfer set of them all; or
-            a folder or data set as `datasets.load_dataset` takes them, whose training images are drawn from.
-        data: tells the shape.
-        pool_size: how many.
+        named: a name that `query_images` takes; several such names, for a random transfer set drawn from all
+            of them; or a folder or data set that `datasets.load_dataset` takes, for a draw from its training
+            images.
+        data: decides the shape.
+        pool_size: number of images.
 
     Raises:
-        ValueError: there are fewer, or none can be read from there.
+        ValueError: there are fewer images, or none can be read.
 
     >>> from securitynet_hub.attacks.subject import known_data
     >>> from securitynet_hub.models.loading import find_annotation
@@ -89,7 +105,7 @@ def find_queries(named: str | Iterable[str], data: AuditData, pool_size: int) ->
     """
     shape = data.images.pixels.shape[1:]
     if not isinstance(named, str):
-        sources = [query_images(name, min(pool_size, LEAST_DIGITS), shape) for name in named]
+        sources = [query_images(name, min(pool_size, POOL_SIZE), shape) for name in named]
         return transfer_set(pool_size, sources, shape)
     if named in QUERY_IMAGES or not set("/.") & set(named):
         return query_images(named, pool_size, shape)
@@ -100,10 +116,6 @@ def find_queries(named: str | Iterable[str], data: AuditData, pool_size: int) ->
     if height != width:
         raise ValueError(f"images of {named} can be made square alone; the target's are {height} x {width}.")
     return images_from(loaded, name=named, limit=pool_size, channels=channels, size=height).pixels
-
-
-LEAST_DIGITS = 1797
-"""As many images as the smallest source of `query_images` has."""
 
 
 def _require_known(kind: str, given: Iterable[str], known: Iterable[str]) -> None:

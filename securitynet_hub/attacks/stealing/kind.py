@@ -45,4 +45,5 @@ KIND = Kind(
     ),
     incidental_counts=frozenset({"forwarded"}),
     naming=frozenset({"surrogate"}),
+    outcomes=frozenset({"surrogate_sha256"}),
 )

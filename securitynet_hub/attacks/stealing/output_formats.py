@@ -1,4 +1,4 @@
-"""What a prediction service tells of a classifier's logits: posteriors, some, rounded, noisy, or a label."""
+"""The format in which a prediction service answers: posteriors, the k largest, rounded, noisy, or a label."""
 
 from __future__ import annotations
 
@@ -17,28 +17,27 @@ Kind = Literal["posteriors", "top_k", "rounded", "label"]
 
 
 @dataclass(frozen=True)
-class OutputView:
+class OutputFormat:
     """Turn logits into the answers that an attacker sees, each row a distribution over the classes.
 
     In this order: the softmax of ``logits / temperature``, the noise, then by `kind`
 
     - ``posteriors``: nothing more.
-    - ``top_k``: the k largest stay; what is left is spread evenly over the other classes, so that nothing is
-      told of their order.
+    - ``top_k``: the k largest stay; the rest is spread evenly over the others, so that it hides their order.
     - ``rounded``: rounded to `decimals` places and divided by the sum; uniform where all round to zero.
-    - ``label``: 1 for the top class, 0 for the others.
+    - ``label``: 1 for the top class, 0 for the other classes.
 
-    Of tied classes the first is the top class.
+    Ties go to the first class.
 
     Attributes:
         kind: one of the above.
         k: for ``top_k``, from 1 to the number of classes.
         decimals: for ``rounded``.
         temperature: above 1 flattens, below 1 sharpens; no label changes.
-        noise: standard deviation of Gaussian noise on each posterior; what falls below 0 becomes 0, and the
-            row is divided by its sum. An image always gets the same noise: asking again does not average it
-            out.
-        seed: of the noise.
+        noise: standard deviation of Gaussian noise on each posterior; negative values become 0, and the row
+            is divided by its sum. An image always gets the same noise, so that repeated queries do not
+            average it out.
+        seed: decides the noise.
 
     Raises:
         UnknownNameError: no such kind.
@@ -46,11 +45,11 @@ class OutputView:
 
     >>> logits = np.log([[0.5, 0.28, 0.12, 0.1]])
     >>> image = np.zeros((1, 1, 1, 1), np.uint8)
-    >>> OutputView("top_k", k=1)(logits, image).round(3)
+    >>> OutputFormat("top_k", k=1)(logits, image).round(3)
     array([[0.5  , 0.167, 0.167, 0.167]])
-    >>> OutputView("rounded", decimals=1)(logits, image)
+    >>> OutputFormat("rounded", decimals=1)(logits, image)
     array([[0.5, 0.3, 0.1, 0.1]])
-    >>> OutputView("label")(logits, image)
+    >>> OutputFormat("label")(logits, image)
     array([[1., 0., 0., 0.]])
     """
 
@@ -63,13 +62,13 @@ class OutputView:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
-            raise UnknownNameError("output view", self.kind, get_args(Kind))
+            raise UnknownNameError("output format", self.kind, get_args(Kind))
         for name, kind, least in (("k", "top_k", 1), ("decimals", "rounded", 0)):
             value = getattr(self, name)
             valid = isinstance(value, (int, np.integer)) and value >= least
             if not (valid if self.kind == kind else value is None):
                 raise ValueError(
-                    f"{name} belongs to the view {kind!r}, which needs it, an integer of {least} or more; "
+                    f"{name} belongs to the format {kind!r}, which needs it, an integer of {least} or more; "
                     f"got {name}={value!r} for {self.kind!r}."
                 )
         if not (0 < self.temperature < math.inf and 0 <= self.noise < math.inf):

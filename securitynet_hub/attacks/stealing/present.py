@@ -2,13 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
+from securitynet_hub.attacks.present import (
+    Column,
+    Figures,
+    Line,
+    PageTable,
+    Section,
+    Standing,
+    Summary,
+    Verdict,
+    measured,
+)
+from securitynet_hub.attacks.stealing.kind import KIND
 from securitynet_hub.attacks.tables import Audited, short
 from securitynet_hub.core.tables import plain_table
+from securitynet_hub.core.text import printable_markup
+from securitynet_hub.plots.budgets import budgets_plot
+from securitynet_hub.plots.measured import Measured, percent, percent_with_interval
+from securitynet_hub.plots.plot import Plot, words_of
+from securitynet_hub.records.entries import Entry
+from securitynet_hub.records.figures import number
+from securitynet_hub.records.record import Record
+
+FIGURES = {
+    "agreement": "agreement",
+    "agreement_on_target_errors": "where the model errs",
+    "accuracy": "accuracy of the copy",
+    "target_accuracy": "accuracy of the model",
+}
+"""The figures of a stolen copy that its table shows, with their headings."""
+
+FRAMED = {
+    "accuracy": "stealing_accuracy",
+    "agreement": "stealing_agreement",
+    "target_accuracy": "test_accuracy",
+}
+"""The columns of the annotations that a stolen copy's figures fill in."""
+
+DERIVED = {"budget", "surrogate_parameters", "surrogate_transform"}
+"""Settings that do not name a line of the plot: its axis, and what the copy's network decides."""
+
+MEANINGS = {
+    "Agreement": "The share of test images that a stolen copy answers as its target does. If it is high even "
+    "where the model errs, the copy has learnt the model and not just the task."
+}
 
 
 def tables(audited: Audited, width: int) -> Iterator[Table]:
@@ -31,7 +74,7 @@ def _stealing_table(audited: Audited) -> Table:
             result, errors = record.result, record.result["agreement_on_target_errors"]
             low, high = result["agreement_ci"]
             table.add_row(
-                escape(short(annotation.id)),
+                printable_markup(short(annotation.id)),
                 str(record.attack["budget"]),
                 str(record.attack["seed"]),
                 f"{result['agreement']:.3f} ({low:.3f}-{high:.3f})",
@@ -40,3 +83,124 @@ def _stealing_table(audited: Audited) -> Table:
                 f"{result['target_accuracy']:.3f}",
             )
     return table
+
+
+def summarise(entries: Sequence[Entry], samples: Path | None) -> Summary:
+    """Sum up the copies of one model, the smallest budget first."""
+    ordered = sorted(entries, key=lambda entry: budget(entry.record) or 0.0)
+    largest = ordered[-1]
+    agreement = measured(largest, "agreement")
+    compared: dict[Column, Measured] = {}
+    for entry in reversed(ordered):
+        if found := measured(entry, "agreement"):
+            compared.setdefault(Column(f"{words_of(entry.attack)} agreement"), found)
+    return Summary(
+        entries=ordered,
+        verdicts=[verdict(ordered)],
+        accuracy=number(largest.record.result.get("target_accuracy")),
+        standings=[_standing(agreement)] if agreement else [],
+        compared=compared,
+        meanings=MEANINGS,
+    )
+
+
+def section(entries: Sequence[Entry], samples: Path | None) -> Section:
+    """Show agreement by budget, and each copy's figures."""
+    ways = varying(entries)
+    table = PageTable(
+        label=f"Stolen copies of {entries[0].model}",
+        heading="queries",
+        columns=[Column(name) for name in FIGURES.values()],
+        lines=[
+            Line(", ".join(filter(None, (_queries(entry), way))), [measured(entry, name) for name in FIGURES])
+            for entry, way in zip(entries, ways, strict=True)
+        ],
+        caption="One copy for each budget of queries, compared with the model on images that neither was "
+        "trained on.",
+    )
+    return Section(title=KIND.title, parts=[Figures(plots=_plots(entries, ways)), table])
+
+
+def frame(records: Sequence[Record]) -> dict[str, float | None]:
+    """Return the figures of the copy with the largest budget; of equal budgets the last created counts."""
+    columns: dict[str, float | None] = {}
+    for record in sorted(records, key=lambda record: budget(record) or 0.0):
+        found = {column: number(record.result.get(name)) for name, column in FRAMED.items()}
+        columns |= {column: value for column, value in found.items() if value is not None}
+    return columns
+
+
+def verdict(entries: Sequence[Entry]) -> Verdict:
+    """Say how faithful the copy of the largest budget is, which stands last."""
+    best = entries[-1]
+    agreement, queries = measured(best, "agreement"), budget(best.record)
+    if agreement is None:
+        return Verdict(tone="open", title="Stealing: not known", text="The records state no agreement.")
+    made = f" made with {queries:,.0f} queries" if queries else ""
+    text = f"A stolen copy{made} answers as the model does on {percent_with_interval(agreement)} of images"
+    if errors := measured(best, "agreement_on_target_errors"):
+        text += f", and on {percent(errors.value)} of those that the model gets wrong"
+    share = percent(agreement.value, 0)
+    return Verdict(
+        tone="open",
+        title=f"A stolen copy agrees with the model on {share} of images",
+        text=f"{text}.",
+        short=f"A copy agrees on {share}",
+    )
+
+
+def budget(record: Record) -> float | None:
+    """Return how many queries the attacker made."""
+    return number(record.attack.get("budget"))
+
+
+def varying(entries: Sequence[Entry]) -> list[str]:
+    """Name each entry by the settings that not all entries share, without the budget.
+
+    Hashes, lists and what follows from other settings are left out. Where all settings are shared, the names
+    are empty.
+    """
+    settings = [
+        {
+            name: _in_a_word(value)
+            for name, value in entry.record.attack.items()
+            if name not in DERIVED and not name.endswith("_sha256") and not isinstance(value, list)
+        }
+        for entry in entries
+    ]
+    names = [name for name in dict.fromkeys(n for own in settings for n in own)
+             if len({own.get(name) for own in settings}) > 1]  # fmt: skip
+    return [", ".join(f"{words_of(name)} {own.get(name, '-')}" for name in names) for own in settings]
+
+
+def _plots(entries: Sequence[Entry], ways: Sequence[str]) -> list[Plot]:
+    points: dict[str, list[tuple[float, Measured]]] = {}
+    for entry, way in zip(entries, ways, strict=True):
+        queries, agreement = budget(entry.record), measured(entry, "agreement")
+        if queries and agreement:
+            points.setdefault(f"{entry.attack}, {way}" if way else entry.attack, []).append(
+                (queries, agreement)
+            )
+    return [budgets_plot(points)] if points else []
+
+
+def _standing(agreement: Measured) -> Standing:
+    unknown = "How the public models were attacked, and with how many queries, was not released."
+    return Standing(
+        column="stealing_agreement",
+        words="agreement of the stolen copy",
+        measured=agreement,
+        caveats=lambda peers: [unknown],
+    )
+
+
+def _queries(entry: Entry) -> str:
+    queries = budget(entry.record)
+    return "unknown" if queries is None else f"{queries:,.0f}"
+
+
+def _in_a_word(value: Any) -> str:
+    """Shorten a setting to what fits into a legend; a recipe's seed is a setting of its own."""
+    if isinstance(value, dict):
+        value = value.get("kind") or {name: own for name, own in value.items() if name != "seed"}
+    return str(value)[:40]

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from huggingface_hub import ModelCard, ModelCardData
 
 from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.core.files import atomic_path
 from securitynet_hub.records.record import Record
 
 WEIGHTS, CARD = "model.safetensors", "README.md"
@@ -39,9 +40,8 @@ def save_surrogate(surrogate: Trained, folder: Path, record: Record) -> Path:
     path = folder / WEIGHTS
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f".{WEIGHTS}.part"
-        shutil.copyfile(surrogate.path, part)
-        part.replace(path)
+        with atomic_path(path) as part:
+            shutil.copyfile(surrogate.path, part)
         (folder / CARD).write_text(surrogate_card(record), encoding="utf-8")
     except OSError as error:
         raise WeightsError(f"a surrogate cannot be kept in {folder}: {error.strerror}.") from error

@@ -119,6 +119,33 @@ def steal(
             `groups` do not fit.
         WeightsError: the folder cannot be written.
     """
+    require_plan(strategy, loss, temperature, round_size)
+    _require_budgets(budgets, len(pool), black_box.budget)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WeightsError(f"surrogates cannot be kept in {folder}: {error.strerror}.") from error
+    trainer = _SurrogateTrainer(black_box, build, pool, recipe, folder, loss, temperature, transform)
+    most = max(budgets, default=0)
+    queries = (
+        trainer.adapt(most, round_size, seed, groups)
+        if strategy == "adaptive"
+        else trainer.choose(most, strategy, round_size, seed)
+    )
+    # All at once: the batches must not follow the order of the budgets.
+    answers = black_box.ask(pool[queries]) if most else np.empty((0, 0))
+    return [trainer.surrogate(queries[:budget], answers[:budget]) for budget in budgets]
+
+
+def require_plan(strategy: str, loss: str, temperature: float, round_size: int) -> None:
+    """Refuse a way of choosing queries or of learning from the answers that `steal` does not know.
+
+    Raises:
+        UnknownNameError: no such strategy or loss; the closest names are given.
+        ValueError: the temperature or `round_size` is not above 0.
+
+    >>> require_plan("margin", "soft", temperature=1.0, round_size=50)
+    """
     if strategy not in STRATEGIES:
         raise UnknownNameError("selection strategy", strategy, STRATEGIES)
     if loss not in LOSSES:
@@ -128,25 +155,10 @@ def steal(
             f"temperature and round_size must be above 0; got temperature={temperature!r}, "
             f"round_size={round_size!r}."
         )
-    _require_budgets(budgets, len(pool), black_box.budget)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WeightsError(f"surrogates cannot be kept in {folder}: {error.strerror}.") from error
-    thief = _Thief(black_box, build, pool, recipe, folder, loss, temperature, transform)
-    most = max(budgets, default=0)
-    queries = (
-        thief.adapt(most, round_size, seed, groups)
-        if strategy == "adaptive"
-        else thief.choose(most, strategy, round_size, seed)
-    )
-    # All at once: the batches must not follow the order of the budgets.
-    answers = black_box.ask(pool[queries]) if most else np.empty((0, 0))
-    return [thief.surrogate(queries[:budget], answers[:budget]) for budget in budgets]
 
 
 @dataclass(frozen=True, eq=False)
-class _Thief:
+class _SurrogateTrainer:
     """What stays the same for all surrogates of one call."""
 
     black_box: BlackBox

@@ -75,16 +75,10 @@ def craft(
         ValueError: the preprocessing has no gradient, epsilon or steps are no such counts, or there is not
             one label for each image.
     """
-    if method not in get_args(Method):
-        raise UnknownNameError("adversarial method", method, get_args(Method))
+    require_perturbation(method, epsilon, steps, step_size)
     if not isinstance(transform, Transform):
         raise ValueError(
             f"adversarial examples need a preprocessing with a gradient, a Transform; got {transform!r}."
-        )
-    if not (isinstance(epsilon, (int, np.integer)) and 0 <= epsilon <= 255 and steps >= 1 and step_size > 0):
-        raise ValueError(
-            "epsilon must be whole grey levels in 0..255, steps 1 or more and step_size above 0; got "
-            f"epsilon={epsilon!r}, steps={steps!r}, step_size={step_size!r}."
         )
     truth = np.asarray(labels)
     if truth.shape != (len(pixels),):
@@ -189,6 +183,24 @@ def measure_transfer(
         epsilon=int(epsilon),
         confidence_level=confidence_level,
     )
+
+
+def require_perturbation(method: str, epsilon: int, steps: int = 10, step_size: float = 2.0) -> None:
+    """Refuse settings that `craft` does not take.
+
+    Raises:
+        UnknownNameError: no such method; the closest names are given.
+        ValueError: epsilon is no whole grey level, `steps` is below 1, or `step_size` is not above 0.
+
+    >>> require_perturbation("pgd", 8)
+    """
+    if method not in get_args(Method):
+        raise UnknownNameError("adversarial method", method, get_args(Method))
+    if not (isinstance(epsilon, (int, np.integer)) and 0 <= epsilon <= 255 and steps >= 1 and step_size > 0):
+        raise ValueError(
+            "epsilon must be whole grey levels in 0..255, steps 1 or more and step_size above 0; got "
+            f"epsilon={epsilon!r}, steps={steps!r}, step_size={step_size!r}."
+        )
 
 
 def _slope(

@@ -20,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.core.text import printable
 
 CHUNK = 1 << 16
 MAX_REDIRECTS = 8
@@ -135,9 +136,9 @@ def _require_safe(address: str, url: str) -> None:
     """Refuse plain http, except on this machine and there only if the link itself points to it."""
     scheme = urlsplit(address).scheme
     if _is_loopback(address) and not _is_loopback(url):
-        raise WeightsError(f"{url} redirects to {address}, which is this machine.")
+        raise WeightsError(f"{url} redirects to {printable(address)}, which is this machine.")
     if scheme != "https" and not (scheme == "http" and _is_loopback(address)):
-        sentence = f"redirects to {address}, which" if address != url else "is a link that"
+        sentence = f"redirects to {printable(address)}, which" if address != url else "is a link that"
         raise WeightsError(f"{url} {sentence} is not https; weights come over https only.")
 
 
@@ -155,29 +156,31 @@ def _faults(url: str) -> Iterator[None]:
     try:
         yield
     except requests.exceptions.SSLError as error:
-        raise WeightsError(f"{url} does not prove who it is: {error}") from error
+        raise WeightsError(f"{url} has no valid certificate: {printable(error)}") from error
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-        raise PassingError(f"the connection failed ({error}).") from error
+        raise PassingError(f"the connection failed ({printable(error)}).") from error
     except (requests.RequestException, ValueError) as error:
-        raise WeightsError(f"{url} cannot be asked for: {error}") from error
+        raise WeightsError(f"{url} cannot be requested: {printable(error)}") from error
 
 
 def _refuse_errors(response: requests.Response, url: str) -> None:
     status = response.status_code
     if status == 429 or status >= 500:
         retry_after = _seconds(response.headers.get("Retry-After"))
-        raise PassingError(f"the server answered {status} {response.reason}.", retry_after)
+        raise PassingError(f"the server answered {status} {printable(response.reason)}.", retry_after)
     if status == 416:
         raise RangesIgnoredError
     if status not in {200, 206}:
         hint = " It may have moved." if status in {404, 410} else ""
-        raise WeightsError(f"{url} answered {status} {response.reason} instead of a file.{hint}")
+        raise WeightsError(f"{url} answered {status} {printable(response.reason)} instead of a file.{hint}")
     kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
     if kind in {"text/html", "application/xhtml+xml"}:
-        raise WeightsError(f"{url} answered with a web page ({kind}), not with weights.")
+        raise WeightsError(f"{url} answered with a web page ({printable(kind)}), not with weights.")
     coding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if coding not in {"", "identity"}:
-        raise WeightsError(f"{url} sends its bytes {coding}-encoded; they were asked for as they are.")
+        raise WeightsError(
+            f"{url} sends its bytes {printable(coding)}-encoded; unencoded bytes were requested."
+        )
 
 
 def _reply(response: requests.Response, url: str, start: int, stop: int | None, version: str | None) -> Reply:

@@ -15,6 +15,7 @@ from typing import BinaryIO, cast
 import requests
 
 from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.core.text import printable
 from securitynet_hub.weights.download.http import RangesIgnoredError
 from securitynet_hub.weights.download.ranges import MAX_DIRECTORY, RemoteFile
 from securitynet_hub.weights.download.resume import Span, discard, download, require_space, require_within
@@ -86,7 +87,7 @@ def _fetch_span(
     remote = RemoteFile(session, url)
     with _opened(remote, url) as archive:
         member = find_member(archive, name, url)
-        require_within(member.file_size, limit, f"{url}!{member.filename}")
+        require_within(member.file_size, limit, f"{url}!{printable(member.filename)}")
         span = _span(archive, member, remote)
         if span.stop - span.start > WORTHWHILE * remote.size:
             return False
@@ -156,7 +157,7 @@ def _extract(
     archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, origin: str, limit: int
 ) -> None:
     """Write a member to `target`; the standard library compares its CRC32 at the end."""
-    require_within(member.file_size, limit, f"{origin}!{member.filename}")
+    require_within(member.file_size, limit, f"{origin}!{printable(member.filename)}")
     require_space(target.parent, member.file_size, origin)
     with archive.open(member) as source, target.open("wb") as file:
         while chunk := source.read(1 << 20):
@@ -177,7 +178,7 @@ def _opened(file: io.RawIOBase, origin: str) -> Iterator[zipfile.ZipFile]:
             yield archive
     except BROKEN_ZIP as error:
         raise WeightsError(
-            f"{origin} is not a whole zip archive: {error or type(error).__name__}."
+            f"{origin} is not a whole zip archive: {printable(str(error) or type(error).__name__)}."
         ) from error
 
 

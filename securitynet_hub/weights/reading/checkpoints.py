@@ -22,6 +22,7 @@ import torch
 
 from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.core.files import MAX_BYTES
+from securitynet_hub.core.text import printable
 from securitynet_hub.weights.reading.build import build_tensors
 from securitynet_hub.weights.reading.layout import UNTYPED, View
 from securitynet_hub.weights.reading.pickle_walk import MAX_PICKLE, Global, walk
@@ -31,6 +32,9 @@ from securitynet_hub.weights.tensors import require_finite
 MAX_HEADER = 16 << 20
 MAX_GROWTH = 4
 """Bytes of a safetensors header; how much larger than the file its tensors may be, where they share bytes."""
+
+LONGEST_REASON = 1000
+"""Characters of a refusal, which can quote names from the file."""
 
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
 _LEGACY = b"\x80\x02\x8a\x0a" + MAGIC.to_bytes(10, "little") + b"."
@@ -71,7 +75,7 @@ def read_checkpoint(path: Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]
         with _opened(path, max_bytes) as (file, size):
             return _read(file, size, path, _sniff(file, size))
     except WeightsError as error:
-        raise WeightsError(f"{path} is refused: {_printable(error)}.") from error
+        raise WeightsError(f"{path} is refused: {printable(error, limit=LONGEST_REASON)}.") from error
 
 
 def judge(path: Path, *, max_bytes: int = MAX_BYTES) -> Verdict:
@@ -83,13 +87,8 @@ def judge(path: Path, *, max_bytes: int = MAX_BYTES) -> Verdict:
             leaves = _leaves(_read(file, size, path, kind))
             tensors = {id(leaf): leaf for leaf in leaves if isinstance(leaf, torch.Tensor)}
     except WeightsError as error:
-        return Verdict(False, kind, _printable(error), 0, 0, size)
+        return Verdict(False, kind, printable(error, limit=LONGEST_REASON), 0, 0, size)
     return Verdict(True, kind, None, len(tensors), sum(t.numel() for t in tensors.values()), size)
-
-
-def _printable(error: WeightsError) -> str:
-    """Return the message without what could steer a terminal: names in it are a stranger's."""
-    return "".join(letter if letter.isprintable() else "?" for letter in str(error)[:1000])
 
 
 @contextmanager

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.planted import as_target, linear
+from support.linear_targets import as_target, linear
 
 from securitynet_hub import audit, load_images, load_target
-from securitynet_hub.attacks.backdoor.audit import audit_backdoors, why_not_run
-from securitynet_hub.attacks.backdoor.examined import Inputs, find_suspects, find_training, read_inputs
+from securitynet_hub.attacks.backdoor.audit import left_out
+from securitynet_hub.attacks.backdoor.inputs import Inputs, find_inputs, find_training, read_inputs
+from securitynet_hub.attacks.backdoor.kind import Options
 from securitynet_hub.attacks.backdoor.measures import measure_input_detection, rejection_threshold
-from securitynet_hub.attacks.backdoor.registry import DETECTORS
+from securitynet_hub.attacks.backdoor.registry import detectors
 from securitynet_hub.attacks.backdoor.spectral import spectral_scores
 from securitynet_hub.attacks.backdoor.strip import strip_scores
 from securitynet_hub.attacks.subject import AuditData, known_data
@@ -48,14 +49,14 @@ def folder(tmp_path):
     return tmp_path / "suspects"
 
 
-class TestSuspects:
+class TestInputSets:
     def test_no_image_is_in_two_sets(self, target, data):
-        found = find_suspects(target, data, None, seed=0)
+        found = find_inputs(target, data, None, seed=0)
         poisoned = found.inputs.is_poisoned
         assert poisoned.sum() == 100 == (~poisoned).sum()
         stamped = data.images.pixels[[int(file) for file in np.array(found.inputs.files)[poisoned]]]
         assert np.array_equal(found.inputs.pixels[poisoned], corner_patch(stamped))
-        sets = [found.inputs.pixels[~poisoned], stamped, found.calibration, found.known]
+        sets = [found.inputs.pixels[~poisoned], stamped, found.calibration, found.reference]
         assert [len(each) for each in sets] == [100, 100, 100, 300]
         digests = [digest for each in sets for digest in image_digests(each)]
         assert len(set(digests)) == len(digests)
@@ -63,43 +64,43 @@ class TestSuspects:
         assert members.isdisjoint(digests)
 
     def test_none_of_the_stamped_is_of_the_target_class(self, target, data):
-        found = find_suspects(target, data, None, seed=3)
+        found = find_inputs(target, data, None, seed=3)
         rows = [int(file) for file in np.array(found.inputs.files)[found.inputs.is_poisoned]]
         assert (data.images.labels[rows] != target.annotation.target_class).all()
 
     def test_clean_images_that_are_suspected_are_left_out(self, target, data):
         rows = data.split.nonmembers[:50]
         inputs = Inputs(name="some", pixels=data.images.pixels[rows], files=tuple(map(str, rows)))
-        found = find_suspects(target, data, inputs, seed=0)
-        beside = [*image_digests(found.calibration), *image_digests(found.known)]
+        found = find_inputs(target, data, inputs, seed=0)
+        beside = [*image_digests(found.calibration), *image_digests(found.reference)]
         assert set(image_digests(inputs.pixels)).isdisjoint(beside)
 
     def test_few_images_are_shared_out(self, target, data):
         few = replace(data, split=Split(members=data.split.members, nonmembers=data.split.nonmembers[:60]))
-        found = find_suspects(target, few, None, seed=0)
-        assert (len(found.inputs.pixels), len(found.calibration), len(found.known)) == (20, 13, 27)
+        found = find_inputs(target, few, None, seed=0)
+        assert (len(found.inputs.pixels), len(found.calibration), len(found.reference)) == (20, 13, 27)
         few = replace(data, split=Split(members=data.split.members, nonmembers=data.split.nonmembers[:5]))
-        assert find_suspects(target, few, None, seed=0) is None
+        assert find_inputs(target, few, None, seed=0) is None
 
     def test_a_clean_model_has_none(self, data):
-        assert find_suspects(load_target("zoo/fashion-mnist/cnn-clean/1"), data, None, seed=0) is None
+        assert find_inputs(load_target("zoo/fashion-mnist/cnn-clean/1"), data, None, seed=0) is None
 
     def test_refuses(self, target, data):
         wrong = Inputs(name="some", pixels=PIXELS[:2, :14], files=("a", "b"))
         with pytest.raises(ValueError, match="inputs must be uint8 images"):
-            find_suspects(target, data, wrong, seed=0)
+            find_inputs(target, data, wrong, seed=0)
         with pytest.raises(ValueError, match="one name each"):
             Inputs(name="some", pixels=PIXELS[:2], files=("a",))
         two = replace(data, split=Split(members=data.split.members, nonmembers=data.split.nonmembers[:2]))
         with pytest.raises(ValueError, match="three or more non-members"):
-            find_suspects(target, two, replace(wrong, pixels=PIXELS[:2]), seed=0)
+            find_inputs(target, two, replace(wrong, pixels=PIXELS[:2]), seed=0)
 
 
 class TestTraining:
     def test_of_a_zoo_model_a_share_is_stamped_and_told_to_be_the_target_s(self, target, data):
         found = find_training(target, data, seed=0)
         assert found.is_poisoned.sum() == round(target.annotation.poison_rate * len(data.split.members))
-        assert (found.told[found.is_poisoned] == target.annotation.target_class).all()
+        assert (found.labels[found.is_poisoned] == target.annotation.target_class).all()
         pixels = data.images.pixels[found.positions]
         assert np.array_equal(found.pixels[found.is_poisoned], corner_patch(pixels[found.is_poisoned]))
         assert np.array_equal(found.pixels[~found.is_poisoned], pixels[~found.is_poisoned])
@@ -107,7 +108,7 @@ class TestTraining:
     def test_of_another_nothing_is_known(self, data):
         found = find_training(load_target("zoo/fashion-mnist/cnn-clean/1"), data, seed=0)
         assert found.is_poisoned is None
-        assert np.array_equal(found.told, data.images.labels[data.split.members])
+        assert np.array_equal(found.labels, data.images.labels[data.split.members])
 
 
 class TestPictures:
@@ -140,10 +141,10 @@ class TestPictures:
 
 class TestRecords:
     def test_scores_are_measured_against_the_truth(self, target, data):
-        (record,) = audit_backdoors(target, data, ["strip"], settings=FEW)
-        found, judged = record.result, find_suspects(target, data, None, seed=0)
+        (record,) = audit(target, data=data, attacks="strip", settings=FEW)
+        found, judged = record.result, find_inputs(target, data, None, seed=0)
         both = np.concatenate([judged.inputs.pixels, judged.calibration])
-        scores = strip_scores(target, both, clean=judged.known, num_overlays=5)
+        scores = strip_scores(target, both, clean=judged.reference, num_overlays=5)
         assert found["scores"] == pytest.approx(scores[:200])
         measured = measure_input_detection(scores[:200], judged.inputs.is_poisoned, calibration=scores[200:])
         for key, value in json.loads(json.dumps(measured)).items():
@@ -159,7 +160,7 @@ class TestRecords:
         inputs = read_inputs(folder, (28, 28, 1))
         unknown = replace(inputs, is_poisoned=None)
         known, told = (
-            audit_backdoors(target, data, ["strip"], inputs=each, settings=FEW)[0].result
+            audit(target, data=data, attacks="strip", inputs=each, settings=FEW)[0].result
             for each in (inputs, unknown)
         )
         assert known["auc"] == 1
@@ -170,16 +171,16 @@ class TestRecords:
 
     def test_costly_detectors_get_few(self, target, data):
         settings = {"neo": {"sides": [4], "stride": 12, "num_clean": 2}}
-        (record,) = audit_backdoors(target, data, ["neo"], settings=settings)
+        (record,) = audit(target, data=data, attacks="neo", settings=settings)
         assert (record.result["n_poisoned"], record.result["n_clean"]) == (19, 19)
         assert record.counts == {"images": 38, "calibration": 19}
         assert record.result["threshold"] is not None
 
     def test_training_images_are_compared_within_the_target_class(self, target, data):
-        (record,) = audit_backdoors(target, data, ["spectral_signatures"])
+        (record,) = audit(target, data=data, attacks="spectral_signatures")
         found = find_training(target, data, seed=0)
-        scores = spectral_scores(target, found.pixels, found.told)
-        own = found.told == found.target_class
+        scores = spectral_scores(target, found.pixels, found.labels)
+        own = found.labels == found.target_class
         assert record.result["auc"] == pytest.approx(roc_auc(scores[own], found.is_poisoned[own]))
         assert record.result["n_poisoned"] == found.is_poisoned.sum()
         assert len(record.result["most_suspicious"]) == 20
@@ -197,17 +198,18 @@ class TestRecords:
             "neuron_noise": {"steps": 2},
             "strip": {"num_overlays": 3},
         }
-        for given, judged in ((inputs, {"ibd_psc"}), (None, {"strip", "neo", "scale_up", "ibd_psc", "ted"})):
+        of_inputs = {name for name, detector in detectors().items() if detector.judges == "inputs"}
+        for given, judged in ((inputs, {"ibd_psc"}), (None, of_inputs)):
             settings = quick if given else {**quick, "strip": {}}
             records = audit(target, attacks="backdoor-detection", data=data, inputs=given, settings=settings)
             names = {record.attack["name"] for record in records}
-            reasons = why_not_run(target, data, given)
-            assert (set(reasons), names) == (judged, set(DETECTORS) - judged)
+            reasons = left_out(target, data, Options(inputs=given))
+            assert (set(reasons), names) == (judged, set(detectors()) - judged)
         assert "none are suspected" in reasons["ted"]
-        assert "BatchNorm" in why_not_run(target, data, inputs)["ibd_psc"]
+        assert "BatchNorm" in left_out(target, data, Options(inputs=inputs))["ibd_psc"]
 
     def test_the_same_seed_gives_the_same_record(self, target, data):
-        twice = [audit_backdoors(target, data, ["strip"], settings=FEW, seed=2)[0] for _ in range(2)]
+        twice = [audit(target, data=data, attacks="strip", settings=FEW, seed=2)[0] for _ in range(2)]
         assert twice[0].result == twice[1].result
         assert twice[0].unit == twice[1].unit
 

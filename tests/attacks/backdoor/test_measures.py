@@ -71,6 +71,14 @@ class TestMeasure:
         assert found["auc_ci"] == roc_auc_interval(SCORES, POISONED, confidence_level=0.9)
         assert (found["n_poisoned"], found["n_clean"], found["n_calibration"]) == (100, 200, 150)
 
+    def test_at_the_cut_an_image_is_accepted(self):
+        """Of 1..9 one in five may be rejected: the cut is 8, which poisoned and clean images reach."""
+        found = measure_input_detection(
+            [8, 9, 8, 0, 9], [1, 1, 0, 0, 0], calibration=range(1, 10), target_frrs=[0.2]
+        )
+        (rates,) = found["acceptance"]
+        assert (rates["threshold"], rates["far"], rates["frr"]) == (8, 1 / 2, 1 / 3)
+
     def test_what_is_judged_does_not_move_the_threshold(self):
         once, twice = (
             measure_input_detection(scores, POISONED, calibration=CALIBRATION)

@@ -2,21 +2,23 @@
 
 import json
 import math
+import runpy
 from dataclasses import replace
-from functools import partial
 from itertools import permutations
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import scipy.stats
 import torch
 from PIL import Image
-from support.planted import IMAGES, NORMALISED, PLAIN, Normalise, as_target, linear
+from support.linear_targets import IMAGES, NORMALISED, PLAIN, Normalise, as_target, linear
 from torch import nn
 
-from securitynet_hub import load_metric, load_target
-from securitynet_hub.attacks.backdoor.attack import DetectorInputs, needs_batch_norm
-from securitynet_hub.attacks.backdoor.audit import audit_backdoors, draw_evenly, why_not_run
+from securitynet_hub import audit, load_metric, load_target
+from securitynet_hub.attacks.backdoor.attack import DetectorInputs
+from securitynet_hub.attacks.backdoor.audit import draw_evenly, left_out
 from securitynet_hub.attacks.backdoor.calibration import calibrate_norms
 from securitynet_hub.attacks.backdoor.inversion import (
     Inversion,
@@ -24,18 +26,20 @@ from securitynet_hub.attacks.backdoor.inversion import (
     save_triggers,
     trigger_overlap,
 )
+from securitynet_hub.attacks.backdoor.kind import Options
 from securitynet_hub.attacks.backdoor.mm_bd import judge_margins, mm_bd
 from securitynet_hub.attacks.backdoor.model_measures import measure_model_detection
+from securitynet_hub.attacks.backdoor.needs import needs_batch_norm
 from securitynet_hub.attacks.backdoor.neural_cleanse import FAST
 from securitynet_hub.attacks.backdoor.neuron_noise import neuron_noise
+from securitynet_hub.attacks.backdoor.registry import detectors
 from securitynet_hub.attacks.backdoor.running import run_detector, runnable
-from securitynet_hub.attacks.subject import AuditData, known_data
+from securitynet_hub.attacks.subject import AuditData
 from securitynet_hub.core.errors import ModelError, UnknownNameError
 from securitynet_hub.data.images import LabelledImages
 from securitynet_hub.data.splits import Split
-from securitynet_hub.records.record import read_records, write_record
+from securitynet_hub.records.record import read_records
 from securitynet_hub.statistics.rates import anomaly_index, roc_auc
-from securitynet_hub.zoo import backdoors
 
 LABELLED = LabelledImages(
     name="noise", pixels=IMAGES, labels=np.arange(len(IMAGES)) % 2, class_names=("a", "b")
@@ -230,7 +234,24 @@ class TestCalibration:
             logs = rng.normal(5, 0.3, (60, 10))
             known = calibrate_norms(2 ** logs[:20], false_alarms=0.1, least=0)
             rates.append(np.mean([known.judge(2**row).flagged for row in logs[20:]]))
-        assert 0.04 < np.mean(rates) < 0.15
+        assert 0.04 < np.mean(rates) < 0.13  # 2 / 21, and 3.5 deviations
+
+    @pytest.mark.parametrize(
+        ("models", "false_alarms", "let_through"),
+        [(20, 0.1, 1), (19, 0.05, 0), (20, 0.05, 0), (18, 0.05, 0), (39, 0.1, 3), (20, 0.0, 0)],
+    )
+    def test_the_cut_is_the_lowest_that_keeps_the_promise(self, models, false_alarms, let_through):
+        """A further clean model is flagged with a probability of (let through + 1) / (models + 1)."""
+        norms = 2 ** np.random.default_rng(0).normal(5, 0.3, (models, 10))
+        found = calibrate_norms(norms, false_alarms=false_alarms, least=0)
+        assert found.threshold == np.sort(found.scores)[-1 - let_through]
+        assert np.sum(found.scores > found.threshold) == let_through
+
+    def test_a_score_at_the_cut_is_no_alarm(self):
+        norms = np.array([[32.0, 64, 16], [32, 64, 16], [32, 64, 16]])
+        known = calibrate_norms(norms, least=1)
+        assert known.judge([16, 64, 16]) == (1, 0, False)
+        assert known.judge([15.9, 64, 16]).flagged
 
     def test_each_model_is_scored_against_the_others(self):
         norms = 2 ** self.clean[:5]
@@ -286,19 +307,28 @@ class TestModelDetection:
 
 
 class TestTables:
-    """What `zoo.backdoors` makes of findings; nothing is run."""
+    """What the benchmark of detectors of models makes of findings; no detector is run."""
 
-    @staticmethod
-    def row(id, trigger, score, **more):
-        found = {
-            name: {"score": score, "suspect": 3} for name in (*backdoors.SETTINGS, *backdoors.CALIBRATED)
-        }
-        return {"id": id, "architecture": "cnn", "trigger": trigger, "target_class": 3, **found, **more}
+    BENCHMARK = SimpleNamespace(
+        **runpy.run_path(str(Path(__file__).parents[3] / "benchmarks" / "measure_backdoored_models.py"))
+    )
+
+    @classmethod
+    def row(cls, id, trigger, score, **figures):
+        names = (*cls.BENCHMARK.model_detectors(), *cls.BENCHMARK.CALIBRATED)
+        found = {name: {"score": score, "suspect": 3, **figures} for name in names}
+        return {"id": id, "architecture": "cnn", "trigger": trigger, "target_class": 3, **found}
+
+    def test_every_detector_of_models_has_a_line(self):
+        rows = [self.row("zoo/1", None, 0), self.row("zoo/2", "patch", 1)]
+        names = [line.split("|")[1].strip() for line in self.BENCHMARK.table(rows).splitlines()[2:]]
+        judging = [name for name, detector in detectors().items() if detector.judges == "model"]
+        assert names == [*judging, "calibrated_norms", "calibrated_margins"]
 
     def test_a_trigger_s_auc_is_of_its_own_models_and_the_clean_ones(self):
         rows = [self.row("zoo/1", None, 0), self.row("zoo/2", None, 1)]
         rows += [self.row("zoo/3", "bar", -1), self.row("zoo/4", "patch", 2)]
-        line = backdoors.table(rows).splitlines()[2]
+        line = self.BENCHMARK.table(rows).splitlines()[2]
         cells = [cell.strip().split()[0] for cell in line.split("|")[2:5]]
         assert cells == ["0.50", "0.00", "1.00"]  # all, bar, patch
         assert line.endswith("| 2 of 2 |")
@@ -310,7 +340,7 @@ class TestTables:
             self.row(id, "patch" if id == "zoo/7" else None, 0, norms=[own], margins=[1, 2, 3])
             for id, own in zip(ids, norms, strict=True)
         ]
-        backdoors.add_calibrated(rows)
+        self.BENCHMARK.add_calibrated(rows)
         known = [[own] for own in norms[:4]]
         for k in range(4):
             expected = calibrate_norms(known[:k] + known[k + 1 :]).judge(norms[k])
@@ -341,14 +371,18 @@ class TestSuite:
         assert "not one affine map" in curved["mm_bd"]
         assert curved["neuron_noise"] is None
         assert needs_batch_norm(as_target(linear()), DetectorInputs()) == "it needs a model with BatchNorm"
-        given = {"clean": IMAGES, "inputs": IMAGES, "training": IMAGES, "told": np.zeros(len(IMAGES), int)}
+        given = {"clean": IMAGES, "inputs": IMAGES, "training": IMAGES, "labels": np.zeros(len(IMAGES), int)}
         reasons = runnable(as_target(linear()), DetectorInputs(**given))
         assert {name for name, reason in reasons.items() if reason} == {"ibd_psc"}
+        judging = {
+            judges: {name for name, detector in detectors().items() if detector.judges == judges}
+            for judges in ("model", "inputs", "training")
+        }
         for missing, names in {
-            "clean": {"neural_cleanse", "neuron_noise", "strip", "neo", "scale_up", "ted"},
-            "inputs": {"strip", "neo", "scale_up", "ted"},
-            "training": {"spectral_signatures", "activation_clustering"},
-            "told": {"spectral_signatures", "activation_clustering"},
+            "clean": {"neural_cleanse", "neuron_noise", *judging["inputs"]},
+            "inputs": judging["inputs"],
+            "training": judging["training"],
+            "labels": judging["training"],
         }.items():
             found = runnable(as_target(linear()), DetectorInputs(**{**given, missing: None}))
             assert {name for name, reason in found.items() if reason} == {*names, "ibd_psc"}
@@ -370,29 +404,28 @@ QUICK = {
     "mm_bd": {"images_per_class": 2, "steps": 5},
     "neuron_noise": {"steps": 3},
 }
-TRAINING = ["spectral_signatures", "activation_clustering"]
+TRAINING = [name for name, detector in detectors().items() if detector.judges == "training"]
+ALL = "backdoor-detection"
 
 
 class TestAudit:
     def test_a_record_for_each_detector(self, tmp_path):
         target = as_target(linear(planted=4, precision=torch.float32))
-        records = audit_backdoors(
-            target, DATA, num_images=12, settings=QUICK, on_record=partial(write_record, folder=tmp_path)
-        )
-        assert [record.attack["name"] for record in records] == [*QUICK, *TRAINING]
+        records = audit(target, data=DATA, attacks=ALL, num_images=12, settings=QUICK, out=tmp_path)
+        by_name = {record.attack["name"]: record for record in records}
+        assert set(by_name) == {name for name, each in detectors().items() if each.judges != "inputs"}
+        assert len(records) == len(by_name)
         assert {record.attack["kind"] for record in records} == {"backdoor-detection"}
-        assert records[0].result["suspect"] == 4
-        assert records[0].result["score"] == pytest.approx(-math.log2(records[0].result["norm_ratio"]))
-        assert records[0].attack["schedule"]["steps"] == 30
+        found = by_name["neural_cleanse"]
+        assert found.result["suspect"] == 4
+        assert found.result["score"] == pytest.approx(-math.log2(found.result["norm_ratio"]))
+        assert found.attack["schedule"]["steps"] == 30
         assert {record.id for record in read_records(tmp_path)} == {record.id for record in records}
 
     def test_recovered_triggers_lie_beside_the_record_and_the_true_one_is_compared(self, tmp_path):
         target = load_target("zoo/fashion-mnist/cnn-corner-patch/7")
         short = {"neural_cleanse": {"restarts": 1, "schedule": replace(FAST, steps=12, patience=1)}}
-        (record,) = audit_backdoors(
-            target, known_data(target.annotation), ["neural_cleanse"], num_images=10, settings=short,
-            on_record=partial(write_record, folder=tmp_path),
-        )  # fmt: skip
+        (record,) = audit(target, attacks="neural_cleanse", num_images=10, settings=short, out=tmp_path)
         folder = tmp_path / target.id
         pictures = {path.name for path in folder.glob("*.png")}
         label = record.result["suspect"]
@@ -403,8 +436,13 @@ class TestAudit:
 
     def test_the_same_seed_gives_the_same_record(self):
         twice = [
-            audit_backdoors(
-                as_target(linear(precision=torch.float32)), DATA, num_images=12, settings=QUICK, seed=3
+            audit(
+                as_target(linear(precision=torch.float32)),
+                data=DATA,
+                attacks=ALL,
+                num_images=12,
+                settings=QUICK,
+                seed=3,
             )
             for _ in range(2)
         ]
@@ -413,10 +451,11 @@ class TestAudit:
 
     def test_only_what_applies_and_a_sentence_for_what_was_asked_for(self):
         target = as_target(linear(classes=2, precision=torch.float32))
-        assert [record.attack["name"] for record in audit_backdoors(target, DATA, num_images=12)] == TRAINING
+        records = audit(target, data=DATA, attacks=ALL, num_images=12)
+        assert [record.attack["name"] for record in records] == TRAINING
         with pytest.raises(ValueError, match=r"mm_bd cannot judge .*4 or more classes"):
-            audit_backdoors(target, DATA, ["mm_bd"], num_images=12)
-        assert "4 or more classes" in why_not_run(target, DATA)["mm_bd"]
+            audit(target, data=DATA, attacks="mm_bd", num_images=12)
+        assert "4 or more classes" in left_out(target, DATA, Options())["mm_bd"]
 
     def test_images_are_drawn_evenly_from_the_rows(self):
         rows = np.arange(3, 24)

@@ -13,10 +13,10 @@ from securitynet_hub.attacks.membership.privacy import (
 )
 
 
-def randomised_response(rng, epsilon, n):
+def randomised_response(rng, epsilon, n, n_nonmembers=None):
     """Scores 0 or 1 that tell the truth as often as epsilon-differential privacy allows."""
-    is_member = np.arange(2 * n) < n
-    truthful = rng.random(2 * n) < 1 / (1 + math.exp(-epsilon))
+    is_member = np.arange(n + (n_nonmembers or n)) < n
+    truthful = rng.random(len(is_member)) < 1 / (1 + math.exp(-epsilon))
     return (is_member == truthful).astype(float), is_member
 
 
@@ -34,13 +34,13 @@ class TestEpsilon:
         assert found.epsilon == pytest.approx(math.log(max(1, *ratios)))
         assert found.epsilon >= 0
 
-    @pytest.mark.parametrize("n", [20, 200])
+    @pytest.mark.parametrize(("n", "k"), [(20, 20), (200, 200), (30, 300), (300, 30)])
     @pytest.mark.parametrize("epsilon", [0.0, 1.0])
-    def test_is_above_the_truth_in_no_more_than_one_of_twenty(self, n, epsilon):
+    def test_is_above_the_truth_in_no_more_than_one_of_twenty(self, n, k, epsilon):
         """Randomised response attains epsilon exactly; at 0 nothing leaks at all."""
         rng = np.random.default_rng(n)
         wrong = [
-            epsilon_lower_bound(*randomised_response(rng, epsilon, n), thresholds=1).epsilon > epsilon
+            epsilon_lower_bound(*randomised_response(rng, epsilon, n, k), thresholds=1).epsilon > epsilon
             for _ in range(1000)
         ]
         assert binomtest(sum(wrong), 1000, 0.05, alternative="greater").pvalue > 0.01
@@ -85,7 +85,7 @@ class TestEpsilon:
 
     def test_row_order_and_swapped_sides(self):
         rng = np.random.default_rng(4)
-        scores, is_member = randomised_response(rng, 2.0, 100)
+        scores, is_member = randomised_response(rng, 2.0, 60, 140)
         order = rng.permutation(200)
         found = epsilon_lower_bound(scores, is_member, thresholds=1)
         assert epsilon_lower_bound(scores[order], is_member[order], thresholds=1) == found

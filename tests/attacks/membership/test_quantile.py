@@ -56,6 +56,17 @@ def test_a_quantile_is_exceeded_by_alpha_of_the_non_members():
     assert roc_auc(pinball_quantile_scores(x, h, fit_x, fit_h, alpha=0.3), member) > roc_auc(h, member) + 0.1
 
 
+@pytest.mark.parametrize("alpha", [0.1, 0.5])
+def test_of_groups_that_scatter_unlike_each_is_accused_as_often(alpha):
+    """One amount for all mends any quantile on average; the right one is alpha in either group."""
+    rng = np.random.default_rng(0)
+    groups, fit_groups = rng.integers(0, 2, (2, 4000))
+    h, fit_h = (rng.normal(size=4000) * np.where(group == 1, 5, 1) for group in (groups, fit_groups))
+    accused = pinball_quantile_scores(groups[:, None], h, fit_groups[:, None], fit_h, alpha=alpha) > 0
+    for group in (0, 1):
+        assert accused[groups == group].mean() == pytest.approx(alpha, abs=0.04)
+
+
 def test_quantiles_do_not_cross():
     x = world(7, 200)[0]
     few_x, few_h, *_ = world(8, 80)  # so few that trees of one level cross those of the next
@@ -68,11 +79,19 @@ def test_quantiles_do_not_cross():
 
 
 def test_the_quantile_is_moved_by_one_amount_for_all():
-    x, h, *_ = world(7, 200)
-    scores = pinball_quantile_scores(x, h, FIT_X[:100], FIT_H[:100], alpha=0.5)
-    np.testing.assert_allclose(
-        pinball_quantile_scores(x, h + 1, FIT_X[:100], FIT_H[:100], alpha=0.5), scores + 1
+    """A group whose calibration signals all lie 100 higher: its quantile does, and no other score moves."""
+    rng = np.random.default_rng(1)
+    fit_x = rng.integers(0, 2, (400, 1)).astype(float)
+    noise = rng.exponential(size=400)
+    x, h = np.array([[0.0], [0.0], [1.0], [1.0]]), np.array([0.0, 7.0, 0.0, 7.0])
+    low, high = (
+        pinball_quantile_scores(x, h, fit_x, noise + distance * fit_x[:, 0], alpha=0.2)
+        for distance in (100, 200)
     )
+    assert high - low == pytest.approx([0, 0, -100, -100], abs=0.02)
+    assert low[1] - low[0] == low[3] - low[2] == 7
+    assert low[2] - low[0] == pytest.approx(-100, abs=0.5)
+    x, h, *_ = world(7, 200)
     with pytest.raises(ValueError, match="takes 200 calibration samples; got 100"):
         pinball_quantile_scores(x, h, FIT_X[:100], FIT_H[:100], alpha=0.01)
 

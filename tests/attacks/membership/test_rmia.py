@@ -214,6 +214,40 @@ def test_tuning_finds_what_attacks_held_out_models_best(a):
     assert aucs[tuned.a] > max(aucs.values()) - 0.01
 
 
+def test_tuning_leaves_out_what_a_model_saw_of_the_population():
+    """What a model answers to a z that it was trained on is no non-member's answer, for it or for others."""
+    rng = np.random.default_rng(0)
+    ref_x, ref_z = np.log(rng.uniform(0.2, 0.9, (4, 50))), np.log(rng.uniform(0.2, 0.9, (4, 30)))
+    ref_in, ref_in_z = rng.random((4, 50)) < 0.5, rng.random((4, 30)) < 0.4
+    ref_in[:, :2] = [[True, False], [False, True]] * 2  # each model has a member and a non-member
+    sure = np.where(ref_in_z, -1e-3, ref_z)
+    plain, changed = (tune_offline_a(ref_x, ref_in, z, gamma=1.5, ref_in_z=ref_in_z) for z in (ref_z, sure))
+    assert plain == changed
+    assert tune_offline_a(ref_x, ref_in, sure, gamma=1.5) != plain
+
+
+@pytest.mark.parametrize("share", [0.15, 0.5, 0.85])
+def test_figures_hold_for_few_members_and_for_few_non_members(share):
+    """Reference models that saw few of the samples, or most, and a target likewise."""
+    ref_x, _, ref_z = planted(0.5, models=8, n=300)
+    rng = np.random.default_rng(1)
+    ref_in = rng.random((8, 300)) < share
+    outside = rng.uniform(0.02, 0.98, 300)
+    noise = rng.uniform(0.9, 1, (8, 300))
+    ref_x = np.log(np.where(ref_in, 0.5 * outside + 0.5, outside) * noise)
+    tuned = tune_offline_a(ref_x, ref_in, ref_z, gamma=1)
+    aucs = []
+    for i in range(8):
+        others = np.arange(8) != i
+        rows = ~ref_in[others].all(0)
+        scores = rmia_scores(
+            ref_x[i, rows], ref_x[others][:, rows], ref_in[others][:, rows], ref_z[i], ref_z[others],
+            gamma=1, a=tuned.a,
+        )  # fmt: skip
+        aucs.append(roc_auc(scores, ref_in[i, rows]))
+    assert tuned.aucs[tuned.a] == pytest.approx(np.mean(aucs), abs=1e-12)
+
+
 def test_tuning_would_not_take_another_model_s_membership():
     ref_x, ref_in, ref_z = planted(0.3)
     assert max(tune_offline_a(ref_x, ref_in, ref_z, gamma=1).aucs.values()) > 0.9

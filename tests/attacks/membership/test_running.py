@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from support.world import CLASSES, LABELLED, NAMES, world
+from support.membership_inputs import CLASSES, LABELLED, NAMES, NEEDS, world
 
 from securitynet_hub import load_metric
 from securitynet_hub.attacks.membership.learned import LEARNED, fit_learned_attack
@@ -16,11 +16,10 @@ from securitynet_hub.attacks.membership.population import (
     attack_r_scores,
     difficulty_calibrated_scores,
 )
+from securitynet_hub.attacks.membership.registry import find
 from securitynet_hub.attacks.membership.rmia import rmia_scores
 from securitynet_hub.attacks.membership.running import (
-    ATTACKS,
     MembershipInputs,
-    known_settings,
     measure_attack,
     missing_inputs,
     run_attack,
@@ -40,7 +39,7 @@ class TestEveryAttack:
         run = run_attack(name, inputs)
         auc = roc_auc(run.scores, inputs.membership[run.rows])
         assert auc > (0.65 if name in LABELLED - {"correctness"} else 0.5)
-        if ATTACKS[name].needs and "calibration" not in ATTACKS[name].needs and name != "attack_p":
+        if NEEDS[name] and "calibration" not in NEEDS[name] and name != "attack_p":
             assert auc > roc_auc(inputs.score("loss"), inputs.membership) + 0.1  # reference models help
 
     def test_swapping_members_turns_it_round(self, name):
@@ -48,7 +47,7 @@ class TestEveryAttack:
         inputs = MembershipInputs(**WORLD)
         swapped = dataclasses.replace(inputs, is_member=~WORLD["is_member"])
         found, turned = (measure_attack(name, e)["auc"] for e in (inputs, swapped))
-        if not ATTACKS[name].needs or "calibration" not in ATTACKS[name].needs:
+        if not NEEDS[name] or "calibration" not in NEEDS[name]:
             assert turned == pytest.approx(1 - found, abs=1e-12)
         elif name in LEARNED:  # fitted on the swapped truth, they find the members of that
             assert min(found, turned) > 0.5
@@ -83,7 +82,7 @@ class TestEveryAttack:
     def test_calibration_samples_are_never_judged(self, name):
         inputs = MembershipInputs(**WORLD)
         run = run_attack(name, inputs)
-        if "calibration" in ATTACKS[name].needs:
+        if "calibration" in NEEDS[name]:
             np.testing.assert_array_equal(run.rows, np.flatnonzero(~inputs.calibrated_on))
             assert inputs.calibrated_on.sum() == 200
         else:
@@ -94,7 +93,7 @@ class TestEveryAttack:
     def test_the_metric_gives_the_same_to_the_bit(self, name):
         inputs = MembershipInputs(**WORLD)
         expected = measure_attack(name, inputs, target_fprs=[0.05])
-        given = {key: WORLD[key] for need in ATTACKS[name].needs for key in [need]}
+        given = {key: WORLD[key] for need in NEEDS[name] for key in [need]}
         found = load_metric("membership_inference", name).compute(
             predictions=WORLD["outputs"],
             references=WORLD["labels"],
@@ -140,7 +139,7 @@ class TestEveryAttack:
             **{key: WORLD[key] for key in ("outputs", "labels", "is_member", "from_logits")}
         )
         missing = missing_inputs(name, bare)
-        assert missing == list(ATTACKS[name].needs)
+        assert missing == list(NEEDS[name])
         if missing:
             with pytest.raises(ValueError, match=f"{name} needs {' and '.join(missing)}"):
                 run_attack(name, bare)
@@ -254,7 +253,7 @@ class TestSettings:
         ],
     )
     def test_they_are_known(self, name, settings):
-        assert tuple(known_settings(name)) == settings
+        assert tuple(find(name).settings) == settings
 
     def test_others_are_refused(self):
         with pytest.raises(UnknownNameError, match=r"setting of rmia 'gama'.*'gamma'"):

@@ -17,8 +17,8 @@ from securitynet_hub.attacks.subject import known_data
 from securitynet_hub.core.errors import RecordError, UnknownNameError, WeightsError
 from securitynet_hub.data.augmentations import identity, mirror
 from securitynet_hub.data.images import load_images
-from securitynet_hub.engine import trained as trained_networks
 from securitynet_hub.engine.inference import predict_module
+from securitynet_hub.engine.trained import read_decided
 from securitynet_hub.engine.training import Recipe
 from securitynet_hub.models.zoo_networks import TRANSFORM, Cnn
 from securitynet_hub.statistics.rates import roc_auc
@@ -115,9 +115,9 @@ def test_work_that_was_done_is_found_again(three, folder, trainings):
 
 
 def test_every_file_says_what_it_was_trained_on(three, folder, tmp_path):
-    told = [trained_networks.read_decided(path) for path in folder.iterdir()]
-    told.sort(key=lambda each: each["recipe"]["seed"])
-    for each, mask in zip(told, three.masks, strict=False):
+    decided = [read_decided(path) for path in folder.iterdir()]
+    decided.sort(key=lambda each: each["recipe"]["seed"])
+    for each, mask in zip(decided, three.masks, strict=False):
         assert each["images"] == IMAGES.sha256
         np.testing.assert_array_equal(each["members"], POOL[mask])
     plain = tmp_path / "plain.safetensors"
@@ -125,7 +125,7 @@ def test_every_file_says_what_it_was_trained_on(three, folder, tmp_path):
     (tmp_path / "text.safetensors").write_text("no tensors")
     for path in (plain, tmp_path / "text.safetensors", tmp_path / "absent.safetensors"):
         with pytest.raises(WeightsError, match="does not say what it was trained on"):
-            trained_networks.read_decided(path)
+            read_decided(path)
 
 
 @pytest.mark.parametrize("changes", [{"recipe": Recipe(epochs=1, seed=7)}, {"seed": 2}])

@@ -1,13 +1,12 @@
 """Model stealing from target to record: what is asked, what is compared, what is kept and found again."""
 
-import inspect
 import json
 import os
 import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from securitynet_hub import audit, load_target, read_records
-from securitynet_hub.attacks.stealing.audit import SETTINGS, audit_stealing
+from securitynet_hub.attacks.kind import find_attack
+from securitynet_hub.attacks.stealing import surrogate_attack
 from securitynet_hub.attacks.stealing.black_box import BlackBox
 from securitynet_hub.attacks.stealing.surrogates import steal
 from securitynet_hub.attacks.subject import AuditData, known_data
@@ -48,7 +48,7 @@ def kept(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def records(target, kept):
-    return audit_stealing(
+    return surrogate_attack.run(
         target,
         DATA,
         budgets=[20, 0],
@@ -56,7 +56,7 @@ def records(target, kept):
         recipe=SHORT,
         transfer=30,
         keep=kept,
-        on_record=partial(write_record, folder=kept / "records"),
+        on_record=lambda record: write_record(record, kept / "records"),
     )
 
 
@@ -103,7 +103,9 @@ class TestRecords:
             assert f"record {record.id}" in card.text
 
     def test_nothing_is_asked_twice_when_it_is_run_again(self, records, kept, target):
-        again = audit_stealing(target, DATA, budgets=[20, 0], seeds=[1], recipe=SHORT, transfer=30, keep=kept)
+        again = surrogate_attack.run(
+            target, DATA, budgets=[20, 0], seeds=[1], recipe=SHORT, transfer=30, keep=kept
+        )
         assert again[0].counts["forwarded"] == 0
         assert again[0].result == records[0].result
         assert again[0].attack == records[0].attack
@@ -115,17 +117,17 @@ class TestQueries:
         pixels[DATA.split.members[:5]] = pixels[DATA.split.nonmembers[0]]  # copies of an image held out
         images = replace(DATA.images, pixels=pixels)
         data = AuditData(images=images, split=DATA.split)
-        (record,) = audit_stealing(target, data, budgets=[5], recipe=SHORT, transfer=0)
+        (record,) = surrogate_attack.run(target, data, budgets=[5], recipe=SHORT, transfer=0)
         assert record.counts["pool"] == 2995
 
     def test_given_ones_that_are_held_out_are_refused(self, target):
         queries = DATA.images.pixels[DATA.split.nonmembers[:9]]
         with pytest.raises(ValueError, match="must be disjoint"):
-            audit_stealing(target, DATA, budgets=[5], recipe=SHORT, queries=queries)
+            surrogate_attack.run(target, DATA, budgets=[5], recipe=SHORT, queries=queries)
 
     def test_other_data_and_another_network(self, target):
         queries = query_images("digits", 30, (28, 28, 1))
-        (record,) = audit_stealing(
+        (record,) = surrogate_attack.run(
             target, DATA, budgets=[20], recipe=SHORT, queries=queries, strategy="adaptive", round_size=10,
             groups=np.arange(30) % 3, surrogate="zoo/fashion-mnist/bn-cnn-clean/1", view="label", transfer=0,
         )  # fmt: skip
@@ -139,14 +141,7 @@ class TestQueries:
         images.pixels[0] = images.pixels[1]  # the only member is a copy of a non-member
         data = AuditData(images=images, split=Split(members=np.array([0]), nonmembers=np.array([1, 2])))
         with pytest.raises(ValueError, match="there is nothing to ask about"):
-            audit_stealing(target, data, budgets=[1], recipe=SHORT)
-
-
-@pytest.fixture
-def short(monkeypatch):
-    """Let audits train for two epochs and craft nothing."""
-    defaults = audit_stealing.__kwdefaults__ | {"recipe": SHORT, "transfer": 0}
-    monkeypatch.setattr(audit_stealing, "__kwdefaults__", defaults)
+            surrogate_attack.run(target, data, budgets=[1], recipe=SHORT)
 
 
 class TestInWords:
@@ -218,7 +213,7 @@ class TestInWords:
         [
             ({"strateggy": "margin"}, "no setting of model_stealing 'strateggy'. Did you mean 'strategy'"),
             ({"recipe": {"epoch": 3}}, "no field of a recipe 'epoch'. Did you mean 'epochs'"),
-            ({"view": {"kind": "top_k", "n": 3}}, "no field of an output view 'n'"),
+            ({"view": {"kind": "top_k", "n": 3}}, "no field of an output format 'n'"),
             ({"queries": "digit"}, "no query images 'digit'. Did you mean 'digits'"),
             ({"queries": "digits", "pool_size": 3}, r"in 0\.\.3, the size of the pool; got 4"),
             ({"queries": ["digits", "noise"], "pool_size": 9999}, r"n must lie in 0\.\.3594"),
@@ -243,20 +238,25 @@ class TestInWords:
         assert record.attack["surrogate"] == "the same"
 
     def test_every_setting_can_be_said(self):
-        own = {"target", "data", "keep", "confidence_level", "batch_size", "on_batch", "on_record"}
-        assert set(SETTINGS) == set(inspect.signature(audit_stealing).parameters) - own
+        settings = set(find_attack("model_stealing").settings)
+        assert settings.isdisjoint({"keep", "confidence_level", "batch_size", "on_batch", "on_record"})
+        page = (Path(__file__).parents[3] / "docs/stealing.md").read_text(encoding="utf-8")
+        assert {name for name in settings if f"`{name}`" not in page} == set()
 
 
 class TestBesideOtherAttacks:
-    def test_through_audit(self, short, tmp_path):
-        records = audit(ID, attacks=["model_stealing", "loss"], budgets=[3, 9], seed=4, out=tmp_path)
+    def test_through_audit(self, tmp_path):
+        short = {"model_stealing": {"recipe": SHORT, "transfer": 0}}
+        attacks = ["model_stealing", "loss"]
+        records = audit(ID, attacks=attacks, settings=short, budgets=[3, 9], seed=4, out=tmp_path)
         names = [(r.attack["name"], r.attack.get("budget"), r.attack.get("seed")) for r in records]
         assert names == [("loss", None, None), ("model_stealing", 3, 4), ("model_stealing", 9, 4)]
         assert len(list(read_records(tmp_path))) == 3
 
-    def test_the_command_line(self, short, run, monkeypatch, tmp_path):
+    def test_the_command_line(self, run, monkeypatch, tmp_path):
         monkeypatch.setattr("securitynet_hub.weights.fetch.cache_folder", lambda: tmp_path)
-        settings = ("--setting", "model_stealing.seeds=[0,1]", "--setting", "model_stealing.queries=shapes")
+        own = ("seeds=[0,1]", "queries=shapes", 'recipe={"epochs":2,"batch_size":10}', "transfer=0")
+        settings = [word for part in own for word in ("--setting", f"model_stealing.{part}")]
         code, out, err = run("audit", ID, "--attacks", "model_stealing", "--budgets", 3, 9, *settings)
         assert code == 0, err
         lines = [line.split() for line in out.splitlines() if line.startswith("cnn-clean/1")]

@@ -16,7 +16,7 @@ import torch
 from securitynet_hub import load_images, load_target
 from securitynet_hub.attacks.stealing.answers import network_digest
 from securitynet_hub.attacks.stealing.black_box import BlackBox, require_disjoint
-from securitynet_hub.attacks.stealing.output_formats import OutputView
+from securitynet_hub.attacks.stealing.output_formats import OutputFormat
 from securitynet_hub.core.errors import BudgetError, SecurityNetError, UnknownNameError
 from securitynet_hub.engine.inference import predict
 
@@ -47,14 +47,14 @@ class TestViews:
     @pytest.mark.parametrize(
         ("view", "answers"),
         [
-            (OutputView(), [[0.4, 0.3, 0.2, 0.1], [0.05, 0.05, 0.45, 0.45]]),
-            (OutputView("top_k", k=2), [[0.4, 0.3, 0.15, 0.15], [0.05, 0.05, 0.45, 0.45]]),
-            (OutputView("top_k", k=1), [[0.4, 0.2, 0.2, 0.2], [0.55 / 3, 0.55 / 3, 0.45, 0.55 / 3]]),
-            (OutputView("top_k", k=4), [[0.4, 0.3, 0.2, 0.1], [0.05, 0.05, 0.45, 0.45]]),
-            (OutputView("rounded", decimals=1), [[0.4, 0.3, 0.2, 0.1], None]),
-            (OutputView("rounded", decimals=0), [[0.25, 0.25, 0.25, 0.25]] * 2),
-            (OutputView("label"), [[1, 0, 0, 0], [0, 0, 1, 0]]),
-            (OutputView(temperature=0.5), [np.array([16, 9, 4, 1]) / 30, np.array([1, 1, 81, 81]) / 164]),
+            (OutputFormat(), [[0.4, 0.3, 0.2, 0.1], [0.05, 0.05, 0.45, 0.45]]),
+            (OutputFormat("top_k", k=2), [[0.4, 0.3, 0.15, 0.15], [0.05, 0.05, 0.45, 0.45]]),
+            (OutputFormat("top_k", k=1), [[0.4, 0.2, 0.2, 0.2], [0.55 / 3, 0.55 / 3, 0.45, 0.55 / 3]]),
+            (OutputFormat("top_k", k=4), [[0.4, 0.3, 0.2, 0.1], [0.05, 0.05, 0.45, 0.45]]),
+            (OutputFormat("rounded", decimals=1), [[0.4, 0.3, 0.2, 0.1], None]),
+            (OutputFormat("rounded", decimals=0), [[0.25, 0.25, 0.25, 0.25]] * 2),
+            (OutputFormat("label"), [[1, 0, 0, 0], [0, 0, 1, 0]]),
+            (OutputFormat(temperature=0.5), [np.array([16, 9, 4, 1]) / 30, np.array([1, 1, 81, 81]) / 164]),
         ],
     )
     def test_by_hand(self, view, answers):
@@ -65,39 +65,39 @@ class TestViews:
                 np.testing.assert_allclose(row, expected, rtol=1e-12)
 
     def test_large_logits(self):
-        np.testing.assert_array_equal(OutputView()(np.array([[1e4, -1e4]]), TWO[:1]), [[1, 0]])
+        np.testing.assert_array_equal(OutputFormat()(np.array([[1e4, -1e4]]), TWO[:1]), [[1, 0]])
 
     def test_noise_belongs_to_the_image(self):
-        view = OutputView(noise=0.2, seed=3)
+        view = OutputFormat(noise=0.2, seed=3)
         noisy = view(LOGITS, TWO)
         assert (noisy >= 0).all()
         np.testing.assert_allclose(noisy.sum(1), 1)
-        assert np.abs(noisy - OutputView()(LOGITS, TWO)).max() > 0.02
+        assert np.abs(noisy - OutputFormat()(LOGITS, TWO)).max() > 0.02
         np.testing.assert_array_equal(view(LOGITS[::-1], TWO[::-1]), noisy[::-1])
         np.testing.assert_array_equal(view(LOGITS[1:], TWO[1:]), noisy[1:])
         assert (replace(view, seed=4)(LOGITS, TWO) != noisy).any()
 
     def test_noise_comes_before_the_label(self):
         many, pixels = np.repeat(LOGITS[:1], 60, 0), PIXELS
-        labels = OutputView("label", noise=0.5)(many, pixels).argmax(1)
+        labels = OutputFormat("label", noise=0.5)(many, pixels).argmax(1)
         assert len(set(labels.tolist())) > 2
-        np.testing.assert_array_equal(labels, OutputView(noise=0.5)(many, pixels).argmax(1))
+        np.testing.assert_array_equal(labels, OutputFormat(noise=0.5)(many, pixels).argmax(1))
 
     @pytest.mark.parametrize("kind", ["top_k", "rounded", "label"])
     def test_the_top_class_stays(self, kind):
         logits = np.random.default_rng(0).normal(0, 3, (60, 5))
         parameters = {"top_k": {"k": 2}, "rounded": {"decimals": 6}, "label": {}}[kind]
-        found = OutputView(kind, temperature=3, **parameters)(logits, PIXELS)
+        found = OutputFormat(kind, temperature=3, **parameters)(logits, PIXELS)
         np.testing.assert_array_equal(found.argmax(1), logits.argmax(1))
 
     @pytest.mark.parametrize(
         ("arguments", "sentence"),
         [
-            ({"kind": "top_k"}, "k belongs to the view 'top_k', which needs it"),
+            ({"kind": "top_k"}, "k belongs to the format 'top_k', which needs it"),
             ({"kind": "top_k", "k": 0}, "integer of 1 or more; got k=0"),
             ({"kind": "top_k", "k": 2.5}, "integer of 1 or more; got k=2.5"),
-            ({"kind": "label", "k": 1}, "k belongs to the view 'top_k'.*for 'label'"),
-            ({"kind": "rounded"}, "decimals belongs to the view 'rounded'"),
+            ({"kind": "label", "k": 1}, "k belongs to the format 'top_k'.*for 'label'"),
+            ({"kind": "rounded"}, "decimals belongs to the format 'rounded'"),
             ({"temperature": 0.0}, "temperature must be above 0"),
             ({"temperature": np.inf}, "temperature must be above 0"),
             ({"noise": -0.1}, "noise not below it"),
@@ -106,11 +106,11 @@ class TestViews:
     )
     def test_refusals(self, arguments, sentence):
         with pytest.raises(ValueError, match=sentence):
-            OutputView(**arguments)
+            OutputFormat(**arguments)
 
     def test_more_than_there_are_classes(self):
         with pytest.raises(ValueError, match="at most the number of classes, 4; got 5"):
-            OutputView("top_k", k=5)(LOGITS, TWO)
+            OutputFormat("top_k", k=5)(LOGITS, TWO)
 
     def test_an_unknown_view(self, target):
         with pytest.raises(UnknownNameError, match="Did you mean 'posteriors'"):

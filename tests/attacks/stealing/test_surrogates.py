@@ -12,7 +12,7 @@ from securitynet_hub.attacks.stealing import objectives, surrogates
 from securitynet_hub.attacks.stealing.black_box import BlackBox
 from securitynet_hub.attacks.stealing.measures import measure_stealing
 from securitynet_hub.attacks.stealing.objectives import objective
-from securitynet_hub.attacks.stealing.output_formats import OutputView
+from securitynet_hub.attacks.stealing.output_formats import OutputFormat
 from securitynet_hub.attacks.stealing.surrogates import STRATEGIES, steal
 from securitynet_hub.core.errors import BudgetError, UnknownNameError, WeightsError
 from securitynet_hub.engine.inference import predict
@@ -80,7 +80,7 @@ class TestTheft:
 
     def test_random_answers_bring_none(self, target, told, tmp_path):
         recipe = Recipe(epochs=10, batch_size=50, learning_rate=5e-3)
-        noise = OutputView("label", noise=1e3)
+        noise = OutputFormat("label", noise=1e3)
         (surrogate,) = stolen(target, tmp_path, budgets=[500], view=noise, pool=POOL, recipe=recipe)
         result = measure_stealing(surrogate.logits(TEST), LABELS, told, from_logits=True)
         assert result["agreement"] < 0.25

@@ -1,0 +1,208 @@
+"""List every attack from the literals that end their files, without importing what the attacks import.
+
+An attack's file imports NumPy, and often SciPy, scikit-learn or torch, which take seconds. Its literal,
+``ATTACK = Attack(...)``, says in constants what the attack is, so it is read as text.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from securitynet_hub.attacks.kind import Kind, installed, kinds
+from securitynet_hub.core.errors import UnknownNameError
+
+LITERAL = re.compile(r"^ATTACKS? = ", re.MULTILINE)
+
+
+class Expression(str):
+    """The source text of a value that is no constant, such as a function."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """What is known of an attack without importing it.
+
+    Attributes:
+        name: public name, as ``--attacks`` takes it.
+        kind: name of its kind.
+        summary: what the attack does, in one line.
+        formula: its score.
+        source: the paper, with section or equation.
+        needs: what it needs beside the model's answers, in words.
+        shares_pass: whether it reads nothing but the answers of one forward pass, which such attacks share.
+        column: the column of the annotations that holds SecurityNet's own figure for this attack.
+        literal: every field that its literal gives; those that are no constants as `Expression`.
+    """
+
+    name: str
+    kind: str
+    summary: str
+    formula: str
+    source: str
+    needs: tuple[str, ...]
+    shares_pass: bool
+    column: str | None
+    literal: Mapping[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what ``securitynet attacks --json`` prints."""
+        names = ("name", "kind", "summary", "formula", "source", "needs", "shares_pass")
+        return {name: getattr(self, name) for name in names}
+
+
+@lru_cache(maxsize=1)
+def listed_attacks() -> tuple[Listed, ...]:
+    """Return every attack in the order of the kinds, those that need least first.
+
+    >>> [attack.name for attack in listed_attacks()][:2]
+    ['correctness', 'confidence']
+    """
+    found: list[Listed] = []
+    for kind in kinds().values():
+        own = sorted(_literals(kind), key=lambda literal: kind.describe(literal).order)
+        found += (_listed(kind, literal) for literal in (*own, *map(vars, installed(kind.name))))
+    return tuple(found)
+
+
+def paper_attacks() -> list[str]:
+    """Return SecurityNet's own attacks on answers: the annotations have their figures for public models.
+
+    >>> paper_attacks()
+    ['correctness', 'modified_entropy']
+    """
+    return [attack.name for attack in listed_attacks() if attack.column and attack.shares_pass]
+
+
+def read_literals(text: str) -> list[dict[str, Any]]:
+    """Return the fields of each attack in which a file ends.
+
+    >>> read_literals('ATTACK = Attack(name="a", run=f, needs=(g(3),))')
+    [{'name': 'a', 'run': 'f', 'needs': ('g(3)',)}]
+    """
+    start = LITERAL.search(text)
+    if start is None:
+        return []
+    (assignment,) = (node for node in ast.parse(text[start.start() :]).body if isinstance(node, ast.Assign))
+    calls = assignment.value.elts if isinstance(assignment.value, ast.Tuple) else [assignment.value]
+    literals = [
+        {field.arg: _value(field.value, text) for field in call.keywords if field.arg}
+        for call in calls
+        if isinstance(call, ast.Call)
+    ]
+    for literal in literals:
+        if isinstance(literal.get("needs"), Expression):  # the name of a tuple that another file holds
+            literal["needs"] = (literal["needs"],)
+    return literals
+
+
+def _literals(kind: Kind) -> Iterator[dict[str, Any]]:
+    """Yield the fields of each attack in a kind's folder."""
+    for module in pkgutil.iter_modules(importlib.import_module(kind.package).__path__):
+        folder = getattr(module.module_finder, "path", "")
+        path = Path(folder) / f"{module.name}.py"
+        if path.is_file():
+            yield from read_literals(path.read_text(encoding="utf-8"))
+
+
+def _listed(kind: Kind, literal: Mapping[str, Any]) -> Listed:
+    described = kind.describe(literal)
+    return Listed(
+        name=literal["name"],
+        kind=kind.name,
+        summary=literal["summary"],
+        formula=literal.get("formula", ""),
+        source=literal["source"],
+        needs=described.needs,
+        shares_pass=described.shares_pass,
+        column=literal.get("column"),
+        literal=literal,
+    )
+
+
+def _value(node: ast.expr, text: str) -> Any:
+    """Return a constant, a tuple of values, or the text of what is neither.
+
+    A name of a constant that the same file sets stands for its value.
+    """
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Starred):
+        return _value(node.value, text)
+    if isinstance(node, ast.Tuple):
+        return tuple(_value(part, text) for part in node.elts)
+    if isinstance(node, ast.Call) and not node.keywords:
+        return Expression(f"{ast.unparse(node.func)}({', '.join(str(_value(a, text)) for a in node.args)})")
+    if isinstance(node, ast.Name):
+        constant = re.search(rf"^{node.id} = (.+)$", text, re.MULTILINE)
+        return Expression(node.id) if constant is None else _constant(constant[1], node.id)
+    return Expression(ast.unparse(node))
+
+
+def _constant(source: str, name: str) -> Any:
+    try:
+        return ast.literal_eval(source)
+    except (ValueError, SyntaxError):
+        return Expression(name)
+
+
+COLUMNS: dict[str, Callable[[Listed], str]] = {
+    "attack": lambda attack: f"`{attack.name}`",
+    "looks at": lambda attack: attack.summary,
+    "score": lambda attack: attack.formula,
+    "needs": lambda attack: ", ".join(attack.needs),
+    "source": lambda attack: attack.source,
+}
+"""The columns that a page's table of attacks may have."""
+
+MARKED = re.compile(r"(<!-- attacks: ([\w-]+)(?: \(([\w, ]+)\))? -->\n).*?<!-- /attacks -->", re.DOTALL)
+"""A table of attacks in a page: its first mark, its kind, its columns."""
+
+
+def attack_table(kind: str, columns: Sequence[str] = tuple(COLUMNS)) -> str:
+    """Return a Markdown table of a kind's attacks, a line each, without a line break at its end.
+
+    Raises:
+        UnknownNameError: no such kind or column; the closest names are given.
+
+    >>> print(attack_table("model-stealing", ("attack", "source")))
+    | attack | source |
+    |---|---|
+    | `model_stealing` | Tramer et al. 2016; Orekondy et al. 2019 |
+    """
+    if kind not in kinds():
+        raise UnknownNameError("kind of attack", kind, kinds())
+    for column in columns:
+        if column not in COLUMNS:
+            raise UnknownNameError("column", column, COLUMNS)
+    lines = [_row(columns), "|---" * len(columns) + "|"]
+    for attack in listed_attacks():
+        if attack.kind == kind:
+            lines.append(_row([COLUMNS[column](attack) for column in columns]))
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    texts = (cell.replace("|", r"\|") for cell in cells)
+    return f"| {' | '.join(texts)} |".replace("|  |", "| |")
+
+
+def fill_tables(text: str) -> str:
+    """Return a page with its tables of attacks written anew from the attacks' literals.
+
+    A table stands between ``<!-- attacks: KIND (COLUMN, COLUMN) -->`` and ``<!-- /attacks -->``; without the
+    parentheses it has every column.
+    """
+
+    def filled(found: re.Match[str]) -> str:
+        columns = tuple(column.strip() for column in found[3].split(",")) if found[3] else tuple(COLUMNS)
+        return f"{found[1]}{attack_table(found[2], columns)}\n<!-- /attacks -->"
+
+    return MARKED.sub(filled, text)

@@ -1,0 +1,157 @@
+"""``securitynet audit``: attack one model, or the whole embedded zoo."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from securitynet_hub.annotations.schema import Annotation, ZooAnnotation, load_annotations
+from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.attacks.listing import paper_attacks
+from securitynet_hub.cli.console import output
+from securitynet_hub.cli.json_output import add_json_flag, print_json
+from securitynet_hub.cli.kind_flags import add_kind_flags, kind_options
+from securitynet_hub.cli.parsing import settings
+from securitynet_hub.cli.progress import progress_bars
+from securitynet_hub.core.text import printable_markup
+
+if TYPE_CHECKING:
+    from securitynet_hub.attacks.subject import AuditData
+    from securitynet_hub.models.target import Target
+    from securitynet_hub.records.record import Record
+
+ORDER = 40
+ZOO = "zoo"
+
+Subjects = list[tuple["Target", "AuditData"]]
+"""The models to audit, each with its images."""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser = commands.add_parser("audit", help="audit a model", description=run.__doc__)
+    parser.add_argument("id", help="a model's id, or 'zoo' for every model of the embedded zoo")
+    groups = ", ".join(kind.group for kind in kinds().values())
+    parser.add_argument(
+        "--attacks",
+        nargs="+",
+        metavar="ATTACK",
+        default=paper_attacks(),
+        help="names from `securitynet attacks`; one of a group stands for all its attacks that apply: "
+        f"{groups} (default: SecurityNet's own attacks on answers, {' '.join(paper_attacks())})",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="REFERENCE",
+        help="images, for models outside the zoo: a folder with train/CLASS/* and test/CLASS/*, or a data "
+        "set of the Hub; ?limit=1000&size=32&channels=3&members=train... may follow",
+    )
+    parser.add_argument(
+        "--setting",
+        action="append",
+        default=[],
+        metavar="ATTACK.NAME=VALUE",
+        help="setting of one attack, such as rmia.gamma=1.0, rmia.a=tuned or boundary.budget=200; may be "
+        "repeated",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the records")
+    add_json_flag(parser)
+    add_kind_flags(parser, "audit")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Audit one model, or the whole embedded zoo, and print a table of the figures."""
+    from securitynet_hub.attacks.audit import find_names
+
+    find_names(options.attacks)
+    subjects = _load(options)
+    records = _audit(options, subjects)
+    if options.json:
+        print_json([record.as_dict() for found in records for record in found])
+        return
+    _print_tables(subjects, records)
+    _print_left_out(options, subjects)
+    if options.out:
+        output().print(
+            f"{sum(map(len, records))} records written below {printable_markup(str(options.out))}/"
+        )
+
+
+def _load(options: argparse.Namespace) -> Subjects:
+    """Load every model and its images, so that a damaged file is found before the first record."""
+    from securitynet_hub.models.loading import find_annotation, load_target
+
+    ids = list(load_annotations(ZOO)) if options.id == ZOO else [options.id]
+    data = [_find_data(find_annotation(id), options.data) for id in ids]
+    return [(load_target(id), known) for id, known in zip(ids, data, strict=True)]
+
+
+def _find_data(annotation: Annotation, reference: str | None) -> AuditData:
+    from securitynet_hub.attacks.subject import find_data, known_data
+
+    if reference is not None:
+        return find_data(reference)
+    if not isinstance(annotation, ZooAnnotation):
+        raise ValueError(
+            f"which images {annotation.id} was trained on is not known here: name some with --data, such as "
+            "--data uoft-cs/cifar10, or a folder with train/CLASS/* and test/CLASS/*."
+        )
+    return known_data(annotation)
+
+
+def _audit(options: argparse.Namespace, subjects: Subjects) -> list[list[Record]]:
+    """Return the records of each model."""
+    from securitynet_hub.attacks.audit import audit
+    from securitynet_hub.weights.fetch import cache_folder
+    from securitynet_hub.zoo.shadows import trainer
+
+    own_settings, chosen = settings(options.setting), kind_options(options, "audit")
+    records = []
+    with progress_bars() as progress:
+        task = progress.add_task("auditing", total=len(subjects))
+        train = trainer(cache_folder() / "shadows", on_model=lambda number: progress.advance(task))
+
+        def train_counted(target: Target, count: int, **asked: Any) -> Any:
+            progress.update(task, total=(progress.tasks[0].total or 0) + count)
+            return train(target, count, **asked)
+
+        for target, data in subjects:
+            progress.update(task, description=printable_markup(target.id))
+            found = audit(
+                target,
+                attacks=options.attacks,
+                data=data,
+                settings=own_settings,
+                keep=cache_folder() / "stealing" / target.id,
+                out=options.out,
+                trainer=train_counted,
+                **chosen,
+            )
+            records.append(found)
+            progress.advance(task)
+    return records
+
+
+def _print_tables(subjects: Subjects, records: list[list[Record]]) -> None:
+    console = output()
+    for kind in kinds().values():
+        own = [
+            (target.annotation, [record for record in found if record.attack["kind"] == kind.name])
+            for (target, _), found in zip(subjects, records, strict=True)
+        ]
+        if any(found for _, found in own):
+            for table in kind.present.tables(own, console.width):
+                console.print(table)
+
+
+def _print_left_out(options: argparse.Namespace, subjects: Subjects) -> None:
+    """Print which attacks of a group were not run, and why."""
+    from securitynet_hub.attacks.kind import split_options
+
+    chosen = split_options(kind_options(options, "audit"))
+    for kind in kinds().values():
+        for target, data in subjects if kind.group in options.attacks else ():
+            for name, reason in kind.audits.left_out(target, data, chosen[kind.name]).items():
+                output().print(f"{printable_markup(target.id)}: {name} was not run: {reason}.")

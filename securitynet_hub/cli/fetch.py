@@ -1,0 +1,40 @@
+"""``securitynet fetch``: download results from the Hub."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from securitynet_hub.cli.refused import print_refused
+
+ORDER = 100
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser = commands.add_parser("fetch", help="fetch results from the Hub", description=run.__doc__)
+    parser.add_argument("what", choices=("results",), help="what to download")
+    parser.add_argument("--repo", required=True, metavar="OWNER/NAME", help="dataset repository")
+    parser.add_argument("--revision", help="branch, commit or pull request (default: main)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="folder for the records (default: %(default)s)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Download results, skip those that fail validation, and save the rest as records."""
+    from securitynet_hub.records.record import require_writable
+    from securitynet_hub.sharing.fetching import fetch_results, keep_records
+    from securitynet_hub.sharing.repositories import repository
+
+    require_writable(options.out)
+    fetched = fetch_results(repository("dataset", options.repo), options.revision)
+    new = keep_records(fetched.records, options.out)
+    print_refused(fetched.refused)
+    print(f"{len(fetched.records)} results at {fetched.commit}, {new} of them new, below {options.out}/")

@@ -1,0 +1,70 @@
+"""Flags made from the options of the kinds of attack: a new kind's options need no line here."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any
+
+from securitynet_hub.attacks.kind import Kind, kinds
+from securitynet_hub.cli.parsing import count
+
+READERS: dict[str, Any] = {"int": count, "float": float, "Path": Path, "str": str}
+"""What reads a value of each type."""
+
+OWN = {"help", "commands", "name"}
+"""What `option` takes beside the arguments of `argparse`."""
+
+
+def add_kind_flags(parser: argparse.ArgumentParser, command: str) -> None:
+    """Add the flags that a command has for the kinds' options, those of each kind below its title."""
+    for kind in kinds().values():
+        flags = list(_flags(kind, command))
+        group = parser.add_argument_group(kind.title.lower()) if flags else parser
+        for part in flags:
+            name = part.metadata.get("name", f"--{part.name.replace('_', '-')}")
+            group.add_argument(name, dest=part.name, **_argument(part))
+
+
+def kind_options(options: argparse.Namespace, command: str) -> dict[str, Any]:
+    """Return the kinds' options that a command's flags give, by their names.
+
+    An optional number of 0 stands for none.
+    """
+    chosen: dict[str, Any] = {}
+    for kind in kinds().values():
+        for part in _flags(kind, command):
+            value = getattr(options, part.name)
+            if isinstance(value, list):
+                value = tuple(value)
+            elif part.default is None and value == 0:
+                value = None
+            chosen[part.name] = value
+    return chosen
+
+
+def _flags(kind: Kind, command: str) -> Iterator[Field[Any]]:
+    for part in fields(kind.options):
+        if part.metadata.get("help") and command in part.metadata.get("commands", ("audit",)):
+            yield part
+
+
+def _argument(part: Field[Any]) -> dict[str, Any]:
+    """Return the arguments of `add_argument` for one option, by the annotation of its field."""
+    given = {key: value for key, value in part.metadata.items() if key not in OWN}
+    help_text: str = part.metadata["help"]
+    default: Any = part.default
+    types = [text.strip() for text in str(part.type).split("|")]
+    if types == ["bool"]:
+        return {"action": "store_true", "default": default, "help": help_text, **given}
+    several = re.fullmatch(r"tuple\[(\w+), \.\.\.\]", types[0])
+    if several:
+        types, default = [several[1]], list(default)
+    if default is not None and "default" not in help_text:
+        help_text += f" (default: {' '.join(map(str, default)) if several else default})"
+    reader = next(READERS[name] for name in types if name in READERS)
+    values = {"nargs": "+"} if several else {}
+    return {"type": reader, "default": default, "help": help_text, **values, **given}

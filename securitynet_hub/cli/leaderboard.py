@@ -1,0 +1,76 @@
+"""``securitynet leaderboard``: rank models by results."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.cli.refused import print_refused
+
+if TYPE_CHECKING:
+    from securitynet_hub.records.record import Record
+
+ORDER = 110
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser = commands.add_parser("leaderboard", help="rank models by results", description=run.__doc__)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--repo", metavar="OWNER/NAME", help="dataset repository with results")
+    source.add_argument("--records", type=Path, metavar="DIR", help="folder with records")
+    headlines = " or ".join(dict.fromkeys(name for kind in kinds().values() for name in kind.headline))
+    parser.add_argument(
+        "--by",
+        metavar="FIGURE",
+        help=f"figure to rank by, such as advantage or tpr@0.01 (default, by kind: {headlines})",
+    )
+    for name in ("dataset", "kind", "attack"):
+        parser.add_argument(f"--{name}", help=f"{name} of the results to rank")
+    parser.add_argument(
+        "--format",
+        choices=("markdown", "csv", "html"),
+        default="markdown",
+        help="format of the tables (default: %(default)s)",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="file to write instead of printing")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Rank models, the most exposed first; only results that were measured alike are compared."""
+    from securitynet_hub.sharing.export import FORMATS
+    from securitynet_hub.sharing.leaderboard import leaderboards
+
+    boards = leaderboards(
+        _records(options),
+        by=options.by,
+        dataset=options.dataset,
+        kind=options.kind,
+        attack=options.attack,
+    )
+    if not boards:
+        print("there are no results to rank", file=sys.stderr)
+    text = FORMATS[options.format](boards)
+    if options.out is None:
+        print(text, end="")
+    else:
+        options.out.write_text(text, encoding="utf-8")
+
+
+def _records(options: argparse.Namespace) -> list[Record]:
+    from securitynet_hub.records.record import read_records
+    from securitynet_hub.sharing.fetching import Refused, fetch_results
+    from securitynet_hub.sharing.repositories import repository
+    from securitynet_hub.sharing.validation import problems
+
+    if options.repo:
+        fetched = fetch_results(repository("dataset", options.repo))
+        print_refused(fetched.refused)
+        return fetched.records
+    judged = [(record, problems(record)) for record in read_records(options.records)]
+    print_refused([Refused(record.id, "; ".join(wrong)) for record, wrong in judged if wrong])
+    return [record for record, wrong in judged if not wrong]

@@ -1,0 +1,75 @@
+"""``securitynet show``: everything known of one model."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from securitynet_hub.annotations.finding import find_listed
+from securitynet_hub.annotations.flags import FLAGS
+from securitynet_hub.annotations.schema import Annotation, columns
+from securitynet_hub.cli.console import output
+from securitynet_hub.cli.json_output import add_json_flag, print_json
+from securitynet_hub.core.text import printable_markup
+from securitynet_hub.weights.hashes import describe_checks, parse_checks
+
+ORDER = 20
+
+BELOW = ("flags", "corrections")
+"""Columns that are told below the table."""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser = commands.add_parser("show", help="show one model", description=run.__doc__)
+    parser.add_argument("id", help="source/dataset/name[/seed], as `securitynet list` prints it")
+    add_json_flag(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print everything known of one model, each flag with its meaning."""
+    annotation = _find(options.id)
+    if options.json:
+        print_json(asdict(annotation))
+        return
+    table = Table(title=printable_markup(annotation.id), title_justify="left")
+    table.add_column("column")
+    table.add_column("value", overflow="fold")
+    table.add_column("meaning", overflow="fold", style="dim")
+    for column in columns(type(annotation)):
+        value = getattr(annotation, column.name)
+        if column.name not in BELOW and value not in (None, ()):
+            unit = f" ({column.unit})" if column.unit else ""
+            table.add_row(
+                column.name, printable_markup(_text(value)), printable_markup(column.meaning + unit)
+            )
+    console = output()
+    console.print(table)
+    checks = parse_checks(annotation.weights_hash_kind, annotation.weights_hash)
+    console.print(f"[bold]verified by[/bold]: {printable_markup(describe_checks(checks))}")
+    if annotation.flags:
+        console.print("[bold]uncertain or to be known[/bold]:")
+    for flag in annotation.flags:
+        console.print(f"[bold]{flag}[/bold]: {printable_markup(FLAGS[flag].meaning)}")
+    for correction in annotation.corrections:
+        console.print(
+            f"corrected {correction.column}: upstream says {printable_markup(repr(correction.upstream))} "
+            f"({correction.flag})"
+        )
+
+
+def _find(id: str) -> Annotation:
+    """Return a model's annotation; only a ``source:reference`` needs the loaders, which import torch."""
+    if ":" not in id:
+        return find_listed(id)
+    from securitynet_hub.models.loading import find_annotation
+
+    return find_annotation(id)
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

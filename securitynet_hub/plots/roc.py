@@ -1,0 +1,81 @@
+"""ROC curves with their bands, on axes that show low false-positive rates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from securitynet_hub.plots.plot import CYCLE, INK, Plot, drawing, label, words_of
+from securitynet_hub.statistics.rates import rate_at_fpr, split_scores
+
+RATES = 60
+"""Points of a ROC curve."""
+
+
+class Curve(NamedTuple):
+    """A ROC curve with pointwise intervals: Wilson's, at the threshold of each false-positive rate."""
+
+    fpr: list[float]
+    tpr: list[float]
+    low: list[float]
+    high: list[float]
+
+
+def roc_curve(scores: npt.ArrayLike, is_member: npt.ArrayLike, *, confidence_level: float = 0.95) -> Curve:
+    """Return the TPR and its interval at 1, 2, ... falsely accused non-members, evenly on a log axis.
+
+    >>> roc_curve([3, 2, 1, 0], [1, 0, 1, 0])[:2]
+    ([0.5, 1.0], [1.0, 1.0])
+    """
+    ranking = split_scores(scores, is_member)
+    n = len(ranking.nonmembers)
+    allowed = np.unique(np.geomspace(1, n, RATES).round().astype(int))
+    points = [rate_at_fpr(ranking, int(count) / n, confidence_level) for count in allowed]
+    # With ties the achieved rate may be zero, which has no logarithm.
+    points = [point for point in points if point.achieved_fpr > 0]
+    return Curve(
+        [point.achieved_fpr for point in points],
+        [point.tpr for point in points],
+        [point.ci.low for point in points],
+        [point.ci.high for point in points],
+    )
+
+
+def roc_plot(curves: Mapping[str, Curve]) -> Plot:
+    """Draw ROC curves with their bands on logarithmic axes, which show low false-positive rates."""
+    data: dict[str, list[Any]] = {name: [] for name in ("attack", *Curve._fields)}
+    with drawing(4.6, 4.0) as (figure, (axes,)):
+        lowest = min((min(curve.fpr) for curve in curves.values() if curve.fpr), default=0.01)
+        floor = 10 ** math.floor(math.log10(lowest))
+        for number, (name, curve) in enumerate(curves.items()):
+            colour, dash = CYCLE[number % len(CYCLE)], ("-", "--", ":")[number // len(CYCLE) % 3]
+            found = np.array(curve.tpr) > 0  # a rate of zero has no place on a logarithmic axis
+            fpr, tpr, low, high = (np.array(values)[found] for values in curve)
+            axes.fill_between(fpr, np.maximum(low, floor / 10), high, color=colour, alpha=0.15, lw=0)
+            axes.plot(fpr, tpr, dash, color=colour, lw=1.6, label=label(name))
+            data["attack"] += [name] * len(curve.fpr)
+            for column in Curve._fields:
+                data[column] += getattr(curve, column)
+        axes.plot([floor, 1], [floor, 1], color=INK, lw=0.8, ls=(0, (2, 3)), label="guessing")
+        axes.set(xscale="log", yscale="log", xlim=(floor, 1.05), ylim=(floor, 1.15))
+        axes.set(xlabel="non-members accused (FPR)", ylabel="members found (TPR)")
+        axes.legend(loc="lower right", fontsize=8)
+    return Plot(
+        "roc",
+        "ROC curves on logarithmic axes with 95 % bands: "
+        + "; ".join(f"{words_of(name)} {_at(curve, 0.01)}" for name, curve in curves.items()),
+        figure,
+        data,
+        "The share of members that each attack finds by the share of non-members that it wrongly accuses, "
+        "both on logarithmic axes; bands: 95\u00a0%. Dotted: guessing. The left end shows what an attacker "
+        "gains if false accusations must be rare.",
+    )
+
+
+def _at(curve: Curve, rate: float) -> str:
+    below = [tpr for fpr, tpr in zip(curve.fpr, curve.tpr, strict=True) if fpr <= rate]
+    return f"finds {below[-1]:.1%} at {rate:.0%} FPR" if below else f"is not resolved at {rate:.0%} FPR"

@@ -1,0 +1,76 @@
+"""What is read from the literals as text is what the imported attacks say."""
+
+import json
+
+import pytest
+
+from securitynet_hub.attacks import kind as kinds_of_attack
+from securitynet_hub.attacks.backdoor.scale_up import ATTACK as SCALE_UP
+from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.attacks.listing import listed_attacks, paper_attacks, read_literals
+
+REGISTERED = {name: attack for kind in kinds().values() for name, attack in kind.attacks.items()}
+LISTED = {attack.name: attack for attack in listed_attacks()}
+
+
+def test_every_attack_is_listed_in_its_place():
+    for kind in kinds().values():
+        assert [attack.name for attack in listed_attacks() if attack.kind == kind.name] == list(kind.attacks)
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+def test_the_text_says_what_the_object_says(name):
+    listed, attack = LISTED[name], REGISTERED[name]
+    fields = ("name", "kind", "summary", "formula", "source", "column", "shares_pass")
+    assert {f: getattr(listed, f) for f in fields} == {f: getattr(attack, f) for f in fields}
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+def test_every_need_has_a_word(name):
+    """Names of fields and functions are for authors; a table for users has words."""
+    assert all("_" not in need and need[0] != "<" for need in LISTED[name].needs)
+    assert bool(LISTED[name].needs) >= bool(REGISTERED[name].needs)
+
+
+def test_constants_of_the_file_stand_for_their_values_and_functions_for_their_text():
+    text = (
+        'LEAST = 4\nNAME = "x"\nATTACK = Attack(name=NAME, run=f, needs=(*MANY, g(LEAST), h), ranked=True)\n'
+    )
+    assert read_literals(text) == [
+        {"name": "x", "run": "f", "needs": ("MANY", "g(4)", "h"), "ranked": True},
+    ]
+    assert read_literals("def run():\n    return 1\n") == []
+
+
+def test_the_default_is_what_the_paper_measured():
+    rows = [attack for attack in REGISTERED.values() if attack.column and attack.shares_pass]
+    assert paper_attacks() == [attack.name for attack in rows]
+    assert {attack.column for attack in rows} == {"mia_correctness_auc", "mia_modified_entropy_auc"}
+
+
+def test_attacks_of_installed_packages_are_listed(monkeypatch):
+    from dataclasses import replace
+
+    class Point:
+        name = value = "elsewhere:ATTACK"
+
+        def load(self):
+            return replace(SCALE_UP, name="scale_down")
+
+    monkeypatch.setattr(kinds_of_attack, "entry_points", lambda group: [Point()])
+    listed_attacks.cache_clear()
+    try:
+        found = {attack.name: attack for attack in listed_attacks()}
+    finally:
+        listed_attacks.cache_clear()
+    assert found["scale_down"].kind == "backdoor-detection"
+    assert found["scale_down"].needs == found["scale_up"].needs
+
+
+def test_the_command_prints_them(run):
+    code, out, _ = run("attacks", "--json")
+    assert code == 0
+    assert [row["name"] for row in json.loads(out)] == [attack.name for attack in listed_attacks()]
+    code, out, _ = run("attacks")
+    assert code == 0
+    assert all(f"\n{name} " in out for name in LISTED)

@@ -1,0 +1,120 @@
+"""The public names and the command line, as users' scripts rely on them: nothing disappears or changes."""
+
+import re
+
+import pytest
+
+import securitynet_hub
+from securitynet_hub.cli.main import build_parser
+
+NAMES = {
+    "AuditData", "LabelledImages", "Split", "audit", "load_annotations", "load_images", "load_metric",
+    "load_target", "read_records", "signals", "statistics",
+}  # fmt: skip
+
+# For each command: what its usage says of each argument (name, how many values, choices), the arguments
+# that it cannot do without, and the value of every other argument where it is not given.
+COMMANDS = {
+    "list": (
+        {"--config {models,extended,zoo}", "--dataset DATASET", "--source SOURCE", "--purpose PURPOSE",
+         "--flag FLAG", "--json"},
+        [],
+        {"config": "models", "dataset": None, "source": None, "purpose": None, "flag": [], "json": False},
+    ),
+    "show": ({"--json", "id"}, ["ID"], {"json": False}),
+    "audit": (
+        {"--attacks ATTACK [ATTACK ...]", "--data REFERENCE", "--setting ATTACK.NAME=VALUE", "--class-wise",
+         "--slices", "--max-queries N", "--budgets N [N ...]", "--inputs DIR", "--shadows N",
+         "--views VIEW [VIEW ...]", "--samples DIR", "--out DIR", "--json", "id"},
+        ["ID"],
+        {"attacks": ["correctness", "modified_entropy"], "data": None, "setting": [], "class_wise": False,
+         "slices": False, "max_queries": 1_000_000, "budgets": [100, 500], "inputs": None, "shadows": None,
+         "views": ["identity"], "samples": None, "out": None, "json": False},
+    ),
+    "verify": ({"--json", "FILE [FILE ...]"}, ["FILE"], {"json": False}),
+    "sweep": (
+        {"--models PATTERN [PATTERN ...]", "--where CONDITION", "--attacks ATTACK [ATTACK ...]",
+         "--data DATASET=REFERENCE [DATASET=REFERENCE ...]", "--out DIR", "--spread {auto,models,images}",
+         "--budgets N [N ...]", "--batch-size N", "--seed SEED", "--max-memory [DEVICE=SIZE ...]",
+         "--offload DIR", "--retry-failed", "--dry-run", "--json"},
+        ["--models", "PATTERN", "--attacks", "ATTACK", "--out", "DIR"],
+        {"where": None, "data": [], "spread": "auto", "budgets": [100, 500], "batch_size": None, "seed": 0,
+         "max_memory": None, "offload": None, "retry_failed": False, "dry_run": False, "json": False},
+    ),
+    "report": (
+        {"--out FILE", "--samples DIR", "--data DIR", "--details N", "--title TITLE",
+         "RECORDS [RECORDS ...]"},
+        ["RECORDS"],
+        {"out": "report.html", "samples": None, "data": None, "details": 12,
+         "title": "SecurityNet Hub: report"},
+    ),
+    "study": ({"--records RECORDS [RECORDS ...]", "--out DIR"}, [], {"records": [], "out": None}),
+    "publish": (
+        {"--repo OWNER/NAME", "--private", "--create-pr", "--records DIR", "--weights FILE", "--target ID",
+         "--benchmark OWNER/NAME", "{dataset,metrics,records,surrogate,evaluation}"},
+        ["--repo", "OWNER/NAME", "records"],
+        {"private": False, "create_pr": False, "records": None, "weights": None, "target": None,
+         "benchmark": None},
+    ),
+    "fetch": (
+        {"--repo OWNER/NAME", "--revision REVISION", "--out DIR", "{results}"},
+        ["--repo", "OWNER/NAME", "results"],
+        {"revision": None, "out": "results"},
+    ),
+    "leaderboard": (
+        {"--repo OWNER/NAME", "--records DIR", "--by FIGURE", "--dataset DATASET", "--kind KIND",
+         "--attack ATTACK", "--format {markdown,csv,html}", "--out FILE"},
+        ["--repo", "OWNER/NAME"],
+        {"records": None, "by": None, "dataset": None, "kind": None, "attack": None, "format": "markdown",
+         "out": None},
+    ),
+}  # fmt: skip
+
+
+def arguments_in(usage):
+    """Return what a usage says of each argument: an option with its values, or a positional argument.
+
+    Brackets around an optional argument or a group of alternatives are left out.
+    """
+    words = re.sub(r"\[(-\S[^\[\]]*(?:\[[^\[\]]*\])?)\]", r"<\1>", usage)  # what may be left out
+    words = re.sub(r"\((.*)\)", lambda group: group[1].replace(" | ", " "), words)
+    optional = re.findall(r"<([^<>]*)>", words)
+    rest = re.sub(r"<[^<>]*>", " ; ", words)
+    parts = [part.strip() for part in re.split(r" ; |(?= --)", rest)]
+    return {part for part in [*optional, *parts] if part} - {"-h"}
+
+
+def test_the_public_names_stay():
+    assert set(securitynet_hub.__all__) >= NAMES
+    assert all(hasattr(securitynet_hub, name) for name in NAMES)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_argument_stays(run, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "1000")
+    code, shown, _ = run(command, "--help")
+    assert code == 0
+    usage = shown.partition("\n\n")[0].removeprefix(f"usage: securitynet {command}")
+    missing = COMMANDS[command][0] - arguments_in(" ".join(usage.split()))
+    assert not missing, usage
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_default_stays(command):
+    _, required, defaults = COMMANDS[command]
+    found = vars(build_parser().parse_args([command, *required]))
+    assert {name: plain(found[name]) for name in defaults} == defaults
+
+
+def plain(value):
+    """Return a default as a user would type it: a list of values, a path as its text."""
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    return value if value is None or isinstance(value, (str, int, bool)) else str(value)
+
+
+def test_required_arguments_are_required():
+    for command, (_, required, _) in COMMANDS.items():
+        if required:
+            with pytest.raises(SystemExit):
+                build_parser().parse_args([command])
