@@ -95,6 +95,15 @@ def test_kinds_of_attack_do_not_import_one_another(path):
         assert {kind(name) for name in imported(path)} <= {own, None}
 
 
+def test_rooms_that_serve_every_kind_of_attack_name_none():
+    from securitynet_hub.attacks.kind import kinds
+
+    for path in sources():
+        if room(path) in ("sharing", "records", "importer"):
+            named = [name for name in kinds() if name in path.read_text(encoding="utf-8")]
+            assert not named, f"{path} names {named}; ask the registry instead"
+
+
 def test_there_is_no_circle():
     """The folders of one room may not import in a circle either."""
     names = {
