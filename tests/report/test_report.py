@@ -440,7 +440,8 @@ class TestVerdicts:
 def standing(attack, value, ci=None, **more):
     """Return the figure that an attack's record gives SecurityNet's models, too."""
     kind = next(kind for kind in kinds().values() if attack in kind.attacks)
-    result = {kind.headline: value, f"{kind.headline}_ci": ci, **more}
+    name = kind.headline[0]
+    result = {name: value, f"{name}_ci": ci, **more}
     measured = entries(record(attack=attack, kind=kind.name, result=result))
     (found,) = kind.present.summarise(measured, None).standings
     return found
