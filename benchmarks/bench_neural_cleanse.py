@@ -35,7 +35,7 @@ STEPS, ROUNDS = 40, 3
 
 def loop(target, pixels, schedule):
     """Return the norm of every class's smallest trigger, one class after the other."""
-    space, x = PixelSpace.of(target), torch.tensor(pixels).movedim(-1, 1).float() / 255
+    space, x = PixelSpace.from_target(target), torch.tensor(pixels).movedim(-1, 1).float() / 255
     channels, *sides = x.shape[1:]
     norms = []
     with frozen(target.module):

@@ -48,7 +48,11 @@ class Model:
     """What TrojanZoo's search asks of a model, with the preprocessing behind it; it counts its passes."""
 
     def __init__(self, target):
-        self.module, self.space, self.num_classes = target.module, PixelSpace.of(target), target.num_classes
+        self.module, self.space, self.num_classes = (
+            target.module,
+            PixelSpace.from_target(target),
+            target.num_classes,
+        )
         self.passes = 0
 
     def __call__(self, pixels):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy import stats
+from tables import writing
 
 from securitynet_hub.attacks.membership.learned import fit_learned_attack
 from securitynet_hub.attacks.membership.lira import lira_scores
@@ -41,6 +42,7 @@ KINDS = {
     ),
 }
 TARGETS = 12
+COMMAND = "python benchmarks/findings_membership.py FOLDER DATA"
 FEW = (2, 4, 8, 16, 32)
 FPRS = (0.01, 0.001)
 SETTINGS = [
@@ -124,12 +126,13 @@ def figures(scores, members):
     return [result["auc"], *(rate["tpr"] for rate in result["tpr_at_fpr"])]
 
 
-def row(name, results):
-    cells = []
+def cells(results):
+    """Return means over targets, and half of Student's interval, without the 0 before the point."""
+    found = []
     for values in np.array(results).T:
         half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-        cells.append(f"{values.mean():.3f} ± {half:.3f}")
-    print(f"| {name} | {' | '.join(cells)} |", flush=True)
+        found.append(f"{values.mean():.3f} ± {half:.3f}".replace("0.", "."))
+    return found
 
 
 def header(title):
@@ -137,25 +140,32 @@ def header(title):
     print(f"\n| {title} | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
 
 
-def tables(kind, bench, targets):
-    def line(name, attack, models=None):
-        row(
-            name,
-            [figures(attack(t, bench.others(t, models)), bench.masks[t, X]) for t in targets],
-        )
+def row(name, results):
+    print(f"| {name} | {' | '.join(cells(results))} |", flush=True)
 
-    header(f"{kind}, {len(bench.masks) - 1} reference models")
-    for name in ("correctness", "loss", "modified_entropy"):
-        line(name, partial(bench.signal, name))
-    for name in ("logistic", "mlp_top3"):
-        line(name, partial(bench.learned, name))
-    line("attack_r", partial(bench.ranked, attack_r_scores))
-    line("difficulty_calibration", partial(bench.ranked, difficulty_calibrated_scores))
-    line("lira_offline", partial(bench.lira, "offline", "per_example"))
-    line("lira", partial(bench.lira, "online", "per_example"))
-    line("lira, Bayesian", partial(bench.lira, "online", "bayesian"))
-    line("rmia", partial(bench.rmia, "offline"))
-    line("rmia_online", partial(bench.rmia, "online"))
+
+def tables(kind, bench, targets):
+    def judged(attack, models=None):
+        return [figures(attack(t, bench.others(t, models)), bench.masks[t, X]) for t in targets]
+
+    def line(name, attack, models):
+        row(name, judged(attack, models))
+
+    attacks = {
+        **{f"`{name}`": partial(bench.signal, name) for name in ("correctness", "loss", "modified_entropy")},
+        **{f"`{name}`": partial(bench.learned, name) for name in ("logistic", "mlp_top3")},
+        "`attack_r`": partial(bench.ranked, attack_r_scores),
+        "`difficulty_calibration`": partial(bench.ranked, difficulty_calibrated_scores),
+        "`lira_offline`": partial(bench.lira, "offline", "per_example"),
+        "`lira`": partial(bench.lira, "online", "per_example"),
+        "`lira`, Bayesian": partial(bench.lira, "online", "bayesian"),
+        "`rmia`": partial(bench.rmia, "offline"),
+        "`rmia_online`": partial(bench.rmia, "online"),
+    }
+    columns = ["attack", "AUC", *(f"TPR at {100 * rate:g} % FPR" for rate in FPRS)]
+    with writing(f"membership-{kind}", COMMAND, columns) as write:
+        for name, attack in attacks.items():
+            write(name, *cells(judged(attack)))
 
     header(f"{kind}, few reference models")
     for models in FEW:

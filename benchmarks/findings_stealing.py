@@ -15,6 +15,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from scipy import stats
+from tables import writing
 from torch import nn
 
 from securitynet_hub import load_target
@@ -29,6 +30,7 @@ from securitynet_hub.models.architectures import Architecture
 from securitynet_hub.models.zoo_networks import TRANSFORM
 from securitynet_hub.zoo.train import _read_idx
 
+COMMAND = "python benchmarks/findings_stealing.py FOLDER"
 MODELS = ("cnn-clean", "bn-cnn-clean", "cnn-overfitted-500", "cnn-regularised-500")
 BUDGET, POOL, SEEDS = 400, 1797, range(3)
 RECIPE = Recipe(epochs=20, batch_size=32, learning_rate=3e-3)
@@ -88,12 +90,13 @@ ANSWERS = {
 }
 
 
-def row(name, records, columns=COLUMNS):
-    cells = []
-    for column in columns:
+def cells(records):
+    """Return the columns of a line: means over seeds, and half of Student's interval."""
+    found = []
+    for column in COLUMNS:
         mean, half = spread([record.result[column] for record in records])
-        cells.append(f"{mean:.3f}" if half is None else f"{mean:.3f} ± {half:.3f}")
-    print(f"| {name} | {' | '.join(cells)} |", flush=True)
+        found.append(f"{mean:.3f}" if half is None else f"{mean:.3f} ± {half:.3f}")
+    return found
 
 
 def spread(values):
@@ -104,43 +107,55 @@ def spread(values):
     return values.mean(), stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
 
 
-def header(title):
-    print(f"\n| {title} | {' | '.join(c.replace('_', ' ') for c in COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}")
+def headings(title):
+    return [title, *("KL" if name == "kl" else name.replace("_", " ") for name in COLUMNS)]
 
 
-def curve(title, steal, budgets, **settings):
-    """Print a budget curve and return its points: queries, agreement, half of its interval."""
-    header(f"queries, {title}")
-    records = steal(budgets=budgets, seeds=SEEDS, **settings)
+def writing_of(name, title):
+    study = "fashion --data FILES" if name.endswith("fashion-mnist") else "zoo"
+    return writing(name, f"{COMMAND} {study}", headings(title))
+
+
+def curve(name, title, steal, budgets, **settings):
+    """Write a budget curve and return its points: queries, agreement, half of its interval."""
     points = []
-    for budget in budgets:
-        own = [record for record in records if record.attack["budget"] == budget]
-        row(budget, own)
-        points.append((budget, *spread([record.result["agreement"] for record in own])))
+    with writing_of(f"stealing-budgets-{name}", f"queries, {title}") as row:
+        records = steal(budgets=budgets, seeds=SEEDS, **settings)
+        for budget in budgets:
+            own = [record for record in records if record.attack["budget"] == budget]
+            row(str(budget), *cells(own))
+            points.append((budget, *spread([record.result["agreement"] for record in own])))
     return points
 
 
 def transfer(steal, budget):
-    for method in ("fgsm", "pgd"):
-        records = steal(budgets=[budget], seeds=SEEDS, transfer=500, transfer_method=method)
-        found = [record.result["transfer"] for record in records]
-        for name in ("transfer_rate", "target_error", "noise_error"):
-            cells = [f"{t[name]:.3f} ({t[f'{name}_ci'][0]:.3f}-{t[f'{name}_ci'][1]:.3f})" for t in found]
-            print(f"{method}, {name}, {budget} queries: {cells}, n {[t['n'] for t in found]}", flush=True)
+    """Write what examples that were made on copies do to the target, a figure for each seed."""
+    columns = ["fool the target, of those that fool the copy", "of all, the target errs on",
+               "under random noise of that size"]  # fmt: skip
+    with writing("stealing-adversarial", f"{COMMAND} zoo", ["", *columns]) as row:
+        for method in ("fgsm", "pgd"):
+            records = steal(budgets=[budget], seeds=SEEDS, transfer=500, transfer_method=method)
+            found = [record.result["transfer"] for record in records]
+            rates = [
+                f"{t['transfer_rate']:.2f} ({{:.2f}}-{{:.2f}})".format(*t["transfer_rate_ci"]) for t in found
+            ]
+            others = [", ".join(f"{t[name]:.2f}" for t in found) for name in ("target_error", "noise_error")]
+            row(method.upper(), ", ".join(rates), *others)
+            print(f"images: {[t['n'] for t in found]}", flush=True)
 
 
-def table(title, steal, budget, settings):
-    header(f"{budget} queries, {title}")
-    for name, changes in settings.items():
-        row(name, steal(budgets=[budget], seeds=SEEDS, **changes))
+def table(name, title, steal, budget, settings):
+    with writing_of(f"stealing-attacker-{name}", f"{budget} queries, {title}") as row:
+        for way, changes in settings.items():
+            row(way, *cells(steal(budgets=[budget], seeds=SEEDS, **changes)))
 
 
-def strategies(title, steal, budget, round_size):
-    header(f"{budget} queries in rounds of {round_size}, 5 seeds, {title}")
-    for strategy in STRATEGIES:
-        row(
-            f"`{strategy}`", steal(budgets=[budget], seeds=range(5), strategy=strategy, round_size=round_size)
-        )
+def strategies(steal, budget, round_size):
+    title = f"{budget} queries in rounds of {round_size}, five seeds"
+    with writing_of("stealing-strategies", title) as row:
+        for strategy in STRATEGIES:
+            settings = {"seeds": range(5), "strategy": strategy, "round_size": round_size}
+            row(f"`{strategy}`", *cells(steal(budgets=[budget], **settings)))
 
 
 def study_zoo(folder):
@@ -161,10 +176,10 @@ def study_zoo(folder):
         "larger network (WideResNet-10-2)": {"surrogate": wide_resnet()},
         "another family (`bn-cnn`)": {"surrogate": "zoo/fashion-mnist/bn-cnn-clean/1"},
     }
-    curves = {name: curve(f"{name}/1", thief(name), [0, 1, 25, 100, 400]) for name in MODELS}
+    curves = {name: curve(name, f"`{name}/1`", thief(name), [0, 1, 25, 100, 400]) for name in MODELS}
     draw(curves, "docs/stealing/zoo.png")
-    strategies("cnn-clean/1", steal, 200, 50)
-    table("cnn-clean/1", steal, BUDGET, networks | ANSWERS | other_queries(*QUERY_IMAGES))
+    strategies(steal, 200, 50)
+    table("cnn-clean", "`cnn-clean/1`", steal, BUDGET, networks | ANSWERS | other_queries(*QUERY_IMAGES))
     transfer(steal, BUDGET)
 
 
@@ -199,7 +214,7 @@ def study_fashion(folder, files):
         own = {"surrogate": convolutions(32), "recipe": RECIPE, "transfer": 0, "keep": folder}
         return surrogate_attack.run(target, data, **(own | pool | settings))
 
-    points = curve("Fashion-MNIST", steal, [0, 1, 50, 200, 1000])
+    points = curve("fashion-mnist", "Fashion-MNIST", steal, [0, 1, 50, 200, 1000])
     draw({"Fashion-MNIST": points}, "docs/stealing/fashion.png")
     settings = {
         "the target's network, data of its kind, posteriors": {},
@@ -210,11 +225,10 @@ def study_fashion(folder, files):
             for name, changes in other_queries("photographs", "digits").items()
         },
     }
-    table("Fashion-MNIST", steal, 500, settings)
-    transfer(steal, 500)
-    header("the target's own 30,000 training images, five epochs, one seed")
+    table("fashion-mnist", "Fashion-MNIST", steal, 500, settings)
     members, recipe = data.images.pixels[:30_000], Recipe(epochs=5, batch_size=128, learning_rate=4e-3)
-    row(30_000, steal(budgets=[30_000], queries=members, groups=None, recipe=recipe))
+    own = steal(budgets=[30_000], queries=members, groups=None, recipe=recipe)
+    print("the target's own 30,000 training images, five epochs, one seed:", *cells(own), flush=True)
 
 
 def draw(curves, path):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from tables import writing
 
 from securitynet_hub import load_annotations, load_images, load_target
 from securitynet_hub.attacks.backdoor.activation_clustering import activation_clustering_scores
@@ -40,6 +41,7 @@ TRAIN = LabelledImages(
 ROWS = np.random.default_rng(0).permutation(np.arange(2000, 4000))
 CLEAN, CALIBRATION, KNOWN, SUSPECTS = ROWS[:100], ROWS[100:200], ROWS[200:500], ROWS[500:]
 N, N_NEO = 80, 19
+COMMAND = "python benchmarks/measure_backdoor_inputs.py"
 
 DETECTORS = {
     "STRIP": partial(strip_scores, num_overlays=25),
@@ -127,7 +129,7 @@ def training_rows():
         "activation clustering": activation_clustering_scores,
         "the same, not whitened": partial(activation_clustering_scores, whiten=False),
     }
-    yield "trigger", "network", "rate", *detectors
+    yield ["trigger", "network", "rate", *detectors]
     for trigger in ("checkerboard-patch", "sinusoidal"):
         for rate in (0.02, 0.05, 0.1):
             for architecture in ("cnn", "bn-cnn"):
@@ -145,15 +147,13 @@ def spread(values, width=2):
     return f"{np.median(values):.{width}f}{ends}" if values else "-"
 
 
-def table(rows, cell):
-    print("|", " | ".join(["trigger", "networks", "success", "accuracy", *DETECTORS]), "|")
-    print("|---" * (4 + len(DETECTORS)) + "|")
-    for kind in dict.fromkeys(row.kind for row in rows):
-        own = [row for row in rows if row.kind == kind]
-        told = [spread([row.success for row in own]), spread([row.accuracy for row in own])]
-        cells = [spread([cell(row.found[name]) for row in own if name in row.found]) for name in DETECTORS]
-        print("|", " | ".join([kind, str(len(own)), *told, *cells]), "|", flush=True)
-    print()
+def table(name, rows, cell):
+    with writing(name, COMMAND, ["trigger", "networks", "success", "accuracy", *DETECTORS]) as write:
+        for kind in dict.fromkeys(row.kind for row in rows):
+            own = [row for row in rows if row.kind == kind]
+            told = [spread([row.success for row in own]), spread([row.accuracy for row in own])]
+            cells = [spread([cell(row.found[key]) for row in own if key in row.found]) for key in DETECTORS]
+            write(kind, str(len(own)), *told, *cells)
 
 
 def main():
@@ -163,17 +163,15 @@ def main():
     for row in itertools.chain(zoo_rows(), planted_rows()):
         rows.append(row)
         print(row.kind, row.network, file=sys.stderr, flush=True)
-    for title, cell in (
-        ("AUC", lambda found: found["auc"]),
-        ("Poisoned inputs accepted at FRR 5 %", lambda found: found["acceptance"][0]["far"]),
-        ("Clean inputs rejected there", lambda found: found["acceptance"][0]["frr"]),
-    ):
-        print(f"{title}, median over networks (range):\n")
-        table(rows, cell)
-    for number, cells in enumerate(training_rows()):
-        print("|", " | ".join(cells), "|", flush=True)
-        if not number:
-            print("|---" * len(cells) + "|")
+    # Medians over networks, and ranges.
+    table("backdoor-inputs-aucs", rows, lambda found: found["auc"])
+    table("backdoor-inputs-accepted", rows, lambda found: found["acceptance"][0]["far"])
+    rejected = [key["acceptance"][0]["frr"] for row in rows for key in row.found.values()]
+    print(f"clean inputs rejected at the same thresholds: {spread(rejected)}")
+    headings, *lines = training_rows()
+    with writing("backdoor-training-images", COMMAND, headings) as write:
+        for cells in lines:
+            write(*cells)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What half precision changes: every signal's AUC on the zoo in bf16 and fp16 beside float32.
 
-``python benchmarks/measure_precision.py`` prints the table of docs/sweeps.md; each precision is swept
+``python benchmarks/measure_precision.py`` writes the table of docs/sweeps.md; each precision is swept
 in a process of its own, as Accelerate holds one for a process.
 """
 
@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from tables import writing
 
 from securitynet_hub.records.record import read_records
 from securitynet_hub.statistics.signals import SIGNALS
@@ -29,14 +30,17 @@ def aucs(precision, folder):
 
 
 def main():
+    columns = ["score", "AUC in bf16: change, mean and largest", "in fp16"]
     with tempfile.TemporaryDirectory() as folder:
         exact, half_widths = aucs("no", Path(folder) / "no")
-        print("| signal | bf16: mean, largest change of AUC | fp16: mean, largest | interval's half |")
-        print("|---|---|---|---|")
         changes = [np.abs(aucs(name, Path(folder) / name)[0] - exact) for name in ("bf16", "fp16")]
-        for place, signal in enumerate(SIGNALS):
-            figures = [f"{change[:, place].mean():.4f}, {change[:, place].max():.4f}" for change in changes]
-            print(f"| {signal} | {figures[0]} | {figures[1]} | {half_widths[:, place].mean():.3f} |")
+    only = np.array([name == "correctness" for name in SIGNALS])
+    command = "python benchmarks/measure_precision.py"
+    with writing("sweeps-precision", command, [*columns, "for comparison, half the interval"]) as row:
+        for name, own in (("`correctness`", only), ("the other six metric-based ones", ~only)):
+            figures = [f"{change[:, own].mean():.4f}, {change[:, own].max():.4f}" for change in changes]
+            cells = [*figures, f"{half_widths[:, own].mean():.3f}"]
+            row(name, *(cell.replace("0.", ".") for cell in cells))
 
 
 if __name__ == "__main__":

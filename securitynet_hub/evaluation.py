@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import evaluate
@@ -58,3 +59,26 @@ def load_metric(name: str, config: str | None = None) -> evaluate.EvaluationModu
             f"`evaluate` copies a metric into its cache before it runs it, and cannot: {error}. Let the "
             "environment variable HF_HOME name a folder that can be written."
         ) from error
+
+
+def launch_page(name: str, *, title: str, example: str) -> None:
+    """Serve a page with Gradio that computes a metric, for the metric's Space on the Hub.
+
+    Args:
+        name: of the metric.
+        title: of the page.
+        example: the inputs that the page shows first: the arguments of the metric's `compute`, as JSON.
+
+    Raises:
+        UnknownNameError: no such metric; the closest names are given.
+    """
+    import gradio  # Spaces have it
+
+    metric = load_metric(name)
+
+    def compute(inputs: str) -> str:
+        return json.dumps(metric.compute(**json.loads(inputs)), indent=1)
+
+    code = gradio.Code(example, language="json", label="inputs")
+    figures = gradio.Code(language="json", label="figures")
+    gradio.Interface(compute, code, figures, title=title).launch()

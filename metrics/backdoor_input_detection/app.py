@@ -1,22 +1,10 @@
 """The page of this metric's Space: its inputs as JSON, its figures as JSON."""
 
-import json
-
-from securitynet_hub.evaluation import load_metric
+from securitynet_hub.evaluation import launch_page
 
 EXAMPLE = (
     '{"predictions": [0.9, 0.8, 0.3, 0.3], "references": [1, 0, 1, 0], "calibration": [0.1, 0.2, 0.3, 0.4]}'
 )
 
-
-def compute(inputs: str) -> str:
-    return json.dumps(load_metric("backdoor_input_detection").compute(**json.loads(inputs)), indent=1)
-
-
 if __name__ == "__main__":
-    import gradio
-
-    code = gradio.Code(EXAMPLE, language="json", label="inputs")
-    gradio.Interface(
-        compute, code, gradio.Code(language="json", label="figures"), title="Backdoor input detection"
-    ).launch()
+    launch_page("backdoor_input_detection", title="Backdoor input detection", example=EXAMPLE)

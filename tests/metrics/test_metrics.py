@@ -1,7 +1,10 @@
+import json
 import os
+import runpy
 import subprocess
 import sys
 from importlib import resources
+from types import SimpleNamespace
 
 import datasets
 import evaluate
@@ -53,6 +56,28 @@ class TestContract:
         assert ">>>" in metric.inputs_description
         assert (METRICS / name / "README.md").is_file()
         assert "securitynet-hub" in (METRICS / name / "requirements.txt").read_text()
+
+    @each_metric
+    def test_its_page_computes_the_example(self, name, monkeypatch):
+        pages = []
+
+        class Page(SimpleNamespace):
+            def launch(self):
+                pages.append(self)
+
+        page = SimpleNamespace(
+            Code=lambda value=None, **how: value,
+            Interface=lambda compute, inputs, outputs, title: Page(
+                compute=compute, inputs=inputs, title=title
+            ),
+        )
+        monkeypatch.setitem(sys.modules, "gradio", page)
+        runpy.run_path(str(METRICS / name / "app.py"), run_name="__main__")
+        (shown,) = pages
+        assert f"title: {shown.title}\n" in (METRICS / name / "README.md").read_text(encoding="utf-8")
+        assert json.loads(shown.compute(shown.inputs)) == json.loads(
+            json.dumps(load_metric(name).compute(**json.loads(shown.inputs)))
+        )
 
     def test_unknown_names_get_the_closest(self):
         with pytest.raises(UnknownNameError, match="membership_inference"):

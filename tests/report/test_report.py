@@ -440,8 +440,7 @@ class TestVerdicts:
 def standing(attack, value, ci=None, **more):
     """Return the figure that an attack's record gives SecurityNet's models, too."""
     kind = next(kind for kind in kinds().values() if attack in kind.attacks)
-    name = kind.headline[0]
-    result = {name: value, f"{name}_ci": ci, **more}
+    result = {kind.headline[0]: value, f"{kind.headline[0]}_ci": ci, **more}
     measured = entries(record(attack=attack, kind=kind.name, result=result))
     (found,) = kind.present.summarise(measured, None).standings
     return found

@@ -20,6 +20,7 @@ from support.published_results import HOSTILE, REPO, WHERE, changed, commit_file
 
 from securitynet_hub.annotations.schema import HUB_DATASET, features, load_annotations
 from securitynet_hub.attacks.backdoor.inversion import measure_inversion
+from securitynet_hub.attacks.membership.measures import measure_membership
 from securitynet_hub.attacks.stealing.measures import measure_stealing
 from securitynet_hub.core.errors import HubError, RecordError, UnknownNameError
 from securitynet_hub.records.record import Record, parse_record, read_records
@@ -165,7 +166,9 @@ class TestValidation:
 
     def test_a_rate_above_its_target_is_refused(self):
         """At whatever rate, and the figures beside it as they were measured."""
-        record = measured(1)
+        scores = np.random.default_rng(1).normal(size=400)
+        record = measured(1, result=measure_membership(scores, np.arange(400) < 100))
+        assert problems(record) == []
         rates = record.result["tpr_at_fpr"]
         loud = [place for place, rate in enumerate(rates) if rate["achieved_fpr"] > 0]
         assert loud

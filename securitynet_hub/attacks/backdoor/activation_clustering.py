@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.cluster import KMeans
-from sklearn.metrics import silhouette_samples
 
-from securitynet_hub.attacks.backdoor.attack import FROM_TRAINING, Attack, DetectorInputs, Finding, given
+from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding, given
 from securitynet_hub.attacks.backdoor.input_checks import as_pixels
+from securitynet_hub.attacks.backdoor.needs import FROM_TRAINING
 from securitynet_hub.attacks.backdoor.representations import penultimate
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.engine.inference import BATCH_SIZE, as_images
@@ -94,6 +93,8 @@ def activation_clusters(
     >>> len(found.classes), found.scores.shape
     (10, (200,))
     """
+    from sklearn.metrics import silhouette_samples  # slow to import
+
     if num_components < 1:
         raise ValueError(f"num_components must be at least 1; got {num_components!r}.")
     pixels, told = as_images(target, as_pixels(target, images, "images"), labels)
@@ -142,6 +143,8 @@ def two_means(points: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     >>> two_means(np.array([[-3.0], [1.0], [2.0]])).tolist() in ([0, 1, 1], [1, 0, 0])
     True
     """
+    from sklearn.cluster import KMeans  # slow to import
+
     sides = (points[:, axis] > 0 for axis in range(points.shape[1]))
     starts = (np.stack([points[side].mean(0), points[~side].mean(0)]) for side in sides)
     best = min(

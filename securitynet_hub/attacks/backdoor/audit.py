@@ -71,17 +71,17 @@ def run(
     for name in attacks:
         find(name).require_settings(context.settings.get(name, {}))
     data.require_classes_of(target)
-    held = _Held.of(target, data, options, context.seed)
+    images = _AuditImages.from_data(target, data, options, context.seed)
     for name in attacks:  # before the first of them takes its time
-        reason = held.why_not(find(name))
+        reason = images.why_not(find(name))
         if reason is not None:
             raise ValueError(f"{name} cannot judge {target.id}: {reason}.")
     records = []
     for name in dict.fromkeys(attacks):
         began = time.perf_counter()
         detector, own = find(name), dict(context.settings.get(name, {}))
-        finding = run_detector(name, target, held.inputs_of(detector), **own)
-        result, known, counts = held.measure(detector, finding, context.confidence_level)
+        finding = run_detector(name, target, images.inputs_of(detector), **own)
+        result, known, counts = images.measure(detector, finding, context.confidence_level)
         taken = {**detector.settings, **own}
         record = Record(
             **describe_subject(target, data),
@@ -106,14 +106,14 @@ def run(
 
 def applicable(target: Target, data: AuditData, options: Options, context: Context) -> list[str]:
     """List the detectors that can run on this target with these images."""
-    held = _Held.of(target, data, options, context.seed)
-    return [name for name, detector in detectors().items() if held.why_not(detector) is None]
+    images = _AuditImages.from_data(target, data, options, context.seed)
+    return [name for name, detector in detectors().items() if images.why_not(detector) is None]
 
 
 def left_out(target: Target, data: AuditData, options: Options) -> dict[str, str]:
     """Return the reason for each detector that cannot run on this target with these images."""
-    held = _Held.of(target, data, options, 0)
-    reasons = {name: held.why_not(detector) for name, detector in detectors().items()}
+    images = _AuditImages.from_data(target, data, options, 0)
+    reasons = {name: images.why_not(detector) for name, detector in detectors().items()}
     return {name: reason for name, reason in reasons.items() if reason}
 
 
@@ -123,8 +123,8 @@ def swept() -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Held:
-    """What an audit has for detectors of every sort."""
+class _AuditImages:
+    """The images that an audit has for detectors of models, inputs and training images."""
 
     target: Target
     num_images: int
@@ -134,7 +134,7 @@ class _Held:
     seed: int
 
     @classmethod
-    def of(cls, target: Target, data: AuditData, options: Options, seed: int) -> _Held:
+    def from_data(cls, target: Target, data: AuditData, options: Options, seed: int) -> _AuditImages:
         images, rows, inputs = data.images, data.split.nonmembers, options.inputs
         if isinstance(inputs, (str, Path)):
             inputs = read_inputs(inputs, images.pixels.shape[1:])

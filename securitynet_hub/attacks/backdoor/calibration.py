@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from securitynet_hub.core.arrays import Scores, as_array
 
-LEAST = 1.0
-"""Octaves below the typical norm, so half of it, that a flagged class is at least: few clean models tell too
-little of how far a further one may stray."""
+MIN_OCTAVES = 1.0
+"""Minimum distance of a flagged class's norm below the typical one, in octaves: it is at most half as large.
+A few clean models alone do not show how far the norms of another clean model may vary."""
 
-FEWEST = 3
-"""Clean models: with fewer no typical norm is left when one of them is judged."""
+MIN_MODELS = 3
+"""Minimum number of clean models: with two, only one would be left to compare with when each is judged."""
 
 
 class Verdict(NamedTuple):
@@ -73,7 +73,7 @@ class NormCalibration:
 
 
 def calibrate_norms(
-    clean: npt.ArrayLike, *, false_alarms: float = 0.05, least: float = LEAST
+    clean: npt.ArrayLike, *, false_alarms: float = 0.05, least: float = MIN_OCTAVES
 ) -> NormCalibration:
     """Learn from clean models what a class's norm typically is, and where to cut.
 
@@ -96,9 +96,9 @@ def calibrate_norms(
     ((1, True), (1, False))
     """
     models = as_array(clean, "clean")
-    if models.ndim not in (2, 3) or len(models) < FEWEST:
+    if models.ndim not in (2, 3) or len(models) < MIN_MODELS:
         raise ValueError(
-            f"clean must be norms of {FEWEST} or more models, shape (models, [restarts,] classes); got "
+            f"clean must be norms of {MIN_MODELS} or more models, shape (models, [restarts,] classes); got "
             f"{models.shape}."
         )
     if not 0 <= false_alarms < 1:

@@ -9,16 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from securitynet_hub.attacks.backdoor.attack import (
-    FROM_IMAGES,
-    Attack,
-    DetectorInputs,
-    Finding,
-    batch_norms,
-    given,
-    needs_batch_norm,
-)
+from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding, given
 from securitynet_hub.attacks.backdoor.input_checks import as_disjoint, as_pixels
+from securitynet_hub.attacks.backdoor.needs import FROM_IMAGES, needs_batch_norm
+from securitynet_hub.attacks.backdoor.representations import batch_norms
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.data.pixels import Pixels

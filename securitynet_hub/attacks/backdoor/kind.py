@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from securitynet_hub.attacks.backdoor import needs
+from securitynet_hub.attacks.backdoor.needs import Need
 from securitynet_hub.attacks.kind import Described, Kind, option
 
 if TYPE_CHECKING:
@@ -36,21 +38,6 @@ class Options:
 JUDGES = ("model", "inputs", "training")
 """What a detector may judge, in the order of the tables."""
 
-NEEDS = {
-    "FROM_IMAGES": ("images to judge", "clean images"),
-    "FROM_TRAINING": ("training images with their labels", "layers with parameters"),
-    "needs_inputs": ("images to judge",),
-    "needs_training": ("training images with their labels",),
-    "needs_clean": ("clean images",),
-    "needs_classes": ("classes",),
-    "needs_flat_images": ("images of height and width",),
-    "needs_layers": ("layers with parameters",),
-    "needs_batch_norm": ("BatchNorm",),
-    "needs_pixel_space": ("gradients down to the pixels",),
-    "needs_more_images_than_classes": ("more clean images than classes",),
-}
-"""What the needs of detectors are called in tables."""
-
 
 def describe(literal: Mapping[str, Any]) -> Described:
     """Say what a detector needs, as tables have it.
@@ -58,13 +45,20 @@ def describe(literal: Mapping[str, Any]) -> Described:
     >>> describe({"needs": ("needs_clean", "needs_classes(3)")}).needs
     ('clean images', '3 or more classes')
     """
-    words: list[str] = []
-    for need in literal.get("needs", ()):
-        name, _, count = getattr(need, "__name__", str(need)).partition("(")
-        least = f"{count.rstrip(')')} or more " if count else ""
-        words += [least + word for word in NEEDS.get(name, (name,))]
+    words = tuple(part.words for need in literal.get("needs", ()) for part in _find_needs(need))
     order = (JUDGES.index(literal.get("judges", "model")), len(words))
-    return Described(needs=tuple(words), order=order)
+    return Described(needs=words, order=order)
+
+
+def _find_needs(need: Need | str) -> tuple[Need, ...]:
+    """Return a need of an imported detector, or those that the source text of a literal names."""
+    if isinstance(need, Need):
+        return (need,)
+    name, _, argument = need.partition("(")
+    found = getattr(needs, name)
+    if argument:
+        found = found(int(argument.rstrip(")")))
+    return found if isinstance(found, tuple) else (found,)
 
 
 KIND = Kind(

@@ -13,21 +13,16 @@ import numpy as np
 import scipy.stats
 import torch
 
-from securitynet_hub.attacks.backdoor.attack import (
-    Attack,
-    DetectorInputs,
-    Finding,
-    needs_classes,
-    needs_pixel_space,
-)
+from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding
 from securitynet_hub.attacks.backdoor.input_gradients import for_input_gradients
+from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_pixel_space
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, frozen, some_parameter
 from securitynet_hub.core.arrays import Scores, as_array, require_finite
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.models.target import Target
 
-FEWEST = 4
-"""Classes: a gamma has three parameters, fitted to all but one."""
+MIN_CLASSES = 4
+"""Minimum number of classes: a gamma has three parameters, which are fitted to all margins but one."""
 
 
 class MarginResult(NamedTuple):
@@ -78,12 +73,12 @@ def mm_bd(
     >>> found.margins.shape, 0 <= found.p_value <= 1
     ((10,), True)
     """
-    if target.num_classes < FEWEST:
+    if target.num_classes < MIN_CLASSES:
         raise ValueError(
-            f"MM-BD compares a class with the others: it needs {FEWEST} or more; {target.id} has "
+            f"MM-BD compares a class with the others: it needs {MIN_CLASSES} or more; {target.id} has "
             f"{target.num_classes}."
         )
-    space, like = PixelSpace.of(target), some_parameter(target.module)
+    space, like = PixelSpace.from_target(target), some_parameter(target.module)
     *sides, channels = target.transform.shape
     shape = images_per_class, channels, *sides
     noise = torch.from_numpy(np.random.default_rng(seed).random(shape)).to(like)
@@ -122,8 +117,10 @@ def judge_margins(margins: Scores) -> MarginResult:
     (True, 5)
     """
     values = as_array(margins, "margins")
-    if values.ndim != 1 or len(values) < FEWEST:
-        raise ValueError(f"margins must be one for each of {FEWEST} or more classes; got {values.shape}.")
+    if values.ndim != 1 or len(values) < MIN_CLASSES:
+        raise ValueError(
+            f"margins must be one for each of {MIN_CLASSES} or more classes; got {values.shape}."
+        )
     require_finite(values, "margins")
     values = values.astype(np.float64)
     suspect = int(values.argmax())
@@ -166,7 +163,7 @@ ATTACK = Attack(
     summary="a class that noise can be driven far into",
     formula="-log10 p",
     source="Wang et al. 2024",
-    needs=(needs_classes(FEWEST), needs_pixel_space),
+    needs=(needs_classes(MIN_CLASSES), needs_pixel_space),
     per_class={"margins": "largest margin reached"},
     ranked=True,
 )

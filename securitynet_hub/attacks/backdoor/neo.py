@@ -7,15 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from securitynet_hub.attacks.backdoor.attack import (
-    FROM_IMAGES,
-    Attack,
-    DetectorInputs,
-    Finding,
-    given,
-    needs_flat_images,
-)
+from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding, given
 from securitynet_hub.attacks.backdoor.input_checks import as_disjoint, parts
+from securitynet_hub.attacks.backdoor.needs import FROM_IMAGES, needs_flat_images
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.engine.inference import BATCH_SIZE, ask

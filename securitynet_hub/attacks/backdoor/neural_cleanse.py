@@ -24,19 +24,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from securitynet_hub.attacks.backdoor.attack import (
-    Attack,
-    DetectorInputs,
-    Finding,
-    given,
-    needs_classes,
-    needs_clean,
-    needs_pixel_space,
-)
+from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding, given
 from securitynet_hub.attacks.backdoor.inversion import Inversion
+from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean, needs_pixel_space
 from securitynet_hub.attacks.backdoor.pixel_space import frozen
 from securitynet_hub.attacks.backdoor.schedule import Arms, Numbers, Progress, Schedule
-from securitynet_hub.attacks.backdoor.stamping import Stamping
+from securitynet_hub.attacks.backdoor.stamping import TriggerStamp
 from securitynet_hub.models.target import Target
 
 FAST = Schedule(steps=200, batches=0, stop_threshold=0.99)
@@ -124,7 +117,7 @@ def neural_cleanse(
         raise ValueError(f"restarts and batch_size must be at least 1; got {restarts} and {batch_size}.")
     rng = np.random.default_rng(seed)
     with frozen(target.module):
-        stamping = Stamping.of(target, images, batch_size)
+        stamping = TriggerStamp.from_target(target, images, batch_size)
         first = _first_thetas(stamping, restarts, rng)
         classes = np.arange(target.num_classes)
         controls = np.ones(len(classes), np.bool_)
@@ -155,7 +148,7 @@ class _Found:
     steps: Arms
 
 
-def _first_thetas(stamping: Stamping, restarts: int, rng: np.random.Generator) -> torch.Tensor:
+def _first_thetas(stamping: TriggerStamp, restarts: int, rng: np.random.Generator) -> torch.Tensor:
     """Draw mask and pattern uniformly from [0, 1), one pair for each restart."""
     channels, *sides = stamping.inputs.shape[1:]
     drawn = torch.from_numpy(rng.random((restarts, 1 + channels, *sides)))
@@ -163,7 +156,7 @@ def _first_thetas(stamping: Stamping, restarts: int, rng: np.random.Generator) -
 
 
 def _screened(
-    stamping: Stamping,
+    stamping: TriggerStamp,
     first: torch.Tensor,
     schedule: Schedule,
     screening: Screening,
@@ -185,7 +178,7 @@ def _screened(
 
 
 def _invert(
-    stamping: Stamping,
+    stamping: TriggerStamp,
     labels: Arms,
     first: torch.Tensor,
     starts: Arms,

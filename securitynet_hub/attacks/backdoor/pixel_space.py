@@ -33,7 +33,7 @@ class PixelSpace:
     range: torch.Tensor = field(repr=False)
 
     @classmethod
-    def of(cls, target: Target) -> PixelSpace:
+    def from_target(cls, target: Target) -> PixelSpace:
         """Find black and white by asking the preprocessing, so that every publisher's own will do.
 
         Raises:
@@ -41,7 +41,7 @@ class PixelSpace:
                 it.
 
         >>> from securitynet_hub.models.loading import load_target
-        >>> space = PixelSpace.of(load_target("zoo/fashion-mnist/cnn-clean/1"))
+        >>> space = PixelSpace.from_target(load_target("zoo/fashion-mnist/cnn-clean/1"))
         >>> round(space.black.item(), 4), round(space.range.item(), 4)  # -mean / std, 1 / std
         (-0.8102, 2.8329)
         """

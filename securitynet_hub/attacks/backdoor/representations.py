@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.data.pixels import Pixels
@@ -43,6 +45,11 @@ def every_layer(target: Target, pixels: Pixels, *, batch_size: int = BATCH_SIZE)
     tap = _Tap(target.module, _layers(target), inputs=False)
     together = predict_module(tap, target.transform, pixels, batch_size=batch_size)
     return np.split(together, np.cumsum(tap.widths)[:-1], axis=1)
+
+
+def batch_norms(module: torch.nn.Module) -> list[Any]:
+    """List the BatchNorm layers with parameters, in the order in which they are registered."""
+    return [part for part in module.modules() if isinstance(part, BatchNorm) and part.affine]
 
 
 def _layers(target: Target) -> list[torch.nn.Module]:

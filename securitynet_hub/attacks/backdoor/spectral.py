@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.attacks.backdoor.attack import FROM_TRAINING, Attack, DetectorInputs, Finding, given
+from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding, given
 from securitynet_hub.attacks.backdoor.input_checks import as_pixels
+from securitynet_hub.attacks.backdoor.needs import FROM_TRAINING
 from securitynet_hub.attacks.backdoor.representations import penultimate
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.engine.inference import BATCH_SIZE, as_images

@@ -18,7 +18,7 @@ from securitynet_hub.models.target import Target
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Stamping:
+class TriggerStamp:
     """A frozen module, images, and what it takes the images for.
 
     Attributes:
@@ -40,7 +40,7 @@ class Stamping:
     batch_size: int
 
     @classmethod
-    def of(cls, target: Target, images: npt.NDArray[np.uint8], batch_size: int) -> Stamping:
+    def from_target(cls, target: Target, images: npt.NDArray[np.uint8], batch_size: int) -> TriggerStamp:
         """Ask a target, its module frozen, what it takes the images for.
 
         Raises:
@@ -48,7 +48,7 @@ class Stamping:
                 pass.
             ModelError: it answers NaN, infinities, or for another number of classes.
         """
-        space, inputs = PixelSpace.of(target), network_inputs(target, images)
+        space, inputs = PixelSpace.from_target(target), network_inputs(target, images)
         module = for_input_gradients(target.module)
         with torch.no_grad():
             logits = torch.cat([module(part) for part in torch.split(inputs, batch_size)])
@@ -68,7 +68,7 @@ class Stamping:
             batch_size=batch_size,
         )
 
-    def on(self, rows: npt.NDArray[np.int64]) -> Stamping:
+    def on(self, rows: npt.NDArray[np.int64]) -> TriggerStamp:
         """Return the same with these images alone."""
         chosen = torch.from_numpy(rows).to(self.inputs.device)
         return replace(self, inputs=self.inputs[chosen], predicted=self.predicted[chosen])

@@ -7,16 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.attacks.backdoor.attack import (
-    FROM_IMAGES,
-    Attack,
-    DetectorInputs,
-    Finding,
-    given,
-    needs_layers,
-    needs_more_images_than_classes,
-)
+from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding, given
 from securitynet_hub.attacks.backdoor.input_checks import as_disjoint
+from securitynet_hub.attacks.backdoor.needs import FROM_IMAGES, needs_layers, needs_more_images_than_classes
 from securitynet_hub.attacks.backdoor.representations import Activations, every_layer
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.data.pixels import Labels

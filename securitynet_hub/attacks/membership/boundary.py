@@ -56,7 +56,9 @@ def boundary_scores(
 ) -> BoundaryResult:
     """Score the L2 distance to the nearest misclassified image found, black to white being 1.
 
-    From a misclassified start, HopSkipJump bisects towards the sample x*, estimates the boundary's normal at
+    ``score = min_k |x_k - x| / 255`` over the misclassified queries x_k, 0 if the sample x is misclassified
+    itself (Li & Zhang 2021, arXiv 2007.15528, section 4.2). The queries are those of HopSkipJump (Chen,
+    Jordan & Wainwright 2020, arXiv 1904.02144, algorithm 2): from a misclassified start, HopSkipJump bisects towards the sample x*, estimates the boundary's normal at
     x_t from ``B_t = gradient_queries sqrt(t)`` perturbed images with the mean answer subtracted (eq. 16),
     steps along it by ``|x_t - x*| / sqrt(t)``, halved until misclassified, and bisects again. As whole grey
     levels are asked about, a perturbation is no shorter than ``sqrt(d)`` levels, one for each of d pixel

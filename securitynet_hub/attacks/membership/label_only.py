@@ -185,7 +185,17 @@ def translation_scores(
     seed: int = 0,
     batch_size: int = BATCH_SIZE,
 ) -> QueryScores:
-    """Run `augmentation_scores` with shifts by so many pixels."""
+    """Score the share of shifted copies of an image, itself included, whose predicted label is right.
+
+    ``score = sum_k 1[f(x_k) = y] / N`` over the image and its shifts (i, j) with ``|i| + |j| = d``, for every
+    d of `strengths` (Choquette-Choo et al. 2021, arXiv 2007.14321, section 4.2). See `augmentation_scores`.
+
+    >>> from securitynet_hub.models.loading import load_target
+    >>> target = load_target("zoo/fashion-mnist/cnn-clean/1")
+    >>> black = np.zeros((1, 28, 28, 1), np.uint8)  # class 5 is the model's answer, however shifted
+    >>> translation_scores(target, black, [5]).scores
+    array([1.])
+    """
     return augmentation_scores(
         target, pixels, labels, kind="translation", strengths=strengths, seed=seed, batch_size=batch_size
     )
@@ -200,7 +210,18 @@ def rotation_scores(
     seed: int = 0,
     batch_size: int = BATCH_SIZE,
 ) -> QueryScores:
-    """Run `augmentation_scores` with rotations by so many degrees."""
+    """Score the share of rotated copies of an image, itself included, whose predicted label is right.
+
+    ``score = sum_k 1[f(x_k) = y] / N`` over the image and its rotations by plus and minus r degrees, for
+    every r of `strengths` (Choquette-Choo et al. 2021, arXiv 2007.14321, section 4.2). See
+    `augmentation_scores`.
+
+    >>> from securitynet_hub.models.loading import load_target
+    >>> target = load_target("zoo/fashion-mnist/cnn-clean/1")
+    >>> black = np.zeros((1, 28, 28, 1), np.uint8)
+    >>> rotation_scores(target, black, [5], strengths=[4, 8]).queries  # the image, two rotations for each r
+    array([5])
+    """
     return augmentation_scores(
         target, pixels, labels, kind="rotation", strengths=strengths, seed=seed, batch_size=batch_size
     )
@@ -216,7 +237,18 @@ def noise_scores(
     seed: int = 0,
     batch_size: int = BATCH_SIZE,
 ) -> QueryScores:
-    """Run `augmentation_scores` with Gaussian noise of such standard deviations."""
+    """Score the share of noisy copies of an image, itself included, whose predicted label is right.
+
+    ``score = sum_k 1[f(x_k) = y] / N`` over the image and `copies` draws of Gaussian noise, for every
+    standard deviation of `strengths`, in units of the range from black to white (Choquette-Choo et al. 2021,
+    arXiv 2007.14321, section 4.3). See `augmentation_scores`.
+
+    >>> from securitynet_hub.models.loading import load_target
+    >>> target = load_target("zoo/fashion-mnist/cnn-clean/1")
+    >>> black = np.zeros((1, 28, 28, 1), np.uint8)
+    >>> noise_scores(target, black, [0], strengths=1e-9, copies=3).scores  # too weak to change a grey level
+    array([0.])
+    """
     return augmentation_scores(
         target,
         pixels,

@@ -242,7 +242,24 @@ LEARNED = {
 
 
 def learned_scores(name: str, inputs: MembershipInputs, rows: Rows) -> Scores:
-    """Fit an attack on the calibration samples by `fit_learned_attack` and score the rows."""
+    """Fit an attack on the calibration samples by `fit_learned_attack` and score the rows.
+
+    The score is ``log P[member | features] - log P[non-member | features]`` of a classifier whose features
+    are the sorted log-posteriors of a sample (Salem et al. 2019, arXiv 1806.01246, section III), with the
+    label's log-posterior and correctness beside them where labels are used (Liu et al. 2022, arXiv
+    2102.02551).
+
+    >>> rng = np.random.default_rng(0)
+    >>> logits, labels, members = rng.normal(size=(400, 3)), rng.integers(0, 3, 400), np.arange(400) < 200
+    >>> logits[np.arange(200), labels[:200]] += 4  # the model is confident about its members
+    >>> known = np.arange(400) % 2 == 0
+    >>> inputs = MembershipInputs(
+    ...     outputs=logits, labels=labels, is_member=members, from_logits=True, calibration=known
+    ... )
+    >>> scores = learned_scores("logistic", inputs, np.flatnonzero(~known))
+    >>> bool(scores[:100].mean() > scores[100:].mean())  # odd rows: 100 members, then 100 non-members
+    True
+    """
     inputs.score("correctness")  # names bad rows as the caller counts them, not as calibration does
     outputs = as_array(inputs.first_view, "outputs")
     labels = np.zeros(len(outputs), np.int64) if inputs.labels is None else as_array(inputs.labels, "labels")

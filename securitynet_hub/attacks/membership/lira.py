@@ -50,7 +50,8 @@ def lira_scores(
 ) -> Scores:
     """Score each sample by the likelihood of the target's signal under IN and OUT shadow models.
 
-    With mu the `centre` of a sample's signals over the models of a side and sigma their deviation:
+    From Carlini et al. 2022, arXiv 2112.03570. With mu the `centre` of a sample's signals over the models of
+    a side and sigma their standard deviation:
 
     - ``online`` (Algorithm 1): ``log N(phi; mu_in, sigma_in) - log N(phi; mu_out, sigma_out)``.
     - ``offline`` (the one-sided test, for which no model needs to be trained on the sample):

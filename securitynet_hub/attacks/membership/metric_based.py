@@ -10,7 +10,15 @@ from securitynet_hub.core.arrays import Scores
 
 
 def signal_scores(signal: str, inputs: MembershipInputs, rows: Rows) -> Scores:
-    """Score each sample by a signal of `securitynet_hub.statistics.signals`.
+    """Score each sample by a signal of `securitynet_hub.statistics.signals`, higher = more likely a member.
+
+    With p the posteriors, z the logits and y the label:
+
+    - ``correctness``: ``1[argmax p = y]``, and ``loss``: ``log p_y`` (Yeom et al. 2018, arXiv 1709.01604).
+    - ``confidence``: ``p_y``; ``entropy``: ``sum_i p_i log p_i``; ``modified_entropy``:
+      ``(1 - p_y) log p_y + sum_{i != y} p_i log(1 - p_i)`` (Song & Mittal 2021, arXiv 2003.10595, eq. 8).
+    - ``hinge``: ``z_y - max_{i != y} z_i`` (Bertran et al. 2023, arXiv 2307.03694).
+    - ``logit_margin``: ``log p_y - log(1 - p_y)`` (Carlini et al. 2022, arXiv 2112.03570).
 
     >>> known = {"labels": [0, 0], "is_member": [1, 0], "from_logits": True}
     >>> inputs = MembershipInputs(outputs=[[2.0, 0.0], [0.0, 1.0]], **known)

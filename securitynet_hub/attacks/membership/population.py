@@ -43,6 +43,8 @@ def attack_p_scores(
 ) -> Scores:
     """Score each sample by its rank in a population that the target never saw (Attack-P).
 
+    From Ye et al. 2022, arXiv 2111.09679:
+
     ``s = P_z[signal(z) < signal(x)] + P_z[signal(z) = signal(x)] / 2``, one minus the mid-p-value of x
     among the z: with the loss for a signal, the share of the population whose loss is larger. Accusing where
     ``s > 1 - alpha`` makes about alpha false accusations: Ye et al.'s threshold at the alpha-quantile.
@@ -89,6 +91,8 @@ def attack_r_scores(
     requested_models: int | None = None,
 ) -> Scores:
     """Score each sample by the rank of the target among the reference models that never saw it (Attack-R).
+
+    From Ye et al. 2022, arXiv 2111.09679:
 
     ``s = P_ref[signal_ref(x) < signal(x)] + P_ref[signal_ref(x) = signal(x)] / 2`` over the OUT models: with
     the loss for a signal, the share of them whose loss on x is larger. Of k models it takes 2 k + 1 values at
@@ -144,8 +148,8 @@ def difficulty_calibrated_scores(
 ) -> Scores:
     """Score each sample by how far the target's signal exceeds that of models which never saw it.
 
-    ``s = signal(x) - mean_ref signal_ref(x)`` over the OUT models (Watson et al. 2022): a sample that every
-    model finds easy is no longer taken for a member's. One model does.
+    ``s = signal(x) - mean_ref signal_ref(x)`` over the OUT models (Watson et al. 2022, arXiv 2111.08440): a
+    sample that every model finds easy no longer looks like a member. One OUT model is enough.
 
     Args:
         target: shape (n,) or (n, augmentations); the scores of several queries are averaged.
@@ -246,6 +250,7 @@ ATTACKS = (
         formula="P over z of [loss(z) > loss(x)]",
         source="Ye et al. 2022",
         needs=("labels", "population_outputs", "population_labels"),
+        configured_by=attack_p_scores,
         alternatives=("calibration",),
     ),
     Attack(

@@ -47,7 +47,7 @@ def gaussian_quantile_scores(
 ) -> Scores:
     """Score ``(signal - mu(x)) / sigma(x)``, where a network learns mu and log sigma on non-members.
 
-    It minimises the mean of ``log sigma + (signal - mu)^2 / (2 sigma^2)``, the negative log-likelihood, with
+    From Bertran et al. 2023, arXiv 2307.03694. The network minimises the mean of ``log sigma + (signal - mu)^2 / (2 sigma^2)``, the negative log-likelihood, with
     AdamW in batches of 128. Features and signals are standardised by the calibration samples.
 
     Args:
@@ -102,12 +102,13 @@ def pinball_quantile_scores(
     calibration_ids: Outputs | None = None,
     **settings: Any,
 ) -> Scores:
-    """Score ``signal - q(x)``, q being the 1 - alpha quantile of the signal of non-members that look alike.
+    """Score ``signal - q(x)``, where q(x) is the 1 - alpha quantile of the signal for similar non-members.
 
-    Above 0 a sample is accused, which befalls a share alpha of the non-members at most: one half of the
-    calibration samples, drawn by the seed, fits q, and q is moved up to the conformal quantile of the other
-    half (Romano, Patterson & Candes 2019, arXiv 1905.03222), as trees alone accuse too many. Arguments as for
-    `gaussian_quantile_scores` and `conditional_quantiles`.
+    From Bertran et al. 2023, arXiv 2307.03694. The attacker accuses a sample if its score is above 0, and so
+    accuses at most a share alpha of the non-members: one half of the calibration samples, drawn by the seed,
+    fits q, and q is moved up to the conformal quantile of the other half (Romano, Patterson & Candes 2019,
+    arXiv 1905.03222), because trees alone accuse too many. Arguments as for `gaussian_quantile_scores` and
+    `conditional_quantiles`.
 
     Raises:
         ValueError: as `gaussian_quantile_scores`, or fewer than 2 / alpha calibration samples.

@@ -70,7 +70,8 @@ def rmia_scores(
 ) -> Scores:
     """Score each sample by the share of the population that the target favours gamma times less.
 
-    The average p(x) is
+    From Zarifzadeh et al. 2024, arXiv 2312.03262: ``score(x) = P_z[LR(x, z) >= gamma]`` with
+    ``LR(x, z) = [p(x | theta) / p(x)] / [p(z | theta) / p(z)]``. The average p(x) is
 
     - ``offline``: ``((1 + a) p_out + (1 - a)) / 2`` with p_out the mean over the OUT models, as
       ``p_in ~ a p_out + 1 - a``;

@@ -2,8 +2,11 @@
 
 import json
 import math
+import runpy
 from dataclasses import replace
 from itertools import permutations
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from support.linear_targets import IMAGES, NORMALISED, PLAIN, Normalise, as_targ
 from torch import nn
 
 from securitynet_hub import audit, load_metric, load_target
-from securitynet_hub.attacks.backdoor.attack import DetectorInputs, needs_batch_norm
+from securitynet_hub.attacks.backdoor.attack import DetectorInputs
 from securitynet_hub.attacks.backdoor.audit import draw_evenly, left_out
 from securitynet_hub.attacks.backdoor.calibration import calibrate_norms
 from securitynet_hub.attacks.backdoor.inversion import (
@@ -26,6 +29,7 @@ from securitynet_hub.attacks.backdoor.inversion import (
 from securitynet_hub.attacks.backdoor.kind import Options
 from securitynet_hub.attacks.backdoor.mm_bd import judge_margins, mm_bd
 from securitynet_hub.attacks.backdoor.model_measures import measure_model_detection
+from securitynet_hub.attacks.backdoor.needs import needs_batch_norm
 from securitynet_hub.attacks.backdoor.neural_cleanse import FAST
 from securitynet_hub.attacks.backdoor.neuron_noise import neuron_noise
 from securitynet_hub.attacks.backdoor.registry import detectors
@@ -36,7 +40,6 @@ from securitynet_hub.data.images import LabelledImages
 from securitynet_hub.data.splits import Split
 from securitynet_hub.records.record import read_records
 from securitynet_hub.statistics.rates import anomaly_index, roc_auc
-from securitynet_hub.zoo import backdoors
 
 LABELLED = LabelledImages(
     name="noise", pixels=IMAGES, labels=np.arange(len(IMAGES)) % 2, class_names=("a", "b")
@@ -304,19 +307,28 @@ class TestModelDetection:
 
 
 class TestTables:
-    """What `zoo.backdoors` makes of findings; nothing is run."""
+    """What the benchmark of detectors of models makes of findings; no detector is run."""
 
-    @staticmethod
-    def row(id, trigger, score, **more):
-        found = {
-            name: {"score": score, "suspect": 3} for name in (*backdoors.SETTINGS, *backdoors.CALIBRATED)
-        }
-        return {"id": id, "architecture": "cnn", "trigger": trigger, "target_class": 3, **found, **more}
+    BENCHMARK = SimpleNamespace(
+        **runpy.run_path(str(Path(__file__).parents[3] / "benchmarks" / "measure_backdoored_models.py"))
+    )
+
+    @classmethod
+    def row(cls, id, trigger, score, **figures):
+        names = (*cls.BENCHMARK.model_detectors(), *cls.BENCHMARK.CALIBRATED)
+        found = {name: {"score": score, "suspect": 3, **figures} for name in names}
+        return {"id": id, "architecture": "cnn", "trigger": trigger, "target_class": 3, **found}
+
+    def test_every_detector_of_models_has_a_line(self):
+        rows = [self.row("zoo/1", None, 0), self.row("zoo/2", "patch", 1)]
+        names = [line.split("|")[1].strip() for line in self.BENCHMARK.table(rows).splitlines()[2:]]
+        judging = [name for name, detector in detectors().items() if detector.judges == "model"]
+        assert names == [*judging, "calibrated_norms", "calibrated_margins"]
 
     def test_a_trigger_s_auc_is_of_its_own_models_and_the_clean_ones(self):
         rows = [self.row("zoo/1", None, 0), self.row("zoo/2", None, 1)]
         rows += [self.row("zoo/3", "bar", -1), self.row("zoo/4", "patch", 2)]
-        line = backdoors.table(rows).splitlines()[2]
+        line = self.BENCHMARK.table(rows).splitlines()[2]
         cells = [cell.strip().split()[0] for cell in line.split("|")[2:5]]
         assert cells == ["0.50", "0.00", "1.00"]  # all, bar, patch
         assert line.endswith("| 2 of 2 |")
@@ -328,7 +340,7 @@ class TestTables:
             self.row(id, "patch" if id == "zoo/7" else None, 0, norms=[own], margins=[1, 2, 3])
             for id, own in zip(ids, norms, strict=True)
         ]
-        backdoors.add_calibrated(rows)
+        self.BENCHMARK.add_calibrated(rows)
         known = [[own] for own in norms[:4]]
         for k in range(4):
             expected = calibrate_norms(known[:k] + known[k + 1 :]).judge(norms[k])

@@ -14,7 +14,7 @@ from securitynet_hub.attacks.backdoor.inversion import stamped_pixels, trigger_o
 from securitynet_hub.attacks.backdoor.neural_cleanse import FAST, Screening, neural_cleanse
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, frozen
 from securitynet_hub.attacks.backdoor.schedule import Progress
-from securitynet_hub.attacks.backdoor.stamping import Stamping
+from securitynet_hub.attacks.backdoor.stamping import TriggerStamp
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.data.triggers import TRIGGERS
 
@@ -80,7 +80,7 @@ def test_gradients_are_autograd_s():
         loss = loss + nn.functional.cross_entropy(logits, torch.full((len(logits),), label))
     loss.backward()
     with frozen(module):
-        stamping = Stamping.of(target, IMAGES, batch_size=40)
+        stamping = TriggerStamp.from_target(target, IMAGES, batch_size=40)
         slopes, _ = stamping.gradient(np.arange(k), triggers.detach())
     assert slopes.numpy() == pytest.approx(triggers.grad.numpy(), abs=2e-6)  # the transform is float32
 
@@ -230,7 +230,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match="not one affine map"):
             invert(linear(), Gamma())
         with pytest.raises(ValueError, match="not one affine map"):
-            PixelSpace.of(as_target(linear(), Gamma()))
+            PixelSpace.from_target(as_target(linear(), Gamma()))
 
     def test_a_model_that_answers_nan(self):
         module = linear()

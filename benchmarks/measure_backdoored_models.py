@@ -1,9 +1,10 @@
-"""Measure the model-level backdoor detectors: ``python -m securitynet_hub.zoo.backdoors --out FOLDER``.
+"""Measure every detector of models: ``python benchmarks/measure_backdoored_models.py --out FOLDER``.
 
-On the zoo's 12 clean and 12 backdoored models and, with ``--data`` and ``--fresh N``, on N clean and N
-patch-backdoored ones of other seeds, trained for it with the zoo's recipe; ``--references M`` trains M clean
-ones more, from which, with the zoo's, the cuts are learnt. What each detector says of a model is a line in
-``findings.jsonl``, so that a run that was cut off goes on; ``models.md`` gets the tables.
+It judges the zoo's 12 clean and 12 backdoored models. With ``--data`` and ``--fresh N`` it also trains and
+judges N clean and N patch-backdoored models of other seeds, with the zoo's recipe. ``--references M`` trains
+M more clean models; from them and the zoo's clean models it learns the thresholds of the calibrated scores.
+Each model's findings are one line of ``findings.jsonl``, so that an interrupted run resumes; the tables go to
+``models.md``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from securitynet_hub.annotations.schema import ZooAnnotation, load_annotations
 from securitynet_hub.attacks.backdoor.attack import DetectorInputs
 from securitynet_hub.attacks.backdoor.calibration import calibrate_norms
 from securitynet_hub.attacks.backdoor.model_measures import measure_model_detection
+from securitynet_hub.attacks.backdoor.registry import detectors
 from securitynet_hub.attacks.backdoor.running import run_detector
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.data.images import FASHION_MNIST_CLASSES, load_images
@@ -35,29 +37,35 @@ from securitynet_hub.zoo.recipes import FULL, ZooModel
 from securitynet_hub.zoo.train import SHIPPED_TEST, attack_success_rate, prepare_data, train_model
 
 PATCHES = ("corner-patch", "checkerboard-patch")
-"""What the fresh backdoored models are stamped with, in turn."""
+"""Triggers of the fresh backdoored models, in turn."""
 
-KNOWN = ("zoo/", "reference/")
-"""How the ids of models begin that cuts are learnt from."""
+REFERENCES = ("zoo/", "reference/")
+"""Prefixes of the ids of the models from which thresholds are learnt."""
 
 PER_CLASS = 2
-"""Clean test images of each class that the detectors are given."""
+"""Clean test images of each class that the detectors get."""
 
-SETTINGS: dict[str, dict[str, Any]] = {
+QUICK: dict[str, dict[str, Any]] = {
     "neural_cleanse": {"restarts": 1},
     "mm_bd": {"images_per_class": 6, "steps": 100},
     "neuron_noise": {"epsilon": 0.04, "steps": 20},
 }
+"""Settings of detectors that take long with their own; all other detectors run with their defaults."""
 
 CALIBRATED: dict[str, Callable[[dict[str, Any]], Scores]] = {
-    "calibrated_norms": lambda row: np.array(row["norms"], np.float64),
-    "calibrated_margins": lambda row: 1 / np.maximum(row["margins"], 1e-6),
+    "calibrated_norms": lambda row: np.array(row["neural_cleanse"]["norms"], np.float64),
+    "calibrated_margins": lambda row: 1 / np.maximum(row["mm_bd"]["margins"], 1e-6),
 }
-"""What of a finding is judged beside clean models of the same architecture."""
+"""Figures that are compared with those of clean models of one architecture; small ones are suspicious."""
+
+
+def model_detectors() -> list[str]:
+    """Return the name of every detector that judges models."""
+    return [name for name, detector in detectors().items() if detector.judges == "model"]
 
 
 def clean_images(per_class: int = PER_CLASS, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """Draw shipped test images, as many of each class; no model was trained on them."""
+    """Draw shipped test images, the same number of each class; no model was trained on them."""
     images, rng = load_images(), np.random.default_rng(seed)
     test = np.array(SHIPPED_TEST)
     rows = [rng.choice(test[images.labels[test] == c], per_class, False) for c in range(10)]
@@ -66,12 +74,12 @@ def clean_images(per_class: int = PER_CLASS, seed: int = 0) -> npt.NDArray[np.ui
 
 
 def reference_models(architecture: str, count: int) -> list[ZooModel]:
-    """Return clean models of seeds that the zoo does not have, from which a cut is learnt."""
+    """Return clean models of seeds that the zoo does not have, from which thresholds are learnt."""
     return [_clean_model(architecture, 500 + k) for k in range(count)]
 
 
 def fresh_models(architecture: str, count: int) -> list[ZooModel]:
-    """Return clean and patch-backdoored models of seeds that nothing was chosen with, in turn."""
+    """Return clean and patch-backdoored models in turn; no setting was chosen with their seeds."""
     draw, models = random.Random(0), []
     for k in range(count):
         clean, patched = (_clean_model(architecture, seed + k) for seed in (100, 300))
@@ -99,7 +107,7 @@ def _clean_model(architecture: str, seed: int) -> ZooModel:
 
 
 def zoo_targets() -> Iterator[tuple[str, Target, ZooAnnotation | ZooModel]]:
-    """Yield the zoo's clean and backdoored models with what is known of them."""
+    """Yield the zoo's clean and backdoored models, each with its annotation."""
     for id, row in load_annotations("zoo").items():
         assert isinstance(row, ZooAnnotation)
         if row.kind in ("clean", "backdoored"):
@@ -109,7 +117,7 @@ def zoo_targets() -> Iterator[tuple[str, Target, ZooAnnotation | ZooModel]]:
 def fresh_targets(
     models: list[ZooModel], data: Path, folder: Path, kind: str
 ) -> Iterator[tuple[str, Target, ZooAnnotation | ZooModel]]:
-    """Yield models of other seeds, trained once and kept in a folder; their ids begin with the kind."""
+    """Yield models of other seeds, trained once and kept in a folder; their ids start with the kind."""
     folder.mkdir(parents=True, exist_ok=True)
     row, images = load_annotations("zoo")["zoo/fashion-mnist/cnn-clean/1"], None
     for model in models:
@@ -128,7 +136,7 @@ def fresh_targets(
 
 
 def success_rate(target: Target, truth: ZooAnnotation | ZooModel) -> float | None:
-    """Return how often the trigger leads shipped test images of other classes to the target class."""
+    """Return the share of shipped test images of other classes that the trigger leads to the target class."""
     if isinstance(truth, ZooAnnotation):
         return truth.attack_success_rate
     return attack_success_rate(target.module, truth, load_images()) if truth.trigger else None
@@ -137,9 +145,10 @@ def success_rate(target: Target, truth: ZooAnnotation | ZooModel) -> float | Non
 def find(
     id: str, target: Target, truth: ZooAnnotation | ZooModel, images: npt.NDArray[np.uint8]
 ) -> dict[str, Any]:
-    """Return what every detector says of a model, beside the truth."""
+    """Return what every detector finds in a model, and the truth."""
     found = {
-        name: run_detector(name, target, DetectorInputs(clean=images), **SETTINGS[name]) for name in SETTINGS
+        name: run_detector(name, target, DetectorInputs(clean=images), **QUICK.get(name, {}))
+        for name in model_detectors()
     }
     return {
         "id": id,
@@ -147,25 +156,23 @@ def find(
         "trigger": truth.trigger,
         "target_class": truth.target_class,
         "success": success_rate(target, truth),
-        "norms": found["neural_cleanse"].figures["norms"],
-        "anomaly_index": found["neural_cleanse"].figures["anomaly_index"],
-        "flagged": found["neural_cleanse"].figures["flagged_classes"],
-        "p_value": found["mm_bd"].figures["p_value"],
-        "margins": found["mm_bd"].figures["margins"],
-        **{name: {"score": finding.score, "suspect": finding.suspect} for name, finding in found.items()},
+        **{
+            name: {"score": finding.score, "suspect": finding.suspect, **finding.figures}
+            for name, finding in found.items()
+        },
     }
 
 
 def add_calibrated(rows: list[dict[str, Any]]) -> None:
-    """Judge each model beside other clean ones of its architecture that are known, by norms and by margins.
+    """Compare each model's norms and margins with those of other clean reference models of its architecture.
 
-    A margin is calibrated as a norm is, upside down: a large one is suspicious.
+    A margin is calibrated as 1 / margin: a large margin is suspicious, as a small norm is.
     """
     for row in rows:
         known = [
             other
             for other in rows
-            if other["id"].startswith(KNOWN)
+            if other["id"].startswith(REFERENCES)
             and other["trigger"] is None
             and other is not row
             and other["architecture"] == row["architecture"]
@@ -183,7 +190,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         f"| detector | {' | '.join(f'AUC, {name}' for name, _ in groups)} | suspect = target |",
         "|---" * (len(groups) + 2) + "|",
     ]
-    for name in (*SETTINGS, *CALIBRATED):
+    for name in (*model_detectors(), *CALIBRATED):
         cells = []
         for _, kinds in groups:
             among = [
@@ -203,9 +210,9 @@ def table(rows: list[dict[str, Any]]) -> str:
 def rates(rows: list[dict[str, Any]]) -> str:
     """Return how many models each rule flags, with intervals, as Markdown."""
     rules: dict[str, Callable[[dict[str, Any]], bool]] = {
-        "anomaly index > 2": lambda row: bool(row["flagged"]),
+        "anomaly index > 2": lambda row: bool(row["neural_cleanse"]["flagged_classes"]),
         "norm ratio < 0.5": lambda row: (row["neural_cleanse"]["score"] or 0) > 1,
-        "MM-BD, p < 0.05": lambda row: row["p_value"] < 0.05,
+        "MM-BD, p < 0.05": lambda row: row["mm_bd"]["p_value"] < 0.05,
         "calibrated norms": lambda row: row["calibrated_norms"]["flagged"],
         "calibrated margins": lambda row: row["calibrated_margins"]["flagged"],
         "calibrated norms or margins": lambda row: any(row[name]["flagged"] for name in CALIBRATED),
@@ -227,12 +234,18 @@ def rates(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Measure what is not measured yet, and write the tables."""
-    parser = argparse.ArgumentParser(description="Measure the model-level backdoor detectors.")
+    parser = argparse.ArgumentParser(description="Measure every backdoor detector that judges models.")
     parser.add_argument("--out", type=Path, required=True, help="folder for findings, weights and tables")
     parser.add_argument("--data", type=Path, help="folder with Fashion-MNIST's four *-ubyte.gz files")
-    parser.add_argument("--fresh", type=int, default=0, help="clean and backdoored models to train, each")
-    parser.add_argument("--references", type=int, default=0, help="clean models to train to learn cuts from")
-    parser.add_argument("--architecture", choices=sorted(NETWORKS), default="cnn", help="of the fresh models")
+    parser.add_argument(
+        "--fresh", type=int, default=0, help="number of clean and of backdoored models to train"
+    )
+    parser.add_argument(
+        "--references", type=int, default=0, help="number of clean models to train for learning thresholds"
+    )
+    parser.add_argument(
+        "--architecture", choices=sorted(NETWORKS), default="cnn", help="network of the fresh models"
+    )
     arguments = parser.parse_args()
     if arguments.fresh + arguments.references and arguments.data is None:
         parser.error("--fresh and --references need --data")
