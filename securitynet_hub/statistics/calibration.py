@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from securitynet_hub.core.arrays import Scores, as_array
 from securitynet_hub.statistics.bootstrap import mean_bootstrap_interval
-from securitynet_hub.statistics.rates import Interval
+from securitynet_hub.statistics.rates import CONFIDENCE_LEVEL, Interval
 from securitynet_hub.statistics.signals import confidence, correctness
 
 BINS = 15
@@ -32,7 +32,7 @@ def measure_calibration(
     *,
     from_logits: bool,
     bins: int = BINS,
-    confidence_level: float = 0.95,
+    confidence_level: float = CONFIDENCE_LEVEL,
 ) -> Calibration:
     """Measure how well posteriors p tell the labels y.
 

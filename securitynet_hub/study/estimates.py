@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.core.arrays import as_array, require_finite
-from securitynet_hub.statistics.rates import Interval, require_level
+from securitynet_hub.statistics.rates import CONFIDENCE_LEVEL, Interval, require_level
 
 FEWEST = 5
 """Models that a correlation needs: below, an interval says nothing (and of three Fisher's has no width)."""
@@ -25,7 +25,7 @@ class Estimate(NamedTuple):
 
 
 def correlations(
-    x: npt.ArrayLike, y: npt.ArrayLike, *, confidence_level: float = 0.95
+    x: npt.ArrayLike, y: npt.ArrayLike, *, confidence_level: float = CONFIDENCE_LEVEL
 ) -> tuple[Estimate, ...]:
     """Return Pearson's r and Spearman's rho, each with an interval; nothing where they cannot be known.
 
@@ -70,7 +70,7 @@ def correlations(
 
 
 def mean_difference(
-    x: npt.ArrayLike, y: npt.ArrayLike, *, confidence_level: float = 0.95
+    x: npt.ArrayLike, y: npt.ArrayLike, *, confidence_level: float = CONFIDENCE_LEVEL
 ) -> tuple[Estimate, ...]:
     """Return the mean of x less the mean of y, of unpaired models, with Welch's interval (Welch 1947).
 
@@ -91,7 +91,7 @@ def mean_difference(
 
 
 def paired_difference(
-    x: npt.ArrayLike, y: npt.ArrayLike, *, confidence_level: float = 0.95
+    x: npt.ArrayLike, y: npt.ArrayLike, *, confidence_level: float = CONFIDENCE_LEVEL
 ) -> tuple[Estimate, ...]:
     """Return the mean of x - y over models that have both, with Student's interval.
 
@@ -111,7 +111,11 @@ def paired_difference(
 
 
 def adjusted_difference(
-    y: npt.ArrayLike, group: npt.ArrayLike, covariate: npt.ArrayLike, *, confidence_level: float = 0.95
+    y: npt.ArrayLike,
+    group: npt.ArrayLike,
+    covariate: npt.ArrayLike,
+    *,
+    confidence_level: float = CONFIDENCE_LEVEL,
 ) -> tuple[Estimate, ...]:
     """Return how much y is higher in the group at the same value of a covariate.
 

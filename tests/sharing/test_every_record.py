@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from securitynet_hub.attacks.backdoor.examined import find_suspects
 from support.every_record import drawn_shadows, every_record, few_samples, quickly
 from support.shared import REPO, WHERE, changed
 
-from securitynet_hub.attacks.backdoor.examined import find_suspects
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.core.errors import RecordError, UnknownNameError
 from securitynet_hub.models.loading import load_target
