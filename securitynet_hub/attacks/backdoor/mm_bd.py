@@ -150,7 +150,11 @@ def _ascend(
 
 
 def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
-    """Run `mm_bd`; the score is -log10 of its p-value."""
+    """Run `mm_bd`; the score is -log10 of its p-value.
+
+    ``score = -log10(1 - F(m) ** classes)`` with m the largest margin and F the gamma fitted to the other
+    classes' margins (Wang et al. 2024, arXiv 2205.06900).
+    """
     found = mm_bd(target, seed=inputs.seed, **settings)
     figures = {"p_value": found.p_value, "margins": found.margins.tolist()}
     return Finding(score=found.score, suspect=found.suspect, figures=figures)

@@ -299,7 +299,10 @@ def _as_images(triggers: torch.Tensor) -> npt.NDArray[np.float32]:
 
 
 def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
-    """Run `neural_cleanse`; the score is log2(median norm / smallest norm)."""
+    """Run `neural_cleanse`; the score is ``log2(median norm / smallest norm)``.
+
+    The norms are those of the masks that solve equations 3 and 4 of Wang et al. 2019.
+    """
     found = neural_cleanse(target, given(inputs.clean), seed=inputs.seed, **settings)
     measured = found.measure()
     ratio = measured["norm_ratio"]

@@ -127,7 +127,11 @@ def _answers(
 
 
 def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
-    """Run `neuron_noise`; the score is the suspect's share of the other classes' images."""
+    """Run `neuron_noise`; the score is the suspect's share of the other classes' images.
+
+    ``score = max over t of |{x: f(x) != t, f_noisy(x) = t}| / |{x: f(x) != t}|``, from the first part of BAN
+    (Xu et al. 2024, arXiv 2405.19928).
+    """
     found = neuron_noise(target, given(inputs.clean), **settings)
     figures = {"shares": found.shares.tolist(), "changed": found.changed}
     return Finding(score=found.score, suspect=found.suspect, figures=figures)
