@@ -95,7 +95,8 @@ ATTACK = Attack(
 INPUTS = '''
 """Brightness of each input."""
 
-from securitynet_hub.attacks.backdoor.attack import Attack, Finding, given, needs_inputs
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding, given
+from securitynet_hub.attacks.backdoor.needs import needs_inputs
 
 
 def run(target, inputs, *, power: float = 1.0):
@@ -117,7 +118,8 @@ ATTACK = Attack(
 MODELS = '''
 """Spread of the last bias."""
 
-from securitynet_hub.attacks.backdoor.attack import Attack, Finding, needs_layers
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.needs import needs_layers
 
 
 def run(target, inputs):
