@@ -21,8 +21,8 @@ import numpy as np
 import safetensors.torch
 
 from securitynet_hub.annotations.schema import ZooAnnotation, load_annotations
-from securitynet_hub.attacks.backdoor.attack import DetectorInputs
 from securitynet_hub.attacks.backdoor.calibration import calibrate_norms
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs
 from securitynet_hub.attacks.backdoor.model_measures import measure_model_detection
 from securitynet_hub.attacks.backdoor.registry import detectors
 from securitynet_hub.attacks.backdoor.running import run_detector

@@ -15,7 +15,7 @@ import torch
 
 from securitynet_hub import audit, load_images, load_target
 from securitynet_hub.annotations.schema import load_annotations
-from securitynet_hub.attacks.backdoor.attack import DetectorInputs
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs
 from securitynet_hub.attacks.backdoor.registry import detectors
 from securitynet_hub.attacks.kind import attack_names, find_attack, kinds
 from securitynet_hub.attacks.membership.registry import attacks

@@ -95,7 +95,8 @@ ATTACK = Attack(
 INPUTS = '''
 """Brightness of each input."""
 
-from securitynet_hub.attacks.backdoor.attack import Attack, Finding, given
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import given
 from securitynet_hub.attacks.backdoor.needs import needs_inputs
 
 

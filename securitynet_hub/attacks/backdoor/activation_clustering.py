@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding, given
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
 from securitynet_hub.attacks.backdoor.input_checks import as_pixels
 from securitynet_hub.attacks.backdoor.needs import FROM_TRAINING
 from securitynet_hub.attacks.backdoor.representations import penultimate

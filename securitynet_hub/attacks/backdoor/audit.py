@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.annotations.schema import ZooAnnotation
-from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs
 from securitynet_hub.attacks.backdoor.input_scores import measure_inputs, measure_training
 from securitynet_hub.attacks.backdoor.inputs import (
     N_COSTLY,

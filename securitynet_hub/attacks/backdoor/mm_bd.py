@@ -13,7 +13,8 @@ import numpy as np
 import scipy.stats
 import torch
 
-from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs
 from securitynet_hub.attacks.backdoor.input_gradients import for_input_gradients
 from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_pixel_space
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, frozen, some_parameter

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding, given
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
 from securitynet_hub.attacks.backdoor.input_checks import as_disjoint, parts
 from securitynet_hub.attacks.backdoor.needs import FROM_IMAGES, needs_flat_images
 from securitynet_hub.core.arrays import Scores

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding, given
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
 from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean
 from securitynet_hub.attacks.backdoor.pixel_space import frozen, network_inputs
 from securitynet_hub.core.arrays import Scores

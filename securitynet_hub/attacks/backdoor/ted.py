@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding, given
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
 from securitynet_hub.attacks.backdoor.input_checks import as_disjoint
 from securitynet_hub.attacks.backdoor.needs import FROM_IMAGES, needs_layers, needs_more_images_than_classes
 from securitynet_hub.attacks.backdoor.representations import Activations, every_layer
