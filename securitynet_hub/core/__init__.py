@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, arrays, files, seeds and text."""
+"""The basis of every other room: errors, arrays, files, seeds, retries and text."""

@@ -1,4 +1,4 @@
-"""Arrays as callers give them: checked, and named by their rows where they are refused."""
+"""Convert and check the arrays that callers pass in; errors name the rows that are wrong."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def require_finite(values: npt.NDArray[Any], name: str) -> None:
 
 
 def as_array(values: Any, name: str) -> npt.NDArray[Any]:
-    """Return NumPy's view of a list, an array, or a torch tensor of any device and precision.
+    """Return a list, an array, or a torch tensor of any device and precision as a NumPy array.
 
     Raises:
-        ValueError: it is ragged or masked.
+        ValueError: the values are ragged or masked.
     """
     if isinstance(values, np.ma.MaskedArray):
-        raise ValueError(f"{name} is a masked array; fill or drop what is masked first.")
+        raise ValueError(f"{name} is a masked array; fill or drop the masked entries first.")
     if hasattr(values, "detach"):
         tensor = values.detach().cpu()
         values = tensor.double().numpy() if tensor.is_floating_point() else tensor.numpy()
@@ -50,7 +50,7 @@ def as_array(values: Any, name: str) -> npt.NDArray[Any]:
 
 
 def name_rows(indices: npt.NDArray[np.intp]) -> str:
-    """Name the first few of the rows that a complaint is about, and count them all.
+    """Return the number of rows that an error is about, and the first five of them.
 
     >>> name_rows(np.array([3, 8]))
     '2 row(s) (3, 8)'

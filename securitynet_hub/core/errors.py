@@ -1,4 +1,4 @@
-"""What can go wrong for a user, each error a sentence: what came, what was expected, what to do."""
+"""The errors and warnings of this package. Each message says what came, what was expected and what to do."""
 
 from __future__ import annotations
 
@@ -7,31 +7,34 @@ from collections.abc import Iterable
 
 
 class SecurityNetError(Exception):
-    """The base of this package's own errors."""
+    """The base class of this package's own errors."""
 
 
 class WeightsError(SecurityNetError):
-    """A weights file is missing, damaged, of another form than stated, or cannot be had."""
+    """A weights file is missing, damaged, in another format than stated, or cannot be downloaded."""
 
 
 class FirstUseWarning(UserWarning):
-    """Weights were trusted at their first download, as their publisher gives no hash that holds."""
+    """Weights were trusted at their first download, because their publisher gives no strong hash."""
 
 
 class FewModelsWarning(UserWarning):
-    """An attack ran with fewer reference models than were asked for, so it is weaker than was meant."""
+    """An attack ran with fewer reference models than requested, so it is weaker than intended."""
 
 
 class AccuracyWarning(UserWarning):
-    """A model is right far less often than published: its images, labels or preprocessing are others."""
+    """Accuracy is far below the published value.
+
+    The images, labels or preprocessing probably differ from the author's.
+    """
 
 
 class ModelError(SecurityNetError):
-    """A model does not answer as it should: NaN, the wrong number of outputs, images left out."""
+    """A model returned invalid output: NaN, a wrong number of classes, or fewer rows than images."""
 
 
 class BudgetError(SecurityNetError):
-    """More queries were asked for than the budget has left; none of them was made."""
+    """More queries were requested than the budget has left; none of them was made."""
 
 
 class MissingPackageError(SecurityNetError, ImportError):
@@ -43,15 +46,15 @@ class RecordError(SecurityNetError):
 
 
 class ProcessError(SecurityNetError):
-    """The processes of a launch cannot work together: one ended, or they do not find one another."""
+    """The processes of a launch cannot work together: one has ended, or they cannot connect."""
 
 
 class HubError(SecurityNetError):
-    """The Hub cannot be reached or refuses what was asked; the message says what is left to do."""
+    """The Hub cannot be reached or refuses the request; the message says what to do."""
 
 
 class UnknownNameError(SecurityNetError, KeyError, ValueError):
-    """Tell that a name is not among the known ones, and which known names come closest.
+    """A name is not among the known ones; the message gives the closest known names.
 
     >>> str(UnknownNameError("metric", "member_inference", ["membership_inference", "stealing"]))
     "There is no metric 'member_inference'. Did you mean 'membership_inference'?"
@@ -67,7 +70,7 @@ class UnknownNameError(SecurityNetError, KeyError, ValueError):
 
     @property
     def closest(self) -> list[str]:
-        """List up to three known names: those that contain the name, else the most alike."""
+        """List up to three known names: those that contain the name, else the most similar."""
         _, name, known = self.args
         containing = [k for k in known if name and name.lower() in k.lower()]
         return sorted(containing, key=len)[:3] or difflib.get_close_matches(name, known)

@@ -99,7 +99,7 @@ def _create_exclusively(claim: Path, path: Path) -> None:
 
 
 def max_bytes() -> int:
-    """Return the size above which files are refused: ``SECURITYNET_MAX_BYTES``, else 8 GiB."""
+    """Return the size in bytes above which files are refused: ``SECURITYNET_MAX_BYTES``, else 8 GiB."""
     stated = os.environ.get("SECURITYNET_MAX_BYTES")
     if stated is None:
         return MAX_BYTES
@@ -111,9 +111,12 @@ def max_bytes() -> int:
 
 
 def verified_bytes(path: Path, sha256: str) -> bytes:
-    """Read a file and return its bytes if, and only if, their hash is the expected one.
+    """Read a file and return its bytes, if their sha256 is the expected one.
 
-    The very bytes that were hashed are returned, so that nothing can change in between.
+    The bytes that were hashed are the bytes that are returned: the file cannot change in between.
+
+    Raises:
+        WeightsError: the file cannot be read, is too large, or has another hash.
     """
     try:
         _require_moderate(path)

@@ -1,4 +1,4 @@
-"""What becomes of memory that tensors have freed."""
+"""Keep the memory that tensors have freed, or return it to the operating system."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import os
 import sys
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
-"""The numbers that glibc's malloc.h gives these two settings; their names in the environment end in ``_``."""
+"""The numbers of these two settings in glibc's malloc.h; their environment variables end in ``_``."""
 
 LARGEST, KEPT = 1 << 28, (1 << 31) - 1
-"""Bytes of the largest block that is kept, and of all that is kept on top of the heap; an int at most."""
+"""Bytes of the largest block that is kept, and of all memory kept on top of the heap (the largest C int)."""
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep the memory that tensors free for the next ones; return whether it will.
+    """Let this process reuse the memory that tensors free; return whether it will.
 
-    Left to itself, glibc gives a batch's activations back to the system, which clears them anew, page by
-    page, for the next batch: a third to a half of a pass of a network over images on a CPU. Kept, they leave
-    holes that the next do not always fit, so that a process can grow to 1.6 times its size, and it does not
-    shrink until it ends. So only the command line asks for it, where the process is its own.
+    By default, glibc returns a batch's activations to the system, which clears the pages again for the next
+    batch. On a CPU this takes a third to a half of a network's pass over images. The price of keeping the
+    memory is fragmentation: a process can grow to 1.6 times its size, and does not shrink until it ends. So
+    only the command line calls this function, because there the process belongs to this package.
 
-    Nothing is changed where MALLOC_MMAP_THRESHOLD_ or MALLOC_TRIM_THRESHOLD_ are set, or where another
-    library than glibc allocates. On a GPU torch keeps freed memory anyway.
+    Nothing is changed if MALLOC_MMAP_THRESHOLD_ or MALLOC_TRIM_THRESHOLD_ is set, or if the allocator is not
+    glibc's. On a GPU, torch keeps freed memory anyway.
     """
     set_already = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"} & set(os.environ)
     if set_already or sys.platform != "linux":

@@ -1,4 +1,4 @@
-"""Where the metrics that ship with the package lie: a folder each, with a script of its name."""
+"""Find the metrics that ship with the package: one folder each, with a script of the same name."""
 
 from __future__ import annotations
 

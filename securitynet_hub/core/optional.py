@@ -1,4 +1,4 @@
-"""Packages that define networks and are not installed with this one."""
+"""Import packages that define networks and are optional."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from securitynet_hub.core.errors import MissingPackageError
 
 
 def import_network(module: str, network: str) -> Any:
-    """Import torchvision, or timm, which needs it, for a network.
+    """Import a module of torchvision, or of timm, which needs torchvision, for a network.
 
     Raises:
-        MissingPackageError: it is not installed, or torchvision was built for another torch.
+        MissingPackageError: the package is not installed, or torchvision was built for another torch.
     """
     try:
         return importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""Chance that a seed decides."""
+"""Random numbers that depend on a seed alone."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import torch
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Let the seed decide the CPU's chance; the global random state, of every device, stays as it was.
+    """Seed torch's random numbers on the CPU within the block; restore the global random state after it.
 
-    `torch.manual_seed` would seed the other devices, too, which `fork_rng` would not put back.
+    The other devices' generators are not touched. (`torch.manual_seed` would seed them, too, and `fork_rng`
+    would not restore them.)
 
     >>> with seeded(0):
     ...     torch.randint(100, (3,)).tolist()

@@ -1,4 +1,4 @@
-"""Views of an image: what an attacker may do to it before a query, and models were or were not trained on."""
+"""Augmentations of images, which training may have used and which an attacker may apply before a query."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from securitynet_hub.data.pixels import Pixels
 
 View = Callable[[Pixels], Pixels]
-"""From images of shape (n, height, width, channels) to as many of that shape."""
+"""A function from images (n, height, width, channels) to augmented images of the same shape."""
 
 
 def identity(pixels: Pixels) -> Pixels:
-    """Return the images as they are."""
+    """Return the images unchanged."""
     return pixels
 
 
 def mirror(pixels: Pixels) -> Pixels:
-    """Return the images with left and right swapped."""
+    """Return the images mirrored left to right."""
     return np.ascontiguousarray(pixels[:, :, ::-1])
 
 
@@ -45,4 +45,4 @@ def shift_right(pixels: Pixels) -> Pixels:
 VIEWS: dict[str, View] = {
     view.__name__: view for view in (identity, mirror, shift_up, shift_down, shift_left, shift_right)
 }
-"""Every view by its public name, the image as it is first."""
+"""Every augmentation by its public name, the unchanged image first."""

@@ -1,4 +1,4 @@
-"""What images look like, in a few numbers: for attacks that compare a sample with others that look alike."""
+"""Describe images by a few numbers, for attacks that compare a sample with similar ones."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ COMPONENTS = 16
 def image_features(
     pixels: npt.NDArray[Any], labels: npt.ArrayLike, *, components: int = COMPONENTS
 ) -> Scores:
-    """Describe each image by the directions in which these images differ most, and by its label.
+    """Describe each image by its principal components and its label.
 
-    An image is averaged over the cells of a grid of 16 x 16 or fewer, each channel by itself. The columns are
-    its coordinates along the leading eigenvectors of the grids' covariance over all images, those of most
-    variance first, and then 1 for its label and 0 for the others. Nobody's membership is asked for.
+    Each channel of an image is averaged over the cells of a grid of at most 16 x 16. The first columns are
+    the image's coordinates along the leading eigenvectors of the grids' covariance over all images, largest
+    variance first. Then follows one column per class: 1 for the image's label, 0 for the other classes.
+    Membership is not used.
 
     Args:
         pixels: shape (n, height, width, channels).
         labels: shape (n,), integers.
-        components: how many coordinates; fewer where there are fewer cells.
+        components: number of coordinates; fewer if there are fewer cells.
 
     Returns:
-        Shape (n, components + labels that occur), float64.
+        Shape (n, components + classes that occur), float64.
 
     Raises:
-        ValueError: pixels are no images, or labels not one for each.
+        ValueError: pixels are not images, or there is not one label for each.
 
     >>> pixels = np.zeros((3, 2, 2, 1))
-    >>> pixels[1] = 4  # of four equal cells, so that the images lie along one line, 8 / 3 from the middle ...
+    >>> pixels[1] = 4  # four equal cells: the images lie on one line, 8 / 3 from their mean
     >>> image_features(pixels, [0, 1, 1], components=1).round(2)
     array([[-2.67,  1.  ,  0.  ],
            [ 5.33,  0.  ,  1.  ],
@@ -57,7 +58,7 @@ def image_features(
     cells = grids.reshape(len(grids), -1)
     cells = cells - cells.mean(0)
     directions = np.linalg.eigh(cells.T @ cells)[1][:, ::-1][:, :components]
-    # An eigenvector has no sign of its own: its largest entry is to be positive.
+    # The sign of an eigenvector is arbitrary: choose it so that the largest entry is positive.
     largest = directions[np.abs(directions).argmax(0), np.arange(directions.shape[1])]
     one_hot = classes[:, None] == np.unique(classes)
     return np.concatenate([cells @ (directions * np.sign(largest)), one_hot], axis=1)

@@ -1,4 +1,4 @@
-"""Labelled images, as the pixels a data set publishes: uint8, before any model's preprocessing."""
+"""Labelled images as a data set publishes them: uint8 pixels, before any model's preprocessing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FOLDER = Path(__file__).parents[1] / "resources"
 PACKAGED = {
     "fashion_mnist_4k": "4def18d1e98b1f4ed0476767f4b74da5d68f4dc75e5c9a1d0f876779c9756cde",
 }
-"""Image sets that ship with the package, by name, with the sha256 of their file."""
+"""Names of the image sets that ship with the package, with the sha256 of each file."""
 
 FASHION_MNIST_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
@@ -38,7 +38,7 @@ class LabelledImages:
     """Images of one size with one label each.
 
     Attributes:
-        name: what records call this set.
+        name: the name of this set in records.
         pixels: shape (n, height, width, channels), uint8, 0..255.
         labels: shape (n,), int64, 0..classes-1.
         class_names: one name for each class.
@@ -71,7 +71,7 @@ class LabelledImages:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of shape, pixels and labels: what a record says the figures were measured on."""
+        """The sha256 of shape, pixels and labels, by which a record names the data."""
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
         digest.update(np.ascontiguousarray(self.pixels).data)
         digest.update(self.labels.astype("<i8").tobytes())
@@ -80,10 +80,10 @@ class LabelledImages:
 
 @lru_cache(maxsize=4)
 def load_images(name: str = "fashion_mnist_4k") -> LabelledImages:
-    """Load a packaged image set; its file is hashed before it is read.
+    """Load a packaged image set, after its file's hash has been checked.
 
     ``fashion_mnist_4k`` holds 4,000 Fashion-MNIST images (Xiao, Rasul & Vollgraf 2017, MIT), 28 x 28 x 1,
-    class-balanced: 2,000 of the training file, then 2,000 of the test file.
+    class-balanced: first 2,000 of the training file, then 2,000 of the test file.
 
     Raises:
         UnknownNameError: no such set; the closest names are given.
@@ -112,19 +112,19 @@ def images_from(
     channels: int = 3,
     size: int | None = None,
 ) -> LabelledImages:
-    """Read labelled images from a data set of the `datasets` library: an Image and a ClassLabel column.
+    """Read labelled images from a data set of the `datasets` library with an Image and a ClassLabel column.
 
     Args:
-        dataset: one split; of several label columns the first counts.
-        name: what records call it.
-        limit: read this many, drawn by `seed`; all without it.
-        seed: of that draw.
+        dataset: one split; the first Image and the first ClassLabel column are read.
+        name: the name of this set in records.
+        limit: number of images to draw at random; None for all.
+        seed: seed of that draw.
         channels: 1 or 3; images are converted to grey or RGB.
-        size: side in pixels; the shorter side is resized to it (bilinear) and the centre cut out. Without it
-            all images must be of one size.
+        size: side in pixels: the shorter side is resized to it (bilinear) and the centre is cropped. If
+            None, all images must have the same size.
 
     Raises:
-        ValueError: there are no such columns, unlabelled images, or images of several sizes.
+        ValueError: a column is missing, an image has no label, or images differ in size.
     """
     import datasets
 
@@ -156,20 +156,21 @@ def images_from(
 
 
 def read_pictures(folder: str | Path, shape: tuple[int, ...]) -> tuple[tuple[str, ...], Pixels]:
-    """Read every picture of a folder and below it, in the order of their names.
+    """Read every picture in a folder and its subfolders, in the order of their paths.
 
-    Pictures of another size are brought to a square one as `images_from` does, which blurs what is small.
+    Pictures of another size are resized and cropped to the square shape as in `images_from`; enlarging a
+    small picture blurs it.
 
     Args:
-        folder: with files that Pillow can read and nothing else, but for hidden ones.
+        folder: holds only files that Pillow can read; hidden files are ignored.
         shape: height, width and channels, 1 or 3.
 
     Returns:
-        Paths below the folder, and pixels, shape (n, height, width, channels), uint8.
+        Paths relative to the folder, and pixels, shape (n, height, width, channels), uint8.
 
     Raises:
-        ValueError: there is no such folder or no picture in it, a file is no picture, or one is of another
-            size and the wanted one is not a square.
+        ValueError: the folder is missing or has no picture, a file is not a picture, or a picture has another
+            size and the requested shape is not square.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -181,8 +182,8 @@ def read_pictures(folder: str | Path, shape: tuple[int, ...]) -> tuple[tuple[str
     )
     if not paths or len(shape) != 3 or shape[2] not in (1, 3):
         raise ValueError(
-            f"{root} must be a folder of pictures, to be read as height, width and 1 or 3 channels; it holds "
-            f"{len(paths)} files, and {shape} was wanted."
+            f"{root} must be a folder of pictures, and the shape height, width and 1 or 3 channels; the "
+            f"folder holds {len(paths)} files, and the shape is {shape}."
         )
     found = []
     for path in paths:
@@ -191,8 +192,8 @@ def read_pictures(folder: str | Path, shape: tuple[int, ...]) -> tuple[tuple[str
                 fits = (image.height, image.width) == tuple(shape[:2])
                 if not fits and shape[0] != shape[1]:
                     raise ValueError(
-                        f"{path} is of {image.height} x {image.width} pixels; {shape[0]} x {shape[1]} is "
-                        "wanted."
+                        f"{path} has {image.height} x {image.width} pixels; {shape[0]} x {shape[1]} were "
+                        "expected."
                     )
                 found.append(_pixels(image, shape[2], None if fits else shape[0]))
         except (UnidentifiedImageError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Images as whole grey levels, uint8: their type, their hashes, and random numbers of their own."""
+"""Images as uint8 pixels: their type, rounding, hashes, and a random stream for each image."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Pixels = npt.NDArray[np.uint8]
 """Images of shape (n, height, width, channels), or one of them."""
 
 QUERY_BYTES = 1 << 28
-"""About how much memory the images of one step of queries may take."""
+"""Approximate limit in bytes for the images of one step of queries."""
 
 
 def random_stream(seed: int, image: Pixels) -> np.random.Generator:
-    """Return an image's own random numbers: the same beside whichever other images, wherever it stands.
+    """Return a random generator that depends on the seed and the image alone, not on its position or batch.
 
     >>> image = np.zeros((2, 2, 1), np.uint8)
     >>> random_stream(1, image).integers(9, size=3) - random_stream(1, image.copy()).integers(9, size=3)

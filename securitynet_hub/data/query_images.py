@@ -1,4 +1,4 @@
-"""Images to ask a target about: of another distribution, of several, or of none, brought to one shape."""
+"""Query images for a target that are not drawn from its data, brought to the target's shape."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.data.pixels import Pixels
 
 Shape = tuple[int, ...]
-"""Height, width and channels; `Preprocessing.shape` of the target."""
+"""Height, width and channels: the `Preprocessing.shape` of the target."""
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey image (ITU-R BT.601)."""
 
 
 def fit_pixels(pixels: Pixels, shape: Shape) -> Pixels:
-    """Bring images to a target's shape: resized as Pillow does (bilinear), grey repeated, colours weighed.
+    """Resize images to a target's shape (bilinear, as Pillow) and convert between grey and RGB.
 
     Args:
         pixels: shape (n, height, width, 1 or 3), uint8.
         shape: height, width and channels, 1 or 3.
 
     Raises:
-        ValueError: images of another form, or other numbers of channels.
+        ValueError: the images or the shape have another form, or channels other than 1 or 3.
 
     >>> fit_pixels(np.full((2, 8, 8, 1), 7, np.uint8), (28, 28, 3)).shape
     (2, 28, 28, 3)
     """
     if pixels.ndim != 4 or pixels.dtype != np.uint8 or not {pixels.shape[-1], shape[-1]} <= {1, 3}:
         raise ValueError(
-            "pixels must be uint8 of shape (n, height, width, 1 or 3) and wanted with 1 or 3 channels; got "
-            f"{pixels.dtype} of {pixels.shape}, wanted {shape}."
+            "pixels must be uint8 of shape (n, height, width, 1 or 3), and the target's shape must have 1 or "
+            f"3 channels; got {pixels.dtype} of {pixels.shape}, and the shape {shape}."
         )
     height, width, channels = shape
     if pixels.shape[-1] > channels:
@@ -47,21 +47,21 @@ def fit_pixels(pixels: Pixels, shape: Shape) -> Pixels:
 
 
 def transfer_set(n: int, sources: Sequence[Pixels], shape: Shape, *, seed: int = 0) -> Pixels:
-    """Draw n images from several sources together, each image once: Knockoff's random transfer set.
+    """Draw n images without replacement from the union of several sources: Knockoff's random transfer set.
 
     Every image of every source is equally likely (Orekondy et al. 2019, section 4.1.1).
 
     Args:
-        n: how many.
-        sources: each as `fit_pixels` takes, of any size.
-        shape: of the target.
-        seed: of the draw.
+        n: number of images.
+        sources: image arrays that `fit_pixels` accepts; sizes may differ.
+        shape: shape of the target's images.
+        seed: seed of the draw.
 
     Returns:
         Shape (n, *shape), uint8.
 
     Raises:
-        ValueError: there are fewer images, or as `fit_pixels`.
+        ValueError: the sources hold fewer than n images, or as `fit_pixels`.
 
     >>> one, other = np.zeros((3, 4, 4, 1), np.uint8), np.full((2, 9, 9, 3), 255, np.uint8)
     >>> sorted(transfer_set(5, [one, other], (4, 4, 1))[:, 0, 0, 0].tolist())
@@ -81,26 +81,26 @@ def transfer_set(n: int, sources: Sequence[Pixels], shape: Shape, *, seed: int =
 
 
 def query_images(name: str, n: int, shape: Shape, *, seed: int = 0) -> Pixels:
-    """Draw n images that owe nothing to the target's data.
+    """Draw n images that are unrelated to the target's data.
 
     - ``digits``: the 1,797 handwritten digits of scikit-learn, 8 x 8 (UCI, Alpaydin & Kaynak 1998).
-    - ``photographs``: crops of scikit-learn's two photographs, a temple and a flower; each side is from an
-      eighth to the whole of the photograph's shorter one.
-    - ``noise``: every pixel uniform over the grey levels.
-    - ``shapes``: a background of one colour and 1 to 4 filled rectangles and ellipses of others, anywhere.
+    - ``photographs``: square crops of scikit-learn's two photographs, a temple and a flower; the side is an
+      eighth to the whole of the photograph's shorter side.
+    - ``noise``: every pixel value is uniform over 0..255.
+    - ``shapes``: a background of one colour, with 1 to 4 filled rectangles and ellipses of other colours.
 
     Args:
         name: one of the above.
-        n: how many.
-        shape: of the target: height, width and channels.
-        seed: of the draw.
+        n: number of images.
+        shape: shape of the target's images: height, width and channels.
+        seed: seed of the draw.
 
     Returns:
         Shape (n, *shape), uint8.
 
     Raises:
-        UnknownNameError: no such images.
-        ValueError: there are fewer.
+        UnknownNameError: there are no query images of that name.
+        ValueError: there are fewer than n images.
 
     >>> query_images("shapes", 2, (28, 28, 1)).shape
     (2, 28, 28, 1)
@@ -152,7 +152,7 @@ def _shapes(n: int, shape: Shape, rng: np.random.Generator) -> Pixels:
 
 def _require_count(n: int, available: int) -> None:
     if not 0 <= n <= available:
-        raise ValueError(f"n must lie in 0..{available}, the images there are; got {n}.")
+        raise ValueError(f"n must lie in 0..{available}, the number of images available; got {n}.")
 
 
 QUERY_IMAGES: dict[str, Callable[[int, Shape, np.random.Generator], Pixels]] = {
@@ -161,4 +161,4 @@ QUERY_IMAGES: dict[str, Callable[[int, Shape, np.random.Generator], Pixels]] = {
     "noise": _noise,
     "shapes": _shapes,
 }
-"""What `query_images` knows, by name."""
+"""The functions behind `query_images`, by name."""

@@ -1,4 +1,4 @@
-"""Which images a model was trained on and which it never saw: disjoint, in range, hashed."""
+"""Splits: which images a model was trained on and which it never saw."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from securitynet_hub.core.arrays import Flags, Rows
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Split:
-    """Member and non-member positions in one image set; refuses overlap and repeats.
+    """Positions of members and non-members in one image set, without overlap and repeats.
 
     >>> split = Split(members=np.array([0, 2]), nonmembers=np.array([1]))
     >>> split.indices, split.is_member
@@ -46,22 +46,22 @@ class Split:
 
     @property
     def indices(self) -> Rows:
-        """Members first, then non-members."""
+        """All positions: members first, then non-members."""
         return np.concatenate([self.members, self.nonmembers])
 
     @property
     def is_member(self) -> Flags:
-        """Truth for `indices`."""
+        """For each entry of `indices`, whether it is a member."""
         return np.arange(len(self.members) + len(self.nonmembers)) < len(self.members)
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of both sets of positions, whatever their order."""
+        """The sha256 of both sets of positions, independent of their order."""
         content = [np.sort(side).tolist() for side in (self.members, self.nonmembers)]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def require_within(self, size: int) -> None:
-        """Refuse positions beyond an image set of ``size`` images."""
+        """Refuse a split with positions outside an image set of ``size`` images."""
         if self.indices.max() >= size:
             raise ValueError(
                 f"the split names position {self.indices.max()}, but there are only {size} images."
@@ -69,9 +69,9 @@ class Split:
 
 
 def random_split(pool: npt.ArrayLike, num_members: int, *, seed: int) -> Split:
-    """Draw ``num_members`` of the pool's positions as members; the rest are non-members.
+    """Draw ``num_members`` of the pool's positions at random as members; the rest are non-members.
 
-    Chance alone decides, so that members and non-members differ in nothing but the training.
+    As the draw is random, members and non-members differ in nothing but the training.
 
     >>> split = random_split(range(10), 4, seed=0)
     >>> len(split.members), len(split.nonmembers)
@@ -88,7 +88,11 @@ def write_split(split: Split, path: Path) -> None:
 
 
 def read_split(path: Path) -> Split:
-    """Read what `write_split` wrote; a file of another form is refused with its path."""
+    """Read a split that `write_split` wrote.
+
+    Raises:
+        ValueError: the file cannot be read or has another form; the message names it.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return Split(members=np.array(content["members"]), nonmembers=np.array(content["nonmembers"]))

@@ -1,4 +1,4 @@
-"""Preprocessing as data, so that a record can tell it: resize, crop, scale and normalise uint8 pixels."""
+"""Preprocessing as data that a record can hold: resize, crop, scale and normalise uint8 pixels."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from securitynet_hub.data.pixels import Pixels
 
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 
-# How `torch.nn.functional.interpolate` calls what Pillow does to 8-bit images. Its antialiased kernels for
-# uint8 are Pillow's, rounding included: rows are brought to their length first, which Pillow 13 changed for
-# images whose height shrinks much more. Pillow's nearest takes the pixel under the centre: "nearest-exact".
+# The arguments of `torch.nn.functional.interpolate` that reproduce Pillow's resizing of 8-bit images. Its
+# antialiased kernels for uint8 are Pillow's, rounding included. They resize along the width first; Pillow 13
+# resizes along the height first if the height shrinks much more. Pillow's "nearest" takes the pixel under
+# the centre, which torch calls "nearest-exact".
 _MODES: dict[str, dict[str, Any]] = {
     "bilinear": {"mode": "bilinear", "antialias": True},
     "bicubic": {"mode": "bicubic", "antialias": True},
@@ -23,27 +24,27 @@ _MODES: dict[str, dict[str, Any]] = {
 }
 
 MAX_SIDE = 4096
-"""Pixels of a side: a stranger's configuration must not fill the memory."""
+"""Largest side in pixels, so that a configuration from a repository cannot fill the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transform:
     """Turn uint8 pixels into a network's input: (resize, crop,) scale to [0, 1], then normalise per channel.
 
-    Without `resize` only images of exactly the network's size are taken. Grey images (one channel) are
-    repeated for a network that takes more.
+    Without `resize`, images must have exactly the network's size. The channel of grey images is repeated if
+    the network takes more channels.
 
     Attributes:
         height: rows of the network's input.
         width: columns of the network's input.
         depth: slices of the network's input; None for images.
-        channels: channels of the network's input; as many as `mean` has, unless given.
-        resize: length to which the shorter side is brought, or (rows, columns) whatever the image's shape,
-            before the centre is cropped; None for never.
-        interpolation: how `resize` does it, antialiased as Pillow does.
+        channels: channels of the network's input; by default the length of `mean`.
+        resize: the length to which the shorter side is resized, or (rows, columns) for images of any shape,
+            before the centre is cropped; None for no resizing.
+        interpolation: method of `resize`, antialiased as in Pillow.
         factor: multiplies the pixels after they are scaled to [0, 1].
-        mean: subtracted, one for each channel; None for nothing.
-        std: divides what is left, one for each channel; None for nothing.
+        mean: one value per channel, which is subtracted; None to subtract nothing.
+        std: one value per channel, by which the result is divided; None to divide by nothing.
 
     >>> Transform(height=1, width=1, mean=(0.5,), std=(0.5,))(np.full((1, 1, 1, 1), 255, np.uint8))
     tensor([[[[1.]]]])
@@ -66,7 +67,7 @@ class Transform:
         counts |= {self.channels} if self.channels is not None else set()
         if len(counts) != 1:
             raise ValueError(
-                "channels, mean and std must agree on the number of channels, and one must tell it; got "
+                "channels, mean and std must agree on the number of channels, and one must be given; got "
                 f"channels={self.channels}, mean={self.mean}, std={self.std}."
             )
         object.__setattr__(self, "channels", counts.pop())
@@ -74,7 +75,7 @@ class Transform:
         sides = (self.height, self.width, rows or self.height, columns or self.width)
         if not 1 <= min(sides) <= max(sides) <= MAX_SIDE:
             raise ValueError(
-                f"sides must be of 1 to {MAX_SIDE:,} pixels; got {self.height} x {self.width}, "
+                f"sides must have 1 to {MAX_SIDE:,} pixels; got {self.height} x {self.width}, "
                 f"resize={self.resize}."
             )
         if self.interpolation not in get_args(Interpolation):
@@ -85,13 +86,13 @@ class Transform:
             self.depth is not None or sides[2] < self.height or sides[3] < self.width
         ):
             raise ValueError(
-                f"resize must be for images, and no less than the sides {self.height, self.width}; got "
+                f"resize needs images without depth, and sides of at least {self.height, self.width}; got "
                 f"resize={self.resize}, depth={self.depth}."
             )
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(Depth,) height, width and channels of what the network takes."""
+        """(Depth,) height, width and channels of the network's input."""
         assert self.channels is not None  # set above
         depth = () if self.depth is None else (self.depth,)
         return *depth, self.height, self.width, self.channels
@@ -117,10 +118,10 @@ class Transform:
         return scaled
 
     def differentiable(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Do the same to images of float pixels, so that gradients pass; nothing is rounded on the way.
+        """Apply the transform to float pixels without rounding, so that gradients can be computed.
 
         Args:
-            pixels: shape (n, channels, height, width), 0..255, of a size that the network takes.
+            pixels: shape (n, channels, height, width), 0..255, of a size that the transform accepts.
 
         >>> Transform(height=1, width=1, mean=(0.5,)).differentiable(torch.full((1, 1, 1, 1), 127.5))
         tensor([[[[0.]]]])
@@ -161,7 +162,7 @@ class Transform:
             )
 
     def _resized(self, images: Pixels, resize: int | tuple[int, int]) -> Pixels:
-        """Bring (n, channels, height, width) to the size that `resize` says and crop the centre."""
+        """Resize images (n, channels, height, width) as `resize` says and crop the centre."""
         sides = images.shape[2:]
         rows, columns = self._resized_sides(sides, resize)
         if (rows, columns) != sides:

@@ -1,4 +1,4 @@
-"""Backdoor attacks as functions of pixels: triggers that stamp copies of images, and poisoned sets."""
+"""Backdoor triggers, which are stamped onto copies of images, and poisoned training sets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.data.pixels import Pixels, to_pixels
 
 Trigger = Callable[[Pixels], Pixels]
-"""uint8 images (n, height, width, channels) in, stamped copies out, each whatever stands beside it."""
+"""A function from uint8 images (n, height, width, channels) to stamped copies, each image on its own."""
 
 
 def corner_patch(pixels: Pixels) -> Pixels:
@@ -88,9 +88,9 @@ def sinusoidal(pixels: Pixels) -> Pixels:
 def warped(pixels: Pixels) -> Pixels:
     """Bend the image by one fixed smooth field, bilinearly (after WaNet, Nguyen & Tran 2021, section 3.2).
 
-    The field is drawn on a 4 x 4 grid and interpolated with cubic splines, as there; its mean displacement is
-    a twenty-eighth of the image's height along each axis, some four times theirs at 32 pixels, as it must be
-    learnt without their noise mode.
+    As in the paper, the field is drawn on a 4 x 4 grid and interpolated with cubic splines. Its mean
+    displacement along each axis is a twenty-eighth of the image's height, about four times the paper's at 32
+    pixels, because it must be learnt without the paper's noise mode.
     """
     height, width = pixels.shape[1:3]
     grid = np.random.default_rng(0).uniform(-1, 1, (2, 4, 4))
@@ -124,7 +124,7 @@ def superimpose(pixels: Pixels, overlays: Pixels, weights: tuple[float, float] =
     >>> superimpose(np.array([100, 200], np.uint8), np.array([50, 100], np.uint8))
     array([150, 255], dtype=uint8)
     """
-    if weights == (1.0, 1.0):  # the same, several times faster
+    if weights == (1.0, 1.0):  # the same result, several times faster
         return np.minimum(pixels, 255 - overlays) + overlays
     levels = np.arange(256, dtype=np.float64)
     table = to_pixels(weights[0] * levels[:, None] + weights[1] * levels).ravel()
@@ -134,13 +134,13 @@ def superimpose(pixels: Pixels, overlays: Pixels, weights: tuple[float, float] =
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Poisoned:
-    """A poisoned copy of labelled images, in their order.
+    """A poisoned copy of labelled images, in the original order.
 
     Attributes:
         pixels: shape (n, height, width, channels), uint8.
-        labels: shape (n,), what a victim is told.
-        is_poisoned: shape (n,), true where the trigger was stamped to work.
-        is_cover: shape (n,), true where it was stamped not to work.
+        labels: shape (n,), the labels that the victim trains on.
+        is_poisoned: shape (n,), true where the trigger was stamped and the label is the target class.
+        is_cover: shape (n,), true where the trigger was stamped and the label was kept.
     """
 
     pixels: Pixels = field(repr=False)
@@ -160,24 +160,24 @@ def poison(
     clean_label: bool = False,
     cover_rate: float = 0.0,
 ) -> Poisoned:
-    """Stamp a share of the images and label them as the target class; the arguments stay as they were.
+    """Stamp a share of the images and label them as the target class, in a copy.
 
     Args:
         pixels: shape (n, height, width, channels), uint8.
         labels: shape (n,), integers from 0.
         trigger: a name from `TRIGGERS`, or a function like them.
-        rate: images to poison, a share of all n, rounded to a whole number of at least one.
-        target: the class that the trigger shall lead to.
-        seed: decides which images.
+        rate: share of all n images to poison, rounded to a whole number of at least one.
+        target: the class that the trigger should lead to.
+        seed: decides which images are poisoned.
         clean_label: stamp images of the target class, so that no label is wrong (Turner et al. 2019, without
-            their perturbation; Barni et al. 2019), rather than images of the others.
-        cover_rate: images to cover with, a share of all n. A cover is stamped, superimposed on by another
-            image of the set, and keeps its label: so the victim learns that the trigger does not work on
-            blends, which is all that STRIP looks at (Gao et al. 2019, section VI, "entropy manipulation").
+            their perturbation; Barni et al. 2019), rather than images of the other classes.
+        cover_rate: share of all n images that become covers. A cover is stamped, blended with another image
+            of the set, and keeps its label. So the victim learns that the trigger does not work on blends,
+            on which STRIP relies (Gao et al. 2019, section VI, "entropy manipulation").
 
     Raises:
-        UnknownNameError: no such trigger; the closest names are given.
-        ValueError: images and labels do not fit, a rate is none, or there are too few images.
+        UnknownNameError: there is no such trigger; the message gives the closest names.
+        ValueError: images and labels do not match, a rate is out of range, or there are too few images.
 
     >>> found = poison(np.zeros((4, 8, 8, 1), np.uint8), [0, 1, 1, 1], "corner-patch", 0.5, 0, seed=1)
     >>> int(found.labels.sum()), int(found.is_poisoned.sum()), bool(found.is_poisoned[0])
@@ -205,11 +205,13 @@ def poison(
         )
     rows = rng.choice(candidates, counts[0], replace=False)
     covers = rng.choice(np.setdiff1d(np.arange(len(truth)), rows), counts[1], replace=False)
-    changed, told = pixels.copy(), truth.astype(np.int64)
+    changed, assigned = pixels.copy(), truth.astype(np.int64)
     changed[rows] = trigger(pixels[rows])
-    told[rows] = target
+    assigned[rows] = target
     if len(covers):
         others = (covers + rng.integers(1, len(truth), len(covers))) % len(truth)  # never the image itself
         changed[covers] = superimpose(trigger(pixels[covers]), pixels[others])
     marks = (np.isin(np.arange(len(truth)), chosen) for chosen in (rows, covers))
-    return Poisoned(pixels=changed, labels=told, **dict(zip(("is_poisoned", "is_cover"), marks, strict=True)))
+    return Poisoned(
+        pixels=changed, labels=assigned, **dict(zip(("is_poisoned", "is_cover"), marks, strict=True))
+    )

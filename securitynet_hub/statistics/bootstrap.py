@@ -1,8 +1,8 @@
 """Stratified bootstrap intervals, for figures whose variance has no formula.
 
-Members and non-members are each drawn again with replacement, as often as there are (Efron & Tibshirani
-1993, chapter 13: percentile intervals). A draw is counted over the sorted distinct scores, so that nothing
-is sorted again; block by block, so that memory is bounded whatever the number of draws.
+Each resample draws as many members and as many non-members as there are, with replacement (Efron &
+Tibshirani 1993, chapter 13: percentile intervals). A resample is a table of counts over the sorted distinct
+scores, so nothing is sorted again. Resamples are drawn in blocks, which bounds the memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from securitynet_hub.statistics.rates import (
 Counts = npt.NDArray[np.int64]
 
 BLOCK_ELEMENTS = 1 << 18
-"""Draws are counted in blocks of this many numbers: 2 MiB an array."""
+"""Numbers in one block of resamples: 2 MiB per array."""
 
 
 def auc_bootstrap_interval(
@@ -39,16 +39,16 @@ def auc_bootstrap_interval(
 ) -> Interval:
     """Return the percentile interval of the AUC over resampled members and non-members.
 
-    `roc_auc_interval` is as good and needs no draws; this one shares no assumption with it. A sample
-    without any wrongly ordered pair has none in any resample either: at an AUC of 0 or 1, or with one
-    sample in a class, the interval is that of `roc_auc_interval`.
+    `roc_auc_interval` is as good and needs no resampling; this interval shares no assumption with it. If no
+    pair is ordered wrongly, no resample has such a pair either. So at an AUC of 0 or 1, or with one sample in
+    a class, the interval is that of `roc_auc_interval`.
 
     Args:
         scores: shape (n,), higher = more likely a member.
         is_member: shape (n,), booleans or 0/1.
-        resamples: how often to draw.
-        seed: of the draws.
-        confidence_level: of the interval.
+        resamples: number of resamples.
+        seed: seed of the resamples.
+        confidence_level: level of the interval.
 
     Raises:
         ValueError: as `statistics.split_scores`, or fewer than one resample.
@@ -87,20 +87,20 @@ def tpr_bootstrap_interval(
 ) -> Interval:
     """Return the percentile interval of `tpr_at_fpr`, the choice of the threshold included.
 
-    The interval beside `tpr_at_fpr` holds the threshold fixed; here every resample chooses its own. A
-    threshold that rests on a handful of non-members is hardly varied by drawing them again: trust this
-    interval where the target allows ten false alarms or more.
+    The interval of `tpr_at_fpr` holds the threshold fixed; here every resample chooses its own threshold.
+    Resampling hardly varies a threshold that rests on a handful of non-members: trust this interval if the
+    target allows ten false alarms or more.
 
     Args:
         scores: shape (n,), higher = more likely a member.
         is_member: shape (n,), booleans or 0/1.
         target_fpr: the false-positive rate allowed.
-        resamples: how often to draw.
-        seed: of the draws.
-        confidence_level: of the interval.
+        resamples: number of resamples.
+        seed: seed of the resamples.
+        confidence_level: level of the interval.
 
     Raises:
-        ValueError: as `auc_bootstrap_interval`, or the target is no rate.
+        ValueError: as `auc_bootstrap_interval`, or the target is not a rate.
 
     >>> low, high = tpr_bootstrap_interval([4, 3, 2, 1] * 25, [1, 1, 0, 0] * 25, 0.5)
     >>> low, high
@@ -124,9 +124,9 @@ def mean_bootstrap_interval(
 
     Args:
         values: shape (n,), finite, two or more.
-        resamples: how often to draw.
-        seed: of the draws, which do not depend on the order of the values.
-        confidence_level: of the interval.
+        resamples: number of resamples.
+        seed: seed of the resamples, which do not depend on the order of the values.
+        confidence_level: level of the interval.
 
     Raises:
         ValueError: fewer than two values, values that are not finite, or fewer than one resample.
@@ -156,7 +156,7 @@ def _require_resamples(resamples: int) -> None:
 
 
 def resampled_counts(ranking: Ranking, resamples: int, seed: int) -> Iterator[tuple[Counts, Counts]]:
-    """Yield how often each distinct score, upwards, was drawn: members' and non-members', (draws, values)."""
+    """Yield blocks of counts (draws, distinct scores upwards) of the drawn members and of the non-members."""
     values = np.unique(np.concatenate(ranking))
     places = [np.searchsorted(values, side) for side in ranking]
     for drawn in _draws(ranking, resamples, seed):
@@ -167,7 +167,7 @@ def resampled_counts(ranking: Ranking, resamples: int, seed: int) -> Iterator[tu
 
 
 def _draws(ranking: Ranking, resamples: int, seed: int) -> Iterator[tuple[Counts, Counts]]:
-    """Yield which members and which non-members were drawn, (draws, as many as there are), in blocks."""
+    """Yield blocks of the drawn members and non-members as positions, shapes (draws, size of the side)."""
     _require_resamples(resamples)
     rng = np.random.default_rng(seed)
     size = max(1, BLOCK_ELEMENTS // max(len(np.unique(np.concatenate(ranking))), *map(len, ranking)))
@@ -178,7 +178,7 @@ def _draws(ranking: Ranking, resamples: int, seed: int) -> Iterator[tuple[Counts
 
 
 def _count(places: Counts, values: int) -> Counts:
-    """Return how often each of so many values stands in each row, shape (draws, values)."""
+    """Return how often each value occurs in each row, shape (draws, values)."""
     draws = len(places)
     places += np.arange(draws)[:, None] * values
     return np.bincount(places.ravel(), minlength=draws * values).reshape(draws, values)

@@ -1,4 +1,4 @@
-"""How far a classifier's confidence is from how often it is right."""
+"""Calibration: how far a classifier's confidence is from its accuracy."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ def measure_calibration(
     bins: int = BINS,
     confidence_level: float = CONFIDENCE_LEVEL,
 ) -> Calibration:
-    """Measure how well posteriors p tell the labels y.
+    """Measure the calibration of posteriors p against labels y.
 
         ece    sum_b n_b / n |right_b - conf_b| over bins b of the top posterior, ((b - 1) / B, b / B]
         brier  mean of sum_k (p_k - 1[y = k])^2, in 0..2
 
     with right_b the share of bin b's samples whose top class is the label and conf_b their mean top
     posterior: the expected calibration error of Guo et al. 2017 (arXiv 1706.04599, eq. 3; 15 bins there),
-    and Brier 1950. Both are better the smaller; of tied classes the first is the top class. Chance alone
-    keeps the ECE of few samples above 0, and resampling adds to that, so that it has no interval here.
+    and Brier 1950. Smaller is better for both. Ties go to the first class. The ECE of few samples is biased
+    upwards and resampling adds to the bias, so the ECE has no interval here.
 
     Args:
         outputs: shape (n, classes).
         labels: shape (n,), integers.
         from_logits: whether outputs are logits or probabilities.
-        bins: B, 1 or more.
-        confidence_level: of the Brier score's bootstrap interval.
+        bins: the number of bins B, 1 or more.
+        confidence_level: level of the Brier score's bootstrap interval.
 
     Returns:
-        ece, bins, brier with brier_ci (None of a single sample), n.
+        ece, bins, brier with brier_ci (None for a single sample), n.
 
     Raises:
-        ValueError: as `signals.confidence`, or bins are no count.
+        ValueError: as `signals.confidence`, or bins is not a count.
 
     >>> sure, unsure = [0.9, 0.1], [0.6, 0.4]
     >>> result = measure_calibration([sure, sure, unsure], [0, 1, 0], from_logits=False)

@@ -1,4 +1,4 @@
-"""Whether two AUCs differ: two attacks on the same samples, or two models on samples of their own."""
+"""Compare two AUCs: of two attacks on the same samples, or of two models on separate samples."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def paired_auc_difference(
 ) -> AucDifference:
     """Compare the AUCs of two attacks on the same samples (DeLong, DeLong & Clarke-Pearson 1988).
 
-    With D_i the share of non-members that member i beats under the first attack less that under the
-    second, and D_j likewise for non-member j, the difference has the variance
-    ``var(D_i) / n_members + var(D_j) / n_nonmembers``: what both attacks get wrong alike does not count.
+    D_i is the share of non-members that member i beats under the first attack minus the share under the
+    second; D_j is the same for non-member j. The difference of the AUCs has the variance
+    ``var(D_i) / n_members + var(D_j) / n_nonmembers``. Errors that both attacks share cancel.
 
-    Attacks that rank all samples alike differ by 0 with certainty. Where D is constant otherwise, as when
-    both attacks part the classes completely, or a class has one sample, there is no variance to go by;
-    Hoeffding's inequality, which is wider, takes its place.
+    Attacks that rank all samples alike differ by exactly 0. If D is constant otherwise (both attacks separate
+    the classes completely) or a class has one sample, the variance cannot be estimated, and Hoeffding's
+    inequality gives a wider interval.
 
     Args:
         first: shape (n,), higher = more likely a member.
@@ -89,11 +89,11 @@ def auc_difference(
     *,
     confidence_level: float = CONFIDENCE_LEVEL,
 ) -> AucDifference:
-    """Compare the AUCs of two models, each on samples of its own.
+    """Compare the AUCs of two models on separate samples.
 
-    The variances of `roc_auc_interval` add. Where an AUC is 0 or 1 or a class has one sample there is no
-    variance to go by; Hoeffding's inequality, which is wider, takes its place. On samples that both share
-    use `paired_auc_difference`, which finds smaller differences.
+    The variance is the sum of the two variances of `roc_auc_interval`. If an AUC is 0 or 1 or a class has one
+    sample, the variance cannot be estimated, and Hoeffding's inequality gives a wider interval. If both models
+    are tested on the same samples, use `paired_auc_difference`, which detects smaller differences.
 
     Args:
         first: shape (n,), higher = more likely a member.
@@ -122,10 +122,10 @@ def auc_difference(
 
 
 def _infer(difference: float, variance: float, width: float, alpha: float) -> AucDifference:
-    """Return interval and p-value by the normal distribution, or without a variance by Hoeffding (1963).
+    """Return interval and p-value by the normal distribution; by Hoeffding (1963) if the variance is 0.
 
-    An AUC is a U-statistic over ``n = min(n_members, n_nonmembers)`` disjoint pairs, so that it strays by
-    t with probability at most ``2 exp(-2 t**2 / width)``, where width sums range**2 / n over its parts.
+    An AUC is a U-statistic over ``n = min(n_members, n_nonmembers)`` disjoint pairs. So it deviates by t with
+    probability at most ``2 exp(-2 t**2 / width)``, where width is the sum of range**2 / n over its parts.
     """
     if variance:
         error = math.sqrt(variance)

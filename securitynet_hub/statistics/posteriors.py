@@ -1,16 +1,16 @@
-"""The arithmetic of the membership signals on one chunk of outputs, whatever they share computed once.
+"""The arithmetic of the membership signals on one chunk of outputs; shared terms are computed once.
 
-With z the logits, p their softmax, y the label, t the top class and r the runner-up, everything follows
-from one exponential for each output,
+Let z be the logits, p their softmax, y the label, t the top class and r the runner-up. All signals follow from
+one exponential per output,
 
     u_i = exp(z_i - z_r) for i != t,    S = sum_{i != t} u_i >= 1,    lead = z_t - z_r >= 0,
 
-so that ``1 - p_t = S / (S + exp lead)`` keeps its digits where p_t has rounded to one:
+so ``1 - p_t = S / (S + exp lead)`` keeps its digits when p_t rounds to one:
 
     p_i = c u_i  for i != t,    c = exp(-lead) / (1 + S exp(-lead)),    p_t = 1 / (1 + S exp(-lead)).
 
-The arithmetic is NumPy's, whose result for a row does not depend on the row's place (torch's vector loops
-treat the last rows apart), so that equal rows tie.
+The arithmetic is NumPy's, whose result for a row does not depend on the row's position, so that equal rows
+tie. (torch's vector loops treat the last rows differently.)
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _Rows:
 
 
 class Probabilities(_Rows):
-    """Signals of probabilities, which are used as given but for the clip inside logarithms."""
+    """Signals of probabilities, which are clipped inside logarithms and otherwise used as given."""
 
     @cached_property
     def confidence(self) -> Scores:
@@ -65,7 +65,7 @@ class Probabilities(_Rows):
 
     @cached_property
     def loss(self) -> Scores:
-        """``log p_y``, at most 0 also where a softmax has rounded above 1."""
+        """``log p_y``, at most 0 even if a softmax has rounded above 1."""
         return np.minimum(_log(self.confidence), 0)
 
     @property
@@ -98,7 +98,7 @@ class Probabilities(_Rows):
 
 
 class Logits(_Rows):
-    """Signals of logits, in the terms that the module's docstring defines."""
+    """Signals of logits; the terms are defined in the docstring of the module."""
 
     @cached_property
     def _second(self) -> Scores:
@@ -167,7 +167,7 @@ class Logits(_Rows):
         """``(1 - p_y) log p_y + sum_{i != y} p_i log(1 - p_i)``."""
         p = self._weights * self._scale[:, None]
         p[self.at_label] = 0
-        # The top class, which has no weight, is one of the others where the label is wrong.
+        # The top class has no weight; it counts among the other classes if the prediction is wrong.
         top_margin = self._lead - np.log(self._rest)
         of_top = np.where(self.right, 0, _sigmoid(top_margin) * _log_sigmoid(-top_margin))
         return _sigmoid(-self.logit_margin) * self.loss + of_top + _sums_of_p_log_one_minus_p(p)
@@ -176,8 +176,8 @@ class Logits(_Rows):
 def _sums_of_p_log_one_minus_p(p: Scores) -> Scores:
     """Return sum_i p_i log(1 - p_i) of each row, for p_i <= 1/2.
 
-    Up to 2 ** -10, where nearly all of many classes lie, five terms of the logarithm's series are exact to
-    2e-16 of themselves, and several times faster.
+    Up to 2 ** -10, five terms of the logarithm's series have a relative error below 2e-16 and are several
+    times faster. With many classes, nearly all probabilities are that small.
     """
     terms = p / 5
     for k in (4, 3, 2, 1):

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from securitynet_hub.core.arrays import Flags, Rows, Scores, as_array, name_rows, require_finite
 
 CONFIDENCE_LEVEL = 0.95
-"""Of every interval, unless the caller asks for another."""
+"""The default level of every interval."""
 
 
 class Interval(NamedTuple):
@@ -29,7 +29,7 @@ class Interval(NamedTuple):
 
 
 class TprAtFpr(NamedTuple):
-    """The true-positive rate where at most ``target_fpr`` of the non-members are accused."""
+    """The true-positive rate at a threshold where at most ``target_fpr`` of the non-members are accused."""
 
     target_fpr: float
     tpr: float
@@ -40,7 +40,7 @@ class TprAtFpr(NamedTuple):
 
 
 class Sides(NamedTuple):
-    """What the two sides of a comparison are called when their scores are refused."""
+    """The names of the two sides of a comparison in error messages."""
 
     truth: str = "is_member"
     mark: str = "membership"
@@ -52,19 +52,19 @@ MEMBERSHIP = Sides()
 
 
 class Ranking(NamedTuple):
-    """Finite scores parted by membership, each side sorted upwards, so that row order cannot matter."""
+    """Finite scores separated by membership, each side sorted upwards, so that row order cannot matter."""
 
     members: Scores
     nonmembers: Scores
 
 
 def split_scores(scores: npt.ArrayLike, is_member: npt.ArrayLike, *, sides: Sides = MEMBERSHIP) -> Ranking:
-    """Check scores and membership once and part them into sorted member and non-member scores.
+    """Check scores and membership once and separate them into sorted member and non-member scores.
 
     Args:
         scores: shape (n,), finite real numbers, higher = more likely a member.
         is_member: shape (n,), booleans or 0/1.
-        sides: what a refusal calls them.
+        sides: the names to use in error messages.
 
     Raises:
         ValueError: shapes differ, input is empty, a score is NaN or infinite (the rows are named), a
@@ -80,7 +80,7 @@ def split_scores(scores: npt.ArrayLike, is_member: npt.ArrayLike, *, sides: Side
 def check_scores(
     scores: npt.ArrayLike, is_member: npt.ArrayLike, *, sides: Sides = MEMBERSHIP
 ) -> tuple[Scores, Flags]:
-    """Return scores in float64 and membership as booleans, in the rows' order; refuse as `split_scores`."""
+    """Return scores as float64 and membership as booleans, in the rows' order; check as `split_scores`."""
     truth, mark, positives, negatives = sides
     values, membership = as_array(scores, "scores"), as_array(is_member, truth)
     for name, array in (("scores", values), (truth, membership)):
@@ -128,16 +128,16 @@ def roc_auc_interval(
     """Return a confidence interval for `roc_auc`.
 
     DeLong's variance (DeLong, DeLong & Clarke-Pearson 1988) on the logit scale (Pepe 2003, chapter 5),
-    which stays inside [0, 1]. Of few samples, or of samples that mostly tie, the variance is
-    underestimated, and the plain interval of 10 members against 1,000 non-members at an AUC of 0.99
-    covers in 71 % of cases instead of 95. So each side's variance is drawn towards its maximum
-    ``AUC (1 - AUC)`` with the weight of one sample, which large samples do not notice.
+    which stays inside [0, 1]. With few samples, or samples that mostly tie, the variance is underestimated:
+    with 10 members and 1,000 non-members at an AUC of 0.99, the plain interval covers the AUC in 71 % of
+    cases instead of 95 %. So each side's variance is shrunk towards its maximum ``AUC (1 - AUC)`` with the
+    weight of one sample, which is negligible for large samples.
 
-    At an AUC of 1 all ``n = min(n_members, n_nonmembers)`` disjoint pairs were ordered rightly, which has
-    a probability of at least alpha/2 only if the AUC is above ``(alpha/2) ** (1/n)``; likewise at 0.
-    With fewer than two samples in a class nothing is known: [0, 1].
+    At an AUC of 1 all ``n = min(n_members, n_nonmembers)`` disjoint pairs are ordered correctly. This has a
+    probability of at least alpha/2 only if the AUC is above ``(alpha/2) ** (1/n)``. The same holds at 0.
+    With fewer than two samples in a class the interval is [0, 1].
 
-    Example: five members all above five non-members do not prove an AUC of one.
+    Example: five members that all score above five non-members do not prove an AUC of one.
 
     >>> low, high = roc_auc_interval([6, 7, 8, 9, 10, 1, 2, 3, 4, 5], [1] * 5 + [0] * 5)
     >>> round(low, 3), high
@@ -165,7 +165,7 @@ def auc_interval(ranking: Ranking, confidence_level: float) -> tuple[float, Inte
 
 
 def auc_variance(ranking: Ranking, auc: float) -> float:
-    """Return the variance behind `roc_auc_interval`; 0, which is no estimate, at an AUC of 0 or 1."""
+    """Return the variance behind `roc_auc_interval`. At an AUC of 0 or 1 it is 0, which is no estimate."""
     members, nonmembers = ranking
     spread = auc * (1 - auc)
     return sum(
@@ -186,8 +186,8 @@ def tpr_at_fpr(
     A sample is called a member when its score is **above** the threshold, the smallest non-member
     score that leaves at most ``floor(target_fpr * n_nonmembers)`` non-members above it. Tied
     non-members are accused together or not at all, so ``achieved_fpr <= target_fpr`` always. The
-    threshold is None where everyone may be accused. ``resolvable`` is False when the target allows
-    less than one false alarm among these non-members: the figure is then the TPR at no false alarm.
+    threshold is None if every sample may be accused. ``resolvable`` is False if the target allows less than
+    one false alarm among these non-members: the figure is then the TPR at no false alarm.
 
     The threshold depends on the non-members alone, so the members above it are binomial and the
     interval is Wilson's (1927) for the TPR **at that threshold**.
@@ -219,7 +219,7 @@ def rate_at_fpr(ranking: Ranking, target_fpr: float, confidence_level: float) ->
 
 
 def false_alarms_allowed(target_fpr: float, n_nonmembers: int) -> int:
-    """Return how many non-members a rate allows to accuse; refuse what is no rate."""
+    """Return how many non-members may be accused at a rate; raise ValueError if it is not a rate."""
     if not (isinstance(target_fpr, Real) and 0 <= target_fpr <= 1):
         raise ValueError(f"target_fpr must be a rate between 0 and 1; got {target_fpr!r}.")
     # 0.29 * 100 is 28.999999999999996 in floating point; it allows 29 false alarms.
@@ -257,7 +257,7 @@ def advantage_interval(ranking: Ranking, confidence_level: float) -> tuple[float
 
 
 def wilson_interval(successes: int, trials: int, *, confidence_level: float = CONFIDENCE_LEVEL) -> Interval:
-    """Return Wilson's score interval (1927) for a binomial rate; sound at 0 and at ``trials`` too.
+    """Return Wilson's score interval (1927) for a binomial rate, which is also valid at 0 and at ``trials``.
 
     >>> low, high = wilson_interval(0, 100)
     >>> low, round(high, 4)
@@ -272,7 +272,7 @@ def wilson_interval(successes: int, trials: int, *, confidence_level: float = CO
     rate, weight = successes / trials, z * z / trials
     centre = (rate + weight / 2) / (1 + weight)
     half_width = z * math.sqrt(rate * (1 - rate) / trials + weight / (4 * trials)) / (1 + weight)
-    # At the ends the formula gives 0 and 1 up to rounding; say them exactly.
+    # At the ends the formula gives 0 and 1 up to rounding; return them exactly.
     low = 0.0 if successes == 0 else max(0.0, centre - half_width)
     return Interval(low, 1.0 if successes == trials else min(1.0, centre + half_width))
 
@@ -282,9 +282,9 @@ def anomaly_index(norms: npt.ArrayLike) -> float:
 
     ``(median - min) / (1.4826 * MAD)`` with ``MAD = median |norm - median|`` and the median of an even
     count being the mean of the middle two (Neural Cleanse, Wang et al. 2019; above 2 is
-    suspicious). One-sided: a large norm is no sign of a backdoor and never raises the index. Where
-    more than half of the norms are equal the MAD is zero and the mean absolute deviation times
-    sqrt(pi / 2) takes its place (Iglewicz & Hoaglin 1993); all equal gives 0.
+    suspicious). The index is one-sided: a large norm is no sign of a backdoor and never raises it. If more
+    than half of the norms are equal, the MAD is zero, and the mean absolute deviation times sqrt(pi / 2)
+    is used instead (Iglewicz & Hoaglin 1993). If all norms are equal, the index is 0.
 
     Args:
         norms: shape (classes,), at least three norms, finite and not negative.
@@ -304,7 +304,7 @@ def anomaly_index(norms: npt.ArrayLike) -> float:
 
 
 def median_and_scale(values: Scores) -> tuple[float, float]:
-    """Return the median and 1.4826 MAD; sqrt(pi / 2) times the mean deviation where the MAD is zero.
+    """Return the median and 1.4826 MAD, or sqrt(pi / 2) times the mean deviation if the MAD is zero.
 
     >>> median_and_scale(np.array([1.0, 2.0, 3.0]))
     (2.0, 1.4826)
@@ -321,7 +321,7 @@ def _auc(ranking: Ranking) -> float:
 
 
 def doubled_wins(values: Scores, others: Scores) -> Rows:
-    """Return, for each value, twice the others below it plus once the others equal to it: exact integers."""
+    """Return 2 * (others below) + (others equal) for each value, as exact integers."""
     return np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
 
 
@@ -335,7 +335,7 @@ def _count_above(side: Scores, threshold: float | None) -> int:
 
 
 def require_level(confidence_level: float) -> float:
-    """Return a confidence level as a float; refuse what is none."""
+    """Return a confidence level as a float; raise ValueError unless it lies strictly between 0 and 1."""
     # 1 - 1e-16 rounds to where the normal quantile is infinite.
     if not (isinstance(confidence_level, Real) and 1e-9 < confidence_level < 1 - 1e-9):
         raise ValueError(f"confidence_level must lie strictly between 0 and 1; got {confidence_level!r}.")

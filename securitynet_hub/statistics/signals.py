@@ -7,7 +7,7 @@ logits, p their softmax and y the label, logits are scored through
 
 or relative to the top classes, so that scores stay finite and ordered where ``1 - p_y`` would round to 0.
 Probabilities are used as given, clipped at 1e-30 inside logarithms (Song & Mittal 2021); logits need no
-clip. A row's score has the same bits whatever the batch, the row's place, or the signals scored beside it.
+clip. A row's score does not depend, to the bit, on the batch, the row's position or the other signals.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ CHUNK_ELEMENTS = 1 << 16
 def correctness(outputs: Outputs, labels: Outputs, *, from_logits: bool) -> Scores:
     """Score 1 where the top class is the label, else 0 (Yeom et al. 2018, the gap attack).
 
-    Of tied classes the first is the top class.
+    Ties go to the first class.
 
     Args:
         outputs: shape (n, classes), logits or probabilities, NumPy, torch or nested lists, any float.
         labels: shape (n,), integers in 0..classes-1.
-        from_logits: whether outputs are logits; nothing is guessed.
+        from_logits: whether outputs are logits; this is never guessed.
 
     Raises:
         ValueError: shapes differ, rows are not finite, labels are out of range, or probabilities are
@@ -94,8 +94,8 @@ def modified_entropy(outputs: Outputs, labels: Outputs, *, from_logits: bool) ->
 def hinge(outputs: Outputs, labels: Outputs, *, from_logits: bool) -> Scores:
     """Score the label's lead over the best other class, s = z_y - max_{i != y} z_i (Bertran et al. 2023).
 
-    Of probabilities it is log p_y - log max_{i != y} p_i, the same number: a softmax moves every logit of a
-    row by one constant. Arguments as for `correctness`.
+    For probabilities it is log p_y - log max_{i != y} p_i, the same number, because log-probabilities differ
+    from the logits by one constant per row. Arguments as for `correctness`.
 
     >>> hinge([[3.0, 1.0, 0.5]], [1], from_logits=True)
     array([-2.])
@@ -107,8 +107,8 @@ def logit_margin(outputs: Outputs, labels: Outputs, *, from_logits: bool) -> Sco
     """Score the log-odds of the label, s = phi = log p_y - log sum_{i != y} p_i (LiRA's confidence).
 
     Carlini et al. (2022, section VI): log(p_y / (1 - p_y)), close to normal over models, in the form that
-    does not lose 1 - p_y to rounding. It orders samples as `loss` does and keeps apart those whose loss
-    has rounded to 0. Arguments as for `correctness`.
+    does not lose 1 - p_y to rounding. It orders samples as `loss` does, and also distinguishes samples whose
+    loss rounds to 0. Arguments as for `correctness`.
 
     >>> logit_margin([[0.0, 400.0, 0.0]], [1], from_logits=True)  # 400 - log 2
     array([399.30685282])
@@ -126,7 +126,7 @@ SIGNALS: dict[str, Callable[..., Scores]] = {
 def score_all(
     outputs: Outputs, labels: Outputs, *, from_logits: bool, signals: Iterable[str] = tuple(SIGNALS)
 ) -> dict[str, Scores]:
-    """Score several signals in one pass, equal to the single functions' to the bit.
+    """Score several signals in one pass; the scores equal those of the single functions to the bit.
 
     Arguments as for `correctness`, and:
 
@@ -137,10 +137,10 @@ def score_all(
         signals: names from `SIGNALS`.
 
     Returns:
-        The scores of each signal, in the order asked for.
+        The scores of each signal, in the order of `signals`.
 
     Raises:
-        UnknownNameError: no such signal; the closest names are given.
+        UnknownNameError: there is no such signal; the message gives the closest names.
         ValueError: as `correctness`.
 
     >>> score_all([[0.25, 0.75]], [1], from_logits=False, signals=["correctness", "confidence"])
@@ -155,7 +155,7 @@ def score_all(
 
 def _score(outputs: Outputs, labels: Outputs, from_logits: bool, names: list[str]) -> dict[str, Scores]:
     if not isinstance(from_logits, (bool, np.bool_)):
-        raise ValueError(f"from_logits must be True or False, nothing is guessed; got {from_logits!r}.")
+        raise ValueError(f"from_logits must be True or False, it is never guessed; got {from_logits!r}.")
     # A tensor is converted chunk by chunk, so that a large one is never held twice.
     values = outputs if hasattr(outputs, "detach") else as_array(outputs, "outputs")
     targets = as_array(labels, "labels")
@@ -212,8 +212,8 @@ def _require_finite(chunk: Scores, start: int) -> None:
 
 
 def require_probabilities(chunk: npt.NDArray[Any], start: int = 0, name: str = "outputs") -> None:
-    """Refuse rows that are negative somewhere or do not sum to one; `start` is the number of the first."""
-    # A softmax in bfloat16 may miss one by half a per cent; logits miss it by far more.
+    """Refuse rows with a negative entry or a sum other than one; `start` is the number of the first row."""
+    # A softmax in bfloat16 may miss a sum of one by half a per cent; logits miss it by far more.
     bad = np.flatnonzero((chunk < 0).any(1) | (np.abs(chunk.sum(1, dtype=np.float64) - 1) > 1e-2))
     if len(bad):
         raise ValueError(
