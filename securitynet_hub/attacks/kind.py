@@ -262,12 +262,25 @@ class Kind:
 
     @cached_property
     def attacks(self) -> Mapping[str, Attack]:
-        """Every attack by its name: those in the folder, those that need least first, then installed ones."""
+        """Every attack by its name: those in the folder, those that need least first, then installed ones.
+
+        Raises:
+            ValueError: two attacks in the folder have the same name.
+        """
         found: dict[str, Attack] = {}
-        for attack in (*self._own(), *installed(self.name)):
+        for attack in self._own():
             if attack.name in found:
                 raise ValueError(f"two attacks are named {attack.name!r}; the second is {attack!r}.")
             found[attack.name] = attack
+        for attack in installed(self.name):
+            if attack.name in found:
+                warnings.warn(
+                    f"an installed package offers an attack named {attack.name!r}, which exists already; "
+                    "it is left out.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            found.setdefault(attack.name, attack)
         return MappingProxyType(found)
 
     def _own(self) -> list[Attack]:
@@ -401,14 +414,16 @@ def _in_folder(package: str) -> Iterator[Attack]:
 
 
 def installed(kind: str) -> Iterator[Attack]:
-    """Yield the attacks of this kind that installed packages offer; those that cannot be loaded are told."""
+    """Yield the attacks of this kind that installed packages offer; warn of those that cannot be loaded."""
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         try:
             offered = point.load()
+            attacks = offered if isinstance(offered, tuple) else (offered,)
+            if strange := [attack for attack in attacks if not isinstance(attack, Attack)]:
+                raise TypeError(f"{strange[0]!r} is no Attack")
         except Exception as error:  # another's code
             warnings.warn(
                 f"the attack {point.value} cannot be loaded: {error!r}.", RuntimeWarning, stacklevel=2
             )
             continue
-        attacks = offered if isinstance(offered, tuple) else (offered,)
         yield from (attack for attack in attacks if attack.kind == kind)

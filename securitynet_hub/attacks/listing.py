@@ -68,7 +68,10 @@ def listed_attacks() -> tuple[Listed, ...]:
     found: list[Listed] = []
     for kind in kinds().values():
         own = sorted(_literals(kind), key=lambda literal: kind.describe(literal).order)
-        found += (_listed(kind, literal) for literal in (*own, *map(vars, installed(kind.name))))
+        literals = {literal["name"]: literal for literal in own}
+        for attack in installed(kind.name):
+            literals.setdefault(attack.name, vars(attack))
+        found += (_listed(kind, literal) for literal in literals.values())
     return tuple(found)
 
 

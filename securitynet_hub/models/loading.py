@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
+from importlib.metadata import entry_points
 from itertools import islice
 from typing import Any, Protocol
 
@@ -21,12 +23,15 @@ from securitynet_hub.models.target import Preprocessing, Target
 from securitynet_hub.weights.fetch import load_weights
 from securitynet_hub.weights.tensors import nest
 
+ENTRY_POINTS = "securitynet_hub.loaders"
+"""Entry-point group in which installed packages offer loaders: the source's name, and a `Loader`."""
+
 SHOWN = 5
 """How many keys an error names."""
 
 
 class Loader(Protocol):
-    """What a module in ``securitynet_hub.loaders`` offers.
+    """What a module in ``securitynet_hub.loaders`` offers, or an object that an installed package names.
 
     Where the tensors do not lie in the checkpoint as `Annotation.weights_key_prefix` says, it also has
     ``state_dict(checkpoint, annotation)``, which picks them. A source of models that no table lists has
@@ -210,19 +215,57 @@ def _require_options(
 
 
 def find_loader(source: str) -> Loader:
-    """Return the module that loads the models of a source."""
-    if source not in known_loaders():
+    """Return what loads the models of a source: a module of the folder, or else of an installed package.
+
+    Raises:
+        UnknownNameError: the source has no loader; the closest names are given.
+    """
+    loader: Any = None
+    if source in _own_loaders():
+        loader = importlib.import_module(f"securitynet_hub.loaders.{source}")
+    elif source in known_loaders():
+        loader = _installed_loaders()[source]
+    else:
         raise UnknownNameError("loader for source", source, known_loaders())
-    loader: Any = importlib.import_module(f"securitynet_hub.loaders.{source}")
     found: Loader = loader
     return found
 
 
 @lru_cache(maxsize=1)
 def known_loaders() -> tuple[str, ...]:
-    """Return the sources that have a loader, found by looking into the loaders' folder."""
+    """Return the sources that have a loader, in the folder ``loaders`` or in an installed package."""
+    return tuple(sorted({*_own_loaders(), *_installed_loaders()}))
+
+
+def _own_loaders() -> set[str]:
+    """Return the names of the modules in the loaders' folder."""
     loaders = importlib.import_module("securitynet_hub.loaders")
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(loaders.__path__)))
+    return {module.name for module in pkgutil.iter_modules(loaders.__path__)}
+
+
+def _installed_loaders() -> dict[str, Any]:
+    """Return the loaders that installed packages offer, by source.
+
+    The folder's loader has priority where both have a source. A warning says which ones cannot be loaded.
+    """
+    found: dict[str, Any] = {}
+    own = _own_loaders()
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        if point.name in own:
+            continue
+        try:
+            loader = point.load()
+            if not callable(getattr(loader, "build", None)):
+                raise TypeError(f"{loader!r} has no function build")
+        except Exception as error:  # another's code
+            warnings.warn(
+                f"the loader {point.value} for {point.name!r} cannot be loaded: {error!r}.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            continue
+        found.setdefault(point.name, loader)
+    return found
 
 
 def listed(keys: Collection[str]) -> str:
