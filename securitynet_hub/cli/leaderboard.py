@@ -43,15 +43,13 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Rank models, the most exposed first; only results that were measured alike are compared."""
     from securitynet_hub.sharing.export import FORMATS
-    from securitynet_hub.sharing.leaderboard import leaderboards
+    from securitynet_hub.sharing.fetching import Refused
+    from securitynet_hub.sharing.leaderboard import leaderboards, unranked
 
-    boards = leaderboards(
-        _records(options),
-        by=options.by,
-        dataset=options.dataset,
-        kind=options.kind,
-        attack=options.attack,
-    )
+    records = _records(options)
+    choice = {name: getattr(options, name) for name in ("by", "dataset", "kind", "attack")}
+    boards = leaderboards(records, **choice)
+    print_refused([Refused(*each) for each in unranked(records, **choice)])
     if not boards:
         print("there are no results to rank", file=sys.stderr)
     text = FORMATS[options.format](boards)

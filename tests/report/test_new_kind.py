@@ -25,7 +25,7 @@ class Options:
 
 KIND = Kind(
     name="model-inversion", title="Model inversion", package="securitynet_hub.attacks.inversion", order=9,
-    question="what training images look like", needs="nothing", group="model-inversion", headline="psnr",
+    question="what training images look like", needs="nothing", group="model-inversion", headline=("psnr",),
     options=Options, outcomes=frozenset({"seconds"}),
 )
 """

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.every_record import drawn_shadows, every_record, few_samples, quickly
-from support.shared import REPO, WHERE, changed
+from support.published_results import REPO, WHERE, changed
 
-from securitynet_hub.attacks.backdoor.examined import find_suspects
+from securitynet_hub.attacks.backdoor.inputs import find_inputs
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.core.errors import RecordError, UnknownNameError
 from securitynet_hub.models.loading import load_target
@@ -84,7 +84,7 @@ def test_what_was_measured_beside_is_parsed_too():
 def test_without_the_truth_there_is_nothing_to_rank_and_that_is_told(records, whole_hub, run):
     """Of somebody's suspicious images nobody knows which are poisoned: shared, but on no board."""
     target, data = load_target(records[0].target["id"]), few_samples()
-    suspects = replace(find_suspects(target, data, None, seed=0).inputs, is_poisoned=None)
+    suspects = replace(find_inputs(target, data, None, seed=0).inputs, is_poisoned=None)
     detectors = kinds()["backdoor-detection"].attacks.items()
     names = [name for name, each in detectors if each.judges == "inputs" and not each.costly]
     found = quickly(names, inputs=suspects)
