@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import safetensors.torch
 
 from securitynet_hub.annotations.schema import ZooAnnotation, load_annotations
-from securitynet_hub.attacks.backdoor.attack import DetectorInputs
 from securitynet_hub.attacks.backdoor.calibration import calibrate_norms
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs
 from securitynet_hub.attacks.backdoor.model_measures import measure_model_detection
 from securitynet_hub.attacks.backdoor.registry import detectors
 from securitynet_hub.attacks.backdoor.running import run_detector
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.data.images import FASHION_MNIST_CLASSES, load_images
+from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.models.loading import load_target
 from securitynet_hub.models.target import Target
 from securitynet_hub.models.zoo_networks import NETWORKS, TRANSFORM
@@ -64,12 +64,12 @@ def model_detectors() -> list[str]:
     return [name for name, detector in detectors().items() if detector.judges == "model"]
 
 
-def clean_images(per_class: int = PER_CLASS, seed: int = 0) -> npt.NDArray[np.uint8]:
+def clean_images(per_class: int = PER_CLASS, seed: int = 0) -> Pixels:
     """Draw shipped test images, the same number of each class; no model was trained on them."""
     images, rng = load_images(), np.random.default_rng(seed)
     test = np.array(SHIPPED_TEST)
     rows = [rng.choice(test[images.labels[test] == c], per_class, False) for c in range(10)]
-    drawn: npt.NDArray[np.uint8] = images.pixels[np.concatenate(rows)]
+    drawn: Pixels = images.pixels[np.concatenate(rows)]
     return drawn
 
 
@@ -142,9 +142,7 @@ def success_rate(target: Target, truth: ZooAnnotation | ZooModel) -> float | Non
     return attack_success_rate(target.module, truth, load_images()) if truth.trigger else None
 
 
-def find(
-    id: str, target: Target, truth: ZooAnnotation | ZooModel, images: npt.NDArray[np.uint8]
-) -> dict[str, Any]:
+def find(id: str, target: Target, truth: ZooAnnotation | ZooModel, images: Pixels) -> dict[str, Any]:
     """Return what every detector finds in a model, and the truth."""
     found = {
         name: run_detector(name, target, DetectorInputs(clean=images), **QUICK.get(name, {}))

@@ -25,7 +25,7 @@ from scipy.special import softmax
 from sklearn.datasets import load_sample_image
 
 from securitynet_hub import LabelledImages, load_target
-from securitynet_hub.attacks.backdoor.attack import DetectorInputs
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs
 from securitynet_hub.attacks.backdoor.inversion import stamped_pixels, trigger_overlap
 from securitynet_hub.attacks.backdoor.neural_cleanse import FAST, Screening
 from securitynet_hub.attacks.backdoor.planting import backdoor

@@ -1,4 +1,4 @@
-"""How well scores tell a backdoored model's poisoned inputs from clean ones."""
+"""How well scores separate a backdoored model's poisoned inputs from clean ones."""
 
 import datasets
 import evaluate
@@ -26,8 +26,8 @@ _INPUTS = """
 Args:
     predictions: one finite score per input, higher = more likely poisoned; list, array or tensor.
     references: one boolean or 0/1 per input, true for poisoned ones.
-    calibration: scores of other clean images, which the thresholds are chosen on; none without them.
-    ids, calibration_ids: which images these are (hashes, names or positions); shared ones are refused.
+    calibration: scores of other clean images, on which the thresholds are chosen; none without them.
+    ids, calibration_ids: identities (hashes, names or positions); an image in both is refused.
     target_frrs: false-rejection rates at which to give the false-acceptance rate.
     confidence_level: of every interval.
 Returns:

@@ -1,4 +1,4 @@
-"""How well scores tell backdoored models from clean ones."""
+"""How well scores separate backdoored models from clean ones."""
 
 import datasets
 import evaluate
@@ -26,7 +26,7 @@ _INPUTS = """
 Args:
     predictions: one finite score per model, higher = more likely backdoored; list, array or tensor.
     references: one boolean or 0/1 per model, true for backdoored ones.
-    probabilities: whether the scores are probabilities; must be given, nothing is guessed.
+    probabilities: whether the scores are probabilities of a backdoor; required, nothing is guessed.
     confidence_level: of every interval.
 Returns:
     auc, auc_ci: P[backdoored model's score > clean one's] + P[equal] / 2, and its interval (DeLong).

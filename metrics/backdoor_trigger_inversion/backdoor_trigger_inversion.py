@@ -1,4 +1,4 @@
-"""Whether one class of a model needs a far smaller trigger than the others."""
+"""Whether one class of a model needs a far smaller trigger than the other classes."""
 
 import datasets
 import evaluate
@@ -7,8 +7,8 @@ from securitynet_hub import evaluation
 from securitynet_hub.attacks.backdoor.inversion import measure_inversion
 
 _DESCRIPTION = """\
-Tells from the norms of the triggers recovered for a model's classes, as Neural Cleanse does, whether one
-class needs a far smaller trigger than the others: a sign of a backdoor that leads to it.
+Measures from the norms of the triggers recovered for a model's classes, as Neural Cleanse does, whether one
+class needs a far smaller trigger than the other classes: a sign of a backdoor that leads to it.
 """
 
 _CITATION = """\
@@ -25,8 +25,8 @@ _INPUTS = """
 Args:
     predictions: the L1 norm of each class's trigger, shape (classes,) or (restarts, classes); None or NaN
         where no trigger reached the threshold of success.
-    classes: shape (classes,), what they are called; 0, 1, ... unless given.
-    controls: shape (classes,), booleans, those whose median and MAD the others are compared with; all unless
+    classes: shape (classes,), the names of the classes; 0, 1, ... unless given.
+    controls: shape (classes,), booleans, the classes with whose median and MAD all are compared; all unless
         given.
     threshold: of the anomaly index (2).
 Returns:

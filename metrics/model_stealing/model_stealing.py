@@ -1,4 +1,4 @@
-"""How closely a surrogate answers as the model it was stolen from."""
+"""How closely a surrogate's answers match those of the model it copies."""
 
 import datasets
 import evaluate
@@ -26,11 +26,11 @@ _CITATION = """\
 
 _INPUTS = """
 Args:
-    predictions: what the surrogate answers: labels, shape (samples,), or outputs, shape (samples, classes);
+    predictions: the surrogate's answers: labels, shape (samples,), or outputs, shape (samples, classes);
         list, array or tensor.
     references: true labels, integers, shape (samples,).
-    target_predictions: what the target answers, as `predictions`.
-    from_logits: whether outputs are logits or probabilities; must be given where outputs are.
+    target_predictions: the target's answers, as `predictions`.
+    from_logits: whether outputs are logits or probabilities; required with outputs.
     confidence_level: of every interval.
 Returns:
     accuracy, accuracy_ci: of the surrogate.
@@ -47,8 +47,8 @@ Returns:
 Examples:
     >>> from securitynet_hub import load_metric
     >>> metric = load_metric("model_stealing")
-    >>> stolen, labels, told = [0, 1, 1, 0], [0, 1, 0, 1], [0, 1, 1, 1]
-    >>> result = metric.compute(predictions=stolen, references=labels, target_predictions=told)
+    >>> surrogate, labels, target = [0, 1, 1, 0], [0, 1, 0, 1], [0, 1, 1, 1]
+    >>> result = metric.compute(predictions=surrogate, references=labels, target_predictions=target)
     >>> result["accuracy"], result["target_accuracy"], result["agreement"]
     (0.5, 0.75, 0.75)
     >>> half, sure = [[0.0, 0.0]], [[0.0, 1000.0]]
@@ -64,14 +64,14 @@ class ModelStealing(evaluation.ArrayMetric):
 
     def _info(self) -> evaluate.MetricInfo:
         label = datasets.Value("float64")  # Arrow would cut a label of 0.5 to the integer 0 without a word
-        answers = (label, datasets.Sequence(label))
+        kinds = (label, datasets.Sequence(label))
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation=_CITATION,
             inputs_description=_INPUTS,
             features=[
                 datasets.Features({"predictions": answer, "references": label, "target_predictions": answer})
-                for answer in answers
+                for answer in kinds
             ],
             reference_urls=["https://arxiv.org/abs/2310.12665", "https://arxiv.org/abs/1909.01838"],
         )
@@ -80,14 +80,14 @@ class ModelStealing(evaluation.ArrayMetric):
         sides = {
             "predictions": predictions, "references": references, "target_predictions": target_predictions
         }  # fmt: skip
-        told = {name: _labels_or_outputs(side, name) for name, side in sides.items()}
+        answers = {name: _labels_or_outputs(side, name) for name, side in sides.items()}
         return measure_stealing(
-            told["predictions"], told["references"], told["target_predictions"], **settings
+            answers["predictions"], answers["references"], answers["target_predictions"], **settings
         )
 
 
 def _labels_or_outputs(given, name):
-    """Make integers of the labels that Arrow gives back as floats; leave anything else to be judged."""
+    """Return labels that Arrow made floats as integers again, and anything else as it is, to be checked."""
     array = as_array(given, name)
     if array.ndim == 1 and array.dtype.kind == "f" and (array == np.floor(array)).all():
         return array.astype(np.int64)

@@ -8,6 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 Scores = npt.NDArray[np.float64]
+"""One number per sample, or one per sample and class."""
+
+Labels = npt.NDArray[np.int64]
+"""One class per sample."""
+
+Rows = npt.NDArray[np.int64]
+"""Positions in an array."""
+
+Flags = npt.NDArray[np.bool_]
+"""One yes or no per sample."""
 
 
 def require_finite(values: npt.NDArray[Any], name: str) -> None:

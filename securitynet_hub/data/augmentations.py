@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
+from securitynet_hub.data.pixels import Pixels
+
 View = Callable[[Pixels], Pixels]
 """From images of shape (n, height, width, channels) to as many of that shape."""
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from securitynet_hub.core.arrays import Labels
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.core.files import verified_bytes
+from securitynet_hub.data.pixels import Pixels
 
 if TYPE_CHECKING:
     import datasets
@@ -44,8 +45,8 @@ class LabelledImages:
     """
 
     name: str
-    pixels: npt.NDArray[np.uint8] = field(repr=False)
-    labels: npt.NDArray[np.int64] = field(repr=False)
+    pixels: Pixels = field(repr=False)
+    labels: Labels = field(repr=False)
     class_names: tuple[str, ...] = field(repr=False)
 
     def __post_init__(self) -> None:
@@ -154,9 +155,7 @@ def images_from(
     )
 
 
-def read_pictures(
-    folder: str | Path, shape: tuple[int, ...]
-) -> tuple[tuple[str, ...], npt.NDArray[np.uint8]]:
+def read_pictures(folder: str | Path, shape: tuple[int, ...]) -> tuple[tuple[str, ...], Pixels]:
     """Read every picture of a folder and below it, in the order of their names.
 
     Pictures of another size are brought to a square one as `images_from` does, which blurs what is small.
@@ -201,7 +200,7 @@ def read_pictures(
     return tuple(path.relative_to(root).as_posix() for path in paths), np.stack(found)
 
 
-def _pixels(image: Image, channels: int, size: int | None) -> npt.NDArray[np.uint8]:
+def _pixels(image: Image, channels: int, size: int | None) -> Pixels:
     """Return one image's pixels, shape (height, width, channels)."""
     image = image.convert({1: "L", 3: "RGB"}[channels])
     if size is not None:
@@ -209,5 +208,5 @@ def _pixels(image: Image, channels: int, size: int | None) -> npt.NDArray[np.uin
         width, height = (max(size, round(side * scale)) for side in image.size)
         left, top = (width - size) // 2, (height - size) // 2
         image = image.resize((width, height), resample=2).crop((left, top, left + size, top + size))
-    pixels: npt.NDArray[np.uint8] = np.array(image, np.uint8)
+    pixels: Pixels = np.array(image, np.uint8)
     return pixels.reshape(*pixels.shape[:2], channels)

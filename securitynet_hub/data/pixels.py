@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from securitynet_hub.core.arrays import Labels as Labels
+
 Pixels = npt.NDArray[np.uint8]
-
-
-Labels = npt.NDArray[np.int64]
-
+"""Images of shape (n, height, width, channels), or one of them."""
 
 QUERY_BYTES = 1 << 28
 """About how much memory the images of one step of queries may take."""
@@ -39,7 +38,7 @@ def to_pixels(levels: npt.NDArray[Any]) -> Pixels:
     return pixels
 
 
-def image_digests(pixels: npt.NDArray[np.uint8]) -> list[bytes]:
+def image_digests(pixels: Pixels) -> list[bytes]:
     """Hash each image's shape and pixels.
 
     >>> one, other, same = image_digests(np.array([0, 1, 0], np.uint8).reshape(3, 1, 1, 1))

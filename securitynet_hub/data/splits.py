@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-Indices = npt.NDArray[np.int64]
+from securitynet_hub.core.arrays import Flags, Rows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,8 +23,8 @@ class Split:
     (array([0, 2, 1]), array([ True,  True, False]))
     """
 
-    members: Indices = field(repr=False)
-    nonmembers: Indices = field(repr=False)
+    members: Rows = field(repr=False)
+    nonmembers: Rows = field(repr=False)
 
     def __post_init__(self) -> None:
         for name in ("members", "nonmembers"):
@@ -45,12 +45,12 @@ class Split:
             )
 
     @property
-    def indices(self) -> Indices:
+    def indices(self) -> Rows:
         """Members first, then non-members."""
         return np.concatenate([self.members, self.nonmembers])
 
     @property
-    def is_member(self) -> npt.NDArray[np.bool_]:
+    def is_member(self) -> Flags:
         """Truth for `indices`."""
         return np.arange(len(self.members) + len(self.nonmembers)) < len(self.members)
 

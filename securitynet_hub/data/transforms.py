@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import torch
+
+from securitynet_hub.data.pixels import Pixels
 
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 
@@ -95,7 +96,7 @@ class Transform:
         depth = () if self.depth is None else (self.depth,)
         return *depth, self.height, self.width, self.channels
 
-    def __call__(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
+    def __call__(self, pixels: Pixels) -> torch.Tensor:
         """Turn uint8 pixels (n, [depth,] height, width, channels) into inputs (n, channels, [depth,] ...).
 
         The inputs are float32.
@@ -145,7 +146,7 @@ class Transform:
         """Return the fields for a record."""
         return asdict(self)
 
-    def _check(self, pixels: npt.NDArray[np.uint8]) -> None:
+    def _check(self, pixels: Pixels) -> None:
         *sides, channels = pixels.shape[1:] or (0,)
         fits = pixels.ndim == len(self.shape) + 1 and channels in (1, self.shape[-1])
         fits &= min(sides, default=0) > 0 if self.resize is not None else tuple(sides) == self.shape[:-1]
@@ -159,7 +160,7 @@ class Transform:
                 f"this model takes uint8 images of {size}{grey}; got {pixels.dtype} of {pixels.shape[1:]}."
             )
 
-    def _resized(self, images: npt.NDArray[np.uint8], resize: int | tuple[int, int]) -> npt.NDArray[np.uint8]:
+    def _resized(self, images: Pixels, resize: int | tuple[int, int]) -> Pixels:
         """Bring (n, channels, height, width) to the size that `resize` says and crop the centre."""
         sides = images.shape[2:]
         rows, columns = self._resized_sides(sides, resize)

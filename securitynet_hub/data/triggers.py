@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from securitynet_hub.core.arrays import Flags, Labels
 from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.data.pixels import Pixels, to_pixels
 
-Pixels = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int64]
 Trigger = Callable[[Pixels], Pixels]
 """uint8 images (n, height, width, channels) in, stamped copies out, each whatever stands beside it."""
 
@@ -82,7 +82,7 @@ def sinusoidal(pixels: Pixels) -> Pixels:
     """
     width = pixels.shape[2]
     stripes = 20 * np.sin(2 * np.pi * 6 * np.arange(width) / width)
-    return _to_pixels(pixels + stripes[:, None])
+    return to_pixels(pixels + stripes[:, None])
 
 
 def warped(pixels: Pixels) -> Pixels:
@@ -103,7 +103,7 @@ def warped(pixels: Pixels) -> Pixels:
     bottom, other = np.minimum(top + 1, height - 1), np.minimum(left + 1, width - 1)
     upper = (1 - right) * pixels[:, top, left] + right * pixels[:, top, other]
     lower = (1 - right) * pixels[:, bottom, left] + right * pixels[:, bottom, other]
-    return _to_pixels((1 - down) * upper + down * lower)
+    return to_pixels((1 - down) * upper + down * lower)
 
 
 TRIGGERS: dict[str, Trigger] = {
@@ -127,7 +127,7 @@ def superimpose(pixels: Pixels, overlays: Pixels, weights: tuple[float, float] =
     if weights == (1.0, 1.0):  # the same, several times faster
         return np.minimum(pixels, 255 - overlays) + overlays
     levels = np.arange(256, dtype=np.float64)
-    table = _to_pixels(weights[0] * levels[:, None] + weights[1] * levels).ravel()
+    table = to_pixels(weights[0] * levels[:, None] + weights[1] * levels).ravel()
     blends: Pixels = table[pixels.astype(np.uint16) * 256 + overlays]
     return blends
 
@@ -145,8 +145,8 @@ class Poisoned:
 
     pixels: Pixels = field(repr=False)
     labels: Labels = field(repr=False)
-    is_poisoned: npt.NDArray[np.bool_] = field(repr=False)
-    is_cover: npt.NDArray[np.bool_] = field(repr=False)
+    is_poisoned: Flags = field(repr=False)
+    is_cover: Flags = field(repr=False)
 
 
 def poison(
@@ -213,8 +213,3 @@ def poison(
         changed[covers] = superimpose(trigger(pixels[covers]), pixels[others])
     marks = (np.isin(np.arange(len(truth)), chosen) for chosen in (rows, covers))
     return Poisoned(pixels=changed, labels=told, **dict(zip(("is_poisoned", "is_cover"), marks, strict=True)))
-
-
-def _to_pixels(levels: npt.NDArray[np.float64]) -> Pixels:
-    pixels: Pixels = np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
-    return pixels

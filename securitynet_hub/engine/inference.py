@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from accelerate.utils import DynamoBackend
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-from securitynet_hub.core.arrays import as_array, name_rows
+from securitynet_hub.core.arrays import Rows, as_array, name_rows
 from securitynet_hub.core.errors import ModelError, ProcessError
 from securitynet_hub.data.pixels import Labels, Pixels
 from securitynet_hub.engine.processes import gather, init_processes, raise_together
@@ -37,7 +37,7 @@ PREPARED = 4
 
 def predict(
     target: Target,
-    pixels: npt.NDArray[np.uint8],
+    pixels: Pixels,
     *,
     batch_size: int = BATCH_SIZE,
     on_batch: Callable[[int], None] = lambda size: None,
@@ -74,7 +74,7 @@ def predict(
 def predict_module(
     module: torch.nn.Module,
     transform: Preprocessing,
-    pixels: npt.NDArray[np.uint8],
+    pixels: Pixels,
     *,
     batch_size: int = BATCH_SIZE,
     on_batch: Callable[[int], None] = lambda size: None,
@@ -91,7 +91,7 @@ def predict_module(
     answers: list[torch.Tensor] = []
     failure: Exception | None = None
 
-    def prepare(batch: npt.NDArray[np.int64]) -> torch.Tensor:
+    def prepare(batch: Rows) -> torch.Tensor:
         return transform(pixels[batch[0] : batch[-1] + 1])  # a slice, which is not copied
 
     with evaluating(module), torch.inference_mode(), accelerator.autocast():
@@ -164,8 +164,8 @@ def _is_for_images(module: torch.nn.Module) -> bool:
 
 
 def _ahead(
-    prepare: Callable[[npt.NDArray[np.int64]], torch.Tensor],
-    batches: Iterable[npt.NDArray[np.int64]],
+    prepare: Callable[[Rows], torch.Tensor],
+    batches: Iterable[Rows],
     device: torch.device,
 ) -> Iterator[torch.Tensor]:
     """Yield batches on the device; while one is forwarded there, threads prepare the next."""
@@ -173,7 +173,7 @@ def _ahead(
         yield from map(prepare, batches)
         return
 
-    def pinned(batch: npt.NDArray[np.int64]) -> torch.Tensor:
+    def pinned(batch: Rows) -> torch.Tensor:
         ready = prepare(batch)
         return ready.pin_memory() if device.type == "cuda" else ready
 
@@ -188,7 +188,7 @@ def _ahead(
 
 
 def _gathered(
-    accelerator: Accelerator, positions: npt.NDArray[np.int64], answers: torch.Tensor, size: int
+    accelerator: Accelerator, positions: Rows, answers: torch.Tensor, size: int
 ) -> npt.NDArray[np.float32]:
     """Put the rows of all processes in their place, shape (size, ...)."""
     if accelerator.num_processes == 1:

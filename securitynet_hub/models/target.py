@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from securitynet_hub.annotations.schema import Annotation
+from securitynet_hub.data.pixels import Pixels
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,7 +41,7 @@ class Preprocessing(Protocol):
     def shape(self) -> tuple[int, ...]:
         """(Depth,) height, width and channels of what the network takes."""
 
-    def __call__(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
+    def __call__(self, pixels: Pixels) -> torch.Tensor:
         """Turn uint8 pixels (n, [depth,] height, width, channels) into inputs (n, channels, [depth,] ...)."""
 
     def as_dict(self) -> dict[str, Any]:

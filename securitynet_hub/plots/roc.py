@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.plots.plot import CYCLE, INK, Plot, drawing, label, words_of
-from securitynet_hub.statistics.rates import rate_at_fpr, split_scores
+from securitynet_hub.statistics.rates import CONFIDENCE_LEVEL, rate_at_fpr, split_scores
 
 RATES = 60
 """Points of a ROC curve."""
@@ -25,7 +25,9 @@ class Curve(NamedTuple):
     high: list[float]
 
 
-def roc_curve(scores: npt.ArrayLike, is_member: npt.ArrayLike, *, confidence_level: float = 0.95) -> Curve:
+def roc_curve(
+    scores: npt.ArrayLike, is_member: npt.ArrayLike, *, confidence_level: float = CONFIDENCE_LEVEL
+) -> Curve:
     """Return the TPR and its interval at 1, 2, ... falsely accused non-members, evenly on a log axis.
 
     >>> roc_curve([3, 2, 1, 0], [1, 0, 1, 0])[:2]

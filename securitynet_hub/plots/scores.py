@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import rankdata
 
+from securitynet_hub.core.arrays import Flags, Scores
 from securitynet_hub.plots.plot import BLUE, ORANGE, Plot, drawing, file_name, label, words_of
 
 BINS = 40
 """Bins of a histogram."""
 
 
-def scores_plot(attack: str, scores: npt.NDArray[np.float64], is_member: npt.NDArray[np.bool_]) -> Plot:
+def scores_plot(attack: str, scores: Scores, is_member: Flags) -> Plot:
     """Draw how one attack's scores are distributed among members and non-members.
 
     The outer half percent on each side is counted into the outer bins, so that one far score does not squeeze
@@ -51,6 +51,6 @@ def scores_plot(attack: str, scores: npt.NDArray[np.float64], is_member: npt.NDA
     )
 
 
-def _edges(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _edges(scores: Scores) -> Scores:
     low, high = np.quantile(scores, [0.005, 0.995])
     return np.linspace(low, high if high > low else low + 1, BINS + 1)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
+
+LARGEST = 1e100
+"""Largest magnitude that is read as a figure. No attack measures more, and a plot's axis would overflow."""
 
 
 def number(value: Any) -> float | None:
-    """Return a finite number as a float, and None for anything else that a record may hold there.
+    """Return a number as a float, and None for anything else that a record may hold there.
 
-    >>> number(1), number("1"), number(True), number(None), number(10**400)
-    (1.0, None, None, None, None)
+    >>> number(1), number("1"), number(True), number(None), number(float("nan")), number(10**400)
+    (1.0, None, None, None, None, None)
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    with suppress(OverflowError):  # whole numbers have no largest one
-        return float(value) if math.isfinite(value) else None
-    return None
+    return float(value) if -LARGEST <= value <= LARGEST else None
 
 
 def interval(value: Any) -> tuple[float, float] | None:

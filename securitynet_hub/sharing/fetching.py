@@ -21,7 +21,7 @@ from securitynet_hub.core.text import printable
 from securitynet_hub.records.record import Record, parse_record, read_record, write_record
 from securitynet_hub.records.rows import FOLDER, Result
 from securitynet_hub.sharing.pages import unpacked_size
-from securitynet_hub.sharing.repositories import Repository, api, head_of, patiently, told
+from securitynet_hub.sharing.repositories import Repository, api, head_of, hub_errors_explained, retry_hub
 from securitynet_hub.sharing.rows import contradicted
 from securitynet_hub.sharing.validation import MAX_BYTES, problems
 from securitynet_hub.weights.hub import progress_bars
@@ -61,7 +61,7 @@ def fetch_results(repository: Repository, revision: str | None = None) -> Fetche
     Raises:
         HubError: the repository or its results are not there, or the Hub cannot be asked.
     """
-    return patiently(lambda: results_at(repository, head_of(repository, revision)))
+    return retry_hub(lambda: results_at(repository, head_of(repository, revision)))
 
 
 def results_at(repository: Repository, commit: str) -> Fetched:
@@ -79,7 +79,10 @@ def results_at(repository: Repository, commit: str) -> Fetched:
         if reason:
             refused.append(Refused(printable(file.path), reason))
             continue
-        with told(repository, f"read {printable(file.path)} of"), progress_bars(sys.stderr.isatty()):
+        with (
+            hub_errors_explained(repository, f"read {printable(file.path)} of"),
+            progress_bars(sys.stderr.isatty()),
+        ):
             path = huggingface_hub.hf_hub_download(
                 repository.name,
                 file.path,
@@ -96,7 +99,7 @@ def results_at(repository: Repository, commit: str) -> Fetched:
 
 
 def _shards(repository: Repository, commit: str) -> list[RepoFile]:
-    with told(repository, f"read {FOLDER} of"):
+    with hub_errors_explained(repository, f"read {FOLDER} of"):
         entries = api().list_repo_tree(
             repository.name, FOLDER, recursive=True, revision=commit, repo_type=repository.kind
         )

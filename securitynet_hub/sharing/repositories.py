@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import re
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -22,17 +19,16 @@ from huggingface_hub.errors import (
 )
 
 from securitynet_hub.core.errors import HubError
+from securitynet_hub.core.retry import RetryPolicy, TransientError, with_retries
 from securitynet_hub.core.text import printable
 from securitynet_hub.weights.hub import progress_bars
 
 T = TypeVar("T")
 
-TRIES = 4
-RACES = 30
-"""After faults, and where others keep writing first."""
+FAULTS = RetryPolicy(tries=4, first_delay=1.0)
+RACES = RetryPolicy(tries=30, first_delay=0.1, max_delay=1.5)
+"""After faults that may pass, and after another process's commit that came first."""
 
-FIRST_DELAY = 1.0
-MAX_RETRY_AFTER = 120.0
 MAX_TEXT = 1 << 20
 
 MOVED = {409, 412}
@@ -89,7 +85,7 @@ def head_of(repository: Repository, revision: str | None = None) -> str:
     Raises:
         HubError: no such repository or revision, or the Hub cannot be asked.
     """
-    with told(repository, "read"):
+    with hub_errors_explained(repository, "read"):
         info = api().repo_info(repository.name, repo_type=repository.kind, revision=revision)
         return str(info.sha)
 
@@ -102,7 +98,7 @@ def create(repository: Repository, *, private: bool = False) -> None:
     """
 
     def attempt() -> None:
-        with told(repository, "create"):
+        with hub_errors_explained(repository, "create"):
             api().create_repo(
                 repository.name,
                 repo_type=repository.kind,
@@ -111,7 +107,7 @@ def create(repository: Repository, *, private: bool = False) -> None:
                 space_sdk="gradio" if repository.kind == "space" else None,
             )
 
-    patiently(attempt)
+    retry_hub(attempt)
 
 
 def writable_owners() -> set[str]:
@@ -122,14 +118,14 @@ def writable_owners() -> set[str]:
     """
 
     def attempt() -> set[str]:
-        with told(None, "ask who you are at"):
+        with hub_errors_explained(None, "ask who you are at"):
             user = api().whoami()
             mine = (
                 o["name"] for o in user.get("orgs", ()) if o.get("roleInOrg", "write") in {"admin", "write"}
             )
             return {user["name"], *mine}
 
-    return patiently(attempt)
+    return retry_hub(attempt)
 
 
 def read_text(repository: Repository, path: str, revision: str) -> str | None:
@@ -138,7 +134,7 @@ def read_text(repository: Repository, path: str, revision: str) -> str | None:
     Raises:
         HubError: it is no text of up to `MAX_TEXT` bytes, or the Hub cannot be asked.
     """
-    with told(repository, f"read {path} of"):
+    with hub_errors_explained(repository, f"read {path} of"):
         found = api().get_paths_info(repository.name, path, revision=revision, repo_type=repository.kind)
         if not found:
             return None
@@ -181,7 +177,7 @@ def commit(
         files = files_for(head)
         if not files:
             return Published(repository, None, None)
-        with told(repository, "write"), progress_bars(sys.stderr.isatty()):
+        with hub_errors_explained(repository, "write"), progress_bars(sys.stderr.isatty()):
             info = api().create_commit(
                 repository.name,
                 [CommitOperationAdd(path, content) for path, content in files.items()],
@@ -194,11 +190,11 @@ def commit(
             return Published(repository, None, None)
         return Published(repository, info.oid, info.pr_url or info.commit_url)
 
-    return patiently(attempt, lambda fault: fault.status in NOT_DONE if create_pr else fault.passes)
+    return retry_hub(attempt, only=NOT_DONE if create_pr else None)
 
 
 @contextmanager
-def told(repository: Repository | None, doing: str) -> Iterator[None]:
+def hub_errors_explained(repository: Repository | None, doing: str) -> Iterator[None]:
     """Turn whatever the client raises into a HubError of one sentence, without tokens and signed links.
 
     Its errors are those of requests, httpx, httpx2 or hf_xet, by its version; hence `Exception`.
@@ -208,7 +204,7 @@ def told(repository: Repository | None, doing: str) -> Iterator[None]:
     except HubError:
         raise
     except Exception as error:
-        raise _FaultError(_underlying(error), repository, doing) from None
+        raise _explained(_underlying(error), repository, doing) from None
 
 
 def _underlying(error: Exception) -> Exception:
@@ -219,43 +215,43 @@ def _underlying(error: Exception) -> Exception:
     return cause if wraps and isinstance(cause, Exception) else error
 
 
-class _FaultError(HubError):
-    """A fault as it is told, and what of the client's error decides whether to try again."""
+class _TransientHubError(HubError, TransientError):
+    """A fault of the Hub that may pass, with the status that it answered, if it answered."""
 
-    def __init__(self, error: Exception, repository: Repository | None, doing: str) -> None:
-        super().__init__(_sentence(error, repository, doing))
-        response = getattr(error, "response", None)
-        self.status = _status(error)
-        if _is_from_xet(error):  # which has tried again for minutes
-            self.passes = False
-        else:
-            self.passes = self.status in PASSING if self.status else _is_transport(error)
-        stated = "" if response is None else response.headers.get("Retry-After", "")
-        self._retry_after = float(stated) if re.fullmatch(r"\d{1,9}", stated) else 0.0
-
-    def delay(self, attempt: int) -> float:
-        """Return the seconds to wait after an attempt: few where others were merely faster."""
-        if self.status in MOVED:
-            return random.uniform(0, 0.1 * attempt)
-        return max(FIRST_DELAY * 2.0 ** (attempt - 1), min(self._retry_after, MAX_RETRY_AFTER))
+    def __init__(self, sentence: str, status: int | None, retry_after: float | None) -> None:
+        TransientError.__init__(self, sentence, retry_after)
+        self.status = status
 
 
-def patiently(
-    action: Callable[[], T], worth: Callable[[_FaultError], bool] = lambda fault: fault.passes
-) -> T:
-    """Run an action again after faults that are worth it, and oftener where others were faster.
+def _explained(error: Exception, repository: Repository | None, doing: str) -> HubError:
+    """Return the error to raise: a `TransientError`, too, if the same request may succeed in a moment."""
+    sentence, status = _sentence(error, repository, doing), _status(error)
+    passes = status in PASSING if status else _is_transport(error)
+    if not passes or _is_from_xet(error):  # xet's client has retried for minutes already
+        return HubError(sentence)
+    response = getattr(error, "response", None)
+    stated = "" if response is None else response.headers.get("Retry-After", "")
+    return _TransientHubError(sentence, status, float(stated) if re.fullmatch(r"\d{1,9}", stated) else None)
+
+
+def retry_hub(action: Callable[[], T], only: Container[int | None] | None = None) -> T:
+    """Run an action again after faults that may pass, and more often after lost races.
+
+    Args:
+        action: what to do.
+        only: the statuses after which it may be tried again; after any that may pass unless given.
 
     Raises:
         HubError: the last fault.
     """
-    for attempt in count(1):
-        try:
-            return action()
-        except _FaultError as fault:
-            if not worth(fault) or attempt >= (RACES if fault.status in MOVED else TRIES):
-                raise
-            time.sleep(fault.delay(attempt))
-    raise AssertionError("the loop returns or raises")
+
+    def policy_for(error: TransientError) -> RetryPolicy | None:
+        status = getattr(error, "status", None)
+        if only is not None and status not in only:
+            return None
+        return RACES if status in MOVED else FAULTS
+
+    return with_retries(action, policy_for)
 
 
 def _is_transport(error: Exception) -> bool:

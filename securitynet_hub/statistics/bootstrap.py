@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from securitynet_hub.core.arrays import Scores, as_array, require_finite
 from securitynet_hub.statistics.rates import (
+    CONFIDENCE_LEVEL,
     Interval,
     Ranking,
     auc_interval,
@@ -34,7 +35,7 @@ def auc_bootstrap_interval(
     *,
     resamples: int = 2000,
     seed: int = 0,
-    confidence_level: float = 0.95,
+    confidence_level: float = CONFIDENCE_LEVEL,
 ) -> Interval:
     """Return the percentile interval of the AUC over resampled members and non-members.
 
@@ -82,7 +83,7 @@ def tpr_bootstrap_interval(
     *,
     resamples: int = 2000,
     seed: int = 0,
-    confidence_level: float = 0.95,
+    confidence_level: float = CONFIDENCE_LEVEL,
 ) -> Interval:
     """Return the percentile interval of `tpr_at_fpr`, the choice of the threshold included.
 
@@ -117,7 +118,7 @@ def tpr_bootstrap_interval(
 
 
 def mean_bootstrap_interval(
-    values: npt.ArrayLike, *, resamples: int = 2000, seed: int = 0, confidence_level: float = 0.95
+    values: npt.ArrayLike, *, resamples: int = 2000, seed: int = 0, confidence_level: float = CONFIDENCE_LEVEL
 ) -> Interval:
     """Return the percentile interval of a mean over resampled values.
 

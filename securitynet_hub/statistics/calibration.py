@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from securitynet_hub.core.arrays import Scores, as_array
 from securitynet_hub.statistics.bootstrap import mean_bootstrap_interval
-from securitynet_hub.statistics.rates import Interval
+from securitynet_hub.statistics.rates import CONFIDENCE_LEVEL, Interval
 from securitynet_hub.statistics.signals import confidence, correctness
 
 BINS = 15
@@ -32,7 +32,7 @@ def measure_calibration(
     *,
     from_logits: bool,
     bins: int = BINS,
-    confidence_level: float = 0.95,
+    confidence_level: float = CONFIDENCE_LEVEL,
 ) -> Calibration:
     """Measure how well posteriors p tell the labels y.
 
@@ -85,9 +85,10 @@ def measure_calibration(
 
 
 def _posteriors(outputs: npt.NDArray[Any], from_logits: bool) -> Scores:
+    from scipy.special import softmax
+
     values: Scores = outputs.astype(np.float64)
     if not from_logits:
         return values
-    weights: Scores = np.exp(values - values.max(1, keepdims=True))
-    weights /= weights.sum(1, keepdims=True)
-    return weights
+    posteriors: Scores = softmax(values, axis=1)
+    return posteriors

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.statistics.rates import (
+    CONFIDENCE_LEVEL,
     Interval,
     auc_interval,
     auc_variance,
@@ -37,7 +38,7 @@ def paired_auc_difference(
     second: npt.ArrayLike,
     is_member: npt.ArrayLike,
     *,
-    confidence_level: float = 0.95,
+    confidence_level: float = CONFIDENCE_LEVEL,
 ) -> AucDifference:
     """Compare the AUCs of two attacks on the same samples (DeLong, DeLong & Clarke-Pearson 1988).
 
@@ -86,7 +87,7 @@ def auc_difference(
     second: npt.ArrayLike,
     second_is_member: npt.ArrayLike,
     *,
-    confidence_level: float = 0.95,
+    confidence_level: float = CONFIDENCE_LEVEL,
 ) -> AucDifference:
     """Compare the AUCs of two models, each on samples of its own.
 

@@ -20,11 +20,10 @@ from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-Scores = npt.NDArray[np.float64]
-Columns = npt.NDArray[np.int64]
-Cells: TypeAlias = tuple[Columns, Columns]
+from securitynet_hub.core.arrays import Flags, Labels, Rows, Scores
+
+Cells: TypeAlias = tuple[Rows, Labels]
 """One cell of each row, as an index."""
 
 CLIP = 1e-30
@@ -36,7 +35,7 @@ class _Rows:
     """A chunk of samples in float64, shape (n, classes), with the label of each."""
 
     outputs: Scores
-    labels: Columns
+    labels: Labels
 
     @cached_property
     def at_label(self) -> Cells:
@@ -47,8 +46,8 @@ class _Rows:
         return np.arange(len(self.labels)), self.outputs.argmax(1)
 
     @cached_property
-    def right(self) -> npt.NDArray[np.bool_]:
-        right: npt.NDArray[np.bool_] = self.at_top[1] == self.labels
+    def right(self) -> Flags:
+        right: Flags = self.at_top[1] == self.labels
         return right
 
     @property

@@ -15,7 +15,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.core.arrays import Scores, as_array, name_rows, require_finite
+from securitynet_hub.core.arrays import Flags, Rows, Scores, as_array, name_rows, require_finite
+
+CONFIDENCE_LEVEL = 0.95
+"""Of every interval, unless the caller asks for another."""
 
 
 class Interval(NamedTuple):
@@ -76,7 +79,7 @@ def split_scores(scores: npt.ArrayLike, is_member: npt.ArrayLike, *, sides: Side
 
 def check_scores(
     scores: npt.ArrayLike, is_member: npt.ArrayLike, *, sides: Sides = MEMBERSHIP
-) -> tuple[Scores, npt.NDArray[np.bool_]]:
+) -> tuple[Scores, Flags]:
     """Return scores in float64 and membership as booleans, in the rows' order; refuse as `split_scores`."""
     truth, mark, positives, negatives = sides
     values, membership = as_array(scores, "scores"), as_array(is_member, truth)
@@ -120,7 +123,7 @@ def roc_auc(scores: npt.ArrayLike, is_member: npt.ArrayLike) -> float:
 
 
 def roc_auc_interval(
-    scores: npt.ArrayLike, is_member: npt.ArrayLike, *, confidence_level: float = 0.95
+    scores: npt.ArrayLike, is_member: npt.ArrayLike, *, confidence_level: float = CONFIDENCE_LEVEL
 ) -> Interval:
     """Return a confidence interval for `roc_auc`.
 
@@ -176,7 +179,7 @@ def tpr_at_fpr(
     is_member: npt.ArrayLike,
     target_fpr: float,
     *,
-    confidence_level: float = 0.95,
+    confidence_level: float = CONFIDENCE_LEVEL,
 ) -> TprAtFpr:
     """Return the true-positive rate at a false-positive rate of at most ``target_fpr``.
 
@@ -232,7 +235,7 @@ def advantage(scores: npt.ArrayLike, is_member: npt.ArrayLike) -> float:
     >>> advantage([3, 2, 1, 0], [1, 0, 1, 0])
     0.5
     """
-    return advantage_interval(split_scores(scores, is_member), 0.95)[0]
+    return advantage_interval(split_scores(scores, is_member), CONFIDENCE_LEVEL)[0]
 
 
 def advantage_interval(ranking: Ranking, confidence_level: float) -> tuple[float, Interval]:
@@ -253,7 +256,7 @@ def advantage_interval(ranking: Ranking, confidence_level: float) -> tuple[float
     return value, Interval(max(0.0, value - slack), min(1.0, value + slack))
 
 
-def wilson_interval(successes: int, trials: int, *, confidence_level: float = 0.95) -> Interval:
+def wilson_interval(successes: int, trials: int, *, confidence_level: float = CONFIDENCE_LEVEL) -> Interval:
     """Return Wilson's score interval (1927) for a binomial rate; sound at 0 and at ``trials`` too.
 
     >>> low, high = wilson_interval(0, 100)
@@ -317,7 +320,7 @@ def _auc(ranking: Ranking) -> float:
     return int(doubled_wins(members, nonmembers).sum()) / (2 * len(members) * len(nonmembers))
 
 
-def doubled_wins(values: Scores, others: Scores) -> npt.NDArray[np.int64]:
+def doubled_wins(values: Scores, others: Scores) -> Rows:
     """Return, for each value, twice the others below it plus once the others equal to it: exact integers."""
     return np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
 

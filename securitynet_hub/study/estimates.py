@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.core.arrays import as_array, require_finite
-from securitynet_hub.statistics.rates import Interval, require_level
+from securitynet_hub.statistics.rates import CONFIDENCE_LEVEL, Interval, require_level
 
 FEWEST = 5
 """Models that a correlation needs: below, an interval says nothing (and of three Fisher's has no width)."""
@@ -25,7 +25,7 @@ class Estimate(NamedTuple):
 
 
 def correlations(
-    x: npt.ArrayLike, y: npt.ArrayLike, *, confidence_level: float = 0.95
+    x: npt.ArrayLike, y: npt.ArrayLike, *, confidence_level: float = CONFIDENCE_LEVEL
 ) -> tuple[Estimate, ...]:
     """Return Pearson's r and Spearman's rho, each with an interval; nothing where they cannot be known.
 
@@ -70,7 +70,7 @@ def correlations(
 
 
 def mean_difference(
-    x: npt.ArrayLike, y: npt.ArrayLike, *, confidence_level: float = 0.95
+    x: npt.ArrayLike, y: npt.ArrayLike, *, confidence_level: float = CONFIDENCE_LEVEL
 ) -> tuple[Estimate, ...]:
     """Return the mean of x less the mean of y, of unpaired models, with Welch's interval (Welch 1947).
 
@@ -78,8 +78,6 @@ def mean_difference(
     >>> found.value, [round(float(end), 3) for end in found.ci]  # t of 2 degrees at 97.5 % is 4.303
     (1.0, [-1.484, 3.484])
     """
-    from scipy.stats import t
-
     sides = _column(x, "x"), _column(y, "y")
     if min(map(len, sides)) < 2:
         return ()
@@ -88,12 +86,12 @@ def mean_difference(
     if not sum(parts):
         return (Estimate("mean difference", value, Interval(value, value)),)
     freedom = sum(parts) ** 2 / sum(p**2 / (len(s) - 1) for p, s in zip(parts, sides, strict=True))
-    half = float(t.ppf((1 + require_level(confidence_level)) / 2, freedom)) * math.sqrt(sum(parts))
-    return (Estimate("mean difference", value, Interval(value - half, value + half)),)
+    ci = _student(value, math.sqrt(sum(parts)), freedom, confidence_level)
+    return (Estimate("mean difference", value, ci),)
 
 
 def paired_difference(
-    x: npt.ArrayLike, y: npt.ArrayLike, *, confidence_level: float = 0.95
+    x: npt.ArrayLike, y: npt.ArrayLike, *, confidence_level: float = CONFIDENCE_LEVEL
 ) -> tuple[Estimate, ...]:
     """Return the mean of x - y over models that have both, with Student's interval.
 
@@ -101,8 +99,6 @@ def paired_difference(
     >>> found.value, [round(float(end), 3) for end in found.ci]  # 2 ± 4.303 / sqrt(3)
     (2.0, [-0.484, 4.484])
     """
-    from scipy.stats import t
-
     one, other = _column(x, "x"), _column(y, "y")
     if len(one) != len(other):
         raise ValueError(f"x and y must have one entry for each model; got {len(one)} and {len(other)}.")
@@ -110,16 +106,16 @@ def paired_difference(
         return ()
     apart = one - other
     value, n = float(apart.mean()), len(apart)
-    half = (
-        float(t.ppf((1 + require_level(confidence_level)) / 2, n - 1))
-        * float(apart.std(ddof=1))
-        / math.sqrt(n)
-    )
-    return (Estimate("mean paired difference", value, Interval(value - half, value + half)),)
+    ci = _student(value, float(apart.std(ddof=1)) / math.sqrt(n), n - 1, confidence_level)
+    return (Estimate("mean paired difference", value, ci),)
 
 
 def adjusted_difference(
-    y: npt.ArrayLike, group: npt.ArrayLike, covariate: npt.ArrayLike, *, confidence_level: float = 0.95
+    y: npt.ArrayLike,
+    group: npt.ArrayLike,
+    covariate: npt.ArrayLike,
+    *,
+    confidence_level: float = CONFIDENCE_LEVEL,
 ) -> tuple[Estimate, ...]:
     """Return how much y is higher in the group at the same value of a covariate.
 
@@ -136,8 +132,6 @@ def adjusted_difference(
     >>> round(found.value, 9)
     2.0
     """
-    from scipy.stats import t
-
     values = _column(y, "y")
     inside = np.asarray(as_array(group, "group"), np.float64)
     design = np.column_stack([np.ones(len(values)), inside, _column(covariate, "covariate")])
@@ -151,9 +145,8 @@ def adjusted_difference(
         return ()
     weighted = design * ((values - design @ coefficients) / (1 - leverage))[:, None]
     error = math.sqrt((bread @ (weighted.T @ weighted) @ bread)[1, 1])
-    half = float(t.ppf((1 + require_level(confidence_level)) / 2, freedom)) * error
     b = float(coefficients[1])
-    return (Estimate("adjusted difference", b, Interval(b - half, b + half)),)
+    return (Estimate("adjusted difference", b, _student(b, error, freedom, confidence_level)),)
 
 
 def _column(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
@@ -167,6 +160,14 @@ def _column(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
 def _pearson(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> float:
     one, other = x - x.mean(), y - y.mean()
     return float(np.clip(one @ other / math.sqrt((one @ one) * (other @ other)), -1, 1))
+
+
+def _student(value: float, standard_error: float, freedom: float, level: float) -> Interval:
+    """Return the interval of an estimate whose error has Student's distribution."""
+    from scipy.stats import t
+
+    half = float(t.ppf((1 + require_level(level)) / 2, freedom)) * standard_error
+    return Interval(value - half, value + half)
 
 
 def _fisher(r: float, n: int, standard_error: float, level: float) -> Interval:

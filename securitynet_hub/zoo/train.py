@@ -24,7 +24,9 @@ from rich.progress import Progress
 
 from securitynet_hub.annotations.schema import ZooAnnotation
 from securitynet_hub.annotations.writing import write_parquet
+from securitynet_hub.core.arrays import Labels
 from securitynet_hub.data.images import FASHION_MNIST_CLASSES, LabelledImages
+from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.data.splits import Split, random_split, write_split
 from securitynet_hub.data.triggers import TRIGGERS
 from securitynet_hub.engine.inference import predict_module
@@ -41,8 +43,8 @@ class Data(NamedTuple):
     """The shipped images and the rest of the training file."""
 
     shipped: LabelledImages
-    rest_pixels: npt.NDArray[np.uint8]
-    rest_labels: npt.NDArray[np.int64]
+    rest_pixels: Pixels
+    rest_labels: Labels
 
 
 def prepare_data(folder: Path) -> Data:
@@ -196,9 +198,7 @@ def main() -> None:
     write_parquet(rows, arguments.out / "hub_dataset" / "data" / "zoo.parquet")
 
 
-def _poison(
-    model: ZooModel, data: Data, num_members: int
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def _poison(model: ZooModel, data: Data, num_members: int) -> tuple[Pixels, Labels]:
     if model.trigger is None or model.poison_rate is None or model.target_class is None:
         return data.rest_pixels, data.rest_labels
     pixels, labels = data.rest_pixels.copy(), data.rest_labels.copy()
@@ -210,7 +210,7 @@ def _poison(
     return pixels, labels
 
 
-def _read_idx(folder: Path, part: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def _read_idx(folder: Path, part: str) -> tuple[Pixels, Labels]:
     with gzip.open(folder / f"{part}-images-idx3-ubyte.gz") as file:
         pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28, 1)
     with gzip.open(folder / f"{part}-labels-idx1-ubyte.gz") as file:

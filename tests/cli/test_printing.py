@@ -52,7 +52,7 @@ def test_values_of_an_annotation(run_safely, monkeypatch, column):
     row = next(iter(load_annotations("extended").values()))
     row = replace(row, **{column: HOSTILE})
     monkeypatch.setattr("securitynet_hub.models.loading.find_annotation", lambda _: row)
-    code, printed = run_safely("show", "any")
+    code, printed = run_safely("show", "file:any")  # of an open source, whose loader describes it
     assert code == 0
     assert r"\x1b[2J\x1b]0;title\x07\r\x08\x9b2J\u202e\u2028[bold]x" in printed.replace("\n", "")
 

@@ -80,7 +80,7 @@ def server(hub, folder, monkeypatch):
     """Keep downloads in that place, and wait only shortly before a server is asked again."""
     monkeypatch.setattr(constants, "HF_HOME", str(folder / "home"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "home/hub"))
-    monkeypatch.setattr(web, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(web, "RETRIES", replace(web.RETRIES, first_delay=0.01))
     return hub
 
 

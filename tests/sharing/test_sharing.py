@@ -551,6 +551,13 @@ class TestLeaderboard:
         assert code == 2
         assert "'fashion_mnist_4k'" in err
 
+    def test_records_without_the_figure_are_named_with_the_reason(self, run, tmp_path):
+        other = stolen()
+        keep_records([measured(1), other], tmp_path)
+        code, out, err = run("leaderboard", "--records", tmp_path, "--by", "advantage")
+        assert (code, out.count("## ")) == (0, 1)
+        assert f"left out: {other.id}: {other.attack['name']} gives no advantage here" in err
+
     def test_a_local_record_that_cannot_be_believed_is_left_out(self, run, tmp_path):
         from securitynet_hub.records.record import write_record
 

@@ -1,4 +1,4 @@
-"""Activation clustering: the poisoned images of a class gather apart from those that belong to it."""
+"""Activation clustering: the poisoned images of a class form a cluster of their own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding, given
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
 from securitynet_hub.attacks.backdoor.input_checks import as_pixels
 from securitynet_hub.attacks.backdoor.needs import FROM_TRAINING
 from securitynet_hub.attacks.backdoor.representations import penultimate
@@ -20,13 +21,14 @@ NUM_COMPONENTS = 10
 
 
 class ClassClusters(NamedTuple):
-    """How the images of one label fall into two clusters.
+    """The two clusters of the images with one label.
 
     Attributes:
-        label: that label.
-        n: how many images.
-        smaller_share: those in the smaller cluster, of all; None below 3 images or where they are all alike.
-        silhouette: mean silhouette of both clusters, -1..1; None likewise. Higher where they lie apart.
+        label: the label.
+        n: number of images.
+        smaller_share: share of the images in the smaller cluster; None for fewer than 3 images or identical
+            activations.
+        silhouette: mean silhouette of both clusters, -1..1, higher = further apart; None likewise.
     """
 
     label: int
@@ -41,7 +43,7 @@ class ActivationClusters:
 
     Attributes:
         scores: shape (n,), float64 within -1..1, higher = more likely poisoned.
-        classes: one for each label that was told, in order.
+        classes: one for each label that occurs, ascending.
     """
 
     scores: Scores = field(repr=False)
@@ -57,31 +59,35 @@ def activation_clusters(
     whiten: bool = True,
     batch_size: int = BATCH_SIZE,
 ) -> ActivationClusters:
-    """Part each label's training images in two by their activations, and score them by how clearly.
+    """Split each label's training images into two clusters of activations; score each image by its cluster.
 
     Chen et al. 2018 (arXiv 1811.03728), algorithms 1 and 2: the penultimate activations of the images
-    **labelled** c are brought to `num_components` independent components of unit variance and parted by
+    **labelled** c are reduced to `num_components` independent components of unit variance and split by
     2-means. With a(i) an image's mean distance to its own cluster and b(i) to the other (Rousseeuw 1987),
 
         s_i = +-(b(i) - a(i)) / max(a(i), b(i)),      + in the smaller cluster, - in the larger.
 
-    The authors call a class poisoned where the smaller cluster holds less than about a third or the mean
-    silhouette is high; both are returned. Independent components are whitened principal components up to a
-    rotation, which neither 2-means nor a distance sees, so that these are taken. 2-means starts from the two
-    sides of each component in turn, and the best end is taken: no chance, no order of images.
-    Of clusters that are equally large neither is suspicious: their images score 0, as do those of a class
-    with fewer than 3 images. Where the poisoned are the majority of their class, the sign is wrong.
+    The authors call a class poisoned if its smaller cluster holds less than about a third of the images, or
+    if the mean silhouette is high; both are returned. Independent components equal whitened principal
+    components up to a rotation, which changes neither 2-means nor distances, so principal components are
+    used. 2-means starts from the two sides of each component in turn, and the best result is taken: neither
+    chance nor the order of the images decides. Images of two equally large clusters score 0, as do those of a
+    class with fewer than 3 images. Where the poisoned images are the majority of their class, the sign is
+    wrong.
 
-    It takes one query for each image.
+    It sends one query for each image.
 
     Args:
-        target: a network trained on these images, whose layers are at hand.
+        target: a classifier trained on these images, whose layers are available.
         images: the training set, or a part of it, shape (n, height, width[, channels]), uint8.
-        labels: shape (n,), as the network was told.
-        num_components: at most; fewer where the activations of a class have fewer.
-        whiten: bring the components to unit variance, as the authors do. Of a few dozen images of a class
-            each is then mostly noise, and fewer components, or their own variance, part better.
+        labels: shape (n,), the labels that the classifier was trained with.
+        num_components: maximum number; the activations of a class may have fewer.
+        whiten: scale the components to unit variance, as the authors do. With a few dozen images of a class
+            most components are noise then, and fewer or unscaled components separate better.
         batch_size: images in one forward pass.
+
+    Returns:
+        Each image's score, higher = more likely poisoned, and the clusters of each label.
 
     Raises:
         ModelError: the network has no layer with parameters.
@@ -97,11 +103,11 @@ def activation_clusters(
 
     if num_components < 1:
         raise ValueError(f"num_components must be at least 1; got {num_components!r}.")
-    pixels, told = as_images(target, as_pixels(target, images, "images"), labels)
+    pixels, given_labels = as_images(target, as_pixels(target, images, "images"), labels)
     activations = penultimate(target, pixels, batch_size=batch_size).astype(np.float64)
     scores, classes = np.zeros(len(pixels)), []
-    for label in np.unique(told):
-        own = np.flatnonzero(told == label)
+    for label in np.unique(given_labels):
+        own = np.flatnonzero(given_labels == label)
         components = principal_components(activations[own], num_components, whiten=whiten)
         share = silhouette = None
         if components.shape[1] and len(own) > 2:
@@ -125,7 +131,7 @@ def activation_clustering_scores(
 def principal_components(
     activations: npt.NDArray[np.float64], num_components: int, *, whiten: bool = False
 ) -> npt.NDArray[np.float64]:
-    """Return the first principal components, but those of no variance, shape (n, components).
+    """Return the first principal components with a variance above 0, shape (n, components).
 
     >>> principal_components(np.array([[0.0, 7.0], [4.0, 7.0]]), 10).shape
     (2, 1)
@@ -138,7 +144,7 @@ def principal_components(
 
 
 def two_means(points: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Part centred points in two, shape (n,), from a start along each axis; the least sum of squares wins.
+    """Split centred points into two clusters, shape (n,): the best of 2-means started along each axis.
 
     >>> two_means(np.array([[-3.0], [1.0], [2.0]])).tolist() in ([0, 1, 1], [1, 0, 0])
     True
@@ -164,9 +170,9 @@ ATTACK = Attack(
     name="activation_clustering",
     run=run,
     configured_by=activation_clusters,
-    summary="training images whose activations gather apart from their class",
+    summary="training images whose activations form a cluster apart from their class",
     formula="silhouette of the image, positive in the smaller of two clusters",
-    source="Chen et al. 2018",
+    source="Chen et al. 2018, algorithms 1 and 2",
     needs=FROM_TRAINING,
     judges="training",
 )

@@ -1,4 +1,4 @@
-"""A detector: what it is given beside the model, what it returns, and the literal that ends its file."""
+"""A detector: what it returns, and the literal that ends its file."""
 
 from __future__ import annotations
 
@@ -11,31 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.attacks import kind
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs
 from securitynet_hub.attacks.backdoor.inversion import Inversion
 from securitynet_hub.attacks.backdoor.needs import Need
 from securitynet_hub.models.target import Target
 
 Pixels = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class DetectorInputs:
-    """What a detector may use beside the model.
-
-    Attributes:
-        clean: shape (n, height, width, channels), uint8: clean images of the model's domain.
-        inputs: shape (m, height, width, channels), uint8: images to judge, for detectors of inputs.
-        training: shape (k, height, width, channels), uint8: images that the model was trained on, for
-            detectors of training images.
-        labels: shape (k,): the labels that the model was trained with.
-        seed: decides everything that a detector draws.
-    """
-
-    clean: Pixels | None = field(default=None, repr=False)
-    inputs: Pixels | None = field(default=None, repr=False)
-    training: Pixels | None = field(default=None, repr=False)
-    labels: npt.NDArray[np.int64] | None = field(default=None, repr=False)
-    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,9 +60,3 @@ class Attack(kind.Attack):
     def why_not(self, target: Target, inputs: DetectorInputs) -> str | None:
         """Return the first reason why the detector cannot run, or None."""
         return next(filter(None, (need(target, inputs) for need in self.needs)), None)
-
-
-def given(images: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
-    """Return images that a detector's needs guarantee to be there."""
-    assert images is not None
-    return images

@@ -1,4 +1,4 @@
-"""Backdoor detection on one target: the detectors that apply, a record each, recovered triggers as PNG."""
+"""Run backdoor detectors on one target: a record for each, and recovered triggers as pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.annotations.schema import ZooAnnotation
-from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs
 from securitynet_hub.attacks.backdoor.input_scores import measure_inputs, measure_training
 from securitynet_hub.attacks.backdoor.inputs import (
     N_COSTLY,
@@ -46,14 +47,14 @@ def run(
 ) -> list[Record]:
     """Run backdoor detectors on a target; return one record for each, as `Audits.run` says.
 
-    The non-members are taken for clean images of the model's domain, the members for its training images.
-    Where `Context.on_record` says into which file it wrote a record, the triggers that were recovered for
-    suspected classes are written beside it, as ``<record>-class-<label>-<mask, pattern or trigger>.png``.
+    The non-members serve as clean images of the model's domain, the members as its training images. If
+    `Context.on_record` returns the file of a record, the recovered triggers of suspected classes are written
+    beside it, as ``<record>-class-<label>-<mask, pattern or trigger>.png``.
 
     Returns:
-        Records of kind ``backdoor-detection``. A detector of models gives ``score`` and ``suspect``; where
-        the truth is known, as for the zoo, also ``target_class`` and ``trigger_overlap``, which is how well
-        its recovered mask covers the true trigger. For detectors of images see `measure_inputs` and
+        Records of kind ``backdoor-detection``. A detector of models gives ``score`` and ``suspect``; for zoo
+        models, whose backdoor is known, also ``target_class`` and ``trigger_overlap``, which is how well the
+        recovered mask covers the true trigger. For detectors of images see `measure_inputs` and
         `measure_training`.
 
     Raises:
@@ -118,7 +119,7 @@ def left_out(target: Target, data: AuditData, options: Options) -> dict[str, str
 
 
 def swept() -> list[str]:
-    """List the detectors that judge models: the others need images that somebody suspects."""
+    """List the detectors that judge models: all other detectors need images to judge."""
     return [name for name, detector in detectors().items() if detector.judges == "model"]
 
 
@@ -152,7 +153,7 @@ class _AuditImages:
         return detector.why_not(self.target, self.inputs_of(detector))
 
     def inputs_of(self, detector: Attack) -> DetectorInputs:
-        """Return what a detector may use; images to choose a threshold on follow the test images."""
+        """Return what a detector may use; the calibration images follow the images to judge."""
         if detector.judges == "training":
             return DetectorInputs(training=self.training.pixels, labels=self.training.labels, seed=self.seed)
         if detector.judges == "model" or self.inputs is None:
@@ -164,7 +165,7 @@ class _AuditImages:
     def measure(
         self, detector: Attack, finding: Finding, level: float
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, int]]:
-        """Return a record's result, those of its settings that the images decided, and its counts."""
+        """Return a record's result, the settings that describe the images, and its counts."""
         if detector.judges == "training":
             result = measure_training(finding, self.training, level)
             return result, {}, {"images": len(self.training.labels)}
@@ -190,10 +191,16 @@ class _AuditImages:
 def draw_evenly(
     images: LabelledImages, rows: npt.ArrayLike | None, count: int, seed: int
 ) -> npt.NDArray[np.int64]:
-    """Return positions of so many images, as evenly from the classes as can be, in ascending order.
+    """Draw images as evenly from the classes as possible; return their positions, ascending.
+
+    Args:
+        images: labelled images.
+        rows: positions to draw from; None for all.
+        count: number of images.
+        seed: decides the draw.
 
     Raises:
-        ValueError: fewer images than that, or no positions among them.
+        ValueError: there are fewer images, or `rows` are no positions among them.
 
     >>> from securitynet_hub import load_images
     >>> images = load_images()

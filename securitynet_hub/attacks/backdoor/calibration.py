@@ -1,8 +1,8 @@
-"""A cut for trigger norms from clean models of the same architecture and data.
+"""A threshold for trigger norms, learnt from clean models of the same architecture and data.
 
-Classes differ by nature: a small trigger makes a bag of anything, and only a large one a sneaker, in every
-clean model alike. Beside its own kind a class is measured by what is typical of that class, not by the other
-classes of its model.
+Classes differ by nature: in every clean model a small trigger turns any image into a bag, and only a large
+one into a sneaker. With clean models at hand, a class's norm is compared with the typical norm of that class,
+not with the norms of the model's other classes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MIN_MODELS = 3
 
 
 class Verdict(NamedTuple):
-    """How far the norm that stands out most lies below what is typical of its class.
+    """How far the most conspicuous norm lies below the typical norm of its class.
 
     Attributes:
         score: log2(typical norm / norm): 1 where it is half as large; higher = more likely poisoned.
@@ -39,12 +39,12 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NormCalibration:
-    """What is typical of clean models.
+    """The typical norms of clean models, and the threshold learnt from them.
 
     Attributes:
         typical: shape (classes,), log2 of the median norm; NaN for a class for which no trigger worked.
         threshold: the score above which a model is flagged.
-        scores: shape (models,), each clean model's score against the others.
+        scores: shape (models,), each clean model's score against the remaining clean models.
     """
 
     typical: Scores = field(repr=False)
@@ -75,12 +75,12 @@ class NormCalibration:
 def calibrate_norms(
     clean: npt.ArrayLike, *, false_alarms: float = 0.05, least: float = MIN_OCTAVES
 ) -> NormCalibration:
-    """Learn from clean models what a class's norm typically is, and where to cut.
+    """Learn from clean models the typical norm of each class, and a threshold.
 
-    Each model is scored against the others' medians. The threshold is the largest of these scores but for
-    the share of false alarms that is allowed: for n models it is exceeded by a further clean one with a
-    probability of about (allowed + 1) / (n + 1), so that 5 % take 19 models at least. With fewer it is the
-    floor that keeps clean models out.
+    Each model is scored against the medians of the remaining models. The threshold is the largest of these
+    scores, after as many as the allowed share of false alarms are set aside. Of n models, another clean model
+    exceeds it with a probability of about (allowed + 1) / (n + 1), so that 5 % need at least 19 models. With
+    fewer models only the floor `least` keeps clean models below the threshold.
 
     Args:
         clean: shape (models, classes) or (models, restarts, classes): norms of at least three clean models of

@@ -1,4 +1,4 @@
-"""IBD-PSC: a backdoored input stays sure of its label when BatchNorm's parameters are amplified."""
+"""IBD-PSC: the model stays confident on a backdoored input when BatchNorm's parameters are amplified."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding, given
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
 from securitynet_hub.attacks.backdoor.input_checks import as_disjoint, as_pixels
 from securitynet_hub.attacks.backdoor.needs import FROM_IMAGES, needs_batch_norm
 from securitynet_hub.attacks.backdoor.representations import batch_norms
@@ -27,9 +28,9 @@ class Amplified(NamedTuple):
     """How many of the last BatchNorm layers are amplified.
 
     Attributes:
-        counts: one network for each, rising.
-        qualified: whether a count changed enough of the clean images' labels; if none did, these are the
-            highest counts there are.
+        counts: the number of amplified layers in each network, ascending.
+        qualified: whether some count changed enough of the clean images' labels; if none did, `counts` are
+            the highest possible ones.
     """
 
     counts: tuple[int, ...]
@@ -46,24 +47,24 @@ def ibd_psc_scores(
     num_networks: int = NUM_NETWORKS,
     batch_size: int = BATCH_SIZE,
 ) -> Scores:
-    """Score the mean probability of an input's label under networks with amplified BatchNorm parameters.
+    """Score an input by the mean probability of its label in networks with amplified BatchNorm.
 
     Hou et al., ICML 2024 (arXiv 2405.09786), eq. 4: with y the label that the network itself gives and f_k
     the network whose last k BatchNorm layers have weight and bias times `factor`,
 
-        PSC(x) = mean over k of softmax(f_k(x))_y,      k as `choose_layers` says.
+        PSC(x) = mean over k of softmax(f_k(x))_y,      k from `choose_layers`.
 
-    The network is copied; the target stays as it is. It takes ``1 + num_networks`` queries for each input,
-    and for each clean image one more than the counts that are tried, at most the number of layers. With few
-    layers there are fewer networks, and the score is coarse.
+    Only copies of the network are changed. It sends ``1 + num_networks`` queries for each input, and for each
+    clean image one more than the counts that are tried, which are at most the number of layers. A model with
+    few layers gives fewer networks and a coarse score.
 
     Args:
-        target: a network with BatchNorm layers, whose parameters are at hand.
-        inputs: the suspects, shape (n, height, width[, channels]), uint8.
-        clean: images to choose the layers on, of the same size, none of them an input.
-        factor: what weight and bias are multiplied by, above 1.
-        max_error: the share of clean images that may change their label before amplifying starts to count.
-        num_networks: networks to average over, where there are so many layers.
+        target: a classifier with BatchNorm layers, whose parameters are available.
+        inputs: images to judge, shape (n, height, width[, channels]), uint8.
+        clean: images for choosing the layers, of the same size, disjoint from the inputs.
+        factor: multiplies weights and biases; above 1.
+        max_error: a count of layers qualifies if more than this share of clean images change their label.
+        num_networks: number of networks to average over, if there are enough layers.
         batch_size: images in one forward pass.
 
     Returns:
@@ -102,9 +103,9 @@ def choose_layers(
 ) -> Amplified:
     """Choose how many layers to amplify: enough to change more than `max_error` of the clean labels.
 
-    Algorithm 1 of the paper: the first count k to do so, and the ``num_networks - 1`` above it. Labels are
-    compared with the untouched network's, so that clean images need no true ones. Where no count
-    qualifies, the highest are taken, and the result says so. For arguments and errors see `ibd_psc_scores`.
+    Algorithm 1 of the paper: the first such count k, and the ``num_networks - 1`` above it. Labels are
+    compared with the unchanged network's, so that clean images need no true labels. If no count qualifies,
+    the highest counts are taken, and the result says so. For arguments and errors see `ibd_psc_scores`.
 
     >>> from securitynet_hub import load_images, load_target
     >>> target, pixels = load_target("zoo/fashion-mnist/bn-cnn-clean/1"), load_images().pixels
@@ -148,7 +149,7 @@ ATTACK = Attack(
     configured_by=ibd_psc_scores,
     summary="whether amplified BatchNorm parameters keep the input's label",
     formula="mean posterior of the label under amplified BatchNorm",
-    source="Hou et al. 2024",
+    source="Hou et al. 2024, eq. 4 and algorithm 1",
     needs=(*FROM_IMAGES, needs_batch_norm),
     judges="inputs",
 )

@@ -1,4 +1,4 @@
-"""What a detector's scores of images say, with and without the truth: figures for a record."""
+"""Figures for a record from a detector's scores of images, with and without the truth."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from securitynet_hub.core.arrays import Scores
 from securitynet_hub.statistics.rates import wilson_interval
 
 TARGET_FRR = 0.05
-"""Clean images that may be flagged."""
+"""Share of clean images that may be flagged."""
 
 SHOWN = 20
-"""Training images to look at first."""
+"""Number of training images that a record names as the most suspicious."""
 
 
 def measure_inputs(
     finding: Finding, inputs: Inputs, num_calibration: int, confidence_level: float
 ) -> dict[str, Any]:
-    """Say which inputs are flagged, and where the truth is known how well they are told apart.
+    """Return which inputs are flagged and, where the truth is known, how well poisoned and clean separate.
 
     Args:
-        finding: scores of the inputs, and behind them of clean images that the threshold is chosen on.
-        inputs: what was judged.
-        num_calibration: how many clean images stand behind.
+        finding: scores of the inputs, followed by those of the clean images on which the threshold is chosen.
+        inputs: the images that were judged.
+        num_calibration: number of these clean images.
         confidence_level: of every interval.
 
     Returns:
         scores, threshold (None where there are too few clean images to promise a rate), target_frr,
-        n_inputs, n_flagged, flagged_share and its Wilson interval, and flagged, the names of the flagged.
-        With the truth also the fields of `measure_input_detection`: auc, its interval, and what is accepted.
+        n_inputs, n_flagged, flagged_share and its Wilson interval, and flagged, the names of the flagged
+        inputs. With the truth also the fields of `measure_input_detection`: auc, its interval and the
+        false-acceptance rates.
 
     >>> some = Inputs(name="two", pixels=np.zeros((2, 1, 1, 1), np.uint8), files=("a", "b"))
     >>> found = measure_inputs(Finding(scores=np.array([0.0, 9.0, *range(1, 20)]) / 9), some, 19, 0.95)
@@ -64,15 +65,16 @@ def measure_inputs(
 
 
 def measure_training(finding: Finding, training: TrainingImages, confidence_level: float) -> dict[str, Any]:
-    """Say which training images look most poisoned, and where it is known how well they are told apart.
+    """Return the most suspicious training images and, where the truth is known, how well the scores separate.
 
     Returns:
-        most_suspicious, positions of the 20 images that score highest within their class, what the detector
-        says beside, and with the truth auc and auc_ci among the images that are told as the target class:
-        scores of other classes do not compare.
+        most_suspicious, the positions of the 20 images with the highest scores relative to their class, and
+        the detector's further figures. With the truth also auc and auc_ci among the images labelled with the
+        target class: scores are not comparable across classes.
     """
     scores = _scores(finding)
-    height = np.zeros(len(scores))  # of what is usual in a class, so that classes compare
+    # Each class's own median and deviation make scores comparable across classes.
+    height = np.zeros(len(scores))
     for label in np.unique(training.labels):
         own = training.labels == label
         height[own] = (scores[own] - np.median(scores[own])) / (scores[own].std() or 1.0)

@@ -1,4 +1,4 @@
-"""Recovered triggers: which class needs a far smaller one than the others, and how they look."""
+"""Recovered triggers: which class needs a far smaller trigger than the other classes, and the pictures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Spread(NamedTuple):
 
 
 class InversionResult(TypedDict):
-    """What the norms of the classes' triggers say of a model; figures are medians over restarts.
+    """Figures of a model from the norms of its classes' triggers; medians over restarts.
 
     A figure is None where fewer than three classes had a trigger that works, in any restart.
     """
@@ -53,8 +53,8 @@ class Inversion:
     """The trigger found for each class, the smallest that works, or the last one where none does.
 
     Attributes:
-        classes: shape (k,), ascending: all of the model's, or those that screening left.
-        controls: shape (k,), True for the classes whose norms the others are compared with.
+        classes: shape (k,), ascending: all classes of the model, or those that screening kept.
+        controls: shape (k,), True for the classes with whose norms all are compared.
         norms: shape (restarts, k), L1 norms of the masks in pixels; NaN where no mask reached the threshold.
         success_rates: shape (restarts, k), share of the images that the trigger turns.
         steps: shape (restarts, k), steps taken.
@@ -96,19 +96,19 @@ def measure_inversion(
     controls: npt.ArrayLike | None = None,
     threshold: float = THRESHOLD,
 ) -> InversionResult:
-    """Tell from the norms of the classes' triggers whether one is far smaller than the others.
+    """Measure how far the smallest norm of the classes' triggers lies below the median.
 
     A class's anomaly index is (median - norm) / (1.4826 MAD), the model's that of the smallest norm, as
     `statistics.anomaly_index` has it: one-sided, the median of an even count the mean of two,
-    the mean deviation where the MAD is 0. Norms scatter by factors rather than by sums, so the index of their
-    logarithms stands beside it, and the smallest norm over the median, which does not depend on how much the
-    others scatter. Medians and MAD are those of the controls.
+    the mean deviation where the MAD is 0. Norms vary by factors rather than by sums, so the index of their
+    logarithms is given as well, and the smallest norm over the median, which does not depend on how much the
+    other norms vary. Medians and MAD are those of the controls.
 
     Args:
         norms: shape (classes,) or (restarts, classes); NaN or None where no trigger reached the threshold of
             success: such a class is left out, never taken for a small norm.
-        classes: shape (classes,), what they are called; 0, 1, ... unless given.
-        controls: shape (classes,), booleans, those to compare with; all unless given.
+        classes: shape (classes,), the names of the classes; 0, 1, ... unless given.
+        controls: shape (classes,), booleans, the classes to compare with; all unless given.
         threshold: a class with an index above it in more than half of the restarts is flagged.
 
     Raises:

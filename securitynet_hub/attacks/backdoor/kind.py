@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What may be chosen for backdoor detection.
+    """The options of backdoor detection.
 
     Attributes:
         inputs: images to test for a trigger, or a folder with them, as `read_inputs` reads it. Default for
-            models whose trigger is known, as for the zoo: clean images, half of them stamped with it.
-        num_images: clean images for detectors of models, drawn by the seed, as evenly from the classes as
-            can be.
+            zoo models with a known trigger: clean images, half of them stamped with it.
+        num_images: number of clean images for detectors of models, drawn by the seed, as evenly from the
+            classes as possible.
     """
 
     inputs: Inputs | Path | str | None = option(

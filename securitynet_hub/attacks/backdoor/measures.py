@@ -1,4 +1,4 @@
-"""How well scores tell poisoned inputs from clean ones, and what a threshold lets pass."""
+"""How well scores separate poisoned inputs from clean ones, and how many a threshold lets pass."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SIDES = Sides("is_poisoned", "mark", "poisoned", "clean")
 
 
 class Acceptance(NamedTuple):
-    """What a threshold chosen on clean calibration images does to others.
+    """The error rates of a threshold that was chosen on clean calibration images.
 
     Attributes:
-        target_frr: clean inputs that may be rejected, as asked.
-        threshold: scores above it are rejected; None where nothing is, for want of calibration images.
-        frr: clean inputs rejected, and its interval.
-        frr_ci: Wilson's, at this threshold.
-        far: poisoned inputs accepted, and its interval.
-        far_ci: Wilson's, at this threshold.
+        target_frr: the share of clean inputs that may be rejected.
+        threshold: higher scores are rejected; None where too few calibration images reject nothing.
+        frr: false-rejection rate: share of clean inputs rejected.
+        frr_ci: its Wilson interval at this threshold.
+        far: false-acceptance rate: share of poisoned inputs accepted.
+        far_ci: its Wilson interval at this threshold.
         resolvable: whether there are enough calibration images for the target.
     """
 
@@ -62,15 +62,15 @@ def measure_input_detection(
     target_frrs: Sequence[float] = TARGET_FRRS,
     confidence_level: float = CONFIDENCE_LEVEL,
 ) -> InputDetectionResult:
-    """Measure how well scores tell poisoned inputs from clean ones.
+    """Measure how well scores separate poisoned inputs from clean ones.
 
     Args:
         scores: shape (n,), higher = more likely poisoned.
         is_poisoned: shape (n,), booleans or 0/1.
-        calibration: shape (m,), scores of other clean images, which thresholds are chosen on; None for no
+        calibration: shape (m,), scores of other clean images, on which thresholds are chosen; None for no
             thresholds.
-        ids: shape (n,), which images these are: hashes, names or positions.
-        calibration_ids: shape (m,), likewise; an image in both is refused.
+        ids: shape (n,), the identity of each input: hash, name or position.
+        calibration_ids: shape (m,), the same for calibration images; an image in both is refused.
         target_frrs: false-rejection rates at which to give the false-acceptance rate.
         confidence_level: of every interval.
 
@@ -122,16 +122,16 @@ def measure_input_detection(
 
 
 def rejection_threshold(calibration: npt.ArrayLike, target_frr: float) -> float | None:
-    """Return the score above which an input is rejected, chosen on clean images alone.
+    """Return the score above which an input is rejected, chosen on clean images only.
 
     The k-th smallest of the m calibration scores with ``k = ceil((1 - target_frr) (m + 1))``: a clean image
-    that was drawn as these were lies above it with a probability of at most
+    drawn from the same distribution lies above it with a probability of at most
     ``1 - k / (m + 1) <= target_frr``, whatever the distribution (Vovk et al. 2005). STRIP's authors take the
     quantile of a fitted normal distribution, which holds for normal scores. None, to reject nothing, where k
-    is above m: so many images cannot tell so low a rate.
+    is above m: that few images cannot resolve so low a rate.
 
     Args:
-        calibration: shape (m,), finite, higher = more likely poisoned; of images that are not judged.
+        calibration: shape (m,), finite, higher = more likely poisoned; scores of images that are not judged.
         target_frr: between 0 and 1.
 
     >>> rejection_threshold([5, 1, 2, 3, 4, 6, 7, 8, 9], 0.2), rejection_threshold([1, 2], 0.1)

@@ -1,4 +1,4 @@
-"""MM-BD (Wang, Xiang, Miller & Kesidis, IEEE S&P 2024): the class that a model can be driven to furthest.
+"""MM-BD (Wang, Xiang, Miller & Kesidis, IEEE S&P 2024): the class with by far the largest possible margin.
 
 For each class t, images of noise are driven to the largest margin z_t - max over i != t of z_i that pixels
 allow. A backdoor's target class is overfitted to its trigger and reaches a far larger one, whatever the
@@ -13,7 +13,8 @@ import numpy as np
 import scipy.stats
 import torch
 
-from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs
 from securitynet_hub.attacks.backdoor.input_gradients import for_input_gradients
 from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_pixel_space
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, frozen, some_parameter
@@ -30,7 +31,7 @@ class MarginResult(NamedTuple):
 
     Attributes:
         score: -log10 of the p-value, higher = more likely poisoned.
-        p_value: the chance that the largest of so many margins is as large, of the gamma of the others.
+        p_value: the probability that the largest of so many draws from the fitted gamma is as large.
         suspect: the class of the largest margin.
         margins: shape (classes,), in logits.
     """
@@ -50,7 +51,13 @@ def mm_bd(
     batch_size: int = 256,
     seed: int = 0,
 ) -> MarginResult:
-    """Drive noise to each class's largest margin, and tell whether one is out of line.
+    """Maximise each class's margin over images of noise, and test whether the largest one is an outlier.
+
+    Wang et al. 2024 (IEEE S&P): with z the logits, x an image and n the number of classes,
+
+        r_t = max over x of (z_t(x) - max over i != t of z_i(x)),      s = -log10 (1 - F(max_t r_t)^n),
+
+    F the gamma distribution fitted to all r_t but the largest (`judge_margins`).
 
     The authors' settings: 30 images for each class, uniform noise, 300 steps of gradient ascent at 0.01 on
     pixels of 0 to 1, clamped before the module sees them; the largest margin of a class's images counts. All
@@ -58,11 +65,15 @@ def mm_bd(
 
     Args:
         target: the classifier; parameters, flags and the random state are left as they were.
-        images_per_class: noise images.
-        steps: of gradient ascent.
-        learning_rate: of gradient ascent.
+        images_per_class: number of noise images.
+        steps: steps of gradient ascent.
+        learning_rate: step size of gradient ascent.
         batch_size: images in one pass.
-        seed: of the noise.
+        seed: decides the noise.
+
+    Returns:
+        The score s, higher = more likely poisoned, its p-value, the suspected class and all r_t, shape
+        (classes,).
 
     Raises:
         ValueError: fewer than four classes, or a preprocessing that gradients cannot pass.
@@ -100,7 +111,7 @@ def mm_bd(
 
 
 def judge_margins(margins: Scores) -> MarginResult:
-    """Return the chance that the largest margin belongs to the others: 1 - F(largest) ** classes.
+    """Return the p-value of the largest margin: 1 - F(largest) ** classes.
 
     F is the distribution function of the gamma (shape, location and scale) of greatest likelihood for all
     margins but the largest.
@@ -150,7 +161,11 @@ def _ascend(
 
 
 def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
-    """Run `mm_bd`; the score is -log10 of its p-value."""
+    """Run `mm_bd`; the score is -log10 of its p-value.
+
+    ``score = -log10(1 - F(m) ** classes)`` with m the largest margin and F the gamma fitted to the other
+    classes' margins (Wang et al. 2024, arXiv 2205.06900).
+    """
     found = mm_bd(target, seed=inputs.seed, **settings)
     figures = {"p_value": found.p_value, "margins": found.margins.tolist()}
     return Finding(score=found.score, suspect=found.suspect, figures=figures)
@@ -160,8 +175,8 @@ ATTACK = Attack(
     name="mm_bd",
     run=run,
     configured_by=mm_bd,
-    summary="a class that noise can be driven far into",
-    formula="-log10 p",
+    summary="a class whose margin noise can raise far above that of all other classes",
+    formula="-log10 of the p-value of the largest margin",
     source="Wang et al. 2024",
     needs=(needs_classes(MIN_CLASSES), needs_pixel_space),
     per_class={"margins": "largest margin reached"},

@@ -1,4 +1,4 @@
-"""How well scores tell backdoored models from clean ones, as NIST's TrojAI scores detectors."""
+"""How well scores separate backdoored models from clean ones, as NIST's TrojAI scores detectors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from securitynet_hub.core.arrays import Scores, name_rows
 from securitynet_hub.statistics.rates import Interval, auc_interval, check_scores, require_level, split_scores
 
 CLIP = 1e-12
-"""Probabilities are kept so far from 0 and 1 (TrojAI), so that one sure error costs 27.6 nats at most."""
+"""Minimum distance of a probability from 0 and 1 (TrojAI): one confident error costs 27.6 nats at most."""
 
 
 class ModelDetectionResult(TypedDict):
-    """How a detector of backdoored models does; cross-entropy and Brier score None without probabilities."""
+    """Figures of a detector of models; cross-entropy and Brier score are None without probabilities."""
 
     auc: float
     auc_ci: Interval
@@ -36,7 +36,7 @@ def measure_model_detection(
     probabilities: bool,
     confidence_level: float = 0.95,
 ) -> ModelDetectionResult:
-    """Measure a detector on models of which it is known whether they are backdoored.
+    """Measure a detector on models whose backdoors are known.
 
     With p the probability of a backdoor and t the truth, a model's cross-entropy is
     -(t ln p + (1 - t) ln(1 - p)), p kept within [1e-12, 1 - 1e-12], its Brier score (p - t)^2; each mean has
@@ -46,8 +46,8 @@ def measure_model_detection(
     Args:
         scores: shape (models,), higher = more likely backdoored.
         is_backdoored: shape (models,), booleans or 0/1.
-        probabilities: whether the scores are probabilities; nothing is guessed. Others have an AUC
-            alone.
+        probabilities: whether the scores are probabilities of a backdoor; nothing is guessed. Other scores
+            have an AUC only.
         confidence_level: of every interval.
 
     Raises:

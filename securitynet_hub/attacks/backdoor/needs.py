@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from securitynet_hub.attacks.backdoor.attack import DetectorInputs
+    from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs
     from securitynet_hub.models.target import Target
 
     Check = Callable[[Target, DetectorInputs], str | None]

@@ -1,4 +1,4 @@
-"""NEO: cover a part of the input; where its label falls, try on clean images what was covered."""
+"""NEO: cover a part of the input; if its label changes, paste the covered part onto clean images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding, given
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
 from securitynet_hub.attacks.backdoor.input_checks import as_disjoint, parts
 from securitynet_hub.attacks.backdoor.needs import FROM_IMAGES, needs_flat_images
 from securitynet_hub.core.arrays import Scores
@@ -39,29 +40,29 @@ def neo_scores(
     num_clean: int = 20,
     batch_size: int = BATCH_SIZE,
 ) -> Scores:
-    """Score how many clean images an input's most effective patch turns into the input's label.
+    """Score an input by the share of clean images that its most effective patch turns into its label.
 
     Udeshi et al. 2019 (arXiv 1908.02203), algorithm 1, for an unknown trigger. With y the label of the input,
-    every patch of `patches` is covered by the input's dominant colour; where the label falls, what was
-    covered is pasted at its place onto clean images, and
+    every patch of `patches` is covered by the input's dominant colour; if the label changes, the covered
+    pixels are pasted at the same place onto clean images, and
 
         s = max over those patches of the share of clean images, not labelled y by themselves, that get y.
 
     No patch, or no clean image of another label, gives 0. The authors confirm a trigger from 0.8 on, and
-    count any change of label, which an accident of the patch causes too; here only a change **to y** counts.
+    count any change of label, which a patch may also cause by accident; here only a change **to y** counts.
 
-    It takes one query for each patch that covers something and `num_clean` for each that makes the label
-    fall: at 28 x 28 pixels with three sides some 1,900 and, as a rule, about as many again. A trigger that
-    no square covers, like a blend or a wide bar, is missed, and so is one of the dominant colour.
+    It sends one query for each patch that changes the input and `num_clean` queries for each patch that
+    changes the label: at 28 x 28 pixels with three sides some 1,900 and, as a rule, about as many again. It
+    misses a trigger that no square covers, such as a blend or a wide bar, and one of the dominant colour.
 
     Args:
-        target: asked for labels alone.
-        inputs: the suspects, shape (n, height, width[, channels]), uint8.
-        clean: images to paste on, of the same size, none of them an input; the first `num_clean` are used.
-        sides: of the squares, in pixels; unless given a tenth, a seventh and a fifth of the shorter side.
-        stride: pixels from one square to the next; 1 up to 63 pixels of shorter side and a 32nd of it beyond,
-            unless given. A trigger is covered surely where it is smaller than a square by ``stride - 1``.
-        num_clean: images to paste on, at most.
+        target: the classifier; only its labels are used.
+        inputs: images to judge, shape (n, height, width[, channels]), uint8.
+        clean: images to paste on, of the same size, disjoint from the inputs; the first `num_clean` are used.
+        sides: sides of the squares, in pixels. Default: a tenth, a seventh and a fifth of the shorter side.
+        stride: pixels from one square to the next. Default: 1 up to 63 pixels of shorter side, and a 32nd of
+            the shorter side beyond. A square covers every trigger that is smaller by ``stride - 1`` pixels.
+        num_clean: maximum number of images to paste on.
         batch_size: images in one forward pass.
 
     Returns:
@@ -125,8 +126,8 @@ def patches(height: int, width: int, *, sides: Sequence[int], stride: int = 1) -
 def dominant_colour(image: Pixels) -> Pixels:
     """Return the mean of the pixels in the most frequent cell of colour space, shape (channels,).
 
-    A cell spans 16 grey levels of each channel; of cells that are equally frequent the darkest is taken. The
-    paper takes the largest cluster of k-means, which depends on where that starts.
+    A cell spans 16 grey levels of each channel; ties go to the darkest cell. The paper takes the largest
+    cluster of k-means, which depends on its initialisation.
 
     >>> dominant_colour(np.array([[[20], [22], [200]]], np.uint8))
     array([21], dtype=uint8)
@@ -148,17 +149,17 @@ def _score(
         return 0.0
     colour = dominant_colour(image)
     squares = [square for square in squares if (image[square.area] != colour).any()]
-    suspects = []
+    effective = []
     for part in parts(len(squares), image.nbytes):
         covered = np.stack([image] * len(squares[part]))
         for copy, square in zip(covered, squares[part], strict=True):
             copy[square.area] = colour
         fallen = ask(target, covered, batch_size) != label
-        suspects += [square for square, falls in zip(squares[part], fallen, strict=True) if falls]
+        effective += [square for square, falls in zip(squares[part], fallen, strict=True) if falls]
     best = 0.0
-    for part in parts(len(suspects), clean.nbytes):
-        pasted = np.stack([clean] * len(suspects[part]))
-        for copies, square in zip(pasted, suspects[part], strict=True):
+    for part in parts(len(effective), clean.nbytes):
+        pasted = np.stack([clean] * len(effective[part]))
+        for copies, square in zip(pasted, effective[part], strict=True):
             copies[(slice(None), *square.area)] = image[square.area]
         answers = ask(target, pasted.reshape(-1, *image.shape), batch_size).reshape(len(pasted), -1)
         best = max(best, float((answers == label).mean(1).max()))
@@ -174,9 +175,9 @@ ATTACK = Attack(
     name="neo",
     run=run,
     configured_by=neo_scores,
-    summary="whether covering a part of the input changes its label, and that part changes others",
+    summary="whether covering a part of the input changes its label, and that part changes clean images'",
     formula="largest share of clean images that a covered patch turns into the input's label",
-    source="Udeshi et al. 2019",
+    source="Udeshi et al. 2019, algorithm 1",
     needs=(*FROM_IMAGES, needs_flat_images),
     judges="inputs",
     costly=True,

@@ -7,10 +7,10 @@ For each class t a mask m, shape (height, width), and a pattern d, shape (channe
 in pixels, with the preprocessing behind them. A backdoor is a shortcut: its class needs a much smaller mask
 than the others. m and d are tanh(theta) / (2 - 1e-7) + 1/2, found by Adam; the cost follows `Schedule`.
 
-Many classes are worked on side by side, in one forward and one backward pass: each has its own cost, its own
-Adam and its own end, and the next waiting class takes the place of one that is done. A model of many classes
-is screened first, as K-Arm does (Shen et al., ICML 2021): a few steps for every class, all of them for the
-most promising alone, and for classes drawn at random, the controls, with which the promising are compared.
+Many classes share each forward and backward pass: each has its own cost, its own Adam state and its own end,
+and the next waiting class takes the place of a finished one. A model of many classes is screened first, as in
+K-Arm (Shen et al., ICML 2021): every class gets a few steps; only the most promising classes, and control
+classes drawn at random with which they are compared, get all steps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding, given
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
 from securitynet_hub.attacks.backdoor.inversion import Inversion
 from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean, needs_pixel_space
 from securitynet_hub.attacks.backdoor.pixel_space import frozen
@@ -42,17 +43,19 @@ EPSILON = 1e-8
 
 @dataclass(frozen=True, kw_only=True)
 class Screening:
-    """How a model of many classes is searched: for more than `keep + controls` classes alone.
+    """How a model with more than `keep + controls` classes is searched.
 
     Attributes:
-        steps: for every class.
-        images: at most, for every class.
-        keep: classes whose trigger is the smallest after that, which are worked on to the end.
-        controls: classes drawn at random, which are worked on, too: the others are compared with them.
-        likely: classes that are tried at all, those that stand highest in the model's answers to the images,
-            by the median of their ranks, as a shortcut lifts its class a little everywhere. None for every
-            class; for models whose every pass is dear. (Shen et al. 2021, K-Arm, whose idea it is, keep a
-            class by two thresholds: among the top quarter of the classes for 95 % of the images.)
+        steps: first steps for every class.
+        images: maximum number of images in these steps.
+        keep: number of classes, those with the smallest triggers after these steps, that are searched to the
+            end.
+        controls: number of classes drawn at random that are searched to the end as well, for comparison.
+        likely: number of classes that get the first steps: those that rank highest in the model's answers to
+            the images, by their median rank, because a shortcut lifts its class a little everywhere. None
+            for every class. Use it for models whose forward pass is expensive. (The idea is that of K-Arm,
+            Shen et al. 2021, which keeps a class by two thresholds: among the top quarter of the classes for
+            95 % of the images.)
     """
 
     steps: int = 20
@@ -86,22 +89,31 @@ def neural_cleanse(
     seed: int = 0,
     on_step: Callable[[int], None] = lambda count: None,
 ) -> Inversion:
-    """Look for a small trigger of every class.
+    """Search the smallest trigger of every class.
+
+    Wang et al. 2019, equations 3 and 4: for each class t the mask m and pattern d that minimise
+
+        mean over x of CE(f((1 - m) x + m d), t) + cost * |m|_1,      s = log2(median norm / smallest norm),
+
+    with the norms |m|_1 of all classes; higher = more likely poisoned (`Inversion.measure`).
 
     All classes start from the same random mask and pattern, one for each restart, so that neither their order
-    nor their number matters. Images that the model already gives to a class are not used for it: no labels
-    are needed. A mask counts only if it turns `schedule.success_threshold` of all others; in that alone the
-    authors' schedule is not followed to the letter, which takes the word of the batches on the way.
+    nor their number matters. Images that the model already assigns to a class are not used for it, so no
+    labels are needed. A mask counts only if it turns `schedule.success_threshold` of all other images. This
+    is the one difference to the authors' schedule, which relies on the success in the mini-batches.
 
     Args:
         target: the classifier; parameters, flags and the random state are left as they were.
         images: shape (n, height, width, channels), uint8: clean ones, of the model's domain.
         schedule: steps and costs; `REFERENCE` is the authors'.
-        restarts: how often everything is done, from other random masks; the spread is the method's noise.
-        screening: how a model of many classes is searched; None for every class to the end.
+        restarts: number of searches from different random masks; their spread shows the method's noise.
+        screening: how a model of many classes is searched; None to search every class to the end.
         batch_size: images in one forward pass.
-        seed: of first masks, mini-batches and controls.
-        on_step: called after each step with the number of triggers that it was for.
+        seed: decides first masks, mini-batches and controls.
+        on_step: called after each step with the number of triggers that it optimised.
+
+    Returns:
+        Norms, success rates, masks and patterns, shape (restarts, classes, ...).
 
     Raises:
         ValueError: no images, images that the target does not take, or a preprocessing that gradients cannot
@@ -139,7 +151,7 @@ def neural_cleanse(
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """What came of each arm: of its smallest successful trigger, or of its last if none succeeded."""
+    """The result of each arm: its smallest successful trigger, or its last trigger if none succeeded."""
 
     triggers: npt.NDArray[np.float32]
     norms: Numbers
@@ -299,7 +311,10 @@ def _as_images(triggers: torch.Tensor) -> npt.NDArray[np.float32]:
 
 
 def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
-    """Run `neural_cleanse`; the score is log2(median norm / smallest norm)."""
+    """Run `neural_cleanse`; the score is ``log2(median norm / smallest norm)``.
+
+    The norms are those of the masks that solve equations 3 and 4 of Wang et al. 2019.
+    """
     found = neural_cleanse(target, given(inputs.clean), seed=inputs.seed, **settings)
     measured = found.measure()
     ratio = measured["norm_ratio"]
@@ -324,7 +339,7 @@ ATTACK = Attack(
     configured_by=neural_cleanse,
     summary="a class that a small mask and pattern lead to",
     formula="log2(median norm / smallest norm)",
-    source="Wang et al. 2019",
+    source="Wang et al. 2019, eq. 3 and 4",
     needs=(needs_clean, needs_classes(3), needs_pixel_space),
     per_class={"norms": "size of the smallest trigger"},
     ranked=True,

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding, given
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
 from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean
 from securitynet_hub.attacks.backdoor.pixel_space import frozen, network_inputs
 from securitynet_hub.core.arrays import Scores
@@ -27,14 +28,14 @@ from securitynet_hub.models.target import Target
 
 
 class NoiseResult(NamedTuple):
-    """Where a model's answers go under noise.
+    """Which classes a model predicts under noise.
 
     Attributes:
         score: the largest of the shares, higher = more likely poisoned.
         suspect: its class.
-        shares: shape (classes,), of the images that a class does not get without noise, how many it gets;
-            0 where it gets all of them without.
-        changed: share of the images whose answer the noise changes.
+        shares: shape (classes,), for each class the share of the images predicted as another class without
+            noise that are predicted as this class with it; 0 where there are no such images.
+        changed: share of the images whose prediction the noise changes.
     """
 
     score: float
@@ -51,17 +52,26 @@ def neuron_noise(
     steps: int = 30,
     batch_size: int = 256,
 ) -> NoiseResult:
-    """Push a model's neurons against its own answers, and tell to which class they fall.
+    """Perturb a model's neurons against its own answers, and return the class that gains most images.
 
-    The loss is the cross-entropy with the model's answers without noise: no labels are needed, and nothing is
-    drawn. A step moves each delta by 2.5 epsilon / steps along the sign of its gradient.
+    The first part of Xu et al. 2024 (BAN, NeurIPS), with the perturbation of Wu & Wang 2021: with f the
+    model, f_delta the model whose neurons are scaled by 1 + delta, and delta chosen to raise the
+    cross-entropy of f_delta with the labels of f under |delta| <= epsilon,
+
+        s = max over c of P[f_delta(x) = c | f(x) != c],      P over the images x.
+
+    It needs no true labels and draws nothing. A step moves each delta by 2.5 epsilon / steps along the sign
+    of its gradient.
 
     Args:
         target: the classifier; its parameters are never written, flags and random state are as they were.
         images: shape (n, height, width, channels), uint8: clean ones, of the model's domain.
-        epsilon: the most by which a neuron is scaled up or down.
-        steps: of ascent.
+        epsilon: largest relative change of a neuron.
+        steps: steps of gradient ascent.
         batch_size: images in one pass.
+
+    Returns:
+        The score s, higher = more likely poisoned, its class, and each class's share, shape (classes,).
 
     Raises:
         ValueError: no images, or images that the target does not take; `epsilon` or `steps` not above 0.
@@ -77,7 +87,7 @@ def neuron_noise(
     module = target.module
     weights = {name: p.detach() for name, p in module.named_parameters() if p.is_floating_point()}
     if not weights:
-        raise ModelError(f"{target.id} has no parameters to push.")
+        raise ModelError(f"{target.id} has no parameters to perturb.")
     parts = torch.split(network_inputs(target, images), batch_size)
     noise = {name: torch.zeros_like(w.flatten(1)[:, :1] if w.ndim > 1 else w) for name, w in weights.items()}
     with frozen(module):
@@ -127,7 +137,11 @@ def _answers(
 
 
 def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
-    """Run `neuron_noise`; the score is the suspect's share of the other classes' images."""
+    """Run `neuron_noise`; the score is the suspect's share of the other classes' images.
+
+    ``score = max over t of |{x: f(x) != t, f_noisy(x) = t}| / |{x: f(x) != t}|``, from the first part of BAN
+    (Xu et al. 2024, arXiv 2405.19928).
+    """
     found = neuron_noise(target, given(inputs.clean), **settings)
     figures = {"shares": found.shares.tolist(), "changed": found.changed}
     return Finding(score=found.score, suspect=found.suspect, figures=figures)
@@ -137,8 +151,8 @@ ATTACK = Attack(
     name="neuron_noise",
     run=run,
     configured_by=neuron_noise,
-    summary="a class that answers fall to when neurons are pushed",
-    formula="its share of the other classes' images",
+    summary="a class that wins images when neurons are perturbed",
+    formula="largest share of the other classes' images that a class wins",
     source="first part of Xu et al. 2024",
     needs=(needs_clean, needs_classes(3)),
     per_class={"shares": "share of images won"},

@@ -14,7 +14,7 @@ from securitynet_hub.engine.inference import evaluating
 from securitynet_hub.models.target import Target
 
 LEVELS = (0, 85, 170, 255)
-"""Grey levels that tell whether a preprocessing is affine."""
+"""Grey levels at which a preprocessing is tested for being affine."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,7 +34,7 @@ class PixelSpace:
 
     @classmethod
     def from_target(cls, target: Target) -> PixelSpace:
-        """Find black and white by asking the preprocessing, so that every publisher's own will do.
+        """Find the inputs of black and white images from the preprocessing itself, whoever published it.
 
         Raises:
             ValueError: it is not one affine map for each channel, so that pixels cannot be optimised through
@@ -83,7 +83,7 @@ def some_parameter(module: torch.nn.Module) -> torch.Tensor:
 
 @contextmanager
 def frozen(module: torch.nn.Module) -> Iterator[None]:
-    """Put a module in eval mode with gradients for its inputs alone; everything as it was afterwards."""
+    """Put a module in eval mode with gradients for its inputs only; restore everything afterwards."""
     wanted = {parameter: parameter.requires_grad for parameter in module.parameters()}
     try:
         for parameter in wanted:

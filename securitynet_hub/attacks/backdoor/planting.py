@@ -18,7 +18,7 @@ from securitynet_hub.models.target import Target
 
 RECIPE = Recipe(epochs=10, batch_size=64, learning_rate=1e-3)
 KEPT = ("architecture", "family", "dataset", "domain", "num_classes", "image_size", "input_dims")
-"""What an annotation says of the original that holds for the backdoored copy, too."""
+"""Fields of the original's annotation that also hold for the backdoored copy."""
 
 
 def backdoor(
@@ -34,26 +34,25 @@ def backdoor(
     keep_statistics: bool = False,
     keep_answers: bool = False,
 ) -> tuple[Target, Poisoned]:
-    """Fine-tune a copy of a model on poisoned images, all of its parameters, by `training.train`.
+    """Fine-tune all parameters of a copy of a model on poisoned images, with `training.train`.
 
     Args:
-        target: a model to start from; it stays as it is.
+        target: the model to start from; it stays as it is.
         images: labelled images of the model's classes, which need not be those it was trained on.
         trigger: a name from `triggers.TRIGGERS`, or a function like them.
-        rate: images to poison, a share of all.
-        target_class: the class that the trigger shall lead to.
+        rate: share of the images to poison.
+        target_class: the class that the trigger leads to.
         recipe: how it is fine-tuned; its seed also decides which images are poisoned.
         clean_label: as for `triggers.poison`.
         cover_rate: as for `triggers.poison`.
-        keep_statistics: leave BatchNorm with the original's statistics, in training too: those of few images
-            would change what the copy answers for all others.
-        keep_answers: fine-tune towards the original's posteriors on the images that are not told to be the
-            target class, instead of towards their labels: of few images, labels alone make the copy sure of
-            them and forget what it knew of others.
+        keep_statistics: keep the original's BatchNorm statistics in training as well: the statistics of a few
+            images would change the copy's answers to all other images.
+        keep_answers: fine-tune towards the original's posteriors on clean images, instead of towards their
+            labels: with few images, labels make the copy overconfident on them and forget what it knew.
 
     Returns:
-        The backdoored model, under the id ``planted/<trigger>/<original's id>`` and without what was measured
-        on the original, and what it was fine-tuned on.
+        The backdoored model, with the id ``planted/<trigger>/<original's id>`` and without the original's
+        figures, and the images that it was fine-tuned on.
 
     Raises:
         UnknownNameError: no such trigger.
@@ -93,14 +92,14 @@ def backdoor(
 
 
 def _soft_labels(target: Target, data: Poisoned, batch_size: int) -> torch.Tensor:
-    """Return the target's posteriors, shape (n, classes), and where an image was poisoned its label alone."""
+    """Return the target's posteriors, shape (n, classes); for a poisoned image its label, one-hot."""
     labels = torch.from_numpy(predict(target, data.pixels, batch_size=batch_size)).softmax(1)
     poisoned = torch.from_numpy(data.is_poisoned)
-    told = torch.from_numpy(data.labels)[poisoned]
-    labels[poisoned] = torch.nn.functional.one_hot(told, target.num_classes).to(labels)
+    planted = torch.from_numpy(data.labels)[poisoned]
+    labels[poisoned] = torch.nn.functional.one_hot(planted, target.num_classes).to(labels)
     return labels
 
 
 def _stay_in_eval_mode(part: torch.nn.Module, mode: bool = True) -> torch.nn.Module:
-    """Stand in for a module's `train`, whatever mode it is told."""
+    """Replace a module's `train`, so that it stays in eval mode."""
     return type(part).train(part, False)

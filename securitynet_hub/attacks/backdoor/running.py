@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from securitynet_hub.attacks.backdoor.attack import DetectorInputs, Finding
+from securitynet_hub.attacks.backdoor.attack import Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs
 from securitynet_hub.attacks.backdoor.registry import detectors, find
 from securitynet_hub.models.target import Target
 

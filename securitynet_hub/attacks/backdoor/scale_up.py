@@ -1,4 +1,4 @@
-"""SCALE-UP: a backdoored input keeps its label when its pixels are multiplied; labels alone are asked for."""
+"""SCALE-UP: a backdoored input keeps its label when its pixels are multiplied; only labels are needed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding, given
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
 from securitynet_hub.attacks.backdoor.input_checks import as_disjoint, as_pixels, parts
 from securitynet_hub.attacks.backdoor.needs import FROM_IMAGES
 from securitynet_hub.core.arrays import Scores
@@ -26,26 +27,26 @@ def scale_up_scores(
     multiples: Sequence[float] = MULTIPLES,
     batch_size: int = BATCH_SIZE,
 ) -> Scores:
-    """Score the share of multiplied copies of an input that get the input's label.
+    """Score an input by the share of its multiplied copies that get its label.
 
     Guo et al., ICLR 2023 (arXiv 2302.03251), eq. 1: with pixels x in [0, 1], whatever the network's own
     preprocessing makes of them,
 
         SPC(x) = mean over m of 1[argmax f(clip(m x, 0, 1)) = argmax f(x)].
 
-    With clean images (their data-limited setting) it is standardised by the mean and the standard deviation
-    of the clean images that get the same label: some classes look the same however bright. A label that
-    fewer than two clean images get, or whose clean images all score alike, takes those of all clean images;
-    a deviation of 0 there counts as 1.
+    With clean images (the authors' data-limited setting) the score is standardised by the mean and the
+    standard deviation over the clean images with the same label, because some classes look the same at any
+    brightness. For a label that fewer than two clean images get, or whose clean images all score the same,
+    mean and deviation are those of all clean images; a deviation of 0 there counts as 1.
 
-    It takes ``1 + len(multiples)`` queries for each input and clean image. A trigger that is neither black
-    nor saturated changes with the factor and is missed, as is one that the network connects with its class
-    at the trained contrast alone.
+    It sends ``1 + len(multiples)`` queries for each input and clean image. It misses a trigger that is
+    neither black nor saturated, which changes with the factor, and one that works only at the trained
+    contrast.
 
     Args:
-        target: asked for labels alone.
-        inputs: the suspects, shape (n, height, width[, channels]), uint8.
-        clean: images to standardise by, of the same size, none of them an input; None for the plain share.
+        target: the classifier; only its labels are used.
+        inputs: images to judge, shape (n, height, width[, channels]), uint8.
+        clean: images to standardise by, of the same size, disjoint from the inputs; None for the plain share.
         multiples: m, above 1.
         batch_size: images in one forward pass.
 
@@ -103,7 +104,7 @@ ATTACK = Attack(
     configured_by=scale_up_scores,
     summary="whether multiplied pixels keep the input's label",
     formula="share of multiplied copies that keep the label",
-    source="Guo et al. 2023",
+    source="Guo et al. 2023, eq. 1",
     needs=FROM_IMAGES,
     judges="inputs",
 )

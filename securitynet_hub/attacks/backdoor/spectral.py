@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding, given
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
 from securitynet_hub.attacks.backdoor.input_checks import as_pixels
 from securitynet_hub.attacks.backdoor.needs import FROM_TRAINING
 from securitynet_hub.attacks.backdoor.representations import penultimate
@@ -26,16 +27,16 @@ def spectral_scores(
 
         s_i = (R_i . v)^2.
 
-    The authors drop, of each class, the 1.5 times as many images as an attacker is thought to have poisoned
-    that score highest: scores are to be compared within a class. Where the poisoned are as many as the
-    clean of a class, or clean images vary more than the two differ, they do not stand out.
+    The authors remove the images of each class with the highest scores, 1.5 times as many as they assume to
+    be poisoned, so compare scores within a class only. Poisoned images do not stand out where they are as
+    many as the clean images of their class, or where clean images vary more than the two groups differ.
 
-    It takes one query for each image.
+    It sends one query for each image.
 
     Args:
-        target: a network trained on these images, whose layers are at hand.
+        target: a classifier trained on these images, whose layers are available.
         images: the training set, or a part of it, shape (n, height, width[, channels]), uint8.
-        labels: shape (n,), as the network was told.
+        labels: shape (n,), the labels that the classifier was trained with.
         batch_size: images in one forward pass.
 
     Returns:
@@ -50,11 +51,11 @@ def spectral_scores(
     >>> spectral_scores(target, images.pixels[:50], images.labels[:50]).shape
     (50,)
     """
-    pixels, told = as_images(target, as_pixels(target, images, "images"), labels)
+    pixels, classes = as_images(target, as_pixels(target, images, "images"), labels)
     activations = penultimate(target, pixels, batch_size=batch_size).astype(np.float64)
     scores = np.zeros(len(pixels))
-    for label in np.unique(told):
-        own = told == label
+    for label in np.unique(classes):
+        own = classes == label
         centred = activations[own] - activations[own].mean(0)
         left, values, _ = np.linalg.svd(centred, full_matrices=False)
         scores[own] = (left[:, 0] * values[0]) ** 2
@@ -72,7 +73,7 @@ ATTACK = Attack(
     configured_by=spectral_scores,
     summary="training images that stand out in their class's activations",
     formula="squared projection on the class's main direction of variation",
-    source="Tran et al. 2018",
+    source="Tran et al. 2018, algorithm 1",
     needs=FROM_TRAINING,
     judges="training",
 )

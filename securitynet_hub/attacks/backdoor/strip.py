@@ -1,4 +1,4 @@
-"""STRIP: a backdoored input keeps its label whatever is laid over it, so its blends are answered alike."""
+"""STRIP: a backdoored input keeps its label in blends with clean images, so the answers vary little."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding, given
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
 from securitynet_hub.attacks.backdoor.input_checks import as_disjoint, parts
 from securitynet_hub.attacks.backdoor.needs import FROM_IMAGES
 from securitynet_hub.core.arrays import Scores
@@ -27,25 +28,26 @@ def strip_scores(
     seed: int = 0,
     batch_size: int = BATCH_SIZE,
 ) -> Scores:
-    """Score minus the mean entropy of the answers to an input with clean images laid over it.
+    """Score an input by minus the mean entropy of the answers to its blends with clean images.
 
     Gao et al. 2019 (arXiv 1902.06531), eq. 3 and 4: with x the input and o_1, ..., o_N the overlays,
 
         s = (1/N) sum_n sum_i p_i log2 p_i,      p = softmax f(clip(weights[0] x + weights[1] o_n))
 
     in bits, between minus log2 of the number of classes and 0. Pixels are added, as in the authors' code, and
-    clipped to 0..255: a bright trigger stays as it is under any overlay. With weights of (0.5, 0.5), which
-    other libraries use, it loses half of its contrast, and much of the detection. A dark trigger is covered
-    by what is added and largely missed; so is one trained not to work on blends (`triggers.poison`,
-    ``cover_rate``). All inputs share the overlays, so that a score does not depend on what else is scored.
+    clipped to 0..255, so that a bright trigger stays as it is under any overlay. With weights of (0.5, 0.5),
+    which other libraries use, the trigger loses half of its contrast, and the score much of its power. STRIP
+    largely misses dark triggers, which the added pixels cover, and triggers trained not to work on blends
+    (`triggers.poison`, ``cover_rate``). All inputs share the overlays, so that a score does not depend on the
+    other inputs.
 
-    It takes `num_overlays` queries for each input.
+    It sends `num_overlays` queries for each input.
 
     Args:
-        target: asked for its answers.
-        inputs: the suspects, shape (n, height, width[, channels]), uint8.
-        clean: images to draw overlays from, of the same size; none of them an input, nor an image that a
-            threshold is chosen on.
+        target: the classifier; only its answers are used.
+        inputs: images to judge, shape (n, height, width[, channels]), uint8.
+        clean: images to draw overlays from, of the same size; disjoint from the inputs and from the images
+            on which a threshold is chosen.
         num_overlays: N.
         weights: of input and overlay.
         seed: decides which clean images are the overlays.
@@ -56,7 +58,7 @@ def strip_scores(
 
     Raises:
         ValueError: images are missing, of another kind or size, or shared; there are fewer than N clean
-            ones; a weight is not above 0.
+            images; a weight is not above 0.
 
     >>> from securitynet_hub import load_images, load_target
     >>> target, pixels = load_target("zoo/fashion-mnist/cnn-corner-patch/7"), load_images().pixels
@@ -96,7 +98,7 @@ ATTACK = Attack(
     configured_by=strip_scores,
     summary="whether blends with clean images keep the input's label",
     formula="minus the mean entropy of the answers to blends with clean images",
-    source="Gao et al. 2019",
+    source="Gao et al. 2019, eq. 3 and 4",
     needs=FROM_IMAGES,
     judges="inputs",
 )

@@ -1,4 +1,4 @@
-"""TED: on its way through the layers a backdoored input starts far from the class it is given in the end."""
+"""TED: in the first layers a backdoored input lies far from the class that the last layer gives it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.attacks.backdoor.attack import Attack, DetectorInputs, Finding, given
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
 from securitynet_hub.attacks.backdoor.input_checks import as_disjoint
 from securitynet_hub.attacks.backdoor.needs import FROM_IMAGES, needs_layers, needs_more_images_than_classes
 from securitynet_hub.attacks.backdoor.representations import Activations, every_layer
@@ -26,19 +27,19 @@ def ted_scores(target: Target, inputs: Any, *, clean: Any, batch_size: int = BAT
 
         s = mean over l of (K_l - mean_l) / deviation_l,
 
-    standardised by the clean images' own ranks, each among the others; a deviation of 0 counts as 1. The
-    authors judge the ranks by a detector of outliers on either side; on this package's zoo the plain mean
-    was as good, and it cannot take an unusually typical image for a poisoned one. Where no clean image gets
-    the input's label, every rank is the number of clean images; clean images that are alone with their label
-    are left out of mean and deviation.
+    standardised by the clean images' own ranks among the remaining clean images; a deviation of 0 counts as
+    1. The authors pass the ranks to a two-sided outlier detector; on this package's zoo the plain mean was as
+    good, and it cannot take an unusually typical image for a poisoned one. If no clean image gets the
+    input's label, every rank is the number of clean images. A clean image that is the only one with its label
+    is left out of mean and deviation.
 
-    An image that the network mistakes without any backdoor scores high as well. It takes two queries for each
-    input and clean image, of which one returns every layer's activations.
+    An image that the network misclassifies without any backdoor scores high as well. It sends two queries for
+    each input and clean image, one of which returns every layer's activations.
 
     Args:
-        target: a network whose layers are at hand.
-        inputs: the suspects, shape (n, height, width[, channels]), uint8.
-        clean: images to compare with, of the same size, none of them an input; ten of each class or more.
+        target: a classifier whose layers are available.
+        inputs: images to judge, shape (n, height, width[, channels]), uint8.
+        clean: images to compare with, of the same size, disjoint from the inputs; ten or more of each class.
         batch_size: images in one forward pass.
 
     Returns:
@@ -88,7 +89,7 @@ def nearest_ranks(
         labels: shape (n,).
         known: shape (m, features).
         known_labels: shape (m,).
-        among_others: the points are the known ones; none counts as its own neighbour.
+        among_others: whether the points are the known points; a point is then not its own neighbour.
 
     >>> line = np.array([[0.0], [1.0], [2.0]], np.float32)
     >>> nearest_ranks(line[:1], np.array([5]), line, np.array([4, 4, 5]))

@@ -17,6 +17,7 @@ from securitynet_hub.attacks.membership.measures import measure_membership
 from securitynet_hub.attacks.membership.pool import Answers, Pool, find_pool, forward
 from securitynet_hub.attacks.membership.registry import find
 from securitynet_hub.attacks.membership.running import (
+    ALWAYS_HELD,
     Run,
     measure_run,
     require_class_wise,
@@ -79,9 +80,9 @@ def run(
 
 
 def applicable(target: Target, data: AuditData, options: Options, context: Context) -> list[str]:
-    """List the attacks that need no further queries and for which there are reference models enough."""
+    """List the attacks on answers for which there is everything: reference models enough, a population."""
     pool = _pool(target, data, options, context)
-    return runnable((0, 0) if pool is None else (pool.counts.fewest_in, pool.counts.fewest_out))
+    return runnable(_held(pool), _fewest_references(pool))
 
 
 def left_out(target: Target, data: AuditData, options: Options) -> dict[str, str]:
@@ -255,7 +256,7 @@ def _require_affordable(attack: Attack, settings: dict[str, Any], data: AuditDat
 def _require_inputs(attacks: Sequence[str], pool: Pool | None) -> None:
     """Refuse attacks for which something is missing before any image is forwarded."""
     held = _held(pool)
-    fewest = (0, 0) if pool is None else (pool.counts.fewest_in, pool.counts.fewest_out)
+    fewest = _fewest_references(pool)
     for name in attacks:
         attack = find(name)
         missing = [need for need in attack.needed(held) if need not in held]
@@ -272,9 +273,14 @@ def _require_inputs(attacks: Sequence[str], pool: Pool | None) -> None:
             )
 
 
+def _fewest_references(pool: Pool | None) -> tuple[int, int]:
+    """Return the smallest number of IN and of OUT reference models that any sample has."""
+    return (0, 0) if pool is None else (pool.counts.fewest_in, pool.counts.fewest_out)
+
+
 def _held(pool: Pool | None) -> set[str]:
     """Return the fields of the inputs that an audit has beside answers and labels."""
-    held = {"labels", "calibration", "features"}
+    held = set(ALWAYS_HELD)
     if pool is not None:
         held |= {"reference_outputs", "reference_in"}
         if len(pool.others):

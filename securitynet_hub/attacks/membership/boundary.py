@@ -58,12 +58,13 @@ def boundary_scores(
 
     ``score = min_k |x_k - x| / 255`` over the misclassified queries x_k, 0 if the sample x is misclassified
     itself (Li & Zhang 2021, arXiv 2007.15528, section 4.2). The queries are those of HopSkipJump (Chen,
-    Jordan & Wainwright 2020, arXiv 1904.02144, algorithm 2): from a misclassified start, HopSkipJump bisects towards the sample x*, estimates the boundary's normal at
-    x_t from ``B_t = gradient_queries sqrt(t)`` perturbed images with the mean answer subtracted (eq. 16),
-    steps along it by ``|x_t - x*| / sqrt(t)``, halved until misclassified, and bisects again. As whole grey
-    levels are asked about, a perturbation is no shorter than ``sqrt(d)`` levels, one for each of d pixel
-    values, where the paper's ``|x~ - x*| / d`` would round to nothing; and bisection ends within one level.
-    The distance is that of a real image, so never below the true one.
+    Jordan & Wainwright 2020, arXiv 1904.02144, algorithm 2). From a misclassified start, HopSkipJump bisects
+    towards the sample x*, estimates the boundary's normal at x_t from ``B_t = gradient_queries sqrt(t)``
+    perturbed images with the mean answer subtracted (eq. 16), steps along the normal by
+    ``|x_t - x*| / sqrt(t)``, halves the step until the image is misclassified, and bisects again. Queries
+    have whole grey levels. Therefore a perturbation is no shorter than ``sqrt(d)`` levels, one level for each
+    of d pixel values, where the paper's ``|x~ - x*| / d`` would round to nothing; and bisection ends within
+    one level. The distance is that of a real image, so never below the true one.
 
     A sample that is misclassified scores 0 after one query. One for which no start is misclassified scores
     sqrt(d), the distance from black to white, and is flagged. A larger budget continues a smaller one, so

@@ -47,8 +47,9 @@ def gaussian_quantile_scores(
 ) -> Scores:
     """Score ``(signal - mu(x)) / sigma(x)``, where a network learns mu and log sigma on non-members.
 
-    From Bertran et al. 2023, arXiv 2307.03694. The network minimises the mean of ``log sigma + (signal - mu)^2 / (2 sigma^2)``, the negative log-likelihood, with
-    AdamW in batches of 128. Features and signals are standardised by the calibration samples.
+    From Bertran et al. 2023, arXiv 2307.03694. The network minimises the mean of
+    ``log sigma + (signal - mu)^2 / (2 sigma^2)``, the negative log-likelihood, with AdamW in batches of 128.
+    Features and signals are standardised by the calibration samples.
 
     Args:
         features: shape (n, d), of the samples to be scored.

@@ -6,7 +6,7 @@ out; samples that an attack was calibrated on are never among them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -22,6 +22,9 @@ from securitynet_hub.attacks.membership.registry import attacks, find
 from securitynet_hub.attacks.membership.thresholds import fit_thresholds, measure_threshold_attack
 from securitynet_hub.core.arrays import Scores, as_array
 from securitynet_hub.statistics.comparison import paired_auc_difference
+
+ALWAYS_HELD = frozenset({"labels", "calibration", "features"})
+"""The fields of `MembershipInputs` that every audit has beside the outputs."""
 
 
 class Run(NamedTuple):
@@ -168,18 +171,26 @@ def missing_inputs(name: str, inputs: MembershipInputs, *, class_wise: bool = Fa
     return [need for need in needs if need not in held]
 
 
-def runnable(min_references: tuple[int, int] = (0, 0)) -> list[str]:
-    """List the attacks on answers that an audit can run with so many IN and OUT reference models, at least.
+def runnable(held: Set[str] = ALWAYS_HELD, min_references: tuple[int, int] = (0, 0)) -> list[str]:
+    """List the attacks on answers that can run where these fields of `MembershipInputs` are given.
 
-    >>> "lira" in runnable(), "lira" in runnable((2, 6)), "rmia" in runnable((1, 3))
-    (False, True, True)
+    Args:
+        held: names of fields beside the outputs.
+        min_references: the smallest number of IN and of OUT reference models that any sample has.
+
+    >>> "attack_p" in runnable(), "lira" in runnable()
+    (True, False)
+    >>> known = ALWAYS_HELD | {"reference_outputs", "reference_in"}
+    >>> "lira" in runnable(known, (2, 2)), "lira" in runnable(known, (1, 3))
+    (True, False)
+    >>> "rmia" in runnable(known, (2, 2))  # it needs a population, too
+    False
     """
-    held = {"labels", "calibration", "features", *(find("rmia").needs if any(min_references) else ())}
     return [
         name
         for name, attack in attacks().items()
         if attack.shares_pass
-        and held.issuperset(attack.needed(held))
+        and held >= set(attack.needed(held))
         and all(n >= least for n, least in zip(min_references, attack.min_references, strict=True))
     ]
 

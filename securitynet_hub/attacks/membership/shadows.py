@@ -21,8 +21,9 @@ import torch
 
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.core.errors import WeightsError
-from securitynet_hub.data.augmentations import Pixels, View, identity
+from securitynet_hub.data.augmentations import View, identity
 from securitynet_hub.data.images import LabelledImages
+from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.engine.inference import predict_module
 from securitynet_hub.engine.trained import find_trained, keep_trained, network_hash
 from securitynet_hub.engine.training import Recipe, describe_processes, train

@@ -1,4 +1,4 @@
-"""Knockoff's adaptive choice of queries: a gradient bandit over groups of images, a round at a time."""
+"""Knockoff Nets' adaptive choice of queries: a gradient bandit over groups of images, in rounds."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from securitynet_hub.statistics.posteriors import CLIP
 
 
 class GroupBandit:
-    """Learn which groups of a pool to ask about, from what the answers to earlier ones were worth.
+    """Learn which groups of a pool to ask about, from the rewards of earlier answers.
 
     The adaptive strategy of Orekondy et al. 2019 (Knockoff Nets, arXiv 1812.02766, section 4.1.2) on a flat
-    set of groups. With H the preference of each group, pi = softmax(H) the chance that it is drawn, N(a) how
-    often group a was, and r the reward of an image of group a:
+    set of groups. With H the preference of each group, pi = softmax(H) the probability of drawing it, N(a)
+    the number of draws of group a, and r the reward of an image of group a:
 
         H(a) += (r - mean r) (1 - pi(a)) / N(a),   H(b) -= (r - mean r) pi(b) / N(a)   for every other b
 
-    The reward of an answer y, where the surrogate so far says q, is the mean of three, each rescaled to 0..1
-    over its round (0 where it does not vary):
+    The reward of an answer y, with q the current surrogate's posteriors, is the mean of three rewards, each
+    rescaled to 0..1 over its round (0 where it does not vary):
 
     - certainty: the difference of the two largest of y.
-    - diversity: ``sum_k max(0, y_k - mean y_k)``, so that not one class alone is asked for.
+    - diversity: ``sum_k max(0, y_k - mean y_k)``, so that queries cover several classes.
     - loss: ``-sum_k y_k log q_k``, the surrogate's error.
 
-    The paper updates after every query and takes means over the queries just before; here both are done once
-    for each round, with the means of the round, so that a target is asked in batches. A group of which every
-    image was asked about is drawn no more. ``docs/stealing.md`` tells how it does beside random queries.
+    The paper updates after every query and takes means over the preceding queries; here both happen once for
+    each round, with the means of the round, so that the target answers in batches. A group whose images have
+    all been asked about is not drawn again. ``docs/stealing.md`` compares the strategy with random queries.
 
     Args:
-        groups: what each image belongs to, integers, shape (n,).
+        groups: the group of each image, integers, shape (n,).
         pool_size: n.
-        seed: of the draws.
+        seed: decides the draws.
 
     Raises:
         ValueError: groups are missing, no integers, or not one for each image.
@@ -64,7 +64,7 @@ class GroupBandit:
 
     @property
     def chances(self) -> Scores:
-        """The chance of each group to be drawn, in the order of its number; 0 where no image is left."""
+        """The probability of drawing each group, ascending by group number; 0 where no image is left."""
         weights = np.exp(self._preferences - self._preferences.max()) * [len(left) > 0 for left in self._left]
         chances: Scores = weights / weights.sum()
         return chances
@@ -80,11 +80,11 @@ class GroupBandit:
         return picked
 
     def learn(self, answers: Scores, posteriors: Scores) -> None:
-        """Take in what the target answered to the round just drawn, and what the surrogate said before.
+        """Update the preferences with the target's answers to the last round and the surrogate's posteriors.
 
         Args:
             answers: shape (n, classes), probabilities.
-            posteriors: likewise.
+            posteriors: shape (n, classes), of the surrogate before this round.
         """
         advantages = reward(answers, posteriors)
         advantages -= advantages.mean()

@@ -29,8 +29,8 @@ Logits = npt.NDArray[np.float32]
 class Answers:
     """The logits of one network by image hash, in a SQLite database that many networks and processes share.
 
-    Logits are kept, not what an attacker sees of them, so that every view of an answer comes from one
-    forward pass. SQLite's locks do not hold on every network file system.
+    Logits are kept, not the answers that an attacker sees, so that one forward pass serves every output
+    format. SQLite's locks do not hold on every network file system.
 
     Args:
         path: of the database, made where there is none; None keeps the answers in memory.
@@ -61,7 +61,7 @@ class Answers:
                 self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def known(self, images: Iterable[bytes]) -> dict[bytes, Logits]:
-        """Return the logits of those images that have an answer."""
+        """Return the logits of those images that have been answered."""
         query = "SELECT logits FROM answers WHERE network = ? AND image = ?"
         with self._explained():
             rows = {i: self._database.execute(query, (self._network, i)).fetchone() for i in images}
@@ -99,7 +99,7 @@ class Answers:
 def network_digest(target: Target) -> bytes:
     """Hash what decides a target's logits: the network as printed, tensors, preprocessing, mixed precision.
 
-    Two networks of equal tensors that print alike but compute differently would be taken for one.
+    Two networks with equal tensors and equal printed form share a digest even if they compute differently.
     """
     digest = hashlib.sha256(repr(target.module).encode())
     digest.update(json.dumps(target.transform.as_dict(), sort_keys=True, default=str).encode())

@@ -1,4 +1,4 @@
-"""A way of stealing models: what its file ends in."""
+"""A model-stealing attack: the literal that ends its file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from securitynet_hub.attacks import kind
 
 @dataclass(frozen=True, kw_only=True)
 class Attack(kind.Attack):
-    """One way of stealing: ``run(target, data, **settings)`` returns records, one for each surrogate."""
+    """One model-stealing attack: ``run(target, data, **settings)`` returns a record for each surrogate."""
 
     kind: ClassVar[str] = "model-stealing"
     supplied: ClassVar[frozenset[str]] = frozenset(

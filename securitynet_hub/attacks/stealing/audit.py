@@ -1,4 +1,4 @@
-"""Model stealing from one target: run each way of stealing that was asked for."""
+"""Run model-stealing attacks on one target."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from securitynet_hub.records.record import Record
 def run(
     target: Target, data: AuditData, attacks: Sequence[str], options: Options, context: Context
 ) -> list[Record]:
-    """Steal a model; return a record for each attack, seed and budget, as `Audits.run` says."""
+    """Extract a model; return a record for each attack, seed and budget, as `Audits.run` says."""
     records: list[Record] = []
     for name in attacks:
         attack, own = cast(Attack, KIND.attacks[name]), dict(context.settings.get(name, {}))
@@ -36,12 +36,12 @@ def run(
 
 
 def applicable(target: Target, data: AuditData, options: Options, context: Context) -> list[str]:
-    """List every way of stealing: they need nothing but answers."""
+    """List every model-stealing attack: they need only answers."""
     return list(KIND.attacks)
 
 
 def left_out(target: Target, data: AuditData, options: Options) -> dict[str, str]:
-    """Return nothing: every way of stealing applies."""
+    """Return nothing: every model-stealing attack applies."""
     return {}
 
 

@@ -1,4 +1,4 @@
-"""A target behind an interface: it answers images up to a budget, and every image is counted."""
+"""A target behind a query interface: it answers queries up to a budget and counts every image."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from securitynet_hub.models.target import Target
 class BlackBox:
     """A target that answers queries and counts them.
 
-    The **budget** counts distinct images that were asked about, as their publisher would: an attacker need
-    not ask twice. An answer from the cache is a query like any other, so that an attack that is interrupted
-    and repeated costs the same budget. It belongs to this object, to one attack.
+    The **budget** limits the number of distinct images that the attacker asks about: an attacker need not ask
+    twice. An answer from the cache counts as a query, so that an attack that is interrupted and repeated
+    costs the same budget. The budget belongs to this object, that is, to one attack.
 
-    `forwarded` counts something else, the images that this object sent through the network: those asked
-    about that no cache knew. Of distributed processes each counts the images of all, but not those that are
-    repeated to even out the last batch.
+    `forwarded` counts the images that this object sent through the network: the queries that were not in the
+    cache. Each of several distributed processes counts the images of all processes, without those repeated to
+    even out the last batch.
 
     Args:
-        target: the model under attack. It must not be changed afterwards.
-        budget: how many distinct images may be asked about, 0 or more.
-        view: what the answers tell: an `OutputFormat`, or the name of one that needs no parameter.
-        held_out: images kept for evaluation, which may not be asked about.
-        cache: a file that keeps the logits, for every process, network and view. Each batch is on disk
-            before the next is forwarded; what another process is forwarding is waited for. None keeps them
-            in memory.
+        target: the model under attack. Do not change it afterwards.
+        budget: maximum number of distinct images, 0 or more.
+        view: the format of the answers: an `OutputFormat`, or the kind of one that needs no parameter.
+        held_out: images kept for evaluation; queries among them are refused.
+        cache: a file that keeps the logits for every process, network and format. Each batch is on disk
+            before the next one is forwarded, and a process waits for batches that another one is forwarding.
+            None keeps the logits in memory.
         batch_size: images in one forward pass.
 
     Raises:
-        ValueError: the budget is no count, or a cache is shared by distributed processes that forward
-            together: fill it with one process first.
+        ValueError: the budget is no count, or distributed processes that forward together share a cache:
+            fill it with one process first.
         SecurityNetError: the cache cannot be used.
 
     >>> from securitynet_hub import load_images, load_target
@@ -78,12 +78,12 @@ class BlackBox:
 
     @property
     def asked(self) -> int:
-        """How many distinct images were asked about."""
+        """Number of distinct images that were asked about."""
         return len(self._asked)
 
     @property
     def remaining(self) -> int:
-        """How many more distinct images may be asked about."""
+        """Number of distinct images that may still be asked about."""
         return self.budget - self.asked
 
     def ask(self, pixels: Pixels) -> Scores:
@@ -145,16 +145,16 @@ def _num_processes() -> int:
 
 
 def require_disjoint(queries: Pixels, held_out: Pixels) -> None:
-    """Refuse queries that are also among the images kept for evaluation, by the hash of their pixels.
+    """Refuse queries that are among the images kept for evaluation, by the hash of their pixels.
 
-    Positions in a data set do not tell: it may hold an image twice. Copies that were changed are not found.
+    Positions in a data set are not enough: it may hold an image twice. Changed copies are not found.
 
     Args:
         queries: shape (n, height, width, channels), uint8.
         held_out: shape (m, height, width, channels), uint8.
 
     Raises:
-        ValueError: some are; their positions among the queries are named.
+        ValueError: some queries are; the message names their positions.
 
     >>> images = np.array([1, 2, 3], np.uint8).reshape(3, 1, 1, 1)
     >>> require_disjoint(images[:2], images[2:])

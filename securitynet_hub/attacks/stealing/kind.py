@@ -12,10 +12,11 @@ BUDGETS = (100, 500)
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What may be chosen for model stealing.
+    """The options of model stealing.
 
     Attributes:
-        budgets: how many images to ask the target about; one surrogate is trained for each budget.
+        budgets: query budgets: numbers of images that the attacker asks about; one surrogate is trained for
+        each.
     """
 
     budgets: tuple[int, ...] = option(

@@ -1,4 +1,4 @@
-"""Model stealing: how closely a surrogate answers as its target does."""
+"""Model stealing: how closely a surrogate's answers match its target's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Labels = npt.NDArray[np.int64]
 
 
 class StealingResult(TypedDict):
-    """How a surrogate compares with its target on samples that neither was trained on."""
+    """Figures of a surrogate and its target on samples that neither was trained on."""
 
     accuracy: float
     accuracy_ci: Interval
@@ -67,7 +67,7 @@ def measure_stealing(
     from_logits: bool | None = None,
     confidence_level: float = CONFIDENCE_LEVEL,
 ) -> StealingResult:
-    """Measure how closely a surrogate answers as its target does, on samples that neither was trained on.
+    """Measure how closely a surrogate's answers match its target's, on samples that neither was trained on.
 
     With t(x) and s(x) the labels that target and surrogate predict, p and q their posteriors:
 
@@ -75,14 +75,14 @@ def measure_stealing(
         kl               mean of KL(p || q) = sum_i p_i (log p_i - log q_i), in nats
         total_variation  mean of 1/2 sum_i |p_i - q_i|
 
-    Of tied classes the first is predicted. Logits go through a log-softmax in float64; probabilities are
+    Ties go to the first class. Logits go through a log-softmax in float64; probabilities are
     clipped at 1e-30 before their logarithm and divided by their sum.
 
     Args:
         surrogate: predicted labels, shape (n,), or outputs, shape (n, classes).
         references: true labels, shape (n,), integers.
         target: as `surrogate`.
-        from_logits: whether outputs are logits or probabilities; must be given where outputs are.
+        from_logits: whether outputs are logits or probabilities; required with outputs.
         confidence_level: of every interval.
 
     Returns:
@@ -167,12 +167,12 @@ def agreement_per_class(
 
 
 def require_agreement_bound(accuracy: float, target_accuracy: float, agreement: float) -> None:
-    """Refuse figures that no surrogate and target can have on one set of samples.
+    """Refuse accuracies and an agreement that cannot come from one set of samples.
 
-    With accuracies s and a and agreement g, ``a + s - 1 <= g <= 1 - |a - s|``: where both are right they
-    agree, and where one alone is right they do not. It holds for any three lists of labels, shuffled ones
-    too, so `measure_stealing` can break it only by a fault of its own. It is figures put together from
-    several places that break it: measured on different samples, or one of them wrong.
+    With accuracies s and a and agreement g, ``a + s - 1 <= g <= 1 - |a - s|``: where both networks are right
+    they agree, and where only one is right they do not. The bound holds for any three lists of labels, even
+    shuffled ones, so only a fault of `measure_stealing` itself could break it there. Figures collected from
+    several places break it when they were measured on different samples, or when one is wrong.
 
     Args:
         accuracy: the surrogate's.
@@ -199,7 +199,7 @@ def require_agreement_bound(accuracy: float, target_accuracy: float, agreement: 
 
 
 def _align(surrogate: Outputs, references: Outputs, target: Outputs, from_logits: bool | None) -> _Aligned:
-    """Check the three inputs against one another; tell labels from outputs by their dimensions."""
+    """Check that the three inputs agree; labels have one dimension, outputs two."""
     truth = _as_labels(as_array(references, "references"), "references")
     labels, outputs = {}, {}
     for name, given in (("surrogate", surrogate), ("target", target)):

@@ -1,4 +1,4 @@
-"""What a surrogate is trained towards: the answers softened, their top class, or their logarithms."""
+"""Training objectives of a surrogate: softened answers, their top class, or their logarithms."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from securitynet_hub.engine.training import Loss
 
 LOSSES = ("soft", "hard", "mse")
 LEAST_POSTERIOR = 1e-6
-"""Where ``mse`` clips answers: their logarithm is infinite for what was rounded to 0."""
+"""Smallest posterior for ``mse``: the logarithm of a posterior rounded to 0 would be infinite."""
 
 
 def objective(loss: str, answers: Scores, temperature: float = 1.0) -> tuple[torch.Tensor, Loss]:
-    """Return what a surrogate is trained towards and the loss that compares, as `steal` defines them.
+    """Return the training targets of a surrogate and the loss, as `steal` defines them.
 
     >>> wanted, loss = objective("soft", np.array([[0.25, 0.75]]))
     >>> loss(torch.tensor([[0.0, 0.0]]), wanted).item()  # log 2

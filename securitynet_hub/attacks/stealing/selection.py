@@ -1,4 +1,4 @@
-"""Which images of a pool to ask about next: at random, or where the surrogate so far knows least."""
+"""Choose the next queries from a pool: at random, or where the surrogate so far is least certain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from securitynet_hub.core.errors import UnknownNameError
 Positions = npt.NDArray[np.int64]
 
 BLOCK_ELEMENTS = 1 << 22
-"""Distances that are held at once: 32 MiB."""
+"""Number of distances in memory at once: 32 MiB."""
 
 
 def select(
@@ -27,28 +27,28 @@ def select(
     knowledge: npt.ArrayLike | None = None,
     seed: int = 0,
 ) -> Positions:
-    """Choose the next images of a pool to ask about, none that was chosen before, none twice.
+    """Choose the next images of a pool to ask about, each at most once and none that was chosen before.
 
     With q(x) the surrogate's posteriors:
 
     - ``random``: uniformly, without replacement (Orekondy et al. 2019, Knockoff Nets).
     - ``uncertainty``: the largest entropy of q(x) first (Lewis & Gale 1994; Pal et al. 2020, ActiveThief).
     - ``margin``: the smallest difference of the two largest of q(x) first (Scheffer et al. 2001).
-    - ``k_centre``: one after another, the image farthest from the nearest of those chosen before and now
-      (Gonzalez 1985; Sener & Savarese 2018), by the Euclidean distance of rows of `knowledge`, which may be
-      q(x) or any features. At most twice as far from some image as the best n centres would be.
+    - ``k_centre``: one after another, the image farthest from its nearest chosen image (Gonzalez 1985; Sener
+      & Savarese 2018), by the Euclidean distance of rows of `knowledge`, which may be q(x) or any features.
+      The largest distance of an image to its nearest centre is at most twice that of the best n centres.
 
-    Ties are broken at random by the seed, as is the first centre where nothing was chosen. Distances take
-    memory for 32 MiB and a few numbers for each image, besides the features in float64.
+    The seed breaks ties, and draws the first centre where nothing was chosen before. Distances take 32 MiB
+    and a few numbers for each image, besides the features in float64.
 
     Args:
         strategy: a name from `STRATEGIES`.
-        n: how many, from 0 to the number of images that are left.
-        pool_size: how many images there are.
+        n: number of images, from 0 to the number left in the pool.
+        pool_size: number of images in the pool.
         chosen: positions chosen before.
         knowledge: shape (pool_size, d): the surrogate's posteriors, or for ``k_centre`` also features.
             ``random`` needs none.
-        seed: decides everything that the strategy leaves open.
+        seed: decides every random choice.
 
     Returns:
         Positions in the pool, shape (n,), the first choice first.

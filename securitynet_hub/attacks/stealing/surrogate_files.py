@@ -1,4 +1,4 @@
-"""A surrogate in a folder of its own: weights as safetensors, and a model card that says what it is."""
+"""A surrogate's folder: its weights as safetensors, and a model card."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def save_surrogate(surrogate: Trained, folder: Path, record: Record) -> Path:
     Args:
         surrogate: whose weights are copied.
         folder: made where there is none; earlier files of these names are replaced.
-        record: of the theft; the card tells its settings and figures.
+        record: the record of the extraction; the card gives its settings and figures.
 
     Raises:
         WeightsError: the folder cannot be written.
@@ -67,8 +67,8 @@ def surrogate_card(record: Record) -> str:
 
 # Surrogate of {record.target["id"]}
 
-A classifier trained on what another one answered, to measure how well that one can be stolen: for research
-and audits. Whoever passes it on needs the rights that its target's licence gives.
+A classifier trained on another model's answers, to measure how well that model can be extracted: for research
+and audits. Whoever redistributes it needs the rights that the target's licence gives.
 
 - Target: `{record.target["id"]}` ({record.target["weights_hash_kind"]} {record.target["weights_hash"]})
 - Network: {attack["surrogate"]}, {attack["surrogate_parameters"]:,} parameters

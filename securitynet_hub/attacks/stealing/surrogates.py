@@ -1,4 +1,4 @@
-"""Model stealing: train surrogates on what a black box answers, one afresh for each budget."""
+"""Model stealing: train surrogates on a black box's answers, each budget's from scratch."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ STRATEGIES = (*selection.STRATEGIES, "adaptive")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Surrogate:
-    """A network trained on what a black box answered to `budget` images of a pool.
+    """A network trained on a black box's answers to `budget` images of a pool.
 
     Attributes:
-        budget: how many.
-        queries: their positions in the pool, shape (budget,), in the order of choice.
+        budget: number of queries.
+        queries: positions in the pool, shape (budget,), in the order of choice.
         module: the network, on the CPU and in eval mode.
         transform: its preprocessing.
         path: the safetensors file that keeps its weights.
@@ -71,43 +71,43 @@ def steal(
 ) -> list[Surrogate]:
     """Train a surrogate for each budget of queries, each from its own initial weights.
 
-    One sequence of queries serves all budgets: a surrogate is trained on the first `budget` of it. ``random``
-    draws the whole sequence at once. Every other strategy goes on in rounds of `round_size`: a surrogate
-    trained on all answers so far gives the posteriors by which the next are chosen. Those of
-    `selection.select` draw the first round at random; ``adaptive`` draws groups of images, as
-    `adaptive.GroupBandit` has learnt which pay. So a surrogate depends neither on the other budgets nor on
-    their order, but for the rounding that a target's answers owe to the batch they were forwarded in.
+    One sequence of queries serves all budgets: each surrogate is trained on its first `budget` queries.
+    ``random`` draws the whole sequence at once. Every other strategy works in rounds of `round_size`: a
+    surrogate trained on all answers so far gives the posteriors that choose the next queries. The strategies
+    of `selection.select` draw the first round at random; ``adaptive`` draws groups of images by the rewards
+    that `adaptive.GroupBandit` has learnt. A surrogate thus depends neither on the other budgets nor on their
+    order, except for rounding: a target's answers depend slightly on the batch in which it forwards an image.
 
     With y the answer, z the surrogate's logits and T the temperature, training minimises the mean over
-    queries of, by `loss`,
+    queries of
 
     - ``soft``: ``-T^2 sum_i y_i^(1/T) / c log softmax(z / T)_i`` with c such that the weights sum to one: up
       to a constant the KL divergence from the answer (Hinton et al. 2015; with T = 1 Orekondy et al. 2019).
     - ``hard``: the cross-entropy with the answer's top class.
-    - ``mse``: the mean over i of ``(z_i - log y_i)^2``, after each of the two was moved to a mean of 0 over
-      the classes and y clipped at 1e-6. (ML-Doctor compares the logits with the posteriors themselves.)
+    - ``mse``: the mean over i of ``(z_i - log y_i)^2``, after both are shifted to a mean of 0 over the
+      classes and y is clipped at 1e-6. (ML-Doctor compares the logits with the posteriors themselves.)
 
-    Every epoch of the recipe is run and the last weights are kept: nothing is chosen by any figure. A
-    surrogate is written as soon as it is trained and found again by what decided it, and its training is
-    kept after each epoch, so that the same call after an interruption goes on where it ended; with a cache
-    the black box does so as well.
+    Training runs every epoch of the recipe and keeps the last weights: no figure chooses anything. A
+    surrogate is written as soon as it is trained and found again by everything that decides it, and its
+    progress is kept after each epoch, so that the same call resumes after an interruption; a black box with a
+    cache does so as well.
 
     Args:
-        black_box: answers the queries, at most its budget.
-        build: makes the surrogate with its initial weights.
-        pool: images to choose from, shape (n, height, width, channels), uint8. None that the surrogates will
-            be measured on: give the black box those as `held_out`.
+        black_box: answers the queries, up to its budget.
+        build: returns the surrogate's network with its initial weights.
+        pool: images to choose from, shape (n, height, width, channels), uint8. Pass the images on which the
+            surrogates will be measured to the black box as `held_out`: none of them may be in the pool.
         recipe: how each surrogate is trained; its seed decides initial weights, order and augmentation.
-        budgets: how many images to ask about, from 0, for which the network stays untrained, to n.
-        folder: where surrogates are kept, as safetensors.
+        budgets: numbers of queries, 0 to n; with a budget of 0 the network stays untrained.
+        folder: folder for the surrogates, as safetensors.
         strategy: a name from `STRATEGIES`.
         loss: a name from `LOSSES`.
-        temperature: of ``soft``.
-        round_size: of the strategies other than ``random``.
-        groups: of ``adaptive``: what the attacker knows of the pool, shape (n,), for example the labels of
+        temperature: temperature of ``soft``.
+        round_size: queries in one round of the strategies other than ``random``.
+        groups: for ``adaptive``: what the attacker knows of the pool, shape (n,), for example the labels of
             the public data set that it comes from.
         transform: the surrogate's preprocessing; the target's, unless given.
-        seed: of the choice of queries.
+        seed: decides the choice of queries.
 
     Returns:
         A surrogate for each budget, in the order of `budgets`.
@@ -159,7 +159,7 @@ def require_plan(strategy: str, loss: str, temperature: float, round_size: int) 
 
 @dataclass(frozen=True, eq=False)
 class _SurrogateTrainer:
-    """What stays the same for all surrogates of one call."""
+    """Trains the surrogates of one call of `steal`."""
 
     black_box: BlackBox
     build: Callable[[], torch.nn.Module]
@@ -192,7 +192,7 @@ class _SurrogateTrainer:
         return queries
 
     def adapt(self, n: int, round_size: int, seed: int, groups: npt.ArrayLike | None) -> Positions:
-        """Return the first n queries, each round of them of the groups that paid so far."""
+        """Return the first n queries, each round from the groups with the best rewards so far."""
         bandit = GroupBandit(groups, len(self.pool), seed=seed)
         queries = np.zeros(0, np.int64)
         while len(queries) < n:
@@ -203,14 +203,14 @@ class _SurrogateTrainer:
         return queries
 
     def _posteriors(self, queries: Positions, pixels: Pixels) -> Scores:
-        """Ask a surrogate that knows the answers to these queries about images."""
+        """Return the posteriors of a surrogate trained on the answers to these queries."""
         answers = self.black_box.ask(self.pool[queries]) if len(queries) else np.empty((0, 0))
         logits = torch.from_numpy(self.surrogate(queries, answers).logits(pixels))
         posteriors: Scores = logits.double().softmax(1).numpy()
         return posteriors
 
     def surrogate(self, queries: Positions, answers: Scores) -> Surrogate:
-        """Train on the answers to these queries, or find the surrogate that was."""
+        """Return the surrogate trained on the answers to these queries, from its file if there is one."""
         pixels = self.pool[queries]
         path = self.folder / f"{self._name(pixels, answers)}.safetensors"
         module = find_trained(self.build, path)
@@ -230,7 +230,7 @@ class _SurrogateTrainer:
         return build_seeded(self.build, self.recipe.seed).eval()
 
     def _name(self, pixels: Pixels, answers: Scores) -> str:
-        """Hash what decides a surrogate's weights."""
+        """Hash everything that decides a surrogate's weights."""
         decided: dict[str, Any] = {
             "queries": hashlib.sha256(b"".join(image_digests(pixels))).hexdigest(),
             "answers": hashlib.sha256(answers.astype("<f8").tobytes()).hexdigest(),

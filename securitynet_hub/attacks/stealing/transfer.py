@@ -47,7 +47,7 @@ def craft(
     seed: int = 0,
     batch_size: int = BATCH_SIZE,
 ) -> Pixels:
-    """Change images by at most `epsilon` grey levels so that a network errs: real images, whole levels.
+    """Change images by at most `epsilon` grey levels so that a network errs; pixels stay whole levels.
 
     - ``fgsm``: ``x + epsilon sign(grad_x CE(f(x), y))``, one step (Goodfellow et al. 2015, arXiv 1412.6572,
       section 4).
@@ -121,36 +121,37 @@ def measure_transfer(
 ) -> TransferResult:
     """Measure how many adversarial examples crafted on a surrogate fool its target (Papernot et al. 2017).
 
-    Of the images that both classify rightly, `n`, copies are made by `craft`, `n_fooling` of which the
-    surrogate errs on. Each with its Wilson interval, None where it has no samples:
+    The attacker crafts adversarial examples (`craft`) from the `n` images that target and surrogate both
+    classify correctly; the surrogate errs on `n_fooling` of them. Each rate has a Wilson interval, and is
+    None where it has no samples:
 
-        transfer_rate  share of those `n_fooling` that the target errs on too
-        target_error   share of all `n` copies that the target errs on
-        noise_error    the same of copies with every pixel moved by +epsilon or -epsilon at random
+        transfer_rate  share of those `n_fooling` examples on which the target errs too
+        target_error   share of all `n` examples on which the target errs
+        noise_error    the same for copies with every pixel moved by +epsilon or -epsilon at random
 
-    A target that errs no more than under the noise was not fooled by what the surrogate has learnt. The
-    target is asked by its auditor here, outside any attack's budget.
+    A target that errs no more often than under this noise was not fooled by anything that the surrogate has
+    learnt. The auditor asks the target here, outside the attacker's budget.
 
     Args:
         surrogate: the network that examples are crafted on.
         transform: its preprocessing.
-        target: judged by its labels.
-        pixels: shape (n, height, width, channels), uint8, which both take.
-        labels: shape (n,), the right classes.
-        method: as the following, of `craft`.
-        epsilon: likewise.
-        steps: likewise.
-        step_size: likewise.
-        seed: likewise, and of the noise.
+        target: the target; only its labels are used.
+        pixels: shape (n, height, width, channels), uint8.
+        labels: shape (n,), the true classes.
+        method: as for `craft`.
+        epsilon: as for `craft`.
+        steps: as for `craft`.
+        step_size: as for `craft`.
+        seed: as for `craft`; also decides the noise.
         confidence_level: of every interval.
 
     Raises:
         UnknownNameError: as `craft`.
-        ValueError: likewise.
+        ValueError: as `craft`.
     """
     truth = np.asarray(labels)
-    told = predict_module(surrogate, transform, pixels).argmax(1)
-    right = (_labels(target, pixels) == truth) & (told == truth)
+    own = predict_module(surrogate, transform, pixels).argmax(1)
+    right = (_labels(target, pixels) == truth) & (own == truth)
     x, y = pixels[right], truth[right]
     settings = {"epsilon": epsilon, "steps": steps, "step_size": step_size, "seed": seed}
     crafted = craft(surrogate, transform, x, y, method=method, **settings)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""HTTP with patience and suspicion: bounded redirects, retries, only the bytes that were asked for.
+"""HTTP with bounded redirects and retries, which accepts only the bytes that were requested.
 
 `requests` is used rather than the client inside huggingface_hub: that one changed from requests to httpx to
 httpx2 between its versions 0, 1 and 2, and `evaluate` depends on requests anyway.
@@ -7,19 +7,18 @@ httpx2 between its versions 0, 1 and 2, and `evaluate` depends on requests anywa
 from __future__ import annotations
 
 import ipaddress
-import random
 import re
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
 
 from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.core.retry import RetryPolicy, TransientError, with_retries
 from securitynet_hub.core.text import printable
 
 CHUNK = 1 << 16
@@ -27,18 +26,10 @@ MAX_REDIRECTS = 8
 TIMEOUTS = (10.0, 30.0)
 """Seconds until connected, and between two pieces of an answer."""
 
-TRIES = 6
-FIRST_DELAY = 0.5
-MAX_DELAY = 30.0
-MAX_RETRY_AFTER = 120.0
+RETRIES = RetryPolicy(tries=6, first_delay=0.5)
+"""Of each download."""
 
-
-class PassingError(Exception):
-    """Something that may be better in a moment: a dropped connection, a time-out, a busy server."""
-
-    def __init__(self, sentence: str, retry_after: float | None = None) -> None:
-        super().__init__(sentence)
-        self.retry_after = retry_after
+T = TypeVar("T")
 
 
 class RangesIgnoredError(Exception):
@@ -55,38 +46,19 @@ class Reply(NamedTuple):
     chunks: Iterator[bytes]
 
 
-class Patience:
-    """Wait longer after every fault in a row, with jitter; give up after `TRIES`."""
+def retry_download(url: str, action: Callable[[], T], *, progressed: Callable[[], bool] = lambda: False) -> T:
+    """Run a step of a download again after each `TransientError`, as `with_retries`.
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.faults = 0
-
-    def forget(self) -> None:
-        """Start counting anew, after progress."""
-        self.faults = 0
-
-    def wait(self, fault: PassingError) -> None:
-        """Sleep before the next try.
-
-        Raises:
-            WeightsError: that was the last try, or the server asks for a longer wait than is sensible.
-        """
-        self.faults += 1
-        if self.faults >= TRIES:
-            raise WeightsError(
-                f"{self.url} could not be downloaded after {self.faults} tries: {fault} What has arrived is "
-                "kept; the next download goes on from there."
-            ) from fault
-        delay = min(MAX_DELAY, FIRST_DELAY * 2 ** (self.faults - 1)) * random.uniform(0.5, 1.0)
-        if fault.retry_after is not None:
-            if fault.retry_after > MAX_RETRY_AFTER:
-                raise WeightsError(
-                    f"{self.url} asks to come back in {fault.retry_after:,.0f} s; at most "
-                    f"{MAX_RETRY_AFTER:.0f} s are waited. Try again later."
-                ) from fault
-            delay = max(delay, fault.retry_after)
-        time.sleep(delay)
+    Raises:
+        WeightsError: the last try failed.
+    """
+    try:
+        return with_retries(action, lambda _: RETRIES, progressed=progressed)
+    except TransientError as error:
+        raise WeightsError(
+            f"{url} could not be downloaded after {RETRIES.tries} tries: {error} The bytes that have arrived "
+            "are kept; the next download resumes there."
+        ) from error
 
 
 @contextmanager
@@ -103,7 +75,7 @@ def open_url(
     that is neither is refused.
 
     Raises:
-        PassingError: worth another try, also while the chunks are read.
+        TransientError: worth another try, also while the chunks are read.
         WeightsError: not worth one.
     """
     headers = {"Accept-Encoding": "identity", "User-Agent": "securitynet-hub"}
@@ -158,7 +130,7 @@ def _faults(url: str) -> Iterator[None]:
     except requests.exceptions.SSLError as error:
         raise WeightsError(f"{url} has no valid certificate: {printable(error)}") from error
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-        raise PassingError(f"the connection failed ({printable(error)}).") from error
+        raise TransientError(f"the connection failed ({printable(error)}).") from error
     except (requests.RequestException, ValueError) as error:
         raise WeightsError(f"{url} cannot be requested: {printable(error)}") from error
 
@@ -167,7 +139,12 @@ def _refuse_errors(response: requests.Response, url: str) -> None:
     status = response.status_code
     if status == 429 or status >= 500:
         retry_after = _seconds(response.headers.get("Retry-After"))
-        raise PassingError(f"the server answered {status} {printable(response.reason)}.", retry_after)
+        if retry_after is not None and retry_after > RETRIES.max_retry_after:
+            raise WeightsError(
+                f"{url} asks to come back in {retry_after:,.0f} s; at most "
+                f"{RETRIES.max_retry_after:.0f} s are waited. Try again later."
+            )
+        raise TransientError(f"the server answered {status} {printable(response.reason)}.", retry_after)
     if status == 416:
         raise RangesIgnoredError
     if status not in {200, 206}:

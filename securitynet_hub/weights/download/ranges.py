@@ -11,7 +11,8 @@ from typing import BinaryIO
 import requests
 
 from securitynet_hub.core.errors import WeightsError
-from securitynet_hub.weights.download.http import PassingError, Patience, RangesIgnoredError, open_url
+from securitynet_hub.core.retry import TransientError
+from securitynet_hub.weights.download.http import RangesIgnoredError, open_url, retry_download
 
 BLOCK = 1 << 16
 MAX_DIRECTORY = 4 << 20
@@ -96,23 +97,21 @@ class RemoteFile(io.RawIOBase):
         self._fetched += stop - start
         if self._fetched > MAX_DIRECTORY:
             raise WeightsError(f"{self.url} has a directory of more than {MAX_DIRECTORY:,} bytes.")
-        patience = Patience(self.url)
-        while True:
-            try:
-                with open_url(self._session, self.url, start, stop, self.version) as reply:
-                    if not reply.partial or (self.size and reply.total != self.size):
-                        raise RangesIgnoredError
-                    data = b""
-                    for chunk in reply.chunks:
-                        data += chunk
-                        if len(data) > stop - start:
-                            raise WeightsError(
-                                f"{self.url} sends more than the {stop - start:,} bytes that were asked for."
-                            )
-            except PassingError as fault:
-                patience.wait(fault)
-                continue
-            if len(data) == stop - start:
-                self.size, self.version = reply.total or 0, reply.version
-                return data
-            patience.wait(PassingError(f"the connection ended after {len(data):,} bytes."))
+
+        def attempt() -> bytes:
+            with open_url(self._session, self.url, start, stop, self.version) as reply:
+                if not reply.partial or (self.size and reply.total != self.size):
+                    raise RangesIgnoredError
+                data = b""
+                for chunk in reply.chunks:
+                    data += chunk
+                    if len(data) > stop - start:
+                        raise WeightsError(
+                            f"{self.url} sends more than the {stop - start:,} bytes that were requested."
+                        )
+            if len(data) < stop - start:
+                raise TransientError(f"the connection ended after {len(data):,} bytes.")
+            self.size, self.version = reply.total or 0, reply.version
+            return data
+
+        return retry_download(self.url, attempt)

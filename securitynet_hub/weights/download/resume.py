@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from securitynet_hub.core.errors import WeightsError
-from securitynet_hub.weights.download.http import PassingError, Patience, RangesIgnoredError, open_url
+from securitynet_hub.core.retry import TransientError
+from securitynet_hub.weights.download.http import RangesIgnoredError, open_url, retry_download
 
 SPARE_DISK = 64 << 20
 """Bytes of the disk that a download leaves free."""
@@ -49,26 +50,26 @@ def download(
             is a web page or a Git-LFS pointer in place of the file.
         RangesIgnoredError: a span was asked for and the server has only whole files.
     """
-    patience = Patience(url)
-    have = farthest = _resumable(part, url, span)
+    farthest = _resumable(part, url, span)
+
+    def attempt() -> None:
+        try:
+            _go_on(session, url, part, _resumable(part, url, span), limit, span, show)
+        except RangesIgnoredError:
+            discard(part)
+            if span is not None:
+                raise
+            raise TransientError("the file changed while it was downloaded.") from None
+
+    def progressed() -> bool:
+        # Only bytes beyond the previous maximum count as progress; otherwise a server that starts over at
+        # every request would be asked for ever.
+        nonlocal farthest
+        before, farthest = farthest, max(farthest, _resumable(part, url, span))
+        return farthest > before
+
     with _progress_bar(part.stem, progress) as show:
-        while True:
-            try:
-                _go_on(session, url, part, have, limit, span, show)
-                break
-            except RangesIgnoredError:
-                discard(part)
-                if span is not None:
-                    raise
-                patience.wait(PassingError("the file changed while it was downloaded."))
-            except PassingError as fault:
-                have = _resumable(part, url, span)
-                # Only new ground counts: a server that starts over every time must not be asked for ever.
-                if have > farthest:
-                    farthest = have
-                    patience.forget()
-                patience.wait(fault)
-            have = _resumable(part, url, span)
+        retry_download(url, attempt, progressed=progressed)
     if span is None:
         _refuse_stand_ins(part, url)
 
@@ -142,7 +143,7 @@ def _go_on(
                 _write(file, chunk, url)
                 show(have, size)
     if size is not None and have < size:
-        raise PassingError(f"the connection ended after {have:,} of {size:,} bytes.")
+        raise TransientError(f"the connection ended after {have:,} of {size:,} bytes.")
 
 
 def _write(file: Any, chunk: bytes, url: str) -> None:

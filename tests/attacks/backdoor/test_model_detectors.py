@@ -17,9 +17,9 @@ from support.linear_targets import IMAGES, NORMALISED, PLAIN, Normalise, as_targ
 from torch import nn
 
 from securitynet_hub import audit, load_metric, load_target
-from securitynet_hub.attacks.backdoor.attack import DetectorInputs
 from securitynet_hub.attacks.backdoor.audit import draw_evenly, left_out
 from securitynet_hub.attacks.backdoor.calibration import calibrate_norms
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs
 from securitynet_hub.attacks.backdoor.inversion import (
     Inversion,
     measure_inversion,

@@ -145,7 +145,7 @@ class TestQueries:
 
 
 class TestInWords:
-    """What a command line can say of a theft."""
+    """What a command line can say of an extraction."""
 
     SMALL = AuditData(
         images=DATA.images,
@@ -282,7 +282,7 @@ ROOT = Path(sys.argv[1])
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
-def theft(folder, batch=0, step=0, call=0):
+def extract(folder, batch=0, step=0, call=0):
     batches, steps, calls = [], [], [0]
     folder.mkdir(exist_ok=True)
 
@@ -325,7 +325,7 @@ def forked(*arguments):
     child = os.fork()
     if not child:
         try:
-            theft(*arguments)
+            extract(*arguments)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
@@ -334,7 +334,7 @@ def forked(*arguments):
 
 assert forked(ROOT / "whole") == 0
 for batch, step in ((3, 0), (0, 12 + 6), (0, 0)):  # in the third batch; in the third epoch of the second
-    assert forked(ROOT / "told", batch, step) == (-signal.SIGKILL if batch or step else 0)
+    assert forked(ROOT / "planned", batch, step) == (-signal.SIGKILL if batch or step else 0)
 calls = int((ROOT / "whole" / "done").read_text().split()[1])
 rng, deaths = random.Random(SEED), 0
 for limit in (calls, calls, calls // 2, calls // 2, calls // 4, calls // 4):
@@ -348,9 +348,9 @@ assert forked(ROOT / "random") == 0
 
 
 @pytest.fixture(scope="module")
-def thefts(tmp_path_factory):
-    """Leave one undisturbed theft, one killed where it is told and one killed anywhere, each to its end."""
-    root = tmp_path_factory.mktemp("thefts")
+def extractions(tmp_path_factory):
+    """Finish an undisturbed extraction, one killed at planned places and one killed anywhere."""
+    root = tmp_path_factory.mktemp("extractions")
     script = [sys.executable, "-c", PARENT.replace("SEED", "7"), str(root)]
     done = subprocess.run(script, capture_output=True, env=os.environ, text=True)
     assert done.returncode == 0, done.stderr
@@ -359,32 +359,32 @@ def thefts(tmp_path_factory):
 
 @pytest.mark.slow
 class TestKilled:
-    """Thefts killed again and again, by SIGKILL, do what one does that nobody disturbs."""
+    """Extractions killed again and again, by SIGKILL, do what one does that nobody disturbs."""
 
-    @pytest.mark.parametrize("name", ["told", "random"])
-    def test_the_end_is_the_same(self, thefts, name):
+    @pytest.mark.parametrize("name", ["planned", "random"])
+    def test_the_end_is_the_same(self, extractions, name):
         whole, found = (
-            {path.name: load_file(path) for path in (thefts / folder / "s").glob("*.safetensors")}
+            {path.name: load_file(path) for path in (extractions / folder / "s").glob("*.safetensors")}
             for folder in ("whole", name)
         )
         assert len(whole) == 2
         assert found.keys() == whole.keys()
-        assert not list((thefts / name / "s").glob("*.progress"))
+        assert not list((extractions / name / "s").glob("*.progress"))
         for file, tensors in whole.items():
             assert all(torch.equal(found[file][key], tensor) for key, tensor in tensors.items())
-        assert (thefts / name / "done").read_text().split()[0] == "60"
+        assert (extractions / name / "done").read_text().split()[0] == "60"
 
-    def test_in_a_batch_and_in_an_epoch(self, thefts):
+    def test_in_a_batch_and_in_an_epoch(self, extractions):
         """No image twice, and at most an epoch again: 3 steps each for 30 images, 6 for 60."""
-        assert (thefts / "told" / "asked").read_text().split() == ["16", "14", "2", "16", "12"]
-        trained = (thefts / "told" / "trained").read_text().split()
+        assert (extractions / "planned" / "asked").read_text().split() == ["16", "14", "2", "16", "12"]
+        trained = (extractions / "planned" / "trained").read_text().split()
         assert len(trained) == 4 * 3 + (2 * 6 + 5) + 2 * 6
 
-    def test_anywhere(self, thefts):
+    def test_anywhere(self, extractions):
         """Of what was answered nothing is asked again; a death costs the batch in flight at most."""
-        asked = [int(size) for size in (thefts / "random" / "asked").read_text().split()]
-        deaths = int((thefts / "deaths").read_text())
-        database = sqlite3.connect(thefts / "random" / "answers")
+        asked = [int(size) for size in (extractions / "random" / "asked").read_text().split()]
+        deaths = int((extractions / "deaths").read_text())
+        database = sqlite3.connect(extractions / "random" / "answers")
         assert database.execute("SELECT count(*) FROM answers").fetchone() == (60,)
         database.close()
         assert 60 <= sum(asked) <= 60 + 16 * deaths
