@@ -21,6 +21,7 @@ from securitynet_hub.attacks.kind import find_attack, kinds
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.files import atomic_path
 from securitynet_hub.records.record import Record, read_record, require_writable, write_record
+from securitynet_hub.records.rows import find_figure
 from securitynet_hub.sweeps.plan import Job, Unit
 
 FAILURE = ("model", "attack", "error", "message", "traceback", "created")
@@ -142,7 +143,8 @@ class Ledger:
         names = [name for unit in units[:1] for name in kinds()[find_attack(unit.attack).kind].headline]
         names += [name for kind in kinds().values() for name in kind.headline]
         name = next((name for name in names if any(name in result for result in results)), "")
-        return name, [result[name] for result in results if result.get(name) is not None]
+        figures = [find_figure(result, name) for result in results]
+        return name, [figure.value for figure in figures if figure is not None]
 
     def set_damaged_aside(self) -> list[Path]:
         """Rename records that do not match their own hash, so that their units are done again.
