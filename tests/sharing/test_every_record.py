@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.every_record import drawn_shadows, every_record, few_samples, quickly
-from support.shared import REPO, WHERE, changed
+from support.published_results import REPO, WHERE, changed
 
 from securitynet_hub.attacks.backdoor.inputs import find_inputs
 from securitynet_hub.attacks.kind import kinds
