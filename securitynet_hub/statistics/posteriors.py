@@ -1,7 +1,7 @@
 """The arithmetic of the membership signals on one chunk of outputs; shared terms are computed once.
 
-Let z be the logits, p their softmax, y the label, t the top class and r the runner-up. All signals follow from
-one exponential per output,
+Let z be the logits, p their softmax, y the label, t the top class and r the runner-up. All signals follow
+from one exponential per output,
 
     u_i = exp(z_i - z_r) for i != t,    S = sum_{i != t} u_i >= 1,    lead = z_t - z_r >= 0,
 
