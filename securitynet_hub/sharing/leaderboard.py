@@ -83,8 +83,8 @@ def leaderboards(
     Two results are comparable if attack, its settings but for seeds, the images, the numbers of samples and
     of helping models, and the precision of the arithmetic are the same. Nothing is pooled over data sets.
     Where the intervals of two models overlap, the measurements do not tell which is more exposed: they share
-    places. (That two intervals do not overlap is stronger evidence than a test at their level; among many models a
-    few pairs are still apart by chance.)
+    places. (That two intervals do not overlap is stronger evidence than a test at their level; among many
+    models a few pairs are still apart by chance.)
 
     Args:
         records: as read or fetched.
