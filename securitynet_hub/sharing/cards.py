@@ -32,14 +32,14 @@ def known_tasks() -> tuple[str, ...]:
 
 
 def evaluations(records: Iterable[Record], benchmark: str) -> list[EvalResultEntry]:
-    """Return one entry for each task that records of one model belong to, of several the latest.
+    """Return one entry for each task that records of one model belong to: the latest record of the task.
 
     Args:
         records: all of one model.
         benchmark: owner/name of the dataset repository with the leaderboards.
 
     Raises:
-        RecordError: no records, or of several models.
+        RecordError: there are no records, they are of several models, or one has no figure to rank by.
         UnknownNameError: a record belongs to none of the benchmark's tasks; the closest are given.
     """
     chosen = sorted(records, key=lambda record: (record.created, record.id))

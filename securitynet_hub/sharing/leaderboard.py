@@ -1,4 +1,4 @@
-"""Rank models by what an attack found, only against models that were measured alike."""
+"""Rank models by the result of one attack, among models that were measured in the same way."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Standing(NamedTuple):
     """One model on a board.
 
     Attributes:
-        best: 1 + how many models surely stand above: whose interval lies above this one's.
-        worst: the last place that its interval allows: how many do not surely stand below.
+        best: the first place that the interval allows: 1 + the models whose whole interval lies above.
+        worst: the last place that it allows: the number of models whose whole interval does not lie below.
         runs: records of this model; the latest is shown.
         disputed: whether the intervals of two of them do not overlap.
     """
@@ -78,13 +78,13 @@ def leaderboards(
     kind: str | None = None,
     attack: str | None = None,
 ) -> list[Board]:
-    """Rank models, the most exposed first, on one board for each thing that they can be compared by.
+    """Rank models, the most exposed first, on one board for each set of comparable results.
 
     Two results are comparable if attack, its settings but for seeds, the images, the numbers of samples and
     of helping models, and the precision of the arithmetic are the same. Nothing is pooled over data sets.
     Where the intervals of two models overlap, the measurements do not tell which is more exposed: they share
-    places. (Intervals that do not overlap are stronger than a test at their level; of many models some will
-    still part by chance.)
+    places. (That two intervals do not overlap is stronger evidence than a test at their level; among many
+    models a few pairs are still apart by chance.)
 
     Args:
         records: as read or fetched.

@@ -30,7 +30,7 @@ from securitynet_hub.sharing.export import FORMATS, to_csv, to_html, to_markdown
 from securitynet_hub.sharing.fetching import fetch_results, keep_records, read_shard
 from securitynet_hub.sharing.leaderboard import leaderboards
 from securitynet_hub.sharing.pages import unpacked_size
-from securitynet_hub.sharing.repositories import told
+from securitynet_hub.sharing.repositories import hub_errors_explained
 from securitynet_hub.sharing.rows import result_row, results_shard
 from securitynet_hub.sharing.validation import NAMES, problems
 
@@ -622,12 +622,12 @@ class TestExport:
 def test_a_fault_is_told_without_tokens_and_signatures(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "secret-of-another-form")
     link = "https://cdn.example/x?X-Amz-Signature=hidden"
-    with pytest.raises(HubError) as told_error, told(WHERE, "read"):
+    with pytest.raises(HubError) as refusal, hub_errors_explained(WHERE, "read"):
         raise ValueError(f"secret-of-another-form hf_abcDEF123 Authorization: Bearer tok {link}\nand more")
-    sentence = str(told_error.value)
+    sentence = str(refusal.value)
     assert sentence.startswith("cannot read the dataset repository alice/securitynet: ")
     assert not re.search("another-form|abcDEF|tok |hidden|\n", sentence)
-    assert told_error.value.__suppress_context__
+    assert refusal.value.__suppress_context__
 
 
 def test_no_token_stands_in_a_record(monkeypatch):
