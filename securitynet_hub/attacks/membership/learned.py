@@ -27,7 +27,7 @@ from securitynet_hub.statistics.rates import split_scores
 from securitynet_hub.statistics.signals import Outputs, correctness, entropy, loss
 
 DECIMALS = 10
-"""Decimals that log-odds are rounded to: equal samples must tie, but the last bits of a matrix product depend on
+"""Decimals that log-odds are rounded to: equal samples must tie, but a matrix product's last bits depend on
 the row's position."""
 
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 50, 128, 2e-3, 1e-2
