@@ -1,4 +1,4 @@
-"""Whether a model is right as often as published: labels, preprocessing and weights put to one test."""
+"""Compare a model's accuracy with the published one: a test of labels, preprocessing and weights at once."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from securitynet_hub.core.errors import AccuracyWarning
 from securitynet_hub.statistics.rates import wilson_interval
 
 TOLERANCE = 0.1
-"""How far below the published accuracy is no reason to warn: another crop or resize costs up to 0.07."""
+"""Largest gap below the published accuracy without a warning: another crop or resize costs up to 0.07."""
 
 SURE = 0.999
-"""Confidence level at which an accuracy must lie further below than that."""
+"""Confidence level at which the gap must be larger than that for a warning."""
 
 
 class Accuracy(NamedTuple):
-    """How many members and others there are, and for how many the top class is the label."""
+    """The numbers of members and non-members, and for how many of them the top class is the label."""
 
     members: int
     members_right: int
@@ -31,10 +31,10 @@ class Accuracy(NamedTuple):
 def count_right(
     logits: npt.NDArray[Any], labels: npt.NDArray[np.int64], is_member: npt.NDArray[np.bool_]
 ) -> Accuracy:
-    """Count right answers among members and among others.
+    """Count right answers among members and among non-members.
 
     Args:
-        logits: shape (n, classes); of tied classes the first is the answer.
+        logits: shape (n, classes); ties go to the first class.
         labels: shape (n,).
         is_member: shape (n,).
 
@@ -47,23 +47,23 @@ def count_right(
 
 
 def published_accuracy(annotation: Annotation) -> float | None:
-    """Return the accuracy that the publisher reports, else the one that was measured; None if neither is."""
+    """Return the accuracy that the publisher reports, else SecurityNet's measured one, else None."""
     reported: float | None = annotation.trusted("reported_accuracy")
     measured: float | None = annotation.trusted("test_accuracy")
     return measured if reported is None else reported
 
 
 def warn_of_low_accuracy(annotation: Annotation, right: int, asked: int) -> None:
-    """Warn where a model is right far less often on new images than it was published to be.
+    """Warn if a model's accuracy on new images is far below the published one.
 
-    Then the classes' order, the images or the preprocessing are hardly those of the model, and no figure
-    measured on them says anything about it. Far less: the 99.9 % Wilson interval of the accuracy lies more
-    than 0.1 below the published one.
+    Then the order of the classes, the images or the preprocessing probably differ from the author's, and no
+    figure measured on them describes the model. "Far below" means that the 99.9 % Wilson interval of the
+    accuracy lies more than 0.1 below the published accuracy.
 
     Args:
-        annotation: of the model.
-        right: on how many images that it was not trained on it was right.
-        asked: of how many.
+        annotation: annotation of the model.
+        right: number of right answers, among images that the model was not trained on.
+        asked: number of these images.
 
     >>> from securitynet_hub.annotations.schema import load_annotations
     >>> row = load_annotations()["pytorchcv/cifar10/resnet20"]

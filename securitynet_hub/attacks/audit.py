@@ -26,7 +26,7 @@ from securitynet_hub.records.record import Record, require_writable, write_recor
 
 
 def default_attacks() -> tuple[str, ...]:
-    """Return the attacks that need nothing beside answers and labels: those that `audit` runs by default.
+    """Return the attacks that need only answers and labels, which `audit` runs by default.
 
     >>> "modified_entropy" in default_attacks(), "rmia" in default_attacks()
     (True, False)
@@ -63,17 +63,17 @@ def audit(
             ``backdoor-detection``, stands for those of its attacks that apply here. Default:
             `default_attacks`.
         data: images and split; models of the embedded zoo know theirs.
-        settings: for each attack's name what to set, such as ``{"rmia": {"gamma": 1.0, "a": "tuned"}}``.
-        seed: decides everything that is drawn.
-        confidence_level: of every interval.
+        settings: each attack's settings by its name, such as ``{"rmia": {"gamma": 1.0, "a": "tuned"}}``.
+        seed: decides everything that attacks draw.
+        confidence_level: confidence level of every interval.
         batch_size: images in one forward pass.
-        keep: folder for work that a later audit can use again, such as the answers and surrogates of model
-            stealing, from which it goes on after an interruption.
-        out: folder for the records; nothing is written without it.
-        trainer: trains reference models for the target where an option gives their number.
+        keep: folder for work that a later audit can reuse, such as the answers and surrogates of model
+            stealing; an interrupted audit resumes from there.
+        out: folder for the records; without it, no record is written.
+        trainer: trains reference models for the target if an option gives their number.
         on_batch: called with the number of images after each batch.
-        on_record: called with each record as soon as it is measured and written; where it returns the file
-            that it wrote a record to, recovered triggers are written beside that file.
+        on_record: called with each record as soon as it is measured and written; if it returns the file that
+            it wrote a record to, recovered triggers are written next to that file.
         options: fields of the kinds' options: `membership.kind.Options`, `stealing.kind.Options`,
             `backdoor.kind.Options`.
 
@@ -95,7 +95,7 @@ def audit(
         require_writable(folder)
     if not isinstance(target, (str, Target)):
         raise ValueError(f"target must be a model's id or a Target from load_target; got {target!r}.")
-    # The data first: without it there is no need to download any weights.
+    # Find the data before the weights are downloaded: without data there is nothing to audit.
     data = data or known_data(find_annotation(target) if isinstance(target, str) else target.annotation)
 
     def written(record: Record) -> Path | None:
@@ -134,7 +134,7 @@ def find_names(attacks: str | Iterable[str]) -> list[str]:
 
     Raises:
         UnknownNameError: no such attack; the closest names are given.
-        ValueError: there are none.
+        ValueError: no name is given.
     """
     names = [attacks] if isinstance(attacks, str) else list(dict.fromkeys(attacks))
     known = attack_names()

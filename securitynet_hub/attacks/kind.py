@@ -60,8 +60,8 @@ class Attack:
         summary: what the attack does, in one line.
         formula: its score, with the orientation higher = more likely a member, poisoned or a copy.
         source: the paper, with section or equation.
-        needs: what must be at hand.
-        configured_by: the function whose keyword-only arguments are the settings, where `run` passes them on.
+        needs: what the attack requires; each kind says in which form.
+        configured_by: the function whose keyword-only arguments are the settings, if `run` passes them on.
         column: the column of the annotations that holds SecurityNet's own figure for this attack.
         ranked: whether the benchmark on the Hub has leaderboards for it.
     """
@@ -82,7 +82,7 @@ class Attack:
 
     @property
     def shares_pass(self) -> bool:
-        """Whether it reads nothing but the answers of one forward pass, which such attacks share."""
+        """Whether it reads only the answers of one forward pass, which such attacks share."""
         return False
 
     @property
@@ -106,15 +106,15 @@ class Attack:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """How an audit is run, whatever the kinds of attack.
+    """How an audit is run; the same for all kinds of attack.
 
     Attributes:
-        settings: for each attack's name, its settings.
-        seed: decides everything that is drawn.
-        confidence_level: of every interval.
+        settings: each attack's settings by its name.
+        seed: decides everything that attacks draw.
+        confidence_level: confidence level of every interval.
         batch_size: images in one forward pass.
-        keep: folder for work that a later audit can use again, such as answers and trained networks.
-        trainer: trains reference models for a target that are asked for by their number.
+        keep: folder for work that a later audit can reuse, such as answers and trained networks.
+        trainer: trains reference models for a target if an option gives their number.
         on_batch: called with the number of images after each batch.
         on_record: called with each record as soon as it is measured; returns the file that it was written to.
     """
@@ -133,7 +133,7 @@ class Trainer(Protocol):
     """What trains reference models for a target."""
 
     def __call__(self, target: Target, count: int, *, views: Sequence[str]) -> Any:
-        """Return so many reference models' answers, of as many augmentations of each image."""
+        """Train `count` reference models; return their answers for these augmentations of each image."""
 
 
 class Audits(Protocol):
@@ -155,7 +155,7 @@ class Audits(Protocol):
 
     @staticmethod
     def swept() -> list[str]:
-        """List the attacks that the kind's group name stands for in a sweep: those that need no one's help.
+        """List the attacks that the kind's group name stands for in a sweep: those that run unattended.
 
         A sweep runs unattended over models of all sorts, so these need the model, the images and the split
         alone.
@@ -222,9 +222,9 @@ class Kind:
         name: as records and the Hub have it.
         title: as headings have it.
         package: the folder's import path.
-        order: where the kind stands among the others.
+        order: sort key among the kinds.
         question: what its attacks answer, in a few words.
-        needs: what an audit needs beside the model, in a few words.
+        needs: what an audit needs besides the model, in a few words.
         group: the name that stands for all attacks that apply.
         headline: the figures by which results are compared unless another is named: the first that a result
             has. A result may have none, such as a detector's where the truth is not known.

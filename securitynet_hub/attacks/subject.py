@@ -1,4 +1,4 @@
-"""What is audited: a target, and images of which some were in its training set; and how records name them."""
+"""The subject of an audit: images, some of them training images, and how records describe it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import describe_environment
 
 SETTINGS = ("members", "nonmembers", "limit", "seed", "channels", "size")
-"""What may be said of data on a command line."""
+"""Arguments of `read_data` that a reference on the command line may have."""
 
 ZOO_FOLDER = Path(__file__).parents[1] / "zoo"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditData:
-    """What a target is audited on: images, and which of them it was trained on."""
+    """The data of an audit: images, and which of them the target was trained on."""
 
     images: LabelledImages
     split: Split
@@ -38,7 +38,7 @@ class AuditData:
         """Refuse images of more classes than the target has.
 
         Raises:
-            ValueError: it has fewer.
+            ValueError: the target has fewer classes.
         """
         if len(self.images.class_names) > target.num_classes:
             raise ValueError(
@@ -94,15 +94,15 @@ def read_data(
     channels: int = 3,
     size: int | None = None,
 ) -> AuditData:
-    """Read images that a model was trained on, and others, with the `datasets` library.
+    """Read images that a model was trained on, and images that it was not, with the `datasets` library.
 
     Args:
         reference: a folder with a folder of images for each split and, below it, for each class; or whatever
             else `datasets.load_dataset` takes, such as ``uoft-cs/cifar10``.
         members: the split that the model was trained on.
         nonmembers: a split that it was not trained on.
-        limit: images to draw of each; None for all.
-        seed: of the draw.
+        limit: number of images to draw from each split; None for all.
+        seed: decides the draw.
         channels: 1 or 3; images are converted to grey or RGB.
         size: side in pixels, as for `images_from`.
 
@@ -111,7 +111,7 @@ def read_data(
     """
     import datasets
 
-    # A record names a folder, not where it lies on its author's machine.
+    # A record has a folder's name, not its place on its author's machine.
     source = Path(reference).resolve().name if Path(reference).is_dir() else reference
     sides = []
     for part in (members, nonmembers):
@@ -138,7 +138,7 @@ def read_data(
 
 
 def describe_subject(target: Target, data: AuditData) -> dict[str, Any]:
-    """Return the fields of a record that say what was audited, on what and where."""
+    """Return the fields of a record that describe target, data and environment."""
     precision = find_precision()
     return {
         "target": {

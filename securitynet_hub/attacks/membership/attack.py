@@ -1,4 +1,4 @@
-"""A membership attack: what its file ends in, and what may stand behind its scores."""
+"""A membership attack: the literal that ends its file, and the types that its function returns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Rows = npt.NDArray[np.int64]
 
 
 class Tuned(NamedTuple):
-    """Scores of an attack that found some of its settings itself."""
+    """Scores of an attack that chose some of its settings itself, and these settings."""
 
     scores: Scores
     settings: Mapping[str, float]
@@ -24,11 +24,11 @@ class Tuned(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QueryScores:
-    """Scores of an attack that asks about images of its own making, and what they cost.
+    """Scores of an attack by queries, which asks about images that it makes, and the number of queries.
 
     Attributes:
         scores: shape (n,), higher = more likely a member.
-        queries: shape (n,), how many images were forwarded for each sample.
+        queries: shape (n,), the number of images that were forwarded for each sample.
     """
 
     scores: Scores
@@ -36,7 +36,7 @@ class QueryScores:
 
     @property
     def total_queries(self) -> int:
-        """All images that were forwarded."""
+        """The number of images that were forwarded, over all samples."""
         return int(self.queries.sum())
 
 
@@ -50,15 +50,16 @@ class Attack(kind.Attack):
 
     Attributes:
         needs: fields of `MembershipInputs` beyond ``outputs``.
-        alternatives: fields that are accepted in place of those needs; labels are needed all the same.
-        min_references: how many reference models every sample must be in, and out of, by default.
-        augmented: whether it scores every augmentation of a sample; other attacks look at the first.
+        alternatives: fields accepted in place of `needs`; labels are needed in any case.
+        min_references: minimum number of reference models trained with, and without, each sample, for the
+            default settings.
+        augmented: whether it scores every augmentation of a sample; other attacks score the first.
         class_wise: whether one threshold for each class can be fitted to its scores.
-        cost: (an image, settings) -> the most images forwarded for one sample; None for an attack that asks
-            nothing beyond the shared forward pass.
+        cost: (an image, settings) -> the largest number of images forwarded for one sample; None for an
+            attack that uses only the answers of the shared forward pass.
         starts: whether an attack by queries takes images to start from, as the argument ``starts``.
         score_answers: (predicted labels of shape (n, queries), labels) -> scores, for an attack by queries
-            whose score follows from the predicted labels alone.
+            whose score depends only on the predicted labels.
         minimum: the lowest possible score of an attack by queries, where there is one.
     """
 
@@ -79,7 +80,7 @@ class Attack(kind.Attack):
 
     @property
     def shares_pass(self) -> bool:
-        """Whether it reads nothing but the answers of one forward pass over the samples."""
+        """Whether it reads only the answers of one forward pass over the samples."""
         return self.cost is None
 
     @property
@@ -88,7 +89,7 @@ class Attack(kind.Attack):
         return "labels" in self.needs
 
     def needed(self, held: Container[str]) -> tuple[str, ...]:
-        """Return the fields that the attack uses where these are held: its needs, or the alternatives.
+        """Return the fields that the attack uses if these fields are given: `needs`, or the alternatives.
 
         >>> from securitynet_hub.attacks.membership.population import ATTACKS
         >>> ATTACKS[0].name, ATTACKS[0].needed({"labels", "calibration"})

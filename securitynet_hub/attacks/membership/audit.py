@@ -42,13 +42,13 @@ def run(
     Raises:
         UnknownNameError: no such attack, setting or augmentation; the closest names are given.
         RecordError: the folder for samples holds this model's already.
-        ValueError: an attack lacks something, or might ask more than ``max_queries`` images.
+        ValueError: an attack lacks a field that it needs, or might forward more than ``max_queries`` images.
     """
     measuring: dict[str, Any] = {
         "target_fprs": [float(rate) for rate in options.target_fprs],
         "confidence_level": float(context.confidence_level),
     }
-    # Refuse what is impossible before the forward pass, not after.
+    # Refuse impossible requests before the forward pass.
     measure_membership([1, 0], [1, 0], **measuring)
     data.require_classes_of(target)
     if options.samples is not None and (Path(options.samples) / target.id).exists():
@@ -113,7 +113,7 @@ class _Audit:
         self.answers: Answers | None = None
 
     def forward(self, names: Sequence[str]) -> None:
-        """Ask the target once for all attacks that work on answers."""
+        """Ask the target once, for all attacks on answers."""
         attacks = [find(name) for name in names]
         self.answers = forward(
             self.target,
@@ -153,7 +153,7 @@ class _Audit:
     def _compare(
         self, attack: Attack, settings: dict[str, Any]
     ) -> tuple[Run, dict[str, Any], dict[str, int], dict[str, float]]:
-        """Run an attack on the answers; return also what decided it, what it cost, and the pass's seconds."""
+        """Run an attack on the answers; return its run, settings, counts and the pass's duration."""
         assert self.answers is not None
         run = run_attack(attack.name, self.answers.inputs, class_wise=self.options.class_wise, **settings)
         known = {**settings, **self._decided(attack)}
@@ -167,12 +167,12 @@ class _Audit:
     def _ask(
         self, attack: Attack, settings: dict[str, Any]
     ) -> tuple[Run, dict[str, Any], dict[str, int], dict[str, float]]:
-        """Run an attack that asks about images of its own making."""
+        """Run an attack by queries; return as `_compare`."""
         images, context = self.data.images, self.context
         known = {**settings, "seed": context.seed}
         supplied: dict[str, Any] = {"seed": context.seed, "batch_size": context.batch_size}
         if attack.starts:
-            # The first image of each class that the audit does not judge.
+            # The first image of each class outside the split.
             rest = np.setdiff1d(np.arange(len(images)), self.data.split.indices)
             known["starts"] = rest[np.unique(images.labels[rest], return_index=True)[1]].tolist()
             supplied["starts"] = images.pixels[known["starts"]]
@@ -183,7 +183,7 @@ class _Audit:
         return Run(found.scores, np.arange(len(self.labels))), known, counts, {}
 
     def _decided(self, attack: Attack) -> dict[str, Any]:
-        """Return what decides an attack's result beside its name and settings, for its record."""
+        """Return what decides an attack's result besides its name and settings, for its record."""
         needs, pool = attack.needed(_held(self.pool)), self.pool
         decided: dict[str, Any] = {"from_logits": True}
         if "features" in needs:
@@ -200,7 +200,7 @@ class _Audit:
 
 
 def _pool(target: Target, data: AuditData, options: Options, context: Context) -> Pool | None:
-    """Return the reference models' answers, trained now where their number is given."""
+    """Return the reference models' answers; train the models now if the options give their number."""
     for name in options.views:
         if name not in VIEWS:
             raise UnknownNameError("view", name, VIEWS)
@@ -221,7 +221,7 @@ def _settings(
 
     Raises:
         UnknownNameError: no such attack or setting; the closest names are given.
-        ValueError: class-wise thresholds for an attack that has none.
+        ValueError: class-wise thresholds are asked for, and an attack has none.
     """
     if class_wise:
         require_class_wise(names)
@@ -235,13 +235,13 @@ def _settings(
 
 
 def _plain(value: Any, default: Any) -> Any:
-    """Return a setting as JSON has it, a whole number as a float where the default is one."""
+    """Return a setting as plain JSON; return a whole number as a float if the default is a float."""
     value = value.tolist() if hasattr(value, "tolist") else value
     return float(value) if isinstance(default, float) and type(value) is int else value
 
 
 def _require_affordable(attack: Attack, settings: dict[str, Any], data: AuditData, max_queries: int) -> None:
-    """Refuse an attack that might ask more than it is allowed to, before the first query."""
+    """Refuse an attack that might forward more images than allowed, before the first query."""
     assert attack.cost is not None
     pixels = data.images.pixels[data.split.indices]
     most = len(pixels) * attack.cost(pixels[0], **settings)
@@ -254,7 +254,7 @@ def _require_affordable(attack: Attack, settings: dict[str, Any], data: AuditDat
 
 
 def _require_inputs(attacks: Sequence[str], pool: Pool | None) -> None:
-    """Refuse attacks for which something is missing before any image is forwarded."""
+    """Refuse attacks that lack a field or reference models, before any image is forwarded."""
     held = _held(pool)
     fewest = _fewest_references(pool)
     for name in attacks:
@@ -279,19 +279,19 @@ def _fewest_references(pool: Pool | None) -> tuple[int, int]:
 
 
 def _held(pool: Pool | None) -> set[str]:
-    """Return the fields of the inputs that an audit has beside answers and labels."""
+    """Return the fields of the inputs that this audit has besides the outputs."""
     held = set(ALWAYS_HELD)
     if pool is not None:
         held |= {"reference_outputs", "reference_in"}
-        if len(pool.others):
+        if len(pool.outside):
             held |= {"population_outputs", "population_labels", "reference_population_outputs"}
     return held
 
 
 def _models_used(attack: Attack, pool: Pool | None) -> dict[str, int]:
-    """Return how many shadow models stand behind an attack's scores, for its record."""
+    """Return how many shadow models an attack's scores are based on, for its record."""
     if pool is None or not any("reference" in need for need in attack.needs):
         return {}
     counts = pool.counts
     return {"shadow_models": counts.models, "fewest_in": counts.fewest_in, "fewest_out": counts.fewest_out,
-            "population": len(pool.others)}  # fmt: skip
+            "population": len(pool.outside)}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Membership inference from predicted labels alone: how far an image lies from the decision boundary.
+"""Membership inference from predicted labels only: the distance of an image from the decision boundary.
 
 Members lie farther from it (Li & Zhang 2021, arXiv 2007.15528, section 4.2; Choquette-Choo et al. 2021, arXiv
 2007.14321, section 4.3). The distance is measured by HopSkipJump (Chen, Jordan & Wainwright 2020, arXiv
@@ -23,20 +23,20 @@ from securitynet_hub.models.target import Target
 
 Wrong = npt.NDArray[np.bool_]
 Search: TypeAlias = Generator[Pixels, Wrong, Any]
-"""Yields images to ask about, shape (k, ...), and is sent which of them are misclassified, shape (k,)."""
+"""Yields queries, shape (k, ...), and is sent which of them are misclassified, shape (k,)."""
 
 NOISE_STARTS = 10
-"""Images of uniform noise to try as a start; where ten look alike to a model, more do."""
+"""Number of noise images to try as a start; if a model gives ten the same label, it does so for more."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BoundaryResult(QueryScores):
-    """Distances, what they cost, and the images that prove them.
+    """Distances, the number of queries, and the misclassified images at these distances.
 
     Attributes:
         found: shape (n,), whether any misclassified image was found.
-        nearest: shape of the pixels, uint8: the nearest misclassified image; the sample itself where it is
-            misclassified or none was found.
+        nearest: shape of the pixels, uint8: the nearest misclassified image; the sample itself if it is
+            misclassified or no such image was found.
     """
 
     found: Wrong
@@ -66,27 +66,27 @@ def boundary_scores(
     of d pixel values, where the paper's ``|x~ - x*| / d`` would round to nothing; and bisection ends within
     one level. The distance is that of a real image, so never below the true one.
 
-    A sample that is misclassified scores 0 after one query. One for which no start is misclassified scores
-    sqrt(d), the distance from black to white, and is flagged. A larger budget continues a smaller one, so
-    distances never grow with it; a step that would exceed it is not begun. A sample's score depends on its
-    pixels, its label, the starts and the seed, not on what else is scored, as far as the network's answers
-    do not.
+    A misclassified sample scores 0 after one query. A sample without a misclassified start scores sqrt(d),
+    the distance from black to white, and `BoundaryResult.found` is False. A search with a larger budget
+    continues that with a smaller one, so that distances never grow with the budget; a step that would exceed
+    the budget is not started. A sample's score depends on its pixels, its label, the starts and the seed, not
+    on the other samples, provided that the network's answers do not depend on them.
 
     Args:
-        target: asked for labels alone.
+        target: asked for labels only.
         pixels: shape (n, [depth,] height, width, channels), uint8.
-        labels: shape (n,), the right ones, in 0..num_classes-1.
-        budget: the most images to forward for one sample.
-        starts: shape (m, ...) as the pixels, uint8: images of several classes to start from, tried from the
-            nearest on. After them, or without them, uniform noise is tried, which many a model takes for one
-            class whatever the seed.
+        labels: shape (n,), the right labels, in 0..num_classes-1.
+        budget: largest number of images to forward for one sample.
+        starts: shape (m, ...) as the pixels, uint8: images of several classes to start from, the nearest
+            first. After them, or without them, the attack tries uniform noise; many models assign all noise
+            to one class.
         gradient_queries: images in the first estimate of the normal; 100 in the paper, whose budgets are
             larger.
         seed: decides the noise.
         batch_size: images in one forward pass.
 
     Raises:
-        ValueError: images, labels or starts are missing, misaligned or of another kind, or a count is 0.
+        ValueError: images, labels or starts are missing, misaligned or of another type, or a count is 0.
 
     >>> from securitynet_hub.models.loading import load_target
     >>> target = load_target("zoo/fashion-mnist/cnn-clean/1")
@@ -118,7 +118,7 @@ def boundary_scores(
             row: _search(image, pool, gradient_queries, random_stream(seed, image))
             for row, image in enumerate(pixels[first : first + together], first)
         }
-        # All searches advance in step: what they ask next is forwarded at once.
+        # All searches advance together: their next queries share forward passes.
         asked = {row: next(search) for row, search in searches.items()}
         while asked:
             predicted = ask(target, np.concatenate(list(asked.values())), batch_size)
@@ -150,7 +150,7 @@ def _note(result: BoundaryResult, row: int, image: Pixels, images: Pixels, wrong
 
 
 def _search(image: Pixels, pool: Pixels, gradient_queries: int, random: np.random.Generator) -> Search:
-    """Run HopSkipJump on one image, without end once it has a start."""
+    """Run HopSkipJump on one image; with a start, the search never ends by itself."""
     if (yield image[None])[0]:
         return
     for start in _starts(image, pool, random):
@@ -163,7 +163,7 @@ def _search(image: Pixels, pool: Pixels, gradient_queries: int, random: np.rando
         size = max(length / image.size, math.sqrt(image.size))
         normal = yield from _normal(point, size, math.isqrt(gradient_queries**2 * t), random)
         step = _distance(point, image) / math.sqrt(t)
-        # Where even the shortest step that changes a level fails, the next normal is tried from here.
+        # If even the shortest step that changes a grey level fails, try the next normal from the same point.
         while not np.array_equal(moved := to_pixels(point + step * normal), point):
             if (yield moved[None])[0]:
                 point, length = (yield from _bisect(image, moved)), _distance(moved, image)
@@ -178,7 +178,7 @@ def _starts(image: Pixels, pool: Pixels, random: np.random.Generator) -> Iterabl
 
 
 def _bisect(image: Pixels, outside: Pixels) -> Generator[Pixels, Wrong, Pixels]:
-    """Return a misclassified image on the way to another, within a grey level of a right one."""
+    """Return a misclassified image between the two, within one grey level of a correctly classified one."""
     low, high, nearest = 0.0, 1.0, outside
     difference, length = outside - image.astype(np.float64), _distance(outside, image)
     while (high - low) * length > 1:
@@ -194,7 +194,7 @@ def _bisect(image: Pixels, outside: Pixels) -> Generator[Pixels, Wrong, Pixels]:
 def _normal(
     point: Pixels, size: float, queries: int, random: np.random.Generator
 ) -> Generator[Pixels, Wrong, npt.NDArray[np.float64]]:
-    """Estimate the direction in which images near a boundary point become misclassified, of length 1."""
+    """Estimate the unit direction in which images near a boundary point become misclassified."""
     noise = random.standard_normal((queries, *point.shape), np.float32)
     axes = tuple(range(1, noise.ndim))
     noise *= size / np.sqrt((noise**2).sum(axes, keepdims=True))
@@ -203,7 +203,7 @@ def _normal(
     answers = np.where(wrong, 1.0, -1.0)
     if len(set(wrong.tolist())) == 2:
         answers -= answers.mean()
-    # What was asked about differs from the noise by clipping and rounding.
+    # Queries differ from the noise because of clipping and rounding.
     offsets = images.reshape(queries, -1) - point.reshape(-1).astype(np.float64)
     direction = (answers @ offsets).reshape(point.shape)
     return direction / (float(np.linalg.norm(direction)) or 1)
@@ -215,10 +215,10 @@ def _distance(image: Pixels, other: Pixels) -> float:
 
 
 def count_queries(image: Pixels, *, budget: int, gradient_queries: int) -> int:
-    """Return how many images `boundary_scores` forwards for one sample at most.
+    """Return the largest number of images that `boundary_scores` forwards for one sample.
 
     Raises:
-        ValueError: a setting is no whole number of at least 1.
+        ValueError: a setting is not a whole number of at least 1.
     """
     if not all(isinstance(count, int) and count >= 1 for count in (budget, gradient_queries)):
         raise ValueError(

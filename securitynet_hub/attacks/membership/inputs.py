@@ -1,4 +1,4 @@
-"""What an attacker holds: answers of the target and of other models, and the truth about some samples."""
+"""What an attacker holds: answers of the target and of other models, and the membership of some samples."""
 
 from __future__ import annotations
 
@@ -16,35 +16,37 @@ from securitynet_hub.statistics.rates import check_scores
 from securitynet_hub.statistics.signals import SIGNALS, Outputs
 
 AXES = {"outputs": 2, "reference_outputs": 3, "population_outputs": 2, "reference_population_outputs": 3}
-"""The axes of each field of answers, that of views left out."""
+"""Number of axes of each field of answers, without the axis of augmentations."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MembershipInputs:
-    """What an attacker holds, all outputs in the same form: logits or probabilities, as `from_logits` says.
+    """What an attacker holds. All outputs are logits, or all are probabilities, as `from_logits` says.
 
-    Where every sample was asked about in several views (itself, mirrored, shifted), all outputs have an axis
-    of views before that of classes, as `Shadows.logits` has. LiRA and RMIA score every view; the other
-    attacks look at the first.
+    If the models were asked about several augmentations of each sample (the image itself, mirrored, shifted),
+    all outputs have an axis of augmentations before the axis of classes, as `Shadows.logits` has. LiRA and
+    RMIA score every augmentation; the other attacks score the first.
 
     Attributes:
-        outputs: shape (n, [views,] classes), the target's answers.
+        outputs: shape (n, [augmentations,] classes), the target's answers.
         labels: shape (n,), integers; None for an attacker who does not know them.
-        is_member: shape (n,), the truth: booleans or 0/1. Attacks see that of calibration samples alone.
+        is_member: shape (n,), the membership: booleans or 0/1. Attacks see it for calibration samples only;
+            for all other samples it is used only to measure the attack.
         from_logits: whether outputs are logits; nothing is guessed.
         calibration: the samples whose membership the attacker knows: shape (n,), booleans, or the share of
             members and of non-members to draw by `seed`.
-        reference_outputs: shape (models, n, [views,] classes), answers of reference models.
+        reference_outputs: shape (models, n, [augmentations,] classes), answers of reference models.
         reference_in: shape (models, n), True where the sample was in that model's training set.
-        population_outputs: shape (m, [views,] classes), the target's answers for samples it never saw, none
-            of the n. Without them Attack-P ranks among the calibration samples that are no members.
+        population_outputs: shape (m, [augmentations,] classes), the target's answers for samples outside its
+            training set and outside the n. Without them Attack-P ranks each sample among the calibration
+            non-members.
         population_labels: shape (m,).
-        reference_population_outputs: shape (models, m, [views,] classes).
-        reference_population_in: shape (models, m); None where no reference model saw any.
-        features: shape (n, columns), what a sample looks like: embeddings, or another model's logits.
-        ids: shape (n,), what tells one sample from another.
-        population_ids: shape (m,); where both are given, a sample in both is refused.
-        seed: of everything that an attack draws.
+        reference_population_outputs: shape (models, m, [augmentations,] classes).
+        reference_population_in: shape (models, m); None if no reference model was trained on the population.
+        features: shape (n, columns), a description of each sample: embeddings, or another model's logits.
+        ids: shape (n,), a unique identifier of each sample.
+        population_ids: shape (m,), likewise; if both are given, a sample in both is refused.
+        seed: decides everything that an attack draws.
     """
 
     outputs: Outputs = field(repr=False)
@@ -67,18 +69,20 @@ class MembershipInputs:
         shapes = {name: np.shape(getattr(self, name)) for name in AXES if getattr(self, name) is not None}
         classes = {name: shape[-1] for name, shape in shapes.items() if shape}
         if len(set(classes.values())) > 1:
-            raise ValueError(f"all outputs must be of the same classes; the numbers of them are {classes}.")
+            raise ValueError(
+                f"all outputs must be of the same classes; the numbers of classes are {classes}."
+            )
         views = {name: shape[-2] if len(shape) > AXES[name] else None for name, shape in shapes.items()}
         if len(set(views.values())) > 1:
             raise ValueError(
-                "all outputs must be of the same views, or have no axis of views; the numbers of them are "
-                f"{views}."
+                "all outputs must be of the same views (augmentations), or have no axis of them; the numbers "
+                f"of views are {views}."
             )
         require_disjoint(self.ids, self.population_ids, ("ids", "population_ids"))
 
     @cached_property
     def membership(self) -> npt.NDArray[np.bool_]:
-        """The truth, checked."""
+        """The membership of every sample, checked."""
         truth = as_array(self.is_member, "is_member")
         if truth.shape != (len(self.outputs),):
             raise ValueError(
@@ -92,14 +96,14 @@ class MembershipInputs:
         """Shape (n,), True for the samples whose membership the attacker knows.
 
         Raises:
-            ValueError: a share that is none, a mask of another form, or one that leaves no members or no
-                non-members to be judged, or no non-members to calibrate on.
+            ValueError: the share is outside 0..1, the mask has another shape or type, or the mask leaves no
+                members or no non-members to score, or no non-members to calibrate on.
         """
         chosen = _calibration_mask(self.calibration, self.membership, self.seed)
         judged = self.membership[~chosen]
         if judged.all() or not judged.any() or self.membership[chosen].all():
             raise ValueError(
-                "calibration must have non-members, and leave members and non-members to be judged; it has "
+                "calibration must have non-members, and leave members and non-members to score; it has "
                 f"{np.count_nonzero(chosen)} of {len(chosen)} samples, "
                 f"{np.count_nonzero(self.membership[chosen])} of them members."
             )
@@ -107,37 +111,40 @@ class MembershipInputs:
 
     @property
     def outsiders(self) -> npt.NDArray[np.bool_]:
-        """Shape (n,), True for the samples that the attacker knows to be no members."""
+        """Shape (n,), True for the samples that the attacker knows to be non-members."""
         return self.calibrated_on & ~self.membership
 
     @property
     def held(self) -> set[str]:
-        """The names of the fields that are given."""
+        """The names of the fields that are not None."""
         return {field.name for field in fields(self) if getattr(self, field.name) is not None}
 
     @property
     def first_view(self) -> Outputs:
-        """The target's answers for the first view of each sample, shape (n, classes)."""
+        """The target's answers for the first augmentation of each sample, shape (n, classes)."""
         return self.outputs if np.ndim(self.outputs) < 3 else as_array(self.outputs, "outputs")[:, 0]
 
     def score(self, signal: str, *, views: bool = False) -> Scores:
         """Return a signal of `SIGNALS` of the target's answers, shape (n,).
 
-        With `views` of all views of each sample, shape (n, views) if the outputs have that axis.
+        With `views`, return it for every augmentation, shape (n, augmentations) if outputs have that axis.
         """
         labels = np.zeros(len(self.outputs), np.int64) if self.labels is None else self.labels
         return self._signal(signal, self.outputs, labels, views)
 
     def reference_scores(self, signal: str, *, views: bool = False) -> Scores:
-        """Return the signal of each reference model's answers, shape (models, n[, views])."""
+        """Return the signal of each reference model's answers, shape (models, n[, augmentations])."""
         return self._each_model(signal, self.reference_outputs, self.labels, views)
 
     def population_scores(self, signal: str, *, views: bool = False) -> Scores:
-        """Return the signal of the target's answers for the population, shape (m[, views])."""
+        """Return the signal of the target's answers for the population, shape (m[, augmentations])."""
         return self._signal(signal, self.population_outputs, self.population_labels, views)
 
     def reference_population_scores(self, signal: str, *, views: bool = False) -> Scores:
-        """Return the signal of each reference model's answers for the population, (models, m[, views])."""
+        """Return the signal of each reference model's answers for the population.
+
+        Its shape is (models, m[, augmentations]).
+        """
         return self._each_model(signal, self.reference_population_outputs, self.population_labels, views)
 
     def _each_model(self, signal: str, outputs: Any, labels: Outputs, views: bool) -> Scores:
@@ -150,7 +157,7 @@ class MembershipInputs:
         outputs = outputs if hasattr(outputs, "detach") else as_array(outputs, "outputs")
         if not views:
             return score(outputs[:, 0], labels, from_logits=self.from_logits)
-        # View by view, so that bad rows are named as the caller counts them.
+        # One augmentation at a time, so that errors name rows as the caller counts them.
         each = (outputs[:, view] for view in range(outputs.shape[1]))
         return np.stack([score(own, labels, from_logits=self.from_logits) for own in each], 1)
 

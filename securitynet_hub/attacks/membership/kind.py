@@ -21,8 +21,8 @@ class Options:
     """What may be chosen for membership inference.
 
     Attributes:
-        class_wise: judge by one threshold for each class, fitted on the calibration samples; metric-based
-            attacks only.
+        class_wise: use one threshold for each class, fitted on the calibration samples; metric-based attacks
+            only.
         slices: measure within each class, too: ``result["slices"]``, by class name, None where a class lacks
             members or non-members.
         max_queries: the most images that one label-only attack may forward; an attack that might need more is

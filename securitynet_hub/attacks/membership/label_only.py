@@ -1,9 +1,9 @@
-"""Membership inference from predicted labels alone: how many changed copies of an image keep the right label.
+"""Membership inference from predicted labels only: how many changed copies of an image keep the right label.
 
-A model is surer of what it was trained on, so that members keep their label under more augmentations
-(Choquette-Choo et al. 2021, arXiv 2007.14321, section 4.2). `boundary` measures the same by a distance.
-Every query is an image of whole grey levels, uint8, as a real interface takes; whatever preprocessing the
-model does happens behind it.
+A model is more confident about its training images, so that members keep their label under more augmentations
+(Choquette-Choo et al. 2021, arXiv 2007.14321, section 4.2). `boundary` measures the same as a distance. Every
+query is an image of whole grey levels (uint8), as a real interface takes it; the model's own preprocessing
+follows.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def augmentation_scores(
     seed: int = 0,
     batch_size: int = BATCH_SIZE,
 ) -> QueryScores:
-    """Score the share of N images whose predicted label is right: each sample itself and its changed copies.
+    """Score each sample by the share of N images, itself and changed copies, whose predicted label is right.
 
     - ``translation`` by d pixels: the shifts (i, j) with ``|i| + |j| = d``, N = 4 d + 1 (section 4.2);
       pixels at the border are repeated, as in the authors' code.
@@ -44,21 +44,21 @@ def augmentation_scores(
       draws, N = copies + 1 (section 4.3, as an estimate of the distance to the boundary).
 
     Several strengths add up: all their copies, and the sample itself once. A sample's score depends on its
-    pixels, its label and the seed, not on what else is scored.
+    pixels, its label and the seed, not on the other samples.
 
     Args:
-        target: asked for labels alone.
+        target: asked for labels only.
         pixels: shape (n, height, width, channels), uint8.
-        labels: shape (n,), the right ones, in 0..num_classes-1.
-        kind: of `AUGMENTATIONS`.
+        labels: shape (n,), the right labels, in 0..num_classes-1.
+        kind: a name from `AUGMENTATIONS`.
         strengths: one or several, above zero; whole numbers of pixels for translations.
-        copies: noisy images for each sigma.
+        copies: number of noisy images for each sigma.
         seed: decides the noise.
         batch_size: images in one forward pass.
 
     Raises:
         UnknownNameError: no such kind; the closest names are given.
-        ValueError: images or labels are missing, misaligned or of another kind, or a strength makes no sense.
+        ValueError: images or labels are missing, misaligned or of another type, or a strength is invalid.
 
     >>> from securitynet_hub.models.loading import load_target
     >>> target = load_target("zoo/fashion-mnist/cnn-clean/1")
@@ -85,17 +85,17 @@ def augmentation_scores(
 
 
 def label_only_scores(answers: npt.ArrayLike, labels: npt.ArrayLike) -> Scores:
-    """Score the share of a sample's queries, itself and its changed copies, that get the right label.
+    """Score each sample by the share of its queries, itself and changed copies, that get the right label.
 
     Args:
         answers: shape (n, queries), the predicted labels.
-        labels: shape (n,), the right ones.
+        labels: shape (n,), the right labels.
 
     Returns:
         Shape (n,), higher = more likely a member.
 
     Raises:
-        ValueError: either is no array of integers, or they do not fit together.
+        ValueError: one of them does not hold integers, or they do not fit together.
 
     >>> label_only_scores([[3, 3, 1, 3], [0, 2, 1, 1]], [3, 3])
     array([0.75, 0.  ])
@@ -114,11 +114,11 @@ def label_only_scores(answers: npt.ArrayLike, labels: npt.ArrayLike) -> Scores:
 
 
 def count_queries(image: Pixels, *, kind: str, strengths: float | Iterable[float], copies: int = 10) -> int:
-    """Return how many images `augmentation_scores` forwards for each sample that looks like this one.
+    """Return how many images `augmentation_scores` forwards for each sample of this image's shape.
 
     Raises:
         UnknownNameError: no such kind; the closest names are given.
-        ValueError: a strength makes no sense for such an image.
+        ValueError: a strength is invalid for an image of this shape.
 
     >>> count_queries(np.zeros((28, 28, 1), np.uint8), kind="translation", strengths=[1, 2])
     13
@@ -148,17 +148,17 @@ AUGMENTATIONS: dict[str, Callable[[Pixels, float, int, np.random.Generator], lis
     "rotation": _rotated,
     "noise": _noisy,
 }
-"""Every way to change an image, by its public name."""
+"""Every kind of change to an image, by its public name."""
 
 
 def _changed(image: Pixels, kind: str, strengths: list[float], copies: int, seed: int) -> list[Pixels]:
-    # The stream starts anew for each sigma: what is asked about one does not depend on the others.
+    # The stream restarts for each sigma, so that the queries of one do not depend on the others.
     changed = (AUGMENTATIONS[kind](image, s, copies, random_stream(seed, image)) for s in strengths)
     return [copy for some in changed for copy in some]
 
 
 def _checked(image: Pixels, kind: str, strengths: float | Iterable[float], copies: int) -> list[float]:
-    """Return the strengths sorted, each once; refuse what such images cannot be changed by."""
+    """Return the strengths sorted, each once; refuse strengths that are invalid for such images."""
     if kind not in AUGMENTATIONS:
         raise UnknownNameError("augmentation", kind, AUGMENTATIONS)
     if image.ndim != 3:

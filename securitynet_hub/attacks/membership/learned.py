@@ -1,9 +1,9 @@
-"""Membership attacks that are learned: a classifier of what a model answers, fitted where members are known.
+"""Learned membership attacks: a classifier of a model's answers, fitted on samples of known membership.
 
-The classifier is fitted on calibration samples, of a shadow model or of the target itself, and scores others.
-Its features are the posteriors as SecurityNet's two learned attacks see them: all of them, or the three
-largest, sorted downwards (Salem et al. 2019, arXiv 1806.01246, section III), with the label's posterior and
-whether the prediction is right beside them if wanted (Liu et al. 2022, ML-Doctor, arXiv 2102.02551).
+The classifier is fitted on calibration samples, of a shadow model or of the target itself, and scores the
+other samples. Its features are those of SecurityNet's two learned attacks: all posteriors, or the three
+largest, in descending order (Salem et al. 2019, arXiv 1806.01246, section III). Attacks that use labels add
+the label's posterior and whether the prediction is right (Liu et al. 2022, ML-Doctor, arXiv 2102.02551).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from securitynet_hub.statistics.rates import split_scores
 from securitynet_hub.statistics.signals import Outputs, correctness, entropy, loss
 
 DECIMALS = 10
-"""Of the log-odds: a matrix product's last bits depend on a row's place, and equal samples must tie."""
+"""Decimals that log-odds are rounded to: equal samples must tie, but a matrix product's last bits depend on
+the row's position."""
 
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 50, 128, 2e-3, 1e-2
 """How the networks are trained: AdamW, one-cycle learning rate."""
@@ -44,17 +45,17 @@ def posterior_features(
     from_logits: bool,
     top: int | None = None,
 ) -> Scores:
-    """Return what a learned attack sees of each sample, shape (n, columns), float64.
+    """Return the features of each sample, shape (n, columns), float64.
 
-    The columns are log-posteriors sorted downwards, then, where labels are given, the label's log-posterior
-    and 1 or 0 for a right or wrong prediction. Logarithms keep apart confident answers whose probabilities
+    The columns are log-posteriors in descending order, then, if labels are given, the label's log-posterior
+    and 1 or 0 for a right or wrong prediction. Logarithms distinguish confident answers whose probabilities
     all round to 1.
 
     Args:
         outputs: shape (n, classes), logits or probabilities.
         labels: shape (n,), or None for an attacker who does not know them.
         from_logits: whether outputs are logits; nothing is guessed.
-        top: how many of the largest posteriors; None for all. Missing classes give a posterior of 1e-30.
+        top: number of the largest posteriors to use; None for all. Missing classes get a posterior of 1e-30.
 
     Raises:
         ValueError: as `signals.correctness`.
@@ -86,9 +87,9 @@ class LearnedAttack:
     """A fitted attack: `score` gives the log-odds of membership, higher = more likely a member.
 
     Attributes:
-        name: of `LEARNED`.
-        n_members: members it was fitted on.
-        n_nonmembers: non-members it was fitted on.
+        name: a name from `LEARNED`.
+        n_members: number of members that it was fitted on.
+        n_nonmembers: number of non-members that it was fitted on.
     """
 
     name: str
@@ -102,7 +103,7 @@ class LearnedAttack:
         """Score samples that the attack was not fitted on, shape (n,).
 
         Raises:
-            ValueError: as `posterior_features`, or another number of classes than it was fitted on.
+            ValueError: as `posterior_features`, or the number of classes differs from the calibration's.
         """
         features = _features(self.name, outputs, labels, from_logits)
         if features.shape[1] != len(self._mean):
@@ -125,12 +126,12 @@ def fit_learned_attack(
 ) -> LearnedAttack:
     """Fit an attack on calibration samples whose membership is known.
 
-    Features are standardised by these samples alone. The same arguments give the same attack; the global
-    random state is left as it was.
+    Features are standardised by the mean and deviation of these samples. The same arguments give the same
+    attack; the global random state does not change.
 
     Args:
-        name: of `LEARNED`.
-        outputs: shape (n, classes), what the model, or a shadow model, answers.
+        name: a name from `LEARNED`.
+        outputs: shape (n, classes), the answers of the model, or of a shadow model.
         labels: shape (n,); None, and not used, for the attacks whose name ends in ``unlabelled``.
         is_member: shape (n,), booleans or 0/1.
         from_logits: whether outputs are logits.
@@ -169,14 +170,14 @@ def fit_learned_attack(
 def _features(name: str, outputs: Outputs, labels: Outputs | None, from_logits: bool) -> Scores:
     kind = LEARNED[name]
     if kind.labelled and labels is None:
-        raise ValueError(f"{name} needs labels; {name}_unlabelled does without.")
+        raise ValueError(f"{name} needs labels; {name}_unlabelled works without them.")
     return posterior_features(
         outputs, labels if kind.labelled else None, from_logits=from_logits, top=kind.top
     )
 
 
 def _fit_network(features: Scores, is_member: Membership, seed: int) -> LogOdds:
-    # A loop of its own: through Accelerate the batch would grow with the number of processes.
+    # Not through `engine.training`: Accelerate would enlarge the batch by the number of processes.
     inputs, classes = torch.from_numpy(features), torch.from_numpy(is_member.astype(np.int64))
     with seeded(seed):
         network = torch.nn.Sequential(
@@ -195,9 +196,9 @@ def _fit_network(features: Scores, is_member: Membership, seed: int) -> LogOdds:
                 optimizer.step()
                 scheduler.step()
 
-    def log_odds(others: Scores) -> Scores:
+    def log_odds(standardised: Scores) -> Scores:
         with torch.inference_mode():
-            logits: Scores = network(torch.from_numpy(others)).numpy()
+            logits: Scores = network(torch.from_numpy(standardised)).numpy()
         return logits[:, 1] - logits[:, 0]
 
     return log_odds
@@ -209,7 +210,7 @@ def _fit_logistic(
     from sklearn.linear_model import LogisticRegression
 
     fitted: Any = LogisticRegression(max_iter=1000).fit(features, is_member)
-    return lambda others: np.asarray(fitted.decision_function(others), np.float64)
+    return lambda standardised: np.asarray(fitted.decision_function(standardised), np.float64)
 
 
 def _fit_boosting(
@@ -220,7 +221,7 @@ def _fit_boosting(
     fitted: Any = HistGradientBoostingClassifier(
         max_iter=100, learning_rate=0.05, max_leaf_nodes=8, random_state=seed
     ).fit(features, is_member)
-    return lambda others: np.asarray(fitted.decision_function(others), np.float64)
+    return lambda standardised: np.asarray(fitted.decision_function(standardised), np.float64)
 
 
 @dataclass(frozen=True)
@@ -260,7 +261,7 @@ def learned_scores(name: str, inputs: MembershipInputs, rows: Rows) -> Scores:
     >>> bool(scores[:100].mean() > scores[100:].mean())  # odd rows: 100 members, then 100 non-members
     True
     """
-    inputs.score("correctness")  # names bad rows as the caller counts them, not as calibration does
+    inputs.score("correctness")  # its errors name rows as the caller counts them
     outputs = as_array(inputs.first_view, "outputs")
     labels = np.zeros(len(outputs), np.int64) if inputs.labels is None else as_array(inputs.labels, "labels")
     known = inputs.calibrated_on

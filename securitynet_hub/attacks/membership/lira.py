@@ -29,13 +29,13 @@ Variance = Literal["per_example", "global_centred", "reference", "bayesian"]
 Centre = Literal["median", "mean"]
 
 SMALLEST_SCALE = 1e-30
-"""Added to every standard deviation, as in Carlini et al.'s code: constant signals stay finite."""
+"""Added to every deviation, as in Carlini et al.'s code, so that constant signals give finite scores."""
 
 MOST_DEGREES = 1e6
-"""Stands for infinitely many degrees of freedom, where all samples seem to have one variance."""
+"""Used in place of infinitely many degrees of freedom, if all samples seem to share one variance."""
 
 FEWEST_MODELS = {"per_example": 2, "global_centred": 2, "reference": 1, "bayesian": 1}
-"""The models that each sample needs on each side that the mode uses."""
+"""Minimum number of models for each sample on each side that the mode uses."""
 
 
 def lira_scores(
@@ -54,55 +54,56 @@ def lira_scores(
     a side and sigma their standard deviation:
 
     - ``online`` (Algorithm 1): ``log N(phi; mu_in, sigma_in) - log N(phi; mu_out, sigma_out)``.
-    - ``offline`` (the one-sided test, for which no model needs to be trained on the sample):
-      ``-log Pr[Z > phi]`` with ``Z ~ N(mu_out, sigma_out)``. This rises with the paper's
-      ``1 - Pr[Z > phi]`` but does not round to one where members lie, 8 deviations out.
+    - ``offline`` (the one-sided test, which needs no model trained on the sample): ``-log Pr[Z > phi]`` with
+      ``Z ~ N(mu_out, sigma_out)``. This increases with the paper's ``1 - Pr[Z > phi]``, but does not round
+      to one for members, which lie about 8 deviations out.
     - ``offline_two_sided``: ``-log N(phi; mu_out, sigma_out)``, which the authors' code computes instead.
-      It takes an unusually low signal for a member's, too.
+      It gives a high score to unusually low signals, too.
 
-    Several queries of one sample (augmentations) are scored one by one and averaged, as in the authors'
-    code. This ranks samples as independent normals for every query do, the sum being so many times the mean.
+    Augmentations of one sample are scored one by one and averaged, as in the authors' code. The ranking
+    equals that of independent normals for every augmentation, as the sum is a fixed multiple of the mean.
 
     The deviation sigma, to which 1e-30 is added:
 
-    - ``per_example``: of each sample and query, about the mean, divided by the number of models (ddof 0).
-    - ``global_centred``: one for each side, of all signals about their own sample's centre (ddof 0). Better
-      with few models.
-    - ``reference``: as in the authors' code with ``fix_variance``, for reproducing published figures: one
-      for each side of all signals *not* centred, so that it measures how samples differ rather than how
-      models do; and online the IN deviation stands for the OUT one, too. Unlike that code, no model
-      is left out of the samples that have more than others.
-    - ``bayesian``: a Student-t predictive distribution takes the place of the normal. Each variance has an
-      inverse-gamma prior, ``d0 s0^2 / sigma^2 ~ chi^2(d0)``, and the mean a flat one, so that a sample with n
+    - ``per_example``: one for each sample and augmentation, about the mean, divided by the number of models
+      (ddof 0).
+    - ``global_centred``: one for each side, of all signals about their own sample's centre (ddof 0). It is
+      better if there are few models.
+    - ``reference``: as in the authors' code with ``fix_variance``, to reproduce published figures: one for
+      each side, of all signals *without* centring, so that it measures the differences between samples rather
+      than those between models; and online the IN deviation is used for OUT, too. Unlike the authors' code,
+      it uses all models of a sample, even if other samples have fewer.
+    - ``bayesian``: a Student-t predictive distribution replaces the normal. Each variance has an
+      inverse-gamma prior, ``d0 s0^2 / sigma^2 ~ chi^2(d0)``, and the mean a flat prior. So a sample with n
       models, squares S about their mean and ``d = d0 + n - 1`` has ``phi ~ mu + t_d sqrt((d0 s0^2 + S) / d
       (1 + 1/n))`` (Murphy 2007, Conjugate Bayesian analysis of the Gaussian distribution). d0 and s0 are
       estimated for each side from the log variances of all samples (Smyth 2004, doi 10.2202/1544-6115.1027,
       section 6.2). It follows the idea of BaVarIA (Brannvall 2026, arXiv 2603.11799), not its constants.
-      For few models: even one on a side will do.
+      It suits small numbers of models; one on each side is enough.
 
     Args:
-        target_phi: shape (n,) or (n, augmentations), the margins of the model under attack.
+        target_phi: shape (n,) or (n, augmentations), the margins of the target.
         shadow_phi: shape (models, n) or (models, n, augmentations).
         shadow_in: shape (models, n), True where the sample was in that model's training set.
         mode: see above.
         variance: see above.
-        centre: what mu is. By default the median, as in the authors' code, but the mean for ``bayesian``, as
-            its formula asks.
-        requested_models: how many shadow models were meant to be used.
+        centre: median or mean. Default: the median, as in the authors' code; the mean for ``bayesian``, as
+            its formula requires.
+        requested_models: intended number of shadow models.
 
     Returns:
-        Shape (n,), float64, higher = more likely a member; exactly negated online where IN and OUT are
-        swapped (but for ``reference``), and free of the order of models and samples.
+        Shape (n,), float64, higher = more likely a member. Online, swapping IN and OUT negates the scores
+        exactly (except with ``reference``). The order of models and samples does not matter.
 
     Raises:
-        ValueError: input that does not fit, is not finite, or leaves samples with fewer than two models on a
-            side (one for ``reference`` and ``bayesian``); see `check_references`.
+        ValueError: shapes do not fit together, an input is not finite, or a sample has fewer than two models
+            on a side (one for ``reference`` and ``bayesian``); see `check_references`.
         UnknownNameError: no such mode, variance or centre.
 
     Warns:
         FewModelsWarning: there are fewer models than requested.
 
-    Example: four models, two of them trained on the sample, whose signals are 3, 5 against -1, 1.
+    Example: four models. The two trained on the sample have the signals 3 and 5, the other two -1 and 1.
 
     >>> shadow_phi = [[3.0], [5.0], [-1.0], [1.0]]
     >>> shadow_in = [[True], [True], [False], [False]]
@@ -168,8 +169,8 @@ def _moments(references: References, *, inside: bool, centre: Centre) -> _Moment
         else:
             lower, upper = (np.take_along_axis(values, i[..., None], -1) for i in ((n - 1) // 2, n // 2))
         median = (lower + upper) / 2
-        # The mean is within a deviation of the median, so that taking squares about the latter first
-        # loses no digits and leaves exactly zero of equal signals.
+        # The mean is within one deviation of the median. Squares about the median therefore lose no digits,
+        # and are exactly zero if all signals are equal.
         gaps = values - median
         if not full:
             np.copyto(gaps, 0, where=~held)
@@ -216,7 +217,7 @@ def _variance_prior(counts: Counts, squares: Scores) -> tuple[float, float]:
             "variance='bayesian' learns its prior from samples with two models at least on a side; got "
             f"{variances.size}."
         )
-    # A variance of zero says nothing but "small": its logarithm must not rule the rest.
+    # A variance of zero only means "small"; its logarithm must not dominate the others.
     floor = max(1e-5 * float(np.median(variances)), SMALLEST_SCALE**2)
     logs = np.log(np.maximum(variances, floor)) - digamma(half) + np.log(half)
     mean = _exact_sum(logs) / logs.size
@@ -248,7 +249,7 @@ def _log_density(phi: Scores, fit: _Fit) -> Scores:
 
 
 def _log_tail(phi: Scores, fit: _Fit) -> Scores:
-    """Return log Pr[Z > phi], finite however far out."""
+    """Return log Pr[Z > phi], finite even in the far tail."""
     from scipy.special import log_ndtr, stdtr
 
     z = (phi - fit.centre) / fit.scale
@@ -256,7 +257,7 @@ def _log_tail(phi: Scores, fit: _Fit) -> Scores:
         tail: Scores = log_ndtr(-z)
         return tail
     probability = stdtr(fit.degrees, -z)
-    # Where it underflows: two terms of the asymptotic series of the tail over the density.
+    # If the probability underflows, use two terms of the asymptotic series of the tail.
     far, d = np.maximum(z, 30), fit.degrees
     series = np.log1p(far * far / d) - np.log(far) + np.log1p(-d / (d + 2) / far**2)
     asymptotic = _log_student(far, d) + series
@@ -278,7 +279,7 @@ def _average(scores: Scores) -> Scores:
 
 
 def _exact_sum(values: Scores) -> float:
-    """Sum without rounding in between, so that the order of the samples does not matter."""
+    """Sum without intermediate rounding, so that the order of the samples does not matter."""
     return math.fsum(values.ravel().tolist())
 
 

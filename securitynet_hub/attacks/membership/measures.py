@@ -1,4 +1,4 @@
-"""Membership inference: what the scores of single samples give away of a training set."""
+"""Measure membership inference: how well the scores of samples separate members from non-members."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ EPSILON_METHODS = ("rates", "one_run")
 """How `measure_membership` may bound epsilon from below."""
 
 UNFAIR = 1e-6
-"""Members and non-members that a fair coin parts so unevenly with a smaller probability have met none."""
+"""Smallest two-sided p-value at which the numbers of members and non-members still pass for a fair coin."""
 
 
 class Asked(TypedDict, total=False):
-    """What is measured beside the attack itself where it is asked for."""
+    """What is measured besides the attack itself, if the caller asks for it."""
 
     comparison: dict[str, Any]
     epsilon_bound: dict[str, Any]
 
 
 class MembershipResult(Asked):
-    """What one set of membership scores shows, with counts and intervals."""
+    """The measures of one set of membership scores, with counts and intervals."""
 
     auc: float
     auc_ci: Interval
@@ -60,7 +60,7 @@ def measure_membership(
     delta: float = 0.0,
     seed: int = 0,
 ) -> MembershipResult:
-    """Measure how well scores tell members from non-members.
+    """Measure how well scores separate members from non-members.
 
     Args:
         scores: shape (n,), higher = more likely a member.
@@ -72,16 +72,17 @@ def measure_membership(
         compare_with_members: shape (k,), booleans or 0/1.
         epsilon: how to bound the epsilon of differential privacy from below. ``rates``: a threshold chosen on
             half of the members and of the non-members, drawn by `seed`, and the error rates of the other half
-            (`choose_threshold`, `epsilon_lower_bound`); valid where each score is from a training of its own.
+            (`choose_threshold`, `epsilon_lower_bound`); valid if each score comes from its own training run.
             ``one_run``: guesses about the tenth of highest and the tenth of lowest scores
-            (`one_run_epsilon`); valid where a fair coin decided of each sample whether one model saw it.
-        delta: of the privacy that is put to the test, in [0, 1).
-        seed: of the halves, and of the order of equal scores.
+            (`one_run_epsilon`); valid if a fair coin decided for each sample whether it was in the training
+            set of one model.
+        delta: delta of the (epsilon, delta)-privacy that is tested, in [0, 1).
+        seed: decides the halves, and the order of equal scores.
 
     Returns:
         auc and auc_ci (`roc_auc`, `roc_auc_interval`), advantage and advantage_ci (`advantage`),
-        tpr_at_fpr (the fields of `tpr_at_fpr` for each target, in order) and the counts behind them. Where
-        they are asked for, comparison (the fields of `AucDifference`: this AUC minus the other) and
+        tpr_at_fpr (the fields of `tpr_at_fpr` for each target, in order) and the counts behind them. If the
+        caller asks for them, comparison (the fields of `AucDifference`: this AUC minus the other) and
         epsilon_bound (method, delta, and the fields of `EpsilonBound` or `OneRunBound`).
 
     Raises:
@@ -94,7 +95,7 @@ def measure_membership(
     (0.75, 0.5, 1.0)
     """
     if compare_with is None and compare_with_members is not None:
-        raise ValueError("compare_with_members is given without compare_with, the scores that it is of.")
+        raise ValueError("compare_with_members is given without compare_with, the scores that it belongs to.")
     ranking = split_scores(scores, is_member)
     auc, auc_ci = auc_interval(ranking, confidence_level)
     advantage, advantage_ci = advantage_interval(ranking, confidence_level)

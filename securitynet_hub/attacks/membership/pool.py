@@ -1,4 +1,4 @@
-"""What the target and shadow models answer: the samples of an audit, and those beyond it, in one pool."""
+"""The answers of the target and of shadow models for the samples of an audit and for a population."""
 
 from __future__ import annotations
 
@@ -20,46 +20,53 @@ from securitynet_hub.models.target import Target
 
 
 class Pool(NamedTuple):
-    """Shadow models, and where the samples of a split and those beyond it stand in their pool."""
+    """Shadow models, and the places of an audit's samples in the shadow models' pool.
+
+    Attributes:
+        shadows: the shadow models' answers for their pool.
+        samples: places of the audit's samples in the pool, in the split's order.
+        outside: places of the pool's other samples, which serve as the population.
+    """
 
     shadows: Shadows
     samples: npt.NDArray[np.int64]
-    others: npt.NDArray[np.int64]
+    outside: npt.NDArray[np.int64]
 
     @property
     def counts(self) -> ModelCounts:
-        """How many models there are, and the fewest that a sample is in, and out of."""
+        """The number of models, and the smallest numbers trained with, and without, any one sample."""
         return count_models(self.shadows.masks[:, self.samples])
 
     @property
     def population(self) -> npt.NDArray[np.int64]:
-        """Positions in the image set of what is beyond the split."""
-        return self.shadows.pool[self.others]
+        """Positions of the population in the image set."""
+        return self.shadows.pool[self.outside]
 
     @property
     def views(self) -> list[View]:
-        """The views that the shadow models were asked, and the target must be asked, too.
+        """The augmentations that the shadow models were asked about; the target must be asked about the same.
 
         Raises:
-            ValueError: one is not of `VIEWS`.
+            ValueError: the package does not know one of them.
         """
         unknown = [name for name in self.shadows.views if name not in VIEWS]
         if unknown:
             raise ValueError(
-                f"the target must be asked the shadow models' views; {unknown[0]!r} is none of "
-                f"{', '.join(VIEWS)}. Run the attack by securitynet_hub.attacks.membership.running."
+                "the target must be asked about the same augmentations as the shadow models; "
+                f"{unknown[0]!r} is none of {', '.join(VIEWS)}. Compute the answers yourself, and run the "
+                "attack with securitynet_hub.attacks.membership.running.run_attack."
             )
         return [VIEWS[name] for name in self.shadows.views]
 
     def inputs(
         self, outputs: npt.NDArray[Any], labels: npt.NDArray[np.int64], *, views: bool
     ) -> dict[str, Any]:
-        """Return the shadow models' part of the inputs, of every view or of the first alone.
+        """Return the shadow models' part of the inputs, for every augmentation or only for the first.
 
         Args:
             outputs: the target's answers for the population.
-            labels: of the population.
-            views: whether all views are compared.
+            labels: labels of the population.
+            views: whether all augmentations are compared.
         """
         answers, masks = self.shadows.logits, self.shadows.masks
         if not views:
@@ -68,13 +75,13 @@ class Pool(NamedTuple):
             "reference_outputs": answers[:, self.samples],
             "reference_in": masks[:, self.samples],
         }
-        if len(self.others):
+        if len(self.outside):
             known |= {
                 "population_outputs": outputs,
                 "population_labels": labels,
                 "population_ids": self.population,
-                "reference_population_outputs": answers[:, self.others],
-                "reference_population_in": masks[:, self.others],
+                "reference_population_outputs": answers[:, self.outside],
+                "reference_population_in": masks[:, self.outside],
             }
         return known
 
@@ -83,13 +90,14 @@ def find_pool(shadows: Shadows, data: AuditData) -> Pool:
     """Find the split's samples in the shadow models' pool.
 
     Raises:
-        ValueError: the shadow models answered for other images, for a view of them, or not for all samples.
+        ValueError: the shadow models answered for other images, not for the unchanged images first, or not
+            for all samples of the split.
     """
     if shadows.images_sha256 != data.images.sha256 or shadows.views[0] != identity.__name__:
         raise ValueError(
             f"the shadow models must have answered for {data.images.name} as it is (sha256 "
-            f"{data.images.sha256[:12]}); they did for {shadows.images_sha256[:12]}, the first view being "
-            f"{shadows.views[0]!r}."
+            f"{data.images.sha256[:12]}); they answered for {shadows.images_sha256[:12]}, and their first "
+            f"augmentation is {shadows.views[0]!r}."
         )
     places = {position: place for place, position in enumerate(shadows.pool.tolist())}
     unknown = [position for position in data.split.indices.tolist() if position not in places]
@@ -103,13 +111,13 @@ def find_pool(shadows: Shadows, data: AuditData) -> Pool:
 
 
 class Answers(NamedTuple):
-    """The inputs of an audit, the target's logits for the samples as they are, and what that took.
+    """The inputs of an audit's attacks, and what the forward pass took.
 
     Attributes:
-        inputs: of all attacks.
-        logits: shape (samples, classes), in the split's order.
-        forwarded: how many images were.
-        seconds: how long it took.
+        inputs: what every attack on answers is given.
+        logits: shape (samples, classes), the target's logits for the unchanged images, in the split's order.
+        forwarded: number of images that the target was asked about.
+        seconds: duration of the forward pass.
     """
 
     inputs: MembershipInputs
@@ -130,16 +138,17 @@ def forward(
     batch_size: int,
     on_batch: Callable[[int], None],
 ) -> Answers:
-    """Ask the target once about every sample and the population, and lay its answers beside the pool's.
+    """Ask the target once about every sample and the population; combine its answers with the pool's.
 
     Args:
-        target: in the shadow models' place.
-        data: whose split is judged.
+        target: the model under attack.
+        data: images, and the split whose samples are scored.
         pool: the shadow models, if there are any.
-        views: whether to ask every view that the shadow models were asked, or the first alone.
-        features: whether to describe the samples' images, too (`image_features`).
-        calibration: share of the samples whose membership is told.
-        seed: of what attacks draw.
+        views: whether to ask about every augmentation that the shadow models were asked about, or only about
+            the unchanged image.
+        features: whether to compute `image_features` of the samples, too.
+        calibration: share of the samples whose membership the attacker knows.
+        seed: decides everything that attacks draw.
         batch_size: images in one forward pass.
         on_batch: called with the number of images after each batch.
     """

@@ -1,8 +1,8 @@
-"""Attacks by rank: the target's signal beside its signals on a population, or beside other models' signals.
+"""Attacks that rank the target's signal among its signals on a population, or among other models' signals.
 
-Ye et al. (2022), arXiv 2111.09679, name them Attack-P and Attack-R; Watson et al. (2022), arXiv 2111.08440,
-subtract what a sample is worth to models that never saw it. Signals are oriented higher = more likely a
-member, such as `signals.loss` (minus the cross-entropy) or a margin.
+Ye et al. (2022), arXiv 2111.09679, name them Attack-P and Attack-R. Watson et al. (2022), arXiv 2111.08440,
+subtract the mean signal of models that were not trained on the sample. Signals are oriented higher = more
+likely a member, such as `signals.loss` (minus the cross-entropy) or a margin.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from securitynet_hub.statistics.signals import Outputs
 Smoothing = Literal["none", "linear"]
 
 LARGEST_LOSS = 1000.0
-"""The end of the linear interpolation between losses, as in Ye et al.'s code; the other end is 0."""
+"""Largest loss of the linear interpolation, as in Ye et al.'s code; the smallest is 0."""
 
 
 def attack_p_scores(
@@ -41,44 +41,45 @@ def attack_p_scores(
     ids: Outputs | None = None,
     population_ids: Outputs | None = None,
 ) -> Scores:
-    """Score each sample by its rank in a population that the target never saw (Attack-P).
+    """Score each sample by its rank in a population that the target was not trained on (Attack-P).
 
     From Ye et al. 2022, arXiv 2111.09679:
 
     ``s = P_z[signal(z) < signal(x)] + P_z[signal(z) = signal(x)] / 2``, one minus the mid-p-value of x
-    among the z: with the loss for a signal, the share of the population whose loss is larger. Accusing where
-    ``s > 1 - alpha`` makes about alpha false accusations: Ye et al.'s threshold at the alpha-quantile.
+    among the z. If the signal is the loss, this is the share of the population with a larger loss. The rule
+    ``s > 1 - alpha`` accuses a share of about alpha of the non-members (Ye et al.'s threshold at the
+    alpha-quantile).
 
     Args:
-        target: shape (n,), signals of the samples to be scored.
+        target: shape (n,), signals of the samples to score.
         population: shape (m,), signals of non-members.
-        classes: shape (n,), integers; where given, each sample is ranked within its class. A class that the
-            population lacks is ranked within all of it.
-        population_classes: shape (m,), with `classes` or not at all.
-        ids: shape (n,), what tells one sample from another.
-        population_ids: shape (m,); where both are given, they must not overlap.
+        classes: shape (n,), integers; if given, each sample is ranked within its class. Samples of a class
+            that the population lacks are ranked within the whole population.
+        population_classes: shape (m,), given together with `classes` or not at all.
+        ids: shape (n,), a unique identifier of each sample.
+        population_ids: shape (m,), likewise; if both are given, they must not overlap.
 
     Returns:
         Shape (n,), float64 in [0, 1], higher = more likely a member.
 
     Raises:
-        ValueError: input that is empty, not finite or misaligned, or a sample in both groups.
+        ValueError: an input is empty, not finite or misaligned, or a sample is in both groups.
 
     >>> attack_p_scores([-0.1, -2.0], [-3.0, -2.0, -1.0, -0.5])
     array([1.   , 0.375])
     """
     require_disjoint(ids, population_ids, ("ids", "population_ids"))
-    signals, others = _column(target, "target"), _column(population, "population")
-    scores = _rank(signals, others)
+    signals, ranked = _column(target, "target"), _column(population, "population")
+    scores = _rank(signals, ranked)
     if (classes is None) != (population_classes is None):
         raise ValueError("classes and population_classes must be given together or not at all.")
     if classes is None:
         return scores
     of_target = _labels(classes, len(signals), "classes")
-    of_population = _labels(population_classes, len(others), "population_classes")
+    of_population = _labels(population_classes, len(ranked), "population_classes")
     for label in np.intersect1d(of_target, of_population):
         here = of_target == label
-        scores[here] = _rank(signals[here], others[of_population == label])
+        scores[here] = _rank(signals[here], ranked[of_population == label])
     return scores
 
 
@@ -90,30 +91,30 @@ def attack_r_scores(
     smoothing: Smoothing = "none",
     requested_models: int | None = None,
 ) -> Scores:
-    """Score each sample by the rank of the target among the reference models that never saw it (Attack-R).
+    """Score each sample by the target's rank among the reference models not trained on it (Attack-R).
 
     From Ye et al. 2022, arXiv 2111.09679:
 
-    ``s = P_ref[signal_ref(x) < signal(x)] + P_ref[signal_ref(x) = signal(x)] / 2`` over the OUT models: with
-    the loss for a signal, the share of them whose loss on x is larger. Of k models it takes 2 k + 1 values at
-    most, so that no false-positive rate far below 1 / k can be resolved. Two ways out, both in Ye et al.'s
-    code: ``linear`` interpolates between the losses, to which 0 and 1,000 are added as ends, and takes
-    signals that are minus a loss; a normal in place of the models is `lira_scores` of margins with
+    ``s = P_ref[signal_ref(x) < signal(x)] + P_ref[signal_ref(x) = signal(x)] / 2`` over the OUT models. If
+    the signal is the loss, this is the share of OUT models with a larger loss on x. With k models the score
+    takes at most 2 k + 1 values, so that it cannot resolve false-positive rates far below 1 / k. Ye et al.'s
+    code has two remedies. ``linear`` interpolates between the losses, with 0 and 1,000 added as ends; signals
+    must be minus a loss. The other one, a normal fitted to the models, is `lira_scores` of margins with
     ``mode="offline", centre="mean"``.
 
     Args:
-        target: shape (n,) or (n, augmentations); the scores of several queries are averaged.
+        target: shape (n,) or (n, augmentations); the scores of a sample's augmentations are averaged.
         reference: shape (models, n) or (models, n, augmentations).
         reference_in: shape (models, n), True where the sample was in that model's training set.
         smoothing: ``none`` or ``linear``.
-        requested_models: how many reference models were meant to be used.
+        requested_models: intended number of reference models.
 
     Returns:
         Shape (n,), float64 in [0, 1], higher = more likely a member.
 
     Raises:
-        ValueError: input that does not fit or is not finite, a sample without an OUT model, or, with
-            ``linear``, a signal outside -1000..0.
+        ValueError: shapes do not fit together, an input is not finite, a sample has no OUT model, or, with
+            ``linear``, a signal is outside -1000..0.
         UnknownNameError: no such smoothing.
 
     Warns:
@@ -146,22 +147,22 @@ def attack_r_scores(
 def difficulty_calibrated_scores(
     target: Outputs, reference: Outputs, reference_in: Outputs, *, requested_models: int | None = None
 ) -> Scores:
-    """Score each sample by how far the target's signal exceeds that of models which never saw it.
+    """Score each sample by how far the target's signal exceeds that of models not trained on the sample.
 
     ``s = signal(x) - mean_ref signal_ref(x)`` over the OUT models (Watson et al. 2022, arXiv 2111.08440): a
     sample that every model finds easy no longer looks like a member. One OUT model is enough.
 
     Args:
-        target: shape (n,) or (n, augmentations); the scores of several queries are averaged.
+        target: shape (n,) or (n, augmentations); the scores of a sample's augmentations are averaged.
         reference: shape (models, n) or (models, n, augmentations).
         reference_in: shape (models, n), True where the sample was in that model's training set.
-        requested_models: how many reference models were meant to be used.
+        requested_models: intended number of reference models.
 
     Returns:
         Shape (n,), float64, higher = more likely a member.
 
     Raises:
-        ValueError: input that does not fit or is not finite, or a sample without an OUT model.
+        ValueError: shapes do not fit together, an input is not finite, or a sample has no OUT model.
 
     Warns:
         FewModelsWarning: there are fewer models than requested.
@@ -187,9 +188,9 @@ def _rank(signals: Scores, population: Scores) -> Scores:
 
 
 def _interpolate(side: RankedSide, at: Scores, below: Counts, to: Counts) -> Scores:
-    """Return where a signal lies between its neighbours, which stand at 1 / (k + 1), ..., k / (k + 1)."""
+    """Return a signal's position between the sorted signals, which are at 1 / (k + 1), ..., k / (k + 1)."""
     values = np.zeros((*below.shape, side.values.shape[-1] + 2))
-    # Behind a sample's last signal stands 0, the upper end.
+    # After a sample's last signal comes 0, the upper end.
     np.copyto(values[..., 1:-1], side.values, where=side.held)
     _require_losses(values, "reference", side.samples.start)
     values[..., 0] = -LARGEST_LOSS
@@ -227,7 +228,7 @@ def _require_losses(signals: Scores, name: str, start: int = 0) -> None:
 
 
 def run_attack_p(inputs: MembershipInputs, rows: Rows) -> Scores:
-    """Run `attack_p_scores` on the losses; without a population, among the known non-members."""
+    """Run `attack_p_scores` on the losses; without a population, rank among the known non-members."""
     losses = inputs.score("loss")
     if inputs.population_outputs is None or inputs.population_labels is None:
         return attack_p_scores(losses[rows], losses[inputs.outsiders])

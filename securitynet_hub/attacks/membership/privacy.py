@@ -1,8 +1,9 @@
 """Lower bounds on the epsilon of differential privacy that a membership attack demonstrates.
 
-An (epsilon, delta)-private training gives every attack TPR <= e^epsilon FPR + delta, and with the roles
-of accusing and clearing exchanged TNR <= e^epsilon FNR + delta (Kairouz, Oh & Viswanath 2015). A rate
-beyond that, with its uncertainty, refutes every smaller epsilon. A bound of 0 refutes nothing.
+If training is (epsilon, delta)-private, every attack has TPR <= e^epsilon FPR + delta, and, with the roles of
+accusing and clearing exchanged, TNR <= e^epsilon FNR + delta (Kairouz, Oh & Viswanath 2015). A rate that
+exceeds this by more than its uncertainty refutes the epsilon and all smaller ones. A bound of 0 refutes
+nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from securitynet_hub.statistics.rates import Ranking, check_scores, require_leve
 
 
 class EpsilonBound(NamedTuple):
-    """A lower bound on epsilon, the threshold that gives it, and how many were tried."""
+    """A lower bound on epsilon, the threshold that gives it, and the number of thresholds tried."""
 
     epsilon: float
     threshold: float
@@ -45,18 +46,18 @@ def epsilon_lower_bound(
     (1 - confidence_level) / (2 k) for either rate, so that the best of them may be reported.
 
     The thresholds must be chosen **without these scores**: beforehand, or by `choose_threshold` on other
-    samples. Each score must come from a training of its own: scores of samples that one model was trained
-    on together depend on each other, and `one_run_epsilon` is the bound for them.
+    samples. Each score must come from its own training run: scores of samples of the same training run depend
+    on each other, and `one_run_epsilon` is the bound for them.
 
     Args:
         scores: shape (n,), higher = more likely a member.
         is_member: shape (n,), booleans or 0/1.
         thresholds: one, or shape (k,).
-        delta: of the privacy that is put to the test, in [0, 1).
-        confidence_level: with which the bound holds.
+        delta: delta of the (epsilon, delta)-privacy that is tested, in [0, 1).
+        confidence_level: confidence level of the bound.
 
     Raises:
-        ValueError: as `statistics.split_scores`, or no thresholds, or settings that are no probabilities.
+        ValueError: as `statistics.split_scores`, there are no thresholds, or a setting is not a probability.
 
     Example: all of 500 members above and all of 500 non-members below.
 
@@ -89,9 +90,9 @@ def choose_threshold(
     delta: float = 0.0,
     confidence_level: float = 0.95,
 ) -> float:
-    """Return the score that would bound epsilon best as a threshold, for use on **other** samples.
+    """Return the score that gives the best bound as a threshold, for use on **other** samples.
 
-    Its bound on these very scores is too high, as it was chosen for it. Arguments as for
+    The bound that it gives on these scores is too high, because it was chosen on them. Arguments as for
     `epsilon_lower_bound`.
 
     >>> choose_threshold([3, 2, 1, 0] * 10, [1, 1, 0, 0] * 10)
@@ -104,7 +105,7 @@ def choose_threshold(
 
 
 class OneRunBound(NamedTuple):
-    """A lower bound on epsilon from one training run, and the guesses that it rests on."""
+    """A lower bound on epsilon from one training run, and the guesses behind it."""
 
     epsilon: float
     correct: int
@@ -124,25 +125,26 @@ def one_run_epsilon(
 ) -> OneRunBound:
     """Bound epsilon from below by one training run with random canaries (Steinke, Nasr & Jagielski 2023).
 
-    The ``k_plus`` canaries of highest score are guessed to be members, the ``k_minus`` of lowest score
-    non-members; of the others nothing is guessed (their Algorithm 1). Of the right guesses `one_run_bound`
-    makes the bound. Equal scores are put in an order drawn from ``seed``: in the rows' order, which often
-    has the members first, a constant score would guess well.
+    The auditor guesses that the ``k_plus`` canaries with the highest scores are members and that the
+    ``k_minus`` with the lowest scores are non-members, and abstains on the rest (their Algorithm 1).
+    `one_run_bound` computes the bound from the number of right guesses. Equal scores are put in an order
+    drawn from ``seed``: in the order of the rows, which often has members first, a constant score would guess
+    well.
 
-    The bound holds if each canary was put into the training set by a fair coin of its own, and if the
-    score, ``k_plus`` and ``k_minus`` were fixed without looking at ``is_member``.
+    The bound holds if an independent fair coin decided for each canary whether it was in the training set,
+    and if the score, ``k_plus`` and ``k_minus`` were fixed without looking at ``is_member``.
 
     Args:
         scores: shape (canaries,), higher = more likely a member.
         is_member: shape (canaries,), booleans or 0/1.
-        k_plus: how many to guess members.
-        k_minus: how many to guess non-members.
-        delta: of the privacy that is put to the test, in [0, 1).
-        confidence_level: with which the bound holds.
-        seed: of the order of equal scores.
+        k_plus: number of canaries to guess members.
+        k_minus: number of canaries to guess non-members.
+        delta: delta of the (epsilon, delta)-privacy that is tested, in [0, 1).
+        confidence_level: confidence level of the bound.
+        seed: decides the order of equal scores.
 
     Raises:
-        ValueError: as `statistics.split_scores`, or no guesses, or more than canaries.
+        ValueError: as `statistics.split_scores`, or there are no guesses, or more guesses than canaries.
 
     >>> is_member = [1] * 50 + [0] * 50
     >>> bound = one_run_epsilon(is_member, is_member, k_plus=20, k_minus=20)
@@ -166,7 +168,7 @@ def one_run_epsilon(
 def one_run_bound(
     canaries: int, guesses: int, correct: int, *, delta: float = 0.0, confidence_level: float = 0.95
 ) -> float:
-    """Return the largest epsilon that so many right guesses refute; 0 if they refute none.
+    """Return the largest epsilon that this number of right guesses refutes; 0 if it refutes none.
 
     >>> round(one_run_bound(1000, 100, 75, delta=1e-4), 3)  # the example of the paper's appendix D
     0.673
@@ -193,7 +195,7 @@ def one_run_bound(
 
 
 def one_run_p_value(epsilon: float, canaries: int, guesses: int, correct: int, *, delta: float) -> float:
-    """Return how probable so many right guesses are at most under (epsilon, delta)-privacy.
+    """Return an upper bound on the probability of this many right guesses under (epsilon, delta)-privacy.
 
     With W ~ Binomial(guesses, e^epsilon / (1 + e^epsilon)), Steinke et al. (2023, theorem 5.2, appendix D)
     bound it by ``P[W >= v] + 2 m delta max_{i >= 1} P[v > W >= v - i] / i`` for v right guesses about
@@ -225,7 +227,7 @@ def _bounds(
 
 
 def _clopper_pearson_upper(counts: npt.NDArray[np.int64], trials: int, alpha: float) -> Scores:
-    """Return the rates at which so few or fewer of the trials have probability alpha; 1 if all did."""
+    """Return upper ends of one-sided Clopper-Pearson intervals at level alpha; 1 if all trials succeeded."""
     few = np.minimum(counts, trials - 1)
     upper: Scores = np.where(counts < trials, betaincinv(few + 1, trials - few, 1 - alpha), 1.0)
     return upper

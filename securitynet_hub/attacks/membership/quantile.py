@@ -1,9 +1,9 @@
-"""The quantile-regression attack: is the signal higher than it is on non-members that look alike?
+"""The quantile-regression attack: is the signal higher than for similar non-members?
 
-Bertran et al. (2023), arXiv 2307.03694. On non-members, a regression learns the distribution of the
-target's signal from features of the sample, with no shadow model at all. Signals are oriented higher = more
-likely a member; the authors' is the hinge ``z_y - max_{i != y} z_i`` of the logits. Features are any array:
-embeddings or logits of the target or of another model, or the pixels.
+Bertran et al. (2023), arXiv 2307.03694. A regression, fitted on non-members, predicts the distribution of the
+target's signal from features of the sample; it needs no shadow model. Signals are oriented higher = more
+likely a member; the authors use the hinge ``z_y - max_{i != y} z_i`` of the logits. Features may be any
+array: embeddings or logits of the target or of another model, or the pixels.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from securitynet_hub.statistics.signals import Outputs
 
 BATCH = 128
 SMALLEST_LOG_SCALE = -7.0
-"""Of the normal's deviation, in units of the signals' own: without it a network that fits a few samples
-perfectly would drive the likelihood to infinity."""
+"""Smallest log of the normal's deviation, in units of the signals' deviation. Without it a network that fits
+a few samples perfectly would drive the likelihood to infinity."""
 
 
 def gaussian_quantile_scores(
@@ -52,23 +52,23 @@ def gaussian_quantile_scores(
     Features and signals are standardised by the calibration samples.
 
     Args:
-        features: shape (n, d), of the samples to be scored.
+        features: shape (n, d), of the samples to score.
         signals: shape (n,).
-        calibration_features: shape (m, d), of non-members alone.
+        calibration_features: shape (m, d), of non-members only.
         calibration_signals: shape (m,).
         hidden: widths of the hidden layers; () is a linear model.
         epochs: passes over the calibration samples.
-        learning_rate: of AdamW.
-        weight_decay: of AdamW.
-        seed: of the first weights and of the batches; the global random state is left as it was.
-        ids: shape (n,), what tells one sample from another.
-        calibration_ids: shape (m,); where both are given, they must not overlap.
+        learning_rate: learning rate of AdamW.
+        weight_decay: weight decay of AdamW.
+        seed: decides the initial weights and the batches; the global random state does not change.
+        ids: shape (n,), a unique identifier of each sample.
+        calibration_ids: shape (m,), likewise; if both are given, they must not overlap.
 
     Returns:
-        Shape (n,), float64, higher = more likely a member. Their order, not their size, is what counts.
+        Shape (n,), float64, higher = more likely a member.
 
     Raises:
-        ValueError: input that is empty, not finite or misaligned, or a sample in both groups.
+        ValueError: an input is empty, not finite or misaligned, or a sample is in both groups.
 
     >>> rng = np.random.default_rng(0)
     >>> x = rng.normal(size=(400, 1))
@@ -112,7 +112,7 @@ def pinball_quantile_scores(
     `conditional_quantiles`.
 
     Raises:
-        ValueError: as `gaussian_quantile_scores`, or fewer than 2 / alpha calibration samples.
+        ValueError: as `gaussian_quantile_scores`, or there are fewer than 2 / alpha calibration samples.
 
     >>> fit_x, fit_h = np.zeros((400, 1)), np.arange(400.0)
     >>> scores = pinball_quantile_scores([[0.0], [0.0]], [399.0, 300.0], fit_x, fit_h, alpha=0.05)
@@ -147,24 +147,25 @@ def conditional_quantiles(
     seed: int = 0,
     **settings: Any,
 ) -> Scores:
-    """Predict quantiles of the signal of non-members from their features, by boosted trees.
+    """Predict quantiles of the signal of non-members from their features, with boosted trees.
 
     Each level minimises its pinball loss ``max(level (h - q), (level - 1) (h - q))``. Levels are fitted
-    one by one, so that their predictions may cross; each sample's are sorted (Chernozhukov et al. 2010).
+    one by one, so that their predictions may cross; each sample's predictions are sorted (Chernozhukov et al.
+    2010).
 
     Args:
-        features: shape (n, d), of the samples to be predicted.
-        calibration_features: shape (m, d), of non-members alone.
+        features: shape (n, d), of the samples to predict for.
+        calibration_features: shape (m, d), of non-members only.
         calibration_signals: shape (m,).
         levels: rising, strictly between 0 and 1.
-        seed: of the trees.
+        seed: decides what the trees draw.
         settings: of `sklearn.ensemble.HistGradientBoostingRegressor`, such as ``max_iter``.
 
     Returns:
         Shape (n, levels), rising along each row.
 
     Raises:
-        ValueError: input that is empty, not finite or misaligned, or levels out of range or order.
+        ValueError: an input is empty, not finite or misaligned, or levels are out of range or order.
 
     >>> conditional_quantiles([[0.0]], np.zeros((99, 1)), np.arange(99.0), [0.25, 0.75])
     array([[24.5, 73.5]])
@@ -220,7 +221,7 @@ def _moments(network: torch.nn.Sequential, x: torch.Tensor) -> tuple[torch.Tenso
 def _check(
     features: Outputs, signals: Outputs, calibration_features: Outputs, calibration_signals: Outputs
 ) -> tuple[Scores, Scores, Scores, Scores]:
-    """Return float64 copies, those of calibration in an order of their own, whatever order they came in."""
+    """Return float64 copies; the order of the calibration samples does not depend on the order given."""
     x, fit_x = _features(features, "features"), _features(calibration_features, "calibration_features")
     if x.shape[1] != fit_x.shape[1]:
         raise ValueError(
@@ -262,7 +263,7 @@ def _deviation(values: npt.NDArray[np.float64]) -> Any:
 def run_quantile(
     function: Callable[..., Scores], inputs: MembershipInputs, rows: Rows, **settings: Any
 ) -> Scores:
-    """Run an attack that is fitted on features and hinges of the known non-members."""
+    """Run an attack that is fitted on the features and hinges of the known non-members."""
     features, hinge = as_array(inputs.features, "features"), inputs.score("hinge")
     if len(features) != len(hinge):
         raise ValueError(f"features must have one row for each of {len(hinge)} samples; got {len(features)}.")

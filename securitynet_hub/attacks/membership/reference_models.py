@@ -1,8 +1,8 @@
-"""A target's signals beside those of reference models, checked once for every attack that compares them.
+"""Signals of a target and of reference models: checks and layouts for every attack that compares them.
 
-A reference (or shadow) model is **IN** for the samples it was trained on and **OUT** for all others. Signals
-are oriented higher = more likely a member. What an attack computes from the models of one side, it computes
-from their sorted signals or in sums without rounding, so that their order does not change a single bit.
+A reference (or shadow) model is **IN** for the samples it was trained on and **OUT** for all other samples.
+Signals are oriented higher = more likely a member. Attacks compute statistics of one side from sorted signals
+or with sums that do not round, so that the order of the models does not change a single bit.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CHUNK_ELEMENTS = 1 << 16
 
 
 class ModelCounts(NamedTuple):
-    """How many reference models there are, and how few of them saw or did not see some sample."""
+    """The number of reference models, and the smallest numbers trained with, and without, any one sample."""
 
     models: int
     fewest_in: int
@@ -41,7 +41,7 @@ class References(NamedTuple):
 
     target: Scores
     reference: Any
-    """Shape (models, n, augmentations), of any float and in any library: see `signal_chunks`."""
+    """Shape (models, n, augmentations), a tensor or array of real numbers; see `signal_chunks`."""
     is_in: Mask
     """Shape (models, n)."""
     name: str
@@ -53,11 +53,11 @@ class RankedSide(NamedTuple):
 
     samples: slice
     values: Scores
-    """Shape (samples, augmentations, width); behind a sample's last signal stands +inf."""
+    """Shape (samples, augmentations, width), padded with +inf after a sample's last signal."""
     counts: Counts
     """Shape (samples, 1), the models on this side."""
     held: Mask
-    """Shape (samples, 1, width), False where +inf stands."""
+    """Shape (samples, 1, width), False for the padding."""
 
 
 def count_models(reference_in: Outputs) -> ModelCounts:
@@ -84,27 +84,27 @@ def check_references(
     fewest_out: int = 0,
     requested_models: int | None = None,
 ) -> References:
-    """Check that signals and masks fit together and every sample has the models an attack needs.
+    """Check that signals and masks fit together and that every sample has the models that an attack needs.
 
     Args:
         target: shape (n,) or (n, augmentations).
         reference: shape (models, n) or (models, n, augmentations).
         reference_in: shape (models, n), booleans.
-        names: what the caller calls the three, for the errors.
-        fewest_in: the IN models that every sample needs.
-        fewest_out: the OUT models that every sample needs.
-        requested_models: how many models were meant to be used.
+        names: the caller's names of the three, for errors.
+        fewest_in: minimum number of IN models for every sample.
+        fewest_out: minimum number of OUT models for every sample.
+        requested_models: intended number of models.
 
     Raises:
         ValueError: shapes or types do not fit, the input is empty, a target's signal is not finite, or
-            samples have too few models; their rows are named.
+            samples have too few models; the error names their rows.
 
     Warns:
         FewModelsWarning: there are fewer models than requested.
     """
     of_target, of_reference, of_mask = names
     values, is_in = as_array(target, of_target), _as_mask(reference_in, of_mask)
-    # A tensor is converted chunk by chunk, so that a large one is never held twice.
+    # A tensor is converted chunk by chunk, so that a large one is never in memory twice.
     signals = reference if hasattr(reference, "detach") else as_array(reference, of_reference)
     if values.ndim not in (1, 2) or values.dtype.kind not in "fiu" or not values.size:
         raise ValueError(
@@ -146,7 +146,7 @@ def signal_chunks(references: References) -> Iterator[tuple[slice, Scores]]:
     """Yield chunks of samples with their signals in float64, shape (samples, augmentations, models).
 
     Raises:
-        ValueError: a signal is not a finite number; the samples are named.
+        ValueError: a signal is not a finite number; the error names the samples.
     """
     models, samples, augmentations = references.reference.shape
     size = max(1, CHUNK_ELEMENTS // (models * augmentations))
@@ -173,7 +173,7 @@ def ranked_side(references: References, *, inside: bool) -> Iterator[RankedSide]
         signals = np.ascontiguousarray(chunk)
         own = np.ascontiguousarray(chosen[:, part].T)[:, None]
         held = np.arange(width) < counts[part, :, None]
-        # Taken by their places: a mask without a pattern costs the processor several times as much.
+        # Indices, because a random boolean mask is several times as slow.
         values = signals.ravel().take(np.flatnonzero(np.broadcast_to(own, signals.shape)))
         shape = (*signals.shape[:-1], width)
         if held.all():
@@ -187,7 +187,7 @@ def ranked_side(references: References, *, inside: bool) -> Iterator[RankedSide]
 
 
 def require_disjoint(ids: Outputs | None, other_ids: Outputs | None, names: tuple[str, str]) -> None:
-    """Refuse two groups of samples that share one; nothing is checked where either is None.
+    """Refuse two groups that share a sample; check nothing if either is None.
 
     Raises:
         ValueError: a sample is in both groups.

@@ -1,13 +1,13 @@
-"""The robust membership inference attack (RMIA): does the target favour x more than it favours others?
+"""The robust membership inference attack (RMIA): does the target favour x more than samples of a population?
 
 Zarifzadeh, Liu & Shokri (2024), arXiv 2312.03262. With p(x | theta) the probability that the target gives
 to the label of x, and p(x) its average over models that did and models that did not train on x,
 
     LR(x, z) = [p(x | theta) / p(x)] / [p(z | theta) / p(z)],      score(x) = P_z[LR(x, z) >= gamma]
 
-over samples z of the population. All arithmetic is on log-probabilities, such as `signals.loss` gives. A
-sorted array of the ratios of z answers each x by bisection: O((n + m) log m) time and O(n + m) memory in
-place of the n x m matrix.
+over samples z of the population. All arithmetic uses log-probabilities, such as those of `signals.loss`. The
+ratios of z are sorted once, and each x is looked up by bisection: O((n + m) log m) time and O(n + m) memory
+instead of an n x m matrix.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from securitynet_hub.statistics.signals import Outputs
 Mode = Literal["offline", "online"]
 
 CANDIDATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""Values of a that `tune_offline_a` tries, those of the authors' tool."""
+"""Values of a that `tune_offline_a` tries, as in the authors' tool."""
 
 DECIMALS = 10
-"""Of log ratios: float64 keeps more, but not the same ones for equal ratios of unlike numbers."""
+"""Decimals that log ratios are rounded to, so that ratios which are equal on paper tie."""
 
 PAIRS = 1 << 20
-"""Pairs (x, z) whose votes are counted at a time, where a sample has several queries."""
+"""Number of pairs (x, z) whose votes are counted at a time, if samples have several augmentations."""
 
 
 class TunedA(NamedTuple):
@@ -78,41 +78,42 @@ def rmia_scores(
     - ``online``: ``(p_in + p_out) / 2``, the means over the IN and over the OUT models. For a z that all
       models saw, or none, it is the mean over all.
 
-    The pair (x, z) counts where ``log LR(x, z) >= log gamma``, ties included; the authors' code leaves them
-    out. Log ratios are compared to 10 decimals, so that those which are equal on paper tie. With several
-    queries of each sample (augmentations) a pair counts where more than half of the queries say so, as in the
-    authors' code; this needs O(n m) time, in blocks.
+    The pair (x, z) counts if ``log LR(x, z) >= log gamma``. Ties count; the authors' code does not count
+    them. Log ratios are compared to 10 decimals, so that ratios which are equal on paper tie. With several
+    augmentations of each sample, a pair counts if it does so for more than half of the augmentations, as in
+    the authors' code; this takes O(n m) time, in blocks.
 
     Args:
-        target_x: shape (n,) or (n, augmentations), log-probabilities of the label, at most 0. Those of
-            another confidence in (0, 1], like the authors' Taylor softmax, will do as well.
+        target_x: shape (n,) or (n, augmentations), log-probabilities of the label, at most 0. The logarithm
+            of another confidence in (0, 1], such as the authors' Taylor softmax, works as well.
         ref_x: shape (models, n) or (models, n, augmentations), likewise from the reference models.
         ref_in: shape (models, n), True where x was in that model's training set.
-        target_z: shape (m,) or (m, augmentations): of the population, which the target never saw.
+        target_z: shape (m,) or (m, augmentations), for the population, which the target was not trained on.
         ref_z: shape (models, m) or (models, m, augmentations).
-        gamma: the ratio that counts, at least 1. 2 is the default of the authors' experiments. On one target
-            it changes no order, only which samples tie at 0 and at 1.
-        a: offline alone, 0..1, the lower the more the target overfits; see `tune_offline_a`.
+        gamma: smallest ratio that counts, at least 1. The authors' experiments use 2. For one target it does
+            not change the order of samples, except for ties at 0 and 1.
+        a: offline only, 0..1; lower values suit targets that overfit more; see `tune_offline_a`.
         mode: ``offline`` or ``online``.
-        ref_in_z: shape (models, m); None where no reference model saw any z.
-        ids_x: shape (n,), what tells one sample from another.
-        ids_z: shape (m,); where both are given, they must not overlap.
-        requested_models: how many reference models were meant to be used.
+        ref_in_z: shape (models, m); None if no reference model was trained on any z.
+        ids_x: shape (n,), a unique identifier of each sample.
+        ids_z: shape (m,), likewise; if both are given, they must not overlap.
+        requested_models: intended number of reference models.
 
     Returns:
-        Shape (n,), float64 in [0, 1], higher = more likely a member, free of the order of models, samples
-        and population.
+        Shape (n,), float64 in [0, 1], higher = more likely a member. The order of models, samples and
+        population does not matter.
 
     Raises:
-        ValueError: input that does not fit, is not finite or is positive; samples without an OUT model (or
-            online an IN model), whose rows are named; a sample in both x and z; gamma or a out of range.
+        ValueError: shapes do not fit together; an input is not finite or is positive; a sample has no OUT
+            model (or online no IN model; the error names the rows); a sample is in both x and z; gamma or a
+            is out of range.
         UnknownNameError: no such mode.
 
     Warns:
         FewModelsWarning: there are fewer models than requested.
 
-    Example: the target gives x 0.9 where its reference gave 0.45. Of z it favours none, so that both
-    count against x.
+    Example: the target gives x a probability of 0.9, the reference model 0.45. For both z the two models
+    agree, so both pairs count.
 
     >>> log = np.log
     >>> rmia_scores(log([0.9]), log([[0.45]]), [[False]], log([0.4, 0.8]), log([[0.4, 0.8]]), a=1)
@@ -153,10 +154,10 @@ def tune_offline_a(
     candidates: Sequence[float] = CANDIDATES,
     ref_in_z: Outputs | None = None,
 ) -> TunedA:
-    """Choose the offline coefficient by attacking each reference model with the help of the others.
+    """Choose the offline coefficient by attacking each reference model with all other reference models.
 
-    The truth about a model in the target's place is **its own** row of `ref_in`. Samples that all the
-    others saw cannot be scored and are left out of its AUC. Ties go to the first candidate.
+    The membership for an attacked model is **its own** row of `ref_in`. Samples that all other models were
+    trained on cannot be scored and are left out of its AUC. Ties go to the first candidate.
 
     Args:
         ref_x: as for `rmia_scores`, with two models at least.
@@ -164,13 +165,13 @@ def tune_offline_a(
         ref_z: likewise.
         gamma: likewise.
         candidates: values of a in 0..1.
-        ref_in_z: likewise. A z that the model in the target's place saw is left out of its population.
+        ref_in_z: likewise. A z that the attacked model was trained on is left out of its population.
 
     Raises:
-        ValueError: as `rmia_scores`; fewer than two models; no candidates; or a model for which no
+        ValueError: as `rmia_scores`; there are fewer than two models or no candidates; or for some model no
             member or no non-member can be scored.
 
-    Example: models are certain of their members and otherwise as good as chance.
+    Example: each model gives its members a probability of 1.
 
     >>> ref_in = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 1, 1]], dtype=bool)
     >>> ref_x = np.log(np.where(ref_in, 1.0, [[0.3, 0.9, 0.3, 0.6]]))
@@ -242,7 +243,7 @@ def _mixed(outside: Scores, a: float) -> Scores:
 
 def _online_average(references: References) -> Scores:
     inside, outside = (_log_mean(references, inside=side) for side in (True, False))
-    # A side without models has the mean -inf, and the other one all the weight.
+    # A side without models has the mean -inf; then only the other side counts.
     sides = np.isfinite(inside).astype(np.float64) + np.isfinite(outside)
     average: Scores = np.logaddexp(inside, outside) - np.log(sides)
     return average
@@ -253,14 +254,14 @@ def _log_mean(references: References, *, inside: bool) -> Scores:
     chosen = references.is_in if inside else ~references.is_in
     counts = chosen.sum(0)[:, None]
     means = np.full(references.target.shape, -np.inf)
-    # Multiples of this number's last digit add up without rounding: the order of models does not matter.
+    # Multiples of this number's last digit add up without rounding, so the order of models does not matter.
     coarse = 2.0 ** math.ceil(math.log2(len(references.is_in)))
     for part, signals in signal_chunks(references):
-        # With the models in front, whole rows are added at a time.
+        # With models as the first axis, NumPy adds whole rows at a time.
         values = np.where(chosen[:, part, None], np.moveaxis(signals, -1, 0), -np.inf)
         largest = values.max(0, initial=-LARGEST)
         _require_not_positive(largest, references.name, part.start)
-        # Relative to the largest no probability underflows, and equal ones average to themselves.
+        # Relative to the largest, no probability underflows, and equal probabilities average to themselves.
         values -= largest
         shares = np.exp(values, out=values)
         shares += coarse
@@ -272,12 +273,11 @@ def _log_mean(references: References, *, inside: bool) -> Scores:
 
 
 def _share_below(ratios: Scores, limits: Scores) -> Scores:
-    """Return the share of rows of `ratios` that are at most the row of `limits` in most columns."""
+    """Return, for each row of `limits`, the share of rows of `ratios` not above it in most columns."""
     n, queries = limits.shape
     ratios, limits = np.round(ratios, DECIMALS), np.round(limits, DECIMALS)
     ranked = np.sort(ratios, 0)
-    # How many ratios each limit reaches, and how many each ratio must be beaten by: whole numbers compare
-    # faster than floats, and alike.
+    # Ranks instead of ratios: whole numbers compare faster than floats, with the same result.
     reached = _ranks(ranked, limits, "right")
     if queries == 1:
         return reached[:, 0] / len(ratios)
@@ -295,7 +295,7 @@ def _share_below(ratios: Scores, limits: Scores) -> Scores:
 
 
 def _ranks(ranked: Scores, values: Scores, side: Literal["left", "right"]) -> npt.NDArray[np.intp]:
-    """Return the place of each value in its sorted column, looked up in rising order to stay in the cache."""
+    """Return each value's rank in its sorted column; look values up in order to stay in the cache."""
     ranks = np.empty(values.shape, np.intp)
     for column, order in enumerate(values.argsort(0).T):
         ranks[order, column] = np.searchsorted(ranked[:, column], values[order, column], side)
@@ -319,11 +319,11 @@ def _require_not_positive(values: Scores, name: str, start: int) -> None:
 
 
 TUNED = "tuned"
-"""The setting ``a`` where `tune_offline_a` chooses it on the reference models."""
+"""Value of the setting ``a`` that lets `tune_offline_a` choose it on the reference models."""
 
 
 def run_rmia(mode: Mode, inputs: MembershipInputs, rows: Rows, **settings: Any) -> Scores | Tuned:
-    """Run `rmia_scores` on the losses of all augmentations; ``a="tuned"`` is chosen by `tune_offline_a`."""
+    """Run `rmia_scores` on the losses of all augmentations, with `tune_offline_a` if a is "tuned"."""
     log_confidences = (
         inputs.score, inputs.reference_scores, inputs.population_scores, inputs.reference_population_scores,
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """Run one membership attack that works on answers, and measure what it scores.
 
-`MembershipInputs` is what an attacker holds. `run_attack` scores the samples whose membership is to be found
-out; samples that an attack was calibrated on are never among them.
+`MembershipInputs` is what an attacker holds. `run_attack` scores the samples; an attack that uses calibration
+samples, whose membership the attacker knows, never scores them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ALWAYS_HELD = frozenset({"labels", "calibration", "features"})
 
 
 class Run(NamedTuple):
-    """An attack's scores, the rows of the inputs that they are of, and settings that it found itself."""
+    """An attack's scores, the rows of the inputs that it scored, and the settings that it chose itself."""
 
     scores: Scores
     rows: Rows
@@ -36,21 +36,21 @@ class Run(NamedTuple):
 
 
 def run_attack(name: str, inputs: MembershipInputs, *, class_wise: bool = False, **settings: Any) -> Run:
-    """Score every sample that the attack may judge, higher = more likely a member.
+    """Score every sample that the attack may score, higher = more likely a member.
 
     Args:
-        name: of an attack that works on answers.
+        name: an attack on answers.
         inputs: what the attacker holds.
         class_wise: subtract each class's threshold (`fit_thresholds` on the calibration samples), so that
-            0 is where the attack accuses; metric-based attacks only.
+            the attack accuses a sample if its score is at least 0; metric-based attacks only.
         settings: of the function behind the attack, such as ``variance`` of `lira_scores`.
 
     Returns:
-        All samples in their order; those that were calibrated on are left out.
+        All samples in their order, except the calibration samples of an attack that uses them.
 
     Raises:
         UnknownNameError: no such attack or setting; the closest names are given.
-        ValueError: something that the attack needs is missing, or as the function behind it.
+        ValueError: a field that the attack needs is missing, or as the function behind the attack.
 
     >>> logits, labels = [[2.0, 0.0], [0.0, 1.0]], [0, 0]
     >>> inputs = MembershipInputs(outputs=logits, labels=labels, is_member=[1, 0], from_logits=True)
@@ -59,7 +59,7 @@ def run_attack(name: str, inputs: MembershipInputs, *, class_wise: bool = False,
     """
     attack = find(name)
     if not attack.shares_pass:
-        raise ValueError(f"{name} asks about images of its own making: it cannot be run on answers alone.")
+        raise ValueError(f"{name} asks about images that it makes; it cannot be run on answers only.")
     if class_wise:
         require_class_wise([name])
     missing = missing_inputs(name, inputs, class_wise=class_wise)
@@ -96,16 +96,17 @@ def measure_attack(
     delta: float = 0.0,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Run an attack and measure it on the samples that it judged.
+    """Run an attack and measure it on the samples that it scored.
 
-    Arguments as for `run_attack` and `measure_membership`, except that `compare_with` may also be the name of
-    another attack, run on the same inputs by its defaults and compared on the samples that both judged; and
-    that scores of the same samples are of all of the inputs.
+    Arguments as for `run_attack` and `measure_membership`, with one difference: `compare_with` may also be
+    the name of another attack. That attack is run on the same inputs with its default settings, and the two
+    are compared on the samples that both scored. Scores given as `compare_with` must cover all samples of the
+    inputs.
 
     Returns:
-        The fields of `MembershipResult`; with `class_wise` also ``accusations``, those of `ThresholdResult`
-        for the accusations made at the calibrated thresholds; and ``tuned``, the settings that the attack
-        found itself, where it was to.
+        The fields of `MembershipResult`. With `class_wise` also ``accusations``: the fields of
+        `ThresholdResult` for the accusations at the calibrated thresholds. If the attack chose settings
+        itself, also ``tuned``: these settings.
 
     >>> logits, labels = [[2.0, 0.0], [0.0, 1.0]], [0, 0]
     >>> inputs = MembershipInputs(outputs=logits, labels=labels, is_member=[1, 0], from_logits=True)
@@ -140,12 +141,12 @@ def measure_attack(
 def measure_run(
     run: Run, is_member: npt.NDArray[np.bool_], *, class_wise: bool = False, **measuring: Any
 ) -> dict[str, Any]:
-    """Measure scores against the truth about all samples, of which the run judged some.
+    """Measure the scores of a run, which may cover a part of the samples.
 
     Args:
         run: from `run_attack`.
-        is_member: shape (n,).
-        class_wise: whether 0 is where the scores accuse; adds ``accusations``.
+        is_member: shape (n,), the membership of all samples.
+        class_wise: whether a score of at least 0 is an accusation; adds ``accusations``.
         measuring: arguments of `measure_membership`.
     """
     truth = is_member[run.rows]
@@ -160,7 +161,7 @@ def measure_run(
 
 
 def missing_inputs(name: str, inputs: MembershipInputs, *, class_wise: bool = False) -> list[str]:
-    """List the fields of the inputs that an attack needs and that are None, labels included.
+    """List the fields that an attack needs and that the inputs lack, labels included.
 
     >>> inputs = MembershipInputs(outputs=[[2.0, 0.0]], labels=[0], is_member=[1], from_logits=True)
     >>> missing_inputs("mlp_full", inputs), missing_inputs("loss", inputs)
@@ -209,7 +210,7 @@ def _threshold_scores(name: str, inputs: MembershipInputs, rows: Rows) -> Scores
 
 
 def _other_run(compare_with: Any, inputs: MembershipInputs) -> Run:
-    """Return what an attack is compared with: the run of another by its name, or scores of all samples."""
+    """Return the run to compare with: that of the named attack, or the given scores of all samples."""
     if isinstance(compare_with, str):
         return run_attack(compare_with, inputs)
     scores, n = as_array(compare_with, "compare_with"), len(inputs.membership)

@@ -1,4 +1,4 @@
-"""What membership scores say of single samples and of groups of them: slices, tables, the most exposed."""
+"""Membership scores of single samples and of groups of samples: slices, tables, the most exposed members."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def sample_table(
     """Gather every attack's score of every sample: one row a sample, one column an attack.
 
     Args:
-        runs: for each attack's name its scores, higher = more likely a member, and the rows they are of. A
-            sample that an attack did not judge, as it was calibrated on it, has a missing score (NaN).
+        runs: for each attack's name its scores, higher = more likely a member, and the rows that it scored.
+            A sample that an attack did not score, because it was calibrated on it, has a missing score (NaN).
         is_member: shape (n,), booleans or 0/1.
         labels: shape (n,).
         positions: shape (n,), each sample's place in its image set.
@@ -117,7 +117,7 @@ def sample_table(
 
 
 def most_exposed(scores: npt.ArrayLike, is_member: npt.ArrayLike, count: int = 25) -> npt.NDArray[np.int64]:
-    """Return the rows of the members that an attack is surest of, the surest first; ties in their order.
+    """Return the rows of the members with the highest scores, the highest first; ties keep their order.
 
     >>> most_exposed([0.1, 0.9, 0.5, 0.9], [1, 1, 1, 0], 2)
     array([1, 2])
@@ -162,9 +162,9 @@ def tile(pixels: npt.NDArray[np.uint8], *, columns: int = 5) -> npt.NDArray[np.u
 def write_samples(
     table: pd.DataFrame, pixels: npt.NDArray[np.uint8], folder: Path, *, count: int = 25
 ) -> None:
-    """Write the scores of single samples and, for each attack, a picture of the members it is surest of.
+    """Write every sample's scores and, for each attack, a picture of the members with the highest scores.
 
-    ``scores.parquet`` is the table, ``exposed-<attack>.png`` the picture, the surest first.
+    ``scores.parquet`` is the table, ``exposed-<attack>.png`` the picture, the highest score first.
 
     Args:
         table: from `sample_table`.

@@ -1,8 +1,8 @@
-"""Shadow models: networks like the target, each trained on a known half of a pool of samples.
+"""Shadow models: networks like the target, each trained on a known part of a pool of samples.
 
-Attacks that compare a target with models that did and did not see a sample (LiRA, RMIA, Attack-R) take what
-these answer. Every model is written as soon as it is trained and found again by what decided it, so that
-training can be interrupted, resumed and extended.
+Attacks that compare a target with models trained with, and without, a sample (LiRA, RMIA, Attack-R) use the
+answers of shadow models. Every model is saved as soon as it is trained, under a hash of everything that
+decided it, so that training can be interrupted, resumed and extended.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ Masks = npt.NDArray[np.bool_]
 
 
 def balanced_masks(num_models: int, num_samples: int, *, parts: int = 2, seed: int) -> Masks:
-    """Choose what each model is trained on: every `parts` models divide the samples among themselves.
+    """Choose the training samples of each model: every `parts` models divide the samples among themselves.
 
-    With two parts each sample is in one of every two models, as Carlini et al. 2022 (arXiv 2112.03570) have
-    it. More models extend fewer: the first rows stay what they are.
+    With two parts each sample is in one of every two models, as in Carlini et al. 2022 (arXiv 2112.03570).
+    A larger number of models only adds rows: the first rows stay the same.
 
     Args:
-        num_models: how many models; at least `parts`, so that every sample is in one and out of another.
-        num_samples: how many samples there are to choose from; parts differ in size by one at most.
-        parts: a model is trained on one in so many samples.
-        seed: of the draw.
+        num_models: number of models; at least `parts`, so that every sample is in one and out of another.
+        num_samples: number of samples to choose from; the sizes of parts differ by at most one.
+        parts: each model is trained on one part of this many.
+        seed: decides the draw.
 
     Returns:
         Shape (num_models, num_samples), True where the sample is trained on.
 
     Raises:
-        ValueError: fewer models or samples than parts, or fewer than two parts.
+        ValueError: there are fewer models or samples than parts, or fewer than two parts.
 
     >>> masks = balanced_masks(4, 100, seed=0)
     >>> set(masks.sum(0).tolist()), set(masks.sum(1).tolist())
@@ -70,14 +70,14 @@ def balanced_masks(num_models: int, num_samples: int, *, parts: int = 2, seed: i
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shadows:
-    """What shadow models answer for the samples of a pool.
+    """The answers of shadow models for the samples of a pool.
 
     Attributes:
-        images_sha256: of the image set.
+        images_sha256: hash of the image set.
         pool: shape (n,), positions in the image set.
-        masks: shape (models, n), True where the sample was trained on.
-        views: names of what was done to an image before each query.
-        logits: shape (models, n, views, classes), float32.
+        masks: shape (models, n), True where the model was trained on the sample.
+        views: names of the augmentations that the models were asked about.
+        logits: shape (models, n, augmentations, classes), float32.
     """
 
     images_sha256: str
@@ -95,16 +95,16 @@ class Shadows:
         return digest.hexdigest()
 
     def margins(self, labels: npt.ArrayLike) -> Scores:
-        """Return `signals.logit_margin` of every answer, shape (models, n, views)."""
+        """Return `signals.logit_margin` of every answer, shape (models, n, augmentations)."""
         return each_answer(logit_margin, self.logits, labels)
 
     def log_confidences(self, labels: npt.ArrayLike) -> Scores:
-        """Return `signals.loss`, log p_y, of every answer, shape (models, n, views)."""
+        """Return `signals.loss`, log p_y, of every answer, shape (models, n, augmentations)."""
         return each_answer(loss, self.logits, labels)
 
 
 def each_answer(signal: Callable[..., Scores], logits: npt.NDArray[Any], labels: npt.ArrayLike) -> Scores:
-    """Apply a signal to logits of shape (..., n, views, classes); labels have shape (n,)."""
+    """Apply a signal to logits of shape (..., n, augmentations, classes); labels have shape (n,)."""
     n, classes = logits.shape[-3], logits.shape[-1]
     per_row = np.broadcast_to(np.asarray(labels).reshape(n, 1), logits.shape[:-1]).reshape(-1)
     return signal(logits.reshape(-1, classes), per_row, from_logits=True).reshape(logits.shape[:-1])
@@ -113,7 +113,7 @@ def each_answer(signal: Callable[..., Scores], logits: npt.NDArray[Any], labels:
 def answers(
     module: torch.nn.Module, transform: Preprocessing, pixels: Pixels, views: Sequence[View] = (identity,)
 ) -> npt.NDArray[np.float32]:
-    """Return a network's logits for every view of every image, shape (n, views, classes)."""
+    """Return a network's logits for every augmentation of every image, shape (n, augmentations, classes)."""
     return np.stack([predict_module(module, transform, view(pixels)) for view in views], axis=1)
 
 
@@ -129,7 +129,7 @@ def train_shadows(
     views: Sequence[View] = (identity,),
     on_model: Callable[[int], None] = lambda number: None,
 ) -> Shadows:
-    """Train one model for each row of `masks`, or find it in `folder`, and let each answer for the pool.
+    """Train one model for each row of `masks`, or find it in `folder`, and ask each about the pool.
 
     A model is named by a hash of its images, members, recipe, preprocessing and first weights, and its file
     holds them (`read_decided`): the same call after an interruption goes on where it ended, and one with more
@@ -139,11 +139,11 @@ def train_shadows(
         build: makes the network with its initial weights.
         images: the image set that `pool` points into.
         pool: shape (n,), positions of the samples, each once.
-        masks: shape (models, n), True where the sample is trained on; `balanced_masks` makes some.
-        recipe: how each is trained; row k has the recipe's seed + k.
+        masks: shape (models, n), True where the model is trained on the sample, as from `balanced_masks`.
+        recipe: how each model is trained; row k has the recipe's seed + k.
         transform: preprocessing of the network.
         folder: where the models are kept, as safetensors.
-        views: what is done to an image before each query.
+        views: augmentations that the models are asked about.
         on_model: called with the row's number after each model, for a progress bar.
 
     Raises:

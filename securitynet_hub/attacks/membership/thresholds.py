@@ -1,4 +1,4 @@
-"""From scores to accusations: thresholds calibrated on other samples, one for each class."""
+"""Turn scores into accusations: one threshold for each class, calibrated on other samples."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Thresholds:
-    """What `fit_thresholds` found: a sample is called a member where its score is at least its class's.
+    """Thresholds from `fit_thresholds`: a sample is accused if its score reaches its class's threshold.
 
     Attributes:
         overall: the threshold of all classes together.
-        per_class: shape (num_classes,), that of each class, or ``overall`` where it is a fallback.
+        per_class: shape (num_classes,), the threshold of each class; ``overall`` for the fallbacks.
         members: shape (num_classes,), calibration members of each class.
         nonmembers: shape (num_classes,), calibration non-members of each class.
-        calibrated_on: the calibration samples' indices, where they were given.
+        calibrated_on: indices of the calibration samples, if they were given.
     """
 
     overall: float
@@ -36,29 +36,29 @@ class Thresholds:
 
     @property
     def fallbacks(self) -> Flags:
-        """Classes that calibration knows from one side only or not at all; they share ``overall``."""
+        """Classes without calibration members or without calibration non-members; they use ``overall``."""
         one_sided: Flags = (self.members == 0) | (self.nonmembers == 0)
         return one_sided
 
     def predict(self, scores: npt.ArrayLike, labels: npt.ArrayLike, *, indices: Any = None) -> Flags:
-        """Call a sample a member where score >= threshold of its label.
+        """Call a sample a member if its score >= the threshold of its label.
 
         Args:
             scores: shape (n,), higher = more likely a member.
             labels: shape (n,), integers in 0..num_classes-1.
-            indices: shape (n,), which samples these are: those of the calibration are refused.
+            indices: shape (n,), identifies the samples; calibration samples are refused.
 
         Raises:
-            ValueError: shapes differ, a score is not finite, a label is out of range, or a sample was
-                calibrated on.
+            ValueError: shapes differ, a score is not finite, a label is out of range, or a sample is one of
+                the calibration samples.
         """
         values, thresholds = self._beside(scores, labels, indices)
         return values >= thresholds
 
     def centred(self, scores: npt.ArrayLike, labels: npt.ArrayLike, *, indices: Any = None) -> Scores:
-        """Return score - threshold of the label: comparable across classes, so that it has one ROC curve.
+        """Return score - threshold of the label, which is comparable across classes.
 
-        Arguments as for `predict`, which accuses where this is at least 0.
+        Arguments as for `predict`, which accuses a sample if this is at least 0.
         """
         values, thresholds = self._beside(scores, labels, indices)
         return values - thresholds
@@ -89,23 +89,23 @@ def fit_thresholds(
     """Choose each class's threshold on samples of known membership (Song & Mittal 2021, section 3.2).
 
     tau_c = argmax over the scores v seen in class c of (P_in[s >= v] + P_out[s < v]) / 2, the balanced
-    accuracy, which at the smallest score is 1/2 and so never below. Of thresholds that are equally good
-    the highest is taken, which accuses the fewest. A class without both members and non-members here
-    takes the threshold of all classes together.
+    accuracy. At the smallest score it is 1/2, so that the best is never below 1/2. If several thresholds are
+    equally good, the highest is chosen, which accuses the smallest number of samples. A class without
+    calibration members or without calibration non-members gets the threshold of all classes together.
 
     Args:
-        scores: shape (n,), higher = more likely a member; of a shadow model, or of samples of the target
-            whose membership is known, but never of the samples to be judged.
+        scores: shape (n,), higher = more likely a member; from a shadow model, or for samples of the target
+            whose membership is known, but never for the samples to be tested.
         labels: shape (n,), integers in 0..num_classes-1.
         is_member: shape (n,), booleans or 0/1.
-        num_classes: how many classes there are, seen here or not.
-        indices: shape (n,), which samples these are; `Thresholds.predict` then refuses them.
+        num_classes: number of classes, including classes that do not occur here.
+        indices: shape (n,), identifies the samples; `Thresholds.predict` then refuses them.
 
     Raises:
-        ValueError: as `statistics.split_scores`, or labels or indices that do not fit.
+        ValueError: as `statistics.split_scores`, or labels or indices do not fit.
 
     >>> found = fit_thresholds([5, 4, 3, 2, 9], [0, 0, 1, 1, 2], [1, 0, 1, 0, 1], num_classes=4)
-    >>> found.per_class, found.fallbacks  # of all together 5: two of three members, no other
+    >>> found.per_class, found.fallbacks  # overall 5: it accuses two of three members, and no non-member
     (array([5., 3., 5., 5.]), array([False, False,  True,  True]))
     >>> found.predict([4.5, 4.5], [0, 1])
     array([False,  True])
@@ -125,9 +125,9 @@ def fit_thresholds(
 
 
 def _best(scores: Scores, labels: Integers, is_member: Flags, num_classes: int) -> Scores:
-    """Return each class's best threshold, by one sort and sums along it; NaN for a class not seen."""
+    """Return each class's best threshold, by one sort and sums along it; NaN for a class without samples."""
     order = scores.argsort()
-    # Up to 16 bits NumPy's stable sort counts instead of comparing.
+    # For integers of up to 16 bits, NumPy's stable sort is a radix sort.
     kind = np.min_scalar_type(num_classes)
     order = order[labels[order].astype(kind).argsort(kind="stable")]
     scores, labels, is_member = scores[order], labels[order], is_member[order]
@@ -142,7 +142,7 @@ def _best(scores: Scores, labels: Integers, is_member: Flags, num_classes: int) 
     members, nonmembers = (
         np.bincount(labels[side], minlength=num_classes) for side in (is_member, ~is_member)
     )
-    # The balanced accuracy less 1/2, times 2 * members * nonmembers: whole numbers, so that ties are exact.
+    # (Balanced accuracy - 1/2) * 2 * members * nonmembers: whole numbers, so that ties are exact.
     gain = cleared * members[labels] - missed * nonmembers[labels]
     gain[~fresh] = np.iinfo(gain.dtype).min
     best = np.maximum.reduceat(gain, starts)
@@ -153,7 +153,7 @@ def _best(scores: Scores, labels: Integers, is_member: Flags, num_classes: int) 
 
 
 class ThresholdResult(TypedDict):
-    """What a set of accusations is worth, with intervals and the four counts behind them."""
+    """How accurate a set of accusations is, with intervals and the four counts behind them."""
 
     accuracy: float
     accuracy_ci: Interval
@@ -173,7 +173,7 @@ class ThresholdResult(TypedDict):
 def measure_threshold_attack(
     predictions: npt.ArrayLike, is_member: npt.ArrayLike, *, confidence_level: float = 0.95
 ) -> ThresholdResult:
-    """Measure how right a set of accusations is.
+    """Measure how accurate a set of accusations is.
 
     Args:
         predictions: shape (n,), booleans or 0/1, true where a sample is called a member.

@@ -137,7 +137,7 @@ def test_what_is_refused():
     logits, labels, is_member = world(40, 1)
     with pytest.raises(UnknownNameError, match=r"learned attack 'mlp'.*'mlp_full'"):
         fit_learned_attack("mlp", logits, labels, is_member, from_logits=True)
-    with pytest.raises(ValueError, match="needs labels; mlp_full_unlabelled does without"):
+    with pytest.raises(ValueError, match="needs labels; mlp_full_unlabelled works without them"):
         fit_learned_attack("mlp_full", logits, None, is_member, from_logits=True)
     with pytest.raises(ValueError, match="both members and non-members"):
         fit_learned_attack("logistic", logits, labels, np.ones(40), from_logits=True)
