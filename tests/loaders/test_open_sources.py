@@ -327,7 +327,7 @@ class TestSeveralFiles:
         last = self.shards(files)[-1]
         route = hub.routes[f"/org/net/resolve/{COMMIT}/{last}"]
         route.content = route.content[:-1] + bytes([route.content[-1] ^ 1])
-        with pytest.raises(WeightsError, match=f"what {last} gave is damaged.*was expected"):
+        with pytest.raises(WeightsError, match=f"the file from {last} is damaged.*was expected"):
             load_target(annotation)
         few = annotation.weights_hash_kind.rpartition("+")[0], annotation.weights_hash.rpartition("+")[0]
         with pytest.raises(WeightsError, match="a strong hash of each was expected"):

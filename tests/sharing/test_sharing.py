@@ -30,7 +30,7 @@ from securitynet_hub.sharing.export import FORMATS, to_csv, to_html, to_markdown
 from securitynet_hub.sharing.fetching import fetch_results, keep_records, read_shard
 from securitynet_hub.sharing.leaderboard import leaderboards
 from securitynet_hub.sharing.pages import unpacked_size
-from securitynet_hub.sharing.repositories import told
+from securitynet_hub.sharing.repositories import hub_errors_explained
 from securitynet_hub.sharing.rows import result_row, results_shard
 from securitynet_hub.sharing.validation import NAMES, problems
 
@@ -324,9 +324,9 @@ class TestHostileShards:
 
     def test_files_that_are_no_shards(self, hub):
         row = asdict(result_row(measured(1)))
-        assert "not a Parquet file" in self.refused(hub, b"junk")[0]
+        assert "not a readable Parquet file" in self.refused(hub, b"junk")[0]
         whole = results_shard([measured(1)])
-        assert "not a Parquet file" in self.refused(hub, whole[:-20])[0]
+        assert "not a readable Parquet file" in self.refused(hub, whole[:-20])[0]
         assert "columns are not those" in self.refused(hub, self.bytes(pa.table({"id": ["x"]})))[0]
         types = self.bytes(pa.Table.from_pylist([{**row, "schema_version": "1"}]))
         assert "columns are not those" in self.refused(hub, types)[0]
@@ -622,7 +622,7 @@ class TestExport:
 def test_a_fault_is_told_without_tokens_and_signatures(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "secret-of-another-form")
     link = "https://cdn.example/x?X-Amz-Signature=hidden"
-    with pytest.raises(HubError) as told_error, told(WHERE, "read"):
+    with pytest.raises(HubError) as told_error, hub_errors_explained(WHERE, "read"):
         raise ValueError(f"secret-of-another-form hf_abcDEF123 Authorization: Bearer tok {link}\nand more")
     sentence = str(told_error.value)
     assert sentence.startswith("cannot read the dataset repository alice/securitynet: ")
