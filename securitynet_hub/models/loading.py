@@ -31,7 +31,7 @@ SHOWN = 5
 
 
 class Loader(Protocol):
-    """A module in ``securitynet_hub.loaders``, or an object that an installed package names as its entry point.
+    """A module in ``securitynet_hub.loaders``, or an entry point of an installed package.
 
     A loader also has ``state_dict(checkpoint, annotation)`` if `Annotation.weights_key_prefix` is not enough
     to find the tensors in the checkpoint. A loader of models that are not in the tables also has
