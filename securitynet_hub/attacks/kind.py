@@ -199,6 +199,19 @@ class Presents(Protocol):
         """Return the columns of the annotations that one model's records fill in, the last created last."""
 
 
+class Decorated(str):
+    """The name of a function that the attack's own file decorates with words, such as a need of its own."""
+
+    words: str
+
+    @classmethod
+    def of(cls, name: str, words: str) -> Decorated:
+        """Return a name with its words."""
+        found = cls(name)
+        found.words = words
+        return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class Described:
     """What an attack's literal says, read without running it or importing its file.

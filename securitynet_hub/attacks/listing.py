@@ -16,10 +16,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from securitynet_hub.attacks.kind import Kind, installed, kinds
+from securitynet_hub.attacks.kind import Decorated, Kind, installed, kinds
 from securitynet_hub.core.errors import UnknownNameError
 
 LITERAL = re.compile(r"^ATTACKS? = ", re.MULTILINE)
+
+
+REQUIRED = ("name", "run", "summary", "source")
+"""Fields that every literal has."""
 
 
 class Expression(str):
@@ -107,12 +111,21 @@ def read_literals(text: str) -> list[dict[str, Any]]:
 
 
 def _literals(kind: Kind) -> Iterator[dict[str, Any]]:
-    """Yield the fields of each attack in a kind's folder."""
+    """Yield the fields of each attack in a kind's folder.
+
+    Raises:
+        ValueError: a literal lacks a field; the file is named.
+    """
     for module in pkgutil.iter_modules(importlib.import_module(kind.package).__path__):
         folder = getattr(module.module_finder, "path", "")
         path = Path(folder) / f"{module.name}.py"
-        if path.is_file():
-            yield from read_literals(path.read_text(encoding="utf-8"))
+        for literal in read_literals(path.read_text(encoding="utf-8")) if path.is_file() else ():
+            for name in REQUIRED:
+                if name not in literal:
+                    raise ValueError(
+                        f"{path}: an attack's literal must say its {name}; it has {', '.join(literal)}."
+                    )
+            yield literal
 
 
 def _listed(kind: Kind, literal: Mapping[str, Any]) -> Listed:
@@ -133,7 +146,8 @@ def _listed(kind: Kind, literal: Mapping[str, Any]) -> Listed:
 def _value(node: ast.expr, text: str) -> Any:
     """Return a constant, a tuple of values, or the text of what is neither.
 
-    A name of a constant that the same file sets stands for its value.
+    A name of a constant that the same file sets stands for its value; a function that it decorates with words
+    keeps them.
     """
     if isinstance(node, ast.Constant):
         return node.value
@@ -144,6 +158,8 @@ def _value(node: ast.expr, text: str) -> Any:
     if isinstance(node, ast.Call) and not node.keywords:
         return Expression(f"{ast.unparse(node.func)}({', '.join(str(_value(a, text)) for a in node.args)})")
     if isinstance(node, ast.Name):
+        if decorated := re.search(rf'^@\w+\("([^"]+)"\)\ndef {node.id}\(', text, re.MULTILINE):
+            return Decorated.of(node.id, decorated[1])
         constant = re.search(rf"^{node.id} = (.+)$", text, re.MULTILINE)
         return Expression(node.id) if constant is None else _constant(constant[1], node.id)
     return Expression(ast.unparse(node))

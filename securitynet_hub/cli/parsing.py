@@ -25,8 +25,8 @@ def settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
     Raises:
         ValueError: a text has another form.
 
-    >>> settings(["rmia.gamma=1.0", "rmia.a=tuned"])
-    {'rmia': {'gamma': 1.0, 'a': 'tuned'}}
+    >>> settings(["rmia.a=tuned", "rmia.gamma=1.0"])
+    {'rmia': {'a': 'tuned', 'gamma': 1.0}}
     """
     found: dict[str, dict[str, Any]] = {}
     for text in texts:
@@ -34,10 +34,11 @@ def settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         attack, dot, name = place.partition(".")
         if not (equals and dot and attack and name and value):
             raise ValueError(f"a setting must be ATTACK.NAME=VALUE, such as rmia.gamma=1.0; got {text!r}.")
+        own = found.setdefault(attack, {})
         try:
-            found.setdefault(attack, {})[name] = json.loads(value)
+            own[name] = json.loads(value)
         except json.JSONDecodeError:
-            found[attack][name] = value
+            own[name] = value
     return found
 
 

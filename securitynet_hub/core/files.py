@@ -119,15 +119,16 @@ def verified_bytes(path: Path, sha256: str) -> bytes:
         WeightsError: the file cannot be read, is too large, or has another hash.
     """
     try:
-        _require_moderate(path)
+        require_moderate(path)
         content = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
-    _require_same(path, hashlib.sha256(content).hexdigest(), sha256)
+    require_same(path, hashlib.sha256(content).hexdigest(), sha256)
     return content
 
 
-def _require_moderate(path: Path) -> None:
+def require_moderate(path: Path) -> None:
+    """Refuse a file that is larger than `max_bytes` or cannot be read."""
     try:
         size, limit = path.stat().st_size, max_bytes()
     except OSError as error:
@@ -136,7 +137,8 @@ def _require_moderate(path: Path) -> None:
         raise WeightsError(f"{path} has {size:,} bytes; at most {limit:,} are read.")
 
 
-def _require_same(path: Path, found: str, expected: str) -> None:
+def require_same(path: Path, found: str, expected: str) -> None:
+    """Refuse a file whose sha256 is not the expected one."""
     if found != expected:
         raise WeightsError(
             f"{path} is damaged or was replaced: its sha256 is {found}, {expected} was expected. "

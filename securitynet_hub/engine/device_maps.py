@@ -1,4 +1,4 @@
-"""A model larger than a device: its layers over several devices, the CPU's memory and the disk."""
+"""Spread a model that is larger than a device over several devices, the CPU's memory and the disk."""
 
 from __future__ import annotations
 
@@ -24,25 +24,24 @@ Device = int | str
 def place(
     target: Target, *, max_memory: Mapping[Device, int | str] | None = None, folder: str | Path | None = None
 ) -> dict[str, Device]:
-    """Spread a target's layers over devices, in place; it predicts as before.
+    """Spread a target's layers over devices, in place; its predictions stay the same.
 
-    Accelerate fills the accelerators in their order, then the CPU's memory, then the disk; a layer that lies
-    elsewhere is brought to a device for its part of each forward pass, and put back. Blocks are not torn, as
-    what they add up must lie on one device. Logits are those of one device; attacks that ask for them work,
-    those that train or invert the target need it whole.
+    Accelerate fills the accelerators in their order, then the CPU's memory, then the disk. A layer in memory
+    or on disk is copied to a device for its part of each forward pass. Blocks are not split, because the
+    tensors that a block adds must be on one device. Attacks that query the target work; attacks that train or
+    invert it need it on one device.
 
     Args:
         target: the classifier.
-        max_memory: what the weights may take of each device, in bytes or like ``"10GB"``: the number of an
-            accelerator or ``"cpu"``. What is free, unless given.
-        folder: where the layers on disk are kept, until the target is no longer used; a temporary one
-            unless given.
+        max_memory: the memory that weights may take on each device (the number of an accelerator, or
+            ``"cpu"``), in bytes or like ``"10GB"``; by default the free memory.
+        folder: folder for the layers on disk, which are deleted with the target; by default a temporary one.
 
     Returns:
-        The device of each part, by its name.
+        The device of each submodule, by its name.
 
     Raises:
-        ValueError: a size or a device that there is not.
+        ValueError: a size cannot be read, or there is no such device.
 
     >>> from securitynet_hub import load_target
     >>> target = load_target("zoo/fashion-mnist/cnn-clean/1")
@@ -62,8 +61,9 @@ def place(
     on_disk = tuple(name and name + "." for name, device in devices.items() if device == "disk")
     own = None
     if on_disk:
-        # Of this model alone: Accelerate takes whatever weights it finds there for the model's own. It writes
-        # them itself, too, but none where the whole model, whose name is empty, goes to the disk.
+        # The folder must belong to this model: Accelerate takes all weights that it finds there for the
+        # model's own. Accelerate also writes them, but not if the whole model, whose name is empty, goes to
+        # the disk.
         own = tempfile.mkdtemp(prefix="offloaded-", dir=folder)
         weakref.finalize(module, shutil.rmtree, own, ignore_errors=True)
         offload_state_dict(own, {k: v for k, v in module.state_dict().items() if f"{k}.".startswith(on_disk)})
@@ -76,7 +76,7 @@ def place(
 
 
 def find_devices(module: torch.nn.Module) -> str:
-    """Return where a module lies, for a record: ``cpu``, ``cuda:0``, or all its devices."""
+    """Return the device or devices of a module, for a record: ``cpu``, ``cuda:0``, or several."""
     devices: Mapping[str, Device] | None = getattr(module, "hf_device_map", None)
     if devices is None:
         return str(next(module.parameters()).device)
@@ -95,14 +95,14 @@ def _in_bytes(max_memory: Mapping[Device, int | str]) -> dict[Device, int]:
             known = False
         if not known:
             raise ValueError(
-                "max_memory must give sizes like '10GB' for 'cpu' and the accelerators' numbers, of which "
-                f"there are {torch.accelerator.device_count()}; got {device!r}: {size!r}."
+                "max_memory must give sizes like '10GB' for 'cpu' or the number of an accelerator; there are "
+                f"{torch.accelerator.device_count()} accelerators; got {device!r}: {size!r}."
             )
     return sizes
 
 
 def _blocks(module: torch.nn.Module) -> set[str]:
-    """Return the classes that must lie on one device: all but containers, and what holds most weights."""
+    """Return the classes to keep on one device: all but containers and modules with most of the weights."""
     total = sum(parameter.numel() for parameter in module.parameters())
     found: set[str] = set()
 
@@ -120,7 +120,7 @@ def _blocks(module: torch.nn.Module) -> set[str]:
 
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Keep a logger silent that would warn of what is meant."""
+    """Silence a logger, which would warn of something intended, within the block."""
     logger = logging.getLogger(name)
     before, logger.disabled = logger.disabled, True
     try:

@@ -1,4 +1,4 @@
-"""A batched forward pass through Accelerate: every requested image exactly once, on any device."""
+"""Batched forward passes through Accelerate: every requested image exactly once, on any device."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from securitynet_hub.models.target import Preprocessing, Target
 BATCH_SIZE = 256
 
 CPU_ELEMENTS = 1 << 21
-"""What a CPU forwards at once, 13 images of 3 x 224 x 224: the activations of more leave its caches.
+"""Input elements that a CPU forwards at a time: 13 images of 3 x 224 x 224, whose activations fit its caches.
 
-A batch of 256 such images would take up to twice the time for each, and ten times the memory.
+With 256 such images, the time per image is up to twice as long, and the memory ten times as large.
 """
 
 PREPARED = 4
-"""Batches at most that are prepared ahead of the device, each by a thread of its own."""
+"""Largest number of batches that are prepared ahead of the device, each by its own thread."""
 
 
 def predict(
@@ -44,13 +44,13 @@ def predict(
 ) -> npt.NDArray[np.float32]:
     """Return the target's logits, shape (n, classes), row i for image i, the same on every process.
 
-    Each process forwards its share of the batches, which are the same whatever the number of processes, so
-    that the logits are, too. Rows are gathered with their positions and put in their place. Training flags
-    and the random state are left as they were; the module stays on Accelerate's device.
+    Each process forwards its share of the batches. The batches, and so the logits, do not depend on the
+    number of processes. Rows are gathered with their positions and put into the images' order. Training flags
+    and the random state are restored; the module stays on Accelerate's device.
 
     Mixed precision and compilation are those that Accelerate was launched with (``--mixed_precision bf16``,
-    ``--dynamo_backend inductor``). A batch that does not fit into memory is forwarded in halves; on a CPU,
-    where a large one is slower, in parts of at most `CPU_ELEMENTS`.
+    ``--dynamo_backend inductor``). A batch that does not fit into memory is forwarded in halves. On a CPU, a
+    batch is forwarded in parts of at most `CPU_ELEMENTS`, because large ones are slower.
 
     Args:
         target: the classifier; its transform is applied to the pixels.
@@ -59,9 +59,9 @@ def predict(
         on_batch: called with the number of images after each batch of this process, for a progress bar.
 
     Raises:
-        ValueError: no images, or images of a size that the target does not take.
-        ModelError: the model gave NaN or infinite logits, or the wrong number of them.
-        ProcessError: another process of the launch ended. What fails on one of them is raised on all.
+        ValueError: there are no images, or the target does not accept their size.
+        ModelError: the model gave NaN or infinite logits, or a wrong number of them.
+        ProcessError: another process of the launch has ended. An error on one process is raised on all.
     """
     logits = predict_module(target.module, target.transform, pixels, batch_size=batch_size, on_batch=on_batch)
     if logits.shape[1:] != (target.num_classes,):
@@ -79,14 +79,14 @@ def predict_module(
     batch_size: int = BATCH_SIZE,
     on_batch: Callable[[int], None] = lambda size: None,
 ) -> npt.NDArray[np.float32]:
-    """Do what `predict` does for a bare module and its transform."""
+    """Return the outputs of a module without annotation, as `predict` does for a target."""
     if not len(pixels):
         raise ValueError("there are no images to predict.")
     accelerator = init_processes()
     forward = _Forward(module, accelerator)
     batches = np.split(np.arange(len(pixels)), range(batch_size, len(pixels), batch_size))
     share = np.array_split(np.arange(len(batches)), accelerator.num_processes)[accelerator.process_index]
-    # A process for which there is no batch repeats the first: all must answer when rows are gathered.
+    # A process without a batch repeats the first one, because all processes must take part in gathering.
     own = [batches[place] for place in share] or batches[:1]
     answers: list[torch.Tensor] = []
     failure: Exception | None = None
@@ -115,12 +115,12 @@ def predict_module(
 
 
 class _Forward:
-    """A module on the device, compiled if the launch says so, that takes large batches in parts.
+    """A module on the device, compiled if the launch asks for it, which forwards large batches in parts.
 
-    A CPU's parts have `CPU_ELEMENTS` at most; elsewhere a batch too large for the memory is halved.
+    On a CPU, parts have at most `CPU_ELEMENTS`; on other devices, a batch too large for the memory is halved.
 
-    Accelerate's `find_executable_batch_size` would run the whole pass again, with other batches on one
-    process than on the others; here each keeps its share, and the size that fits is remembered.
+    Accelerate's `find_executable_batch_size` would repeat the whole pass, with batches that differ between
+    processes. Here each process keeps its batches, and the size that fits is remembered.
     """
 
     def __init__(self, module: torch.nn.Module, accelerator: Accelerator) -> None:
@@ -128,13 +128,13 @@ class _Forward:
         self._elements: int | None = None
         self._device = accelerator.device
         self._call: Callable[[torch.Tensor], torch.Tensor] = module
-        if hasattr(module, "hf_device_map"):  # it lies where `device_maps.place` put it
+        if hasattr(module, "hf_device_map"):  # `device_maps.place` has put it on devices already
             return
         if accelerator.device.type == "cpu":
             self._elements = CPU_ELEMENTS
         module.to(accelerator.device)
         if accelerator.device.type == "cuda" and _is_for_images(module):
-            # The order in which tensor cores take convolutions; the module keeps it.
+            # The memory format that tensor cores need for convolutions; the module keeps it.
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         dynamo = accelerator.state.dynamo_plugin
         if dynamo.backend != DynamoBackend.NO:
@@ -159,7 +159,7 @@ class _Forward:
 
 
 def _is_for_images(module: torch.nn.Module) -> bool:
-    """Tell whether no weight has more dimensions than images: then they all can lie channels_last."""
+    """Return whether no weight has more than four dimensions, so that all can be in channels_last format."""
     return all(parameter.ndim <= 4 for parameter in module.parameters())
 
 
@@ -168,8 +168,8 @@ def _ahead(
     batches: Iterable[Rows],
     device: torch.device,
 ) -> Iterator[torch.Tensor]:
-    """Yield batches on the device; while one is forwarded there, threads prepare the next."""
-    if device.type == "cpu":  # which is busy enough
+    """Yield batches on the device; threads prepare the next ones meanwhile."""
+    if device.type == "cpu":  # preparing ahead would compete with the forward pass
         yield from map(prepare, batches)
         return
 
@@ -190,7 +190,7 @@ def _ahead(
 def _gathered(
     accelerator: Accelerator, positions: Rows, answers: torch.Tensor, size: int
 ) -> npt.NDArray[np.float32]:
-    """Put the rows of all processes in their place, shape (size, ...)."""
+    """Return the rows of all processes in the images' order, shape (size, ...)."""
     if accelerator.num_processes == 1:
         own: npt.NDArray[np.float32] = answers.cpu().numpy()
         return own
@@ -207,7 +207,7 @@ def _gathered(
 
 @contextmanager
 def evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """Put a module and all its parts in eval mode, and each part's own flag back afterwards."""
+    """Put a module into eval mode within the block; restore the flag of each submodule afterwards."""
     flags = {part: part.training for part in module.modules()}
     module.eval()
     try:
@@ -218,16 +218,16 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
 
 
 def ask(target: Target, pixels: Pixels, batch_size: int) -> Labels:
-    """Return the predicted labels, shape (n,): all that these attacks see of a model."""
+    """Return the predicted labels, shape (n,), for attacks that see only these."""
     labels: Labels = predict(target, pixels, batch_size=batch_size).argmax(1)
     return labels
 
 
 def as_images(target: Target, pixels: Any, labels: Any) -> tuple[Pixels, Labels]:
-    """Check images and labels against one another and the target.
+    """Check images and labels against each other and the target, and return them as arrays.
 
     Raises:
-        ValueError: there are none, they differ in number, or are of another kind than the target's.
+        ValueError: there are none, their numbers differ, or they do not fit the target.
     """
     pixels, labels = as_array(pixels, "pixels"), as_array(labels, "labels")
     if pixels.dtype != np.uint8 or pixels.ndim < 2 or not pixels.size:

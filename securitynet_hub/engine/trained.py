@@ -1,4 +1,4 @@
-"""Networks trained here, kept as safetensors under a hash of all that decides them."""
+"""Store trained networks as safetensors, each named by a hash of everything that decides it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from securitynet_hub.core.files import atomic_path
 from securitynet_hub.engine.training import build_seeded
 
 DECIDED = "decided"
-"""Where a model's file says what it was trained on and how."""
+"""The key in a file's metadata for what the model was trained on and how."""
 
 
 def network_hash(build: Callable[[], torch.nn.Module], seed: int) -> str:
-    """Return a hash of a network's parts, settings and first weights; two that differ in any are two."""
+    """Return a hash of a network's modules, settings and initial weights."""
     module = build_seeded(build, seed)
     digest = hashlib.sha256(repr(module).encode())
     for name, tensor in module.state_dict().items():
@@ -31,21 +31,21 @@ def network_hash(build: Callable[[], torch.nn.Module], seed: int) -> str:
 
 
 def read_decided(path: Path) -> dict[str, Any]:
-    """Return what a kept model was trained on and how: images (their hash), members, recipe, and the rest.
+    """Return what a stored model was trained on and how: hash of the images, members, recipe and more.
 
     Raises:
-        WeightsError: the file is none that `keep_trained` wrote.
+        WeightsError: `keep_trained` did not write the file.
     """
     try:
         with safetensors.safe_open(path, "pt") as file:
             decided: dict[str, Any] = json.loads(file.metadata()[DECIDED])
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path} does not say what it was trained on: {error}.") from error
+        raise WeightsError(f"{path} does not state what it was trained on: {error}.") from error
     return decided
 
 
 def find_trained(build: Callable[[], torch.nn.Module], path: Path) -> torch.nn.Module | None:
-    """Return the model that an earlier call trained, None if there is none or its file is damaged."""
+    """Return the stored model, None if there is none or its file is damaged."""
     if not path.exists():
         return None
     with torch.random.fork_rng(devices=[]):
@@ -58,7 +58,7 @@ def find_trained(build: Callable[[], torch.nn.Module], path: Path) -> torch.nn.M
 
 
 def keep_trained(module: torch.nn.Module, path: Path, decided: dict[str, Any] | None = None) -> None:
-    """Write a trained model as safetensors, whole or not at all, and what decided it for `read_decided`."""
+    """Write a trained model as safetensors, atomically, with what decided it for `read_decided`."""
     about = None if decided is None else {DECIDED: json.dumps(decided, sort_keys=True)}
     try:
         with atomic_path(path) as part:

@@ -21,25 +21,25 @@ from securitynet_hub.core.seeds import seeded
 from securitynet_hub.engine.processes import init_processes
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Outputs, shape (n, classes), and what they should be, n rows, to a scalar."""
+"""A function from outputs, shape (n, classes), and targets, n rows, to a scalar."""
 
 PROGRESS_SECONDS = 2.0
-"""Between two states that are kept: writing one can take as long as a small network's epoch."""
+"""Least time between two saved states: writing one can take as long as an epoch of a small network."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a classifier is trained: AdamW, one-cycle learning rate, last epoch kept.
+    """How a classifier is trained: AdamW with a one-cycle learning rate; the last epoch's weights are kept.
 
     Attributes:
         epochs: passes over the training images.
-        batch_size: images in one step, of all processes together.
+        batch_size: images in one step, over all processes together.
         learning_rate: peak of the one-cycle schedule.
-        weight_decay: decoupled, per step, as AdamW's.
-        augment: ``shift`` moves each image by up to 2 pixels either way and mirrors half of them.
+        weight_decay: AdamW's decoupled weight decay, per step.
+        augment: ``shift`` moves each image by up to 2 pixels in each direction and mirrors half of them.
         seed: decides initial weights, order, augmentation and dropout.
         mixed_precision: ``no``, ``bf16`` or, on a GPU, ``fp16``: the forward pass in half precision, the
-            weights in float32. None leaves it to Accelerate's own set-up.
+            weights in float32. None uses Accelerate's own setting.
     """
 
     epochs: int
@@ -51,7 +51,7 @@ class Recipe:
     mixed_precision: Literal["no", "bf16", "fp16"] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields for a record, a precision only where one was chosen."""
+        """Return the fields for a record; the precision is left out if none was chosen."""
         fields = asdict(self)
         if self.mixed_precision is None:
             del fields["mixed_precision"]
@@ -59,7 +59,7 @@ class Recipe:
 
 
 def describe_processes() -> dict[str, Any]:
-    """Return what of Accelerate's set-up changes a training: processes that share a batch, and precision."""
+    """Return the settings of Accelerate that change a training: number of processes, and precision."""
     accelerator = init_processes()
     return {"processes": accelerator.num_processes, "mixed_precision": accelerator.mixed_precision}
 
@@ -76,27 +76,27 @@ def train(
 ) -> torch.nn.Module:
     """Train a freshly built module and return it on the CPU in eval mode.
 
-    The global random state is left as it was: initial weights, order, augmentation and dropout come from
-    the recipe's seed alone.
+    Initial weights, order, augmentation and dropout depend on the recipe's seed alone; the global random
+    state is restored.
 
-    Several processes share each batch; their gradients are averaged by the number of images, so that the
-    weights are those of one process up to rounding. Where images of a batch depend on one another
-    (BatchNorm, which sees a share) or on chance (dropout), they differ as another seed's would.
+    Several processes share each batch. Their gradients are averaged by the number of images, so the weights
+    equal those of one process up to rounding. With BatchNorm, which sees a share of the batch, or dropout,
+    the weights differ as with another seed.
 
     Args:
         build: makes the module with its initial weights.
         inputs: shape (n, channels, height, width), float32, preprocessed.
-        labels: shape (n,), int64; shape (n, classes), posteriors; or n rows of whatever `loss` takes.
+        labels: shape (n,), int64; or shape (n, classes), posteriors; or n rows that `loss` accepts.
         recipe: epochs, step size, augmentation and seed.
-        loss: what is minimised, a mean over the rows: cross-entropy, unless given.
+        loss: the function to minimise, a mean over the rows; cross-entropy by default.
         on_step: called after each optimiser step, for a progress bar.
-        progress: a file that keeps the state after an epoch, at most every `PROGRESS_SECONDS`: the same call
-            after an interruption goes on there and ends with the same weights. Another call needs another
-            file. It is removed at the end. All processes must see it.
+        progress: a file for the state after an epoch, written at most every `PROGRESS_SECONDS`. The same
+            call after an interruption resumes there and ends with the same weights. Another call needs
+            another file. The file is removed at the end. All processes must have access to it.
 
     Raises:
         WeightsError: the progress cannot be written.
-        ProcessError: the processes of the launch do not find one another.
+        ProcessError: the processes of the launch cannot connect.
     """
     with _accelerating(recipe.mixed_precision) as accelerator, _own_randomness(accelerator.device):
         generator = torch.Generator().manual_seed(recipe.seed)
@@ -107,7 +107,7 @@ def train(
         steps = -(-len(inputs) // recipe.batch_size)  # in an epoch
         module, prepared = accelerator.prepare(module, optimizer)
         if accelerator.scaler is not None:
-            optimizer = prepared  # otherwise it would only look for packages, in every step
+            optimizer = prepared  # without a scaler, it would only cost time in every step
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, recipe.learning_rate, total_steps=recipe.epochs * steps
         )
@@ -115,14 +115,16 @@ def train(
         done = state.read(progress) if progress else 0
         kept = time.monotonic()
         for epoch in range(done, recipe.epochs):
-            # Of the epoch's own, so that dropout goes on after an interruption as it would have without.
+            # Each epoch has its own seed, so that dropout after an interruption is as without it.
             _seed(recipe.seed + 1_000_003 * (1 + epoch) + accelerator.process_index, accelerator.device)
             order = torch.randperm(len(inputs), generator=generator)
             for batch in torch.split(order, recipe.batch_size):
                 share, weight = _share(len(batch), accelerator.process_index, accelerator.num_processes)
                 rows = batch.to(inputs.device)
                 images = inputs[rows].to(accelerator.device)
-                if recipe.augment == "shift":  # of the whole batch: all processes draw the same
+                if (
+                    recipe.augment == "shift"
+                ):  # applied to the whole batch, so that all processes draw the same
                     images = _shift_and_mirror(images, generator)
                 outputs = module(images[share])
                 error = weight * loss(outputs, labels[rows[share]].to(accelerator.device))
@@ -135,17 +137,17 @@ def train(
                 state.write(progress, epoch + 1)
                 kept = time.monotonic()
         trained: torch.nn.Module = accelerator.unwrap_model(module, keep_fp32_wrapper=False)
-        broadcast(trained.state_dict())  # BatchNorm's statistics are each process's own
+        broadcast(trained.state_dict())  # BatchNorm's statistics differ between processes
     if progress:
         progress.unlink(missing_ok=True)
     return trained.cpu().eval()
 
 
 def _share(size: int, number: int, of: int) -> tuple[slice, float]:
-    """Return which rows of a batch are this process's, and what weighs their mean in that of the processes.
+    """Return this process's rows of a batch, and the weight of their mean in the mean over all processes.
 
-    Every process takes a batch whole that is too small to give each two images, the fewest of which
-    BatchNorm can take the variance.
+    If a batch is too small to give each process two images, the minimum for BatchNorm's variance, every
+    process takes the whole batch.
 
     >>> _share(5, 0, 2), _share(5, 1, 2), _share(3, 1, 2)
     ((slice(0, 2, None), 0.8), (slice(2, 5, None), 1.2), (slice(0, 3, None), 1.0))
@@ -158,7 +160,7 @@ def _share(size: int, number: int, of: int) -> tuple[slice, float]:
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """All that an epoch leaves to the next."""
+    """Everything that an epoch passes on to the next one."""
 
     accelerator: Accelerator
     module: torch.nn.Module
@@ -177,7 +179,7 @@ class _State:
         return {name: part for name, part in parts.items() if part is not None}
 
     def write(self, path: Path, epochs: int) -> None:
-        """Keep the state after so many epochs, whole or not at all."""
+        """Write the state after `epochs` epochs, atomically."""
         if not self.accelerator.is_main_process:
             return
         kept = {name: part.state_dict() for name, part in self._parts.items()}
@@ -188,7 +190,7 @@ class _State:
             raise WeightsError(f"{path} cannot be written: {error}.") from error
 
     def read(self, path: Path) -> int:
-        """Take up the state that was kept and return its epochs; 0 where there is none or it is damaged."""
+        """Restore a saved state and return its number of epochs; 0 if there is none or it is damaged."""
         try:
             kept = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
@@ -201,10 +203,10 @@ class _State:
 
 @contextmanager
 def _accelerating(mixed_precision: str | None) -> Iterator[Accelerator]:
-    """Give an accelerator of this precision.
+    """Yield an accelerator of this precision.
 
-    Accelerate holds one precision for the whole process and refuses another, so that what it holds is set
-    aside meanwhile.
+    Accelerate has one precision for the whole process and refuses another one. So its state is replaced
+    within the block and restored afterwards.
     """
     if mixed_precision is None:
         yield init_processes()
@@ -221,26 +223,26 @@ def _accelerating(mixed_precision: str | None) -> Iterator[Accelerator]:
 
 @contextmanager
 def _own_randomness(device: torch.device) -> Iterator[None]:
-    """Leave the global random state, on the CPU and on the device, as it was."""
+    """Restore the global random state of the CPU and of the device after the block."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
 
 
 def _seed(seed: int, device: torch.device) -> None:
-    """Seed the CPU's chance and the device's, but no other device's, which nobody would put back."""
+    """Seed the generators of the CPU and of the device; the other devices' would not be restored."""
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(seed)
 
 
 def build_seeded(build: Callable[[], torch.nn.Module], seed: int) -> torch.nn.Module:
-    """Build a module whose initial weights the seed decides; the global random state stays as it was."""
+    """Build a module whose initial weights depend on the seed alone; the global random state is restored."""
     with seeded(seed):
         return build()
 
 
 def _shift_and_mirror(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Move each image by -2..2 pixels along both axes, edges repeated, and mirror half of them."""
+    """Shift each image by -2..2 pixels along both axes, repeating its edges, and mirror half of them."""
     n, _, height, width = images.shape
     padded = torch.nn.functional.pad(images, (2, 2, 2, 2), mode="replicate")
     shifts = torch.randint(0, 5, (2, n, 1), generator=generator)

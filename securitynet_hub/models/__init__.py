@@ -1,1 +1,1 @@
-"""Classifiers ready to be attacked, and the networks that they are made of."""
+"""Load classifiers to audit, and build their networks."""

@@ -1,4 +1,4 @@
-"""The network of any known model to train anew: from scratch or pre-trained, for any number of classes."""
+"""The network of any known model, from scratch or pre-trained, for any number of classes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from securitynet_hub.models.target import Preprocessing
 
 
 class Architecture(NamedTuple):
-    """What a surrogate is made of.
+    """A network to be trained, such as a surrogate's.
 
     Attributes:
-        name: the model that it was taken from, and whether with its weights.
-        build: makes the network with its initial weights, drawn from torch's random state.
-        transform: its preprocessing.
+        name: the model that the network comes from, and whether its weights are kept.
+        build: makes the network; initial weights are drawn from torch's random state.
+        transform: the preprocessing of the network.
     """
 
     name: str
@@ -35,15 +35,15 @@ def architecture(
 ) -> Architecture:
     """Return the network of a model, to be trained for `num_classes` classes.
 
-    From scratch all weights are drawn as the network's own code initialises them. Pre-trained ones are kept
-    but for the last layer, which is always drawn afresh: what it knew were other classes.
+    From scratch, all weights are drawn as the network's own code initialises them. A pre-trained network
+    keeps its weights except for the last layer, which is drawn anew because its classes are different ones.
 
     Args:
         model: as for `targets.load_target`: an id, an annotation, ``timm:<name>``,
             ``transformers:<repository>`` or ``file:<path>``.
-        num_classes: of the model to be stolen.
-        pretrained: whether to keep the weights, which are downloaded and verified as those of any target.
-        options: of the loader.
+        num_classes: number of classes of the model to extract.
+        pretrained: whether to keep the weights, which are downloaded and verified as for any target.
+        options: options of the loader.
 
     Raises:
         ModelError: the last layer is neither linear nor a convolution.
@@ -73,10 +73,10 @@ def architecture(
 
 
 def fitted(network: Architecture, shape: Sequence[int]) -> Architecture:
-    """Return the network with images of this shape resized for it, if it takes those of its own size alone.
+    """Return the network, with a resize for images of this shape if it takes only images of its own size.
 
     Args:
-        network: whose preprocessing may need it.
+        network: the network.
         shape: height, width and channels of the images.
 
     >>> fitted(architecture("zoo/fashion-mnist/cnn-clean/1", 10), (8, 8, 1)).transform.resize
@@ -92,12 +92,12 @@ def fitted(network: Architecture, shape: Sequence[int]) -> Architecture:
 
 
 def with_head(module: torch.nn.Module, num_classes: int) -> torch.nn.Module:
-    """Give a classifier a freshly drawn last layer for so many classes, in place, and return it.
+    """Replace a classifier's last layer, in place, by a newly drawn one for `num_classes`, and return it.
 
-    The last layer is the one that the last parameter belongs to, as `targets.count_classes` has it.
+    The last layer is the owner of the last parameter, as in `count_classes`.
 
     Raises:
-        ModelError: it is neither linear nor a convolution.
+        ModelError: the last layer is neither linear nor a convolution.
 
     >>> with_head(torch.nn.Sequential(torch.nn.Linear(4, 3)), 2)
     Sequential(

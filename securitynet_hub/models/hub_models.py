@@ -1,4 +1,4 @@
-"""Configurations of models on the Hugging Face Hub, whose numbers are bounded before a network is built."""
+"""Read the configurations of models on the Hub, and bound their numbers before a network is built."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.weights.hub import HubFile, hub_file
 
 MAX_CONFIG = 16 << 20
-"""Bytes of a configuration; one that names 21,841 classes has two million."""
+"""Largest size of a configuration in bytes; one with the names of 21,841 classes has two million."""
 
 
 MAX_NUMBER, MAX_LAYERS = 100_000, 1000
-"""In a configuration: sides, widths, classes; layers. Above, memory would be full before weights are seen."""
+"""Largest side, width or number of classes, and of layers; more could exhaust the memory."""
 
 
 LAYERS = re.compile(r"(?:\w+_)?(?:layers|depths?|blocks|stages|repeats)")
-"""Settings that count layers, by their names."""
+"""The names of settings that count layers."""
 
 
 LABELS = "label2id"
-"""The setting whose names are those of classes."""
+"""The setting whose keys are names of classes."""
 
 
 def linked_file(annotation: Annotation) -> HubFile:
-    """Return the Hub file that an annotation's weights are.
+    """Return the Hub file to which an annotation links.
 
     Raises:
-        WeightsError: it links to elsewhere.
+        WeightsError: the link does not lead to the Hub.
     """
     file = hub_file(annotation.weights_url or "")
     if file is None:
@@ -42,10 +42,10 @@ def linked_file(annotation: Annotation) -> HubFile:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a stranger's configuration, a JSON object whose numbers are of a moderate size.
+    """Read an untrusted configuration: a JSON object with bounded numbers.
 
     Raises:
-        ValueError: it is none, or it holds a larger number.
+        ValueError: it is not a JSON object, or a number is too large.
     """
     config = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(config, dict):
@@ -59,5 +59,5 @@ def read_config(path: Path) -> dict[str, Any]:
         elif isinstance(value, list):
             todo.extend((name, item) for item in value)
         elif isinstance(value, (int, float)) and abs(value) > most:
-            raise ValueError(f"{path.name} holds the number {value:g}, {name}; at most {most:,} is taken.")
+            raise ValueError(f"{path.name} holds the number {value:g}, {name}; at most {most:,} is accepted.")
     return config

@@ -1,4 +1,4 @@
-"""A classifier ready to be attacked: module, preprocessing as data, classes and provenance."""
+"""Load a model: find its annotation and loader, and put verified weights into its network."""
 
 from __future__ import annotations
 
@@ -27,38 +27,38 @@ ENTRY_POINTS = "securitynet_hub.loaders"
 """Entry-point group in which installed packages offer loaders: the source's name, and a `Loader`."""
 
 SHOWN = 5
-"""How many keys an error names."""
+"""Number of keys that an error message lists."""
 
 
 class Loader(Protocol):
-    """What a module in ``securitynet_hub.loaders`` offers, or an object that an installed package names.
+    """A module in ``securitynet_hub.loaders``, or an entry point of an installed package.
 
-    Where the tensors do not lie in the checkpoint as `Annotation.weights_key_prefix` says, it also has
-    ``state_dict(checkpoint, annotation)``, which picks them. A source of models that no table lists has
-    ``annotate(reference, **options)``, which describes the model that ``source:reference`` names; `build`
-    gets the same options.
+    A loader also has ``state_dict(checkpoint, annotation)`` if `Annotation.weights_key_prefix` is not enough
+    to find the tensors in the checkpoint. A loader of models that are not in the tables also has
+    ``annotate(reference, **options)``, which describes the model named ``source:reference``; `build` gets the
+    same options.
     """
 
     @staticmethod
     def build(annotation: Annotation, **options: Any) -> tuple[torch.nn.Module, Preprocessing]:
-        """Return the network, its weights still to be loaded, and its preprocessing."""
+        """Return the network, whose weights are not loaded yet, and its preprocessing."""
 
 
 def load_target(model: str | Annotation, **options: Any) -> Target:
     """Load a model: verified weights in the right network, in eval mode.
 
     Args:
-        model: ``source/dataset/name[/seed]``, as `load_annotations` lists them; or an annotation; or
-            ``source:reference`` for a model that no table lists: ``timm:<name>``,
-            ``transformers:<repository>``, each with ``@<revision>`` if wanted, and ``file:<path>``. The
-            loader is the module ``securitynet_hub.loaders.<source>``.
-        options: what that loader's ``annotate`` takes besides the reference.
+        model: an id ``source/dataset/name[/seed]``, as `load_annotations` lists them; or an annotation; or
+            ``source:reference`` for a model that is not in the tables: ``timm:<name>`` or
+            ``transformers:<repository>``, optionally with ``@<revision>``, or ``file:<path>``. The loader
+            is the module ``securitynet_hub.loaders.<source>``.
+        options: options of that loader's ``annotate``.
 
     Raises:
-        UnknownNameError: no such model (the closest ids are given), or its source has no loader.
+        UnknownNameError: there is no such model (the message gives the closest ids), or no loader for it.
         MissingPackageError: the loader needs a package that is not installed.
-        WeightsError: the weights are missing or damaged, or those of another network.
-        ValueError: the network has another number of classes than annotated, or the loader knows no such
+        WeightsError: the weights are missing or damaged, or belong to another network.
+        ValueError: the network has another number of classes than annotated, or the loader does not know an
             option.
 
     >>> target = load_target("zoo/fashion-mnist/cnn-overfitted-500/1")
@@ -69,7 +69,7 @@ def load_target(model: str | Annotation, **options: Any) -> Target:
     loader = find_loader(annotation.source)
     _require_options(loader.build, annotation.source, annotation, options)
     with torch.random.fork_rng(devices=[]):
-        with _Undrawn():
+        with _SkipInit():
             module, transform = loader.build(annotation, **options)
         pick: Callable[..., dict[str, torch.Tensor]] = getattr(loader, "state_dict", state_dict)
         load_state(module, pick(nest(load_weights(annotation)), annotation), name=annotation.id)
@@ -81,10 +81,10 @@ def load_target(model: str | Annotation, **options: Any) -> Target:
     )
 
 
-class _Undrawn(TorchFunctionMode):
-    """Set to zero what a network would draw when it is built: every weight is replaced straight away.
+class _SkipInit(TorchFunctionMode):
+    """Fill initial weights with zeros instead of drawing them, because they are replaced straight away.
 
-    Drawing a ResNet-50's first weights takes longer than reading its file.
+    Drawing the initial weights of a ResNet-50 takes longer than reading its file.
     """
 
     DRAWS = frozenset(
@@ -97,7 +97,9 @@ class _Undrawn(TorchFunctionMode):
     ) -> Any:
         options = kwargs or {}
         first = args[0] if args else options.get("tensor")
-        if func in self.DRAWS and isinstance(first, nn.Parameter):  # others may be drawn until they fit
+        if func in self.DRAWS and isinstance(
+            first, nn.Parameter
+        ):  # other tensors may be drawn again until they fulfil a condition
             return nn.init.zeros_(first)
         return func(*args, **options)
 
@@ -105,11 +107,11 @@ class _Undrawn(TorchFunctionMode):
 def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[str, torch.Tensor]:
     """Pick a network's tensors out of a checkpoint as the annotation's ``weights_key_prefix`` says.
 
-    A prefix that ends in a dot is taken off every key; another one is the key under which the tensors lie,
-    and whatever lies beside it (an epoch, an accuracy) is left.
+    A prefix that ends in a dot is removed from every key. Any other prefix is the key under which the tensors
+    lie; entries beside it (an epoch, an accuracy) are ignored.
 
     Raises:
-        WeightsError: a key lacks the prefix, nothing lies under it, or there are not only tensors.
+        WeightsError: a key lacks the prefix, there is nothing under it, or an entry is not a tensor.
     """
     prefix = annotation.weights_key_prefix or ""
     tensors: Any = checkpoint
@@ -126,20 +128,20 @@ def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[st
             raise WeightsError(
                 f"{annotation.id}: the weights should lie under {prefix!r}; there are {listed(checkpoint)}."
             )
-    others = sorted(key for key, value in tensors.items() if not isinstance(value, torch.Tensor))
-    if others:
-        raise WeightsError(f"{annotation.id}: these entries are no tensors: {listed(others)}.")
+    strange = sorted(key for key, value in tensors.items() if not isinstance(value, torch.Tensor))
+    if strange:
+        raise WeightsError(f"{annotation.id}: these entries are not tensors: {listed(strange)}.")
     return dict(tensors)
 
 
 def load_state(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, name: str) -> None:
     """Copy tensors into a network: every key, shape and kind of number must match.
 
-    BatchNorm's ``num_batches_tracked`` alone may be missing, as torch allows for files from before 0.4.1; it
-    does not change what a network answers.
+    Only BatchNorm's ``num_batches_tracked`` may be missing, as torch allows for files from before 0.4.1; it
+    does not change the network's outputs.
 
     Raises:
-        WeightsError: naming what is missing, what is not the network's, and what has another shape.
+        WeightsError: keys are missing or unexpected, or tensors have another shape; the message names them.
     """
     expected = module.state_dict()
     missing = [key for key in expected if key not in tensors and not key.endswith("num_batches_tracked")]
@@ -159,14 +161,14 @@ def load_state(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, 
         first = tied.setdefault(place, key) if place else key
         if first != key and not torch.equal(tensors[first], tensors[key]):
             raise WeightsError(f"{name}: {first} and {key} are one tensor of the network, but differ.")
-    expected.update(tensors)  # it carries the versions of the layers' formats, which a plain dict lacks
+    expected.update(tensors)  # unlike a plain dict, it has the versions of the layers' formats
     module.load_state_dict(expected, strict=True)
 
 
 def count_classes(module: torch.nn.Module) -> int:
-    """Return how many classes a classifier's head answers for: the rows of the last parameter.
+    """Return the number of classes of a classifier: the number of rows of its last parameter.
 
-    A forward pass would say it too, but take longer than loading; the tests compare the two, and
+    A forward pass would also give the number, but takes longer than loading. Tests compare the two, and
     `securitynet_hub.engine.inference.predict` checks every output.
 
     >>> count_classes(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1), torch.nn.Linear(8, 5)))
@@ -177,9 +179,9 @@ def count_classes(module: torch.nn.Module) -> int:
 
 
 def find_annotation(model: str, **options: Any) -> Annotation:
-    """Return the annotation of a model: of the public models, the embedded zoo, or ``source:reference``."""
+    """Return the annotation of a public model, a model of the embedded zoo, or ``source:reference``."""
     if not isinstance(model, str):
-        raise ValueError(f"a model is named by its id or by source:reference; got {model!r}.")
+        raise ValueError(f"a model must be named by its id or by source:reference; got {model!r}.")
     source, colon, reference = model.partition(":")
     if colon:
         annotate = _annotator(source)
@@ -187,7 +189,7 @@ def find_annotation(model: str, **options: Any) -> Annotation:
         return annotate(reference, **options)
     if options:
         raise ValueError(
-            f"{model!r} is a model of the tables: it takes no options; got {', '.join(options)}."
+            f"{model!r} is a model of the tables and takes no options; got {', '.join(options)}."
         )
     return find_listed(model)
 
@@ -205,7 +207,7 @@ def _annotator(source: str) -> Callable[..., Annotation]:
 def _require_options(
     function: Callable[..., Any], source: str, model: str | Annotation, options: dict[str, Any]
 ) -> None:
-    """Refuse options that a loader does not know, and tell those that it needs."""
+    """Refuse options that a loader does not know; the message lists the known ones."""
     signature = inspect.signature(function)
     try:
         signature.bind(model, **options)
@@ -269,12 +271,12 @@ def _installed_loaders() -> dict[str, Any]:
 
 
 def listed(keys: Collection[str]) -> str:
-    """Name the first keys and count the rest."""
+    """List the first keys and count the rest."""
     rest = len(keys) - SHOWN
     return ", ".join(islice(keys, SHOWN)) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _describe(tensor: torch.Tensor) -> str:
-    """Tell shape and kind of number; precision may differ."""
+    """Describe shape and kind of number; precision may differ."""
     kind = "floating-point" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
     return f"{kind} {tuple(tensor.shape)}"

@@ -1,4 +1,4 @@
-"""Residual networks for images and volumes, in the layouts and names that published weights come in.
+"""Residual networks for images and volumes, with the layouts and names of published weights.
 
 He et al. 2016 (arXiv 1512.03385); bottlenecks stride in their 3 x 3 convolution. Volumes take one of three
 convolutions (Yang et al. 2021, arXiv 1911.10477): full (``3d``), flat (``2.5d``) or axial, coronal and
@@ -18,9 +18,9 @@ Convolution = Callable[..., nn.Module]
 
 
 class AcsConv(nn.Conv2d):
-    """Convolve volumes with 2-D kernels: a third of the outputs each sees axial, coronal, sagittal planes.
+    """Convolve volumes with 2-D kernels, a third of them each on axial, coronal and sagittal planes.
 
-    Where the outputs do not divide by three, the first planes get one more.
+    If the number of outputs is not divisible by three, the first planes get one more.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""A classifier ready to be attacked: module, preprocessing as data, classes and provenance."""
+"""The type of a classifier under audit: module, preprocessing, classes and provenance."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Target:
 
 
 class Preprocessing(Protocol):
-    """What turns pixels into a network's input: a `Transform`, or a publisher's own code behind its face."""
+    """Turns pixels into a network's input: a `Transform`, or a publisher's own code with its interface."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(Depth,) height, width and channels of what the network takes."""
+        """(Depth,) height, width and channels of the network's input."""
 
     def __call__(self, pixels: Pixels) -> torch.Tensor:
         """Turn uint8 pixels (n, [depth,] height, width, channels) into inputs (n, channels, [depth,] ...)."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what decides the result, for a record."""
+        """Return the settings that decide the result, for a record."""

@@ -1,8 +1,8 @@
 """The record of one measurement: what was attacked, with what, on which data, by which code, and the result.
 
 A record is one JSON file, written once and never changed; a correction is a new record. Two hashes name
-it: ``id`` covers the whole content, so that a damaged file is found out, and ``unit`` covers only what
-decides the result, so that two runs of the same measurement can be recognised.
+it: ``id`` covers the whole content, so that damage is detected, and ``unit`` covers only what decides the
+result, so that two runs of the same measurement can be recognised.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from securitynet_hub.records.schema import require_form
 
 SCHEMA_VERSION = 1
 DECIDING = ("attacks", "data", "engine", "loaders", "models", "statistics")
-"""The folders whose modules decide what is measured."""
+"""The folders whose modules decide a result."""
 
 PRESENTS = "present.py"
 """The module in each of those folders that only shows results."""
@@ -42,7 +42,7 @@ PACKAGES = ("accelerate", "datasets", "evaluate", "numpy", "safetensors", "sciki
 def code_identity() -> dict[str, Any]:
     """Return the version, a hash of the modules that decide a result and, in a git checkout, its state.
 
-    The hash covers `DECIDING`, so that a change to a report or a command measures nothing again.
+    The hash covers only `DECIDING`, so that a change to a report or a command repeats no measurement.
     """
     folder = Path(__file__).parents[1]
     digest = hashlib.sha256()
@@ -61,7 +61,7 @@ def code_identity() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def describe_environment() -> dict[str, Any]:
-    """Return the versions and the machine kind that a result was computed with."""
+    """Return the versions and the kind of machine that compute a result."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -101,7 +101,7 @@ class Record:
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        # As it will be read back, so that a record equals its file: tuples are lists in JSON.
+        # Convert values as JSON does (tuples to lists), so that a record equals the one read from its file.
         for name, value in json.loads(json.dumps(asdict(self), allow_nan=False)).items():
             object.__setattr__(self, name, value)
 
@@ -116,7 +116,7 @@ class Record:
     @property
     def id(self) -> str:
         """Hash of the whole content."""
-        return json_digest(vars(self))  # unlike asdict, without copying it all
+        return json_digest(vars(self))  # asdict would copy everything
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content as it is written, hashes first."""
@@ -126,11 +126,11 @@ class Record:
 def write_record(record: Record, folder: Path, *, name: str | None = None) -> Path:
     """Write a record to ``folder/<target id>/<name>.json`` and return the path.
 
-    The name is ``<attack>-<record id>`` unless given. The file appears whole or not at all, and an existing
-    one is never replaced.
+    The default name is ``<attack>-<record id>``. The file is written atomically and never replaces another
+    one.
 
     Raises:
-        RecordError: the folder cannot be written, or the record is there already.
+        RecordError: the folder cannot be written, or the file exists.
     """
     path: Path = folder / record.target["id"] / f"{name or record.attack['name'] + '-' + record.id}.json"
     if not path.resolve().is_relative_to(folder.resolve()):
@@ -148,7 +148,7 @@ def write_record(record: Record, folder: Path, *, name: str | None = None) -> Pa
 
 
 def require_writable(folder: Path) -> None:
-    """Refuse a folder that cannot take records, before the work whose results it should hold."""
+    """Raise RecordError if records cannot be written into a folder, before any work is done."""
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     try:
         if not existing.is_dir():
@@ -163,8 +163,8 @@ def read_record(path: Path) -> Record:
     """Read a record and check it against its own hash.
 
     Raises:
-        RecordError: not JSON, a newer schema than this version knows, missing or unknown fields, a value of
-            another type than every record's, or content that does not match its id.
+        RecordError: the file is not JSON, has a newer schema, missing or unknown fields or values of a wrong
+            type, or its content does not match its id.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -174,11 +174,11 @@ def read_record(path: Path) -> Record:
 
 
 def parse_record(text: str, place: str) -> Record:
-    """Return the record that a text of JSON holds, checked against its own hash.
+    """Return the record in a JSON text, after checking its hash.
 
     Args:
-        text: as `Record.as_dict` is written.
-        place: where it stands, for the errors.
+        text: `Record.as_dict` as JSON.
+        place: where the text stands, for error messages.
 
     Raises:
         RecordError: as `read_record`.

@@ -1,4 +1,4 @@
-"""Results from a repository: read within bounds, believed only where they can be, kept as records."""
+"""Fetch results from a repository: read them within bounds, validate them, and keep them as records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from securitynet_hub.weights.hub import progress_bars
 MAX_SHARD = 64 << 20
 MAX_UNPACKED = 256 << 20
 MAX_ROWS = 100_000
-"""Of one shard: bytes as it lies on the Hub, bytes that its pages unfold into, and rows."""
+"""Largest shard: bytes of the file, bytes of its decompressed pages, and rows."""
 
 BATCH = 256
 
@@ -42,7 +42,7 @@ class Refused(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """What a repository holds at a commit: the records to believe, each once, and what was left out."""
+    """The content of a repository at a commit: its valid records, each once, and what was left out."""
 
     commit: str
     records: list[Record]
@@ -50,24 +50,24 @@ class Fetched(NamedTuple):
 
 
 def fetch_results(repository: Repository, revision: str | None = None) -> Fetched:
-    """Read and validate all results of a dataset repository; try again after faults that may pass.
+    """Read and validate all results of a dataset repository; retry after faults that may pass.
 
-    Nothing of what is read is run, and no name in it decides where a file is written.
+    No content is executed, and no name in it decides where a file is written.
 
     Args:
         repository: with the folder ``data/results``.
         revision: branch, tag, commit or pull request (``refs/pr/1``).
 
     Raises:
-        HubError: the repository or its results are not there, or the Hub cannot be asked.
+        HubError: the repository or its results do not exist, or the Hub cannot be reached.
     """
     return retry_hub(lambda: results_at(repository, head_of(repository, revision)))
 
 
 def results_at(repository: Repository, commit: str) -> Fetched:
-    """Read and validate the results at a commit, as `fetch_results`, but give up at the first fault.
+    """Read and validate the results at a commit, as `fetch_results`, but stop at the first fault.
 
-    Shards are read from the Hub's cache where they are in it.
+    Shards in the Hub's cache are not downloaded again.
 
     Raises:
         HubError: as `fetch_results`.
@@ -107,7 +107,7 @@ def _shards(repository: Repository, commit: str) -> list[RepoFile]:
 
 
 def _unfit(file: RepoFile) -> str | None:
-    """Say why a file is not even downloaded."""
+    """Return why a file must not be downloaded, None if it may be."""
     if not re.fullmatch(rf"{FOLDER}/[\w-]{{1,100}}\.parquet", file.path, re.ASCII):
         return f"only {FOLDER}/NAME.parquet is read"
     if file.size > MAX_SHARD:
@@ -116,15 +116,15 @@ def _unfit(file: RepoFile) -> str | None:
 
 
 def read_shard(path: Path, place: str) -> Iterator[Record | Refused]:
-    """Yield the records of a Parquet file, and a reason for every row that is none.
+    """Yield the records of a Parquet file, and the reason for each row that is not a valid record.
 
-    Text is kept as references into its distinct values until their lengths are known, so that a small file
-    cannot unfold into a large one.
+    Texts are read as dictionary indices until the lengths of the distinct values are known, so that a small
+    file cannot expand into a large one.
     """
     try:
         yield from _rows(path, place)
     except (pa.ArrowException, OSError, ValueError) as error:
-        yield Refused(place, f"it is not a Parquet file to be read: {printable(error)}")
+        yield Refused(place, f"it is not a readable Parquet file: {printable(error)}")
 
 
 def _rows(path: Path, place: str) -> Iterator[Record | Refused]:
@@ -147,12 +147,12 @@ def _rows(path: Path, place: str) -> Iterator[Record | Refused]:
                 yield Refused(place, "a text in it is longer than any record's")
                 return
             for row in batch.to_pylist():
-                yield _believe(row, f"{place}, row {number}")
+                yield _validated(row, f"{place}, row {number}")
                 number += 1
 
 
-def _believe(row: dict[str, Any], place: str) -> Record | Refused:
-    """Return the record of a row, or why it is none to believe."""
+def _validated(row: dict[str, Any], place: str) -> Record | Refused:
+    """Return the record of a row, or the reason why it is not valid."""
     if not isinstance(row["record"], str):
         return Refused(place, "it holds no record")
     try:
@@ -166,10 +166,10 @@ def _believe(row: dict[str, Any], place: str) -> Record | Refused:
 
 
 def keep_records(records: list[Record], folder: Path) -> int:
-    """Write records as files below a folder; return how many were not there yet.
+    """Write records as files below a folder; return how many of them are new.
 
     Raises:
-        RecordError: the folder cannot be written, or a file is in the way of a record.
+        RecordError: the folder cannot be written, or another file has the name of a record.
     """
     new = 0
     for record in records:

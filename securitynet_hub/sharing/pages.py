@@ -1,4 +1,7 @@
-"""How large a Parquet file unfolds: what its pages say, which readers go by, not the sums in its footer."""
+"""Compute the decompressed size of a Parquet file from its page headers.
+
+Readers rely on these headers; the sums in the file's footer may be forged.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,21 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 BOOLEANS, BYTE, VARINTS, DOUBLE, BINARY, LISTS, STRUCT = {1, 2}, 3, {4, 5, 6}, 7, 8, {9, 10}, 12
-"""Types of fields in Thrift's compact protocol, in which Parquet writes its headers."""
+"""Field types of Thrift's compact protocol, in which Parquet writes its headers."""
 
 MAX_NESTED = 8
 MAX_PAGES = 100_000
 
 
 def unpacked_size(path: Path) -> int:
-    """Return the sum of the sizes that all pages of a Parquet file have once they are decompressed.
+    """Return the sum of the decompressed sizes of all pages of a Parquet file.
 
-    A reader allocates what a page's header says. (Apache Parquet, format/src/main/thrift/parquet.thrift,
-    PageHeader: 1 type, 2 uncompressed_page_size, 3 compressed_page_size.)
+    A reader allocates the size that a page's header states. (Apache Parquet,
+    format/src/main/thrift/parquet.thrift, PageHeader: 1 type, 2 uncompressed_page_size, 3
+    compressed_page_size.)
 
     Raises:
-        ValueError: the pages are not as the format has them.
+        ValueError: the pages do not follow the format.
     """
     content = path.read_bytes()
     metadata = pq.read_metadata(path)
@@ -42,7 +46,7 @@ def unpacked_size(path: Path) -> int:
 
 
 def _page(content: bytes, place: int) -> tuple[int, int, int]:
-    """Return a page's sizes, unpacked and packed, and where its header ends."""
+    """Return a page's decompressed and compressed size, and the position behind its header."""
     try:
         sizes, place = _struct(content, place, 0)
         unpacked, packed = sizes[2], sizes[3]
@@ -54,7 +58,7 @@ def _page(content: bytes, place: int) -> tuple[int, int, int]:
 
 
 def _struct(content: bytes, place: int, depth: int) -> tuple[dict[int, int], int]:
-    """Return the whole numbers in a struct by the ids of their fields, and where it ends."""
+    """Return the integers in a struct by the ids of their fields, and the position behind it."""
     if depth > MAX_NESTED:
         raise ValueError("a page's header is nested too deep")
     numbers, field = {}, 0
@@ -67,13 +71,13 @@ def _struct(content: bytes, place: int, depth: int) -> tuple[dict[int, int], int
             field, place = _zigzag(content, place)
         if kind in VARINTS:
             numbers[field], place = _zigzag(content, place)
-        elif kind not in BOOLEANS:  # whose value is their type
+        elif kind not in BOOLEANS:  # the type of a boolean is its value
             place = _skip(content, place, kind, depth)
     return numbers, place + 1
 
 
 def _skip(content: bytes, place: int, kind: int, depth: int) -> int:
-    """Return where a value ends."""
+    """Return the position behind a value."""
     if kind in VARINTS:
         return _varint(content, place)[1]
     if kind == BINARY:

@@ -34,15 +34,15 @@ METRIC_FILES = ("README.md", "app.py", "requirements.txt")
 
 
 def publish_dataset(name: str, *, private: bool = False, create_pr: bool = False) -> Published:
-    """Publish the data set that ships with this package; results of others in the repository stay.
+    """Publish the data set that ships with this package; results in the repository are kept.
 
     Args:
-        name: owner/name of the dataset repository, made if it is not there.
-        private: of a new repository.
-        create_pr: propose it to the owners of an existing repository instead.
+        name: owner/name of the dataset repository, which is created if needed.
+        private: whether a new repository is private.
+        create_pr: open a pull request in an existing repository instead.
 
     Raises:
-        HubError: it did not succeed; nothing of it is visible.
+        HubError: the publication failed; nothing of it is visible.
     """
     where = repository("dataset", name)
     files = _contents(HUB_DATASET)
@@ -54,16 +54,16 @@ def publish_dataset(name: str, *, private: bool = False, create_pr: bool = False
 def publish_metric(name: str, *, private: bool = False, create_pr: bool = False) -> Published:
     """Publish a metric as a Space, so that ``evaluate.load("owner/membership_inference")`` finds it.
 
-    Whoever loads it needs this package: the metric is a thin face of it.
+    Users of the Space need this package, because the metric is a thin interface to it.
 
     Args:
         name: owner/metric.
-        private: of a new repository.
-        create_pr: propose it to the owners of an existing repository instead.
+        private: whether a new repository is private.
+        create_pr: open a pull request in an existing repository instead.
 
     Raises:
-        UnknownNameError: no such metric; the closest names are given.
-        HubError: it did not succeed; nothing of it is visible.
+        UnknownNameError: there is no such metric; the message gives the closest names.
+        HubError: the publication failed; nothing of it is visible.
     """
     where = repository("space", name)
     metric = name.partition("/")[2]
@@ -76,22 +76,22 @@ def publish_metric(name: str, *, private: bool = False, create_pr: bool = False)
 
 
 def publish_records(name: str, records: Iterable[Record], *, create_pr: bool = False) -> Published:
-    """Add records to a dataset repository's config ``results``, as a Parquet file of their own.
+    """Add records to the config ``results`` of a dataset repository, as a new Parquet file.
 
-    Files of others are never touched. A record that is there already is left out; so of any number of
-    publishers at once, each adds what the others have not.
+    Existing files are never changed. A record that is already in the repository is left out, so any number of
+    publishers can add records at the same time.
 
     Args:
         name: owner/name of a repository that `publish_dataset` made.
-        records: as `audit` returns or `read_records` reads them.
-        create_pr: propose them to the owners instead.
+        records: records from `audit` or `read_records`.
+        create_pr: open a pull request instead.
 
     Raises:
-        RecordError: a record cannot be believed; nothing was sent.
-        HubError: it did not succeed; nothing of it is visible.
+        RecordError: a record is not valid; nothing was sent.
+        HubError: the publication failed; nothing of it is visible.
     """
     where = repository("dataset", name)
-    own = _believed(records)
+    own = _validated(records)
 
     def shard(head: str) -> dict[str, bytes]:
         present = {record.id for record in results_at(where, head).records}
@@ -111,32 +111,34 @@ def publish_surrogate(
     private: bool = False,
     create_pr: bool = False,
 ) -> Published:
-    """Publish the weights of a stolen copy as a model repository, with a card that says what it copies.
+    """Publish the weights of a surrogate as a model repository, with a card that names its target.
 
     Args:
-        name: owner/name of the model repository, made if it is not there.
-        weights: safetensors, as `attacks.surrogates.steal` keeps them.
-        target: id of the model it was stolen from; not needed with a record of the theft.
-        records: of them, the latest of these weights tells the card settings and figures.
-        private: of a new repository.
-        create_pr: propose it to the owners of an existing repository instead.
+        name: owner/name of the model repository, which is created if needed.
+        weights: a safetensors file, as model stealing stores it.
+        target: id of the model that was extracted; not needed with a record of the extraction.
+        records: the card shows settings and figures of the latest record with these weights.
+        private: whether a new repository is private.
+        create_pr: open a pull request in an existing repository instead.
 
     Raises:
-        WeightsError: the file is not safetensors, or not whole.
-        RecordError: neither a target nor a record that can be believed says what the copy is of.
-        HubError: it did not succeed; nothing of it is visible.
+        WeightsError: the file is not safetensors, or is incomplete.
+        RecordError: neither `target` nor a valid record names the target.
+        HubError: the publication failed; nothing of it is visible.
     """
-    from securitynet_hub.weights.reading.checkpoints import judge  # needs PyTorch, which takes its time
+    from securitynet_hub.weights.reading.checkpoints import judge  # imports PyTorch, which takes time
 
     where = repository("model", name)
     verdict = judge(weights)
     if not verdict.safe or verdict.format != "safetensors":
-        raise WeightsError(f"{weights} is not a whole safetensors file: {verdict.reason or verdict.format}.")
+        raise WeightsError(
+            f"{weights} is not a complete safetensors file: {verdict.reason or verdict.format}."
+        )
     content = weights.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     thefts = [record for record in records if record.attack.get("surrogate_sha256") == sha256]
     if thefts:
-        _believed(thefts)
+        _validated(thefts)
         theft = max(thefts, key=lambda record: (record.created, record.id))
         if target not in (None, theft.target["id"]):
             raise RecordError(
@@ -147,8 +149,8 @@ def publish_surrogate(
         card = bare_card(name, target, sha256, verdict.parameters)
     else:
         raise RecordError(
-            f"no record says what {weights} (sha256 {sha256[:12]}...) is a copy of; name its target, or the "
-            "folder with the record of the theft."
+            f"no record names the model of which {weights} (sha256 {sha256[:12]}...) is a copy; give its "
+            "target, or the folder with the record of the extraction."
         )
     files = {WEIGHTS: content, CARD: card.encode()}
     if not create_pr:
@@ -159,23 +161,23 @@ def publish_surrogate(
 def publish_evaluation(
     name: str, records: Iterable[Record], benchmark: str, *, create_pr: bool = False
 ) -> Published:
-    """Write a model's results into its repository, in the form that benchmarks and older tools read.
+    """Write a model's results into its repository, in the formats that benchmarks and older tools read.
 
-    It is a commit where the login may write, a pull request anywhere else.
+    The result is a commit if the login may write to the repository, and a pull request otherwise.
 
     Args:
         name: owner/name of the model repository.
-        records: all of that one model.
-        benchmark: owner/name of the dataset repository whose leaderboards they belong to.
-        create_pr: a pull request even where the login may write.
+        records: records of that model only.
+        benchmark: owner/name of the dataset repository with the leaderboards.
+        create_pr: open a pull request even if the login may write.
 
     Raises:
-        RecordError: the records are none, of several models, or not to be believed.
+        RecordError: there are no records, they are of several models, or one is not valid.
         UnknownNameError: a record belongs to none of the benchmark's tasks.
-        HubError: it did not succeed; nothing of it is visible.
+        HubError: the publication failed; nothing of it is visible.
     """
     where, board = repository("model", name), repository("dataset", benchmark)
-    entries = evaluations(_believed(records).values(), board.name)
+    entries = evaluations(_validated(records).values(), board.name)
 
     def files(head: str) -> dict[str, bytes]:
         present = read_text(where, EVAL_RESULTS, head)
@@ -189,14 +191,16 @@ def publish_evaluation(
     return commit(where, files, "Add results of security audits", create_pr=asks)
 
 
-def _believed(records: Iterable[Record]) -> dict[str, Record]:
-    """Return records by id; refuse none at all, and those that whoever fetches them would leave out."""
+def _validated(records: Iterable[Record]) -> dict[str, Record]:
+    """Return records by id; raise RecordError if there are none, or if one would be left out by `fetch`."""
     own = {record.id: record for record in records}
     if not own:
         raise RecordError("there are no records to publish.")
     for record in own.values():
         if wrong := problems(record):
-            raise RecordError(f"the record {record.id} is not fit to be published: {'; '.join(wrong)}.")
+            raise RecordError(
+                f"the record {record.id} is not valid and is not published: {'; '.join(wrong)}."
+            )
     return own
 
 
@@ -205,7 +209,7 @@ def _card_of(theft: Record) -> str:
         return surrogate_card(theft)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RecordError(
-            f"the record {theft.id} does not say all that the card of its copy tells: {error!r}."
+            f"the record {theft.id} lacks what the card of its surrogate shows: {error!r}."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Speak to the Hub: whole commits on the head that was seen; one sentence for each fault, without secrets."""
+"""Read from and commit to the Hub; every fault becomes one sentence without secrets."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ RACES = RetryPolicy(tries=30, first_delay=0.1, max_delay=1.5)
 MAX_TEXT = 1 << 20
 
 MOVED = {409, 412}
-"""Answers that say somebody else's commit came first."""
+"""Status codes for a commit of another process that came first."""
 
 NOT_DONE = MOVED | {429, 503}
-"""Answers after which a commit has surely not happened."""
+"""Status codes after which the commit has certainly not happened."""
 
 PASSING = NOT_DONE | {408, 500, 502, 504}
 
@@ -51,12 +51,12 @@ class Repository(NamedTuple):
 
     @property
     def owner(self) -> str:
-        """Return the user or organisation that it belongs to."""
+        """Return the user or organisation that owns the repository."""
         return self.name.split("/")[0]
 
 
 class Published(NamedTuple):
-    """What a publication came to: a commit, or a pull request's address; None where nothing was new."""
+    """The result of a publication: a commit or the URL of a pull request; None if nothing was new."""
 
     repository: Repository
     commit: str | None
@@ -64,10 +64,10 @@ class Published(NamedTuple):
 
 
 def repository(kind: str, name: str) -> Repository:
-    """Check the name of a repository.
+    """Return a repository after checking its name.
 
     Raises:
-        ValueError: not owner/name in the letters that the Hub allows.
+        ValueError: the name is not owner/name, or has characters that the Hub does not allow.
     """
     if not re.fullmatch(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", name, re.ASCII) or re.search(r"\.\.|--", name):
         raise ValueError(f"a repository of the Hub is named owner/name; got {name!r}.")
@@ -75,7 +75,7 @@ def repository(kind: str, name: str) -> Repository:
 
 
 def api() -> huggingface_hub.HfApi:
-    """Return the client for the endpoint in force, with the login of huggingface_hub."""
+    """Return huggingface_hub's client for the configured endpoint and login."""
     return huggingface_hub.HfApi(endpoint=constants.ENDPOINT)
 
 
@@ -83,7 +83,7 @@ def head_of(repository: Repository, revision: str | None = None) -> str:
     """Return the hash of a revision's commit.
 
     Raises:
-        HubError: no such repository or revision, or the Hub cannot be asked.
+        HubError: there is no such repository or revision, or the Hub cannot be reached.
     """
     with hub_errors_explained(repository, "read"):
         info = api().repo_info(repository.name, repo_type=repository.kind, revision=revision)
@@ -91,10 +91,10 @@ def head_of(repository: Repository, revision: str | None = None) -> str:
 
 
 def create(repository: Repository, *, private: bool = False) -> None:
-    """Create a repository where there is none yet.
+    """Create a repository if it does not exist.
 
     Raises:
-        HubError: the login may not, or the Hub cannot be asked.
+        HubError: the login has no permission, or the Hub cannot be reached.
     """
 
     def attempt() -> None:
@@ -111,10 +111,10 @@ def create(repository: Repository, *, private: bool = False) -> None:
 
 
 def writable_owners() -> set[str]:
-    """Return the names that the login may write under: the user's, and organisations' that let them.
+    """Return the owners in whose repositories the login may write: the user, and some organisations.
 
     Raises:
-        HubError: there is no valid login, or the Hub cannot be asked.
+        HubError: there is no valid login, or the Hub cannot be reached.
     """
 
     def attempt() -> set[str]:
@@ -129,10 +129,10 @@ def writable_owners() -> set[str]:
 
 
 def read_text(repository: Repository, path: str, revision: str) -> str | None:
-    """Return a small text file at a commit, None where there is none.
+    """Return a small text file at a commit, None if there is none.
 
     Raises:
-        HubError: it is no text of up to `MAX_TEXT` bytes, or the Hub cannot be asked.
+        HubError: the file is not a text of up to `MAX_TEXT` bytes, or the Hub cannot be reached.
     """
     with hub_errors_explained(repository, f"read {path} of"):
         found = api().get_paths_info(repository.name, path, revision=revision, repo_type=repository.kind)
@@ -157,19 +157,19 @@ def commit(
     *,
     create_pr: bool = False,
 ) -> Published:
-    """Commit files on the head they were made for, all or none; begin anew where the head has moved.
+    """Commit all files on the head for which they were made, or none; start again if the head has moved.
 
-    After a fault that may pass, the head is read again: if the commit had happened after all, `files_for`
-    finds nothing left to do. A pull request is tried again only where it surely was not opened.
+    After a fault that may pass, the head is read again: if the commit has happened after all, `files_for`
+    finds nothing left to do. A pull request is tried again only if it certainly was not opened.
 
     Args:
-        repository: where to.
-        files_for: given the hash of the head, returns contents by path; none if nothing is new.
-        message: of the commit.
+        repository: the repository to commit to.
+        files_for: takes the hash of the head and returns contents by path; an empty dict if nothing is new.
+        message: the message of the commit.
         create_pr: propose the files to the owners instead.
 
     Raises:
-        HubError: it did not succeed; nothing of it is visible in the repository.
+        HubError: the commit failed; nothing of it is visible in the repository.
     """
 
     def attempt() -> Published:
@@ -197,7 +197,8 @@ def commit(
 def hub_errors_explained(repository: Repository | None, doing: str) -> Iterator[None]:
     """Turn whatever the client raises into a HubError of one sentence, without tokens and signed links.
 
-    Its errors are those of requests, httpx, httpx2 or hf_xet, by its version; hence `Exception`.
+    Depending on its version, the client raises errors of requests, httpx, httpx2 or hf_xet; hence
+    `Exception`.
     """
     try:
         yield
@@ -208,7 +209,7 @@ def hub_errors_explained(repository: Repository | None, doing: str) -> Iterator[
 
 
 def _underlying(error: Exception) -> Exception:
-    """Return the fault that the client tells as one of uploading a file, of the storage or of the cache."""
+    """Return the fault behind an error that the client reports for an upload, the storage or the cache."""
     cause = error.__cause__
     answered = getattr(error, "response", None) is None and hasattr(cause, "response")
     wraps = answered or type(error) in (RuntimeError, LocalEntryNotFoundError)
@@ -255,13 +256,13 @@ def retry_hub(action: Callable[[], T], only: Container[int | None] | None = None
 
 
 def _is_transport(error: Exception) -> bool:
-    """Tell errors of the connection from refusals: the client's HTTPError without an answer, or OSError."""
+    """Return whether the connection failed: the client's HTTPError without an answer, or an OSError."""
     http_error = HfHubHTTPError.__mro__[1]  # of httpx or httpx2, by its version
     return isinstance(error, (http_error, OSError)) and not isinstance(error, OfflineModeIsEnabled)
 
 
 def _is_from_xet(error: Exception) -> bool:
-    """Tell errors of the Hub's storage, whose client, hf_xet, raises Python's own."""
+    """Return whether an error comes from hf_xet, the storage's client, which raises Python's own errors."""
     return type(error) is ConnectionError or type(error).__module__.startswith("hf_xet")
 
 
@@ -278,7 +279,7 @@ def _sentence(error: Exception, repository: Repository | None, doing: str) -> st
     what = f"cannot {doing} {repository or 'the Hub'}"
     status = _status(error)
     if isinstance(error, OfflineModeIsEnabled):
-        return f"{what}: HF_HUB_OFFLINE forbids to ask the Hub; unset it."
+        return f"{what}: HF_HUB_OFFLINE forbids asking the Hub; unset it."
     if status == 401 and isinstance(error, RepositoryNotFoundError):  # so it answers whoever is not logged in
         return (
             f"{what}: it is not there, or it takes a login to see it. Check its name, or run `hf auth login`."

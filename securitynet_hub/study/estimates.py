@@ -1,4 +1,4 @@
-"""Correlations and differences with intervals: what a finding rests on."""
+"""Correlations and differences with intervals, the evidence of a finding."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy.typing as npt
 from securitynet_hub.core.arrays import as_array, require_finite
 from securitynet_hub.statistics.rates import CONFIDENCE_LEVEL, Interval, require_level
 
-FEWEST = 5
-"""Models that a correlation needs: below, an interval says nothing (and of three Fisher's has no width)."""
+MIN_MODELS = 5
+"""Minimum number of models for a correlation; Fisher's interval needs four and says little about so few."""
 
 
 class Estimate(NamedTuple):
@@ -27,12 +27,12 @@ class Estimate(NamedTuple):
 def correlations(
     x: npt.ArrayLike, y: npt.ArrayLike, *, confidence_level: float = CONFIDENCE_LEVEL
 ) -> tuple[Estimate, ...]:
-    """Return Pearson's r and Spearman's rho, each with an interval; nothing where they cannot be known.
+    """Return Pearson's r and Spearman's rho, each with an interval; () if they cannot be estimated.
 
     Both intervals are ``tanh(artanh(r) ± z se)``: with ``se² = 1 / (n - 3)`` for r (Fisher 1921) and ``se² =
-    (1 + rho² / 2) / (n - 3)`` for rho (Bonett & Wright 2000). A perfect r is no proof of another: its
-    interval begins where that of ranks with two neighbours swapped does. Both intervals take the models for
-    independent; models of one family are not, so the true uncertainty is larger.
+    (1 + rho² / 2) / (n - 3)`` for rho (Bonett & Wright 2000). At a perfect correlation this has no width; the
+    interval then begins where that of ranks with two swapped neighbours does. Both intervals assume
+    independent models; models of one family are dependent, so the true uncertainty is larger.
 
     Args:
         x: shape (n,), finite.
@@ -40,7 +40,7 @@ def correlations(
         confidence_level: of both intervals.
 
     Returns:
-        Both estimates, or () with fewer than five models or where one side is constant.
+        Both estimates, or () with fewer than five models or if one side is constant.
 
     Raises:
         ValueError: lengths differ, or a value is NaN or infinite.
@@ -59,7 +59,7 @@ def correlations(
     if len(one) != len(other):
         raise ValueError(f"x and y must have one entry for each model; got {len(one)} and {len(other)}.")
     level = require_level(confidence_level)
-    if len(one) < FEWEST or np.ptp(one) == 0 or np.ptp(other) == 0:
+    if len(one) < MIN_MODELS or np.ptp(one) == 0 or np.ptp(other) == 0:
         return ()
     r, rho = _pearson(one, other), _pearson(rankdata(one), rankdata(other))
     n = len(one)
@@ -72,7 +72,7 @@ def correlations(
 def mean_difference(
     x: npt.ArrayLike, y: npt.ArrayLike, *, confidence_level: float = CONFIDENCE_LEVEL
 ) -> tuple[Estimate, ...]:
-    """Return the mean of x less the mean of y, of unpaired models, with Welch's interval (Welch 1947).
+    """Return the mean of x minus the mean of y, for unpaired models, with Welch's interval (Welch 1947).
 
     >>> (found,) = mean_difference([1.0, 2.0, 3.0], [1.0, 1.0, 1.0])
     >>> found.value, [round(float(end), 3) for end in found.ci]  # t of 2 degrees at 97.5 % is 4.303
@@ -119,14 +119,14 @@ def adjusted_difference(
 ) -> tuple[Estimate, ...]:
     """Return how much y is higher in the group at the same value of a covariate.
 
-    The coefficient b of ordinary least squares ``y = a + b group + c covariate``, with an interval from
-    the HC3 covariance, which does not take the scatter of the two groups for equal (MacKinnon & White 1985).
+    This is the coefficient b of ordinary least squares ``y = a + b group + c covariate``, with an interval
+    from the HC3 covariance, which allows the groups to scatter differently (MacKinnon & White 1985).
 
     Args:
         y: shape (n,).
-        group: shape (n,), booleans: True for the group that b is of.
+        group: shape (n,), booleans: True for the group whose difference b is.
         covariate: shape (n,).
-        confidence_level: of the interval.
+        confidence_level: level of the interval.
 
     >>> (found,) = adjusted_difference([1, 2, 3, 3, 4, 5], [0, 0, 0, 1, 1, 1], [1, 2, 3, 1, 2, 3])
     >>> round(found.value, 9)
@@ -171,7 +171,7 @@ def _student(value: float, standard_error: float, freedom: float, level: float) 
 
 
 def _fisher(r: float, n: int, standard_error: float, level: float) -> Interval:
-    """Return Fisher's interval; at r of 1 or -1, where it has no width, that of two swapped ranks."""
+    """Return Fisher's interval; at r = 1 or -1, where it has no width, use that of two swapped ranks."""
     swapped = 1 - 12 / (n * (n * n - 1))
     centre = math.atanh(r if abs(r) < 1 else r * swapped)
     half = NormalDist().inv_cdf((1 + require_level(level)) / 2) * standard_error

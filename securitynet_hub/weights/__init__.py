@@ -1,1 +1,1 @@
-"""Weights files: fetched, checked against their hashes, and read without running their code."""
+"""Fetch weights files, check their hashes, and read them without running their code."""

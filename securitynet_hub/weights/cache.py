@@ -1,4 +1,4 @@
-"""Where fetched weights lie, and what is remembered about each: where it came from and its sha256."""
+"""The cache of fetched weights, with a record of each file: where it came from, and its sha256."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ RESERVED = {"record.json", "tensors.safetensors"}
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What is remembered of a file: the link, the publisher's hash, and the sha256 that was found.
+    """The record of a cached file: its link, the publisher's hash, and the sha256 of the file.
 
     Attributes:
-        sha256: of the file. Where the publisher gives no hash, later downloads must have this one.
-        first_seen: UTC, ISO 8601.
-        tensors_sha256: of ``tensors.safetensors``, once it was written.
+        sha256: of the file. If the publisher gives no hash, later downloads must have this one.
+        first_seen: time of the first download, UTC, ISO 8601.
+        tensors_sha256: of ``tensors.safetensors``; None until it is written.
     """
 
     url: str
@@ -43,10 +43,10 @@ class Origin:
 
 
 class Entry:
-    """The folder in the cache that belongs to one model's link.
+    """The folder in the cache for one model's link.
 
     Raises:
-        WeightsError: an id that is no name for a folder.
+        WeightsError: the id cannot name a folder.
     """
 
     def __init__(self, root: Path, id: str, url: str, member: str | None) -> None:
@@ -56,7 +56,7 @@ class Entry:
         self.folder = root / id / link
         name = (member or unquote(urlsplit(url).path)).rpartition("/")[2]
         safe = re.fullmatch(r"\w[\w.+@=,-]{0,199}", name, re.ASCII)
-        # Parts get longer names, so that none can be mistaken for the file.
+        # Partial downloads get longer names, so that none can be mistaken for the file.
         self.file = self.folder / (
             name if safe and name not in RESERVED and ".part" not in name else "weights"
         )
@@ -65,7 +65,7 @@ class Entry:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the entry against other threads and processes.
+        """Lock the entry against other threads and processes.
 
         Raises:
             WeightsError: the folder cannot be written.
@@ -81,11 +81,11 @@ class Entry:
             ) from error
 
     def origin(self) -> Origin | None:
-        """Return what is remembered, None if nothing is.
+        """Return the record of the file, None if there is none.
 
         Raises:
-            WeightsError: the record is damaged or of a newer version. It is not dropped silently: it may
-                hold the only hash of the file.
+            WeightsError: the record is damaged or of a newer version. It is not discarded silently, because
+                it may hold the only hash of the file.
         """
         try:
             content = json.loads(self._record.read_text(encoding="utf-8"))
@@ -99,10 +99,10 @@ class Entry:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise WeightsError(
-                f"{self._record} is damaged ({error}); delete {self.folder} to download anew."
+                f"{self._record} is damaged ({error}); delete {self.folder} to download the file again."
             ) from error
 
     def remember(self, origin: Origin) -> None:
-        """Write the record, whole or not at all."""
+        """Write the record atomically."""
         with atomic_path(self._record) as part:
             part.write_text(json.dumps(asdict(origin), indent=1) + "\n", encoding="utf-8")

@@ -1,11 +1,11 @@
-"""A weights link becomes a verified file and its tensors: every hash is checked before anything is parsed.
+"""Turn a weights link into a verified file and its tensors; every hash is checked before parsing.
 
 The cache lies in ``HF_HOME/securitynet/weights/<id>/<link>/``, where ``<link>`` is a hash of the link and of
 the archive member: the file under its own name, ``record.json`` (where it came from and its sha256) and,
 after the first load, ``tensors.safetensors``. Files of the Hugging Face Hub lie in the Hub's own cache.
 
-A cached file is hashed, then opened again to be read. Whoever could swap it in between could as well write
-another hash into its record: the cache is as safe as its folder, which should be the user's own.
+A cached file is hashed, then opened again to be read. An attacker who could replace it in between could also
+write another hash into its record. So the cache is as safe as its folder, which should belong to the user.
 """
 
 from __future__ import annotations
@@ -37,15 +37,14 @@ from securitynet_hub.weights.tensors import flatten, store_safetensors
 
 
 def load_weights(annotation: WeightsSource) -> dict[str, torch.Tensor]:
-    """Return the tensors of an annotated model, read from bytes whose hash was checked.
+    """Return the tensors of an annotated model, read from a file whose hash was checked.
 
-    Tensors of nested checkpoints have the keys that lead to them, joined by ``/`` (``net/conv1.weight``).
-    The first load checks the file as `checkpoints.read_checkpoint` does and stores its
-    tensors as safetensors, with their sha256, in the cache; later loads map those into memory, where they
-    can be written without any change to the cache.
+    Tensors of nested checkpoints are named by their keys, joined by ``/`` (``net/conv1.weight``). The first
+    load reads the file with `checkpoints.read_checkpoint` and stores its tensors in the cache as safetensors,
+    with their sha256. Later loads map these into memory; changing a tensor does not change the cache.
 
     Raises:
-        WeightsError: the file cannot be had, is too large, its hash differs, or it is not weights.
+        WeightsError: the file cannot be downloaded, is too large, has another hash, or does not hold weights.
     """
     url = _link(annotation)
     if url.startswith(PACKAGE_SCHEME) and url.endswith(".safetensors"):
@@ -63,20 +62,20 @@ def load_weights(annotation: WeightsSource) -> dict[str, torch.Tensor]:
 
 
 def fetch(annotation: WeightsSource, *, progress: bool = True) -> Path:
-    """Return a local file with an annotation's weights whose hashes were checked, downloaded if need be.
+    """Return a local file with an annotation's weights after checking its hashes; download it if needed.
 
-    Of a zip archive it is the member that the annotation names. Of weights in several files, of the Hub or
-    one's own, it is their index, and the files lie beside it. Where the publisher gives no hash that nobody
-    can forge, the sha256 of the first download is remembered and `FirstUseWarning` says so; a later download
-    must have the same. With ``HF_HUB_OFFLINE`` only what is in the cache is returned.
+    If the link leads to a zip archive, the file is the member that the annotation names. For sharded weights,
+    on the Hub or on a disk, it is the index, and the shards lie beside it. If the publisher gives no strong
+    hash, the sha256 of the first download is remembered, and `FirstUseWarning` says so; a later download must
+    have the same. With ``HF_HUB_OFFLINE`` only files in the cache are returned.
 
     Args:
         annotation: the model.
-        progress: show a progress bar if standard error is a terminal.
+        progress: whether to show a progress bar if standard error is a terminal.
 
     Raises:
-        WeightsError: there is no link, it cannot be downloaded, it is larger than ``SECURITYNET_MAX_BYTES``
-            (8 GiB) or than the disk has room for, or a hash differs.
+        WeightsError: there is no link, the download fails, the file is larger than
+            ``SECURITYNET_MAX_BYTES`` (8 GiB) or than the free disk space, or a hash differs.
     """
     url = _link(annotation)
     path = local_file(url, annotation.id)
@@ -91,7 +90,7 @@ def fetch(annotation: WeightsSource, *, progress: bool = True) -> Path:
             return _from_hub(annotation, on_hub, entry, checks, progress)
         if is_index(url):
             raise WeightsError(
-                f"{annotation.id} links to {url}: weights in several files come from the Hub, or from a disk."
+                f"{annotation.id} links to {url}: sharded weights must be on the Hub or on a disk."
             )
         if entry.file.exists():
             try:
@@ -104,8 +103,8 @@ def fetch(annotation: WeightsSource, *, progress: bool = True) -> Path:
             entry.file.unlink()
         if constants.HF_HUB_OFFLINE:
             raise WeightsError(
-                f"{annotation.id} is not in the cache {entry.folder}, and HF_HUB_OFFLINE forbids to "
-                "download it."
+                f"{annotation.id} is not in the cache {entry.folder}, and HF_HUB_OFFLINE forbids "
+                "downloading it."
             )
         part = _download(annotation, url, entry, checks, progress)
         try:
@@ -119,7 +118,7 @@ def fetch(annotation: WeightsSource, *, progress: bool = True) -> Path:
 
 
 def is_cached(annotation: WeightsSource) -> bool:
-    """Tell whether an annotation's weights are here: in the cache, in the package, or a file of one's own.
+    """Return whether an annotation's weights are local: in the cache, in a package, or a file of the user.
 
     Raises:
         WeightsError: there is no link.
@@ -154,7 +153,7 @@ def _from_hub(
     annotation: WeightsSource, file: HubFile, entry: Entry, checks: tuple[Check, ...], progress: bool
 ) -> Path:
     limit = max_bytes()
-    if is_index(file.name):  # remembered last, when all the files that it names are there
+    if is_index(file.name):  # it is recorded last, when all the shards that it names are there
         check = partial(check_file, checks=_of_file(checks), origin=file.name)
         path = _verified_on_hub(file, check, limit, progress)
         for name, of_shard in shard_checks(path, checks).items():
@@ -166,7 +165,7 @@ def _from_hub(
 
 
 def _verified_on_hub(file: HubFile, verify: Callable[[Path], object], limit: int, progress: bool) -> Path:
-    """Return a file of the Hub's cache that passes; a damaged one is worth one fresh download."""
+    """Return a file of the Hub's cache that passes the check; download a damaged one once more."""
     for again in (not constants.HF_HUB_OFFLINE, False):
         path = download_hub_file(file, limit=limit, progress=progress)
         try:
@@ -185,7 +184,7 @@ def _of_file(checks: tuple[Check, ...]) -> tuple[Check, ...]:
 
 
 def _verify(path: Path, annotation: WeightsSource, entry: Entry, checks: tuple[Check, ...]) -> None:
-    """Check a file's hashes and remember its sha256; warn where that is all there is to go by."""
+    """Check a file's hashes and record its sha256; warn if that sha256 is the only strong check."""
     url = _link(annotation)
     file_checks = _of_file(checks)
     sha256 = check_file(path, file_checks, url)
@@ -195,8 +194,9 @@ def _verify(path: Path, annotation: WeightsSource, entry: Entry, checks: tuple[C
     strong = any(check.strong for check in file_checks)
     if known is not None and known.sha256 != sha256 and not strong:
         raise WeightsError(
-            f"what {url} gave is not what it gave at first, on {known.first_seen}: its sha256 is {sha256}, "
-            f"{known.sha256} was remembered. If the change is known to be right, delete {entry.folder}."
+            f"{url} gave another file than at the first download, on {known.first_seen}: its sha256 is "
+            f"{sha256}, {known.sha256} was remembered. If you know that the change is right, delete "
+            f"{entry.folder}."
         )
     entry.remember(
         Origin(
@@ -219,7 +219,7 @@ def _verify(path: Path, annotation: WeightsSource, entry: Entry, checks: tuple[C
 
 
 def _stored_tensors(entry: Entry, annotation: WeightsSource) -> dict[str, torch.Tensor] | None:
-    """Return the tensors that an earlier load stored, None if there are none or they are damaged."""
+    """Return the tensors that an earlier load stored, None if there are none or if they are damaged."""
     origin = entry.origin()
     same = origin is not None and (origin.hash_kind, origin.hash) == (
         annotation.weights_hash_kind,
@@ -228,7 +228,7 @@ def _stored_tensors(entry: Entry, annotation: WeightsSource) -> dict[str, torch.
     if origin is None or not same or origin.tensors_sha256 is None or not entry.tensors.exists():
         return None
     if check_file(entry.tensors, (), str(entry.tensors)) != origin.tensors_sha256:
-        return None  # they are made again from the verified file
+        return None  # they are stored again from the verified file
     return safetensors.torch.load_file(entry.tensors)
 
 
@@ -258,7 +258,7 @@ def _read_one(path: Path) -> dict[str, Any]:
 
 
 def _read_files(index: Path, annotation: WeightsSource) -> dict[str, torch.Tensor]:
-    """Read each file that an index names; it must hold the tensors that the index places there, no others."""
+    """Read each file that an index names; it must hold exactly the tensors that the index places there."""
     checks = shard_checks(index, parse_checks(annotation.weights_hash_kind, annotation.weights_hash))
     tensors: dict[str, torch.Tensor] = {}
     left = max_bytes()
@@ -271,7 +271,7 @@ def _read_files(index: Path, annotation: WeightsSource) -> dict[str, torch.Tenso
         if found != expected or len(content) != len(found):
             strange = sorted((expected - found) or (content.keys() - expected))
             which = "lacks" if expected - found else "holds"
-            raise WeightsError(f"{path} {which} {strange[0]!r}, other than {index.name} says.")
+            raise WeightsError(f"{path} {which} {strange[0]!r}, contrary to {index.name}.")
         tensors |= content
     return tensors
 
@@ -283,7 +283,7 @@ def _link(annotation: WeightsSource) -> str:
 
 
 def cache_folder() -> Path:
-    """Return where this package keeps what it fetches and trains: ``HF_HOME/securitynet``."""
+    """Return the folder of everything that this package downloads and trains: ``HF_HOME/securitynet``."""
     return Path(constants.HF_HOME) / "securitynet"
 
 

@@ -1,4 +1,4 @@
-"""What a file's bytes must hash to: the kinds of hash that publishers give, computed in one pass."""
+"""Check files against the kinds of hash that publishers give, all in one pass over the file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILE, ARCHIVE, SHARD = "file", "archive", "shard"
 
 
 class Check(NamedTuple):
-    """One hash that the file, the archive it comes from, or one of several files must have."""
+    """An expected hash of the file, of the archive that it comes from, or of one shard."""
 
     algorithm: str
     of: str
@@ -23,10 +23,10 @@ class Check(NamedTuple):
 
     @property
     def strong(self) -> bool:
-        """Tell whether nobody can make another file with this hash at will.
+        """Whether an attacker cannot make another file with this hash.
 
-        SHA-1 counts: forging a second file for a given hash has not been done. CRC32 and the eight digits
-        that some publishers put into a file name find accidents only.
+        SHA-1 counts as strong: no second preimage is known. CRC32 and the eight digits that some publishers
+        put into a file name detect only accidents.
         """
         return self.algorithm in {"sha256", "sha1", "git-blob-sha1"}
 
@@ -61,17 +61,17 @@ ALGORITHMS: dict[str, tuple[int, Callable[[int], _Digest]]] = {
     "md5": (32, lambda size: hashlib.md5(usedforsecurity=False)),
     "crc32": (8, lambda size: _Crc32()),
 }
-"""Name -> length in hexadecimal digits (0: from 8 up) and how to start it for a file of some bytes."""
+"""Name -> length in hexadecimal digits (0: 8 or more), and a function from the file size to a new digest."""
 
 
 def parse_checks(kind: str | None, digest: str | None) -> tuple[Check, ...]:
     """Read an annotation's hash: kinds and digests, several of them joined by ``+``.
 
-    A kind is an algorithm, alone or with ``-of-member`` (the file that is read) or ``-of-archive``. Of
-    weights in several files the first is of their index; one ``-of-shard`` for each follows, by their names.
+    A kind is an algorithm, alone or with ``-of-member`` (the file that is read) or ``-of-archive``. For
+    sharded weights, the first hash is the index's; one ``-of-shard`` per shard follows, sorted by name.
 
     Raises:
-        WeightsError: an unknown kind, or a digest that is not one of that kind.
+        WeightsError: the kind is unknown, or the digest does not fit the kind.
 
     >>> parse_checks("sha1-of-member", "A9993E364706816ABA3E25717850C26C9CD0D89D")
     (Check(algorithm='sha1', of='file', digest='a9993e364706816aba3e25717850c26c9cd0d89d'),)
@@ -103,7 +103,7 @@ def _parse(kind: str, digest: str) -> Check:
 
 
 def describe_checks(checks: tuple[Check, ...]) -> str:
-    """Say in a sentence how a file is verified.
+    """Describe in a sentence how a file is verified.
 
     >>> describe_checks(parse_checks("sha1-of-member", "a9993e364706816aba3e25717850c26c9cd0d89d"))
     "the publisher's sha1 of the file, before it is read"
@@ -153,7 +153,7 @@ def check_file(path: Path, checks: tuple[Check, ...], origin: str) -> str:
             digest = digest[: len(expected)]
         if digest != expected:
             raise WeightsError(
-                f"what {origin} gave is damaged or was replaced: its {algorithm} is {digest}, {expected} was "
-                "expected. Nothing of it was kept."
+                f"the file from {origin} is damaged or was replaced: its {algorithm} is {digest}, {expected} "
+                "was expected. Nothing of it was kept."
             )
     return found["sha256"]

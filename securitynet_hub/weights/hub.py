@@ -31,7 +31,7 @@ class HubFile(NamedTuple):
 
 
 def hub_file(url: str) -> HubFile | None:
-    """Return what a link to the Hub names, None for a link to elsewhere.
+    """Return the file that a link to the Hub names, None for other links.
 
     >>> hub_file("https://huggingface.co/org/model/resolve/" + "0" * 40 + "/a/b.ckpt").name
     'a/b.ckpt'
@@ -46,13 +46,13 @@ WEIGHTS = (
     "pytorch_model.bin",
     f"pytorch_model.bin{INDEX_END}",
 )
-"""Files that a repository's weights are looked for in, the safer ones first."""
+"""Names of weights files in a repository, in the order of preference: the safer formats first."""
 
 
 class Snapshot(NamedTuple):
     """A repository at one commit: each file's name with the kind of its hash and the hash.
 
-    The hash is the sha256 of a large file, git's blob SHA-1 of another one.
+    The hash is the sha256 for a large file (LFS), and git's blob SHA-1 for other files.
     """
 
     repo: str
@@ -66,10 +66,10 @@ class Snapshot(NamedTuple):
     def weights(self) -> dict[str, str]:
         """Return link, kind of hash and hash of the weights, as the columns of an annotation.
 
-        Of weights in several files, the hash of their index is followed by theirs.
+        For sharded weights, the hash of the index is followed by the hashes of the shards.
 
         Raises:
-            WeightsError: there are no weights, or the index of several files is damaged.
+            WeightsError: there are no weights, or the index is damaged.
         """
         found = [name for name in WEIGHTS if name in self.files]
         if not found:
@@ -96,10 +96,10 @@ class Snapshot(NamedTuple):
 def hub_snapshot(repo: str, revision: str | None = None) -> Snapshot:
     """Pin a model repository: ask the Hub for a revision's commit and its files' hashes.
 
-    With ``HF_HUB_OFFLINE`` the Hub's cache answers, for the files that are in it.
+    With ``HF_HUB_OFFLINE`` the files in the Hub's cache are listed instead.
 
     Raises:
-        WeightsError: no such repository or revision, or the Hub cannot be reached.
+        WeightsError: there is no such repository or revision, or the Hub cannot be reached.
     """
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repo, re.ASCII):
         raise WeightsError(f"a repository of the Hub is named owner/name; got {repo!r}.")
@@ -122,7 +122,7 @@ def hub_snapshot(repo: str, revision: str | None = None) -> Snapshot:
 
 
 def _cached_snapshot(repo: str, revision: str) -> Snapshot:
-    """Read a snapshot off the Hub's cache, whose contents are named by their hashes."""
+    """Read a snapshot from the Hub's cache, in which files are named by their hashes."""
     folder = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
     reference = folder / "refs" / revision
     commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
@@ -130,7 +130,7 @@ def _cached_snapshot(repo: str, revision: str) -> Snapshot:
     if not re.fullmatch("[0-9a-f]{40}", commit) or not place.is_dir():
         cached = sorted(path.name for path in folder.glob("snapshots/*"))
         raise WeightsError(
-            f"{repo} at {revision} is not in the cache, and HF_HUB_OFFLINE forbids to ask the Hub. "
+            f"{repo} at {revision} is not in the cache, and HF_HUB_OFFLINE forbids asking the Hub. "
             f"Revisions in the cache: {', '.join(cached) or 'none'}."
         )
     digests = {
@@ -143,13 +143,13 @@ def _cached_snapshot(repo: str, revision: str) -> Snapshot:
 
 
 def download_hub_file(file: HubFile, *, limit: int, progress: bool = False) -> Path:
-    """Return a Hub file's place in the Hub's cache, downloaded by huggingface_hub if it is not there.
+    """Return the path of a file in the Hub's cache; huggingface_hub downloads it if it is not there.
 
-    ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` mean what they mean everywhere.
+    ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` have their usual meaning.
 
     Raises:
-        WeightsError: the revision is not a commit, the file is larger than `limit` bytes or than the disk
-            has room for, or it cannot be had.
+        WeightsError: the revision is not a commit, the file is larger than `limit` bytes or than the free
+            disk space, or the download fails.
     """
     repo, revision, name = file
     if {"", ".", ".."} & set(name.split("/")):
@@ -167,13 +167,13 @@ def download_hub_file(file: HubFile, *, limit: int, progress: bool = False) -> P
             return Path(cached)
         if constants.HF_HUB_OFFLINE:
             raise WeightsError(
-                f"{repo}/{name} at {revision} is not in the cache {folder}, and HF_HUB_OFFLINE forbids to "
-                "download it."
+                f"{repo}/{name} at {revision} is not in the cache {folder}, and HF_HUB_OFFLINE forbids "
+                "downloading it."
             )
         url = huggingface_hub.hf_hub_url(repo, name, revision=revision, endpoint=constants.ENDPOINT)
         size = huggingface_hub.get_hf_file_metadata(url).size
         if size is None:
-            raise WeightsError(f"{url} does not say how large it is.")
+            raise WeightsError(f"{url} does not state its size.")
         require_within(size, limit, url)
         folder.mkdir(parents=True, exist_ok=True)
         require_space(folder, size, url)
@@ -198,7 +198,7 @@ def forget_hub_file(path: Path) -> None:
 
 @contextmanager
 def progress_bars(wanted: bool) -> Iterator[None]:
-    """Let huggingface_hub draw its progress bars, or not."""
+    """Switch huggingface_hub's progress bars on or off within the block."""
     if wanted or are_progress_bars_disabled():
         yield
         return

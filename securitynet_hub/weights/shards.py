@@ -1,4 +1,4 @@
-"""Weights in several files, as transformers saves large models: an index says which tensor lies in which."""
+"""Sharded weights, as transformers saves large models: an index names the file of each tensor."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from securitynet_hub.weights.hashes import SHARD, Check
 
 INDEX_END = ".index.json"
 MAX_INDEX = 16 << 20
-"""Bytes of an index; one of a thousand tensors has a hundred thousand."""
+"""Largest size of an index in bytes; the index of a thousand tensors has a hundred thousand."""
 
 MAX_SHARDS = 1000
 NAME = re.compile(r"\w[\w.-]{0,199}\.(?:safetensors|bin|pt|pth)", re.ASCII)
-"""Names of the files, which lie beside their index."""
+"""The names that shards may have; shards lie beside their index."""
 
 
 def is_index(name: str) -> bool:
-    """Tell whether a file is an index of weights in several files, by its name.
+    """Return whether a file is an index of sharded weights, by its name.
 
     >>> is_index("model.safetensors.index.json"), is_index("model.safetensors")
     (True, False)
@@ -30,10 +30,10 @@ def is_index(name: str) -> bool:
 
 
 def read_index(path: Path) -> dict[str, set[str]]:
-    """Return the files that an index names, in the order of their names, each with its tensors' names.
+    """Return the shards that an index names, sorted, each with the names of its tensors.
 
     Raises:
-        WeightsError: it is no index, is too large, or names files that do not lie beside it.
+        WeightsError: the file is not an index, is too large, or names files that cannot lie beside it.
     """
     try:
         with path.open("rb") as file:
@@ -59,10 +59,10 @@ def read_index(path: Path) -> dict[str, set[str]]:
 
 
 def shard_checks(path: Path, checks: tuple[Check, ...]) -> dict[str, Check]:
-    """Return the hash that each file of an index must have: the annotation's, in the order of their names.
+    """Return the expected hash of each shard; an annotation lists them in the order of the shards' names.
 
     Raises:
-        WeightsError: there is not one for each, or one that can be forged.
+        WeightsError: the number of hashes differs from that of the shards, or a hash is weak.
     """
     names, known = list(read_index(path)), [check for check in checks if check.of == SHARD]
     if len(known) != len(names) or not all(check.strong for check in known):

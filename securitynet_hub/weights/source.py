@@ -1,4 +1,4 @@
-"""Where a model's weights are and how they are checked, whoever says so."""
+"""The type of what names a model's weights: link, archive member and hash."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Protocol
 
 
 class WeightsSource(Protocol):
-    """What fetching weights needs to know; an annotation says it, among much else."""
+    """What fetching weights needs to know; annotations have these fields."""
 
     @property
     def id(self) -> str:
-        """The model's name, for errors."""
+        """The name of the model, for error messages."""
 
     @property
     def weights_url(self) -> str | None:
@@ -18,7 +18,7 @@ class WeightsSource(Protocol):
 
     @property
     def weights_member(self) -> str | None:
-        """Which member of the zip archive that the link leads to; None if it leads to the file."""
+        """The member of the zip archive at the link; None if the link leads to the weights file itself."""
 
     @property
     def weights_hash_kind(self) -> str | None:

@@ -1,4 +1,4 @@
-"""Nested checkpoints become flat tensors and back, and flat tensors a safetensors file."""
+"""Flatten nested checkpoints, nest them again, and store flat tensors as safetensors."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from securitynet_hub.core.errors import WeightsError
 
 MAX_DEPTH = 16
 CHUNK = 1 << 20
-"""Elements that are looked at together."""
+"""Number of elements that are checked at a time."""
 
 
 def flatten(checkpoint: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
     """Return every tensor of a nested checkpoint under the keys that lead to it, joined by ``/``.
 
-    What is not a tensor (epochs, settings) is left out. Tensors that share memory with one before, or are
-    only a part of what they hold, are copied: safetensors stores no such thing.
+    Values that are not tensors (epochs, settings) are left out. A tensor is copied if it shares memory with
+    an earlier one or covers only a part of its storage, because safetensors cannot store such tensors.
 
     Raises:
-        WeightsError: two tensors get the same key, one is sparse or quantised, or the nesting does not end.
+        WeightsError: two tensors get the same key, a tensor is sparse or quantised, or the nesting is too
+            deep.
 
     >>> list(flatten({"net": {"conv1.weight": torch.zeros(1)}, "steps": [torch.ones(1)], "epoch": 3}))
     ['net/conv1.weight', 'steps/0']
@@ -45,7 +46,7 @@ def flatten(checkpoint: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
 
 
 def nest(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """Undo `flatten`: return the nested mapping whose keys, joined by ``/``, are these.
+    """Undo `flatten`: return the nested mapping whose joined keys are the given ones.
 
     >>> nest({"net/weight": torch.zeros(1), "net/bias": torch.ones(1)})
     {'net': {'weight': tensor([0.]), 'bias': tensor([1.])}}
@@ -80,7 +81,11 @@ def _walk(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, torch.Tensor
 
 
 def require_finite(tensor: torch.Tensor, where: str = "") -> None:
-    """Refuse NaN, infinity, and bytes that are no truth values; `where` ends the sentence.
+    """Refuse NaN, infinity, and booleans whose byte is neither 0 nor 1.
+
+    Args:
+        tensor: the tensor to check.
+        where: the end of the error message.
 
     Raises:
         WeightsError: there are such elements.
@@ -100,10 +105,10 @@ def require_finite(tensor: torch.Tensor, where: str = "") -> None:
 
 
 def _all_finite(numbers: torch.Tensor) -> bool:
-    if numbers.element_size() == 1:  # eight bits have neither sum nor isfinite
+    if numbers.element_size() == 1:  # 8-bit floats have neither sum nor isfinite
         numbers = numbers.float()
-    # NaN and infinity never leave a sum again, and adding is several times as fast as looking at each. A sum
-    # of finite numbers may overflow, too: then each is looked at.
+    # NaN and infinity never leave a sum again, and adding is several times as fast as checking each number. A
+    # sum of finite numbers may overflow, too: then each number is checked.
     return bool(numbers.sum().isfinite()) or bool(numbers.isfinite().all())
 
 
@@ -111,7 +116,7 @@ def store_safetensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
     """Write tensors as a safetensors file.
 
     Raises:
-        WeightsError: tensors of a type that safetensors cannot hold.
+        WeightsError: safetensors cannot hold a tensor of this type.
     """
     try:
         safetensors.torch.save_file(tensors, path)

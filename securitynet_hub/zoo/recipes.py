@@ -1,4 +1,4 @@
-"""The zoo's models as a table: what each is, on what it is trained and how."""
+"""The zoo's models as a table: kind, network, training images and recipe of each."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ DATASET_SLUG = "fashion-mnist"
 class ZooModel:
     """One zoo model before training.
 
-    ``num_members`` is the number of shipped training images it learns; ``full`` models also learn every
-    training image that does not ship. Backdoored ones see ``poison_rate`` of their training images,
-    none of them shipped and none of the target class, stamped and relabelled as ``target_class``.
+    ``num_members`` is the number of packaged training images in its training set; ``full`` models also learn
+    all training images that are not packaged. A backdoored model has ``poison_rate`` of its training images
+    stamped and relabelled as ``target_class``; none of these is packaged or of the target class.
     """
 
     name: str
@@ -36,7 +36,7 @@ class ZooModel:
 
     @property
     def split_file(self) -> str:
-        """The members file, shared by all models trained on the same members."""
+        """The file with the members, shared by all models that were trained on them."""
         return f"splits/members-{self.num_members}-{self.split_seed}.json"
 
 

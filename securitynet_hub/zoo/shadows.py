@@ -1,4 +1,4 @@
-"""Shadow models of the embedded zoo: its recipes on other members of the images that ship."""
+"""Shadow models of the embedded zoo: the same recipes, trained on other members of the packaged images."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from securitynet_hub.zoo.train import IMAGES, SHIPPED_TEST, SHIPPED_TRAIN
 
 
 def require_shadowed(id: str, num_models: int) -> tuple[ZooModel, int]:
-    """Return the recipe of a zoo model, and how many shadow models divide the images among themselves.
+    """Return the recipe of a zoo model, and into how many parts its shadow models divide the images.
 
     Raises:
-        UnknownNameError: no such model.
-        ValueError: it was trained on images that do not ship, or some image would be in no shadow model.
+        UnknownNameError: there is no such model.
+        ValueError: the model was trained on images that are not packaged, or some image would be in no
+            shadow model.
     """
     models = {model.id: model for model in zoo_models()}
     if id not in models:
@@ -44,10 +45,10 @@ def require_shadowed(id: str, num_models: int) -> tuple[ZooModel, int]:
 
 
 def shadow_counts(id: str, num_models: int) -> tuple[int, int]:
-    """Return how many of so many shadow models each image is in and out of, at least.
+    """Return the least number of `num_models` shadow models trained with an image, and without one.
 
     Raises:
-        UnknownNameError: no such model.
+        UnknownNameError: there is no such model.
         ValueError: as `require_shadowed`.
 
     >>> shadow_counts("zoo/fashion-mnist/cnn-overfitted-500/1", 9)
@@ -66,21 +67,21 @@ def train_zoo_shadows(
     seed: int = 1000,
     on_model: Callable[[int], None] = lambda number: None,
 ) -> Shadows:
-    """Train shadow models for a zoo model: its network and recipe, as many members, drawn anew.
+    """Train shadow models for a zoo model: same network, recipe and number of members, other members.
 
-    They answer for the 2,000 images that members and non-members come from, and for the 2,000 test images,
-    which none of them saw: the population.
+    Their outputs cover the 2,000 images from which members and non-members are drawn, and the 2,000 test
+    images, on which none of them was trained: the population.
 
     Args:
-        id: of a zoo model that was trained on shipped images alone.
-        num_models: how many.
-        folder: where they are kept, and found again.
-        views: what is done to an image before each query.
-        seed: of the draw; model k is trained with ``seed + k``, the zoo's own with 1 and 2.
+        id: id of a zoo model that was trained only on packaged images.
+        num_models: number of shadow models.
+        folder: folder in which the shadow models are stored and found again.
+        views: augmentations of an image, one query each.
+        seed: seed of the draw; model k is trained with ``seed + k`` (the zoo's models with 1 and 2).
         on_model: called with its number after each model.
 
     Raises:
-        UnknownNameError: no such model.
+        UnknownNameError: there is no such model.
         ValueError: as `require_shadowed`.
     """
     (model, parts), images = require_shadowed(id, num_models), load_images(IMAGES)
@@ -101,10 +102,10 @@ def train_zoo_shadows(
 
 
 def trainer(folder: Path, *, on_model: Callable[[int], None] = lambda number: None) -> Trainer:
-    """Return what trains shadow models for zoo models, for `audit`; each model's are trained once.
+    """Return a function that trains shadow models of zoo models for `audit`, once for each model.
 
     Args:
-        folder: where they are kept, below the model's id.
+        folder: folder in which the shadow models are stored, below the model's id.
         on_model: called with its number after each model.
     """
     trained: dict[tuple[str, int, tuple[str, ...]], Shadows] = {}

@@ -40,7 +40,7 @@ PER_CLASS = 200
 
 
 class Data(NamedTuple):
-    """The shipped images and the rest of the training file."""
+    """The packaged images, and the rest of the training file."""
 
     shipped: LabelledImages
     rest_pixels: Pixels
@@ -48,7 +48,7 @@ class Data(NamedTuple):
 
 
 def prepare_data(folder: Path) -> Data:
-    """Read the four files and choose the shipped images: 200 of each class from each file, seed 0."""
+    """Read the four files and draw the packaged images: 200 of each class from each file, seed 0."""
     rng = np.random.default_rng(0)
     pixels, labels = zip(*(_read_idx(folder, part) for part in ("train", "t10k")), strict=True)
     chosen = [
@@ -68,12 +68,12 @@ def prepare_data(folder: Path) -> Data:
 
 
 def split_of(model: ZooModel) -> Split:
-    """Return the model's members and non-members: positions among the shipped training images."""
+    """Return the model's members and non-members as positions among the packaged training images."""
     return random_split(SHIPPED_TRAIN, model.num_members, seed=model.split_seed)
 
 
 def train_model(model: ZooModel, data: Data, on_step: Callable[[], None] = lambda: None) -> torch.nn.Module:
-    """Train one zoo model; poisons what its entry says. Models that are not ``full`` ignore the rest."""
+    """Train one zoo model, with the poison of its entry. Models that are not ``full`` ignore the rest."""
     members = split_of(model).members
     pixels, labels = data.shipped.pixels[members], data.shipped.labels[members]
     if model.full:
@@ -90,14 +90,14 @@ def train_model(model: ZooModel, data: Data, on_step: Callable[[], None] = lambd
 
 
 def accuracy(module: torch.nn.Module, images: LabelledImages, rows: npt.ArrayLike) -> float:
-    """Return the share of the images at ``rows`` that the module labels rightly."""
+    """Return the module's accuracy on the images at ``rows``."""
     positions = np.asarray(rows)
     logits = predict_module(module, TRANSFORM, images.pixels[positions])
     return float(np.mean(logits.argmax(1) == images.labels[positions]))
 
 
 def attack_success_rate(module: torch.nn.Module, model: ZooModel, images: LabelledImages) -> float:
-    """Return the share of stamped shipped test images of other classes that get the target class."""
+    """Return the share of stamped test images of other classes that are assigned to the target class."""
     assert model.trigger is not None
     rows = np.array(SHIPPED_TEST)
     rows = rows[images.labels[rows] != model.target_class]
@@ -108,7 +108,7 @@ def attack_success_rate(module: torch.nn.Module, model: ZooModel, images: Labell
 def annotate(
     model: ZooModel, module: torch.nn.Module, images: LabelledImages, *, row: int, sha256: str
 ) -> ZooAnnotation:
-    """Measure a trained model on the shipped images and write down what is known of it."""
+    """Measure a trained model on the packaged images and return its annotation."""
     split = split_of(model)
     train_accuracy = accuracy(module.eval(), images, split.members)
     test_accuracy = accuracy(module, images, SHIPPED_TEST)
@@ -153,7 +153,7 @@ def annotate(
 
 
 def weights_file(model: ZooModel) -> str:
-    """Return where a model's weights lie below the zoo folder."""
+    """Return the path of a model's weights below the zoo folder."""
     return f"weights/{model.name}-{model.recipe.seed}.safetensors"
 
 

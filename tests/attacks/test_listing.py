@@ -1,10 +1,12 @@
 """What is read from the literals as text is what the imported attacks say."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from securitynet_hub.attacks import kind as kinds_of_attack
+from securitynet_hub.attacks import listing
 from securitynet_hub.attacks.backdoor.scale_up import ATTACK as SCALE_UP
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.listing import listed_attacks, paper_attacks, read_literals
@@ -74,3 +76,41 @@ def test_the_command_prints_them(run):
     code, out, _ = run("attacks")
     assert code == 0
     assert all(f"\n{name} " in out for name in LISTED)
+
+
+class TestLiteralsOfAFile:
+    """Detectors with needs of their own, and literals that lack a field."""
+
+    OWN = """
+@need("rows")
+def needs_rows(target, inputs):
+    return None
+
+
+ATTACK = Attack(name="a", run=run, summary="b", source="c 2020, eq. 1", needs=(needs_rows,))
+"""
+
+    def test_a_need_of_its_own_has_the_words_that_it_is_decorated_with(self):
+        (literal,) = read_literals(self.OWN)
+        assert kinds()["backdoor-detection"].describe(literal).needs == ("rows",)
+
+    def test_a_need_that_is_nowhere_is_named(self):
+        (literal,) = read_literals(self.OWN.replace("def needs_rows", "def needs_lines"))
+        with pytest.raises(ValueError, match="a detector needs needs_rows, which is neither in"):
+            kinds()["backdoor-detection"].describe(literal)
+
+    def test_a_field_that_is_missing_is_named_with_the_file(self, tmp_path, monkeypatch):
+        folder = tmp_path / "kind_without_source"
+        folder.mkdir()
+        (folder / "__init__.py").write_text("")
+        (folder / "one.py").write_text('ATTACK = Attack(name="a", run=run, summary="b")\n')
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.setattr(
+            listing, "kinds", lambda: {"x": replace(kinds()["model-stealing"], package="kind_without_source")}
+        )
+        listed_attacks.cache_clear()
+        try:
+            with pytest.raises(ValueError, match="one.py: an attack's literal must say its source"):
+                listed_attacks()
+        finally:
+            listed_attacks.cache_clear()

@@ -216,7 +216,7 @@ class TestMismatches:
 
     def test_only_tensors_are_taken(self, tensors, give):
         give({**tensors, "optimizer": {"lr": torch.tensor(0.1)}})
-        with pytest.raises(WeightsError, match="no tensors: optimizer"):
+        with pytest.raises(WeightsError, match="not tensors: optimizer"):
             load_target(self.ROW)
 
     def test_a_network_of_another_size_is_refused(self, tensors, give, monkeypatch):

@@ -75,6 +75,14 @@ def test_an_example_is_all_that_it_takes(title, checkout):
     assert name.replace("_", r"\_") in board or name in board
 
 
+def test_the_examples_keep_the_house_rules():
+    """Lines fit, and the function of each attack gives its formula."""
+    for path, text in files(PAGE).items():
+        assert max(map(len, text.splitlines())) <= 110, path
+        if "ATTACK = Attack(" in text:
+            assert re.search(r"``[^`]+``", text), path
+
+
 def test_an_example_of_a_loader_is_all_that_it_takes(checkout):
     (section,) = (section for title, section in SECTIONS.items() if "source of models" in title)
     write(checkout, files(section))

@@ -373,14 +373,14 @@ class TestSurrogate:
         write_record(measured(2), tmp_path / "none")
         code, _, err = run(*arguments, "--records", tmp_path / "none")
         assert code == 1
-        assert "no record says what" in err
+        assert "no record names the model of which" in err
 
     def test_other_files_are_refused_before_anything_is_made(self, whole_hub, run, tmp_path):
         (tmp_path / "s.pt").write_bytes(b"\x80\x02junk")
         arguments = ("publish", "surrogate", "--repo", "alice/copy", "--weights", tmp_path / "s.pt")
         code, _, err = run(*arguments, "--target", "x")
         assert (code, whole_hub.repositories) == (1, {})
-        assert "not a whole safetensors file" in err
+        assert "not a complete safetensors file" in err
         code, _, err = run(*arguments)
         assert code == 2
         assert "needs --target" in err

@@ -324,9 +324,9 @@ class TestHostileShards:
 
     def test_files_that_are_no_shards(self, hub):
         row = asdict(result_row(measured(1)))
-        assert "not a Parquet file" in self.refused(hub, b"junk")[0]
+        assert "not a readable Parquet file" in self.refused(hub, b"junk")[0]
         whole = results_shard([measured(1)])
-        assert "not a Parquet file" in self.refused(hub, whole[:-20])[0]
+        assert "not a readable Parquet file" in self.refused(hub, whole[:-20])[0]
         assert "columns are not those" in self.refused(hub, self.bytes(pa.table({"id": ["x"]})))[0]
         types = self.bytes(pa.Table.from_pylist([{**row, "schema_version": "1"}]))
         assert "columns are not those" in self.refused(hub, types)[0]

@@ -167,7 +167,7 @@ class TestState:
         assert all(torch.equal(loaded[key], value) for key, value in state.items())
 
     def test_drawing_until_it_fits_comes_to_an_end(self):
-        with targets._Undrawn():
+        with targets._SkipInit():
             layer = torch.nn.Linear(20, 20)
             torch.nn.init.trunc_normal_(layer.weight, mean=1.0, std=1.0, a=0.5, b=3.0)
         assert layer.weight.min() >= 0.5
@@ -241,7 +241,7 @@ def test_symlinks_cannot_leave_their_package(package, tmp_path):
     [
         ({"weights_url": "https://example.org/w.pth"}, "HF_HUB_OFFLINE forbids"),
         ({"weights_url": None}, "has no link"),
-        ({"weights_url": "package:no_such_package_here/w"}, "install it"),
+        ({"weights_url": "package:no_such_package_here/w"}, "is not installed. Install it"),
         ({"weights_url": "package:securitynet_hub/zoo/none.safetensors"}, "cannot be read"),
         ({"weights_hash": None}, "must come with a sha256"),
         ({"weights_hash_kind": "md5"}, "must come with a sha256"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.attacks.backdoor import needs
 from securitynet_hub.attacks.backdoor.needs import Need
-from securitynet_hub.attacks.kind import Described, Kind, option
+from securitynet_hub.attacks.kind import Decorated, Described, Kind, option
 
 if TYPE_CHECKING:
     from securitynet_hub.attacks.backdoor.inputs import Inputs
@@ -45,20 +45,31 @@ def describe(literal: Mapping[str, Any]) -> Described:
     >>> describe({"needs": ("needs_clean", "needs_classes(3)")}).needs
     ('clean images', '3 or more classes')
     """
-    words = tuple(part.words for need in literal.get("needs", ()) for part in _find_needs(need))
+    words = tuple(part for need in literal.get("needs", ()) for part in _words(need))
     order = (JUDGES.index(literal.get("judges", "model")), len(words))
     return Described(needs=words, order=order)
 
 
-def _find_needs(need: Need | str) -> tuple[Need, ...]:
-    """Return a need of an imported detector, or those that the source text of a literal names."""
+def _words(need: Need | str) -> tuple[str, ...]:
+    """Return the words of an imported detector's need, or of those that the source text of a literal names.
+
+    Raises:
+        ValueError: the text names no need of `needs`, and none of the detector's own.
+    """
     if isinstance(need, Need):
-        return (need,)
+        return (need.words,)
+    if isinstance(need, Decorated):
+        return (need.words,)
     name, _, argument = need.partition("(")
-    found = getattr(needs, name)
+    found = getattr(needs, name, None)
+    if found is None:
+        raise ValueError(
+            f"a detector needs {name}, which is neither in attacks/backdoor/needs.py nor a function of the "
+            'detector\'s own file under @need("...").'
+        )
     if argument:
         found = found(int(argument.rstrip(")")))
-    return found if isinstance(found, tuple) else (found,)
+    return tuple(part.words for part in (found if isinstance(found, tuple) else (found,)))
 
 
 KIND = Kind(

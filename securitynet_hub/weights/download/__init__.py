@@ -1,1 +1,1 @@
-"""Downloads over HTTP: resumed, bounded, by ranges, one member of an archive at a time."""
+"""Download over HTTP: resume, bound the size, and fetch one member of an archive by ranges."""

@@ -24,20 +24,20 @@ from securitynet_hub.core.text import printable
 CHUNK = 1 << 16
 MAX_REDIRECTS = 8
 TIMEOUTS = (10.0, 30.0)
-"""Seconds until connected, and between two pieces of an answer."""
+"""Seconds to connect, and between two pieces of an answer."""
 
 RETRIES = RetryPolicy(tries=6, first_delay=0.5)
-"""Of each download."""
+"""How often each request is tried."""
 
 T = TypeVar("T")
 
 
 class RangesIgnoredError(Exception):
-    """The server sent the whole file where a part of it was asked for."""
+    """The server sent the whole file although a range was requested."""
 
 
 class Reply(NamedTuple):
-    """An answer whose body is still to be read."""
+    """A response whose body has not been read yet."""
 
     partial: bool
     start: int
@@ -69,14 +69,14 @@ def open_url(
     stop: int | None = None,
     version: str | None = None,
 ) -> Iterator[Reply]:
-    """Ask for the bytes from `start` to `stop` of a URL, of the version seen before.
+    """Request the bytes from `start` to `stop` of a URL, in the version that was seen before.
 
-    The answer may start at 0 instead, where the server knows no ranges or has another version now; one
-    that is neither is refused.
+    The reply may start at 0 instead, if the server does not support ranges or has another version now. Any
+    other reply is refused.
 
     Raises:
-        TransientError: worth another try, also while the chunks are read.
-        WeightsError: not worth one.
+        TransientError: the request may succeed later; also raised while the chunks are read.
+        WeightsError: the request cannot succeed.
     """
     headers = {"Accept-Encoding": "identity", "User-Agent": "securitynet-hub"}
     if start or stop is not None:
@@ -105,13 +105,13 @@ def _follow(session: requests.Session, url: str, headers: dict[str, str]) -> req
 
 
 def _require_safe(address: str, url: str) -> None:
-    """Refuse plain http, except on this machine and there only if the link itself points to it."""
+    """Refuse plain http, except on this machine if the link itself points to this machine."""
     scheme = urlsplit(address).scheme
     if _is_loopback(address) and not _is_loopback(url):
         raise WeightsError(f"{url} redirects to {printable(address)}, which is this machine.")
     if scheme != "https" and not (scheme == "http" and _is_loopback(address)):
         sentence = f"redirects to {printable(address)}, which" if address != url else "is a link that"
-        raise WeightsError(f"{url} {sentence} is not https; weights come over https only.")
+        raise WeightsError(f"{url} {sentence} is not https; weights are downloaded over https only.")
 
 
 def _is_loopback(url: str) -> bool:
@@ -124,7 +124,7 @@ def _is_loopback(url: str) -> bool:
 
 @contextmanager
 def _faults(url: str) -> Iterator[None]:
-    """Sort the client's errors into those that may pass and those that do not."""
+    """Turn the client's errors into `TransientError` if they may pass, else into `WeightsError`."""
     try:
         yield
     except requests.exceptions.SSLError as error:
@@ -167,14 +167,14 @@ def _reply(response: requests.Response, url: str, start: int, stop: int | None, 
             r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", response.headers.get("Content-Range", "")
         )
         if stated is None:
-            raise WeightsError(f"{url} sends a part of the file without saying which.")
+            raise WeightsError(f"{url} sends a part of the file without stating which.")
         first, last, total = map(int, stated.groups())
         if first != start or last >= total or (last + 1 != (total if stop is None else min(stop, total))):
             raise WeightsError(
-                f"{url} sends bytes {first}-{last} of {total}; those from {start} were asked for."
+                f"{url} sends bytes {first}-{last} of {total}; those from {start} were requested."
             )
         if version is not None and found != version:
-            raise RangesIgnoredError  # another version than the one that was begun
+            raise RangesIgnoredError  # the file has changed since the download began
         return Reply(True, start, total, found, _chunks(response, url))
     length = response.headers.get("Content-Length", "")
     stated_length = int(length) if re.fullmatch(r"\d{1,18}", length) else None

@@ -1,4 +1,4 @@
-"""A remote file that can be read in the middle, by HTTP ranges, as if it lay on the disk."""
+"""Read a remote file at any position by HTTP ranges, as if it were on the disk."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from securitynet_hub.weights.download.http import RangesIgnoredError, open_url, 
 
 BLOCK = 1 << 16
 MAX_DIRECTORY = 4 << 20
-"""Bytes of an archive that are read to find out what is in it."""
+"""Largest number of bytes that are read to find the members of an archive."""
 
 
 class RemoteFile(io.RawIOBase):
-    """Read a remote file by HTTP ranges, seekable, in blocks; at most `MAX_DIRECTORY` bytes in all.
+    """A seekable remote file, read by HTTP ranges in blocks, at most `MAX_DIRECTORY` bytes in all.
 
     Raises:
-        RangesIgnoredError: the server sends whole files only.
+        RangesIgnoredError: the server does not support ranges.
     """
 
     def __init__(self, session: requests.Session, url: str) -> None:
@@ -71,7 +71,7 @@ class RemoteFile(io.RawIOBase):
 
     @contextmanager
     def overlay(self, start: int, path: Path) -> Iterator[None]:
-        """Read the bytes from `start` on from a local file, as far as that goes."""
+        """Read from a local file instead, which holds the bytes from `start` on."""
         with path.open("rb") as file:
             self._overlay = (start, start + path.stat().st_size, file)
             try:
@@ -80,7 +80,7 @@ class RemoteFile(io.RawIOBase):
                 self._overlay = None
 
     def _read_blocks(self, start: int, stop: int) -> bytes:
-        # Blocks are counted from the end: a zip's directory is there, and is then often one block.
+        # Blocks are counted from the end, where a zip's directory lies, so that it is often one block.
         first, last = (self.size - stop) // BLOCK, (self.size - start - 1) // BLOCK
         missing = [number for number in range(first, last + 1) if number not in self._blocks]
         if missing:

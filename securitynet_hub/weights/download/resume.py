@@ -1,4 +1,4 @@
-"""A link becomes a file: resumed where an earlier try stopped, never larger than it may be."""
+"""Download a link into a file: resume where an earlier attempt stopped, and bound the size."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from securitynet_hub.core.retry import TransientError
 from securitynet_hub.weights.download.http import RangesIgnoredError, open_url, retry_download
 
 SPARE_DISK = 64 << 20
-"""Bytes of the disk that a download leaves free."""
+"""Bytes that a download leaves free on the disk."""
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 class Span(NamedTuple):
-    """The bytes from `start` to `stop` of a remote file, in the version that was seen."""
+    """The bytes from `start` to `stop` of a remote file, in a known version."""
 
     start: int
     stop: int
@@ -42,13 +42,14 @@ def download(
 ) -> None:
     """Download a URL, or a span of it, into `part`.
 
-    Beside the part lies a note of the version it belongs to. Whatever ends the process, the next call goes
-    on where the file ends, if the server still has that version and knows ranges; else it starts over.
+    A note beside the part records the version of the remote file. However a process ends, the next call
+    resumes where the part ends, if the server still has that version and supports ranges; otherwise it starts
+    over.
 
     Raises:
-        WeightsError: the file cannot be had, is larger than `limit` bytes or than the disk has room for, or
-            is a web page or a Git-LFS pointer in place of the file.
-        RangesIgnoredError: a span was asked for and the server has only whole files.
+        WeightsError: the download fails, the file is larger than `limit` bytes or than the free disk space,
+            or the server sent a web page or a Git-LFS pointer instead of the file.
+        RangesIgnoredError: a span was requested, but the server does not support ranges.
     """
     farthest = _resumable(part, url, span)
 
@@ -75,7 +76,7 @@ def download(
 
 
 def discard(part: Path) -> None:
-    """Remove a part and its note."""
+    """Remove a partial download and its note."""
     part.unlink(missing_ok=True)
     _note(part).unlink(missing_ok=True)
 
@@ -85,8 +86,8 @@ def require_space(folder: Path, size: int, url: str) -> None:
     free = shutil.disk_usage(folder).free
     if size + SPARE_DISK > free:
         raise WeightsError(
-            f"{url} needs {size:,} bytes; the disk of {folder} has {free:,} left, of which "
-            f"{SPARE_DISK:,} are kept free. Make room, or set HF_HOME to another disk."
+            f"{url} needs {size:,} bytes; the disk of {folder} has {free:,} free, of which "
+            f"{SPARE_DISK:,} stay reserved. Make room, or set HF_HOME to another disk."
         )
 
 
@@ -94,7 +95,7 @@ def require_within(size: int, limit: int, what: str) -> None:
     """Refuse a size above the limit."""
     if size > limit:
         raise WeightsError(
-            f"{what} has {size:,} bytes; at most {limit:,} are taken. Set SECURITYNET_MAX_BYTES to "
+            f"{what} has {size:,} bytes; at most {limit:,} are accepted. Set SECURITYNET_MAX_BYTES to "
             "allow more."
         )
 
@@ -108,7 +109,7 @@ def _go_on(
     span: Span | None,
     show: Callable[[int, int | None], None],
 ) -> None:
-    """Ask once for what is missing and append it."""
+    """Request the missing bytes once and append them."""
     base, stop, version = span or (0, None, None)
     noted = _read_note(part)
     if have:
@@ -130,7 +131,7 @@ def _go_on(
             discard(part)
             note = {"url": url, "base": base, "stop": stop, "version": reply.version, "size": size}
             _note(part).write_text(json.dumps(note), encoding="utf-8")
-        # Unbuffered: what has arrived is in the file, whatever ends this process.
+        # Unbuffered: bytes that have arrived are in the file even if this process is killed.
         with part.open("ab", buffering=0) as file:
             show(have, size)
             for chunk in reply.chunks:
@@ -168,12 +169,12 @@ def _read_note(part: Path) -> dict[str, Any]:
 
 
 def _resumable(part: Path, url: str, span: Span | None) -> int:
-    """Return how many bytes of a part can be kept, 0 after removing one that cannot be continued."""
+    """Return how many bytes of a part can be kept; remove a part that cannot be continued and return 0."""
     note = _read_note(part)
     base, stop, version = span or (0, None, note.get("version"))
     have = part.stat().st_size if part.is_file() else 0
     same = (note.get("url"), note.get("base"), note.get("stop")) == (url, base, stop)
-    # Without a version nothing tells whether the rest would come from the same file.
+    # Without a version it is unknown whether the rest would come from the same file.
     if not same or version is None or note.get("version") != version:
         have = 0
     size = note.get("size")
@@ -185,7 +186,7 @@ def _resumable(part: Path, url: str, span: Span | None) -> int:
 
 
 def _refuse_stand_ins(part: Path, url: str) -> None:
-    """Refuse what servers send in place of a file, with a better sentence than a hash that differs."""
+    """Refuse what servers send instead of a file, with a clearer message than a differing hash."""
     with part.open("rb") as file:
         head = file.read(512)
     sentence = None
@@ -202,7 +203,7 @@ def _refuse_stand_ins(part: Path, url: str) -> None:
 
 @contextmanager
 def _progress_bar(name: str, wanted: bool) -> Iterator[Callable[[int, int | None], None]]:
-    """Show how much has arrived, on a terminal's standard error."""
+    """Show the progress on standard error if it is a terminal."""
     console = Console(stderr=True)
     if not (wanted and console.is_terminal):
         yield lambda have, size: None

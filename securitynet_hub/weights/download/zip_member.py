@@ -1,4 +1,4 @@
-"""One member of a zip becomes a file; of a remote zip, only that member is downloaded where possible."""
+"""Extract one member of a remote zip into a file; if possible, download only that member."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from securitynet_hub.weights.download.resume import Span, discard, download, req
 from securitynet_hub.weights.hashes import ARCHIVE, Check, check_file
 
 WORTHWHILE = 0.8
-"""A member that is more than this share of its archive is had by downloading the archive."""
+"""If a member makes up more than this share of its archive, the whole archive is downloaded."""
 
 BROKEN_ZIP = (
     zipfile.BadZipFile,
@@ -35,7 +35,7 @@ BROKEN_ZIP = (
     RuntimeError,
     ValueError,
 )
-"""What the standard library raises on archives that are damaged or built to mislead."""
+"""What the standard library raises for damaged or malicious archives."""
 
 ZIP_ERRORS = (WeightsError, *BROKEN_ZIP)
 
@@ -55,12 +55,12 @@ def fetch_member(
 ) -> Path:
     """Extract the member `name` of the zip at `url` into a file below `folder` and return its path.
 
-    The archive's own hash can only be checked on the whole archive: it is downloaded whole where the
-    annotation has no other hash, where the server knows no ranges, and where the member is most of it.
+    The whole archive is downloaded if the annotation has no other hash than the archive's, if the server does
+    not support ranges, or if the member makes up most of the archive.
 
     Raises:
-        WeightsError: see `download`; no such member, or one that is encrypted, ambiguous, damaged or has a
-            name that leads elsewhere.
+        WeightsError: as `download`; or the member is missing, ambiguous, encrypted or damaged, or its name
+            leads out of the archive.
     """
     target, part = folder / "member.part", folder / "archive.part"
     target.unlink(missing_ok=True)
@@ -83,7 +83,7 @@ def fetch_member(
 def _fetch_span(
     session: requests.Session, url: str, name: str, part: Path, target: Path, limit: int, progress: bool
 ) -> bool:
-    """Extract a member from the part of the archive that holds it; return False if that is most of it."""
+    """Extract a member from the span of the archive that holds it; return False if the span is too large."""
     remote = RemoteFile(session, url)
     with _opened(remote, url) as archive:
         member = find_member(archive, name, url)
@@ -99,7 +99,7 @@ def _fetch_span(
 
 @contextmanager
 def _kept_only_if_right(part: Path, target: Path) -> Iterator[None]:
-    """Remove what was downloaded once it is extracted or found wrong, and keep it if interrupted."""
+    """Remove the download once it is extracted or found to be wrong; keep it after an interruption."""
     try:
         yield
     except ZIP_ERRORS:
@@ -110,10 +110,10 @@ def _kept_only_if_right(part: Path, target: Path) -> Iterator[None]:
 
 
 def find_member(archive: zipfile.ZipFile, name: str, origin: str) -> zipfile.ZipInfo:
-    """Return the one member of that name, or else the one whose last part is that name.
+    """Return the one member with that path, or else the one whose file name is that name.
 
     Raises:
-        WeightsError: none, several, or one that is not an ordinary stored or deflated file.
+        WeightsError: no member or several match, or it is not an ordinary stored or deflated file.
     """
     files = [info for info in archive.infolist() if not info.is_dir()]
     found = [info for info in files if info.filename == name] or [
@@ -144,7 +144,7 @@ def find_member(archive: zipfile.ZipFile, name: str, origin: str) -> zipfile.Zip
 
 
 def _span(archive: zipfile.ZipFile, member: zipfile.ZipInfo, remote: RemoteFile) -> Span:
-    """Return where a member's header and data lie: up to the next member at the latest."""
+    """Return the span of a member's header and data, which ends before the next member."""
     start = member.header_offset
     stops = [info.header_offset for info in archive.infolist() if info.header_offset > start]
     stop = min([*stops, archive.start_dir, start + HEADER_ROOM + member.compress_size])
@@ -172,7 +172,7 @@ def _extract(
 
 @contextmanager
 def _opened(file: io.RawIOBase, origin: str) -> Iterator[zipfile.ZipFile]:
-    """Open a zip and turn everything that a damaged one can raise into a sentence."""
+    """Open a zip and turn whatever a damaged one raises into a `WeightsError`."""
     try:
         with zipfile.ZipFile(cast(BinaryIO, file)) as archive:
             yield archive
@@ -183,7 +183,7 @@ def _opened(file: io.RawIOBase, origin: str) -> Iterator[zipfile.ZipFile]:
 
 
 class _Careful(io.FileIO):
-    """A file that refuses to be read into memory by the gigabyte because its directory says so."""
+    """A file that refuses reads of more than `MAX_DIRECTORY` bytes, whatever the zip's directory claims."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

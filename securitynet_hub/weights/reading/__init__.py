@@ -1,1 +1,1 @@
-"""The safe reader: a checkpoint's tensors, without running a line of its code."""
+"""The safe reader: returns a checkpoint's tensors without running any of its code."""

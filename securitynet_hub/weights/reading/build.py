@@ -1,4 +1,4 @@
-"""Described tensors made from the bytes of their storages."""
+"""Build the described tensors from the bytes of their storages."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from securitynet_hub.weights.tensors import require_finite
 def build_tensors(
     file: BufferedReader, views: Iterable[View], places: Mapping[str, int]
 ) -> dict[View, torch.Tensor]:
-    """Copy tensors out of a file, each storage read once.
+    """Copy tensors out of a file, reading each storage once.
 
     Args:
-        file: the file, opened.
-        views: what to build; none leaves its storage.
-        places: where the bytes of each storage start, by its key.
+        file: the opened file.
+        views: the tensors to build; each must lie within its storage.
+        places: offset in the file of each storage's bytes, by the storage's key.
 
     Raises:
-        WeightsError: a storage breaks off, a tensor holds NaN or infinity, or there is no memory for it.
+        WeightsError: a storage is cut off, a tensor holds NaN or infinity, or memory is exhausted.
     """
     of_storage: defaultdict[Storage, list[View]] = defaultdict(list)
     for view in views:
@@ -47,7 +47,7 @@ def build_tensors(
 def _copy(view: View, held: torch.Tensor) -> torch.Tensor:
     dtype: torch.dtype = getattr(torch, view.dtype)
     whole = held[: len(held) - len(held) % ITEM_SIZES[view.dtype]]
-    # Copying truth values would make proper ones of any byte, before they are checked.
+    # Copying booleans would turn every byte into 0 or 1 before it is checked; so they are copied as bytes.
     elements = whole.view(torch.uint8 if dtype is torch.bool else dtype)
     laid_out = elements.as_strided(view.shape, view.stride, view.offset)
     return laid_out.clone(memory_format=torch.contiguous_format).view(dtype)

@@ -1,9 +1,9 @@
-"""Weights files from strangers: read without running code, within bounds, or refused with the reason.
+"""Read untrusted weights files without running code and within bounds, or refuse them with the reason.
 
-safetensors is parsed by its own library. Of a torch file the layout and checksums are checked
-(:mod:`~securitynet_hub.weights.reading.zip_layout`), then its opcodes say which tensors lie where
-(:mod:`~securitynet_hub.weights.reading.pickle_walk`), and the tensors are made from those bytes
-(:mod:`~securitynet_hub.weights.reading.build`): no unpickler runs.
+The library safetensors parses its own format. A torch file is read in three steps, without an unpickler:
+check the layout and checksums (:mod:`~securitynet_hub.weights.reading.zip_layout`), follow the opcodes to
+find the tensors (:mod:`~securitynet_hub.weights.reading.pickle_walk`), and build the tensors from their bytes
+(:mod:`~securitynet_hub.weights.reading.build`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from securitynet_hub.weights.tensors import require_finite
 
 MAX_HEADER = 16 << 20
 MAX_GROWTH = 4
-"""Bytes of a safetensors header; how much larger than the file its tensors may be, where they share bytes."""
+"""Bytes of a safetensors header; factor by which tensors that share bytes may exceed the file."""
 
 LONGEST_REASON = 1000
 """Characters of a refusal, which can quote names from the file."""
@@ -42,14 +42,14 @@ SAFETENSORS, ZIPPED, LEGACY, UNKNOWN = "safetensors", "torch zip", "torch legacy
 
 
 class Verdict(NamedTuple):
-    """What a weights file is, and if it is not safe and whole, why.
+    """Whether a weights file is safe and complete, and if not, why.
 
     Attributes:
-        safe: it is, and every tensor was read.
+        safe: whether the file is safe and every tensor was read.
         format: ``safetensors``, ``torch zip``, ``torch legacy`` or ``unknown``.
-        reason: what was blocked and where, None if nothing.
-        tensors: how many there are; those that share the same bytes count once.
-        parameters: how many numbers they hold.
+        reason: what was refused and where; None for a safe file.
+        tensors: number of tensors; tensors with the same bytes count once.
+        parameters: number of elements in them.
         bytes: size of the file.
     """
 
@@ -62,14 +62,15 @@ class Verdict(NamedTuple):
 
 
 def read_checkpoint(path: Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
-    """Return what a safetensors, zipped torch or legacy torch file holds: dicts, lists, numbers, tensors.
+    """Return the content of a safetensors, zipped torch or legacy torch file: dicts, lists, numbers, tensors.
 
-    Ordered dicts come back as dicts, parameters and CUDA tensors as CPU tensors, dtypes and devices as their
-    names. Tied weights stay tied; other tensors never share memory. A zipped file carries checksums; in the
-    other two a changed number goes unseen, so compare the file's hash with the publisher's first.
+    Ordered dicts become dicts, parameters and CUDA tensors become CPU tensors, and dtypes and devices become
+    their names. Tied weights stay tied; other tensors never share memory. Only the zipped format has
+    checksums. A changed number in the other two formats goes unnoticed, so compare the file's hash with the
+    publisher's first.
 
     Raises:
-        WeightsError: the file cannot be read, is damaged, or holds what is not accepted.
+        WeightsError: the file cannot be read, is damaged, or holds something that is not accepted.
     """
     try:
         with _opened(path, max_bytes) as (file, size):
@@ -79,7 +80,7 @@ def read_checkpoint(path: Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]
 
 
 def judge(path: Path, *, max_bytes: int = MAX_BYTES) -> Verdict:
-    """Tell whether a weights file is safe and whole, as :func:`read_checkpoint` would find it."""
+    """Return whether a weights file is safe and complete, by the rules of :func:`read_checkpoint`."""
     kind, size = UNKNOWN, 0
     try:
         with _opened(path, max_bytes) as (file, size):
@@ -93,7 +94,7 @@ def judge(path: Path, *, max_bytes: int = MAX_BYTES) -> Verdict:
 
 @contextmanager
 def _opened(path: Path, max_bytes: int) -> Iterator[tuple[BufferedReader, int]]:
-    """Open a regular file of a bounded size; refuse one that changes meanwhile."""
+    """Open a regular file of a bounded size; refuse a file that changes while it is open."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as error:
@@ -116,7 +117,7 @@ def _opened(path: Path, max_bytes: int) -> Iterator[tuple[BufferedReader, int]]:
 
 
 def _sniff(file: BinaryIO, size: int) -> str:
-    """Tell the format by the first bytes; a file's name means nothing."""
+    """Return the format, which is recognised by the first bytes; the file's name is ignored."""
     head = file.read(512)
     if head.startswith(b"PK"):
         return ZIPPED
@@ -146,7 +147,7 @@ def _read(file: BufferedReader, size: int, path: Path, kind: str) -> dict[str, A
     if not isinstance(content, dict) or any(type(key) is not str for key in content):
         raise WeightsError(f"it holds a {type(content).__name__}, not a dict of named values")
     views = [leaf for leaf in _leaves(content) if isinstance(leaf, View)]
-    total = sum(view.bytes for view in views)  # one under two names counts twice: it will be stored twice
+    total = sum(view.bytes for view in views)  # a view under two names counts twice, as it is stored twice
     if total > MAX_GROWTH * size:
         raise WeightsError(f"its tensors would take {total:,} bytes, the file has {size:,}")
     found: dict[str, Any] = _fill(content, build_tensors(file, dict.fromkeys(views), places))
@@ -154,7 +155,7 @@ def _read(file: BufferedReader, size: int, path: Path, kind: str) -> dict[str, A
 
 
 def _fill(value: Any, tensors: dict[View, torch.Tensor]) -> Any:
-    """Put the tensors into the structure around them."""
+    """Replace each view in the content by its tensor."""
     if isinstance(value, dict):
         return {key: _fill(item, tensors) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -208,7 +209,7 @@ def _walk_zipped(file: BinaryIO, size: int) -> tuple[Any, dict[str, int]]:
 
 
 def _walk_legacy(file: BinaryIO, size: int) -> tuple[Any, dict[str, int]]:
-    """Do the same for the format before zip: five pickles, and behind them the storages with their sizes."""
+    """Do the same for the legacy format: five pickles, followed by the storages with their sizes."""
     file.seek(0)
     data = file.read(min(size, MAX_PICKLE))
     magic = walk(data)

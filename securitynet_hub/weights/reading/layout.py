@@ -1,4 +1,4 @@
-"""A tensor described but not built: a dense, strided view into a storage of the file."""
+"""The description of a tensor: a dense, strided view into a storage of the file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ITEM_SIZES = {
     "uint16": 2, "uint32": 4, "uint64": 8, "float8_e4m3fn": 1, "float8_e5m2": 1,
     "float8_e4m3fnuz": 1, "float8_e5m2fnuz": 1,
 }  # fmt: skip
-"""Bytes per element of every dtype that is read."""
+"""Bytes per element of every supported dtype."""
 
 UNTYPED = "untyped"
 STORAGES = {
@@ -27,7 +27,7 @@ STORAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A run of ``count`` elements that the file holds under ``key``."""
+    """A block of ``count`` elements that the file stores under ``key``."""
 
     key: str
     dtype: str
@@ -61,13 +61,13 @@ class View:
 
 
 def require_dense(view: View) -> None:
-    """Refuse a view that leaves its storage or meets the same element twice.
+    """Refuse a view that reaches outside its storage or covers an element twice.
 
     >>> require_dense(View(Storage("0", "float32", 6), "float32", 0, (2, 3), (1, 2)))  # a transposed matrix
     """
     if not view.elements:
         return
-    reach = 0  # of the last element in the dimensions seen so far, the fastest first
+    reach = 0  # offset of the last element in the dimensions seen so far, smallest stride first
     for stride, size in sorted((s, n) for s, n in zip(view.stride, view.shape, strict=True) if n > 1):
         if stride <= reach:
             raise WeightsError(

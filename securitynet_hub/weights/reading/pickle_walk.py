@@ -1,8 +1,8 @@
-"""A torch pickle read without running it: its opcodes are walked on a machine that can only describe.
+"""Read a torch pickle without running it: a machine follows its opcodes and only describes its values.
 
 The machine knows the opcodes that ``torch.save`` writes and ``torch.load(weights_only=True)`` reads, and
-the few calls that state dicts need. Everything else is refused by its name and place. No object of the
-pickle's choosing is ever imported, called or built.
+the few calls that state dicts need. It refuses everything else and names it with its position. The machine
+never imports, calls or builds an object that the pickle chooses.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from securitynet_hub.weights.reading.layout import ITEM_SIZES, STORAGES, UNTYPED
 MAX_PICKLE = 64 << 20
 MAX_OPCODES = 1_000_000
 MAX_NODES = 2_000_000
-"""Values, one that is used twice counted twice."""
+"""Number of values; a value that is used twice counts twice."""
 
 MAX_DEPTH = 64
 MAX_TEXT = 1 << 16
 MAX_INTEGER = 16
-"""Bytes of a text, of a number."""
+"""Bytes of a text, and of a number."""
 
 MAX_KEY = 1 << 60
-"""Beyond it there are any number of keys with the same hash, and a dict of them takes forever."""
+"""Larger integers can be chosen to collide in their hash, which makes a dict of them quadratic."""
 
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """The name of something importable: a dtype, a storage class, or one of the known calls."""
+    """The name of an importable object: a dtype, a storage class, or one of the known calls."""
 
     name: str
 
 
 class Walk(NamedTuple):
-    """What a pickle describes, the place behind its last byte, and the storages it names."""
+    """The value that a pickle describes, the position behind its last byte, and the storages it names."""
 
     value: Any
     end: int
@@ -49,7 +49,8 @@ def walk(data: bytes, start: int = 0) -> Walk:
     """Describe the pickle that starts at ``data[start]``.
 
     Raises:
-        WeightsError: an opcode, a global or a value that no state dict needs, or a bound is passed.
+        WeightsError: the pickle has an opcode, a global or a value that no state dict needs, or exceeds a
+            bound.
 
     >>> import pickle
     >>> walk(pickle.dumps({"epoch": 3}, protocol=2)).value
@@ -205,13 +206,13 @@ class _Machine:
         self.stack.append(storage)
 
     def copy(self, items: Any) -> None:
-        """Count what a call copies: one list may be named by any number of calls."""
+        """Count the values that a call copies, because any number of calls may copy the same list."""
         self.copied += len(items) if isinstance(items, (list, tuple, dict)) else 0
         if self.copied > MAX_NODES:
             raise self.blocked(f"grows beyond {MAX_NODES:,} values")
 
     def ordered(self, items: Any = ()) -> OrderedDict[Any, Any]:
-        """Python 2 wrote the items into the call, as a list of pairs."""
+        """Return an OrderedDict; Python 2 wrote its items into the call, as a list of pairs."""
         self.copy(items)
         pairs = [tuple(item) for item in items if type(item) in (list, tuple)]
         if type(items) not in (list, tuple) or len(pairs) != len(items):
@@ -278,7 +279,7 @@ class _Machine:
 
 
 def _measure(root: Any) -> None:
-    """Refuse values that hold themselves, that nest too deep, or that grow when shared ones are copied."""
+    """Refuse values that contain themselves, are nested too deep, or grow too large when copied."""
     done: dict[int, tuple[int, int]] = {}  # id -> nodes, depth
     open_: set[int] = set()
     todo: list[tuple[Any, bool]] = [(root, False)]
@@ -317,7 +318,7 @@ def _kind(value: Any) -> str:
 
 
 def _opcode_name(opcode: bytes) -> str:
-    import pickletools  # for the names alone, and only on refusal
+    import pickletools  # only needed for a refusal
 
     known = {o.code: o.name for o in pickletools.opcodes}
     return known.get(opcode.decode("latin-1"), repr(opcode))
@@ -367,4 +368,4 @@ _OPCODES: dict[bytes, Callable[[_Machine], Any]] = {
     b"h": lambda m: m.get("B"),
     b"j": lambda m: m.get("<I"),
 }
-"""The opcodes that ``torch.load(weights_only=True)`` reads too, less those for new objects and sets."""
+"""The opcodes that ``torch.load(weights_only=True)`` reads, without those for new objects and sets."""

@@ -1,7 +1,7 @@
-"""A zip archive as ``torch.save`` writes it, and no other: its layout and checksums, nothing extracted.
+"""Check the layout and checksums of a zip archive without extracting it; only ``torch.save``'s layout passes.
 
-Every byte must belong to a known member or to the directory: no junk before, between or after them, no
-overlap, no duplicates, no compression, no encryption, and both headers of a member must agree.
+Every byte must belong to a known member or to the directory. Junk before, between or after them, overlap,
+duplicates, compression and encryption are refused, and both headers of a member must agree.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KNOWN = re.compile(
     r"|\.data/serialization_id|\.format_version|\.storage_alignment",
     re.ASCII,
 )
-"""What ``torch.save`` writes into its one folder."""
+"""The members that ``torch.save`` writes into its one folder."""
 
 _LOCAL, _CENTRAL, _END, _LOCATOR, _END64, _DESCRIPTOR = (
     b"PK\3\4", b"PK\1\2", b"PK\5\6", b"PK\6\7", b"PK\6\6", b"PK\7\x08",
@@ -35,7 +35,7 @@ _ZIP64, _PADDING = 1, 0x4246
 
 
 class Member(NamedTuple):
-    """One file of the archive: where its bytes lie, and their checksum."""
+    """One file of the archive: the position of its bytes, and their checksum."""
 
     name: str
     flags: int
@@ -46,7 +46,7 @@ class Member(NamedTuple):
 
     @property
     def end(self) -> int:
-        """Place behind the last byte."""
+        """Position behind the last byte."""
         return self.start + self.size
 
 
@@ -54,7 +54,7 @@ def read_archive(file: BinaryIO, size: int) -> dict[str, Member]:
     """Check a torch archive and return its members by their names inside its one folder.
 
     Raises:
-        WeightsError: anything that ``torch.save`` does not write, or bytes that are damaged.
+        WeightsError: the archive holds something that ``torch.save`` does not write, or is damaged.
     """
     first, last, count = _read_end(file, size)
     listed = _read_directory(file, first, last, count)
@@ -77,7 +77,7 @@ def read_archive(file: BinaryIO, size: int) -> dict[str, Member]:
 
 
 def read_member(file: BinaryIO, member: Member, limit: int) -> bytes:
-    """Return a member's bytes, if they are not too many."""
+    """Return a member's bytes; refuse a member of more than `limit` bytes."""
     if member.size > limit:
         raise WeightsError(
             f"its member {member.name!r} has {member.size:,} bytes; at most {limit:,} are read"
@@ -105,12 +105,12 @@ def _read_end(file: BinaryIO, size: int) -> tuple[int, int, int]:
         record = _read(file, behind, 56) if behind >= 0 else b""
         if where != behind or disks != 1 or not record.startswith(_END64):
             raise WeightsError("its archive has a 64-bit end record in the wrong place")
-        told = struct.unpack("<Q2H2L4Q", record[4:])
+        stated = struct.unpack("<Q2H2L4Q", record[4:])
         small = (count, length, first)
-        count, length, first = told[6], told[7], told[8]
-        if told[0] != 44 or told[3:5] != (0, 0) or told[5] != count:
+        count, length, first = stated[6], stated[7], stated[8]
+        if stated[0] != 44 or stated[3:5] != (0, 0) or stated[5] != count:
             raise WeightsError("its archive has a 64-bit end record that torch.save does not write")
-        if any(a not in (b, m) for a, b, m in zip(small, told[6:], (0xFFFF, _FULL, _FULL), strict=True)):
+        if any(a not in (b, m) for a, b, m in zip(small, stated[6:], (0xFFFF, _FULL, _FULL), strict=True)):
             raise WeightsError("its archive has two end records that disagree")
     elif count != count_too:
         raise WeightsError("its archive is spread over several disks")
@@ -194,7 +194,7 @@ def _name(raw: bytes) -> str:
 
 
 def _widen(fields: dict[str, int], extra: bytes, name: str) -> dict[str, int]:
-    """Take the fields that are too wide for 32 bits from the extra data."""
+    """Replace the fields that do not fit into 32 bits by their values in the extra data."""
     wide = [field for field, value in fields.items() if value == _FULL]
     values = _wide_values(extra, name)
     if len(values) != len(wide):
@@ -203,7 +203,7 @@ def _widen(fields: dict[str, int], extra: bytes, name: str) -> dict[str, int]:
 
 
 def _wide_values(extra: bytes, name: str) -> tuple[int, ...]:
-    """Return the 64-bit numbers of the extra data; allow padding beside them, nothing else."""
+    """Return the 64-bit numbers of the extra data; refuse everything else but padding."""
     values: tuple[int, ...] = ()
     while extra:
         kind, length = struct.unpack("<HH", extra[:4]) if len(extra) >= 4 else (0, 0)
@@ -216,7 +216,7 @@ def _wide_values(extra: bytes, name: str) -> tuple[int, ...]:
 
 
 def _read_local(file: BinaryIO, member: Member, position: int, limit: int) -> tuple[Member, int]:
-    """Check the header before a member's bytes; return its place, and that of the next member."""
+    """Check the header before a member's bytes; return the placed member and the position of the next one."""
     name = member.name
     if member.header != position:
         raise WeightsError(f"its member {name!r} overlaps another or has junk before it")
@@ -229,7 +229,7 @@ def _read_local(file: BinaryIO, member: Member, position: int, limit: int) -> tu
     own = _read(file, position + 30, n_name + n_extra)
     wide = _wide_values(own[n_name:], name)
     both = (member.size, member.size)
-    # torch's writer does not yet know the packed size here, and repeats the place where that is wide.
+    # torch's writer does not know the packed size here yet, and repeats the position if it needs 64 bits.
     unsure = [(), both, (member.size, 0)]
     agree = wide in [*unsure, *((*values, position) for values in unsure)]
     stated = (crc, *(wide[:2] if (packed, size) == (_FULL, _FULL) else (packed, size)))

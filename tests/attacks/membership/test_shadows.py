@@ -124,7 +124,7 @@ def test_every_file_says_what_it_was_trained_on(three, folder, tmp_path):
     save_file({"weight": torch.zeros(1)}, plain)
     (tmp_path / "text.safetensors").write_text("no tensors")
     for path in (plain, tmp_path / "text.safetensors", tmp_path / "absent.safetensors"):
-        with pytest.raises(WeightsError, match="does not say what it was trained on"):
+        with pytest.raises(WeightsError, match="does not state what it was trained on"):
             read_decided(path)
 
 
