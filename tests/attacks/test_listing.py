@@ -110,7 +110,7 @@ ATTACK = Attack(name="a", run=run, summary="b", source="c 2020, eq. 1", needs=(n
         )
         listed_attacks.cache_clear()
         try:
-            with pytest.raises(ValueError, match="one.py: an attack's literal must say its source"):
+            with pytest.raises(ValueError, match=r"one\.py: an attack's literal must say its source"):
                 listed_attacks()
         finally:
             listed_attacks.cache_clear()
