@@ -27,6 +27,7 @@ from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.membership.running import runnable
 from securitynet_hub.attacks.subject import known_data
 from securitynet_hub.core.errors import RecordError, UnknownNameError
+from securitynet_hub.core.retry import RetryPolicy
 from securitynet_hub.data.splits import Split
 from securitynet_hub.models.loading import load_target
 from securitynet_hub.records import record as record_module
@@ -190,7 +191,8 @@ class TestSweep:
     def test_a_network_that_fails_during_a_download_fails_one_model_until_it_is_back(
         self, tmp_path, hub, monkeypatch
     ):
-        monkeypatch.setattr("securitynet_hub.weights.download.http.FIRST_DELAY", 0.01)
+        quick = RetryPolicy(tries=6, first_delay=0.01)
+        monkeypatch.setattr("securitynet_hub.weights.download.http.RETRIES", quick)
         content = fetch(CLEAN[0]).read_bytes()
         route = hub.routes["/model.safetensors"] = Route(content, drops=[20_000] * 100, ranges=False)
         row = replace(CLEAN[0], id="zoo/fashion-mnist/remote/1", weights_url=hub.url("/model.safetensors"))

@@ -128,7 +128,7 @@ class TestPictures:
         (name,), pixels = read_pictures(tmp_path, (28, 28, 3))
         assert (name, pixels.shape) == ("wide.png", (1, 28, 28, 3))
         assert (pixels == [200, 0, 0]).all()
-        with pytest.raises(ValueError, match="30 x 60 pixels; 28 x 20 is wanted"):
+        with pytest.raises(ValueError, match="30 x 60 pixels; 28 x 20 were expected"):
             read_pictures(tmp_path, (28, 20, 3))
 
     def test_refuses(self, tmp_path):
