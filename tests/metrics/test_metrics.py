@@ -28,18 +28,17 @@ MEMBERS = np.arange(3000) < 1000
 class TestContract:
     """What holds for every metric folder."""
 
-    @each_metric
-    def test_loads_from_another_directory_offline(self, name, tmp_path):
-        code = f"import securitynet_hub; print(securitynet_hub.load_metric({name!r}).name)"
+    def test_they_load_from_another_directory_offline(self, tmp_path):
+        code = "import sys, securitynet_hub as h; print(*(h.load_metric(n).name for n in sys.argv[1:]))"
         done = subprocess.run(
-            [sys.executable, "-c", code],
+            [sys.executable, "-c", code, *known_metrics()],
             cwd=tmp_path,
             env={**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"},
             capture_output=True,
             text=True,
             check=True,
         )
-        assert done.stdout.strip() == name
+        assert done.stdout.split() == list(known_metrics())
 
     @each_metric
     def test_a_folder_of_that_name_in_the_working_directory_is_not_run(self, name, tmp_path, monkeypatch):
