@@ -258,7 +258,7 @@ class TestRecords:
         log = len(published.log)
         bad = measured(1)
         bad = replace(bad, result={**bad.result, "auc": 0.123456})
-        with pytest.raises(RecordError, match=f"{bad.id} is not fit"):
+        with pytest.raises(RecordError, match=f"{bad.id} is not valid and is not published"):
             publish_records(REPO, [measured(2), bad])
         with pytest.raises(RecordError, match="no records"):
             publish_records(REPO, [])
