@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -89,7 +91,20 @@ def init_processes(mixed_precision: str | None = None) -> Accelerator:
             "other code used Accelerate before they were connected. Set ACCELERATE_USE_CPU=true if they run "
             "on the CPU."
         )
+    if accelerator.num_processes > 1:
+        _disconnect_at_exit()
     return accelerator
+
+
+@lru_cache(maxsize=1)
+def _disconnect_at_exit() -> None:
+    atexit.register(_disconnect)
+
+
+def _disconnect() -> None:
+    """Close the connections: gloo may abort a process that ends while its threads are running."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def shutdown() -> None:
