@@ -201,7 +201,7 @@ def test_an_empty_file_sends_timm_nowhere_else(hub):
         ({"pretrained_cfg": {"crop_mode": "border"}}, ModelError, "crop mode 'border' for 224 x 224"),
         ({"pretrained_cfg": {"input_size": [3, 64, 96]}}, ModelError, "crop mode 'center' for 64 x 96"),
         ({"pretrained_cfg": {"interpolation": "lanczos"}}, ModelError, "got 'lanczos'"),
-        ({"pretrained_cfg": {"crop_pct": 1.2}}, ModelError, "no less than the sides"),
+        ({"pretrained_cfg": {"crop_pct": 1.2}}, ModelError, "sides of at least"),
         ({"pretrained_cfg": {"mean": [0.5]}}, ModelError, "agree on the number of channels"),
         ({"pretrained_cfg": {"input_size": [3]}}, ModelError, "is not one of timm's"),
     ],
