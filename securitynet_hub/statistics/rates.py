@@ -220,10 +220,15 @@ def rate_at_fpr(ranking: Ranking, target_fpr: float, confidence_level: float) ->
 
 def false_alarms_allowed(target_fpr: float, n_nonmembers: int) -> int:
     """Return how many non-members may be accused at a rate; raise ValueError if it is not a rate."""
+    # 0.29 * 100 is 28.999999999999996 in floating point; it allows 29 false alarms.
+    return math.floor(round(require_rate(target_fpr) * n_nonmembers, 9))
+
+
+def require_rate(target_fpr: float) -> float:
+    """Return a false-positive rate as a float; raise ValueError unless it lies between 0 and 1."""
     if not (isinstance(target_fpr, Real) and 0 <= target_fpr <= 1):
         raise ValueError(f"target_fpr must be a rate between 0 and 1; got {target_fpr!r}.")
-    # 0.29 * 100 is 28.999999999999996 in floating point; it allows 29 false alarms.
-    return math.floor(round(target_fpr * n_nonmembers, 9))
+    return float(target_fpr)
 
 
 def advantage(scores: npt.ArrayLike, is_member: npt.ArrayLike) -> float:

@@ -31,6 +31,7 @@ COMMANDS = [
     "sweep --help",
     "report --help",
     "study --help",
+    "power --help",
     "verify --help",
     "publish --help",
     "fetch --help",

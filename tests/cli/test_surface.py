@@ -31,6 +31,12 @@ COMMANDS = {
          "slices": False, "max_queries": 1_000_000, "budgets": [100, 500], "inputs": None, "shadows": None,
          "views": ["identity"], "samples": None, "out": None, "json": False},
     ),
+    "power": (
+        {"--members N", "--nonmembers N", "--fpr RATE [RATE ...]", "--auc AUC", "--tpr RATE",
+         "--power SHARE", "--level LEVEL", "--json"},
+        ["--members", "9", "--nonmembers", "9"],
+        {"fpr": [0.001, 0.01], "auc": None, "tpr": None, "power": 0.8, "level": 0.95, "json": False},
+    ),
     "verify": ({"--json", "FILE [FILE ...]"}, ["FILE"], {"json": False}),
     "sweep": (
         {"--models PATTERN [PATTERN ...]", "--where CONDITION", "--attacks ATTACK [ATTACK ...]",
