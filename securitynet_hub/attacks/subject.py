@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -12,9 +13,11 @@ import numpy as np
 from securitynet_hub.annotations.schema import Annotation, ZooAnnotation
 from securitynet_hub.core.errors import UnknownNameError, WeightsError
 from securitynet_hub.data.images import LabelledImages, images_from, load_images
+from securitynet_hub.data.sources import ImageSource
 from securitynet_hub.data.splits import Split, read_split
 from securitynet_hub.engine.device_maps import find_devices
 from securitynet_hub.engine.processes import find_precision
+from securitynet_hub.models import network_size
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import describe_environment
 
@@ -28,7 +31,7 @@ ZOO_FOLDER = Path(__file__).parents[1] / "zoo"
 class AuditData:
     """The data of an audit: images, and which of them the target was trained on."""
 
-    images: LabelledImages
+    images: ImageSource
     split: Split
 
     def __post_init__(self) -> None:
@@ -45,6 +48,21 @@ class AuditData:
                 f"{self.images.name} has {len(self.images.class_names)} classes, {target.id} only "
                 f"{target.num_classes}."
             )
+
+
+def at_one_size(target: Target, data: AuditData) -> tuple[Target, AuditData]:
+    """Return target and data for an attack that changes images or trains on them: images of one size.
+
+    Images that are all of one size stay as they are. Others are brought to the size of the network's input by
+    the target's own resize and crop; the returned target only scales and normalises them. A record says the
+    size (``data.pixels``).
+    """
+    images, transform = network_size.at_one_size(data.images, target.transform)
+    if images is data.images:
+        return target, data
+    sized = copy.copy(target)  # `replace` would put the caller's module into eval mode
+    object.__setattr__(sized, "transform", transform)
+    return sized, replace(data, images=images)
 
 
 def known_data(annotation: Annotation) -> AuditData:
@@ -149,11 +167,7 @@ def describe_subject(target: Target, data: AuditData) -> dict[str, Any]:
             "transform": target.transform.as_dict(),
             **({} if precision == "no" else {"precision": precision}),
         },
-        "data": {
-            "name": data.images.name,
-            "sha256": data.images.sha256,
-            "split_sha256": data.split.sha256,
-        },
+        "data": {**data.images.describe(), "split_sha256": data.split.sha256},
         "environment": {
             **describe_environment(),
             "device": find_devices(target.module),

@@ -15,6 +15,27 @@ SIDE = 16
 COMPONENTS = 16
 
 
+def grid_means(pixels: npt.NDArray[Any]) -> Scores:
+    """Average each channel of each image over the cells of a grid of at most 16 x 16.
+
+    Args:
+        pixels: shape (n, height, width, channels).
+
+    Returns:
+        Shape (n, rows, columns, channels), float64; the means of means are the same.
+
+    >>> grid_means(np.arange(32.0).reshape(1, 32, 1, 1))[0, :3, 0, 0]
+    array([0.5, 2.5, 4.5])
+    """
+    grids = np.asarray(pixels, np.float64)
+    for axis in (1, 2):
+        side = grids.shape[axis]
+        edges = np.linspace(0, side, min(SIDE, side) + 1).astype(np.int64)
+        sizes = np.diff(edges).reshape([-1 if axis == each else 1 for each in range(4)])
+        grids = np.add.reduceat(grids, edges[:-1], axis) / sizes
+    return grids
+
+
 def image_features(
     pixels: npt.NDArray[Any], labels: npt.ArrayLike, *, components: int = COMPONENTS
 ) -> Scores:
@@ -49,12 +70,7 @@ def image_features(
             "pixels must be images of shape (n, height, width, channels), at least one, and labels one for "
             f"each; got {pixels.shape} and {classes.shape}."
         )
-    grids = np.asarray(pixels, np.float64)
-    for axis in (1, 2):
-        side = grids.shape[axis]
-        edges = np.linspace(0, side, min(SIDE, side) + 1).astype(np.int64)
-        sizes = np.diff(edges).reshape([-1 if axis == each else 1 for each in range(4)])
-        grids = np.add.reduceat(grids, edges[:-1], axis) / sizes
+    grids = grid_means(pixels)
     cells = grids.reshape(len(grids), -1)
     cells = cells - cells.mean(0)
     directions = np.linalg.eigh(cells.T @ cells)[1][:, ::-1][:, :components]

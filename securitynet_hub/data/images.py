@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from securitynet_hub.core.arrays import Labels
+from securitynet_hub.core.arrays import Labels, Rows
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.core.files import verified_bytes
 from securitynet_hub.data.pixels import Pixels
+from securitynet_hub.data.sources import Change, ImageSource, Shape
 
 if TYPE_CHECKING:
     import datasets
@@ -34,8 +35,8 @@ FASHION_MNIST_CLASSES = (
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LabelledImages:
-    """Images of one size with one label each.
+class LabelledImages(ImageSource):
+    """Images of one size in memory, with one label each.
 
     Attributes:
         name: the name of this set in records.
@@ -66,8 +67,28 @@ class LabelledImages:
                 f"{self.labels.max()}."
             )
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    @property
+    def shape(self) -> Shape:
+        """Height, width and channels."""
+        return self.pixels.shape[1:]
+
+    def read(self, row: int) -> Pixels:
+        """Return one image."""
+        image: Pixels = self.pixels[row]
+        return image
+
+    def array(self, rows: Rows) -> Pixels:
+        """Return images as one array."""
+        images: Pixels = self.pixels[rows]
+        return images
+
+    def select(self, rows: Rows) -> LabelledImages:
+        """Return some of the images."""
+        return replace(self, pixels=self.pixels[rows], labels=self.labels[rows])
+
+    def change(self, change: Change, shape: Shape | None = None) -> LabelledImages:
+        """Return changed images, in memory as well."""
+        return replace(self, pixels=change(self.pixels))
 
     @cached_property
     def sha256(self) -> str:

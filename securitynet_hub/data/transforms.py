@@ -117,6 +117,20 @@ class Transform:
             scaled.div_(self._per_channel(self.std))
         return scaled
 
+    def crop(self, pixels: Pixels) -> Pixels:
+        """Resize and crop uint8 pixels to the network's size, before anything is scaled.
+
+        With ``rest = replace(transform, resize=None)``, ``rest(transform.crop(pixels))`` is
+        ``transform(pixels)`` to the bit.
+
+        Returns:
+            Shape (n, height, width, channels), uint8, with as many channels as the network takes.
+        """
+        self._check(pixels)
+        if self.resize is not None:
+            pixels = np.moveaxis(self._resized(np.moveaxis(pixels, -1, 1), self.resize), 1, -1)
+        return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:-1], self.shape[-1])))
+
     def differentiable(self, pixels: torch.Tensor) -> torch.Tensor:
         """Apply the transform to float pixels without rounding, so that gradients can be computed.
 

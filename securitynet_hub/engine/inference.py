@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -19,7 +20,9 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from securitynet_hub.core.arrays import Rows, as_array, name_rows
 from securitynet_hub.core.errors import ModelError, ProcessError
+from securitynet_hub.data.images import LabelledImages
 from securitynet_hub.data.pixels import Labels, Pixels
+from securitynet_hub.data.sources import ImageSource
 from securitynet_hub.engine.processes import gather, init_processes, raise_together
 from securitynet_hub.models.target import Preprocessing, Target
 
@@ -35,11 +38,16 @@ PREPARED = 4
 """Largest number of batches that are prepared ahead of the device, each by its own thread."""
 
 
+READ_TOGETHER = 16
+"""Images of a source that one thread reads at a time."""
+
+
 def predict(
     target: Target,
-    pixels: Pixels,
+    images: Pixels | ImageSource,
     *,
     batch_size: int = BATCH_SIZE,
+    workers: int | None = None,
     on_batch: Callable[[int], None] = lambda size: None,
 ) -> npt.NDArray[np.float32]:
     """Return the target's logits, shape (n, classes), row i for image i, the same on every process.
@@ -48,14 +56,19 @@ def predict(
     number of processes. Rows are gathered with their positions and put into the images' order. Training flags
     and the random state are restored; the module stays on Accelerate's device.
 
+    Images of a source are read by threads ahead of the model. Each goes through the target's own transform at
+    its own size, and no more than two batches are in memory, whatever the number of images. The logits do not
+    depend on the number of threads.
+
     Mixed precision and compilation are those that Accelerate was launched with (``--mixed_precision bf16``,
     ``--dynamo_backend inductor``). A batch that does not fit into memory is forwarded in halves. On a CPU, a
     batch is forwarded in parts of at most `CPU_ELEMENTS`, because large ones are slower.
 
     Args:
         target: the classifier; its transform is applied to the pixels.
-        pixels: shape (n, height, width, channels), uint8.
+        images: shape (n, height, width, channels), uint8; or a source of images of any size.
         batch_size: images in one forward pass, on each process.
+        workers: threads that read images of a source; by default one for each CPU core of a process.
         on_batch: called with the number of images after each batch of this process, for a progress bar.
 
     Raises:
@@ -63,7 +76,9 @@ def predict(
         ModelError: the model gave NaN or infinite logits, or a wrong number of them.
         ProcessError: another process of the launch has ended. An error on one process is raised on all.
     """
-    logits = predict_module(target.module, target.transform, pixels, batch_size=batch_size, on_batch=on_batch)
+    logits = predict_module(
+        target.module, target.transform, images, batch_size=batch_size, workers=workers, on_batch=on_batch
+    )
     if logits.shape[1:] != (target.num_classes,):
         raise ModelError(
             f"{target.id} gave outputs of {logits.shape[1:]}, {target.num_classes} were expected."
@@ -74,29 +89,28 @@ def predict(
 def predict_module(
     module: torch.nn.Module,
     transform: Preprocessing,
-    pixels: Pixels,
+    images: Pixels | ImageSource,
     *,
     batch_size: int = BATCH_SIZE,
+    workers: int | None = None,
     on_batch: Callable[[int], None] = lambda size: None,
 ) -> npt.NDArray[np.float32]:
     """Return the outputs of a module without annotation, as `predict` does for a target."""
-    if not len(pixels):
+    if not len(images):
         raise ValueError("there are no images to predict.")
+    if isinstance(images, LabelledImages):
+        images = images.pixels
     accelerator = init_processes()
     forward = _Forward(module, accelerator)
-    batches = np.split(np.arange(len(pixels)), range(batch_size, len(pixels), batch_size))
+    batches = np.split(np.arange(len(images)), range(batch_size, len(images), batch_size))
     share = np.array_split(np.arange(len(batches)), accelerator.num_processes)[accelerator.process_index]
     # A process without a batch repeats the first one, because all processes must take part in gathering.
     own = [batches[place] for place in share] or batches[:1]
     answers: list[torch.Tensor] = []
     failure: Exception | None = None
-
-    def prepare(batch: Rows) -> torch.Tensor:
-        return transform(pixels[batch[0] : batch[-1] + 1])  # a slice, which is not copied
-
     with evaluating(module), torch.inference_mode(), accelerator.autocast():
         try:
-            for inputs in _ahead(prepare, own, accelerator.device):
+            for inputs in _prepared(images, transform, own, accelerator, workers):
                 answers.append(forward(inputs).float())
                 on_batch(len(inputs))
         except ProcessError:
@@ -105,13 +119,96 @@ def predict_module(
             failure = error
     if failure := raise_together(failure):
         raise failure
-    outputs = _gathered(accelerator, np.concatenate(own), torch.cat(answers), len(pixels))
+    outputs = _gathered(accelerator, np.concatenate(own), torch.cat(answers), len(images))
     broken = np.flatnonzero(~np.isfinite(outputs).reshape(len(outputs), -1).all(1))
     if len(broken):
         raise ModelError(
             f"the model gave NaN or infinite outputs for {len(broken)} image(s), the first at {broken[0]}."
         )
     return outputs
+
+
+def _prepared(
+    images: Pixels | ImageSource,
+    transform: Preprocessing,
+    batches: Sequence[Rows],
+    accelerator: Accelerator,
+    workers: int | None,
+) -> Iterator[torch.Tensor]:
+    """Yield the network's inputs for each batch, on the device."""
+    if isinstance(images, ImageSource):
+        device = accelerator.device
+        if device.type == "cpu":  # the parts in which a CPU forwards them anyway
+            most = max(1, CPU_ELEMENTS // math.prod(transform.shape))
+            batches = [part for batch in batches for part in np.split(batch, range(most, len(batch), most))]
+        threads = workers or max(1, (os.cpu_count() or 1) // _processes_here(accelerator))
+        yield from _read(images, transform, batches, device, threads)
+        return
+    pixels = images
+
+    def prepare(batch: Rows) -> torch.Tensor:
+        return transform(pixels[batch[0] : batch[-1] + 1])  # a slice, which is not copied
+
+    yield from _ahead(prepare, batches, accelerator.device)
+
+
+def _processes_here(accelerator: Accelerator) -> int:
+    """Count the processes of the launch on this machine, as its launcher announces them."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
+
+
+def _read(
+    images: ImageSource,
+    transform: Preprocessing,
+    batches: Sequence[Rows],
+    device: torch.device,
+    workers: int,
+) -> Iterator[torch.Tensor]:
+    """Yield the inputs for each batch on the device, while threads read the images of the next ones.
+
+    Beside the batch that is forwarded, at most one batch and one part for each thread are in memory.
+    """
+
+    def prepare(rows: Rows) -> torch.Tensor:
+        ready = transform_each(images, transform, rows)
+        return ready.pin_memory() if device.type == "cuda" else ready
+
+    parts = (
+        rows for batch in batches for rows in np.split(batch, range(READ_TOGETHER, len(batch), READ_TOGETHER))
+    )
+    ahead = workers + -(-max(map(len, batches)) // READ_TOGETHER)
+    with ThreadPoolExecutor(workers) as threads:
+        upcoming = deque(threads.submit(prepare, rows) for rows in islice(parts, ahead))
+        try:
+            for batch in batches:
+                ready: list[torch.Tensor] = []
+                while sum(map(len, ready)) < len(batch):
+                    ready.append(upcoming.popleft().result().to(device, non_blocking=True))
+                    upcoming.extend(threads.submit(prepare, rows) for rows in islice(parts, 1))
+                yield torch.cat(ready)
+        finally:
+            threads.shutdown(wait=True, cancel_futures=True)
+
+
+def transform_each(images: ImageSource, transform: Preprocessing, rows: Rows) -> torch.Tensor:
+    """Return the network's inputs for images of a source, each transformed at its own size.
+
+    Images of one size are transformed together, which is quicker for small ones.
+    """
+    read = [images.read(int(row)) for row in rows]
+    places: dict[tuple[int, ...], list[int]] = {}
+    for place, image in enumerate(read):
+        places.setdefault(image.shape, []).append(place)
+    if len(places) == 1:
+        return transform(np.stack(read))
+    inputs: torch.Tensor | None = None
+    for same in places.values():
+        found = transform(np.stack([read[place] for place in same]))
+        if inputs is None:
+            inputs = found.new_empty((len(read), *found.shape[1:]))
+        inputs[same] = found
+    assert inputs is not None
+    return inputs
 
 
 class _Forward:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,9 @@ from securitynet_hub.attacks.backdoor.kind import KIND, Options
 from securitynet_hub.attacks.backdoor.registry import detectors, find
 from securitynet_hub.attacks.backdoor.running import run_detector
 from securitynet_hub.attacks.kind import Context
-from securitynet_hub.attacks.subject import AuditData, describe_subject
-from securitynet_hub.data.images import LabelledImages
+from securitynet_hub.attacks.subject import AuditData, at_one_size, describe_subject
 from securitynet_hub.data.pixels import Pixels
+from securitynet_hub.data.sources import ImageSource
 from securitynet_hub.data.triggers import TRIGGERS
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import Record
@@ -72,6 +73,7 @@ def run(
     for name in attacks:
         find(name).require_settings(context.settings.get(name, {}))
     data.require_classes_of(target)
+    whole, (target, data) = target, at_one_size(target, data)
     images = _AuditImages.from_data(target, data, options, context.seed)
     for name in attacks:  # before the first of them takes its time
         reason = images.why_not(find(name))
@@ -85,7 +87,7 @@ def run(
         result, known, counts = images.measure(detector, finding, context.confidence_level)
         taken = {**detector.settings, **own}
         record = Record(
-            **describe_subject(target, data),
+            **describe_subject(whole, data),
             attack={
                 "name": name,
                 "kind": KIND.name,
@@ -107,13 +109,13 @@ def run(
 
 def applicable(target: Target, data: AuditData, options: Options, context: Context) -> list[str]:
     """List the detectors that can run on this target with these images."""
-    images = _AuditImages.from_data(target, data, options, context.seed)
+    images = _AuditImages.from_data(*at_one_size(target, data), options, context.seed)
     return [name for name, detector in detectors().items() if images.why_not(detector) is None]
 
 
 def left_out(target: Target, data: AuditData, options: Options) -> dict[str, str]:
     """Return the reason for each detector that cannot run on this target with these images."""
-    images = _AuditImages.from_data(target, data, options, 0)
+    images = _AuditImages.from_data(*at_one_size(target, data), options, 0)
     reasons = {name: images.why_not(detector) for name, detector in detectors().items()}
     return {name: reason for name, reason in reasons.items() if reason}
 
@@ -128,25 +130,31 @@ class _AuditImages:
     """The images that an audit has for detectors of models, inputs and training images."""
 
     target: Target
+    data: AuditData
     num_images: int
     clean: Pixels
     inputs: InputSets | None
-    training: TrainingImages
     seed: int
 
     @classmethod
     def from_data(cls, target: Target, data: AuditData, options: Options, seed: int) -> _AuditImages:
         images, rows, inputs = data.images, data.split.nonmembers, options.inputs
         if isinstance(inputs, (str, Path)):
-            inputs = read_inputs(inputs, images.pixels.shape[1:])
+            assert images.shape is not None  # by `at_one_size`
+            inputs = read_inputs(inputs, images.shape)
         return cls(
             target=target,
+            data=data,
             num_images=options.num_images,
-            clean=images.pixels[draw_evenly(images, rows, min(options.num_images, len(rows)), seed)],
+            clean=images.array(draw_evenly(images, rows, min(options.num_images, len(rows)), seed)),
             inputs=find_inputs(target, data, inputs, seed=seed),
-            training=find_training(target, data, seed=seed),
             seed=seed,
         )
+
+    @cached_property
+    def training(self) -> TrainingImages:
+        """The members as images: all in memory, so only for a detector that judges them."""
+        return find_training(self.target, self.data, seed=self.seed)
 
     def why_not(self, detector: Attack) -> str | None:
         """Return the first reason why a detector cannot run, or None."""
@@ -189,7 +197,7 @@ class _AuditImages:
 
 
 def draw_evenly(
-    images: LabelledImages, rows: npt.ArrayLike | None, count: int, seed: int
+    images: ImageSource, rows: npt.ArrayLike | None, count: int, seed: int
 ) -> npt.NDArray[np.int64]:
     """Draw images as evenly from the classes as possible; return their positions, ascending.
 

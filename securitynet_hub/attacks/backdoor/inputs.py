@@ -155,7 +155,7 @@ def find_inputs(target: Target, data: AuditData, inputs: Inputs | None, *, seed:
     Raises:
         ValueError: the inputs differ in size from the data, or there are too few clean images beside them.
     """
-    pixels, labels = data.images.pixels, data.images.labels
+    images, labels = data.images, data.images.labels
     rows = np.random.default_rng(seed).permutation(data.split.nonmembers)
     if inputs is None:
         annotation = target.annotation
@@ -170,21 +170,25 @@ def find_inputs(target: Target, data: AuditData, inputs: Inputs | None, *, seed:
         rows = np.random.default_rng(seed).permutation(rows)
         inputs = Inputs(
             name=annotation.trigger,
-            pixels=np.concatenate([pixels[clean], TRIGGERS[annotation.trigger](pixels[stamped])]),
+            pixels=np.concatenate([images.array(clean), TRIGGERS[annotation.trigger](images.array(stamped))]),
             files=tuple(str(row) for row in (*clean, *stamped)),
             is_poisoned=np.repeat([False, True], [len(clean), len(stamped)]),
         )
-    if inputs.pixels.dtype != np.uint8 or inputs.pixels.shape[1:] != pixels.shape[1:]:
+    if inputs.pixels.dtype != np.uint8 or inputs.pixels.shape[1:] != images.shape:
         raise ValueError(
-            f"inputs must be uint8 images of {pixels.shape[1:]}, as the clean images beside them; got "
+            f"inputs must be uint8 images of {images.shape}, as the clean images beside them; got "
             f"{inputs.pixels.dtype} of {inputs.pixels.shape[1:]}."
         )
     taken = set(image_digests(inputs.pixels))
-    unused = []
-    for row, digest in zip(rows, image_digests(pixels[rows]), strict=True):
-        if digest not in taken:
-            taken.add(digest)
-            unused.append(row)
+    unused: list[int] = []
+    for start in range(0, len(rows), N_REFERENCE):
+        if len(unused) >= N_TEST + N_REFERENCE:  # and at least three times N_TEST
+            break
+        some = rows[start : start + N_REFERENCE]
+        for row, digest in zip(some.tolist(), image_digests(images.array(some)), strict=True):
+            if digest not in taken:
+                taken.add(digest)
+                unused.append(row)
     size = min(N_TEST, len(unused) // 3)
     if not size:
         raise ValueError(
@@ -193,8 +197,8 @@ def find_inputs(target: Target, data: AuditData, inputs: Inputs | None, *, seed:
         )
     return InputSets(
         inputs=inputs,
-        calibration=pixels[unused[:size]],
-        reference=pixels[unused[size : size + N_REFERENCE]],
+        calibration=images.array(np.array(unused[:size])),
+        reference=images.array(np.array(unused[size : size + N_REFERENCE])),
     )
 
 
@@ -205,7 +209,7 @@ def find_training(target: Target, data: AuditData, *, seed: int) -> TrainingImag
     is therefore stamped here; the model answers them as it answers those images.
     """
     rows, annotation = data.split.members, target.annotation
-    pixels, labels = data.images.pixels[rows], data.images.labels[rows].astype(np.int64)
+    pixels, labels = data.images.array(rows), data.images.labels[rows].astype(np.int64)
     if (
         not isinstance(annotation, ZooAnnotation)
         or annotation.trigger is None

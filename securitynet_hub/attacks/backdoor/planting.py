@@ -6,11 +6,12 @@ import copy
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from securitynet_hub.annotations.schema import unlisted
-from securitynet_hub.data.images import LabelledImages
+from securitynet_hub.data.sources import ImageSource
 from securitynet_hub.data.triggers import Poisoned, Trigger, poison
 from securitynet_hub.engine.inference import predict
 from securitynet_hub.engine.training import Recipe, train
@@ -23,7 +24,7 @@ KEPT = ("architecture", "family", "dataset", "domain", "num_classes", "image_siz
 
 def backdoor(
     target: Target,
-    images: LabelledImages,
+    images: ImageSource,
     trigger: str | Trigger,
     *,
     rate: float = 0.1,
@@ -69,7 +70,7 @@ def backdoor(
         if not 0 <= label < target.num_classes:
             raise ValueError(f"{name} must lie in 0..{target.num_classes - 1}; got {label}.")
     data = poison(
-        images.pixels,
+        images.array(np.arange(len(images))),
         images.labels,
         trigger,
         rate,

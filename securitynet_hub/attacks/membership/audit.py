@@ -26,7 +26,7 @@ from securitynet_hub.attacks.membership.running import (
 )
 from securitynet_hub.attacks.membership.samples import measure_slices, sample_table, write_samples
 from securitynet_hub.attacks.membership.shadows import Shadows
-from securitynet_hub.attacks.subject import AuditData, describe_subject
+from securitynet_hub.attacks.subject import AuditData, at_one_size, describe_subject
 from securitynet_hub.core.errors import RecordError, UnknownNameError
 from securitynet_hub.data.augmentations import VIEWS
 from securitynet_hub.data.features import COMPONENTS
@@ -56,7 +56,7 @@ def run(
     chosen = _settings(attacks, context.settings, class_wise=options.class_wise)
     asking = [name for name in attacks if not find(name).shares_pass]
     for name in asking:
-        _require_affordable(find(name), chosen[name], data, options.max_queries)
+        _require_affordable(find(name), chosen[name], at_one_size(target, data)[1], options.max_queries)
     pool = _pool(target, data, options, context)
     comparing = [name for name in attacks if name not in asking]
     _require_inputs(comparing, pool)
@@ -75,7 +75,8 @@ def run(
         table = sample_table(
             runs, data.split.is_member, labels=data.images.labels[positions], positions=positions
         )
-        write_samples(table, data.images.pixels[positions], Path(options.samples) / target.id)
+        _, sized = at_one_size(target, data)
+        write_samples(table, sized.images.select(positions), Path(options.samples) / target.id)
     return records
 
 
@@ -141,8 +142,11 @@ class _Audit:
             result["slices"] = measure_slices(
                 run.scores, is_member[run.rows], classes[run.rows], **self.measuring
             )
+        several = attack.augmented and self.pool is not None and len(self.pool.shadows.views) > 1
+        sized = not attack.shares_pass or several or "features" in attack.needs
+        data = at_one_size(self.target, self.data)[1] if sized else self.data
         record = Record(
-            **describe_subject(self.target, self.data),
+            **describe_subject(self.target, data),
             attack={"name": attack.name, "kind": KIND.name, **self.measuring, **known},
             result=result,
             counts=counts,
@@ -168,16 +172,17 @@ class _Audit:
         self, attack: Attack, settings: dict[str, Any]
     ) -> tuple[Run, dict[str, Any], dict[str, int], dict[str, float]]:
         """Run an attack by queries; return as `_compare`."""
-        images, context = self.data.images, self.context
+        target, data = at_one_size(self.target, self.data)
+        images, context = data.images, self.context
         known = {**settings, "seed": context.seed}
         supplied: dict[str, Any] = {"seed": context.seed, "batch_size": context.batch_size}
         if attack.starts:
             # The first image of each class outside the split.
             rest = np.setdiff1d(np.arange(len(images)), self.data.split.indices)
             known["starts"] = rest[np.unique(images.labels[rest], return_index=True)[1]].tolist()
-            supplied["starts"] = images.pixels[known["starts"]]
-        pixels = images.pixels[self.data.split.indices]
-        found = attack.run(self.target, pixels, self.labels, **settings, **supplied)
+            supplied["starts"] = images.array(known["starts"])
+        pixels = images.array(data.split.indices)
+        found = attack.run(target, pixels, self.labels, **settings, **supplied)
         context.on_batch(found.total_queries)
         counts = {"forwarded": found.total_queries, "most_for_one_sample": int(found.queries.max())}
         return Run(found.scores, np.arange(len(self.labels))), known, counts, {}
@@ -243,11 +248,11 @@ def _plain(value: Any, default: Any) -> Any:
 def _require_affordable(attack: Attack, settings: dict[str, Any], data: AuditData, max_queries: int) -> None:
     """Refuse an attack that might forward more images than allowed, before the first query."""
     assert attack.cost is not None
-    pixels = data.images.pixels[data.split.indices]
-    most = len(pixels) * attack.cost(pixels[0], **settings)
+    samples = data.split.indices
+    most = len(samples) * attack.cost(data.images.read(samples[0]), **settings)
     if most > max_queries:
         raise ValueError(
-            f"{attack.name} may forward {most:,} images for {len(pixels):,} samples, more than "
+            f"{attack.name} may forward {most:,} images for {len(samples):,} samples, more than "
             f"max_queries={max_queries:,} (--max-queries). Allow more, lower {' or '.join(settings)}, or "
             "audit fewer samples."
         )

@@ -12,11 +12,14 @@ import numpy.typing as npt
 from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.attacks.membership.reference_models import ModelCounts, count_models
 from securitynet_hub.attacks.membership.shadows import Shadows
-from securitynet_hub.attacks.subject import AuditData
+from securitynet_hub.attacks.subject import AuditData, at_one_size
 from securitynet_hub.data.augmentations import VIEWS, View, identity
-from securitynet_hub.data.features import image_features
+from securitynet_hub.data.features import grid_means, image_features
 from securitynet_hub.engine.inference import predict
 from securitynet_hub.models.target import Target
+
+CHUNK = 1024
+"""Images of which features are computed at a time."""
 
 
 class Pool(NamedTuple):
@@ -153,13 +156,18 @@ def forward(
         on_batch: called with the number of images after each batch.
     """
     began = time.perf_counter()
-    indices, images = data.split.indices, data.images
+    indices = data.split.indices
     n = len(indices)
     several = pool is not None and views and len(pool.shadows.views) > 1
     positions = indices if pool is None else np.concatenate([indices, pool.population])
-    pixels, labels = images.pixels[positions], images.labels[positions].astype(np.int64)
+    if several:  # shadow models were asked about augmentations of images of one size
+        target, data = at_one_size(target, data)
+    images, labels = data.images.select(positions), data.images.labels[positions].astype(np.int64)
     asked = pool.views if pool is not None and several else [identity]
-    each = [predict(target, view(pixels), batch_size=batch_size, on_batch=on_batch) for view in asked]
+    each = [
+        predict(target, images.change(view, images.shape), batch_size=batch_size, on_batch=on_batch)
+        for view in asked
+    ]
     logits = np.stack(each, 1) if several else each[0]
     inputs = MembershipInputs(
         outputs=logits[:n],
@@ -169,7 +177,17 @@ def forward(
         calibration=calibration,
         seed=seed,
         ids=indices,
-        features=image_features(pixels[:n], labels[:n]) if features else None,
+        features=_features(target, data, labels[:n]) if features else None,
         **({} if pool is None else pool.inputs(logits[n:], labels[n:], views=several)),
     )
     return Answers(inputs, each[0][:n], len(positions) * len(asked), time.perf_counter() - began)
+
+
+def _features(target: Target, data: AuditData, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Describe every sample by its image, at one size, a few of them in memory at a time."""
+    _, sized = at_one_size(target, data)
+    rows = data.split.indices
+    grids = [
+        grid_means(sized.images.array(rows[start : start + CHUNK])) for start in range(0, len(rows), CHUNK)
+    ]
+    return image_features(np.concatenate(grids), labels)

@@ -16,6 +16,8 @@ from securitynet_hub.attacks.membership.running import Run
 from securitynet_hub.core.arrays import as_array
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.files import atomic_path
+from securitynet_hub.data.pixels import Pixels
+from securitynet_hub.data.sources import ImageSource
 from securitynet_hub.statistics.rates import check_scores, split_scores
 
 if TYPE_CHECKING:
@@ -160,7 +162,7 @@ def tile(pixels: npt.NDArray[np.uint8], *, columns: int = 5) -> npt.NDArray[np.u
 
 
 def write_samples(
-    table: pd.DataFrame, pixels: npt.NDArray[np.uint8], folder: Path, *, count: int = 25
+    table: pd.DataFrame, images: Pixels | ImageSource, folder: Path, *, count: int = 25
 ) -> None:
     """Write every sample's scores and, for each attack, a picture of the members with the highest scores.
 
@@ -168,7 +170,7 @@ def write_samples(
 
     Args:
         table: from `sample_table`.
-        pixels: shape (n, height, width, 1 or 3), uint8, the image of each row.
+        images: shape (n, height, width, 1 or 3), uint8, or a source of one size: the image of each row.
         folder: must not exist, so that nothing is overwritten.
         count: images in a picture.
 
@@ -185,7 +187,8 @@ def write_samples(
             for name in table.columns[3:]:
                 judged = table[table[name].notna()]
                 rows = judged.index[most_exposed(judged[name], judged["is_member"], count)]
-                sheet = tile(pixels[rows])
+                shown = images.array(rows.to_numpy()) if isinstance(images, ImageSource) else images[rows]
+                sheet = tile(shown)
                 picture = Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
                 picture.save(part / f"exposed-{name}.png")
     except OSError as error:

@@ -22,11 +22,12 @@ import torch
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.data.augmentations import View, identity
-from securitynet_hub.data.images import LabelledImages
 from securitynet_hub.data.pixels import Pixels
+from securitynet_hub.data.sources import ImageSource
 from securitynet_hub.engine.inference import predict_module
 from securitynet_hub.engine.trained import find_trained, keep_trained, network_hash
 from securitynet_hub.engine.training import Recipe, describe_processes, train
+from securitynet_hub.models.network_size import at_one_size
 from securitynet_hub.models.target import Preprocessing
 from securitynet_hub.statistics.signals import logit_margin, loss
 
@@ -119,7 +120,7 @@ def answers(
 
 def train_shadows(
     build: Callable[[], torch.nn.Module],
-    images: LabelledImages,
+    images: ImageSource,
     pool: npt.ArrayLike,
     masks: Masks,
     recipe: Recipe,
@@ -137,7 +138,7 @@ def train_shadows(
 
     Args:
         build: makes the network with its initial weights.
-        images: the image set that `pool` points into.
+        images: the image set that `pool` points into; images of many sizes are brought to the network's.
         pool: shape (n,), positions of the samples, each once.
         masks: shape (models, n), True where the model is trained on the sample, as from `balanced_masks`.
         recipe: how each model is trained; row k has the recipe's seed + k.
@@ -156,7 +157,8 @@ def train_shadows(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WeightsError(f"shadow models cannot be kept in {folder}: {error.strerror}.") from error
-    pixels = images.pixels[positions]
+    images, transform = at_one_size(images, transform)
+    pixels = images.array(positions)
     logits = []
     for number, mask in enumerate(masks):
         members = positions[mask]
@@ -173,7 +175,7 @@ def train_shadows(
         path = folder / f"{name}.safetensors"
         module = find_trained(build, path)
         if module is None:
-            inputs = transform(images.pixels[members])
+            inputs = transform(pixels[mask])
             labels = torch.from_numpy(images.labels[members].astype(np.int64))
             module = train(build, inputs, labels, own)
             keep_trained(module, path, decided)

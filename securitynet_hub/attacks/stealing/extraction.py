@@ -78,10 +78,12 @@ def find_network(
             f"how the network of {target.id} is initialised is not known here; pass the id of another model "
             "as surrogate, or an Architecture."
         )
+    elif surrogate is None:
+        # Its preprocessing is that of the images' size, as `subject.at_one_size` leaves it.
+        found = architecture(target.annotation, target.num_classes)._replace(transform=target.transform)
     else:
-        named = target.annotation if surrogate is None else surrogate
-        found = architecture(named, target.num_classes, pretrained=pretrained)
-    return fitted(found, data.images.pixels.shape[1:])
+        found = architecture(surrogate, target.num_classes, pretrained=pretrained)
+    return fitted(found, _shape(data))
 
 
 def find_queries(named: str | Sequence[str], data: AuditData, pool_size: int) -> Pixels:
@@ -103,7 +105,7 @@ def find_queries(named: str | Sequence[str], data: AuditData, pool_size: int) ->
     >>> find_queries(["digits", "shapes"], data, 10).shape
     (10, 28, 28, 1)
     """
-    shape = data.images.pixels.shape[1:]
+    shape = _shape(data)
     if not isinstance(named, str):
         sources = [query_images(name, min(pool_size, POOL_SIZE), shape) for name in named]
         return transfer_set(pool_size, sources, shape)
@@ -116,6 +118,17 @@ def find_queries(named: str | Sequence[str], data: AuditData, pool_size: int) ->
     if height != width:
         raise ValueError(f"images of {named} can be made square alone; the target's are {height} x {width}.")
     return images_from(loaded, name=named, limit=pool_size, channels=channels, size=height).pixels
+
+
+def _shape(data: AuditData) -> tuple[int, ...]:
+    """Return the one size of the images.
+
+    Raises:
+        ValueError: they differ in size; `subject.at_one_size` mends that.
+    """
+    if data.images.shape is None:
+        raise ValueError(f"{data.images.name} has images of several sizes; bring them to one size first.")
+    return data.images.shape
 
 
 def _require_known(kind: str, given: Iterable[str], known: Iterable[str]) -> None:

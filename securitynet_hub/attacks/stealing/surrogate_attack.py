@@ -35,7 +35,7 @@ from securitynet_hub.attacks.stealing.transfer import (
     measure_transfer,
     require_perturbation,
 )
-from securitynet_hub.attacks.subject import AuditData, describe_subject
+from securitynet_hub.attacks.subject import AuditData, at_one_size, describe_subject
 from securitynet_hub.data.pixels import Labels, Pixels, image_digests
 from securitynet_hub.data.transforms import Transform
 from securitynet_hub.engine.inference import BATCH_SIZE, predict
@@ -171,6 +171,7 @@ def run(
     ATTACK.require_settings(settings)
     extraction = Extraction(**settings)
     data.require_classes_of(target)
+    whole, (target, data) = target, at_one_size(target, data)
     pool = _find_pool(data, extraction)
     network = find_network(extraction.surrogate, extraction.pretrained, target, data)
     held_out = _answer_held_out(target, data, batch_size, on_batch)
@@ -186,7 +187,7 @@ def run(
                 began = time.perf_counter()
                 result = _compare(surrogate, target, held_out, extraction, seed, confidence_level)
                 record = Record(
-                    **describe_subject(target, data),
+                    **describe_subject(whole, data),
                     attack=_describe(surrogate, network, pool, extraction, seed, confidence_level),
                     result=result,
                     counts={
@@ -241,10 +242,10 @@ def _find_pool(data: AuditData, extraction: Extraction) -> _Pool:
 def _unevaluated_images(data: AuditData) -> tuple[Pixels, Labels]:
     """Return all images but the non-members and copies of them, and their labels."""
     others = np.setdiff1d(np.arange(len(data.images)), data.split.nonmembers)
-    kept = frozenset(image_digests(data.images.pixels[data.split.nonmembers]))
-    digests = image_digests(data.images.pixels[others])
-    positions = others[[digest not in kept for digest in digests]]
-    return data.images.pixels[positions], data.images.labels[positions].astype(np.int64)
+    kept = frozenset(image_digests(data.images.array(data.split.nonmembers)))
+    pixels = data.images.array(others)
+    unseen = np.array([digest not in kept for digest in image_digests(pixels)], np.bool_)
+    return pixels[unseen], data.images.labels[others[unseen]].astype(np.int64)
 
 
 def _answer_held_out(
@@ -252,7 +253,7 @@ def _answer_held_out(
 ) -> _HeldOut:
     """Return the non-members with the target's logits; the auditor asks, outside the attacker's budget."""
     rows = data.split.nonmembers
-    pixels, labels = data.images.pixels[rows], data.images.labels[rows].astype(np.int64)
+    pixels, labels = data.images.array(rows), data.images.labels[rows].astype(np.int64)
     logits = predict(target, pixels, batch_size=batch_size, on_batch=on_batch)
     warn_of_low_accuracy(target.annotation, int((logits.argmax(1) == labels).sum()), len(labels))
     return _HeldOut(pixels, labels, logits)

@@ -1,0 +1,153 @@
+"""Sources of labelled images: where an audit's images come from, read when they are needed."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from securitynet_hub.core.arrays import Labels, Rows
+from securitynet_hub.data.pixels import Pixels
+
+Shape = tuple[int, ...]
+"""Height, width and channels of an image."""
+
+
+Change = Callable[[Pixels], Pixels]
+"""A function from images (n, height, width, channels), uint8, to changed ones, each for itself."""
+
+
+class ImageSource(ABC):
+    """Labelled images that are read when they are needed, each at its own size.
+
+    A subclass gives `name`, `labels`, `class_names`, `sha256` and `read`. Reading the same row always gives
+    the same pixels, from any thread.
+
+    Attributes:
+        name: the name of this set in records.
+        labels: shape (n,), int64, 0..classes-1.
+        class_names: one name for each class.
+    """
+
+    name: str
+    labels: Labels
+    class_names: tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def sha256(self) -> str:
+        """A hash of all images and labels, by which a record names the data."""
+
+    @abstractmethod
+    def read(self, row: int) -> Pixels:
+        """Return one image, shape (height, width, channels), uint8, at its own size."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> Shape | None:
+        """Height, width and channels if all images are of one size; None if they differ."""
+        return None
+
+    def array(self, rows: Rows) -> Pixels:
+        """Return images as one array, shape (n, height, width, channels).
+
+        Raises:
+            ValueError: they are not of one size.
+        """
+        images = [self.read(int(row)) for row in rows]
+        shapes = sorted({image.shape for image in images})
+        if len(shapes) > 1:
+            raise ValueError(
+                f"{self.name} has images of {len(shapes)} sizes, such as {shapes[:3]}; they cannot be one "
+                "array. Bring them to one size first."
+            )
+        return np.stack(images) if images else np.zeros((0, *(self.shape or (0, 0, 0))), np.uint8)
+
+    def select(self, rows: Rows) -> ImageSource:
+        """Return the source of some of the images, in this order."""
+        return Selection(self, rows)
+
+    def change(self, change: Change, shape: Shape | None = None) -> ImageSource:
+        """Return the source of changed images.
+
+        Args:
+            change: a function from images (n, height, width, channels), uint8, to changed ones.
+            shape: the one size that all images have then; None if they keep different sizes.
+        """
+        return Changed(self, change, shape)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a record says of the images: name, hash, and what decides their pixels."""
+        return {"name": self.name, "sha256": self.sha256}
+
+
+class Selection(ImageSource):
+    """Some images of a source, in any order."""
+
+    def __init__(self, source: ImageSource, rows: Rows) -> None:
+        self._source, self._rows = source, np.asarray(rows, np.int64)
+        self.name, self.class_names = source.name, source.class_names
+        self.labels = source.labels[self._rows]
+
+    @cached_property
+    def sha256(self) -> str:
+        """The sha256 of the source's hash and the chosen rows."""
+        digest = hashlib.sha256(self._source.sha256.encode())
+        digest.update(self._rows.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def read(self, row: int) -> Pixels:
+        """Return one image."""
+        return self._source.read(int(self._rows[row]))
+
+    @property
+    def shape(self) -> Shape | None:
+        """The source's."""
+        return self._source.shape
+
+    def array(self, rows: Rows) -> Pixels:
+        """Return images as one array."""
+        return self._source.array(self._rows[rows])
+
+
+class Changed(ImageSource):
+    """A source whose images are changed as they are read: resized, mirrored, stamped.
+
+    The hash stays the source's, because a record also says how images were changed.
+
+    Arguments as for `ImageSource.change`.
+    """
+
+    def __init__(self, source: ImageSource, change: Change, shape: Shape | None = None) -> None:
+        self._source, self._change, self._shape = source, change, shape
+        self.name, self.labels, self.class_names = source.name, source.labels, source.class_names
+
+    @property
+    def sha256(self) -> str:
+        """The source's."""
+        return self._source.sha256
+
+    def read(self, row: int) -> Pixels:
+        """Return one image, changed."""
+        changed: Pixels = self._change(self._source.read(row)[None])[0]
+        return changed
+
+    @property
+    def shape(self) -> Shape | None:
+        """The one size that all images have."""
+        return self._shape
+
+    def array(self, rows: Rows) -> Pixels:
+        """Return images as one array."""
+        return super().array(rows) if self._source.shape is None else self._change(self._source.array(rows))
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the source says, and the size of the changed images."""
+        size = {} if self._shape is None else {"pixels": list(self._shape)}
+        return {**self._source.describe(), **size}
