@@ -29,6 +29,24 @@ class AccuracyWarning(UserWarning):
     """
 
 
+class PictureError(SecurityNetError, ValueError):
+    """A picture cannot become pixels; the message names it.
+
+    Attributes:
+        broken: whether it is damaged, or no picture at all; otherwise what its values mean is not known.
+    """
+
+    broken = False
+
+
+class SourceChangedError(SecurityNetError):
+    """Images changed while an audit was reading them, so that its figures would describe neither state."""
+
+
+class DataWarning(UserWarning):
+    """Something about the images may not be what their owner believes; the message says what was done."""
+
+
 class ModelError(SecurityNetError):
     """A model returned invalid output: NaN, a wrong number of classes, or fewer rows than images."""
 

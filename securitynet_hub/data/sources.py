@@ -87,7 +87,20 @@ class ImageSource(ABC):
         return {"name": self.name, "sha256": self.sha256}
 
 
-class Selection(ImageSource):
+class OnDemand(ImageSource):
+    """A source outside the memory."""
+
+    @property
+    def pixels(self) -> Pixels:
+        """All images as one array in memory, shape (n, height, width, channels).
+
+        Raises:
+            ValueError: they are not of one size.
+        """
+        return self.array(np.arange(len(self)))
+
+
+class Selection(OnDemand):
     """Some images of a source, in any order."""
 
     def __init__(self, source: ImageSource, rows: Rows) -> None:
@@ -116,7 +129,7 @@ class Selection(ImageSource):
         return self._source.array(self._rows[rows])
 
 
-class Changed(ImageSource):
+class Changed(OnDemand):
     """A source whose images are changed as they are read: resized, mirrored, stamped.
 
     The hash stays the source's, because a record also says how images were changed.
