@@ -58,9 +58,9 @@ def cache_limit() -> int:
 
 def cache_root() -> Path:
     """Return the folder of all sets of pixels, in the folder where downloads are kept as well."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HOME) / "securitynet" / "pixels"
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or os.path.join(caches, "huggingface")
+    return Path(os.path.expandvars(home)).expanduser() / "securitynet" / "pixels"
 
 
 def cached_pixels(name: str, sizes: npt.NDArray[np.int64], channels: int) -> CachedPixels | None:
