@@ -59,7 +59,7 @@ def cache_limit() -> int:
 def cache_root() -> Path:
     """Return the folder of all sets of pixels, in the folder where downloads are kept as well."""
     caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    home = os.environ.get("HF_HOME") or os.path.join(caches, "huggingface")
+    home = os.environ.get("HF_HOME") or f"{caches}/huggingface"
     return Path(os.path.expandvars(home)).expanduser() / "securitynet" / "pixels"
 
 
