@@ -43,9 +43,14 @@ class Vgg(nn.Module):
 
 def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:
     """Return the annotated network of width 8, and its preprocessing."""
-    transform = Transform(height=32, width=32, channels=3)
+    transform = preprocessing(annotation)
     if annotation.architecture == "cifar10_vgg":
         return Vgg(annotation.num_classes), transform
     depths, bottleneck = DEPTHS["resnet18"]
     network = ResNet(annotation.num_classes, depths, bottleneck=bottleneck, width=WIDTH, head="classifier")
     return network, transform
+
+
+def preprocessing(annotation: Annotation) -> Transform:
+    """Return the preprocessing: pixels in [0, 1]."""
+    return Transform(height=32, width=32, channels=3)

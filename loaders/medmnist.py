@@ -19,23 +19,20 @@ HALF = (0.5, 0.5, 0.5)
 
 def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:
     """Return the network for the annotated images or volumes, and its preprocessing."""
-    side = annotation.image_size or 28
-    if annotation.input_dims == 3:
-        transform = Transform(
-            depth=side,
-            height=side,
-            width=side,
-            channels=3,
-            factor=0.5 if annotation.dataset in SHAPE_SETS else 1.0,
-        )
-    elif side == 28:
-        transform = Transform(height=side, width=side, mean=HALF, std=HALF)
-    else:
-        transform = Transform(
-            height=side, width=side, resize=side, interpolation="nearest", mean=HALF, std=HALF
-        )
+    side, transform = annotation.image_size or 28, preprocessing(annotation)
+    if annotation.input_dims != 3 and side != 28:
         return torchvision_resnet(annotation.architecture, annotation.num_classes), transform
     depths, bottleneck = DEPTHS[annotation.architecture]
     return ResNet(
         annotation.num_classes, depths, bottleneck=bottleneck, variant=annotation.variant
     ), transform
+
+
+def preprocessing(annotation: Annotation) -> Transform:
+    """Return the preprocessing for images or volumes of the annotated size."""
+    side = annotation.image_size or 28
+    if annotation.input_dims == 3:
+        factor = 0.5 if annotation.dataset in SHAPE_SETS else 1.0
+        return Transform(depth=side, height=side, width=side, channels=3, factor=factor)
+    resize = None if side == 28 else (side, side)
+    return Transform(height=side, width=side, resize=resize, interpolation="nearest", mean=HALF, std=HALF)

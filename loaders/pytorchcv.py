@@ -38,9 +38,7 @@ EXPORTS = re.compile(r"^__all__ = \[(.*?)\]", re.MULTILINE | re.DOTALL)
 
 def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:
     """Return the annotated network, and its preprocessing by the size of its images."""
-    side = annotation.image_size
-    if side is None:
-        raise ModelError(f"{annotation.id} has no image_size; a network of pytorchcv needs one.")
+    transform, side = preprocessing(annotation), annotation.image_size
     make = constructor(annotation.constructor or annotation.architecture)
     module = make(num_classes=annotation.num_classes)
     if getattr(module, "in_size", (side, side)) != (side, side):
@@ -48,12 +46,20 @@ def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:
             f"{annotation.id} is annotated with images of {side} x {side}; pytorchcv builds it for "
             f"{module.in_size}."
         )
+    return module, transform
+
+
+def preprocessing(annotation: Annotation) -> Transform:
+    """Return imgclsmob's preprocessing for images of the annotated size."""
+    side = annotation.image_size
+    if side is None:
+        raise ModelError(f"{annotation.id} has no image_size; a network of pytorchcv needs one.")
     if side == 32:
-        return module, Transform(height=side, width=side, mean=CIFAR_MEAN, std=CIFAR_STD)
+        return Transform(height=side, width=side, mean=CIFAR_MEAN, std=CIFAR_STD)
     resize = math.ceil(side / CROPS.get(side, CROP))
     nonstandard = "preprocessing-nonstandard" in annotation.flags
     mean, std = (HALF, HALF) if nonstandard else (IMAGENET_MEAN, IMAGENET_STD)
-    return module, Transform(height=side, width=side, resize=resize, mean=mean, std=std)
+    return Transform(height=side, width=side, resize=resize, mean=mean, std=std)
 
 
 def constructor(name: str) -> Callable[..., torch.nn.Module]:

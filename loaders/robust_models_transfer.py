@@ -34,14 +34,19 @@ def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:
 
     Residual networks are built here; torchvision is imported for the others only.
     """
-    side = annotation.image_size or 224
-    transform = Transform(height=side, width=side, resize=side * 256 // 224, mean=MEAN, std=STD)
+    transform = preprocessing(annotation)
     name, classes = annotation.architecture, annotation.num_classes
     if name in TORCHVISION:
         return torchvision_resnet(name, classes), transform
     models = import_network("torchvision.models", name)
     module: torch.nn.Module = getattr(models, CONSTRUCTORS.get(name, name))(weights=None, num_classes=classes)
     return module, transform
+
+
+def preprocessing(annotation: Annotation) -> Transform:
+    """Return the preprocessing for the annotated size: robustness's, with its wrapper's normaliser."""
+    side = annotation.image_size or 224
+    return Transform(height=side, width=side, resize=side * 256 // 224, mean=MEAN, std=STD)
 
 
 def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[str, torch.Tensor]:

@@ -78,7 +78,44 @@ def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:
             settings = timm.data.resolve_data_config({}, model=network)
     except Exception as error:  # whatever a stranger's configuration leads to
         raise ModelError(f"{annotation.id} cannot be built by timm: {error}") from error
-    return network, _transform(settings, annotation.id)
+    return network, preprocessing(settings, annotation.id)
+
+
+def preprocessing(settings: Mapping[str, Any], name: str) -> Transform:
+    """Return the preprocessing that timm's ``create_transform`` makes of resolved settings.
+
+    Args:
+        settings: what ``resolve_data_config`` returns.
+        name: the model's, for the error.
+
+    Raises:
+        ModelError: it cannot be done here.
+    """
+    try:
+        channels, height, width = settings["input_size"]
+        rows, columns = (math.floor(side / settings["crop_pct"]) for side in (height, width))
+        mean = tuple(settings["mean"])
+        modes: dict[str, dict[str, Any]] = {
+            "center": {"resize": rows} if rows == columns else {"resize": (rows, columns), "fit": "cover"},
+            "squash": {"resize": (rows, columns)},
+            "border": {
+                "resize": (rows, columns),
+                "fit": "contain",
+                "fill": tuple(round(255 * value) for value in mean),
+            },
+        }
+        return Transform(
+            height=height,
+            width=width,
+            channels=channels,
+            # timm takes every other mode for the first.
+            **modes.get(settings["crop_mode"], modes["center"]),
+            interpolation=settings["interpolation"],
+            mean=mean,
+            std=tuple(settings["std"]),
+        )
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"the preprocessing of {name} cannot be done here: {error}") from error
 
 
 def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[str, torch.Tensor]:
@@ -102,27 +139,6 @@ def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[st
         raise WeightsError(f"{wrong}: {' '.join(told)}")
     translated: dict[str, torch.Tensor] = network.state_dict()
     return translated
-
-
-def _transform(settings: Mapping[str, Any], name: str) -> Transform:
-    """Turn what timm resolves of a configuration into data."""
-    try:
-        channels, height, width = settings["input_size"]
-        rows, columns = (math.floor(side / settings["crop_pct"]) for side in (height, width))
-        mode = settings["crop_mode"]
-        if mode not in ("center", "squash") or (mode == "center" and rows != columns):
-            raise ValueError(f"crop mode {mode!r} for {height} x {width} pixels")
-        return Transform(
-            height=height,
-            width=width,
-            channels=channels,
-            resize=rows if mode == "center" else (rows, columns),
-            interpolation=settings["interpolation"],
-            mean=tuple(settings["mean"]),
-            std=tuple(settings["std"]),
-        )
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"the preprocessing of {name} cannot be done here: {error}") from error
 
 
 def _described(config: Path, repo: str) -> tuple[str, int, int | None]:

@@ -54,8 +54,7 @@ def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:
         raise ModelError(
             f"torchvision {version} does not know {annotation.upstream_name}: {error}"
         ) from error
-    preset = weights.transforms()
-    (side,), (resize,) = preset.crop_size, preset.resize_size
+    (side,) = weights.transforms().crop_size
     parameters = sum(parameter.numel() for parameter in module.parameters())
     stated = (len(weights.meta["categories"]), side, weights.meta["num_params"])
     annotated = (annotation.num_classes, annotation.image_size, annotation.num_parameters)
@@ -64,7 +63,13 @@ def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:
             f"{annotation.id} is annotated with classes, pixels and parameters {annotated}; torchvision "
             f"states {stated} and builds {parameters} parameters."
         )
-    return module, Transform(
+    return module, preprocessing(weights.transforms())
+
+
+def preprocessing(preset: Any) -> Transform:
+    """Return what one of torchvision's presets for classification does."""
+    (side,), (resize,) = preset.crop_size, preset.resize_size
+    return Transform(
         height=side,
         width=side,
         resize=resize,

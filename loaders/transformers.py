@@ -67,7 +67,7 @@ class Processor:
     def as_dict(self) -> dict[str, Any]:
         """Return the processor's configuration for a record."""
         settings: dict[str, Any] = json.loads(self._processor.to_json_string())
-        return settings
+        return {"backend": "pil", **settings}
 
 
 def annotate(reference: str) -> Annotation:

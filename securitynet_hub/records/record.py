@@ -35,7 +35,17 @@ DECIDING = ("attacks", "data", "engine", "loaders", "models", "statistics")
 PRESENTS = "present.py"
 """The module in each of those folders that only shows results."""
 
-PACKAGES = ("accelerate", "datasets", "evaluate", "numpy", "safetensors", "scikit-learn", "scipy", "torch")
+PACKAGES = (
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "numpy",
+    "pillow",
+    "safetensors",
+    "scikit-learn",
+    "scipy",
+    "torch",
+)
 
 
 @lru_cache(maxsize=1)

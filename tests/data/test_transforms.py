@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from securitynet_hub.data.transforms import Transform
 
@@ -14,6 +15,13 @@ RESIZED = json.loads((Path(__file__).with_name("pillow_resized.json")).read_text
 def image(height, width):
     i, j, c = np.mgrid[:height, :width, :3]
     return ((7 * i * i + 13 * j * (1 + c) + 50 * c + i * j % 17 * 9) % 256).astype(np.uint8)
+
+
+INTERPOLATIONS = ["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+
+
+def scaled(pixels):
+    return torch.from_numpy(np.moveaxis(pixels, -1, 0)[None].astype(np.float32)) / 255
 
 
 def pixels_of(tensor):
@@ -36,20 +44,31 @@ class TestResize:
         resized = pixels_of(transform(image(case["height"], case["width"])[None]))
         assert np.abs(resized - case["crop"]).max() < (0.01 if case["interpolation"] == "nearest" else 1.01)
 
-    @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+    @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
     @pytest.mark.parametrize(
         ("height", "width", "size"), [(500, 333, 256), (64, 300, 40), (31, 31, 224), (256, 257, 256)]
     )
-    def test_is_the_installed_pillows_too(self, height, width, size, interpolation):
-        pillow = pytest.importorskip("PIL.Image")
+    def test_is_the_installed_pillows_to_the_bit(self, height, width, size, interpolation):
         columns, rows = (int(size * side / min(height, width)) for side in (width, height))
-        whole = pillow.fromarray(image(height, width)).resize(
-            (columns, rows), getattr(pillow.Resampling, interpolation.upper())
+        whole = Image.fromarray(image(height, width)).resize(
+            (columns, rows), Image.Resampling[interpolation.upper()]
         )
         top, left = round((rows - 32) / 2), round((columns - 32) / 2)
         transform = Transform(height=32, width=32, channels=3, resize=size, interpolation=interpolation)
-        resized = pixels_of(transform(image(height, width)[None]))
-        assert np.abs(resized - np.asarray(whole)[top : top + 32, left : left + 32]).max() < 1.01
+        crop = np.asarray(whole)[top : top + 32, left : left + 32]
+        assert torch.equal(transform(image(height, width)[None]), scaled(crop))
+
+    @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+    def test_grey_and_other_channels_are_resized_one_by_one(self, interpolation):
+        pixels = np.concatenate([image(50, 31), image(31, 50).transpose(1, 0, 2)], -1)
+        how = Image.Resampling[interpolation.upper()]
+        each = [np.asarray(Image.fromarray(pixels[..., c]).resize((20, 24), how)) for c in range(6)]
+        for channels in (1, 4, 6):
+            transform = Transform(
+                height=24, width=20, channels=channels, resize=(24, 20), interpolation=interpolation
+            )
+            expected = scaled(np.stack(each[:channels], -1))
+            assert torch.equal(transform(pixels[None, ..., :channels]), expected)
 
     @pytest.mark.parametrize("size", [8, 24])
     def test_with_gradients_an_edge_does_not_overshoot_either(self, size):
@@ -70,13 +89,32 @@ class TestResize:
     @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
     @pytest.mark.parametrize(("height", "width"), [(100, 41), (20, 90), (48, 40)])
     def test_both_sides_are_brought_to_a_pair(self, height, width, interpolation):
-        pillow = pytest.importorskip("PIL.Image")
-        how = getattr(pillow.Resampling, interpolation.upper())
-        # In two steps, as Pillow 13 would bring tall images to their height first.
-        whole = pillow.fromarray(image(height, width)).resize((40, height), how).resize((40, 48), how)
+        how = Image.Resampling[interpolation.upper()]
+        whole = np.asarray(Image.fromarray(image(height, width)).resize((40, 48), how))
         transform = Transform(height=46, width=30, channels=3, resize=(48, 40), interpolation=interpolation)
-        resized = pixels_of(transform(image(height, width)[None]))
-        assert np.abs(resized - np.asarray(whole)[1:47, 5:35]).max() < 1.01
+        assert torch.equal(transform(image(height, width)[None]), scaled(whole[1:47, 5:35]))
+
+    @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+    @pytest.mark.parametrize("resize", [9, (7, 12)])
+    @pytest.mark.parametrize("fit", ["stretch", "cover", "contain"])
+    def test_with_gradients_it_is_the_same_but_for_rounding(self, interpolation, resize, fit):
+        """Smooth images: Pillow rounds to whole levels after each of the two passes."""
+        i, j = np.mgrid[:17, :13]
+        pixels = (120 + 60 * np.sin(i / 3) * np.cos(j / 4))[None, ..., None].astype(np.uint8)
+        transform = Transform(
+            height=8,
+            width=10,
+            channels=3,
+            resize=resize,
+            fit=fit,
+            interpolation=interpolation,
+            fill=(9, 90, 200),
+        )
+        exact = torch.from_numpy(pixels.astype(np.float32)).permute(0, 3, 1, 2).requires_grad_()
+        found = transform.differentiable(exact)
+        torch.testing.assert_close(found.detach(), transform(pixels), atol=2.01 / 255, rtol=0)
+        found.sum().backward()
+        assert exact.grad.count_nonzero()
 
     def test_a_pair_keeps_nothing_of_the_shape(self):
         pixels = np.zeros((1, 2, 8, 1), np.uint8)
@@ -141,15 +179,56 @@ def test_what_cannot_be_resized_is_refused(shape):
         Transform(height=4, width=4, channels=3, resize=4)(np.zeros(shape, np.uint8))
 
 
-@pytest.mark.parametrize("resize", [4, (3, 5), (4, 4)])
-def test_a_crop_larger_than_the_resized_image_is_refused(resize):
-    with pytest.raises(ValueError, match="sides of at least"):
-        Transform(height=4, width=5, channels=3, resize=resize)
+class TestPadding:
+    """What is smaller than the network's input is laid on its middle, the odd pixel right and below."""
+
+    def test_a_crop_larger_than_the_resized_image_is_padded(self):
+        transform = Transform(height=4, width=5, channels=1, resize=2, fill=51)
+        inputs = transform(np.full((1, 1, 1, 1), 255, np.uint8))
+        expected = torch.full((4, 5), 0.2)
+        expected[1:3, 1:3] = 1
+        assert torch.equal(inputs[0, 0], expected)
+
+    def test_the_whole_picture_is_contained(self):
+        pixels = image(3, 12)
+        transform = Transform(height=6, width=6, channels=3, resize=(6, 6), fit="contain", fill=(0, 51, 102))
+        inputs = transform(pixels[None])
+        halved = np.asarray(Image.fromarray(pixels).resize((6, 2), Image.Resampling.BILINEAR))
+        assert torch.equal(inputs[:, :, 2:4], scaled(halved))
+        assert torch.allclose(inputs[0, :, 0, 0], torch.tensor([0, 0.2, 0.4]))
+
+    def test_grey_images_are_padded_with_colours(self):
+        transform = Transform(height=2, width=2, channels=3, resize=(2, 2), fit="contain", fill=(0, 51, 102))
+        inputs = transform(np.full((1, 1, 2, 1), 255, np.uint8))
+        assert torch.equal(inputs[0, :, 0], torch.ones(3, 2))
+        assert torch.allclose(inputs[0, :, 1, 0], torch.tensor([0, 0.2, 0.4]))
+
+    @pytest.mark.parametrize(("fit", "sides"), [("cover", (8, 16)), ("contain", (4, 8))])
+    def test_the_shape_is_kept(self, fit, sides):
+        pixels = image(30, 60)
+        transform = Transform(height=8, width=8, channels=3, resize=(8, 8), fit=fit)
+        whole = np.asarray(Image.fromarray(pixels).resize(sides[::-1], Image.Resampling.BILINEAR))
+        square = np.zeros((8, 8, 3), np.uint8)
+        if fit == "cover":
+            square[:] = whole[:, 4:12]
+        else:
+            square[2:6] = whole
+        assert torch.equal(transform(pixels[None]), scaled(square))
 
 
-def test_unknown_interpolation_is_refused():
-    with pytest.raises(ValueError, match="'lanczos'"):
-        Transform(height=4, width=4, channels=3, interpolation="lanczos")
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [((1, 1, 9000, 3), {"resize": 256}), ((1, 1, 90, 3), {"resize": (4, 4), "fit": "contain"})],
+)
+def test_a_line_of_pixels_that_no_size_fits_is_refused(shape, options):
+    with pytest.raises(ValueError, match=r"an image of 1 x 9\S* pixels would be resized to"):
+        Transform(height=4, width=4, channels=3, **options)(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize(("name", "value"), [("interpolation", "cubic"), ("fit", "crop")])
+def test_unknown_settings_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be one of .*got '{value}'"):
+        Transform(height=4, width=4, channels=3, **{name: value})
 
 
 def test_no_images_give_no_inputs():
@@ -167,7 +246,7 @@ def test_the_pixels_are_left_as_they_were():
 
 @pytest.mark.parametrize("resize", [3, (3, 4)])
 def test_a_record_can_tell_it(resize):
-    transform = Transform(height=2, width=2, mean=(0.5,), std=(0.5,), resize=resize)
+    transform = Transform(height=2, width=2, mean=(0.5,), std=(0.5,), resize=resize, fill=(3,))
     assert Transform(**json.loads(json.dumps(transform.as_dict()), object_hook=_tuples)) == transform
 
 
