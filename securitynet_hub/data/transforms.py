@@ -134,7 +134,7 @@ class Transform:
         return scaled
 
     def crop(self, pixels: Pixels) -> Pixels:
-        """Resize and crop uint8 pixels to the network's size, before anything is scaled.
+        """Resize, crop and pad uint8 pixels to the network's size, before anything is scaled.
 
         With ``rest = replace(transform, resize=None)``, ``rest(transform.crop(pixels))`` is
         ``transform(pixels)`` to the bit.
@@ -144,7 +144,7 @@ class Transform:
         """
         self._check(pixels)
         if self.resize is not None:
-            pixels = np.moveaxis(self._resized(np.moveaxis(pixels, -1, 1), self.resize), 1, -1)
+            pixels = self._resized(pixels)
         return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:-1], self.shape[-1])))
 
     def differentiable(self, pixels: torch.Tensor) -> torch.Tensor:
