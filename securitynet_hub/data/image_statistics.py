@@ -24,11 +24,15 @@ THUMBNAIL = 8
 BLOCK = 8
 """Side of JPEG's blocks."""
 
-CHUNK = 128
-"""Images of one shape that are described at once."""
+CHUNK, CHUNK_PIXELS = 128, 2_000_000
+"""Images of one shape, and pixels, that are described at once."""
+
+QUANTILES = (0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1)
+"""Quantiles of the grey values."""
 
 FAMILIES = (
-    "size", "colours", "thumbnail", "borders", "gradients", "noise", "frequencies", "compression", "grey levels",
+    "size", "colours", "thumbnail", "borders", "gradients", "noise", "frequencies", "compression",
+    "grey levels",
 )  # fmt: skip
 """What the statistics describe, for readers."""
 
@@ -63,17 +67,12 @@ def image_statistics(images: Sequence[Pixels]) -> Scores:
                 "an image must be uint8 of shape (height, width, 1 or 3); got "
                 f"{image.dtype} of {image.shape}."
             )
-    shapes: dict[tuple[int, ...], list[int]] = {}
-    for row, image in enumerate(images):
-        shapes.setdefault(image.shape, []).append(row)
     found: Scores | None = None
-    for rows in shapes.values():
-        for start in range(0, len(rows), CHUNK):
-            chunk = rows[start : start + CHUNK]
-            described = np.stack(list(_describe(np.stack([images[row] for row in chunk]))), axis=1)
-            if found is None:
-                found = np.empty((len(images), described.shape[1]))
-            found[chunk] = described
+    for rows in _chunks(images):
+        described = np.stack(list(_describe(np.stack([images[row] for row in rows]))), axis=1)
+        if found is None:
+            found = np.empty((len(images), described.shape[1]))
+        found[rows] = described
     return np.empty((0, 0)) if found is None else found
 
 
@@ -83,7 +82,20 @@ def thumbnails(images: Sequence[Pixels], height: int, width: int) -> Planes:
     >>> thumbnails([np.array([[[0], [100]], [[0], [100]]], np.uint8)], 1, 2)
     array([[[  0., 100.]]], dtype=float32)
     """
-    return np.stack([_cells(_grey(image[None]), height, width)[0] for image in images])
+    found = np.empty((len(images), height, width), np.float32)
+    for rows in _chunks(images):
+        found[rows] = _cells(_grey(np.stack([images[row] for row in rows])), height, width)
+    return found
+
+
+def _chunks(images: Sequence[Pixels]) -> Iterator[list[int]]:
+    """Yield rows of images of one shape, a bounded number at once."""
+    shapes: dict[tuple[int, ...], list[int]] = {}
+    for row, image in enumerate(images):
+        shapes.setdefault(image.shape, []).append(row)
+    for shape, rows in shapes.items():
+        size = max(1, min(CHUNK, CHUNK_PIXELS // (shape[0] * shape[1])))
+        yield from (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def _describe(pixels: Pixels) -> Iterator[npt.NDArray[np.floating]]:
@@ -93,7 +105,8 @@ def _describe(pixels: Pixels) -> Iterator[npt.NDArray[np.floating]]:
     yield np.full(n, float(width))
     yield np.full(n, float(channels))
     yield from _colours(pixels[:, :: -(-height // COARSE), :: -(-width // COARSE)])
-    yield from _cells(_grey(pixels[:, :: max(1, height // 256), :: max(1, width // 256)]), THUMBNAIL, THUMBNAIL).reshape(n, -1).T
+    sampled = _grey(pixels[:, :: max(1, height // 256), :: max(1, width // 256)])
+    yield from _cells(sampled, THUMBNAIL, THUMBNAIL).reshape(n, -1).T
     yield from _borders(pixels)
     top, left = (max(0, side - FINE) // 2 // BLOCK * BLOCK for side in (height, width))
     part = pixels[:, top : top + FINE, left : left + FINE]
@@ -106,7 +119,11 @@ def _describe(pixels: Pixels) -> Iterator[npt.NDArray[np.floating]]:
 
 
 def _grey(pixels: Pixels) -> Planes:
-    return pixels.mean(axis=-1, dtype=np.float32)
+    grey = pixels[..., 0].astype(np.float32)
+    for channel in range(1, pixels.shape[-1]):
+        grey += pixels[..., channel]
+    grey /= pixels.shape[-1]
+    return grey
 
 
 def _cells(grey: Planes, height: int, width: int) -> Planes:
@@ -120,30 +137,35 @@ def _cells(grey: Planes, height: int, width: int) -> Planes:
             continue
         edges = np.arange(cells + 1) * side // cells
         sizes = np.diff(edges).reshape([-1 if each == axis else 1 for each in range(3)])
-        grey = np.add.reduceat(grey, edges[:-1], axis) / sizes.astype(np.float32)
+        summed: Planes = np.add.reduceat(grey, edges[:-1], axis)
+        grey = (summed / sizes).astype(np.float32)
     return grey
 
 
 def _colours(pixels: Pixels) -> Iterator[npt.NDArray[np.floating]]:
     n = len(pixels)
-    values = pixels.reshape(n, -1, pixels.shape[-1]).astype(np.float32)
-    if values.shape[-1] == 1:
-        values = values.repeat(3, axis=-1)
-    for channel in range(3):
-        yield values[..., channel].mean(1)
-        yield values[..., channel].std(1)
-    grey = values.mean(-1)
-    yield from np.percentile(grey, (0, 1, 5, 25, 50, 75, 95, 99, 100), axis=1)
-    centred = grey - grey.mean(1, keepdims=True)
-    spread = grey.std(1) + 1e-3
-    yield (centred**3).mean(1) / spread**3
-    yield (centred**4).mean(1) / spread**4
-    # Hue as an angle in the plane of the opponent colours.
-    red_green, yellow_blue = values[..., 0] - values[..., 1], (values[..., 0] + values[..., 1]) / 2 - values[..., 2]
-    for opponent in (red_green, yellow_blue):
+    channels = [pixels[..., channel].reshape(n, -1).astype(np.float32) for channel in range(pixels.shape[-1])]
+    grey = _grey(pixels).reshape(n, -1)
+    ordered = np.sort(grey, axis=1)
+    yield from ordered[:, [round(share * (ordered.shape[1] - 1)) for share in QUANTILES]].T
+    mean, spread = grey.mean(1), grey.std(1)
+    centred = (grey - mean[:, None]) / (spread[:, None] + 1e-3)
+    squares = centred * centred
+    yield (squares * centred).mean(1)
+    yield (squares * squares).mean(1)
+    if len(channels) == 1:
+        yield from (mean, spread) * 3
+        yield from np.zeros((7, n))
+        return
+    for channel in channels:
+        yield channel.mean(1)
+        yield channel.std(1)
+    # Hue and saturation by opponent colours: their mean is a point in the plane of hues.
+    red, green, blue = channels
+    for opponent in (red - green, (red + green) / 2 - blue):
         yield opponent.mean(1)
         yield opponent.std(1)
-    chroma = values.max(-1) - values.min(-1)
+    chroma = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     yield chroma.mean(1)
     yield chroma.std(1)
     yield (chroma == 0).mean(1)
@@ -151,19 +173,19 @@ def _colours(pixels: Pixels) -> Iterator[npt.NDArray[np.floating]]:
 
 def _borders(pixels: Pixels) -> Iterator[npt.NDArray[np.floating]]:
     n, height, width, _ = pixels.shape
-    for depth in (1, 3):
-        depth = min(depth, height, width)
+    for depth in (min(most, height, width) for most in (1, 3)):
         for strip in (pixels[:, :depth], pixels[:, -depth:], pixels[:, :, :depth], pixels[:, :, -depth:]):
             grey = _grey(strip).reshape(n, -1)
             yield grey.mean(1)
             yield grey.std(1)
     # The step from the outermost row or column to the next one.
-    if min(height, width) > 1:
-        for outer, inner in ((pixels[:, 0], pixels[:, 1]), (pixels[:, -1], pixels[:, -2]),
-                             (pixels[:, :, 0], pixels[:, :, 1]), (pixels[:, :, -1], pixels[:, :, -2])):  # fmt: skip
-            yield np.abs(_grey(outer) - _grey(inner)).mean(1)
-    else:
+    if min(height, width) == 1:
         yield from np.zeros((4, n))
+        return
+    rows = (pixels[:, 0], pixels[:, 1]), (pixels[:, -1], pixels[:, -2])
+    columns = (pixels[:, :, 0], pixels[:, :, 1]), (pixels[:, :, -1], pixels[:, :, -2])
+    for outer, inner in (*rows, *columns):
+        yield np.abs(_grey(outer) - _grey(inner)).mean(1)
 
 
 def _gradients(grey: Planes) -> Iterator[npt.NDArray[np.floating]]:
@@ -203,7 +225,8 @@ def _cosines() -> Planes:
     k, x = np.arange(BLOCK)[:, None], np.arange(BLOCK)[None]
     waves = np.cos(np.pi * (x + 0.5) * k / BLOCK) * np.sqrt(2 / BLOCK)
     waves[0] /= np.sqrt(2)
-    return waves.astype(np.float32)
+    cosines: Planes = waves.astype(np.float32)
+    return cosines
 
 
 def _steps(grey: Planes) -> Iterator[npt.NDArray[np.floating]]:

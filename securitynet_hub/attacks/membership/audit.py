@@ -12,6 +12,7 @@ import numpy as np
 from securitynet_hub.attacks.accuracy import count_right, warn_of_low_accuracy
 from securitynet_hub.attacks.kind import Context
 from securitynet_hub.attacks.membership.attack import Attack
+from securitynet_hub.attacks.membership.blind_baseline import find_baseline
 from securitynet_hub.attacks.membership.kind import KIND, Options
 from securitynet_hub.attacks.membership.measures import measure_membership
 from securitynet_hub.attacks.membership.pool import Answers, Pool, find_pool, forward
@@ -112,6 +113,7 @@ class _Audit:
         self.pool, self.measuring = pool, measuring
         self.labels = data.images.labels[data.split.indices]
         self.answers: Answers | None = None
+        self.baseline = find_baseline(data, seed=context.seed, confidence_level=measuring["confidence_level"])
 
     def forward(self, names: Sequence[str]) -> None:
         """Ask the target once, for all attacks on answers."""
@@ -145,6 +147,9 @@ class _Audit:
         several = attack.augmented and self.pool is not None and len(self.pool.shadows.views) > 1
         sized = not attack.shares_pass or several or "features" in attack.needs
         data = at_one_size(self.target, self.data)[1] if sized else self.data
+        result["blind_baseline"] = self.baseline.as_result()
+        if self.baseline.differs:
+            result["matched"] = self.baseline.match(run.scores, run.rows, is_member[run.rows])
         record = Record(
             **describe_subject(self.target, data),
             attack={"name": attack.name, "kind": KIND.name, **self.measuring, **known},

@@ -71,8 +71,23 @@ class Measured(Figures):
         return self
 
 
+class BlindBaseline(Figures):
+    """How well members and non-members are told apart without the model."""
+
+    auc: Rate
+    auc_ci: Ends
+    looked_at: list[str]
+    n_members: Positive
+    n_nonmembers: Positive
+    confidence_level: Level
+    differs: Flag
+
+
 class Result(Measured):
-    """The result of one attack, and what was measured beside it where it was asked for."""
+    """The result of one attack, and what was measured beside it."""
+
+    blind_baseline: BlindBaseline | None = None
+    matched: dict[str, Any] | None = None
 
     accusations: Accusations | None = None
     slices: dict[str, Measured | None] | None = None
