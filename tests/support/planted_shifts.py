@@ -90,12 +90,15 @@ def photographs(side=SIDE):
     folder = Path(skimage.data.__file__).parent
     names = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "hubble_deep_field.jpg", "retina.jpg",
              "ihc.png", "motorcycle_left.png")  # fmt: skip
-    pictures = [np.asarray(Image.open(folder / name).convert("RGB")) for name in names if (folder / name).is_file()]
+    pictures = [
+        np.asarray(Image.open(folder / name).convert("RGB")) for name in names if (folder / name).is_file()
+    ]
     squares, labels = [], []
     for label, picture in enumerate([*pictures, *load_sample_images().images]):
         height, width = (extent // side * side for extent in picture.shape[:2])
         cut = picture[:height, :width].reshape(height // side, side, width // side, side, 3).swapaxes(1, 2)
-        cut = [square for square in cut.reshape(-1, side, side, 3) if square.std() > 8]  # not the black of a frame
+        # The black of a frame would be there many times.
+        cut = [square for square in cut.reshape(-1, side, side, 3) if square.std() > 8]
         squares += cut
         labels += [label] * len(cut)
     return squares, np.array(labels)
