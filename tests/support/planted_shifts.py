@@ -1,4 +1,4 @@
-"""Ways in which one set of images may differ from another before any training, and images to plant them in."""
+"""Ways in which two sets of images may differ before any training, and images to plant them in."""
 
 import io
 from pathlib import Path
@@ -88,8 +88,8 @@ def photographs(side=SIDE):
     from sklearn.datasets import load_sample_images
 
     folder = Path(skimage.data.__file__).parent
-    names = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "hubble_deep_field.jpg", "retina.jpg",
-             "ihc.png", "motorcycle_left.png")  # fmt: skip
+    names = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "hubble_deep_field.jpg",
+             "retina.jpg", "ihc.png", "motorcycle_left.png")  # fmt: skip
     pictures = [
         np.asarray(Image.open(folder / name).convert("RGB")) for name in names if (folder / name).is_file()
     ]
