@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.data.image_statistics import thumbnails
+from securitynet_hub.data.image_statistics import thumbnail
 from securitynet_hub.data.pixels import Pixels
 
 SIDE = 16
@@ -36,39 +36,44 @@ class Duplicates(NamedTuple):
     near: int
 
 
-def count_duplicates(first: Sequence[Pixels], second: Sequence[Pixels]) -> Duplicates:
+class Fingerprint(NamedTuple):
+    """What an image is recognised by: a hash of its pixels, and a thumbnail of mean 0 and length 1."""
+
+    digest: bytes
+    thumbnail: npt.NDArray[np.float32]
+
+
+def fingerprint(image: Pixels) -> Fingerprint:
+    """Return what an image is recognised by; its thumbnail is 0 where it shows nothing.
+
+    Args:
+        image: uint8, shape (height, width, channels).
+    """
+    digest = hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).data).digest()
+    grey = thumbnail(image, SIDE).ravel()
+    grey = grey - grey.mean()
+    spread = float(grey.std())
+    return Fingerprint(digest, np.zeros_like(grey) if spread < FLAT else grey / (spread * SIDE))
+
+
+def count_duplicates(first: Sequence[Fingerprint], second: Sequence[Fingerprint]) -> Duplicates:
     """Count the images of the second set that are in the first.
 
     Exact duplicates have the same shape and pixels. Near duplicates have grey thumbnails of 16 x 16 with a
     correlation above 0.995, such as an image that was compressed, darkened or scaled; an exact duplicate is
     no near one.
 
-    Args:
-        first: images, uint8, each of shape (height, width, channels), of any sizes.
-        second: images.
-
     >>> image = np.arange(64, dtype=np.uint8).reshape(8, 8, 1)
-    >>> count_duplicates([image], [image, image + 9, image[::-1]])
+    >>> known = [fingerprint(image)]
+    >>> count_duplicates(known, [fingerprint(other) for other in (image, image + 9, image[::-1])])
     Duplicates(exact=1, near=1)
     """
     if not first or not second:
         return Duplicates(0, 0)
-    known = set(map(_digest, first))
-    exact = np.array([_digest(image) in known for image in second])
+    known = {one.digest for one in first}
+    exact = np.array([one.digest in known for one in second])
     near = np.zeros(len(second), np.bool_)
-    ones, others = _standardised(first), _standardised(second)
+    ones, others = (np.stack([one.thumbnail for one in side]) for side in (first, second))
     for start in range(0, len(ones), ROWS):
         near |= (ones[start : start + ROWS] @ others.T).max(0) > ALIKE
     return Duplicates(int(exact.sum()), int((near & ~exact).sum()))
-
-
-def _digest(image: Pixels) -> bytes:
-    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).data).digest()
-
-
-def _standardised(images: Sequence[Pixels]) -> npt.NDArray[np.float32]:
-    """Return thumbnails as vectors of mean 0 and length 1, shape (n, 256); zeros where one shows nothing."""
-    grey = thumbnails(images, SIDE, SIDE).reshape(len(images), -1)
-    grey = grey - grey.mean(1, keepdims=True)
-    spread = grey.std(1, keepdims=True)
-    return np.where(spread < FLAT, 0, grey / np.maximum(spread, FLAT) / SIDE).astype(np.float32)

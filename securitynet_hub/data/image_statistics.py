@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +13,14 @@ from securitynet_hub.data.pixels import Pixels
 
 Planes = npt.NDArray[np.float32]
 
-FINE = 128
+FINE = 96
 """Side in pixels of the central part of an image that is looked at pixel by pixel."""
 
-COARSE = 32
+COARSE = 48
 """Most rows and most columns of a larger image that are sampled for its colours."""
+
+EDGE, DEPTH = 64, 3
+"""Pixels along each border that are sampled, and rows or columns of it."""
 
 THUMBNAIL = 8
 """Side of the thumbnail whose grey values are statistics."""
@@ -24,8 +28,8 @@ THUMBNAIL = 8
 BLOCK = 8
 """Side of JPEG's blocks."""
 
-CHUNK, CHUNK_PIXELS = 128, 2_000_000
-"""Images of one shape, and pixels, that are described at once."""
+CHUNK = 128
+"""Images of one shape that are described at once."""
 
 QUANTILES = (0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1)
 """Quantiles of the grey values."""
@@ -37,14 +41,31 @@ FAMILIES = (
 """What the statistics describe, for readers."""
 
 
-def image_statistics(images: Sequence[Pixels]) -> Scores:
+class Views(NamedTuple):
+    """What is kept of an image until it is described, uint8.
+
+    Attributes:
+        size: height, width and channels of the image.
+        coarse: pixels on a grid over the whole image, shape (at most 48, at most 48, channels).
+        fine: the central pixels, shape (at most 96, at most 96, channels).
+        edges: pixels along top, bottom, left and right, the outermost first, shape (4, 3, 64, channels).
+    """
+
+    size: tuple[int, ...]
+    coarse: Pixels
+    fine: Pixels
+    edges: Pixels
+
+
+def image_statistics(images: Iterable[Pixels]) -> Scores:
     """Describe each image by statistics that need no model and no label.
 
-    They are the size; per channel mean, spread and quantiles; hue and saturation; an 8 x 8 thumbnail; the
-    outermost pixels beside the rest; gradients and second differences at scales 1, 2 and 4; the energy of
-    the frequencies within JPEG's blocks, and steps at their borders; and which grey levels occur. Of an image
-    with more than 128 pixels on a side, the central 128 x 128 are looked at pixel by pixel, cut at a multiple
-    of 8, and colours are taken from a grid of pixels.
+    They are the size; per channel mean and spread; quantiles of grey; opponent colours and saturation; an
+    8 x 8 thumbnail; the outermost pixels beside the next ones; gradients and second differences at scales 1,
+    2 and 4; the energy of the frequencies within JPEG's blocks, and steps at their borders; and which grey
+    levels occur. Of a larger image the central 96 x 96 are looked at pixel by pixel, cut at a multiple of 8,
+    and colours are taken from a grid of 48 x 48 pixels. Images are read one by one, and only these parts are
+    kept.
 
     Args:
         images: n images, uint8, each of shape (height, width, 1 or 3), of any sizes.
@@ -56,66 +77,81 @@ def image_statistics(images: Sequence[Pixels]) -> Scores:
         ValueError: something is no image.
 
     >>> dark, light = np.zeros((5, 4, 1), np.uint8), np.full((9, 9, 3), 200, np.uint8)
-    >>> found = image_statistics([dark, light])
-    >>> found[:, :2]  # height and width
-    array([[5., 4.],
-           [9., 9.]])
+    >>> image_statistics([dark, light])[:, :3]  # height, width and channels
+    array([[5., 4., 1.],
+           [9., 9., 3.]])
     """
-    for image in images:
-        if image.ndim != 3 or image.dtype != np.uint8 or not image.size or image.shape[2] not in (1, 3):
-            raise ValueError(
-                "an image must be uint8 of shape (height, width, 1 or 3); got "
-                f"{image.dtype} of {image.shape}."
-            )
-    found: Scores | None = None
-    for rows in _chunks(images):
-        described = np.stack(list(_describe(np.stack([images[row] for row in rows]))), axis=1)
-        if found is None:
-            found = np.empty((len(images), described.shape[1]))
-        found[rows] = described
-    return np.empty((0, 0)) if found is None else found
+    waiting: dict[tuple[tuple[int, ...], ...], list[tuple[int, Views]]] = {}
+    described: dict[int, Scores] = {}
 
+    def describe(group: list[tuple[int, Views]]) -> None:
+        found = np.stack(
+            list(_describe(*map(np.stack, zip(*(views for _, views in group), strict=True)))), axis=1
+        )
+        described.update(zip((row for row, _ in group), found, strict=True))
+        group.clear()
 
-def thumbnails(images: Sequence[Pixels], height: int, width: int) -> Planes:
-    """Average each image's grey values over a grid of cells; shape (n, height, width), 0..255.
-
-    >>> thumbnails([np.array([[[0], [100]], [[0], [100]]], np.uint8)], 1, 2)
-    array([[[  0., 100.]]], dtype=float32)
-    """
-    found = np.empty((len(images), height, width), np.float32)
-    for rows in _chunks(images):
-        found[rows] = _cells(_grey(np.stack([images[row] for row in rows])), height, width)
-    return found
-
-
-def _chunks(images: Sequence[Pixels]) -> Iterator[list[int]]:
-    """Yield rows of images of one shape, a bounded number at once."""
-    shapes: dict[tuple[int, ...], list[int]] = {}
     for row, image in enumerate(images):
-        shapes.setdefault(image.shape, []).append(row)
-    for shape, rows in shapes.items():
-        size = max(1, min(CHUNK, CHUNK_PIXELS // (shape[0] * shape[1])))
-        yield from (rows[start : start + size] for start in range(0, len(rows), size))
+        views = view(image)
+        group = waiting.setdefault((views.coarse.shape, views.fine.shape), [])
+        group.append((row, views))
+        if len(group) == CHUNK:
+            describe(group)
+    for group in filter(None, waiting.values()):
+        describe(group)
+    return np.stack([described[row] for row in sorted(described)]) if described else np.empty((0, 0))
 
 
-def _describe(pixels: Pixels) -> Iterator[npt.NDArray[np.floating]]:
-    """Yield the statistics of images of one shape, each of shape (n,)."""
-    n, height, width, channels = pixels.shape
-    yield np.full(n, float(height))
-    yield np.full(n, float(width))
-    yield np.full(n, float(channels))
-    yield from _colours(pixels[:, :: -(-height // COARSE), :: -(-width // COARSE)])
-    sampled = _grey(pixels[:, :: max(1, height // 256), :: max(1, width // 256)])
-    yield from _cells(sampled, THUMBNAIL, THUMBNAIL).reshape(n, -1).T
-    yield from _borders(pixels)
-    top, left = (max(0, side - FINE) // 2 // BLOCK * BLOCK for side in (height, width))
-    part = pixels[:, top : top + FINE, left : left + FINE]
-    grey = _grey(part)
+def view(image: Pixels) -> Views:
+    """Return the parts of an image that are described.
+
+    Raises:
+        ValueError: it is no image.
+    """
+    if image.ndim != 3 or image.dtype != np.uint8 or not image.size or image.shape[2] not in (1, 3):
+        raise ValueError(
+            f"an image must be uint8 of shape (height, width, 1 or 3); got {image.dtype} of {image.shape}."
+        )
+    sides = image.shape[:2]
+    rows, columns = (np.arange(min(side, COARSE)) * side // min(side, COARSE) for side in sides)
+    top, left = (max(0, side - FINE) // 2 // BLOCK * BLOCK for side in sides)
+    along = [np.arange(EDGE) * side // EDGE for side in sides]
+    inwards = [np.minimum(np.arange(DEPTH), side - 1) for side in sides]
+    turned = image.swapaxes(0, 1)
+    edges = np.stack([
+        image[inwards[0]][:, along[1]], image[::-1][inwards[0]][:, along[1]],
+        turned[inwards[1]][:, along[0]], turned[::-1][inwards[1]][:, along[0]],
+    ])  # fmt: skip
+    fine = image[top : top + FINE, left : left + FINE].copy()
+    return Views(image.shape, image[rows[:, None], columns], fine, edges)
+
+
+def thumbnail(image: Pixels, side: int) -> Planes:
+    """Average an image's grey values, on a grid of pixels if it is large; shape (side, side), 0..255.
+
+    >>> thumbnail(np.array([[[0], [100]], [[50], [100]]], np.uint8), 1)
+    array([[62.5]], dtype=float32)
+    """
+    rows, columns = (np.arange(min(size, COARSE)) * size // min(size, COARSE) for size in image.shape[:2])
+    averaged: Planes = _cells(_grey(image[rows[:, None], columns])[None], side, side)[0]
+    return averaged
+
+
+def _describe(
+    sizes: npt.NDArray[np.int64], coarse: Pixels, fine: Pixels, edges: Pixels
+) -> Iterator[npt.NDArray[np.floating]]:
+    """Yield the statistics of images whose views are of the same shapes, each of shape (n,)."""
+    n = len(sizes)
+    yield from sizes.T.astype(np.float64)
+    yield from _colours(coarse)
+    yield from _cells(_grey(coarse), THUMBNAIL, THUMBNAIL).reshape(n, -1).T
+    yield from _borders(edges)
+    grey = _grey(fine)
     for scale in (1, 2, 4):
         yield from _gradients(_cells(grey, max(1, grey.shape[1] // scale), max(1, grey.shape[2] // scale)))
     yield from _frequencies(grey)
     yield from _steps(grey)
-    yield from _levels(part)
+    yield from _levels(fine)
 
 
 def _grey(pixels: Pixels) -> Planes:
@@ -171,21 +207,13 @@ def _colours(pixels: Pixels) -> Iterator[npt.NDArray[np.floating]]:
     yield (chroma == 0).mean(1)
 
 
-def _borders(pixels: Pixels) -> Iterator[npt.NDArray[np.floating]]:
-    n, height, width, _ = pixels.shape
-    for depth in (min(most, height, width) for most in (1, 3)):
-        for strip in (pixels[:, :depth], pixels[:, -depth:], pixels[:, :, :depth], pixels[:, :, -depth:]):
-            grey = _grey(strip).reshape(n, -1)
-            yield grey.mean(1)
-            yield grey.std(1)
-    # The step from the outermost row or column to the next one.
-    if min(height, width) == 1:
-        yield from np.zeros((4, n))
-        return
-    rows = (pixels[:, 0], pixels[:, 1]), (pixels[:, -1], pixels[:, -2])
-    columns = (pixels[:, :, 0], pixels[:, :, 1]), (pixels[:, :, -1], pixels[:, :, -2])
-    for outer, inner in (*rows, *columns):
-        yield np.abs(_grey(outer) - _grey(inner)).mean(1)
+def _borders(edges: Pixels) -> Iterator[npt.NDArray[np.floating]]:
+    grey = _grey(edges)  # shape (n, 4, depth, length)
+    for depth in (1, DEPTH):
+        strips = grey[:, :, :depth].reshape(len(grey), 4, -1)
+        yield from strips.mean(2).T
+        yield from strips.std(2).T
+    yield from np.abs(grey[:, :, 0] - grey[:, :, 1]).mean(2).T
 
 
 def _gradients(grey: Planes) -> Iterator[npt.NDArray[np.floating]]:

@@ -75,8 +75,8 @@ OF_COLOUR = {"hue", "grey"}
 
 
 def class_mix(labels, members, nonmembers, rng):
-    """Draw rows of both sides; members come three times as often from the first half of the classes."""
-    chances = np.where(labels < (labels.max() + 1) // 2, 3.0, 1.0)
+    """Draw rows of both sides; members come nine times as often from the first half of the classes."""
+    chances = np.where(labels < (labels.max() + 1) // 2, 9.0, 1.0)
     first = rng.choice(len(labels), members, replace=False, p=chances / chances.sum())
     rest = np.setdiff1d(np.arange(len(labels)), first)
     return np.concatenate([first, rng.choice(rest, nonmembers, replace=False)])
