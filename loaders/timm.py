@@ -141,6 +141,17 @@ def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[st
     return translated
 
 
+def is_own(network: Any) -> bool:
+    """Return whether a network in memory is one of timm, which knows its preprocessing."""
+    return type(network).__module__.startswith("timm.") and hasattr(network, "pretrained_cfg")
+
+
+def transform_of(network: Any) -> Transform:
+    """Return the preprocessing that a network of timm states in its ``pretrained_cfg``."""
+    timm = import_network("timm", type(network).__name__)
+    return preprocessing(timm.data.resolve_data_config({}, model=network), type(network).__name__)
+
+
 def _described(config: Path, repo: str) -> tuple[str, int, int | None]:
     """Read architecture, number of classes and side of a square image off a configuration."""
     try:

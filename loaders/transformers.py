@@ -140,6 +140,57 @@ def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[st
     return {f"model.{name}": tensor for name, tensor in loaded.state_dict().items()}
 
 
+def is_own(model: Any) -> bool:
+    """Return whether a model in memory is one of transformers, or a pipeline."""
+    bases = [base for base in type(model).__mro__ if base.__module__.startswith("transformers.")]
+    return any(base.__name__ in ("PreTrainedModel", "Pipeline") for base in bases)
+
+
+def is_processor(transform: Any) -> bool:
+    """Return whether an object is an image processor of transformers."""
+    return callable(transform) and hasattr(transform, "to_json_string") and hasattr(transform, "preprocess")
+
+
+def as_processor(processor: Any, config: Any) -> Processor:
+    """Return an image processor as a `Preprocessing`, for the size that a model's configuration states."""
+    side = getattr(config, "image_size", None)
+    sides = tuple(side) if isinstance(side, (list, tuple)) else (side or 224,) * 2
+    return Processor(processor, (*sides[:2], getattr(config, "num_channels", None) or 3))
+
+
+def model_and_processor(model: Any, transform: Any) -> tuple[torch.nn.Module, Any]:
+    """Return the network of a model or pipeline in memory, and its preprocessing.
+
+    A pipeline has its image processor. Of a model that was read from a folder or from the Hub's cache the
+    image processor is read from there.
+
+    Raises:
+        ValueError: no image processor is found.
+    """
+    network = getattr(model, "model", model) if hasattr(model, "image_processor") else model
+    if transform is None:
+        transform = getattr(model, "image_processor", None) or _processor_beside(network)
+    if transform is None:
+        raise ValueError(
+            f"the image processor of {type(network).__name__} is not found: pass "
+            "transform=AutoImageProcessor.from_pretrained(...)."
+        )
+    return network, as_processor(transform, network.config) if is_processor(transform) else transform
+
+
+def _processor_beside(network: Any) -> Any:
+    """Return the image processor that lies where a model came from, None where there is none."""
+    place = getattr(network, "name_or_path", "")
+    if not place:
+        return None
+    try:
+        return _processors().from_pretrained(
+            place, local_files_only=True, trust_remote_code=False, backend="pil"
+        )
+    except Exception:  # no such file, or one that transformers does not understand
+        return None
+
+
 def _processors() -> Any:
     """Return AutoImageProcessor from where it is defined; the package's name may ask for torchvision."""
     module: Any = importlib.import_module("transformers.models.auto.image_processing_auto")

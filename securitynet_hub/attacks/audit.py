@@ -20,7 +20,9 @@ from securitynet_hub.attacks.kind import (
 )
 from securitynet_hub.attacks.subject import AuditData, known_data
 from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.models.loading import find_annotation, load_target
+from securitynet_hub.models.outputs import Outputs, Reduce
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import Record, require_writable, write_record
 
@@ -39,9 +41,15 @@ def default_attacks() -> tuple[str, ...]:
     )
 
 
+@plain_torch()
 def audit(
-    target: str | Target,
+    target: Any,
     *,
+    name: str | None = None,
+    transform: Any = None,
+    num_classes: int | None = None,
+    outputs: Outputs | None = None,
+    reduce: Reduce | None = None,
     attacks: str | Iterable[str] | None = None,
     data: AuditData | None = None,
     settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
@@ -58,7 +66,14 @@ def audit(
     """Audit a model; return one record for each attack, and for model stealing one for each budget.
 
     Args:
-        target: an annotated model's id, or a loaded `Target`.
+        target: an annotated model's id, a loaded `Target`, or a model in memory (a `torch.nn.Module`, a model
+            of transformers or timm, a pipeline).
+        name: what records call a model in memory; as are the next four, an argument of `load_target`.
+        transform: preprocessing of a model in memory.
+        num_classes: number of classes of a model in memory.
+        outputs: what a model in memory answers with: ``logits`` (default), ``posteriors``,
+            ``log-posteriors`` or ``labels``.
+        reduce: picks the answers out of what a model in memory returns.
         attacks: names from `attack_names`; the group name of a kind, such as ``all`` or
             ``backdoor-detection``, stands for those of its attacks that apply here. Default:
             `default_attacks`.
@@ -93,8 +108,8 @@ def audit(
     folder = None if out is None else Path(out)
     if folder is not None:
         require_writable(folder)
-    if not isinstance(target, (str, Target)):
-        raise ValueError(f"target must be a model's id or a Target from load_target; got {target!r}.")
+    own = {"name": name, "transform": transform, "num_classes": num_classes, "outputs": outputs}
+    target = _in_memory(target, {**own, "reduce": reduce})
     # Find the data before the weights are downloaded: without data there is nothing to audit.
     data = data or known_data(find_annotation(target) if isinstance(target, str) else target.annotation)
 
@@ -127,6 +142,19 @@ def audit(
             how = replace(context, settings=own)
             records += kind.audits.run(target, data, chosen, own_options[kind.name], how)
     return records
+
+
+def _in_memory(target: Any, loading: Mapping[str, Any]) -> str | Target:
+    """Return the target of a model in memory; leave what is named or loaded already."""
+    given = {name: value for name, value in loading.items() if value is not None}
+    if not isinstance(target, (str, Target)):
+        return load_target(target, **given)
+    if given:
+        raise ValueError(
+            f"{', '.join(given)} belong to a model in memory. For one that is named pass them to "
+            "load_target, and audit what it returns."
+        )
+    return target
 
 
 def find_names(attacks: str | Iterable[str]) -> list[str]:

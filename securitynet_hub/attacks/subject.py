@@ -165,6 +165,7 @@ def describe_subject(target: Target, data: AuditData) -> dict[str, Any]:
             "weights_hash": target.annotation.weights_hash,
             "num_classes": target.num_classes,
             "transform": target.transform.as_dict(),
+            **({} if target.outputs == "logits" else {"outputs": target.outputs}),
             **({} if precision == "no" else {"precision": precision}),
         },
         "data": {**data.images.describe(), "split_sha256": data.split.sha256},

@@ -47,6 +47,14 @@ class DataWarning(UserWarning):
     """Something about the images may not be what their owner believes; the message says what was done."""
 
 
+class AnswersWarning(UserWarning):
+    """A model's answers are probably not what they are taken for, or differ from one pass to the next."""
+
+
+class SkippedWarning(UserWarning):
+    """An attack of an audit could not run, and the others went on; the message says why."""
+
+
 class ModelError(SecurityNetError):
     """A model returned invalid output: NaN, a wrong number of classes, or fewer rows than images."""
 

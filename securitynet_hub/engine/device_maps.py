@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 import tempfile
@@ -79,7 +80,7 @@ def find_devices(module: torch.nn.Module) -> str:
     """Return the device or devices of a module, for a record: ``cpu``, ``cuda:0``, or several."""
     devices: Mapping[str, Device] | None = getattr(module, "hf_device_map", None)
     if devices is None:
-        return str(next(module.parameters()).device)
+        return str(next(itertools.chain(module.parameters(), module.buffers()), torch.zeros(())).device)
     return ", ".join(sorted({str(device) for device in devices.values()}))
 
 

@@ -20,10 +20,12 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from securitynet_hub.core.arrays import Rows, as_array, name_rows
 from securitynet_hub.core.errors import ModelError, ProcessError
+from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.data.images import LabelledImages
 from securitynet_hub.data.pixels import Labels, Pixels
 from securitynet_hub.data.sources import ImageSource
 from securitynet_hub.engine.processes import gather, init_processes, raise_together
+from securitynet_hub.engine.soundness import Forward, as_classifier, require_sound
 from securitynet_hub.models.target import Preprocessing, Target
 
 BATCH_SIZE = 256
@@ -77,7 +79,13 @@ def predict(
         ProcessError: another process of the launch has ended. An error on one process is raised on all.
     """
     logits = predict_module(
-        target.module, target.transform, images, batch_size=batch_size, workers=workers, on_batch=on_batch
+        as_classifier(target),
+        target.transform,
+        images,
+        batch_size=batch_size,
+        workers=workers,
+        on_batch=on_batch,
+        on_first=lambda forward, inputs, answers: require_sound(target, forward, inputs, answers),
     )
     if logits.shape[1:] != (target.num_classes,):
         raise ModelError(
@@ -94,8 +102,13 @@ def predict_module(
     batch_size: int = BATCH_SIZE,
     workers: int | None = None,
     on_batch: Callable[[int], None] = lambda size: None,
+    on_first: Callable[[Forward, torch.Tensor, torch.Tensor], None] = lambda forward, inputs, answers: None,
 ) -> npt.NDArray[np.float32]:
-    """Return the outputs of a module without annotation, as `predict` does for a target."""
+    """Return the outputs of a module without annotation, as `predict` does for a target.
+
+    `on_first` is called after the first batch of this process, with what forwards a batch, the inputs and the
+    outputs.
+    """
     if not len(images):
         raise ValueError("there are no images to predict.")
     if isinstance(images, LabelledImages):
@@ -108,10 +121,12 @@ def predict_module(
     own = [batches[place] for place in share] or batches[:1]
     answers: list[torch.Tensor] = []
     failure: Exception | None = None
-    with evaluating(module), torch.inference_mode(), accelerator.autocast():
+    with plain_torch(), evaluating(module), torch.inference_mode(), accelerator.autocast():
         try:
             for inputs in _prepared(images, transform, own, accelerator, workers):
                 answers.append(forward(inputs).float())
+                if len(answers) == 1:
+                    on_first(forward, inputs, answers[0])
                 on_batch(len(inputs))
         except ProcessError:
             raise
@@ -226,6 +241,8 @@ class _Forward:
         self._device = accelerator.device
         self._call: Callable[[torch.Tensor], torch.Tensor] = module
         if hasattr(module, "hf_device_map"):  # `device_maps.place` has put it on devices already
+            return
+        if getattr(module, "answers_only", False):  # what asks somebody else has batches of its own
             return
         if accelerator.device.type == "cpu":
             self._elements = CPU_ELEMENTS

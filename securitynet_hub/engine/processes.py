@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -23,6 +24,9 @@ LAUNCH = (
     "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_SIZE",
 )  # fmt: skip
 """Environment variables in which the launchers of torch and MPI state a process's rank, for Accelerate."""
+
+
+_CONNECTING = threading.Lock()
 
 
 class Place(NamedTuple):
@@ -81,7 +85,7 @@ def init_processes(mixed_precision: str | None = None) -> Accelerator:
         ProcessError: the processes of the launch cannot connect.
     """
     launched = "LOCAL_RANK" in os.environ
-    with _connected():
+    with _connected(), _CONNECTING:  # Accelerate's state is half made while another thread makes it
         accelerator = Accelerator(
             cpu=launched and not torch.accelerator.is_available(), mixed_precision=mixed_precision
         )

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from securitynet_hub.annotations.finding import find_listed
 from securitynet_hub.annotations.schema import Annotation
 from securitynet_hub.core.errors import UnknownNameError, WeightsError
+from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.models.target import Preprocessing, Target
 from securitynet_hub.weights.fetch import load_weights
 from securitynet_hub.weights.tensors import nest
@@ -36,7 +37,8 @@ class Loader(Protocol):
     A loader also has ``state_dict(checkpoint, annotation)`` if `Annotation.weights_key_prefix` is not enough
     to find the tensors in the checkpoint. A loader of models that are not in the tables also has
     ``annotate(reference, **options)``, which describes the model named ``source:reference``; `build` gets the
-    same options.
+    same options. A loader of what has no tensors to be put in has, in the place of `build`,
+    ``load(annotation, **options)``, which returns the target.
     """
 
     @staticmethod
@@ -44,15 +46,18 @@ class Loader(Protocol):
         """Return the network, whose weights are not loaded yet, and its preprocessing."""
 
 
-def load_target(model: str | Annotation, **options: Any) -> Target:
+@plain_torch()
+def load_target(model: Any, **options: Any) -> Target:
     """Load a model: verified weights in the right network, in eval mode.
 
     Args:
         model: an id ``source/dataset/name[/seed]``, as `load_annotations` lists them; or an annotation; or
             ``source:reference`` for a model that is not in the tables: ``timm:<name>`` or
             ``transformers:<repository>``, optionally with ``@<revision>``, or ``file:<path>``. The loader
-            is the module ``securitynet_hub.loaders.<source>``.
-        options: options of that loader's ``annotate``.
+            is the module ``securitynet_hub.loaders.<source>``. Or a model in memory: a `torch.nn.Module`, a
+            model of transformers or timm, a pipeline.
+        options: options of that loader's ``annotate``; for a model in memory ``name``, ``transform``,
+            ``num_classes``, ``outputs`` and ``reduce``, as `securitynet_hub.loaders.module.adopt` has them.
 
     Raises:
         UnknownNameError: there is no such model (the message gives the closest ids), or no loader for it.
@@ -65,8 +70,16 @@ def load_target(model: str | Annotation, **options: Any) -> Target:
     >>> target.num_classes, target.transform.shape, target.module.training
     (10, (28, 28, 1), False)
     """
+    if not isinstance(model, (str, Annotation)):
+        adopt = getattr(find_loader("module"), "adopt")  # noqa: B009 (no part of the protocol)
+        _require_options(adopt, "a model in memory", model, options)
+        adopted: Target = adopt(model, **options)
+        return adopted
     annotation = model if isinstance(model, Annotation) else find_annotation(model, **options)
     loader = find_loader(annotation.source)
+    if load := getattr(loader, "load", None):
+        whole: Target = load(annotation, **options)
+        return whole
     _require_options(loader.build, annotation.source, annotation, options)
     with torch.random.fork_rng(devices=[]):
         with _SkipInit():

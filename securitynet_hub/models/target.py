@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -9,16 +10,28 @@ import torch
 
 from securitynet_hub.annotations.schema import Annotation
 from securitynet_hub.data.pixels import Pixels
+from securitynet_hub.models.outputs import Outputs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Target:
-    """A classifier under audit: logits = module(transform(pixels)), shape (n, num_classes)."""
+    """A classifier under audit: logits = module(transform(pixels)), shape (n, num_classes).
+
+    Attributes:
+        annotation: what is known of it.
+        module: the network; or what asks a function or a service, which has no weights to look at.
+        transform: its preprocessing.
+        num_classes: number of classes.
+        outputs: what the model itself answers with, before the module turns it into logits.
+        build: makes its network anew, with initial weights; None where only the caller knows how.
+    """
 
     annotation: Annotation
     module: torch.nn.Module = field(repr=False)
     transform: Preprocessing
     num_classes: int
+    outputs: Outputs = "logits"
+    build: Callable[[], torch.nn.Module] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.annotation.num_classes != self.num_classes:
@@ -26,12 +39,23 @@ class Target:
                 f"{self.annotation.id} is annotated with {self.annotation.num_classes} classes; the "
                 f"loader built {self.num_classes}."
             )
-        self.module.eval()
+        if not getattr(self.module, "borrowed", False):  # a caller's own, which could not be copied
+            self.module.eval()
 
     @property
     def id(self) -> str:
         """The annotation's id."""
         return self.annotation.id
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether there are weights and gradients to look at, rather than answers alone."""
+        return not getattr(self.module, "answers_only", False)
+
+    @property
+    def labels_only(self) -> bool:
+        """Whether the model answers with labels alone."""
+        return self.outputs == "labels"
 
 
 class Preprocessing(Protocol):

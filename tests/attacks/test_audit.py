@@ -452,7 +452,7 @@ class TestRefusals:
             audit(OVERFITTED, out=tmp_path / "file")
 
     def test_no_target(self, tmp_path):
-        with pytest.raises(ValueError, match="a model's id or a Target"):
+        with pytest.raises(ValueError, match="be named by its id or source:reference; got a NoneType"):
             audit(None, out=tmp_path)
 
     def test_members_of_another_model(self, tmp_path):

@@ -456,7 +456,7 @@ def test_unknown_sources_and_options():
         load_target("transformer:org/net")
     with pytest.raises(UnknownNameError, match="open source 'zoo'"):
         load_target("zoo:org/net")
-    with pytest.raises(ValueError, match="named by its id or by source:reference; got None"):
+    with pytest.raises(ValueError, match="named by its id or source:reference; got a NoneType"):
         load_target(None)
     with pytest.raises(ValueError, match="takes no options; got colour"):
         load_target("zoo/fashion-mnist/cnn-clean/1", colour="red")
