@@ -242,8 +242,6 @@ class _Forward:
         self._call: Callable[[torch.Tensor], torch.Tensor] = module
         if hasattr(module, "hf_device_map"):  # `device_maps.place` has put it on devices already
             return
-        if getattr(module, "answers_only", False):  # what asks somebody else has batches of its own
-            return
         if accelerator.device.type == "cpu":
             self._elements = CPU_ELEMENTS
         module.to(accelerator.device)

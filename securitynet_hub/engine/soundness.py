@@ -28,7 +28,7 @@ _SEEN: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
 
 def as_classifier(target: Target) -> torch.nn.Module:
     """Return a target's module if it answers with logits by itself, else the same as a `Classifier`."""
-    if isinstance(target.module, Classifier) or getattr(target.module, "answers_only", False):
+    if isinstance(target.module, Classifier):
         return target.module
     return Classifier(target.module, num_classes=target.num_classes, outputs=target.outputs)
 
@@ -52,8 +52,7 @@ def require_sound(target: Target, forward: Forward, inputs: torch.Tensor, logits
     doubts = []
     if target.outputs == "logits" and getattr(target.module, "outputs", None) is None:
         doubts.append(doubt_of_logits(logits.cpu().numpy()))
-    if not getattr(target.module, "answers_only", False):
-        doubts.append(_unsteady(target, forward, inputs, logits))
+    doubts.append(_unsteady(target, forward, inputs, logits))
     for doubt in filter(None, doubts):
         warn_caller(f"the answers of {target.id} {doubt}.", AnswersWarning)
 

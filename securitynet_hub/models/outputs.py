@@ -62,6 +62,7 @@ class Classifier(torch.nn.Module):
         super().__init__()
         require_outputs(outputs)
         self.network, self.num_classes, self.outputs, self.reduce = network, num_classes, outputs, reduce
+        self.answers_only = bool(getattr(network, "answers_only", False))
         if hasattr(network, "hf_device_map"):
             self.hf_device_map = network.hf_device_map  # says that it is on its devices already
 

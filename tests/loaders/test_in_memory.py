@@ -24,6 +24,7 @@ from securitynet_hub.engine import device_maps
 from securitynet_hub.engine.inference import predict
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (17, 4, 4, 3), np.uint8)
+PICTURES = np.random.default_rng(1).integers(0, 256, (5, 20, 24, 3), np.uint8)
 PLAIN = Transform(height=4, width=4, channels=3)
 
 
@@ -362,17 +363,17 @@ class TestTransformers:
     @pytest.fixture
     def expected(self, vit, processor):
         with torch.no_grad():
-            return vit(**processor(images=list(PIXELS), return_tensors="pt")).logits.numpy()
+            return vit(**processor(images=list(PICTURES), return_tensors="pt")).logits.numpy()
 
     def test_with_its_image_processor(self, vit, processor, expected):
         target = hub.load_target(vit, transform=processor)
         assert (target.num_classes, target.transform.shape) == (3, (16, 16, 3))
-        np.testing.assert_allclose(predict(target, PIXELS), expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(predict(target, PICTURES), expected, rtol=1e-4, atol=1e-5)
 
     def test_a_pipeline(self, vit, processor, expected):
         pipe = transformers.pipeline("image-classification", model=vit, image_processor=processor)
         target = hub.load_target(pipe, name="pipe")
-        np.testing.assert_allclose(predict(target, PIXELS), expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(predict(target, PICTURES), expected, rtol=1e-4, atol=1e-5)
         assert target.id.endswith("/pipe")
 
     def test_one_that_was_read_from_a_folder(self, vit, processor, expected, tmp_path):
@@ -380,7 +381,7 @@ class TestTransformers:
         processor.save_pretrained(tmp_path)
         again = transformers.AutoModelForImageClassification.from_pretrained(tmp_path)
         target = hub.load_target(again)
-        np.testing.assert_allclose(predict(target, PIXELS), expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(predict(target, PICTURES), expected, rtol=1e-4, atol=1e-5)
         assert (
             target.annotation.weights_hash
             == hub.load_target(vit, transform=processor).annotation.weights_hash
