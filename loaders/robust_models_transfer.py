@@ -15,8 +15,8 @@ from securitynet_hub.annotations.schema import Annotation
 from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.core.optional import import_network
 from securitynet_hub.data.transforms import Transform
-from securitynet_hub.models.loading import listed
 from securitynet_hub.models.resnets import TORCHVISION, torchvision_resnet
+from securitynet_hub.models.state import listed
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)

@@ -23,7 +23,7 @@ from securitynet_hub.core.errors import ModelError, UnknownNameError, WeightsErr
 from securitynet_hub.core.optional import import_network
 from securitynet_hub.data.transforms import Transform
 from securitynet_hub.models.hub_models import MAX_CONFIG, linked_file, read_config
-from securitynet_hub.models.loading import state_dict as plain_state_dict
+from securitynet_hub.models.state import state_dict as plain_state_dict
 from securitynet_hub.weights.hub import HubFile, download_hub_file, hub_snapshot
 
 LEFT_OUT = ("Missing keys", "Unexpected keys", "Unable to convert")

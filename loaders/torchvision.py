@@ -17,7 +17,7 @@ from securitynet_hub.annotations.schema import Annotation
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.core.optional import import_network
 from securitynet_hub.data.transforms import Transform
-from securitynet_hub.models.loading import state_dict as plain_state_dict
+from securitynet_hub.models.state import state_dict as plain_state_dict
 
 IMPLIED: dict[str, dict[str, bool]] = {
     "googlenet": {"transform_input": True, "aux_logits": False, "init_weights": False},

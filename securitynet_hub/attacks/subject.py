@@ -166,6 +166,8 @@ def describe_subject(target: Target, data: AuditData) -> dict[str, Any]:
             "num_classes": target.num_classes,
             "transform": target.transform.as_dict(),
             **({} if target.outputs == "logits" else {"outputs": target.outputs}),
+            **({"weights_key": target.annotation.weights_key_prefix} if target.notes else {}),
+            **({"notes": list(target.notes)} if target.notes else {}),
             **({} if precision == "no" else {"precision": precision}),
         },
         "data": {**data.images.describe(), "split_sha256": data.split.sha256},

@@ -13,6 +13,9 @@ from securitynet_hub.core.text import printable_markup
 
 ORDER = 50
 
+UNSAFE, NOT_LOADABLE = 1, 3
+"""Exit statuses; 2 is that of a command line that is not understood."""
+
 
 def add(commands: Any) -> None:
     """Add the command to the parser's."""
@@ -22,7 +25,8 @@ def add(commands: Any) -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="weights: safetensors, or what torch.save wrote (.pt, .pth, .ckpt, .bin)",
+        help="weights: safetensors, what torch.save wrote (.pt, .pth, .ckpt, .bin), or the index of several "
+        "such files (.index.json)",
     )
     add_json_flag(parser)
     parser.set_defaults(run=run)
@@ -31,7 +35,9 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Check weights files without executing them.
 
-    Exit status 0 means that every file is complete and safe to load.
+    Exit status 0 means that every file is complete and safe to load; 1, that one is unsafe, damaged or of
+    a format that is not read; 3, that all are safe, but one holds no weights that can be loaded (NaN or infinity
+    in them, or no tensors).
     """
     from securitynet_hub.core.files import max_bytes
     from securitynet_hub.weights.reading.checkpoints import judge
@@ -43,28 +49,44 @@ def run(options: argparse.Namespace) -> None:
     else:
         _print_table(verdicts)
     if not all(verdict.safe for _, verdict in verdicts):
-        raise SystemExit(1)
+        raise SystemExit(UNSAFE)
+    if not all(verdict.loadable for _, verdict in verdicts):
+        raise SystemExit(NOT_LOADABLE)
 
 
 def _print_table(verdicts: list[tuple[Path, Any]]) -> None:
-    safe = sum(verdict.safe for _, verdict in verdicts)
+    loadable = sum(verdict.loadable for _, verdict in verdicts)
+    refused = not all(verdict.safe for _, verdict in verdicts)
     table = plain_table(
-        f"{safe} of {len(verdicts)} files are safe and whole",
-        caption="Refused files were not loaded." if safe < len(verdicts) else "",
+        f"{loadable} of {len(verdicts)} files are safe and whole",
+        caption="Refused files were not loaded." if refused else "",
     )
     table.add_column("file", overflow="fold")
     table.add_column("verdict")
     table.add_column("format")
     for heading in ("tensors", "parameters", "bytes"):
         table.add_column(heading, justify="right")
-    table.add_column("why", overflow="fold")
+    table.add_column("why, or what was ignored", overflow="fold")
     for path, verdict in verdicts:
         table.add_row(
             printable_markup(str(path)),
-            "[green]safe[/green]" if verdict.safe else "[red]refused[/red]",
+            _verdict(verdict),
             verdict.format,
             *(f"{count:,}" if verdict.safe else "-" for count in (verdict.tensors, verdict.parameters)),
             f"{verdict.bytes:,}",
-            printable_markup(verdict.reason or "-"),
+            printable_markup(verdict.reason or _found(verdict)),
         )
     output().print(table)
+
+
+def _verdict(verdict: Any) -> str:
+    if verdict.loadable:
+        return "[green]safe[/green]"
+    return "[yellow]safe, not loadable[/yellow]" if verdict.safe else "[red]refused[/red]"
+
+
+def _found(verdict: Any) -> str:
+    """Say where the weights are and what stands beside them."""
+    where = f"weights under {verdict.weights!r}" if verdict.weights else ""
+    beside = f"ignored: {', '.join(verdict.ignored)}" if verdict.ignored else ""
+    return "; ".join(filter(None, (where, beside))) or "-"

@@ -14,6 +14,14 @@ class WeightsError(SecurityNetError):
     """A weights file is missing, damaged, in another format than stated, or cannot be downloaded."""
 
 
+class NoWeightsError(WeightsError):
+    """A file was read and nothing in it is unsafe, but it holds no weights that can be loaded."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint holds several sets of weights that fit a network, and one of them was chosen."""
+
+
 class FirstUseWarning(UserWarning):
     """Weights were trusted at their first download, because their publisher gives no strong hash."""
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import pkgutil
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import entry_points
-from itertools import islice
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from securitynet_hub.annotations.finding import find_listed
 from securitynet_hub.annotations.schema import Annotation
-from securitynet_hub.core.errors import UnknownNameError, WeightsError
+from securitynet_hub.core.errors import ModelError, UnknownNameError
 from securitynet_hub.core.plain_torch import plain_torch
+from securitynet_hub.models.outputs import pick
+from securitynet_hub.models.state import Chosen, choose_state, load_state
 from securitynet_hub.models.target import Preprocessing, Target
 from securitynet_hub.weights.fetch import load_weights
 from securitynet_hub.weights.tensors import nest
@@ -27,15 +31,15 @@ from securitynet_hub.weights.tensors import nest
 ENTRY_POINTS = "securitynet_hub.loaders"
 """Entry-point group in which installed packages offer loaders: the source's name, and a `Loader`."""
 
-SHOWN = 5
-"""Number of keys that an error message lists."""
+TRIED = 2
+"""Images of zeros that are forwarded to count classes: one alone may come back squeezed."""
 
 
 class Loader(Protocol):
     """A module in ``securitynet_hub.loaders``, or an entry point of an installed package.
 
-    A loader also has ``state_dict(checkpoint, annotation)`` if `Annotation.weights_key_prefix` is not enough
-    to find the tensors in the checkpoint. A loader of models that are not in the tables also has
+    A loader also has ``state_dict(checkpoint, annotation)`` if `securitynet_hub.models.state.choose_state`
+    cannot find the tensors in the checkpoint. A loader of models that are not in the tables also has
     ``annotate(reference, **options)``, which describes the model named ``source:reference``; `build` gets the
     same options. A loader of what has no tensors to be put in has, in the place of `build`,
     ``load(annotation, **options)``, which returns the target.
@@ -84,14 +88,27 @@ def load_target(model: Any, **options: Any) -> Target:
     with torch.random.fork_rng(devices=[]):
         with _SkipInit():
             module, transform = loader.build(annotation, **options)
-        pick: Callable[..., dict[str, torch.Tensor]] = getattr(loader, "state_dict", state_dict)
-        load_state(module, pick(nest(load_weights(annotation)), annotation), name=annotation.id)
+        chosen = _choose(loader, module, nest(load_weights(annotation)), annotation)
+        load_state(module, chosen.tensors, name=annotation.id)
+    if chosen.place != (annotation.weights_key_prefix or ""):
+        annotation = replace(annotation, weights_key_prefix=chosen.place)
     return Target(
         annotation=annotation,
         module=module,
         transform=transform,
-        num_classes=count_classes(module),
+        num_classes=options.get("num_classes") or count_classes(module, transform, annotation.num_classes),
+        notes=chosen.notes,
     )
+
+
+def _choose(
+    loader: Loader, module: torch.nn.Module, checkpoint: Mapping[str, Any], annotation: Annotation
+) -> Chosen:
+    """Find the network's tensors, as the loader does if it knows how."""
+    find: Callable[..., dict[str, torch.Tensor]] | None = getattr(loader, "state_dict", None)
+    if find is not None:
+        return Chosen(find(checkpoint, annotation), annotation.weights_key_prefix or "")
+    return choose_state(module, checkpoint, annotation.weights_key_prefix, name=annotation.id)
 
 
 class _SkipInit(TorchFunctionMode):
@@ -117,78 +134,53 @@ class _SkipInit(TorchFunctionMode):
         return func(*args, **options)
 
 
-def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[str, torch.Tensor]:
-    """Pick a network's tensors out of a checkpoint as the annotation's ``weights_key_prefix`` says.
+def count_classes(
+    module: torch.nn.Module, transform: Preprocessing | None = None, expected: int | None = None
+) -> int:
+    """Return the number of classes of a classifier: the width of its answer to an image of zeros.
 
-    A prefix that ends in a dot is removed from every key. Any other prefix is the key under which the tensors
-    lie; entries beside it (an epoch, an accuracy) are ignored.
-
-    Raises:
-        WeightsError: a key lacks the prefix, there is nothing under it, or an entry is not a tensor.
-    """
-    prefix = annotation.weights_key_prefix or ""
-    tensors: Any = checkpoint
-    if prefix.endswith("."):
-        strange = sorted(key for key in checkpoint if not key.startswith(prefix))
-        if strange:
-            raise WeightsError(
-                f"{annotation.id}: every key should start with {prefix!r}; these do not: {listed(strange)}."
-            )
-        tensors = {key.removeprefix(prefix): tensor for key, tensor in checkpoint.items()}
-    elif prefix:
-        tensors = checkpoint.get(prefix)
-        if not isinstance(tensors, Mapping):
-            raise WeightsError(
-                f"{annotation.id}: the weights should lie under {prefix!r}; there are {listed(checkpoint)}."
-            )
-    strange = sorted(key for key, value in tensors.items() if not isinstance(value, torch.Tensor))
-    if strange:
-        raise WeightsError(f"{annotation.id}: these entries are not tensors: {listed(strange)}.")
-    return dict(tensors)
-
-
-def load_state(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, name: str) -> None:
-    """Copy tensors into a network: every key, shape and kind of number must match.
-
-    Only BatchNorm's ``num_batches_tracked`` may be missing, as torch allows for files from before 0.4.1; it
-    does not change the network's outputs.
-
-    Raises:
-        WeightsError: keys are missing or unexpected, or tensors have another shape; the message names them.
-    """
-    expected = module.state_dict()
-    missing = [key for key in expected if key not in tensors and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in tensors if key not in expected]
-    differing = [
-        f"{key} is {_describe(tensors[key])} instead of {_describe(expected[key])}"
-        for key in expected
-        if key in tensors and _describe(tensors[key]) != _describe(expected[key])
-    ]
-    found = {"missing": missing, "not the network's": unexpected, "of another form": differing}
-    if any(found.values()):
-        text = "; ".join(f"{kind}: {listed(keys)}" for kind, keys in found.items() if keys)
-        raise WeightsError(f"{name}: the weights are not those of this network. {text}.")
-    tied: dict[int, str] = {}
-    for key in expected.keys() & tensors.keys():
-        place = expected[key].data_ptr()  # 0 for a tensor without memory
-        first = tied.setdefault(place, key) if place else key
-        if first != key and not torch.equal(tensors[first], tensors[key]):
-            raise WeightsError(f"{name}: {first} and {key} are one tensor of the network, but differ.")
-    expected.update(tensors)  # unlike a plain dict, it has the versions of the layers' formats
-    module.load_state_dict(expected, strict=True)
-
-
-def count_classes(module: torch.nn.Module) -> int:
-    """Return the number of classes of a classifier: the number of rows of its last parameter.
-
-    A forward pass would also give the number, but takes longer than loading. Tests compare the two, and
+    The forward pass is left out where the last parameter has `expected` rows, as that of nearly every
+    network has, and where there is no transform that says what an image is: then it is that number of rows.
     `securitynet_hub.engine.inference.predict` checks every output.
+
+    Raises:
+        ModelError: the network does not answer, or with no row of numbers.
 
     >>> count_classes(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1), torch.nn.Linear(8, 5)))
     5
     """
     *_, last = (torch.empty(0), *module.parameters())
-    return len(last)
+    rows = len(last) if last.ndim else 0
+    if transform is None or rows == expected:
+        return rows
+    return width_of_answer(module, transform)
+
+
+def width_of_answer(module: torch.nn.Module, transform: Preprocessing) -> int:
+    """Return how many numbers a network answers an image of zeros with; one logit stands for two classes.
+
+    The network is in eval mode for it, and as it was afterwards.
+
+    Raises:
+        ModelError: the network does not answer, or its logits are not found in what it returns.
+    """
+    inputs = transform(np.zeros((TRIED, *transform.shape), np.uint8))
+    like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
+    modes = {part: part.training for part in module.modules()}
+    try:
+        module.eval()
+        with torch.no_grad():
+            answer = module(inputs.to(like))
+    except Exception as error:  # another's code
+        raise ModelError(
+            f"{type(module).__name__} does not answer images of zeros of shape {tuple(inputs.shape)}: "
+            f"{error!r}. Check its transform, or say num_classes=."
+        ) from error
+    finally:
+        for part, training in modes.items():
+            part.training = training
+    width = math.prod(pick(answer, TRIED).shape[1:])
+    return 2 if width == 1 else width
 
 
 def find_annotation(model: str, **options: Any) -> Annotation:
@@ -281,15 +273,3 @@ def _installed_loaders() -> dict[str, Any]:
             continue
         found.setdefault(point.name, loader)
     return found
-
-
-def listed(keys: Collection[str]) -> str:
-    """List the first keys and count the rest."""
-    rest = len(keys) - SHOWN
-    return ", ".join(islice(keys, SHOWN)) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _describe(tensor: torch.Tensor) -> str:
-    """Describe shape and kind of number; precision may differ."""
-    kind = "floating-point" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
-    return f"{kind} {tuple(tensor.shape)}"

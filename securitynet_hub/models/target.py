@@ -24,6 +24,7 @@ class Target:
         num_classes: number of classes.
         outputs: what the model itself answers with, before the module turns it into logits.
         build: makes its network anew, with initial weights; None where only the caller knows how.
+        notes: sentences on how its weights were found in their checkpoint, and what was ignored there.
     """
 
     annotation: Annotation
@@ -32,6 +33,7 @@ class Target:
     num_classes: int
     outputs: Outputs = "logits"
     build: Callable[[], torch.nn.Module] | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.annotation.num_classes != self.num_classes:

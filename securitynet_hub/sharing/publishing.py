@@ -130,7 +130,7 @@ def publish_surrogate(
 
     where = repository("model", name)
     verdict = judge(weights)
-    if not verdict.safe or verdict.format != "safetensors":
+    if not verdict.loadable or verdict.format != "safetensors":
         raise WeightsError(
             f"{weights} is not a complete safetensors file: {verdict.reason or verdict.format}."
         )

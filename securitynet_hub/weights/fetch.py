@@ -31,7 +31,7 @@ from securitynet_hub.weights.hashes import FILE, Check, check_file, parse_checks
 from securitynet_hub.weights.hub import HubFile, download_hub_file, forget_hub_file, hub_file
 from securitynet_hub.weights.local import FILE_SCHEME, PACKAGE_SCHEME, local_file, verify_file
 from securitynet_hub.weights.reading.checkpoints import read_checkpoint
-from securitynet_hub.weights.shards import is_index, read_index, shard_checks
+from securitynet_hub.weights.shards import is_index, read_index, shard_checks, why_not_shard
 from securitynet_hub.weights.source import WeightsSource
 from securitynet_hub.weights.tensors import flatten, store_safetensors
 
@@ -267,11 +267,8 @@ def _read_files(index: Path, annotation: WeightsSource) -> dict[str, torch.Tenso
         content = read_checkpoint(path, max_bytes=left)
         left -= path.stat().st_size
         check_file(path, (checks[name],), str(path))
-        found = {key for key, value in content.items() if isinstance(value, torch.Tensor)}
-        if found != expected or len(content) != len(found):
-            strange = sorted((expected - found) or (content.keys() - expected))
-            which = "lacks" if expected - found else "holds"
-            raise WeightsError(f"{path} {which} {strange[0]!r}, contrary to {index.name}.")
+        if (reason := why_not_shard(content, expected, index.name)) is not None:
+            raise WeightsError(f"{path} {reason}.")
         tensors |= content
     return tensors
 

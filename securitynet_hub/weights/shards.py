@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,15 @@ def read_index(path: Path) -> dict[str, set[str]]:
     if not 1 <= len(shards) <= MAX_SHARDS:
         raise WeightsError(f"{path} names {len(shards):,} files; 1 to {MAX_SHARDS:,} were expected.")
     return dict(sorted(shards.items()))
+
+
+def why_not_shard(content: Mapping[str, Any], expected: set[str], index: str) -> str | None:
+    """Return why a file does not hold exactly the tensors that an index places there, None if it does."""
+    found = {key for key, value in content.items() if hasattr(value, "untyped_storage")}
+    if found == expected and len(content) == len(found):
+        return None
+    strange = sorted((expected - found) or (content.keys() - expected))
+    return f"{'lacks' if expected - found else 'holds'} {strange[0]!r}, contrary to {index}"
 
 
 def shard_checks(path: Path, checks: tuple[Check, ...]) -> dict[str, Check]:

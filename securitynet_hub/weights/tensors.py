@@ -80,28 +80,46 @@ def _walk(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, torch.Tensor
             yield from _walk(inner, (*path, str(index)))
 
 
-def require_finite(tensor: torch.Tensor, where: str = "") -> None:
-    """Refuse NaN, infinity, and booleans whose byte is neither 0 nor 1.
-
-    Args:
-        tensor: the tensor to check.
-        where: the end of the error message.
+def require_truth_values(tensor: torch.Tensor) -> None:
+    """Refuse booleans whose byte is neither 0 nor 1.
 
     Raises:
-        WeightsError: there are such elements.
+        WeightsError: there are such bytes.
     """
-    if tensor.dtype is torch.bool:
-        kind, flat = "a byte that is no truth value", tensor.reshape(-1).view(torch.uint8)
-    elif tensor.is_floating_point() or tensor.is_complex():
-        kind, flat = "NaN or infinity", tensor.reshape(-1)
-    else:
+    if tensor.dtype is not torch.bool:
         return
-    for start in range(0, len(flat), CHUNK):
-        piece = flat[start : start + CHUNK]
-        if not (piece.amax() <= 1 if tensor.dtype is torch.bool else _all_finite(piece)):
+    for piece in _pieces(tensor.reshape(-1).view(torch.uint8)):
+        if piece.amax() > 1:
             raise WeightsError(
-                f"a tensor of shape {tuple(tensor.shape)} and {tensor.dtype} holds {kind}{where}"
+                f"a tensor of shape {tuple(tensor.shape)} and {tensor.dtype} holds a byte that is no truth "
+                "value"
             )
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Return whether no number of a tensor is NaN or infinite.
+
+    >>> is_finite(torch.tensor([1.0, 2.0])), is_finite(torch.tensor([1.0, float("nan")]))
+    (True, False)
+    """
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    return all(_all_finite(piece) for piece in _pieces(tensor.reshape(-1)))
+
+
+def is_mask(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor masks attention: it holds zeros and minus infinity, and nothing else.
+
+    >>> is_mask(torch.tensor([[0.0, -torch.inf], [0.0, 0.0]])), is_mask(torch.tensor([-torch.inf, 0.5]))
+    (True, False)
+    """
+    if not tensor.is_floating_point() or tensor.element_size() == 1:
+        return False
+    return all(bool(((piece == 0) | (piece == -torch.inf)).all()) for piece in _pieces(tensor.reshape(-1)))
+
+
+def _pieces(flat: torch.Tensor) -> Iterator[torch.Tensor]:
+    return (flat[start : start + CHUNK] for start in range(0, len(flat), CHUNK))
 
 
 def _all_finite(numbers: torch.Tensor) -> bool:

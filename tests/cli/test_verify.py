@@ -1,5 +1,6 @@
 """``securitynet verify``: the judgement on anyone's weights file."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -59,6 +60,7 @@ def test_json(verify, safe, page):
     assert first == {
         "file": str(safe), "safe": True, "format": "safetensors", "reason": None,
         "tensors": 2, "parameters": 10, "bytes": safe.stat().st_size,
+        "loadable": True, "weights": "", "ignored": [], "names": [],
     }  # fmt: skip
     assert not second["safe"]
     assert second["format"] == "unknown"
@@ -70,6 +72,80 @@ def test_a_torch_file(verify, tmp_path):
     code, out = verify(tmp_path / "model.pth", "--json")
     assert code == 0
     assert json.loads(out)[0]["parameters"] == 8
+
+
+def test_what_stands_beside_the_weights_is_ignored_and_listed(verify, tmp_path):
+    content = {"net": torch.nn.Linear(3, 2).state_dict(), "args": argparse.Namespace(lr=0.1), "epoch": 3}
+    torch.save(content, tmp_path / "model.pth")
+    code, out = verify(tmp_path / "model.pth")
+    assert code == 0
+    assert "weights under 'net'; ignored: args (argparse.Namespace), epoch (int)" in " ".join(out.split())
+    verdict = json.loads(verify(tmp_path / "model.pth", "--json")[1])[0]
+    assert verdict["ignored"] == ["args (argparse.Namespace)", "epoch (int)"]
+    assert verdict["names"] == ["argparse.Namespace"]
+
+
+def test_what_is_not_finite_is_told_apart_from_what_is_unsafe(verify, safe, page, tmp_path):
+    torch.save({"net": {"a": torch.tensor([1.0, float("nan")])}, "epoch": 3}, tmp_path / "nan.pth")
+    code, out = verify(safe, tmp_path / "nan.pth")
+    assert code == 3
+    assert "safe, not loadable" in out
+    assert "Refused" not in out
+    assert "its weights under 'net' hold NaN or infinity: 'a'" in " ".join(out.split())
+    code, out = verify(tmp_path / "nan.pth", "--json")
+    assert code == 3
+    assert [json.loads(out)[0][key] for key in ("safe", "loadable")] == [True, False]
+    assert verify(tmp_path / "nan.pth", page)[0] == 1
+
+
+@pytest.mark.parametrize("content", [[torch.ones(2)], torch.ones(2), {"epoch": 3}, {}])
+def test_a_file_without_named_weights_is_safe_but_not_loadable(content, verify, tmp_path):
+    torch.save(content, tmp_path / "model.pth")
+    code, out = verify(tmp_path / "model.pth", "--json")
+    assert code == 3
+    assert json.loads(out)[0]["reason"]
+
+
+class TestIndex:
+    @pytest.fixture
+    def index(self, tmp_path):
+        safetensors.torch.save_file({"a": torch.ones(2, 3)}, tmp_path / "model-1.safetensors")
+        safetensors.torch.save_file({"b": torch.ones(4)}, tmp_path / "model-2.safetensors")
+        places = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
+        path = tmp_path / "model.safetensors.index.json"
+        path.write_text(json.dumps({"weight_map": places}))
+        return path
+
+    def test_every_file_that_it_names_is_verified(self, verify, index):
+        code, out = verify(index, "--json")
+        verdict = json.loads(out)[0]
+        assert code == 0
+        assert verdict["format"] == "safetensors, sharded"
+        assert (verdict["tensors"], verdict["parameters"]) == (2, 10)
+
+    @pytest.mark.parametrize(
+        ("tensors", "code", "sentence"),
+        [
+            ({"c": torch.ones(4)}, 1, "model-2.safetensors: it lacks 'b'"),
+            ({"b": torch.ones(4), "c": torch.ones(1)}, 1, "model-2.safetensors: it holds 'c'"),
+            ({"b": torch.tensor([float("inf")])}, 3, "model-2.safetensors: its weights hold NaN"),
+            (None, 1, "model-2.safetensors: it cannot be opened"),
+        ],
+    )
+    def test_one_bad_file_fails_it(self, tensors, code, sentence, verify, index):
+        shard = index.with_name("model-2.safetensors")
+        shard.unlink()
+        if tensors is not None:
+            safetensors.torch.save_file(tensors, shard)
+        found, out = verify(index, "--json")
+        assert found == code
+        assert sentence in json.loads(out)[0]["reason"]
+
+    def test_an_index_that_leads_elsewhere_is_refused(self, verify, index):
+        index.write_text(json.dumps({"weight_map": {"a": "../model-1.safetensors"}}))
+        code, out = verify(index, "--json")
+        assert code == 1
+        assert "no file beside it" in json.loads(out)[0]["reason"]
 
 
 def test_a_file_is_needed():

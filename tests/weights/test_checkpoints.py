@@ -1,6 +1,7 @@
 """Files that must be refused, written here one by one, and files that must come back bit for bit."""
 
 import io
+import json
 import os
 import pickle
 import pickletools
@@ -32,6 +33,7 @@ from securitynet_hub.weights.reading import checkpoints
 from securitynet_hub.weights.reading import pickle_walk as pickles
 from securitynet_hub.weights.reading.checkpoints import judge, read_checkpoint
 from securitynet_hub.weights.reading.layout import ITEM_SIZES
+from securitynet_hub.weights.reading.pickle_walk import Inert
 from securitynet_hub.weights.reading.zip_layout import read_archive
 
 KIB = 1 if sys.platform == "darwin" else 1024
@@ -118,6 +120,7 @@ def call(module, name, *arguments):
 
 
 COMMAND = text("echo alive > ../canary")
+RUN = find("os", "system") + COMMAND + b"\x85R"
 
 
 def doubled(levels):
@@ -134,31 +137,95 @@ def nested_key(depth):
 
 CALLED = [
     ("os", "system"), ("posix", "system"), ("nt", "system"), ("subprocess", "Popen"), ("pty", "spawn"),
-    ("builtins", "eval"), ("builtins", "exec"), ("__builtin__", "eval"), ("builtins", "getattr"),
-    ("builtins", "compile"), ("builtins", "__import__"), ("builtins", "open"), ("importlib", "import_module"),
-    ("runpy", "run_path"), ("functools", "partial"), ("operator", "attrgetter"), ("webbrowser", "open"),
-    ("pickle", "loads"), ("codecs", "decode"), ("_codecs", "encode"), ("builtins", "set"), ("torch", "load"),
-    ("torch.hub", "load"), ("torch.serialization", "load"), ("torch.serialization", "_get_layout"),
-    ("torch", "Tensor"), ("torch.nn.modules.linear", "Linear"), ("torch.nn.parameter", "Parameter"),
-    ("torch._utils", "_rebuild_sparse_tensor"), ("torch._utils", "_rebuild_qtensor"),
-    ("torch._tensor", "_rebuild_from_type_v2"), ("dill._dill", "_create_function"),
-    ("numpy.core.multiarray", "_reconstruct"), ("numpy", "dtype"), ("collections", "defaultdict"),
-    ("torch", "QInt8Storage"), ("torch._utils", "x._rebuild_tensor_v2"), ("torch", "os"),
+    ("builtins", "eval"), ("builtins", "exec"), ("__builtin__", "eval"), ("builtins", "compile"),
+    ("builtins", "__import__"), ("builtins", "open"), ("builtins", "map"), ("importlib", "import_module"),
+    ("runpy", "run_path"), ("operator", "attrgetter"), ("webbrowser", "open"), ("pickle", "loads"),
+    ("codecs", "decode"), ("torch", "load"), ("torch.hub", "load"), ("torch.serialization", "load"),
+    ("torch.storage", "_load_from_bytes"), ("torch._utils", "x._rebuild_tensor_v2"), ("torch", "os"),
+    ("torch.nn.modules.module", "functools"), ("torch._inductor.codecache", "compile_file"),
+    ("torch.jit.unsupported_tensor_ops", "execWrapper"), ("torch.utils.collect_env", "run"),
+    ("torch.fx.graph_module", "reduce_graph_module"), ("numpy.testing._private.utils", "runstring"),
+    ("numpy", "load"), ("dill._dill", "_create_function"), ("cloudpickle.cloudpickle", "_make_function"),
+    ("pip", "main"), ("joblib", "load"), ("my_lab", "os.system"), ("my_lab.os", "system"),
+    ("my_lab.tools", "exec"), ("my_lab", "Net.__init__.__globals__"), ("collections", "_sys"),
+    ("urllib.request", "urlopen"), ("shutil", "rmtree"), ("ctypes", "CDLL"), ("logging.config", "listen"),
+    ("__main__", "eval"), ("pandas", "read_pickle"), ("types", "FunctionType"), ("marshal", "loads"),
 ]  # fmt: skip
+
+DESCRIBING = [
+    ("functools", "partial"), ("_codecs", "encode"), ("builtins", "set"), ("__builtin__", "frozenset"),
+    ("torch.serialization", "_get_layout"), ("torch", "Tensor"), ("torch.nn.modules.linear", "Linear"),
+    ("torch.nn.parameter", "Parameter"), ("torch.optim.sgd", "SGD"),
+    ("torch._utils", "_rebuild_sparse_tensor"),
+    ("torch._utils", "_rebuild_qtensor"), ("numpy.core.multiarray", "_reconstruct"), ("numpy", "dtype"),
+    ("collections", "defaultdict"), ("argparse", "Namespace"), ("pathlib", "PosixPath"),
+    ("my_lab.nets", "Net"),
+    ("__main__", "Config"), ("omegaconf.dictconfig", "DictConfig"), ("my_lab", "make_schedule"),
+]  # fmt: skip
+"""What only describes data, or is the author's own: nobody imports or calls it."""
 
 PICKLES = {
     **{f"global {m}.{n}": (call(m, n, COMMAND), f"{m}.{n}'".replace(".", r"\.")) for m, n in CALLED},
+    **{f"{m}.{n}, not called": (named(find(m, n)), f"asks for '{m}") for m, n in CALLED},
+    "getattr of a text": (call("builtins", "getattr", COMMAND, COMMAND), "asks for an attribute of a str"),
+    "getattr of a module": (
+        call("builtins", "getattr", find("my_lab", "tools"), text("run")),
+        "asks for an attribute of a global 'my_lab.tools'",
+    ),
+    "getattr of what is private": (
+        call("builtins", "getattr", find("my_lab", "Net"), text("__init__")),
+        "asks for an attribute of a global 'my_lab.Net'",
+    ),
+    "call of what a call gave": (named(find("my_lab", "make") + b")R)R"), "calls a Inert"),
+    "call of a member": (
+        named(find("builtins", "getattr") + find("my_lab", "Net") + text("run") + b"\x86R)R"),
+        "calls a Inert",
+    ),
+    "command in a Namespace": (
+        named(find("argparse", "Namespace") + b")\x81}" + text("a") + RUN + b"sb"),
+        r"asks for 'os\.system'",
+    ),
+    "command as an argument": (
+        call("functools", "partial", find("os", "system"), COMMAND), r"asks for 'os\.system'"
+    ),
+    "command that rebuilds a tensor": (
+        call("torch._tensor", "_rebuild_from_type_v2", find("os", "system"), b"N(", COMMAND, b"t}"),
+        r"asks for 'os\.system'",
+    ),
+    "command in a tuple that is a key": (
+        named(b"}" + find("os", "system") + COMMAND + b"\x85R" + b"\x85Ns"), r"asks for 'os\.system'"
+    ),
+    "command in an OrderedDict's pairs": (
+        named(find("collections", "OrderedDict") + b"]" + text("a") + RUN + b"\x86a\x85R"),
+        r"asks for 'os\.system'",
+    ),
+    "command in a set": (
+        named(find("__builtin__", "set") + b"]" + find("nt", "system") + b"a\x85R"), r"asks for 'nt\.system'"
+    ),
+    "command thrown away": (named(find("os", "system") + COMMAND + b"\x85R0N"), r"asks for 'os\.system'"),
+    "command in a module's state": (
+        named(
+            find("torch.nn.modules.linear", "Linear") + b")\x81}(" + text("_parameters") + b"}"
+            + text("_modules") + b"}" + text("_buffers") + b"}" + text("a") + RUN + b"s" + b"ub"
+        ),
+        r"asks for 'os\.system'",
+    ),
+    "a module's class that is a command": (
+        named(b"(" + text("module") + find("os", "system") + text("net.py") + text("source") + b"tQ"),
+        r"asks for 'os\.system'",
+    ),
+    "nested pickle": (call("torch.storage", "_load_from_bytes", b"C\x03abc"), "_load_from_bytes"),
+    "name in full width": (named(b"c\xef\xbd\x8fs\nsystem\n" + COMMAND + b"\x85R"), "malformed"),
+    "name with a blank": (named(find("my lab", "x")), "no proper name"),
+    "name of a text": (named(text("a") + b"N\x93"), "without a name"),
     **{
         f"reduce, protocol {protocol}": (pickle.dumps({"a": Canary("../canary")}, protocol), "its pickle")
         for protocol in range(6)
     },
-    "bytearray of 2 GiB": (call("builtins", "bytearray", integer(2 << 30)), r"builtins\.bytearray"),
-    "STACK_GLOBAL": (named(text("os") + text("system") + b"\x93" + COMMAND + b"\x85R"), "STACK_GLOBAL"),
+    "bytearray of 2 GiB": (call("builtins", "bytearray", integer(2 << 30)), "reserves 2,147,483,648 bytes"),
+    "STACK_GLOBAL": (named(text("os") + text("system") + b"\x93" + COMMAND + b"\x85R"), r"for 'os\.system'"),
     "INST": (named(b"(" + COMMAND + b"ios\nsystem\n"), "INST"),
-    "OBJ": (named(b"(" + find("os", "system") + COMMAND + b"o"), "global 'os.system'"),
-    "OBJ of what is known": (named(b"(" + find("torch", "Size") + b"o"), "OBJ"),
-    "NEWOBJ": (named(find("torch", "Size") + b")\x81"), "NEWOBJ"),
-    "NEWOBJ_EX": (named(find("torch", "Size") + b")}\x92"), "NEWOBJ_EX"),
+    "OBJ": (named(b"(" + find("os", "system") + COMMAND + b"o"), r"asks for 'os\.system'"),
     "BUILD on a dict": (named(b"}}" + text("__setstate__") + COMMAND + b"sb"), "sets the state of a dict"),
     "BUILD of methods": (named(NO_HOOKS + b"}" + text("items") + COMMAND + b"sb"), "sets the state"),
     "BUILD on a class": (named(find("collections", "OrderedDict") + b"}b"), "sets the state of a global"),
@@ -179,19 +246,9 @@ PICKLES = {
         PROTO + b"}(" + text("a") + tensor() + text("b") + tensor(held=storage(kind="IntStorage")) + b"u.",
         "twice, differently",
     ),
-    "storage as a value": (named(storage()), "holds a Storage as a value"),
-    "function as a value": (named(find("torch._utils", "_rebuild_tensor_v2")), "as a value"),
     "call of a text": (named(COMMAND + b")R"), "calls a str"),
     "call of a dtype": (named(find("torch", "float32") + b")R"), "calls a global 'torch.float32'"),
     "call with a list": (named(find("collections", "OrderedDict") + b"]R"), "calls a global"),
-    "key of nested tuples": (named(nested_key(40)), "dict key that is no text or number but a tuple"),
-    "key that is a float": (named(b"}G" + struct.pack(">d", 0.5) + b"Ns"), "but a float"),
-    "key that is None": (named(b"}NNs"), "but a NoneType"),
-    "key by OrderedDict": (
-        named(find("collections", "OrderedDict") + b"]N" + b"\x85" * 40 + b"N\x86a\x85R"),
-        "dict key",
-    ),
-    "keys of one hash": (named(b"}" + integer(1 << 61) + b"Ns"), "dict key 2,"),
     "OrderedDict of texts": (named(find("collections", "OrderedDict") + text("ab") + b"\x85R"), "no pairs"),
     "Counter of a text": (named(find("collections", "Counter") + text("ab") + b"\x85R"), "no counts"),
     "deep tuples": (named(b"N" + b"\x85" * MANY), "levels of nesting"),
@@ -201,13 +258,15 @@ PICKLES = {
     "list in itself": (named(b"]q\x00h\x00a"), "holds itself"),
     "dict in itself": (PROTO + b"}q\x00" + text("a") + b"h\x00s.", "holds itself"),
     "LONG4 of 2 GiB": (named(b"\x8b" + struct.pack("<i", (1 << 31) - 1)), "LONG4"),
-    "LONG1 of 255 bytes": (named(b"\x8a\xff" + b"\1" * 255), "number of 255 bytes"),
     "INT": (named(b"I1" + b"0" * 5000 + b"\n"), "opcode INT"),
-    "BINUNICODE of 4 GiB": (named(b"X\xff\xff\xff\xff"), "text of 4,294,967,295 bytes"),
-    "BINUNICODE8": (named(b"\x8d" + struct.pack("<Q", 1 << 62)), "BINUNICODE8"),
-    "BINBYTES8": (named(b"\x8e" + struct.pack("<Q", 1 << 62)), "BINBYTES8"),
-    "BYTEARRAY8": (named(b"\x96" + struct.pack("<Q", 1 << 62)), "BYTEARRAY8"),
-    "FRAME": (named(b"\x95" + struct.pack("<Q", 1 << 62)), "FRAME"),
+    "BINUNICODE of 4 GiB": (named(b"X\xff\xff\xff\xff"), "breaks off"),
+    "BINUNICODE8": (named(b"\x8d" + struct.pack("<Q", 1 << 62)), "breaks off"),
+    "BINBYTES8": (named(b"\x8e" + struct.pack("<Q", 1 << 62)), "breaks off"),
+    "BYTEARRAY8": (named(b"\x96" + struct.pack("<Q", 1 << 62)), "breaks off"),
+    "ADDITEMS to a list": (named(b"](N\x90"), "no set"),
+    "NEWOBJ of a text": (named(COMMAND + b")\x81"), "makes an object of a str"),
+    "NEWOBJ_EX without keywords": (named(find("my_lab", "Net") + b")N\x92"), "no keywords"),
+    "protocol 6": (b"\x80\x06}.", "protocol 6|was expected|magic"),
     "too many opcodes": (PROTO + b"(" + b"N" * pickles.MAX_OPCODES, "more than 1,000,000 opcodes"),
     "no such memo": (named(b"j\xff\xff\xff\xff"), "malformed"),
     "no such opcode": (named(b"\xff"), r"opcode b'\\xff'"),
@@ -222,26 +281,33 @@ PICKLES = {
     "global without an end": (PROTO + b"c" + b"a" * 1000, "global without an end"),
     "junk behind the pickle": (named(tensor()) + b"junk", "behind its end|protocol first"),
     "a list": (PROTO + b"].", "holds a list|to no tensor|list of storages"),
-    "a tensor": (PROTO + tensor() + b".", "holds a View"),
     "numbered values": (PROTO + b"}K\1Ns.", "not a dict of named values|to no tensor|list of storages"),
-    "10^12 elements on one": (named(tensor((10**6, 10**6), (0, 0), held=storage(1))), "repeats the elements"),
-    "overlapping windows": (named(tensor((3, 2), (1, 1))), "repeats the elements"),
+    "10^12 elements on one": (named(tensor((10**6, 10**6), (0, 0), held=storage(4))), "tensors would take"),
     "outside its storage": (named(tensor((5,), (1,))), "outside its storage"),
     "offset outside": (named(tensor((1,), (1,), 4)), "outside its storage"),
     "negative offset": (named(tensor((1,), (1,), -1)), "what is no size"),
     "negative stride": (named(tensor((4,), (-1,), 3)), "what is no size"),
     "more strides than sizes": (named(tensor((4,), (1, 1))), "with strides"),
+    "windows that multiply": (named(tensor((1 << 20, 1 << 20), (0, 0))), "tensors would take"),
+    "wide OrderedDict": (
+        named(
+            find("collections", "OrderedDict") + b"]q\0(]q\1(" + b"N" * 20_000 + b"e" + b"h\1" * 20_000
+            + b"e\x85R"
+        ),
+        "no pairs",
+    ),
     "70 dimensions": (named(tensor((1,) * 70, (1,) * 70)), "no short tuple"),
     "hooks": (named(tensor(hooks=b"}K\0" + find("torch", "Size") + b"s")), "hooks"),
-    "conjugate": (named(tensor(tail=b"}" + text("conj") + b"\x88s")), "flags"),
     "tensor of no storage": (named(tensor(held=b"N")), "no storage"),
     "untyped": (named(tensor(held=storage(16, kind="UntypedStorage", module="torch.storage"))), "no storage"),
     "device of bytes": (call("torch", "device", b"N"), "torch.device"),
 }  # fmt: skip
 
 
-KNOWN_OPCODES = set(b"\x80cRbQ(N\x88\x89KMJG\x8aXU]})t\x85\x86\x87aesuqrhj.")
-"""What torch.save writes of a state dict; every other opcode that a pickle can have must be refused."""
+KNOWN_OPCODES = set(
+    b"\x80\x95c\x93R\x81\x92bQ(01N\x88\x89KMJG\x8aX\x8c\x8dUTBC\x8e\x96]})\x8f\x90\x91t\x85\x86\x87aesuqr\x94hj."
+)
+"""What protocols 2 to 5 write; every other opcode that a pickle can have must be refused."""
 
 OTHER_OPCODES = [op for op in pickletools.opcodes if ord(op.code) not in KNOWN_OPCODES]
 
@@ -306,44 +372,45 @@ class TestPickles:
         path.write_bytes(pickle.dumps(Canary(tmp_path / "canary"), protocol))
         refuse(path, "was expected" if protocol else "no known format")
 
-    @pytest.mark.usefixtures("nothing_made")
-    @pytest.mark.parametrize(
-        ("value", "reason"),
-        [
-            (lambda: torch.eye(3).to_sparse(), "_rebuild_sparse_tensor"),
-            (lambda: torch.empty(3, device="meta"), "_rebuild_meta_tensor_no_storage"),
-            (lambda: torch.ones(1).expand(1000), "repeats the elements"),
-            (lambda: torch.ones(3, dtype=torch.complex64).conj(), "flags"),
-            (lambda: nn.Linear(2, 2), r"torch\.nn\.modules\.linear\.Linear"),
-            (lambda: np.float64(3), "numpy"),
-            (lambda: {1, 2}, "set"),
-            (lambda: b"x", r"_codecs\.encode"),
-            (lambda: lambda: 0, None),
-        ],
-    )
-    def test_what_torch_saves_beyond_state_dicts(self, value, reason, tmp_path):
+    @pytest.mark.parametrize("container", [zipped, legacy])
+    @pytest.mark.parametrize(("module", "name"), DESCRIBING)
+    def test_names_that_describe_stay_names(self, module, name, container, tmp_path):
         path = tmp_path / "model.pth"
-        if reason is None:
-            dill = pytest.importorskip("dill")
-            torch.save({"a": value()}, path, pickle_module=dill)
-        else:
-            torch.save({"a": value()}, path)
-        refuse(path, reason or "dill")
+        pickled = PROTO + b"}(" + text("weight") + tensor() + text("a") + find(module, name)
+        path.write_bytes(container(pickled + COMMAND + b"\x85R" + text("b") + find(module, name) + b"u."))
+        found = read_checkpoint(path)
+        assert [type(found[key]) for key in "ab"] == [Inert, Inert]
+        assert str(found["b"]) == f"{module}.{name}"
+        assert judge(path).names == (f"{module}.{name}",)
+        assert judge(path).loadable
 
-    @pytest.mark.usefixtures("nothing_made")
-    def test_quantised(self, tmp_path):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            value = torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)
-            torch.save({"a": value}, tmp_path / "model.pth")
-        refuse(tmp_path / "model.pth", "_rebuild_qtensor|QInt8Storage")
+    def test_code_in_an_object_of_dill_is_refused(self, tmp_path):
+        dill = pytest.importorskip("dill")
+        torch.save({"a": lambda: 0}, tmp_path / "model.pth", pickle_module=dill)
+        refuse(tmp_path / "model.pth", "dill")
+
+    @pytest.mark.parametrize("container", [zipped, legacy])
+    @pytest.mark.parametrize(
+        "key",
+        [
+            nested_key(40)[1:-2], b"G" + struct.pack(">d", 0.5), b"N", integer(1 << 61), b"\x88",
+            b"\x8a\xff" + b"\1" * 255,
+        ],
+        ids=["nested tuples", "float", "None", "collides", "True", "255 bytes"],
+    )  # fmt: skip
+    def test_keys_that_could_be_costly_are_not_hashed(self, key, container, tmp_path):
+        path = tmp_path / "model.pth"
+        path.write_bytes(container(PROTO + b"}(" + text("w") + tensor() + text("a") + b"}" + key + b"Nsu."))
+        found = read_checkpoint(path)
+        assert [type(key) for key in found["a"]] == [Inert]
+        assert judge(path).loadable
 
     @pytest.mark.usefixtures("nothing_made")
     def test_views_may_not_multiply(self, tmp_path):
-        views = b"".join(text(str(n)) + tensor((1000,), (1,), n, held=storage(2000)) for n in range(1000))
+        views = b"".join(text(str(n)) + tensor((20_000,), (1,), n, held=storage(21_000)) for n in range(1000))
         path = tmp_path / "model.pth"
-        path.write_bytes(zipped(PROTO + b"}(" + views + b"u.", {"0": bytes(8000)}))
-        refuse(path, "its tensors would take 4,000,000 bytes")
+        path.write_bytes(zipped(PROTO + b"}(" + views + b"u.", {"0": bytes(84_000)}))
+        refuse(path, "its tensors would take 80,000,000 bytes")
 
     @settings(max_examples=300)
     @given(st.data())
@@ -490,7 +557,6 @@ ARCHIVES = {
     "storage of nobody": (lambda: zipped(GOOD, {"0": bytes(16), "1": b"x"}), "belongs to no tensor"),
     "empty archive": (lambda: archive([]), "no member"),
     "first bytes only": (lambda: b"PK\3\4", "breaks off"),
-    "npz": (npz, "none that torch.save"),
 }  # fmt: skip
 
 
@@ -617,13 +683,17 @@ def test_every_cut_of_a_legacy_file(tmp_path):
 # Safetensors.
 
 
-@pytest.mark.usefixtures("nothing_made")
 class TestSafetensors:
     @pytest.mark.parametrize("case", SAFETENSORS)
     def test_refused(self, case, tmp_path):
         raw, reason = SAFETENSORS[case]
         (tmp_path / "model.safetensors").write_bytes(raw)
         refuse(tmp_path / "model.safetensors", reason)
+
+    def test_too_many(self, tmp_path):
+        entries = ",".join(f'"{n}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}' for n in range(100_001))
+        (tmp_path / "many").write_bytes(safe(f"{{{entries}}}".encode(), b""))
+        refuse(tmp_path / "many", "names 100,001 tensors")
 
     def test_every_cut(self, tmp_path):
         raw = safe({"a": entry()}, struct.pack("<4f", 1, 2, 3, 4))
@@ -660,6 +730,13 @@ def tar():
 
 
 FILES = {
+    "npz": (npz(), "NumPy archive"),
+    "npy": (b"\x93NUMPY\x01\x00v\x00{'descr'", "NumPy array"),
+    "Keras": (archive([("metadata.json", b"{}"), ("model.weights.h5", b"")]), "Keras .*ONNX"),
+    "ONNX": (b"\x08\x08\x12\x07pytorch", "is ONNX.*onnx:PATH"),
+    "TFLite": (b"\x1c\0\0\0TFL3", "is TFLite.*ONNX"),
+    "SavedModel": (b"\x08\x01\x12\x05", "SavedModel.*ONNX"),
+    "GGUF": (b"GGUF\3\0\0\0", "GGUF"),
     "empty": (b"", "is empty"),
     "HTML": (b"\n<!DOCTYPE html><html><body>404 Not Found</body></html>", "page of HTML"),
     "XML": (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "page of HTML"),
@@ -692,19 +769,20 @@ class TestFiles:
     def test_a_device_is_not_read(self):
         refuse(Path("/dev/zero"), "not a regular file")
 
-    def test_links(self, tmp_path):
-        """A link to a file is followed, as caches use them; a circle is refused."""
-        (tmp_path / "loop").symlink_to(tmp_path / "loop")
-        refuse(tmp_path / "loop", "cannot be opened")
-        (tmp_path / "model.safetensors").write_bytes(safe({"a": entry()}))
-        (tmp_path / "link").symlink_to(tmp_path / "model.safetensors")
-        assert judge(tmp_path / "link").safe
-
     def test_too_large(self, tmp_path):
         """A sparse file of a terabyte costs nothing."""
         with (tmp_path / "vast.pth").open("wb") as file:
             file.truncate(1 << 40)
         refuse(tmp_path / "vast.pth", "1,099,511,627,776 bytes; at most")
+
+
+def test_links(tmp_path):
+    """A link to a file is followed, as caches use them; a circle is refused."""
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    refuse(tmp_path / "loop", "cannot be opened")
+    (tmp_path / "model.safetensors").write_bytes(safe({"a": entry()}))
+    (tmp_path / "link").symlink_to(tmp_path / "model.safetensors")
+    assert judge(tmp_path / "link").safe
 
 
 @pytest.mark.parametrize("change", ["touched", "longer", "replaced"])
@@ -728,12 +806,12 @@ def test_a_file_that_changes_while_it_is_read_is_refused(change, container, tmp_
             os.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))
             copy.replace(path)
 
-    module, name = (zlib, "crc32") if container == "zip" else (safetensors, "safe_open")
+    module, name = (zlib, "crc32") if container == "zip" else (json, "loads")
     original = getattr(module, name)
     done = []
 
-    def slow(*arguments):
-        found = original(*arguments)
+    def slow(*arguments, **options):
+        found = original(*arguments, **options)
         if not done:
             done.append(meanwhile())
         return found
@@ -934,8 +1012,6 @@ class TestTensors:
     @pytest.mark.parametrize(
         ("kind", "raw", "reason"),
         [
-            ("FloatStorage", struct.pack("<4f", 1, 2, 3, float("nan")), "NaN or infinity"),
-            ("FloatStorage", struct.pack("<4f", 1, float("-inf"), 3, 4), "NaN or infinity"),
             ("BoolStorage", b"\0\1\7\1", "no truth value"),
         ],
     )
@@ -986,7 +1062,7 @@ def test_a_list_that_many_calls_copy_is_refused():
 
 
 def test_one_tensor_under_many_names_is_refused(tmp_path):
-    tensor = torch.zeros(1000)
+    tensor = torch.zeros(100_000)
     torch.save({str(i): tensor for i in range(2)}, tmp_path / "tied.pth")
     assert len(read_checkpoint(tmp_path / "tied.pth")) == 2
     torch.save({str(i): tensor for i in range(500)}, tmp_path / "w.pth")

@@ -10,13 +10,13 @@ import torch
 
 from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.weights.reading.layout import ITEM_SIZES, Storage, View
-from securitynet_hub.weights.tensors import require_finite
+from securitynet_hub.weights.tensors import require_truth_values
 
 
 def build_tensors(
     file: BufferedReader, views: Iterable[View], places: Mapping[str, int]
 ) -> dict[View, torch.Tensor]:
-    """Copy tensors out of a file, reading each storage once.
+    """Copy tensors out of a file, reading each storage once; no two tensors share memory.
 
     Args:
         file: the opened file.
@@ -24,7 +24,7 @@ def build_tensors(
         places: offset in the file of each storage's bytes, by the storage's key.
 
     Raises:
-        WeightsError: a storage is cut off, a tensor holds NaN or infinity, or memory is exhausted.
+        WeightsError: a storage is cut off, a boolean's byte is neither 0 nor 1, or memory is exhausted.
     """
     of_storage: defaultdict[Storage, list[View]] = defaultdict(list)
     for view in views:
@@ -37,17 +37,20 @@ def build_tensors(
             if file.readinto(held.numpy().data) != storage.bytes:
                 raise WeightsError(f"its storage {storage.key!r} breaks off")
             for view in its_views:
-                tensors[view] = _copy(view, held)
-                require_finite(tensors[view])
+                tensor = _laid_out(view, held)
+                if len(its_views) > 1 or not tensor.is_contiguous() or tensor.nbytes != storage.bytes:
+                    tensor = tensor.clone(memory_format=torch.contiguous_format)
+                # Copying booleans would turn every byte into 0 or 1 before it is checked.
+                tensors[view] = tensor.view(getattr(torch, view.dtype))
+                require_truth_values(tensors[view])
     except RuntimeError as error:
         raise WeightsError(f"its tensors cannot be built ({error})") from error
     return tensors
 
 
-def _copy(view: View, held: torch.Tensor) -> torch.Tensor:
+def _laid_out(view: View, held: torch.Tensor) -> torch.Tensor:
+    """Return the view on the storage's bytes; booleans as bytes."""
     dtype: torch.dtype = getattr(torch, view.dtype)
     whole = held[: len(held) - len(held) % ITEM_SIZES[view.dtype]]
-    # Copying booleans would turn every byte into 0 or 1 before it is checked; so they are copied as bytes.
     elements = whole.view(torch.uint8 if dtype is torch.bool else dtype)
-    laid_out = elements.as_strided(view.shape, view.stride, view.offset)
-    return laid_out.clone(memory_format=torch.contiguous_format).view(dtype)
+    return elements.as_strided(view.shape, view.stride, view.offset)

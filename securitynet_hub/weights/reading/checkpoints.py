@@ -1,9 +1,10 @@
 """Read untrusted weights files without running code and within bounds, or refuse them with the reason.
 
-The library safetensors parses its own format. A torch file is read in three steps, without an unpickler:
-check the layout and checksums (:mod:`~securitynet_hub.weights.reading.zip_layout`), follow the opcodes to
-find the tensors (:mod:`~securitynet_hub.weights.reading.pickle_walk`), and build the tensors from their bytes
-(:mod:`~securitynet_hub.weights.reading.build`).
+A torch file is read in three steps, without an unpickler: check the layout and checksums
+(:mod:`~securitynet_hub.weights.reading.zip_layout`), follow the opcodes to find the tensors
+(:mod:`~securitynet_hub.weights.reading.pickle_walk`), and build the tensors from their bytes
+(:mod:`~securitynet_hub.weights.reading.build`). Of a safetensors file the header
+(:mod:`~securitynet_hub.weights.reading.safetensors_layout`) says where the tensors lie.
 """
 
 from __future__ import annotations
@@ -17,21 +18,31 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import safetensors
 import torch
 
-from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.core.errors import NoWeightsError, WeightsError
 from securitynet_hub.core.files import MAX_BYTES
 from securitynet_hub.core.text import printable
 from securitynet_hub.weights.reading.build import build_tensors
-from securitynet_hub.weights.reading.layout import UNTYPED, View
-from securitynet_hub.weights.reading.pickle_walk import MAX_PICKLE, Global, walk
+from securitynet_hub.weights.reading.foreign import foreign, is_other_archive
+from securitynet_hub.weights.reading.layout import UNTYPED, Storage, View
+from securitynet_hub.weights.reading.pickle_walk import (
+    MAX_PICKLE,
+    Global,
+    Inert,
+    Walk,
+    is_dtype,
+    is_module,
+    parts,
+    walk,
+)
+from securitynet_hub.weights.reading.safetensors_layout import read_header
+from securitynet_hub.weights.reading.summary import described, find_weights
 from securitynet_hub.weights.reading.zip_layout import read_archive, read_member
-from securitynet_hub.weights.tensors import require_finite
+from securitynet_hub.weights.shards import is_index, read_index, why_not_shard
 
-MAX_HEADER = 16 << 20
-MAX_GROWTH = 4
-"""Bytes of a safetensors header; factor by which tensors that share bytes may exceed the file."""
+MAX_GROWTH, ALLOWED = 4, 64 << 20
+"""Tensors that share bytes may exceed the file by this factor, and by this many bytes."""
 
 LONGEST_REASON = 1000
 """Characters of a refusal, which can quote names from the file."""
@@ -42,15 +53,19 @@ SAFETENSORS, ZIPPED, LEGACY, UNKNOWN = "safetensors", "torch zip", "torch legacy
 
 
 class Verdict(NamedTuple):
-    """Whether a weights file is safe and complete, and if not, why.
+    """Whether a weights file is safe and complete, whether weights can be loaded from it, and if not, why.
 
     Attributes:
-        safe: whether the file is safe and every tensor was read.
-        format: ``safetensors``, ``torch zip``, ``torch legacy`` or ``unknown``.
-        reason: what was refused and where; None for a safe file.
+        safe: whether the file was read whole, and holds nothing that runs code when another reader reads it.
+        format: ``safetensors``, ``torch zip``, ``torch legacy`` or ``unknown``; an index adds ``, sharded``.
+        reason: what was refused and where, or why nothing can be loaded; None if neither.
         tensors: number of tensors; tensors with the same bytes count once.
         parameters: number of elements in them.
-        bytes: size of the file.
+        bytes: size of the file, or of all that an index names.
+        loadable: whether it is safe and holds weights, all of them finite.
+        weights: the keys that lead to the largest set of named tensors, joined by ``/``; "" for the top.
+        ignored: what stands beside that set, with its type; none of it was built.
+        names: the classes and functions that another reader would import for it, sorted.
     """
 
     safe: bool
@@ -59,37 +74,99 @@ class Verdict(NamedTuple):
     tensors: int
     parameters: int
     bytes: int
+    loadable: bool = False
+    weights: str = ""
+    ignored: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+class Content(NamedTuple):
+    """What a file holds, and the names of the classes and functions that another reader would import."""
+
+    values: dict[str, Any]
+    names: tuple[str, ...]
 
 
 def read_checkpoint(path: Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
     """Return the content of a safetensors, zipped torch or legacy torch file: dicts, lists, numbers, tensors.
 
     Ordered dicts become dicts, parameters and CUDA tensors become CPU tensors, and dtypes and devices become
-    their names. Tied weights stay tied; other tensors never share memory. Only the zipped format has
-    checksums. A changed number in the other two formats goes unnoticed, so compare the file's hash with the
-    publisher's first.
+    their names. A module that was saved whole becomes its state dict. Any other object becomes an
+    `Inert`, which names its class. Tied weights stay tied; other tensors never share memory. Only the zipped
+    format has checksums. A changed number in the other two formats goes unnoticed, so compare the file's hash
+    with the publisher's first. Tensors may hold NaN and infinity.
 
     Raises:
+        NoWeightsError: the file is safe, but holds no dict of named values.
         WeightsError: the file cannot be read, is damaged, or holds something that is not accepted.
     """
     try:
         with _opened(path, max_bytes) as (file, size):
-            return _read(file, size, path, _sniff(file, size))
+            return _read(file, size, _sniff(file, size)).values
+    except NoWeightsError as error:
+        raise NoWeightsError(f"{path} cannot be loaded: {printable(error, limit=LONGEST_REASON)}.") from error
     except WeightsError as error:
         raise WeightsError(f"{path} is refused: {printable(error, limit=LONGEST_REASON)}.") from error
 
 
 def judge(path: Path, *, max_bytes: int = MAX_BYTES) -> Verdict:
-    """Return whether a weights file is safe and complete, by the rules of :func:`read_checkpoint`."""
+    """Return whether a weights file is safe and complete, by the rules of :func:`read_checkpoint`.
+
+    The index of sharded weights stands for all of its files.
+    """
+    if is_index(path.name):
+        return _judge_index(path, max_bytes)
     kind, size = UNKNOWN, 0
     try:
         with _opened(path, max_bytes) as (file, size):
             kind = _sniff(file, size)
-            leaves = _leaves(_read(file, size, path, kind))
-            tensors = {id(leaf): leaf for leaf in leaves if isinstance(leaf, torch.Tensor)}
+            content = _read(file, size, kind)
     except WeightsError as error:
-        return Verdict(False, kind, printable(error, limit=LONGEST_REASON), 0, 0, size)
-    return Verdict(True, kind, None, len(tensors), sum(t.numel() for t in tensors.values()), size)
+        safe = isinstance(error, NoWeightsError)
+        return Verdict(safe, kind, printable(error, limit=LONGEST_REASON), 0, 0, size)
+    tensors = {id(leaf): leaf for leaf in _leaves(content.values) if isinstance(leaf, torch.Tensor)}
+    found = find_weights(content.values)
+    return Verdict(
+        True,
+        kind,
+        None if found.reason is None else printable(found.reason, limit=LONGEST_REASON),
+        len(tensors),
+        sum(tensor.numel() for tensor in tensors.values()),
+        size,
+        loadable=found.reason is None,
+        weights=found.place,
+        ignored=found.ignored,
+        names=content.names,
+    )
+
+
+def _judge_index(path: Path, max_bytes: int) -> Verdict:
+    """Judge every file that an index names; each must hold exactly the tensors placed there."""
+    try:
+        shards = read_index(path)
+    except WeightsError as error:
+        return Verdict(False, UNKNOWN, printable(error, limit=LONGEST_REASON), 0, 0, 0)
+    verdicts: list[Verdict] = []
+    for name, expected in shards.items():
+        shard, left = path.with_name(name), max_bytes - sum(verdict.bytes for verdict in verdicts)
+        verdict = judge(shard, max_bytes=max(0, left))
+        verdicts.append(verdict)
+        if verdict.loadable:
+            reason = why_not_shard(read_checkpoint(shard, max_bytes=max(0, left)), expected, path.name)
+            verdict = verdict if reason is None else verdict._replace(safe=False, reason=f"it {reason}")
+        if not verdict.loadable or not verdict.safe:
+            reason = printable(f"{name}: {verdict.reason}", limit=LONGEST_REASON)
+            return verdict._replace(reason=reason, loadable=False)
+    return Verdict(
+        True,
+        f"{verdicts[0].format}, sharded",
+        None,
+        sum(verdict.tensors for verdict in verdicts),
+        sum(verdict.parameters for verdict in verdicts),
+        sum(verdict.bytes for verdict in verdicts),
+        loadable=True,
+        names=tuple(sorted({name for verdict in verdicts for name in verdict.names})),
+    )
 
 
 @contextmanager
@@ -119,77 +196,65 @@ def _opened(path: Path, max_bytes: int) -> Iterator[tuple[BufferedReader, int]]:
 def _sniff(file: BinaryIO, size: int) -> str:
     """Return the format, which is recognised by the first bytes; the file's name is ignored."""
     head = file.read(512)
-    if head.startswith(b"PK"):
+    if head.startswith(b"PK") and not is_other_archive(head):
         return ZIPPED
     if head.startswith(_LEGACY[:5]):
         return LEGACY
     if head[8:9] == b"{":
         return SAFETENSORS
-    page = head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
-    packed = head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf"))
-    looks = {
-        "is empty": not head,
-        "is a page of HTML, such as a server sends in place of a file": page,
-        "is a Git LFS pointer, not the file that it points to": head.startswith(b"version https://git-lfs"),
-        "is a tar archive": head[257:262] == b"ustar",
-        "is compressed": packed,
-        "is HDF5": head.startswith(b"\x89HDF"),
-        "is a pickle that torch.save did not write": head[:1] == b"\x80" and head[1:2] <= b"\x05",
-    }  # fmt: skip
-    found = next((look for look, true in looks.items() if true), "is of no known format")
-    raise WeightsError(f"it {found}; safetensors or a file of torch.save was expected")
+    raise WeightsError(f"it {foreign(head)}; safetensors or a file of torch.save was expected")
 
 
-def _read(file: BufferedReader, size: int, path: Path, kind: str) -> dict[str, Any]:
-    if kind == SAFETENSORS:
-        return _read_safetensors(file, size, path)
-    content, places = (_walk_zipped if kind == ZIPPED else _walk_legacy)(file, size)
-    if not isinstance(content, dict) or any(type(key) is not str for key in content):
-        raise WeightsError(f"it holds a {type(content).__name__}, not a dict of named values")
-    views = [leaf for leaf in _leaves(content) if isinstance(leaf, View)]
+def _read(file: BufferedReader, size: int, kind: str) -> Content:
+    try:
+        if kind == SAFETENSORS:
+            header = read_header(file, size)
+            tensors = build_tensors(file, header.tensors.values(), header.places)
+            return Content({name: tensors[view] for name, view in header.tensors.items()}, ())
+        return _read_torch(file, size, kind)
+    except MemoryError as error:
+        raise WeightsError("it needs more memory than there is") from error
+
+
+def _read_torch(file: BufferedReader, size: int, kind: str) -> Content:
+    found, places = (_walk_zipped if kind == ZIPPED else _walk_legacy)(file, size)
+    views = [leaf for leaf in _leaves(found.value) if isinstance(leaf, View)]
     total = sum(view.bytes for view in views)  # a view under two names counts twice, as it is stored twice
-    if total > MAX_GROWTH * size:
+    if total > MAX_GROWTH * size + ALLOWED:
         raise WeightsError(f"its tensors would take {total:,} bytes, the file has {size:,}")
-    found: dict[str, Any] = _fill(content, build_tensors(file, dict.fromkeys(views), places))
-    return found
+    if not isinstance(found.value, (dict, Inert)) or parts(found.value) is None:
+        raise NoWeightsError(f"it holds {described(found.value)}, not a dict of named values")
+    content = _fill(found.value, build_tensors(file, dict.fromkeys(views), places))
+    return Content({key: value for key, value in content.items() if type(key) is not Inert}, found.names)
 
 
 def _fill(value: Any, tensors: dict[View, torch.Tensor]) -> Any:
-    """Replace each view in the content by its tensor."""
-    if isinstance(value, dict):
-        return {key: _fill(item, tensors) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_fill(item, tensors) for item in value)
+    """Replace each view in the content by its tensor, and each module by its state dict."""
     if isinstance(value, View):
         return tensors[value]
-    return value.name if isinstance(value, Global) else value
+    if isinstance(value, Global):
+        return value.name if is_dtype(value) else Inert(value.name)
+    if isinstance(value, Storage):
+        return Inert("storage")
+    if is_module(value):
+        return dict(_state_dict(value, tensors, ""))
+    within = parts(value)
+    if within is None:
+        return value
+    if isinstance(value, (list, tuple)):
+        return type(value)(_fill(item, tensors) for item in value)
+    return {key: _fill(item, tensors) for key, item in within}
 
 
-def _read_safetensors(file: BinaryIO, size: int, path: Path) -> dict[str, Any]:
-    file.seek(0)
-    (header,) = struct.unpack("<Q", file.read(8))
-    if header > min(MAX_HEADER, size - 8):
-        raise WeightsError(f"its safetensors header would have {header:,} bytes")
-    tensors = {}
-    try:
-        with safetensors.safe_open(path, "pt") as content:
-            for name in content.keys():  # noqa: SIM118 (not a dict)
-                tensor = content.get_tensor(name)
-                require_finite(tensor, f", under the name {name!r}")
-                tensors[name] = tensor.clone()  # off the mapped file
-    except (
-        safetensors.SafetensorError,
-        OSError,
-        ValueError,
-        TypeError,
-        RuntimeError,
-        AttributeError,
-    ) as error:
-        raise WeightsError(f"it is not whole safetensors ({error})") from error
-    return tensors
+def _state_dict(module: Any, tensors: dict[View, torch.Tensor], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in parts(module) or ():
+        if is_module(value):
+            yield from _state_dict(value, tensors, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", _fill(value, tensors)
 
 
-def _walk_zipped(file: BinaryIO, size: int) -> tuple[Any, dict[str, int]]:
+def _walk_zipped(file: BinaryIO, size: int) -> tuple[Walk, dict[str, int]]:
     """Return what the pickle describes, and where each storage's bytes start."""
     members = read_archive(file, size)
     pickled = members["data.pkl"]
@@ -205,10 +270,10 @@ def _walk_zipped(file: BinaryIO, size: int) -> tuple[Any, dict[str, int]]:
             raise WeightsError(f"its storage {key!r} has {size_} bytes, {storage.bytes:,} were announced")
     if strays := set(held) - set(found.storages):
         raise WeightsError(f"its member 'data/{min(strays)}' belongs to no tensor")
-    return found.value, {key: member.start for key, member in held.items()}
+    return found, {key: member.start for key, member in held.items()}
 
 
-def _walk_legacy(file: BinaryIO, size: int) -> tuple[Any, dict[str, int]]:
+def _walk_legacy(file: BinaryIO, size: int) -> tuple[Walk, dict[str, int]]:
     """Do the same for the legacy format: five pickles, followed by the storages with their sizes."""
     file.seek(0)
     data = file.read(min(size, MAX_PICKLE))
@@ -237,12 +302,13 @@ def _walk_legacy(file: BinaryIO, size: int) -> tuple[Any, dict[str, int]]:
         position += 8 + storage.bytes
     if position != size:
         raise WeightsError(f"it has {size:,} bytes, its storages end at {position:,}")
-    return found.value, places
+    return found, places
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, (dict, list, tuple)):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _leaves(item)
-    else:
+    within = parts(value)
+    if within is None:
         yield value
+        return
+    for _, item in within:
+        yield from _leaves(item)

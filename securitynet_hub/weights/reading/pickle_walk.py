@@ -1,20 +1,29 @@
 """Read a torch pickle without running it: a machine follows its opcodes and only describes its values.
 
-The machine knows the opcodes that ``torch.save`` writes and ``torch.load(weights_only=True)`` reads, and
-the few calls that state dicts need. It refuses everything else and names it with its position. The machine
-never imports, calls or builds an object that the pickle chooses.
+Texts, numbers, lists, tuples, dicts and tensors become what they are. Other objects (a Namespace, a NumPy
+array, the author's own class) becomes an `Inert`: the name of its class, and what the pickle would give it.
+The machine never imports, calls or builds an object that the pickle chooses. It refuses a pickle that names
+what can run code (`securitynet_hub.weights.reading.globals`), and one that is malformed or exceeds a bound.
 """
 
 from __future__ import annotations
 
 import struct
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from securitynet_hub.core.errors import WeightsError
-from securitynet_hub.weights.reading.layout import ITEM_SIZES, STORAGES, UNTYPED, Storage, View, require_dense
+from securitynet_hub.weights.reading.globals import MEMBER, why_refused
+from securitynet_hub.weights.reading.layout import (
+    ITEM_SIZES,
+    STORAGES,
+    UNTYPED,
+    Storage,
+    View,
+    require_inside,
+)
 
 MAX_PICKLE = 64 << 20
 MAX_OPCODES = 1_000_000
@@ -23,38 +32,70 @@ MAX_NODES = 2_000_000
 
 MAX_DEPTH = 64
 MAX_TEXT = 1 << 16
-MAX_INTEGER = 16
-"""Bytes of a text, and of a number."""
+"""Bytes of a text that is kept; a longer one becomes an `Inert`."""
+
+MAX_NAME = 256
+"""Bytes of the name of a global's module, and of its own name."""
 
 MAX_KEY = 1 << 60
 """Larger integers can be chosen to collide in their hash, which makes a dict of them quadratic."""
 
+PROTOCOLS = range(2, 6)
+
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """The name of an importable object: a dtype, a storage class, or one of the known calls."""
+    """The name of an importable object: a dtype, a class, or a function."""
 
     name: str
 
 
+@dataclass(slots=True, eq=False)
+class Inert:
+    """An object that a pickle describes and that nobody builds.
+
+    Attributes:
+        name: of its class, or of the function that would make it.
+        arguments: with which that would be called.
+        items: what would be put into it, by key; some classes are dicts.
+        state: what it would be given as its attributes.
+    """
+
+    name: str
+    arguments: tuple[Any, ...] = ()
+    items: dict[Any, Any] = field(default_factory=dict)
+    state: Any = None
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Walk(NamedTuple):
-    """The value that a pickle describes, the position behind its last byte, and the storages it names."""
+    """What a pickle describes, and where it ends.
+
+    Attributes:
+        value: what it describes.
+        end: the position behind its last byte.
+        storages: that it names, by their keys.
+        names: the globals that it names and that this reader does not know, sorted.
+    """
 
     value: Any
     end: int
     storages: dict[str, Storage]
+    names: tuple[str, ...] = ()
 
 
 def walk(data: bytes, start: int = 0) -> Walk:
     """Describe the pickle that starts at ``data[start]``.
 
     Raises:
-        WeightsError: the pickle has an opcode, a global or a value that no state dict needs, or exceeds a
-            bound.
+        WeightsError: the pickle is malformed, names what can run code, or exceeds a bound.
 
-    >>> import pickle
-    >>> walk(pickle.dumps({"epoch": 3}, protocol=2)).value
-    {'epoch': 3}
+    >>> import argparse, pickle
+    >>> found = walk(pickle.dumps({"epoch": 3, "args": argparse.Namespace(lr=0.1)}, protocol=2))
+    >>> found.value["epoch"], str(found.value["args"]), found.names
+    (3, 'argparse.Namespace', ('argparse.Namespace',))
     """
     machine = _Machine(data, start)
     try:
@@ -62,7 +103,44 @@ def walk(data: bytes, start: int = 0) -> Walk:
     except (IndexError, KeyError, ValueError, TypeError, struct.error) as error:
         raise machine.blocked(f"is malformed ({type(error).__name__})") from error
     _measure(value)
-    return Walk(value, machine.position, machine.storages)
+    return Walk(value, machine.position, machine.storages, tuple(sorted(machine.names)))
+
+
+def parts(value: Any) -> Iterable[tuple[Any, Any]] | None:
+    """Return the keys and values of a container, None for any other value.
+
+    Dicts, lists, tuples and objects of classes that are dicts are containers; so is a module, whose keys are
+    the names of its parameters, of its buffers that are saved, and of the modules within it.
+    """
+    if isinstance(value, dict):
+        return value.items()
+    if isinstance(value, (list, tuple)):
+        return enumerate(value)
+    if type(value) is Inert:
+        if is_module(value):
+            return list(_module_parts(value.state))
+        return value.items.items() or None
+    return None
+
+
+def is_module(value: Any) -> bool:
+    """Return whether a value is a torch module that was saved whole."""
+    state = value.state if type(value) is Inert else None
+    return isinstance(state, dict) and all(isinstance(state.get(part), dict) for part in _OF_MODULES)
+
+
+_OF_MODULES = ("_parameters", "_buffers", "_modules")
+
+
+def _module_parts(state: dict[Any, Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield what ``state_dict`` of the module would have, and the modules within it."""
+    unsaved = state.get("_non_persistent_buffers_set")
+    names = unsaved.arguments[0] if type(unsaved) is Inert and unsaved.arguments else ()
+    left_out = {name for name in names if type(name) is str} if isinstance(names, (list, tuple)) else set()
+    for part in _OF_MODULES:
+        for name, value in state[part].items():
+            if value is not None and not (part == "_buffers" and name in left_out):
+                yield name, value
 
 
 class _Machine:
@@ -73,6 +151,8 @@ class _Machine:
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, Storage] = {}
+        self.names: set[str] = set()
+        self.known: dict[str, Global] = {}
         self.copied = 0
 
     def run(self) -> Any:
@@ -95,19 +175,22 @@ class _Machine:
     def blocked(self, what: str) -> WeightsError:
         return WeightsError(f"its pickle {what}, at byte {self.opcode_at - self.start:,}")
 
-    def take(self, count: int) -> bytes:
+    def skip(self, count: int) -> None:
         end = self.position + count
         if end > len(self.data) or end - self.start > MAX_PICKLE:
             raise self.blocked("breaks off" if end > len(self.data) else f"exceeds {MAX_PICKLE:,} bytes")
-        piece = self.data[self.position : end]
         self.position = end
-        return piece
+
+    def take(self, count: int) -> bytes:
+        begin = self.position
+        self.skip(count)
+        return self.data[begin : self.position]
 
     def number(self, form: str) -> Any:
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
     def line(self) -> str:
-        end = self.data.find(b"\n", self.position, self.position + 256)
+        end = self.data.find(b"\n", self.position, self.position + MAX_NAME)
         if end < 0:
             raise self.blocked("has a global without an end")
         piece, self.position = self.data[self.position : end], end + 1
@@ -116,22 +199,38 @@ class _Machine:
     def text(self, form: str) -> None:
         length = self.number(form)
         if length > MAX_TEXT:
-            raise self.blocked(f"has a text of {length:,} bytes")
-        self.stack.append(self.take(length).decode("utf-8"))
+            self.skip(length)
+            self.stack.append(Inert("str"))
+        else:
+            self.stack.append(self.take(length).decode("utf-8"))
+
+    def old_text(self, form: str) -> None:
+        """Read what Python 2 wrote: a text or bytes."""
+        at = self.position
+        try:
+            self.text(form)
+        except UnicodeDecodeError:
+            self.position = at
+            self.raw(form)
+
+    def raw(self, form: str) -> None:
+        self.skip(self.number(form))
+        self.stack.append(Inert("bytes"))
 
     def protocol(self) -> None:
         if self.opcode_at != self.start:
             raise self.blocked("states its protocol in the middle")
-        if (protocol := self.number("B")) != 2:
-            raise self.blocked(f"is of protocol {protocol}; torch.save writes 2")
+        if (protocol := self.number("B")) not in PROTOCOLS:
+            raise self.blocked(f"is of protocol {protocol}; 2 to 5 are read")
 
     def integer(self) -> None:
-        if (length := self.number("B")) > MAX_INTEGER:
-            raise self.blocked(f"has a number of {length} bytes")
-        self.stack.append(int.from_bytes(self.take(length), "little", signed=True))
+        self.stack.append(int.from_bytes(self.take(self.number("B")), "little", signed=True))
 
     def put(self, form: str) -> None:
         self.memo[self.number(form)] = self.stack[-1]
+
+    def memoize(self) -> None:
+        self.memo[len(self.memo)] = self.stack[-1]
 
     def get(self, form: str) -> None:
         self.stack.append(self.memo[self.number(form)])
@@ -144,6 +243,13 @@ class _Machine:
         group, self.stack = self.stack, self.below.pop()
         return group
 
+    def discard(self) -> None:
+        """Take the topmost value away, which is the mark where nothing lies above it."""
+        if self.stack:
+            self.stack.pop()
+        else:
+            self.group()
+
     def pop(self, count: int) -> list[Any]:
         if len(self.stack) < count:
             raise self.blocked("takes from an empty stack")
@@ -155,46 +261,106 @@ class _Machine:
         self.stack.append(tuple(items))
 
     def extend(self, items: list[Any]) -> None:
-        if type(self.stack[-1]) is not list:
+        target = self.stack[-1]
+        if type(target) is list:
+            target.extend(items)
+        elif type(target) is not Inert:
             raise self.blocked("appends to what is no list")
-        self.stack[-1].extend(items)
 
     def update(self, items: list[Any]) -> None:
         target = self.stack[-1]
-        if type(target) not in (dict, OrderedDict, Counter):
+        if type(target) not in (dict, OrderedDict, Counter, Inert):
             raise self.blocked("sets items of what is no dict")
+        into = target.items if type(target) is Inert else target
         for key, value in zip(items[::2], items[1::2], strict=True):
-            target[self.key(key)] = value
+            into[self.key(key)] = value
 
     def key(self, key: Any) -> Any:
-        if type(key) not in (str, int):
-            raise self.blocked(f"has a dict key that is no text or number but a {_kind(key)}")
-        if type(key) is int and abs(key) > MAX_KEY:
-            raise self.blocked(f"has the dict key {key:,}")
-        return key
+        """Return a key that is cheap to hash and to compare: any but short ones become an `Inert`."""
+        if type(key) is str or (type(key) is int and abs(key) <= MAX_KEY):
+            return key
+        return Inert(_kind(key))
 
     def find(self) -> None:
-        name = f"{self.line()}.{self.line()}"
-        if name not in _CALLS and name not in STORAGES and name.removeprefix("torch.") not in ITEM_SIZES:
-            raise self.blocked(f"asks for the global {name!r}, which no state dict needs")
-        self.stack.append(Global(name))
+        self.push_global(self.line(), self.line())
+
+    def find_on_stack(self) -> None:
+        module, name = self.pop(2)
+        if type(module) is not str or type(name) is not str or max(len(module), len(name)) > MAX_NAME:
+            raise self.blocked("has a global without a name")
+        self.push_global(module, name)
+
+    def push_global(self, module: str, name: str) -> None:
+        whole = f"{module}.{name}"
+        if whole not in self.known:
+            if whole not in _CALLS and whole not in STORAGES and not _is_dtype_name(whole):
+                if (reason := why_refused(whole)) is not None:
+                    raise self.blocked(f"asks for {whole!r}: {reason}")
+                self.names.add(whole)
+            self.known[whole] = Global(whole)
+        self.stack.append(self.known[whole])
 
     def reduce(self) -> None:
         function, arguments = self.pop(2)
-        call = _CALLS.get(function.name) if type(function) is Global else None
-        if call is None or type(arguments) is not tuple:
+        if type(function) is not Global or type(arguments) is not tuple:
             raise self.blocked(f"calls a {_kind(function)}")
-        self.stack.append(call(self, *arguments))
+        name = function.name
+        if name in STORAGES or _is_dtype_name(name):
+            raise self.blocked(f"calls a {_kind(function)}")
+        if name in _RESERVING and type((*arguments, None)[0]) is int:
+            raise self.blocked(f"reserves {arguments[0]:,} bytes")
+        if name in MEMBER:
+            self.stack.append(self.member(*arguments))
+        elif name in _CALLS:
+            self.stack.append(_CALLS[name](self, *arguments))
+        else:
+            self.stack.append(Inert(_made_by(name, arguments), arguments))
+
+    def new(self) -> None:
+        self.make(*self.pop(2))
+
+    def new_with_keywords(self) -> None:
+        kind, arguments, keywords = self.pop(3)
+        if type(keywords) is not dict:
+            raise self.blocked("makes an object with what are no keywords")
+        self.make(kind, arguments)
+
+    def make(self, kind: Any, arguments: Any) -> None:
+        if type(kind) is not Global or type(arguments) is not tuple:
+            raise self.blocked(f"makes an object of a {_kind(kind)}")
+        self.stack.append(Inert(kind.name, arguments))
+
+    def empty_set(self) -> None:
+        self.stack.append(Inert("set", ([],)))
+
+    def add_items(self) -> None:
+        items, target = self.group(), self.stack[-1]
+        if type(target) is not Inert or target.name != "set":
+            raise self.blocked("adds to what is no set")
+        target.arguments[0].extend(items)
+
+    def member(self, kind: Any, name: Any) -> Inert:
+        """Return the member of an enumeration; nothing else is an attribute of a class in capital letters."""
+        is_class = type(kind) is Global and kind.name.rpartition(".")[2].lstrip("_")[:1].isupper()
+        if not is_class or type(name) is not str or not name.isidentifier() or name.startswith("_"):
+            raise self.blocked(f"asks for an attribute of a {_kind(kind)}")
+        return Inert(kind.name)
 
     def build(self) -> None:
         state = self.stack.pop()
-        if type(self.stack[-1]) is not OrderedDict or type(state) is not dict or set(state) - {"_metadata"}:
-            raise self.blocked(f"sets the state of a {_kind(self.stack[-1])}")
+        target = self.stack[-1]
+        if type(target) is Inert:
+            target.state = state
+        elif type(target) is not OrderedDict or type(state) is not dict or set(state) - {"_metadata"}:
+            raise self.blocked(f"sets the state of a {_kind(target)}")
 
     def persistent(self) -> None:
         identity = self.stack.pop()
         form = (str, Global, str, str, int)
         kinds = tuple(map(type, identity)) if type(identity) is tuple else ()
+        if kinds[:2] == form[:2] and len(kinds) == 4 and identity[0] == "module":
+            self.stack.append(identity[1])  # torch before 1.6 added a class's file and source code
+            return
         if kinds not in (form, (*form, type(None))) or identity[0] != "storage":
             raise self.blocked("has a persistent id that names no storage")
         _, kind, key, _, count = identity[:5]
@@ -214,10 +380,11 @@ class _Machine:
     def ordered(self, items: Any = ()) -> OrderedDict[Any, Any]:
         """Return an OrderedDict; Python 2 wrote its items into the call, as a list of pairs."""
         self.copy(items)
-        pairs = [tuple(item) for item in items if type(item) in (list, tuple)]
-        if type(items) not in (list, tuple) or len(pairs) != len(items):
+        if type(items) not in (list, tuple) or any(
+            type(item) not in (list, tuple) or len(item) != 2 for item in items
+        ):
             raise self.blocked("calls OrderedDict with what are no pairs")
-        return OrderedDict((self.key(key), value) for key, value in pairs)
+        return OrderedDict((self.key(key), value) for key, value in items)
 
     def counter(self, counts: Any = None) -> Counter[Any]:
         self.copy(counts)
@@ -233,12 +400,23 @@ class _Machine:
             raise self.blocked("calls torch.device with what is no name")
         return name if index is None else f"{name}:{index}"
 
-    def parameter(self, data: Any, requires_grad: Any, hooks: Any) -> View:
-        if type(data) is not View or type(requires_grad) is not bool or hooks:
+    def parameter(self, data: Any, requires_grad: Any, hooks: Any, state: Any = None) -> View | Inert:
+        if type(data) not in (View, Inert) or type(requires_grad) is not bool or hooks:
             raise self.blocked("has a parameter with hooks, or of what is no tensor")
-        return data
+        found: View | Inert = data
+        return found
 
-    def tensor(self, storage: Any, offset: Any, shape: Any, stride: Any, *rest: Any) -> View:
+    def typed(self, rebuild: Any, kind: Any, arguments: Any, state: Any) -> View | Inert:
+        """Follow ``_rebuild_from_type_v2``: a tensor with attributes of its own, or of a class of its own."""
+        known = type(rebuild) is Global and rebuild.name in _TENSORS and type(arguments) is tuple
+        if type(kind) is not Global:
+            raise self.blocked(f"has a tensor of a {_kind(kind)}")
+        if known and kind.name in _PLAIN:
+            found: View | Inert = _CALLS[rebuild.name](self, *arguments)
+            return found
+        return Inert(kind.name)
+
+    def tensor(self, storage: Any, offset: Any, shape: Any, stride: Any, *rest: Any) -> View | Inert:
         """Follow ``_rebuild_tensor`` and its second version: (..., requires_grad, hooks, metadata)."""
         return self.view(storage, getattr(storage, "dtype", None), offset, shape, stride, rest)
 
@@ -252,23 +430,27 @@ class _Machine:
         hooks: Any,
         dtype: Any,
         *rest: Any,
-    ) -> View:
+    ) -> View | Inert:
         if type(storage) is not Storage or storage.dtype != UNTYPED or type(dtype) is not Global:
             raise self.blocked("gives a dtype to what is no untyped storage")
         name = dtype.name.removeprefix("torch.")
         return self.view(storage, name, offset, shape, stride, (grad, hooks, *rest))
 
-    def view(self, storage: Any, dtype: Any, offset: Any, shape: Any, stride: Any, rest: Any) -> View:
+    def view(
+        self, storage: Any, dtype: Any, offset: Any, shape: Any, stride: Any, rest: tuple[Any, ...]
+    ) -> View | Inert:
         if type(storage) is not Storage or dtype not in ITEM_SIZES:
             raise self.blocked("builds a tensor on what is no storage of a known dtype")
-        if len(rest) > 3 or type((*rest, False)[0]) is not bool or any(rest[1:]):
-            raise self.blocked("has a tensor with hooks or with flags that are not known")
+        missing: tuple[Any, ...] = (False, None, None)[len(rest) :]
+        grad, hooks, metadata = rest + missing
+        if type(grad) is not bool or hooks:
+            raise self.blocked("has a tensor with hooks")
         (start,) = self.integers((offset,))
         view = View(storage, dtype, start, self.integers(shape), self.integers(stride))
         if len(view.shape) != len(view.stride):
             raise self.blocked(f"has a tensor of shape {view.shape} with strides {view.stride}")
-        require_dense(view)
-        return view
+        require_inside(view)
+        return Inert("tensor that is conjugated or negated when it is read") if metadata else view
 
     def integers(self, values: Any) -> tuple[int, ...]:
         if type(values) is not tuple or len(values) > MAX_DEPTH:
@@ -285,11 +467,10 @@ def _measure(root: Any) -> None:
     todo: list[tuple[Any, bool]] = [(root, False)]
     while todo:
         value, seen = todo.pop()
-        if type(value) not in _CONTAINERS:
-            if type(value) in (Storage, Global) and not _is_dtype(value):
-                raise WeightsError(f"its pickle holds a {_kind(value)} as a value")
+        within = parts(value)
+        if within is None:
             continue
-        children = value.values() if isinstance(value, dict) else value
+        children = [child for _, child in within]
         if seen:
             counts = [done.get(id(child), (1, 0)) for child in children]
             done[id(value)] = (1 + sum(n for n, _ in counts), 1 + max((d for _, d in counts), default=0))
@@ -306,11 +487,41 @@ def _measure(root: Any) -> None:
             todo.extend((child, False) for child in children)
 
 
-_CONTAINERS = (dict, OrderedDict, Counter, list, tuple)
+def _is_dtype_name(name: str) -> bool:
+    return name.startswith("torch.") and name.removeprefix("torch.") in ITEM_SIZES
 
 
-def _is_dtype(value: Any) -> bool:
-    return type(value) is Global and value.name.removeprefix("torch.") in ITEM_SIZES
+def is_dtype(value: Any) -> bool:
+    """Return whether a value is a dtype of torch's."""
+    return type(value) is Global and _is_dtype_name(value.name)
+
+
+def _made_by(name: str, arguments: tuple[Any, ...]) -> str:
+    """Return the name of the class whose object a call makes, where that is known."""
+    if name.rpartition(".")[0] in ("copyreg", "copy_reg") and arguments and type(arguments[0]) is Global:
+        return arguments[0].name
+    return _SHORT.get(name, name)
+
+
+_SHORT = {
+    "_codecs.encode": "bytes",
+    "__builtin__.set": "set",
+    "builtins.set": "set",
+    "__builtin__.frozenset": "frozenset",
+    "__builtin__.bytearray": "bytearray",
+    "__builtin__.complex": "complex",
+    "numpy.core.multiarray.scalar": "numpy scalar",
+    "numpy._core.multiarray.scalar": "numpy scalar",
+    "numpy.core.multiarray._reconstruct": "numpy.ndarray",
+    "numpy._core.multiarray._reconstruct": "numpy.ndarray",
+    "torch._utils._rebuild_sparse_tensor": "sparse tensor",
+    "torch._utils._rebuild_qtensor": "quantised tensor",
+}
+"""What calls make, where their own names do not say it."""
+
+
+_RESERVING = {f"{module}.{name}" for module in ("builtins", "__builtin__") for name in ("bytearray", "bytes")}
+"""What reserves memory, where it is called with a number."""
 
 
 def _kind(value: Any) -> str:
@@ -324,24 +535,39 @@ def _opcode_name(opcode: bytes) -> str:
     return known.get(opcode.decode("latin-1"), repr(opcode))
 
 
-_CALLS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": _Machine.ordered,
-    "collections.Counter": _Machine.counter,
-    "torch.Size": _Machine.size,
-    "torch.device": _Machine.device,
+_TENSORS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _Machine.tensor,
     "torch._utils._rebuild_tensor_v2": _Machine.tensor,
     "torch._utils._rebuild_tensor_v3": _Machine.tensor_of_dtype,
     "torch._utils._rebuild_parameter": _Machine.parameter,
+    "torch._utils._rebuild_parameter_with_state": _Machine.parameter,
+}
+
+_PLAIN = {"torch.Tensor", "torch._tensor.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"}
+"""The classes of tensors that are nothing but their numbers."""
+
+_CALLS: dict[str, Callable[..., Any]] = {
+    **_TENSORS,
+    "collections.OrderedDict": _Machine.ordered,
+    "collections.Counter": _Machine.counter,
+    "torch.Size": _Machine.size,
+    "torch.device": _Machine.device,
+    "torch._tensor._rebuild_from_type_v2": _Machine.typed,
 }
 
 _OPCODES: dict[bytes, Callable[[_Machine], Any]] = {
     b"\x80": _Machine.protocol,
+    b"\x95": lambda m: m.skip(8),
     b"c": _Machine.find,
+    b"\x93": _Machine.find_on_stack,
     b"R": _Machine.reduce,
+    b"\x81": _Machine.new,
+    b"\x92": _Machine.new_with_keywords,
     b"b": _Machine.build,
     b"Q": _Machine.persistent,
     b"(": _Machine.mark,
+    b"0": _Machine.discard,
+    b"1": lambda m: m.group(),
     b"N": lambda m: m.stack.append(None),
     b"\x88": lambda m: m.stack.append(True),
     b"\x89": lambda m: m.stack.append(False),
@@ -351,10 +577,20 @@ _OPCODES: dict[bytes, Callable[[_Machine], Any]] = {
     b"G": lambda m: m.stack.append(m.number(">d")),
     b"\x8a": _Machine.integer,
     b"X": lambda m: m.text("<I"),
-    b"U": lambda m: m.text("B"),
+    b"\x8c": lambda m: m.text("B"),
+    b"\x8d": lambda m: m.text("<Q"),
+    b"U": lambda m: m.old_text("B"),
+    b"T": lambda m: m.old_text("<I"),
+    b"B": lambda m: m.raw("<I"),
+    b"C": lambda m: m.raw("B"),
+    b"\x8e": lambda m: m.raw("<Q"),
+    b"\x96": lambda m: m.raw("<Q"),
     b"]": lambda m: m.stack.append([]),
     b"}": lambda m: m.stack.append({}),
     b")": lambda m: m.stack.append(()),
+    b"\x8f": _Machine.empty_set,
+    b"\x90": _Machine.add_items,
+    b"\x91": lambda m: m.stack.append(Inert("frozenset", (m.group(),))),
     b"t": lambda m: m.bundle(m.group()),
     b"\x85": lambda m: m.bundle(m.pop(1)),
     b"\x86": lambda m: m.bundle(m.pop(2)),
@@ -365,7 +601,8 @@ _OPCODES: dict[bytes, Callable[[_Machine], Any]] = {
     b"u": lambda m: m.update(m.group()),
     b"q": lambda m: m.put("B"),
     b"r": lambda m: m.put("<I"),
+    b"\x94": _Machine.memoize,
     b"h": lambda m: m.get("B"),
     b"j": lambda m: m.get("<I"),
 }
-"""The opcodes that ``torch.load(weights_only=True)`` reads, without those for new objects and sets."""
+"""The opcodes of protocols 2 to 5, without the extension registry and buffers outside the pickle."""

@@ -1,0 +1,117 @@
+"""What a checkpoint holds: its largest set of named tensors, and what stands beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from securitynet_hub.core.text import printable
+from securitynet_hub.weights.tensors import is_finite, is_mask
+
+LONGEST_NAME, MOST_NAMES = 80, 50
+
+
+class Found(NamedTuple):
+    """The largest set of named tensors.
+
+    Attributes:
+        place: the keys that lead to it, joined by ``/``.
+        reason: why it cannot be loaded; None if it can.
+        ignored: what stands beside it, each with its type.
+    """
+
+    place: str
+    reason: str | None
+    ignored: tuple[str, ...]
+
+
+def find_weights(content: Mapping[str, Any]) -> Found:
+    """Return the set of named tensors with the most numbers, whose numbers must be finite.
+
+    Of sets of the same size, such as weights and their moving average, the first is taken whose numbers are
+    finite. A mask of attention (zeros and minus infinity) may be in it.
+
+    >>> find_weights({"epoch": 3, "net": {"weight": torch.zeros(2)}, "loss": torch.tensor(float("inf"))})
+    Found(place='net', reason=None, ignored=('epoch (int)', 'loss (tensor)'))
+    """
+    sets = [(path, named) for path, mapping in _mappings(content, ()) if (named := _tensors(mapping))]
+    if not sets:
+        return Found("", "it holds no named tensors", _beside(content, ()))
+    sizes = [sum(tensor.numel() for tensor in named.values()) for _, named in sets]
+    largest = [(path, named) for (path, named), size in zip(sets, sizes, strict=True) if size == max(sizes)]
+    judged = [
+        (path, [name for name, tensor in named.items() if not _usable(tensor)]) for path, named in largest
+    ]
+    path, bad = next(((path, bad) for path, bad in judged if not bad), judged[0])
+    where = f" under {'/'.join(path)!r}" if path else ""
+    reason = f"its weights{where} hold NaN or infinity: {_listed(bad)}" if bad else None
+    return Found("/".join(path), reason, _beside(content, path))
+
+
+def described(value: Any) -> str:
+    """Return the type of a value, and how many tensors it holds."""
+    if isinstance(value, torch.Tensor):
+        return "tensor"
+    count = sum(isinstance(leaf, torch.Tensor) for leaf in _leaves(value))
+    kind = (
+        type(value).__name__
+        if type(value).__module__ == "builtins"
+        else str(getattr(value, "name", "tensor"))
+    )
+    return f"{printable(kind, limit=LONGEST_NAME)}, {count:,} tensor{'s' * (count != 1)}" if count else kind
+
+
+def _usable(tensor: torch.Tensor) -> bool:
+    return is_finite(tensor) or is_mask(tensor)
+
+
+def _mappings(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
+    if isinstance(value, Mapping):
+        yield path, value
+        for key, item in value.items():
+            yield from _mappings(item, (*path, str(key)))
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            yield from _mappings(item, (*path, str(number)))
+
+
+def _tensors(mapping: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
+    return {
+        key: value
+        for key, value in mapping.items()
+        if isinstance(value, torch.Tensor) and isinstance(key, str)
+    }
+
+
+def _beside(content: Mapping[Any, Any], path: tuple[str, ...]) -> tuple[str, ...]:
+    """Describe what lies beside a set of tensors, and beside each dict on the way to it."""
+    found: list[str] = []
+    level: Any = content
+    for depth in range(len(path) + 1):
+        on_the_way = path[depth] if depth < len(path) else None
+        items = level.items() if isinstance(level, Mapping) else enumerate(level)
+        prefix, below = "".join(f"{key}/" for key in path[:depth]), None
+        for key, value in items:
+            if on_the_way is not None and str(key) == on_the_way:
+                below = value
+            elif on_the_way is not None or not isinstance(value, torch.Tensor):
+                name = printable(f"{prefix}{key}", limit=LONGEST_NAME)
+                found.append(f"{name} ({described(value)})")
+        level = below
+    rest = len(found) - MOST_NAMES
+    return (*found[:MOST_NAMES], *([f"{rest:,} more"] if rest > 0 else []))
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, (Mapping, list, tuple)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(repr(printable(name, limit=LONGEST_NAME)) for name in names[:3])
+    return f"{shown}{f' and {len(names) - 3:,} more' if len(names) > 3 else ''}"
