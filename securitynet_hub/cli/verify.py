@@ -36,8 +36,8 @@ def run(options: argparse.Namespace) -> None:
     """Check weights files without executing them.
 
     Exit status 0 means that every file is complete and safe to load; 1, that one is unsafe, damaged or of
-    a format that is not read; 3, that all are safe, but one holds no weights that can be loaded (NaN or infinity
-    in them, or no tensors).
+    a format that is not read; 3, that all are safe, but one holds no weights that can be loaded (there are no
+    tensors, or there is NaN or infinity in them).
     """
     from securitynet_hub.core.files import max_bytes
     from securitynet_hub.weights.reading.checkpoints import judge
