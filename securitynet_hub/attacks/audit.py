@@ -130,6 +130,7 @@ def audit(
     _require_used(settings, names)
     if isinstance(target, str):
         target = load_target(target)
+    data = data.matched_to(target)
     records: list[Record] = []
     for kind in kinds().values():
         chosen = own_names(kind, names)

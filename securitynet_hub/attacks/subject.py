@@ -3,46 +3,338 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 import numpy as np
 
 from securitynet_hub.annotations.schema import Annotation, ZooAnnotation
+from securitynet_hub.core.arrays import as_array
 from securitynet_hub.core.errors import UnknownNameError, WeightsError
-from securitynet_hub.data.images import LabelledImages, images_from, load_images
-from securitynet_hub.data.sources import ImageSource
+from securitynet_hub.data.archives import archives_of_split, find_archives, read_archives
+from securitynet_hub.data.classes import Match, match_classes
+from securitynet_hub.data.dataset_rows import load_split, side_of_dataset
+from securitynet_hub.data.decoding import Decoding, as_uint8
+from securitynet_hub.data.folders import has_splits, read_side
+from securitynet_hub.data.images import LabelledImages, load_images, squared
+from securitynet_hub.data.pixels import image_digests
+from securitynet_hub.data.sides import OnProgress, Side, decide_overlap, join_sides, silent
+from securitynet_hub.data.sources import ImageSource, Relabelled
 from securitynet_hub.data.splits import Split, read_split
+from securitynet_hub.data.tables import SUFFIXES as TABLES
+from securitynet_hub.data.tables import read_table_side
 from securitynet_hub.engine.device_maps import find_devices
 from securitynet_hub.engine.processes import find_precision
 from securitynet_hub.models import network_size
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import describe_environment
 
-SETTINGS = ("members", "nonmembers", "limit", "seed", "channels", "size")
-"""Arguments of `read_data` that a reference on the command line may have."""
+CLASSES = ("match", "order")
+"""How the images' classes become the model's."""
+
+
+def _number(text: str) -> int | None:
+    return None if text == "all" else int(text)
+
+
+def _range(text: str) -> tuple[float, float]:
+    found = re.fullmatch(r"(-?[\d.]+)(?:-|,|\.\.)(-?[\d.]+)", text)
+    if found is None:
+        raise ValueError("a range is its lowest and highest value, such as 0-65535")
+    return float(found[1]), float(found[2])
+
+
+def _yes(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError("it is yes or no")
+    return text == "yes"
+
+
+def _parsed(name: str, parse: Callable[[str], Any]) -> Callable[[str], tuple[str, Any]]:
+    return lambda text: (name, parse(text))
+
+
+NUMBERS = ("limit", "seed", "channels", "size")
+TEXTS = ("members", "nonmembers", "config", "revision", "image", "label", "classes", "broken", "overlap")
+
+SETTINGS = {
+    **{name: _parsed(name, _number) for name in NUMBERS},
+    **{name: _parsed(name, str) for name in TEXTS},
+    "range": _parsed("value_range", _range),
+    "streaming": _parsed("streaming", _yes),
+}
+"""Arguments of `read_data` that a reference on the command line may have, and how each is read."""
 
 ZOO_FOLDER = Path(__file__).parents[1] / "zoo"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditData:
-    """The data of an audit: images, and which of them the target was trained on."""
+    """The data of an audit: images, and which of them the target was trained on.
+
+    Attributes:
+        images: where images and labels come from.
+        split: which of them are members, and which are not.
+        refusal: why no audit runs on them, such as images on both sides; None where one does.
+    """
 
     images: ImageSource
     split: Split
+    refusal: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.split.require_within(len(self.images))
 
-    def require_classes_of(self, target: Target) -> None:
-        """Refuse images of more classes than the target has.
+    @classmethod
+    def from_arrays(
+        cls,
+        members: tuple[Any, Any],
+        nonmembers: tuple[Any, Any],
+        *,
+        name: str = "arrays",
+        class_names: Sequence[str] | None = None,
+        value_range: tuple[float, float] | None = None,
+        overlap: str = "refuse",
+    ) -> AuditData:
+        """Return the data of an audit from arrays in memory.
+
+        Args:
+            members: pixels, shape (n, height, width, channels), and labels, shape (n,), 0..classes-1, as the
+                model numbers its classes.
+            nonmembers: the same.
+            name: the name of the images in records.
+            class_names: one name for each class; by default the numbers.
+            value_range: what black and white are, such as (0, 65535) or (0.0, 1.0); needed unless pixels are
+                uint8.
+            overlap: one of `sides.OVERLAP`, for images that are on both sides.
 
         Raises:
-            ValueError: the target has fewer classes.
+            ValueError: arrays of other forms, or values outside the range.
+
+        >>> black, white = np.zeros((1, 2, 2, 1), np.uint8), np.full((1, 2, 2, 1), 1.0)
+        >>> data = AuditData.from_arrays((black, [0]), (white.astype(np.uint8), [1]))
+        >>> data.split.members, data.images.class_names
+        (array([0]), ('0', '1'))
         """
+        sides = [
+            (as_uint8(pixels, part, value_range), as_array(labels, f"labels of {part}").astype(np.int64))
+            for part, (pixels, labels) in (("members", members), ("nonmembers", nonmembers))
+        ]
+        first, second = (len(labels) for _, labels in sides)
+        labels = np.concatenate([labels for _, labels in sides])
+        names = tuple(class_names or map(str, range(int(labels.max(initial=0)) + 1)))
+        images = LabelledImages(
+            name=name,
+            pixels=np.concatenate([pixels for pixels, _ in sides]),
+            labels=labels,
+            class_names=names,
+        )
+        positions = np.arange(first + second)
+        known = set(image_digests(sides[0][0]))
+        shared = first + np.flatnonzero([digest in known for digest in image_digests(sides[1][0])])
+        refusal = decide_overlap(overlap, shared, name, lambda row: f"image {row - first} of the non-members")
+        outside = np.setdiff1d(positions[first:], shared) if overlap == "drop" else positions[first:]
+        split = Split(members=positions[:first], nonmembers=outside)
+        return cls(images=images, split=split, refusal=refusal)
+
+    @classmethod
+    def from_folder(
+        cls,
+        path: str | Path,
+        *,
+        members: str = "train",
+        nonmembers: str = "test",
+        classes: str = "match",
+        limit: int | None = 1000,
+        seed: int = 0,
+        channels: int = 3,
+        size: int | None = None,
+        value_range: tuple[float, float] | None = None,
+        broken: str = "refuse",
+        overlap: str = "refuse",
+        on_progress: OnProgress = silent,
+    ) -> AuditData:
+        """Return the data of an audit from a folder: ``SPLIT/CLASS/*`` with pictures at any depth.
+
+        Pictures are read when they are needed, each at its own size, and each goes through the target's own
+        preprocessing. Folders named ``val``, ``valid``, ``dev`` and ``validation`` mean the same split.
+
+        Args:
+            path: the folder.
+            members: the split that the model was trained on.
+            nonmembers: a split that it was not trained on.
+            classes: ``match`` finds each class folder among the model's classes, see `match_classes`;
+                ``order`` takes them in their order.
+            limit: number of images to draw from each split; None for all.
+            seed: decides the draw.
+            channels: 1 or 3; images are converted to grey or RGB.
+            size: side in pixels to which all images are brought before anything else, as by `images.square`;
+                None keeps each image's size.
+            value_range: what black and white are in pictures of more than 8 bits, such as (0, 65535).
+            broken: ``refuse`` a picture that cannot be read, or ``skip`` it.
+            overlap: ``refuse`` pictures that are on both sides, ``drop`` them from the non-members, or
+                ``allow`` them.
+            on_progress: called with what is being done, how much is done, and how much there is.
+
+        Raises:
+            ValueError: a split is missing or empty, pictures have no class, classes differ between splits, or
+                a picture cannot be read.
+        """
+        root = Path(path).expanduser()
+        if not root.is_dir():
+            raise ValueError(f"{path} is not a folder.")
+        if has_splits(root, members):
+            sides = [read_side(root, part, on_progress=on_progress) for part in (members, nonmembers)]
+        elif find_archives(root):
+            sides = [
+                read_archives(archives_of_split(root, part), part, on_progress=on_progress)
+                for part in (members, nonmembers)
+            ]
+        else:
+            sides = [read_side(root, part, on_progress=on_progress) for part in (members, nonmembers)]
+        return _joined(
+            *sides,
+            source=root.resolve().name,
+            classes=classes,
+            limit=limit,
+            seed=seed,
+            channels=channels,
+            size=size,
+            value_range=value_range,
+            broken=broken,
+            overlap=overlap,
+            on_progress=on_progress,
+        )
+
+    @classmethod
+    def from_dataset(
+        cls,
+        dataset: str | Mapping[str, Any],
+        *,
+        members: str = "train",
+        nonmembers: str = "test",
+        name: str | None = None,
+        config: str | None = None,
+        revision: str | None = None,
+        streaming: bool = False,
+        image: str | None = None,
+        label: str | None = None,
+        classes: str = "match",
+        limit: int | None = 1000,
+        seed: int = 0,
+        channels: int = 3,
+        size: int | None = None,
+        value_range: tuple[float, float] | None = None,
+        broken: str = "refuse",
+        overlap: str = "refuse",
+        on_progress: OnProgress = silent,
+    ) -> AuditData:
+        """Return the data of an audit from a data set of the `datasets` library.
+
+        Args:
+            dataset: what `datasets.load_dataset` takes, such as ``uoft-cs/cifar10``; a folder that
+                `save_to_disk` wrote; or a `DatasetDict`, or any dictionary of splits, map-style or streaming.
+            members: the split that the model was trained on, or a part of it such as ``train[:1000]``.
+            nonmembers: a split that it was not trained on, or a part of one.
+            name: the name of the images in records; by default the data set's.
+            config: the data set's configuration, where it has several.
+            revision: the commit, branch or tag of its repository.
+            streaming: read it once from the network instead of downloading it.
+            image: the column of pictures; by default the only one.
+            label: the column of labels: classes, text or integers.
+            classes: as for `from_folder`; integer labels are class numbers.
+            limit: as for `from_folder`.
+            seed: as for `from_folder`.
+            channels: as for `from_folder`.
+            size: as for `from_folder`.
+            value_range: as for `from_folder`.
+            broken: as for `from_folder`.
+            overlap: as for `from_folder`.
+            on_progress: as for `from_folder`.
+
+        Raises:
+            UnknownNameError: there is no such split or column; the closest names are given.
+            ValueError: there is no such data set, config or revision; which column is meant cannot be told;
+                or as `from_folder`.
+        """
+        known = name or _set_name(dataset)
+        sides = []
+        for part in (members, nonmembers):
+            if isinstance(dataset, str):
+                rows = load_split(dataset, part, config=config, revision=revision, streaming=streaming)
+            else:
+                if part not in dataset:
+                    raise UnknownNameError(f"split of {known}", part, map(str, dataset))
+                rows = dataset[part]
+            sides.append(
+                side_of_dataset(
+                    rows,
+                    name=known,
+                    split=part,
+                    image=image,
+                    label=label,
+                    limit=limit,
+                    seed=seed,
+                    on_progress=on_progress,
+                )
+            )
+        return _joined(
+            *sides,
+            source=known + (f":{config}" if config else ""),
+            revision=revision,
+            classes=classes,
+            limit=limit,
+            seed=seed,
+            channels=channels,
+            size=size,
+            value_range=value_range,
+            broken=broken,
+            overlap=overlap,
+            on_progress=on_progress,
+        )
+
+    def matched_to(self, target: Target) -> AuditData:
+        """Return the data with the labels of the target's classes; see `match_classes`.
+
+        Labels of arrays in memory, and those that were matched before, stay as they are.
+
+        Raises:
+            ValueError: which of the target's classes the images' are cannot be told, they are more, or the
+                target takes grey images only.
+        """
+        self.require_classes_of(target)
+        images = self.images
+        channels = target.transform.shape[-1]
+        if images.matched:
+            return self
+        found = images.read(int(self.split.indices[0])).shape[-1]
+        if found not in (1, channels):
+            raise ValueError(
+                f"{images.name} is read with {found} channels, {target.id} takes images of {channels}: read "
+                f"them as such with ?channels={channels} (channels={channels})."
+            )
+        count, names = target.num_classes, target.class_names
+        if images.numbered:
+            match = Match(np.arange(len(images.class_names)), "by number")
+        else:
+            match = match_classes(images.class_names, count, names, data=images.name, model=target.id)
+        shown = list(names or map(str, range(count)))
+        for position, own in zip(match.positions, images.class_names, strict=True):
+            shown[position] = own
+        return replace(self, images=Relabelled(images, match.positions, tuple(shown), match.how))
+
+    def require_classes_of(self, target: Target) -> None:
+        """Refuse images of more classes than the target has, and images that no audit runs on.
+
+        Raises:
+            ValueError: the target has fewer classes, or there is a `refusal`.
+        """
+        if self.refusal is not None:
+            raise ValueError(self.refusal)
         if len(self.images.class_names) > target.num_classes:
             raise ValueError(
                 f"{self.images.name} has {len(self.images.class_names)} classes, {target.id} only "
@@ -86,8 +378,10 @@ def known_data(annotation: Annotation) -> AuditData:
     return AuditData(images=load_images(annotation.images), split=split)
 
 
-def find_data(text: str) -> AuditData:
-    """Read ``REFERENCE[?limit=1000&size=32...]``: `read_data` with its arguments as the query of a link.
+def find_data(text: str, *, on_progress: OnProgress = silent) -> AuditData:
+    """Read ``REFERENCE[?limit=1000&label=fine...]``: `read_data` with its arguments as the query of a link.
+
+    ``limit=all`` takes all images, ``range=0-65535`` is `value_range`, ``streaming=yes`` streams.
 
     Raises:
         UnknownNameError: no such argument.
@@ -95,64 +389,122 @@ def find_data(text: str) -> AuditData:
     """
     reference, _, query = text.partition("?")
     arguments: dict[str, Any] = {}
-    for key, value in parse_qsl(query, strict_parsing=bool(query)):
+    for pair in query.split("&") if query else ():
+        key, equals, value = (unquote(part) for part in pair.partition("="))
         if key not in SETTINGS:
             raise UnknownNameError("setting of data", key, SETTINGS)
-        arguments[key] = value if key.endswith("members") else None if value == "all" else int(value)
-    return read_data(reference, **arguments)
+        if not equals or not value:
+            raise ValueError(f"the setting {key} of data needs a value, such as {key}=...; got {pair!r}.")
+        try:
+            name, parsed = SETTINGS[key](value)
+        except ValueError as error:
+            raise ValueError(f"the setting {key} of data cannot be {value!r}: {error}.") from error
+        arguments[name] = parsed
+    return read_data(reference, on_progress=on_progress, **arguments)
 
 
 def read_data(
-    reference: str,
+    reference: str | Path,
     *,
     members: str = "train",
     nonmembers: str = "test",
+    config: str | None = None,
+    revision: str | None = None,
+    streaming: bool = False,
+    image: str | None = None,
+    label: str | None = None,
+    on_progress: OnProgress = silent,
+    **settings: Any,
+) -> AuditData:
+    """Read images that a model was trained on, and images that it was not.
+
+    Args:
+        reference: a folder with a folder for each split and, in it, for each class; a folder of WebDataset
+            archives; a CSV, TSV or Parquet table of paths, labels and splits; or whatever
+            `AuditData.from_dataset` takes, such as ``uoft-cs/cifar10``.
+        members: the split that the model was trained on.
+        nonmembers: a split that it was not trained on.
+        config: of a data set of the `datasets` library, as all arguments up to `label`.
+        revision: of its repository.
+        streaming: read it once from the network instead of downloading it.
+        image: the column of pictures, or of a table's paths.
+        label: the column of labels.
+        on_progress: as for `AuditData.from_folder`.
+        settings: arguments of `AuditData.from_folder`.
+
+    Raises:
+        ValueError: as `AuditData.from_folder` and `AuditData.from_dataset`.
+    """
+    sides: dict[str, Any] = {"members": members, "nonmembers": nonmembers, "on_progress": on_progress}
+    path = Path(reference).expanduser()
+    of_library = {"config": config, "revision": revision, "streaming": streaming or None}
+    columns = {"image": image, "label": label}
+    chosen = any(value is not None for value in (*of_library.values(), *columns.values()))
+    if path.is_file() and path.suffix.lower() in TABLES:
+        found = [
+            read_table_side(path, part, **columns, on_progress=on_progress) for part in (members, nonmembers)
+        ]
+        return _joined(*found, source=path.name, on_progress=on_progress, **settings)
+    if path.is_dir() and not chosen and (has_splits(path, members) or _is_plain(path)):
+        return AuditData.from_folder(path, **sides, **settings)
+    if not path.exists() and str(reference).startswith(("/", "~", ".")):
+        raise ValueError(f"there is no folder or table {reference}.")
+    given = str(path) if path.exists() else str(reference)
+    how: dict[str, Any] = {"config": config, "revision": revision, "streaming": streaming, **columns}
+    return AuditData.from_dataset(given, **sides, **how, **settings)
+
+
+def _is_plain(folder: Path) -> bool:
+    """Return whether a folder holds nothing that the `datasets` library would read as a table."""
+    tables = (".parquet", ".arrow", ".csv", ".json", ".jsonl")
+    files = [path for path in folder.rglob("*") if path.suffix.lower() in tables]
+    return not files
+
+
+def _joined(
+    members: Side,
+    nonmembers: Side,
+    *,
+    source: str,
+    revision: str | None = None,
+    classes: str = "match",
     limit: int | None = 1000,
     seed: int = 0,
     channels: int = 3,
     size: int | None = None,
+    value_range: tuple[float, float] | None = None,
+    broken: str = "refuse",
+    overlap: str = "refuse",
+    on_progress: OnProgress = silent,
 ) -> AuditData:
-    """Read images that a model was trained on, and images that it was not, with the `datasets` library.
-
-    Args:
-        reference: a folder with a folder of images for each split and, below it, for each class; or whatever
-            else `datasets.load_dataset` takes, such as ``uoft-cs/cifar10``.
-        members: the split that the model was trained on.
-        nonmembers: a split that it was not trained on.
-        limit: number of images to draw from each split; None for all.
-        seed: decides the draw.
-        channels: 1 or 3; images are converted to grey or RGB.
-        size: side in pixels, as for `images_from`.
-
-    Raises:
-        ValueError: there is no such split, or as `images_from`.
-    """
-    import datasets
-
-    # A record has a folder's name, not its place on its author's machine.
-    source = Path(reference).resolve().name if Path(reference).is_dir() else reference
-    sides = []
-    for part in (members, nonmembers):
-        loaded = datasets.load_dataset(reference, split=part)
-        sides.append(
-            images_from(loaded, name=f"{source}:{part}", limit=limit, seed=seed, channels=channels, size=size)
-        )
-    first, second = sides
-    if first.class_names != second.class_names or first.pixels.shape[1:] != second.pixels.shape[1:]:
-        raise ValueError(
-            f"members and non-members must have the same classes and size; {first.name} has "
-            f"{len(first.class_names)} classes of {first.pixels.shape[1:]}, {second.name} "
-            f"{len(second.class_names)} of {second.pixels.shape[1:]}."
-        )
-    images = LabelledImages(
-        name=f"{source} ({members}, {nonmembers})",
-        pixels=np.concatenate([first.pixels, second.pixels]),
-        labels=np.concatenate([first.labels, second.labels]),
-        class_names=first.class_names,
+    """Make the data of an audit of two sides."""
+    if classes not in CLASSES:
+        raise UnknownNameError("value of classes", classes, CLASSES)
+    images, split, refusal = join_sides(
+        members,
+        nonmembers,
+        # A record has a folder's name, not its place on its author's machine.
+        source=f"{source} ({members.name}, {nonmembers.name})",
+        limit=limit,
+        seed=seed,
+        decoding=Decoding(channels=channels, value_range=value_range),
+        broken=broken,
+        overlap=overlap,
+        on_progress=on_progress,
     )
-    positions = np.arange(len(images))
-    split = Split(members=positions[: len(first)], nonmembers=positions[len(first) :])
-    return AuditData(images=images, split=split)
+    facts = {**images.facts, **({} if revision is None else {"revision": revision})}
+    found: ImageSource = replace(images, facts=facts)
+    if classes == "order":
+        found = replace(images, facts={**facts, "classes": "in order"}, matched=True)
+    return AuditData(images=found if size is None else squared(found, size), split=split, refusal=refusal)
+
+
+def _set_name(dataset: str | Mapping[str, Any]) -> str:
+    """Return a data set's name in records: not its place on its author's machine."""
+    if isinstance(dataset, str):
+        path = Path(dataset).expanduser()
+        return path.resolve().name if path.exists() else dataset
+    return "dataset"
 
 
 def describe_subject(target: Target, data: AuditData) -> dict[str, Any]:

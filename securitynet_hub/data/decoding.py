@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from securitynet_hub.core.arrays import as_array
 from securitynet_hub.core.errors import PictureError
 from securitynet_hub.data.pixels import Pixels
 
@@ -129,6 +130,21 @@ def scale(values: Any, place: str, value_range: tuple[float, float] | None) -> P
         )
     pixels: Pixels = np.rint((levels - low) * (255 / (high - low))).astype(np.uint8)
     return pixels
+
+
+def as_uint8(pixels: Any, name: str, value_range: tuple[float, float] | None = None) -> Pixels:
+    """Return pixels as uint8: as they are, or scaled from a range that the caller states.
+
+    Raises:
+        ValueError: they are no uint8 and there is no range, or as `scale`.
+
+    >>> as_uint8(np.array([0.0, 0.5, 1.0]), "pixels", (0, 1))
+    array([  0, 128, 255], dtype=uint8)
+    """
+    array = as_array(pixels, name)
+    if array.dtype == np.uint8 and value_range is None:
+        return array
+    return scale(array, name, value_range)
 
 
 def _opened(content: bytes, place: str) -> Image:

@@ -158,6 +158,8 @@ class EncodedImages(OnDemand):
         decoding: how pictures become pixels.
         inspection: what `inspect` found.
         facts: what else records say of the images.
+        numbered: whether labels are class numbers by themselves, and names only repeat them.
+        matched: whether labels are classes of the model already.
     """
 
     name: str
@@ -167,6 +169,8 @@ class EncodedImages(OnDemand):
     decoding: Decoding
     inspection: Inspection = field(repr=False)
     facts: dict[str, Any] = field(default_factory=dict)
+    numbered: bool = False
+    matched: bool = False
 
     @cached_property
     def sha256(self) -> str:

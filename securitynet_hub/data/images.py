@@ -14,12 +14,14 @@ import numpy as np
 from securitynet_hub.core.arrays import Labels, Rows
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.core.files import verified_bytes
+from securitynet_hub.data.dataset_rows import side_of_dataset
+from securitynet_hub.data.decoding import Decoding, decode
 from securitynet_hub.data.pixels import Pixels
+from securitynet_hub.data.sides import one_side
 from securitynet_hub.data.sources import Change, ImageSource, Shape
 
 if TYPE_CHECKING:
     import datasets
-    from PIL.Image import Image
 
 FOLDER = Path(__file__).parents[1] / "resources"
 
@@ -125,66 +127,73 @@ def load_images(name: str = "fashion_mnist_4k") -> LabelledImages:
 
 
 def images_from(
-    dataset: datasets.Dataset,
+    dataset: datasets.Dataset | datasets.IterableDataset,
     *,
     name: str,
+    image: str | None = None,
+    label: str | None = None,
     limit: int | None = None,
     seed: int = 0,
     channels: int = 3,
     size: int | None = None,
-) -> LabelledImages:
-    """Read labelled images from a data set of the `datasets` library with an Image and a ClassLabel column.
+) -> ImageSource:
+    """Return the images of one split of a data set of the `datasets` library.
 
     Args:
-        dataset: one split; the first Image and the first ClassLabel column are read.
+        dataset: one split, map-style or streaming.
         name: the name of this set in records.
+        image: the column of pictures; by default the only one.
+        label: the column of labels; by default the only ClassLabel, or one that is called ``label``.
         limit: number of images to draw at random; None for all.
         seed: seed of that draw.
         channels: 1 or 3; images are converted to grey or RGB.
-        size: side in pixels: the shorter side is resized to it (bilinear) and the centre is cropped. If
-            None, all images must have the same size.
+        size: side in pixels, as for `square`; None keeps each image's size.
 
     Raises:
-        ValueError: a column is missing, an image has no label, or images differ in size.
+        ValueError: a column is missing, or an image has no label or cannot be read.
     """
-    import datasets
-
-    def column(kind: type) -> str:
-        for key, feature in dataset.features.items():
-            if isinstance(feature, kind):
-                return str(key)
-        found = {key: type(feature).__name__ for key, feature in dataset.features.items()}
-        raise ValueError(f"{name} must have a column of {kind.__name__}; its columns are {found}.")
-
-    image_column, label_column = column(datasets.Image), column(datasets.ClassLabel)
-    if limit is not None and limit < len(dataset):
-        rows = np.sort(np.random.default_rng(seed).choice(len(dataset), limit, replace=False))
-        dataset = dataset.select(rows)
-    dataset = dataset.select_columns([image_column, label_column])
-    pixels = [_pixels(row[image_column], channels, size) for row in dataset]
-    labels = np.array(dataset[label_column][:], dtype=np.float64)  # None, for no label, becomes NaN
-    shapes = {array.shape for array in pixels}
-    if len(shapes) != 1:
-        raise ValueError(
-            f"{name} has images of {len(shapes)} sizes, such as {sorted(shapes)[:3]}; pass size=."
-        )
-    if not (labels >= 0).all():
-        raise ValueError(f"{name} has {np.count_nonzero(~(labels >= 0))} image(s) without a label.")
-    classes = tuple(dataset.features[label_column].names)
-    return LabelledImages(
-        name=name, pixels=np.stack(pixels), labels=labels.astype(np.int64), class_names=classes
-    )
+    side = side_of_dataset(dataset, name=name, split=name, image=image, label=label, limit=limit, seed=seed)
+    images = one_side(side, source=name, limit=limit, seed=seed, decoding=Decoding(channels=channels))
+    return images if size is None else squared(images, size)
 
 
-def read_pictures(folder: str | Path, shape: tuple[int, ...]) -> tuple[tuple[str, ...], Pixels]:
+def squared(images: ImageSource, size: int) -> ImageSource:
+    """Return images as squares, as `square` makes them."""
+    shape = (size, size, images.read(0).shape[-1])
+    return images.change(lambda pixels: square(pixels, size), shape)
+
+
+def square(pixels: Pixels, size: int) -> Pixels:
+    """Resize the shorter side of images to `size` (bilinear, as Pillow), and crop the centre to a square.
+
+    >>> square(np.zeros((1, 10, 30, 3), np.uint8), 8).shape
+    (1, 8, 8, 3)
+    """
+    from PIL import Image
+
+    found = []
+    for image in pixels:
+        picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+        scale = size / min(picture.size)
+        width, height = (max(size, round(side * scale)) for side in picture.size)
+        left, top = (width - size) // 2, (height - size) // 2
+        picture = picture.resize((width, height), resample=2).crop((left, top, left + size, top + size))
+        found.append(np.asarray(picture).reshape(size, size, -1))
+    return np.stack(found)
+
+
+def read_pictures(
+    folder: str | Path, shape: tuple[int, ...], fit: Change | None = None
+) -> tuple[tuple[str, ...], Pixels]:
     """Read every picture in a folder and its subfolders, in the order of their paths.
 
-    Pictures of another size are resized and cropped to the square shape as in `images_from`; enlarging a
-    small picture blurs it.
+    Pixels are taken as `decoding` says. Pictures of another size are resized and cropped by `fit`, by default
+    to the square shape as by `square`; enlarging a small picture blurs it.
 
     Args:
         folder: holds only files that Pillow can read; hidden files are ignored.
         shape: height, width and channels, 1 or 3.
+        fit: brings images (n, height, width, channels) to the shape.
 
     Returns:
         Paths relative to the folder, and pixels, shape (n, height, width, channels), uint8.
@@ -193,8 +202,6 @@ def read_pictures(folder: str | Path, shape: tuple[int, ...]) -> tuple[tuple[str
         ValueError: the folder is missing or has no picture, a file is not a picture, or a picture has another
             size and the requested shape is not square.
     """
-    from PIL import Image, UnidentifiedImageError
-
     root = Path(folder)
     paths = sorted(
         path
@@ -206,29 +213,18 @@ def read_pictures(folder: str | Path, shape: tuple[int, ...]) -> tuple[tuple[str
             f"{root} must be a folder of pictures, and the shape height, width and 1 or 3 channels; the "
             f"folder holds {len(paths)} files, and the shape is {shape}."
         )
-    found = []
+    decoding, found = Decoding(channels=shape[2]), []
     for path in paths:
         try:
-            with Image.open(path) as image:
-                fits = (image.height, image.width) == tuple(shape[:2])
-                if not fits and shape[0] != shape[1]:
-                    raise ValueError(
-                        f"{path} has {image.height} x {image.width} pixels; {shape[0]} x {shape[1]} were "
-                        "expected."
-                    )
-                found.append(_pixels(image, shape[2], None if fits else shape[0]))
-        except (UnidentifiedImageError, OSError) as error:
-            raise ValueError(f"{path} cannot be read as a picture: {error}.") from error
+            pixels = decode(path.read_bytes(), str(path), decoding)
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read: {error.strerror or error}.") from error
+        if pixels.shape != tuple(shape):
+            if fit is None and shape[0] != shape[1]:
+                raise ValueError(
+                    f"{path} has {pixels.shape[0]} x {pixels.shape[1]} pixels; {shape[0]} x {shape[1]} were "
+                    "expected."
+                )
+            pixels = (square(pixels[None], shape[0]) if fit is None else fit(pixels[None]))[0]
+        found.append(pixels)
     return tuple(path.relative_to(root).as_posix() for path in paths), np.stack(found)
-
-
-def _pixels(image: Image, channels: int, size: int | None) -> Pixels:
-    """Return one image's pixels, shape (height, width, channels)."""
-    image = image.convert({1: "L", 3: "RGB"}[channels])
-    if size is not None:
-        scale = size / min(image.size)
-        width, height = (max(size, round(side * scale)) for side in image.size)
-        left, top = (width - size) // 2, (height - size) // 2
-        image = image.resize((width, height), resample=2).crop((left, top, left + size, top + size))
-    pixels: Pixels = np.array(image, np.uint8)
-    return pixels.reshape(*pixels.shape[:2], channels)

@@ -36,6 +36,11 @@ class ImageSource(ABC):
     name: str
     labels: Labels
     class_names: tuple[str, ...]
+    matched: bool = True
+    """Whether labels are classes of the model; otherwise they are places among the class names alone."""
+
+    numbered: bool = False
+    """Whether labels are class numbers by themselves, and the class names only repeat them."""
 
     @property
     @abstractmethod
@@ -107,6 +112,7 @@ class Selection(OnDemand):
         self._source, self._rows = source, np.asarray(rows, np.int64)
         self.name, self.class_names = source.name, source.class_names
         self.labels = source.labels[self._rows]
+        self.matched, self.numbered = source.matched, source.numbered
 
     @cached_property
     def sha256(self) -> str:
@@ -129,6 +135,45 @@ class Selection(OnDemand):
         return self._source.array(self._rows[rows])
 
 
+class Relabelled(OnDemand):
+    """A source with the labels of a model's classes.
+
+    Args:
+        source: the images.
+        positions: for each class of the source its class of the model.
+        class_names: one name for each class of the model.
+        how: how the classes were matched, for records.
+    """
+
+    def __init__(
+        self, source: ImageSource, positions: Labels, class_names: tuple[str, ...], how: str
+    ) -> None:
+        self._source, self._how = source, how
+        self.name, self.class_names, self.labels = source.name, class_names, positions[source.labels]
+
+    @property
+    def sha256(self) -> str:
+        """The source's: a record also says how classes were matched."""
+        return self._source.sha256
+
+    @property
+    def shape(self) -> Shape | None:
+        """The source's."""
+        return self._source.shape
+
+    def read(self, row: int) -> Pixels:
+        """Return one image."""
+        return self._source.read(row)
+
+    def array(self, rows: Rows) -> Pixels:
+        """Return images as one array."""
+        return self._source.array(rows)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the source says, and how classes were matched."""
+        return {**self._source.describe(), "classes": self._how}
+
+
 class Changed(OnDemand):
     """A source whose images are changed as they are read: resized, mirrored, stamped.
 
@@ -140,6 +185,7 @@ class Changed(OnDemand):
     def __init__(self, source: ImageSource, change: Change, shape: Shape | None = None) -> None:
         self._source, self._change, self._shape = source, change, shape
         self.name, self.labels, self.class_names = source.name, source.labels, source.class_names
+        self.matched, self.numbered = source.matched, source.numbered
 
     @property
     def sha256(self) -> str:

@@ -42,7 +42,8 @@ class Loader(Protocol):
     cannot find the tensors in the checkpoint. A loader of models that are not in the tables also has
     ``annotate(reference, **options)``, which describes the model named ``source:reference``; `build` gets the
     same options. A loader of what has no tensors to be put in has, in the place of `build`,
-    ``load(annotation, **options)``, which returns the target.
+    ``load(annotation, **options)``, which returns the target. A loader whose models state the names of their
+    classes has ``class_names(annotation)``, which returns them in the model's order.
     """
 
     @staticmethod
@@ -98,6 +99,7 @@ def load_target(model: Any, **options: Any) -> Target:
         transform=transform,
         num_classes=options.get("num_classes") or count_classes(module, transform, annotation.num_classes),
         notes=chosen.notes,
+        class_names=_class_names(loader, annotation),
     )
 
 
@@ -109,6 +111,14 @@ def _choose(
     if find is not None:
         return Chosen(find(checkpoint, annotation), annotation.weights_key_prefix or "")
     return choose_state(module, checkpoint, annotation.weights_key_prefix, name=annotation.id)
+
+
+def _class_names(loader: Any, annotation: Annotation) -> tuple[str, ...] | None:
+    """Return the names of a model's classes in its order, where its publisher states one for each."""
+    find = getattr(loader, "class_names", None)
+    names = None if find is None else find(annotation)
+    stated = names is not None and len(set(names)) == len(names) == annotation.num_classes
+    return tuple(names) if stated else None
 
 
 class _SkipInit(TorchFunctionMode):

@@ -23,6 +23,7 @@ class Target:
         transform: its preprocessing.
         num_classes: number of classes.
         outputs: what the model itself answers with, before the module turns it into logits.
+        class_names: the names of its classes in its order, where its publisher states them.
         build: makes its network anew, with initial weights; None where only the caller knows how.
         notes: sentences on how its weights were found in their checkpoint, and what was ignored there.
     """
@@ -34,6 +35,7 @@ class Target:
     outputs: Outputs = "logits"
     build: Callable[[], torch.nn.Module] | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.annotation.num_classes != self.num_classes:

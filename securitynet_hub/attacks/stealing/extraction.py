@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
+
 from securitynet_hub.attacks.stealing.output_formats import OutputFormat
 from securitynet_hub.attacks.subject import AuditData
 from securitynet_hub.core.errors import UnknownNameError
@@ -117,7 +119,8 @@ def find_queries(named: str | Sequence[str], data: AuditData, pool_size: int) ->
     loaded = datasets.load_dataset(named, split="train")
     if height != width:
         raise ValueError(f"images of {named} can be made square alone; the target's are {height} x {width}.")
-    return images_from(loaded, name=named, limit=pool_size, channels=channels, size=height).pixels
+    images = images_from(loaded, name=named, limit=pool_size, channels=channels, size=height)
+    return images.array(np.arange(len(images)))
 
 
 def _shape(data: AuditData) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from securitynet_hub.attacks.membership.shadows import answers, balanced_masks, 
 from securitynet_hub.attacks.subject import known_data
 from securitynet_hub.core.errors import RecordError, UnknownNameError, WeightsError
 from securitynet_hub.data.augmentations import identity, mirror
-from securitynet_hub.data.images import load_images
+from securitynet_hub.data.images import LabelledImages, load_images
 from securitynet_hub.engine.inference import predict_module
 from securitynet_hub.engine.trained import read_decided
 from securitynet_hub.engine.training import Recipe
@@ -89,7 +89,7 @@ def test_models_are_trained_on_their_members_alone(three, trainings, tmp_path):
     changed = IMAGES.pixels.copy()
     left_out = POOL[~three.masks[0]]
     changed[left_out] = 255 - changed[left_out]
-    others = shadows.LabelledImages(
+    others = LabelledImages(
         name="changed", pixels=changed, labels=IMAGES.labels, class_names=IMAGES.class_names
     )
     one = trained(tmp_path, 1, images=others)

@@ -1,0 +1,311 @@
+"""Data sets of the `datasets` library as sides of an audit: map-style or streaming, any column."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import threading
+import warnings
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from securitynet_hub.core.errors import DataWarning, PictureError, UnknownNameError
+from securitynet_hub.data.sides import OnProgress, Side, order_classes, silent
+
+if TYPE_CHECKING:
+    import datasets
+
+LABEL_NAMES = ("label", "labels", "class", "target", "category")
+"""Columns that are taken for labels where none is a ClassLabel and none is named, the first first."""
+
+EVERY = 100
+"""Images of a stream between two reports of progress."""
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetRows:
+    """Encoded pictures in a column of a map-style data set.
+
+    Args:
+        dataset: its column holds pictures that are not decoded, as ``{"bytes": ..., "path": ...}``.
+        column: the column.
+        name: names the data set in errors.
+    """
+
+    dataset: datasets.Dataset = field(repr=False)
+    column: str
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def content(self, row: int) -> bytes:
+        """Return a picture's bytes."""
+        return encoded_bytes(self.dataset[row][self.column], self.place(row))
+
+    def place(self, row: int) -> str:
+        """Return the data set's name and the row."""
+        return f"{self.name}, row {row}"
+
+
+class Spooled:
+    """Encoded pictures that came once, in a temporary file."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._starts: list[int] = []
+        self._sizes: list[int] = []
+        handle, path = tempfile.mkstemp(prefix="securitynet-stream-")
+        Path(path).unlink()  # the file lives as long as it is open
+        self._handle = handle
+        self._end = 0
+        self._lock = threading.Lock()
+        weakref.finalize(self, os.close, handle)
+
+    def add(self, content: bytes, row: int | None = None) -> None:
+        """Keep one more picture, or keep it in the place of another one."""
+        try:
+            done = 0
+            while done < len(content):
+                done += os.pwrite(self._handle, content[done:], self._end + done)
+        except OSError as error:
+            raise ValueError(
+                f"the images of {self.name}, which is streamed, do not fit into {tempfile.gettempdir()}: "
+                f"{error.strerror}. Set TMPDIR to a folder with more room, or lower limit."
+            ) from error
+        if row is None:
+            self._starts.append(self._end)
+            self._sizes.append(len(content))
+        else:
+            self._starts[row], self._sizes[row] = self._end, len(content)
+        self._end += len(content)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def content(self, row: int) -> bytes:
+        """Return a picture's bytes."""
+        return os.pread(self._handle, self._sizes[row], self._starts[row])
+
+    def place(self, row: int) -> str:
+        """Return the stream's name and the row."""
+        return f"{self.name}, image {row} of those drawn"
+
+
+def encoded_bytes(value: Any, place: str) -> bytes:
+    """Return the bytes of a picture as a data set holds it, undecoded.
+
+    Raises:
+        PictureError: there is none, or its file cannot be read.
+    """
+    if isinstance(value, Mapping) and value.get("bytes") is not None:
+        return bytes(value["bytes"])
+    if isinstance(value, Mapping) and value.get("path") is not None:
+        try:
+            return Path(value["path"]).read_bytes()
+        except OSError as error:
+            found = PictureError(f"{place} cannot be read: {value['path']}: {error.strerror or error}.")
+            found.broken = True
+            raise found from error
+    found = PictureError(f"{place} has no picture.")
+    found.broken = True
+    raise found
+
+
+def side_of_dataset(
+    dataset: datasets.Dataset | datasets.IterableDataset,
+    *,
+    name: str,
+    split: str,
+    image: str | None = None,
+    label: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    on_progress: OnProgress = silent,
+) -> Side:
+    """Return one split of a data set as a side of an audit.
+
+    A stream is read to its end once, because only then every image is equally likely to be drawn (reservoir
+    sampling, Vitter 1985, algorithm R); the drawn images are kept encoded in a temporary file.
+
+    Args:
+        dataset: one split.
+        name: names the data set in errors.
+        split: the split's name.
+        image: the column of pictures; by default the only one.
+        label: the column of labels; by default the only ClassLabel, or one that is called ``label``.
+        limit: number of images drawn from a stream; None for all. A map-style data set is drawn from later.
+        seed: decides a stream's draw.
+        on_progress: called while a stream is read.
+
+    Raises:
+        UnknownNameError: there is no such column.
+        ValueError: which column is meant cannot be told, or labels are neither classes, text nor integers.
+    """
+    import datasets as library
+
+    if isinstance(dataset, library.IterableDataset):
+        if dataset.features is None:
+            dataset = dataset._resolve_features()
+        image, label = _find_columns(dataset.features, name, image, label)
+        feature = dataset.features[label]
+        rows = dataset.select_columns([image, label]).cast_column(image, library.Image(decode=False))
+        store, raw = _spool(rows, image, label, f"{name}:{split}", limit, seed, on_progress)
+        classes, places, numbered = _as_classes(raw, feature, f"{name}:{split}", label)
+        return Side(name=split, store=store, labels=places, class_names=classes, numbered=numbered)
+    image, label = _find_columns(dataset.features, name, image, label)
+    raw = dataset.select_columns([label])[label][:]
+    classes, places, numbered = _as_classes(raw, dataset.features[label], f"{name}:{split}", label)
+    pictures = dataset.select_columns([image]).cast_column(image, library.Image(decode=False))
+    pictures = pictures.with_format(None)
+    return Side(
+        name=split,
+        store=DatasetRows(pictures, image, f"{name}:{split}"),
+        labels=places,
+        class_names=classes,
+        numbered=numbered,
+    )
+
+
+def _spool(
+    rows: Iterable[Mapping[str, Any]],
+    image: str,
+    label: str,
+    name: str,
+    limit: int | None,
+    seed: int,
+    on_progress: OnProgress,
+) -> tuple[Spooled, list[Any]]:
+    """Keep a stream's images, or a draw of them; return them with their labels."""
+    store, labels = Spooled(name), list[Any]()
+    random = np.random.default_rng(seed)
+    for count, row in enumerate(rows):
+        if limit is None or count < limit:
+            store.add(encoded_bytes(row[image], f"{name}, row {count}"))
+            labels.append(row[label])
+        else:
+            place = int(random.integers(count + 1))
+            if place < limit:
+                store.add(encoded_bytes(row[image], f"{name}, row {count}"), place)
+                labels[place] = row[label]
+        if count % EVERY == EVERY - 1:
+            on_progress(f"streaming {name}", count + 1, None)
+    return store, labels
+
+
+def _find_columns(
+    features: Mapping[str, Any], name: str, image: str | None, label: str | None
+) -> tuple[str, str]:
+    """Return the columns of pictures and labels."""
+    import datasets as library
+
+    for column in (image, label):
+        if column is not None and column not in features:
+            raise UnknownNameError(f"column of {name}", column, features)
+    kinds = {column: type(feature).__name__ for column, feature in features.items()}
+    if image is None:
+        image = _only([c for c, f in features.items() if isinstance(f, library.Image)], "image", name, kinds)
+    elif not isinstance(features[image], library.Image) and not _holds_bytes(features[image]):
+        raise ValueError(f"the column {image!r} of {name} must hold pictures; it is of {kinds[image]}.")
+    if label is None:
+        classes = [c for c, f in features.items() if isinstance(f, library.ClassLabel)]
+        named = [c for c in LABEL_NAMES if c in features and c != image]
+        if len(classes) > 1:
+            classes = ([column for column in named if column in classes] or classes)[:1]
+            warnings.warn(
+                f"{name} has several columns of labels; {classes[0]!r} is taken. Name another one with "
+                "?label=COLUMN (label=).",
+                DataWarning,
+                stacklevel=2,
+            )
+        label = _only(classes or named[:1], "label", name, kinds)
+    return image, label
+
+
+def _holds_bytes(feature: Any) -> bool:
+    return getattr(feature, "dtype", None) in ("binary", "large_binary")
+
+
+def _only(found: Sequence[str], what: str, name: str, kinds: Mapping[str, str]) -> str:
+    """Return the one column of a kind."""
+    if len(found) == 1:
+        return found[0]
+    needed = "a column of ClassLabel" if what == "label" else "a column of Image"
+    many = f"{len(found)} columns may be meant: {', '.join(found)}" if found else f"its columns are {kinds}"
+    raise ValueError(f"{name} must have {needed}; {many}. Name one with ?{what}=COLUMN ({what}=).")
+
+
+def _as_classes(
+    raw: Iterable[Any], feature: Any, name: str, column: str
+) -> tuple[tuple[str, ...], np.ndarray[Any, np.dtype[np.int64]], bool]:
+    """Return class names, each image's place among them (-1 for none), and whether these are numbers."""
+    values = list(raw)
+    names = getattr(feature, "names", None)
+    if names is not None:
+        return tuple(names), np.array([-1 if v is None else int(v) for v in values], np.int64), False
+    known = [value for value in values if value is not None]
+    if known and all(type(value) is int for value in known):
+        places = np.array([-1 if value is None else value for value in values], np.int64)
+        return tuple(map(str, range(int(places.max()) + 1))), places, True
+    if known and all(isinstance(value, str) for value in known):
+        classes = order_classes(known)
+        place = {value: number for number, value in enumerate(classes)}
+        return classes, np.array([place.get(value, -1) for value in values], np.int64), False
+    kinds = sorted({type(value).__name__ for value in known})
+    raise ValueError(
+        f"the column {column!r} of {name} must hold classes, text or whole numbers as labels; it holds "
+        f"{', '.join(kinds) or 'nothing'}. Name another one with ?label=COLUMN."
+    )
+
+
+def _cache_of(folder: Path) -> str:
+    """Return a folder for what the `datasets` library makes of a folder of files in their present state.
+
+    The library itself tells local folders of one name and configuration apart by neither place nor content.
+    """
+    import datasets as library
+
+    digest = hashlib.sha256(str(folder.resolve()).encode())
+    for path in sorted(folder.rglob("*")):
+        status = path.stat()
+        digest.update(f"\0{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}".encode())
+    return str(Path(library.config.HF_DATASETS_CACHE) / f"local-{digest.hexdigest()[:32]}")
+
+
+def load_split(
+    reference: str,
+    split: str,
+    *,
+    config: str | None = None,
+    revision: str | None = None,
+    streaming: bool = False,
+) -> datasets.Dataset | datasets.IterableDataset:
+    """Load one split, or a part of one such as ``train[:1000]``, with `datasets.load_dataset`.
+
+    Raises:
+        ValueError: there is no such data set, config or split; the message lists what there is.
+    """
+    import datasets as library
+
+    folder = Path(reference).expanduser()
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        saved = library.load_from_disk(str(folder))
+        if isinstance(saved, library.Dataset):
+            raise ValueError(f"{reference} is one saved data set without splits; save a DatasetDict.")
+        if split not in saved:
+            raise UnknownNameError(f"split of {reference}", split, map(str, saved))
+        return saved[split]
+    try:
+        return library.load_dataset(reference, config, split=split, revision=revision, streaming=streaming)
+    except (ValueError, FileNotFoundError) as error:
+        text = str(error).split("Example of usage")[0].strip().replace("\n", " ")
+        hint = " Name one with ?config=NAME." if "onfig" in text else ""
+        raise ValueError(
+            f"{reference} cannot be loaded: {text}{'' if text.endswith('.') else '.'}{hint}"
+        ) from error
