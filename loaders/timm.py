@@ -118,6 +118,14 @@ def preprocessing(settings: Mapping[str, Any], name: str) -> Transform:
         raise ModelError(f"the preprocessing of {name} cannot be done here: {error}") from error
 
 
+def class_names(annotation: Annotation) -> tuple[str, ...] | None:
+    """Return the ``label_names`` of the configuration, often WordNet ids; None if it has none."""
+    repo, commit, _ = linked_file(annotation)
+    known = read_config(_config(repo, commit))
+    names = known.get("label_names") or known.get("pretrained_cfg", {}).get("label_names")
+    return tuple(map(str, names)) if isinstance(names, list) else None
+
+
 def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[str, torch.Tensor]:
     """Give the tensors the names and shapes that this version of timm uses, as it does itself.
 

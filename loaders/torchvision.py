@@ -79,6 +79,12 @@ def preprocessing(preset: Any) -> Transform:
     )
 
 
+def class_names(annotation: Annotation) -> tuple[str, ...]:
+    """Return the categories that the weights' enum states."""
+    models = import_network("torchvision.models", annotation.architecture)
+    return tuple(models.get_weight(annotation.upstream_name).meta["categories"])
+
+
 def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[str, torch.Tensor]:
     """Give the tensors the names of today's networks; GoogLeNet's untrained auxiliary heads are left."""
     tensors = {_renamed(name): tensor for name, tensor in plain_state_dict(checkpoint, annotation).items()}

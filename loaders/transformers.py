@@ -111,6 +111,13 @@ def build(annotation: Annotation) -> tuple[torch.nn.Module, Processor]:
         raise ModelError(f"{annotation.id} cannot be built by transformers: {error}") from error
 
 
+def class_names(annotation: Annotation) -> tuple[str, ...] | None:
+    """Return the names in the configuration's ``id2label``; None if it only numbers the classes."""
+    repo, commit, _ = linked_file(annotation)
+    names = tuple(str(name) for _, name in sorted(_config(repo, commit).id2label.items()))
+    return None if all(name == f"LABEL_{place}" for place, name in enumerate(names)) else names
+
+
 def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[str, torch.Tensor]:
     """Give the tensors the names that this version of transformers uses.
 

@@ -13,7 +13,7 @@ from securitynet_hub.cli.console import output
 from securitynet_hub.cli.json_output import add_json_flag, print_json
 from securitynet_hub.cli.kind_flags import add_kind_flags, kind_options
 from securitynet_hub.cli.parsing import settings
-from securitynet_hub.cli.progress import progress_bars
+from securitynet_hub.cli.progress import progress_bars, reading_bars
 from securitynet_hub.core.text import printable_markup
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def add(commands: Any) -> None:
         "--data",
         metavar="REFERENCE",
         help="images, for models outside the zoo: a folder with train/CLASS/* and test/CLASS/*, or a data "
-        "set of the Hub; ?limit=1000&size=32&channels=3&members=train... may follow",
+        "set of the Hub; ?limit=1000&members=train&nonmembers=val&channels=1&label=fine... may follow "
+        "(docs/data.md)",
     )
     parser.add_argument(
         "--setting",
@@ -84,15 +85,26 @@ def _load(options: argparse.Namespace) -> Subjects:
     from securitynet_hub.models.loading import find_annotation, load_target
 
     ids = list(load_annotations(ZOO)) if options.id == ZOO else [options.id]
-    data = [_find_data(find_annotation(id), options.data) for id in ids]
-    return [(load_target(id), known) for id, known in zip(ids, data, strict=True)]
+    if options.data is None:
+        data = [_known_data(find_annotation(id)) for id in ids]
+    else:
+        for id in ids:
+            find_annotation(id)  # a wrong id is told before the images are read
+        data = [_read_data(options.data)] * len(ids)
+    targets = [load_target(id) for id in ids]
+    return [(target, known.matched_to(target)) for target, known in zip(targets, data, strict=True)]
 
 
-def _find_data(annotation: Annotation, reference: str | None) -> AuditData:
-    from securitynet_hub.attacks.subject import find_data, known_data
+def _read_data(reference: str) -> AuditData:
+    from securitynet_hub.attacks.subject import find_data
 
-    if reference is not None:
-        return find_data(reference)
+    with reading_bars() as show:
+        return find_data(reference, on_progress=show)
+
+
+def _known_data(annotation: Annotation) -> AuditData:
+    from securitynet_hub.attacks.subject import known_data
+
     if not isinstance(annotation, ZooAnnotation):
         raise ValueError(
             f"which images {annotation.id} was trained on is not known here: name some with --data, such as "

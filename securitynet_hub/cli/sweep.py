@@ -12,6 +12,7 @@ from securitynet_hub.cli.console import errors
 from securitynet_hub.cli.json_output import add_json_flag
 from securitynet_hub.cli.kind_flags import add_kind_flags, kind_options
 from securitynet_hub.cli.parsing import max_memory
+from securitynet_hub.cli.progress import reading_bars
 from securitynet_hub.core.text import printable_markup
 
 ORDER = 60
@@ -111,7 +112,8 @@ def run(options: argparse.Namespace) -> None:
         console.print(f"[yellow]note:[/yellow] {printable_markup(ALONE)}")
     own = {name: value for name, value in vars(options).items() if name in SweepOptions.__dataclass_fields__}
     own |= {"max_memory": max_memory(options.max_memory), "kind_options": kind_options(options, "sweep")}
-    prepared = prepare(SweepOptions(**own))
+    with reading_bars() as show:
+        prepared = prepare(SweepOptions(**own), on_progress=show)
     for path in prepared.damaged:
         console.print(
             f"[yellow]damaged:[/yellow] {printable_markup(str(path))} was set aside; it is measured again"

@@ -302,7 +302,14 @@ def load_split(
             raise UnknownNameError(f"split of {reference}", split, map(str, saved))
         return saved[split]
     try:
-        return library.load_dataset(reference, config, split=split, revision=revision, streaming=streaming)
+        return library.load_dataset(
+            reference,
+            config,
+            split=split,
+            revision=revision,
+            streaming=streaming,
+            cache_dir=_cache_of(folder) if folder.is_dir() else None,
+        )
     except (ValueError, FileNotFoundError) as error:
         text = str(error).split("Example of usage")[0].strip().replace("\n", " ")
         hint = " Name one with ?config=NAME." if "onfig" in text else ""

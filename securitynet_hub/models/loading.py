@@ -117,8 +117,7 @@ def _class_names(loader: Any, annotation: Annotation) -> tuple[str, ...] | None:
     """Return the names of a model's classes in its order, where its publisher states one for each."""
     find = getattr(loader, "class_names", None)
     names = None if find is None else find(annotation)
-    stated = names is not None and len(set(names)) == len(names) == annotation.num_classes
-    return tuple(names) if stated else None
+    return None if names is None or len(names) != annotation.num_classes else tuple(names)
 
 
 class _SkipInit(TorchFunctionMode):

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 from securitynet_hub.attacks.kind import expand_groups
+from securitynet_hub.data.sides import OnProgress, silent
 from securitynet_hub.engine import device_maps, processes
 from securitynet_hub.models.target import Target
 from securitynet_hub.sweeps.ledger import Ledger
@@ -127,8 +128,12 @@ class Prepared:
         )
 
 
-def prepare(options: SweepOptions) -> Prepared:
+def prepare(options: SweepOptions, *, on_progress: OnProgress = silent) -> Prepared:
     """Plan a sweep and open its folder.
+
+    Args:
+        options: of the sweep.
+        on_progress: called while images are listed and looked at.
 
     Raises:
         UnknownNameError: no such model, attack or data set; the closest names are given.
@@ -140,7 +145,7 @@ def prepare(options: SweepOptions) -> Prepared:
         raise ValueError(
             f"--max-memory spreads a model over all devices of one process; this launch has {place.of}."
         )
-    jobs = plan(options)
+    jobs = plan(options, on_progress=on_progress)
     together = options.spread == "images" or (options.spread == "auto" and len(jobs) < place.of)
     if options.dry_run or not together:
         processes.shutdown()  # before anything else asks Accelerate
@@ -156,7 +161,7 @@ def prepare(options: SweepOptions) -> Prepared:
     )
 
 
-def plan(options: SweepOptions) -> list[Job]:
+def plan(options: SweepOptions, *, on_progress: OnProgress = silent) -> list[Job]:
     """Return the jobs of a sweep.
 
     Raises:
@@ -167,7 +172,7 @@ def plan(options: SweepOptions) -> list[Job]:
     how: dict[str, Any] = {"seed": options.seed, **options.kind_options}
     if options.batch_size is not None:
         how["batch_size"] = options.batch_size
-    data = dict(parse_data(text) for text in options.data)
+    data = dict(parse_data(text, on_progress=on_progress) for text in options.data)
     return plan_jobs(find_models(options.models, options.where), attacks, data, how)
 
 

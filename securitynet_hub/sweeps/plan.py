@@ -14,6 +14,7 @@ from securitynet_hub.attacks.kind import Kind, kinds
 from securitynet_hub.attacks.subject import AuditData, find_data, known_data
 from securitynet_hub.core.digest import json_digest
 from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.data.sides import OnProgress, silent
 from securitynet_hub.engine.processes import find_precision
 from securitynet_hub.records.record import code_identity
 
@@ -178,7 +179,7 @@ def find_models(patterns: Sequence[str], where: str | None = None) -> list[Annot
     return [row for id, row in found.items() if id in holding]
 
 
-def parse_data(text: str) -> tuple[str, AuditData]:
+def parse_data(text: str, *, on_progress: OnProgress = silent) -> tuple[str, AuditData]:
     """Read ``DATASET=REFERENCE``: the name of the models' data set, and where its images are.
 
     Raises:
@@ -189,4 +190,4 @@ def parse_data(text: str) -> tuple[str, AuditData]:
         raise ValueError(
             f"data must be given as DATASET=REFERENCE, such as CIFAR-10=uoft-cs/cifar10; got {text!r}."
         )
-    return name, find_data(reference)
+    return name, find_data(reference, on_progress=on_progress)

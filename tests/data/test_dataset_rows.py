@@ -103,6 +103,12 @@ class TestNamedSets:
         assert streamed.images.sha256 == stored.images.sha256
         assert np.array_equal(streamed.images.pixels, stored.images.pixels)
 
+    def test_what_changed_on_disk_is_read_anew(self, root):
+        """The `datasets` library itself would return the old images from its cache."""
+        first = read_data(root, config="full")
+        table([0, 1, 1], TWO).to_parquet(root / "full" / "train.parquet")
+        assert read_data(root, config="full").images.sha256 != first.images.sha256
+
     def test_a_folder_of_save_to_disk(self, tmp_path):
         datasets.DatasetDict(both([0, 1])).save_to_disk(tmp_path / "saved")
         assert len(read_data(tmp_path / "saved").images) == 4
