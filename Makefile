@@ -94,9 +94,10 @@ bench: $(VENV)/installed
 	$(BIN)/pytest benchmarks/bench_*.py -s
 
 # The fast tests with the lowest versions that pyproject.toml allows. On Linux the lowest torch brings
-# gigabytes of CUDA libraries; TORCH=2.13.0 takes another.
+# gigabytes of CUDA libraries; TORCH=2.13.0 takes another. ROOMS="tests/metrics tests/sharing" runs a part.
+ROOMS ?= tests --pyargs securitynet_hub
 test-lowest: .venv-lowest/installed
-	.venv-lowest/bin/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not slow and not exhaustive"
+	.venv-lowest/bin/pytest $(PARALLEL) $(ROOMS) -m "not slow and not exhaustive"
 
 clean:
 	rm -rf $(VENV) .venv-lowest build dist *.egg-info .coverage

@@ -1,5 +1,6 @@
 """CONTRIBUTING.md: each example is written where it says in a copy of the checkout, and its commands run."""
 
+import json
 import os
 import re
 import shlex
@@ -42,37 +43,59 @@ def write(checkout, examples):
         (checkout / path).write_text(text, encoding="utf-8")
 
 
-def run(checkout, *arguments, code=0):
+STEPS = """
+import contextlib, doctest, importlib, io, json, sys
+from securitynet_hub.cli.main import main
+
+def printed(arguments):
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        try:
+            main(arguments)
+        except SystemExit as leave:
+            assert not leave.code, (arguments, leave.code)
+    return output.getvalue()
+
+examples, commands = json.load(sys.stdin)
+for path in examples:
+    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    assert not doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE).failed, path
+json.dump([printed(arguments) for arguments in commands], sys.stdout)
+"""
+
+
+def run(checkout, code, content=""):
     done = subprocess.run(
-        [sys.executable, *arguments],
+        [sys.executable, "-c", code],
         cwd=checkout,
         env=os.environ | {"PYTHONPATH": str(checkout), "COLUMNS": "200"},
+        input=content,
         capture_output=True,
         text=True,
     )
-    assert done.returncode == code, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "title", [title for title, section in SECTIONS.items() if files(section) and commands(section)]
-)
-def test_an_example_is_all_that_it_takes(title, checkout):
-    examples = files(SECTIONS[title])
+def test_the_examples_are_all_that_it_takes(checkout):
+    """All in one copy and one process, because each process takes seconds to import what it needs."""
+    sections = [section for section in SECTIONS.values() if files(section) and commands(section)]
+    examples = {path: text for section in sections for path, text in files(section).items()}
     write(checkout, examples)
-    for path, text in examples.items():
-        if ">>>" in text:
-            run(checkout, "-m", "doctest", "-o", "NORMALIZE_WHITESPACE", path)
-    for command in commands(SECTIONS[title]):
-        printed = run(checkout, "-m", "securitynet_hub", *command)
-        assert printed.strip() or command[0] == "report"
-    (name,) = {
-        name for text in examples.values() for name in re.findall(r'^    name="(\w+)",$', text, re.MULTILINE)
-    }
-    assert name in run(checkout, "-m", "securitynet_hub", "attacks")
-    board = run(checkout, "-m", "securitynet_hub", "leaderboard", "--records", "records")
-    assert name.replace("_", r"\_") in board or name in board
+    asked = [command for section in sections for command in commands(section)]
+    shown = [["attacks"], ["leaderboard", "--records", "records"]]
+    tried = [path for path, text in examples.items() if ">>>" in text]
+    *printed, attacks, board = json.loads(run(checkout, STEPS, json.dumps([tried, asked + shown])))
+    for command, text in zip(asked, printed, strict=True):
+        assert text.strip() or command[0] == "report"
+    for section in sections:
+        (name,) = {
+            name
+            for text in files(section).values()
+            for name in re.findall(r'^    name="(\w+)",$', text, re.MULTILINE)
+        }
+        assert name in attacks
+        assert name.replace("_", r"\_") in board or name in board
 
 
 def test_the_examples_keep_the_house_rules():
@@ -89,4 +112,4 @@ def test_an_example_of_a_loader_is_all_that_it_takes(checkout):
     code = (
         "from securitynet_hub.models.loading import find_loader; print(find_loader('my_lab').build.__doc__)"
     )
-    assert "annotated network" in run(checkout, "-c", code)
+    assert "annotated network" in run(checkout, code)
