@@ -116,7 +116,7 @@ def plain(value):
     """Return a default as a user would type it: a list of values, a path as its text."""
     if isinstance(value, (list, tuple)):
         return list(value)
-    return value if value is None or isinstance(value, (str, int, bool)) else str(value)
+    return value if value is None or isinstance(value, (str, int, float)) else str(value)
 
 
 def test_required_arguments_are_required():
