@@ -123,7 +123,7 @@ class Bench:
 def figures(scores, members):
     judged = np.isfinite(scores)
     result = measure_membership(scores[judged], members[judged], target_fprs=FPRS)
-    return [result["auc"], *(rate["tpr"] for rate in result["tpr_at_fpr"])]
+    return [result["auc"], *(rate["tpr_at_threshold"] for rate in result["tpr_at_fpr"])]
 
 
 def cells(results):

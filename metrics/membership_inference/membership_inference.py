@@ -58,12 +58,12 @@ Args:
         population_outputs, ..., seed) and its settings.
 Returns:
     auc: P[member's score > non-member's] + P[equal] / 2.
-    auc_ci: its interval (DeLong on the logit scale).
+    auc_ci: its interval (a beta distribution with DeLong's variance).
     advantage: largest TPR - FPR over all thresholds.
     advantage_ci: its interval (Dvoretzky-Kiefer-Wolfowitz, conservative).
-    tpr_at_fpr: for each target: target_fpr, tpr, achieved_fpr (at most the target), threshold (a score
-        above it accuses), ci (Wilson, for the TPR at that threshold), resolvable (whether the target
-        allows one false alarm among these non-members).
+    tpr_at_fpr: for each target: target_fpr, tpr (where that share of all non-members is accused), ci,
+        resolvable (whether these non-members tell the rate from 0); and at the sample's own threshold
+        (a score above it accuses) achieved_fpr, tpr_at_threshold, ci_at_threshold (Wilson).
     n_members, n_nonmembers: the counts without calibration samples.
     confidence_level: as given.
     accusations: with class_wise: accuracy, balanced accuracy, precision and recall at the thresholds.

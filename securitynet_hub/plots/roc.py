@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.plots.plot import CYCLE, INK, Plot, drawing, label, words_of
-from securitynet_hub.statistics.rates import CONFIDENCE_LEVEL, rate_at_fpr, split_scores
+from securitynet_hub.statistics.rates import CONFIDENCE_LEVEL, split_scores
+from securitynet_hub.statistics.roc import rate_at_fpr
 
 RATES = 60
 """Points of a ROC curve."""
 
 
 class Curve(NamedTuple):
-    """A ROC curve with pointwise intervals: Wilson's, at the threshold of each false-positive rate."""
+    """A ROC curve with pointwise intervals, those of `statistics.tpr_at_fpr`."""
 
     fpr: list[float]
     tpr: list[float]
@@ -28,19 +29,17 @@ class Curve(NamedTuple):
 def roc_curve(
     scores: npt.ArrayLike, is_member: npt.ArrayLike, *, confidence_level: float = CONFIDENCE_LEVEL
 ) -> Curve:
-    """Return the TPR and its interval at 1, 2, ... falsely accused non-members, evenly on a log axis.
+    """Return the TPR and its interval at rates of 1, 2, ... of the n non-members, evenly on a log axis.
 
     >>> roc_curve([3, 2, 1, 0], [1, 0, 1, 0])[:2]
-    ([0.5, 1.0], [1.0, 1.0])
+    ([0.5, 1.0], [0.75, 1.0])
     """
     ranking = split_scores(scores, is_member)
     n = len(ranking.nonmembers)
     allowed = np.unique(np.geomspace(1, n, RATES).round().astype(int))
     points = [rate_at_fpr(ranking, int(count) / n, confidence_level) for count in allowed]
-    # With ties the achieved rate may be zero, which has no logarithm.
-    points = [point for point in points if point.achieved_fpr > 0]
     return Curve(
-        [point.achieved_fpr for point in points],
+        [point.target_fpr for point in points],
         [point.tpr for point in points],
         [point.ci.low for point in points],
         [point.ci.high for point in points],
@@ -73,8 +72,8 @@ def roc_plot(curves: Mapping[str, Curve]) -> Plot:
         figure,
         data,
         "The share of members that each attack finds by the share of non-members that it wrongly accuses, "
-        "both on logarithmic axes; bands: 95\u00a0%. Dotted: guessing. The left end shows what an attacker "
-        "gains if false accusations must be rare.",
+        "both on logarithmic axes; bands: 95\u00a0% at each rate. Dotted: guessing. The left end shows "
+        "what an attacker gains if false accusations must be rare.",
     )
 
 

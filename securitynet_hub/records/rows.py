@@ -51,11 +51,12 @@ class Figure(NamedTuple):
 def find_figure(result: Mapping[str, Any], name: str) -> Figure | None:
     """Return a figure of a record's result by its name, None where it has none.
 
-    ``tpr@RATE`` is the true-positive rate where at most that share of the non-members is accused.
+    ``tpr@RATE`` is the true-positive rate where that share of all non-members is accused. Records of older
+    versions, without `tpr_at_threshold`, do not have it: their rate is that of one sample's threshold.
 
     >>> find_figure({"auc": 0.75, "auc_ci": [0.5, 0.9]}, "auc")
     Figure(value=0.75, low=0.5, high=0.9)
-    >>> rates = [{"target_fpr": 0.01, "tpr": 0.25, "ci": [0.125, 0.5]}]
+    >>> rates = [{"target_fpr": 0.01, "tpr": 0.25, "ci": [0.125, 0.5], "tpr_at_threshold": 0.26}]
     >>> find_figure({"tpr_at_fpr": rates}, "tpr@0.01")
     Figure(value=0.25, low=0.125, high=0.5)
     """
@@ -63,7 +64,8 @@ def find_figure(result: Mapping[str, Any], name: str) -> Figure | None:
     if rate := re.fullmatch(r"tpr@(\d*\.?\d+(?:e-\d+)?)", name):
         entries = result.get("tpr_at_fpr")
         for entry in entries if isinstance(entries, list) else ():
-            if isinstance(entry, dict) and entry.get("target_fpr") == float(rate[1]):
+            known = isinstance(entry, dict) and "tpr_at_threshold" in entry
+            if known and entry.get("target_fpr") == float(rate[1]):
                 value, interval = entry.get("tpr"), entry.get("ci")
     ends = interval if isinstance(interval, list | tuple) and len(interval) == 2 else (None, None)
     figure, low, high = map(number, (value, *ends))

@@ -3,19 +3,19 @@
 from securitynet_hub.statistics.rates import (
     Interval,
     Ranking,
-    TprAtFpr,
     advantage,
     anomaly_index,
     roc_auc,
     roc_auc_interval,
     split_scores,
-    tpr_at_fpr,
     wilson_interval,
 )
+from securitynet_hub.statistics.roc import ThresholdRates, TprAtFpr, tpr_at_fpr, tpr_at_threshold
 
 __all__ = [
     "Interval",
     "Ranking",
+    "ThresholdRates",
     "TprAtFpr",
     "advantage",
     "anomaly_index",
@@ -23,5 +23,6 @@ __all__ = [
     "roc_auc_interval",
     "split_scores",
     "tpr_at_fpr",
+    "tpr_at_threshold",
     "wilson_interval",
 ]

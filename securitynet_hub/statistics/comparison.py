@@ -91,7 +91,7 @@ def auc_difference(
 ) -> AucDifference:
     """Compare the AUCs of two models on separate samples.
 
-    The variance is the sum of the two variances of `roc_auc_interval`. If an AUC is 0 or 1 or a class has one
+    The variance is the sum of the two AUCs' (`auc_variance`). If an AUC is 0 or 1 or a class has one
     sample, the variance cannot be estimated, and Hoeffding's inequality gives a wider interval. If both
     models are tested on the same samples, use `paired_auc_difference`, which detects smaller differences.
 

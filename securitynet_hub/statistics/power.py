@@ -241,14 +241,13 @@ def _auc_deviation(auc: float, members: int, nonmembers: int) -> float:
 @lru_cache(maxsize=4096)
 def _tpr_power(members: int, nonmembers: int, fpr: float, alpha: float, distance: float) -> float:
     """Return how often the interval of the TPR at a rate lies above the rate, over simulated audits."""
-    from scipy.special import betainc, ndtr, ndtri
-    from scipy.stats import binom
+    from scipy.special import bdtr, bdtrik, betainc, ndtr, ndtri
 
     # The gaps between order statistics in which the population's threshold may lie, and how surely.
-    low, high = (int(end) for end in binom.ppf([1e-7, 1 - 1e-7], nonmembers, fpr))
+    low, high = (math.floor(max(0.0, bdtrik(share, nonmembers, fpr))) for share in (1e-7, 1 - 1e-7))
     edges = np.unique(np.linspace(low, high + 1, min(high - low + 2, ORDER_STATISTICS)).round().astype(int))
     edges = edges[edges <= nonmembers + 1]
-    weights = np.diff(binom.cdf(edges - 1, nonmembers, fpr))
+    weights = np.diff(np.where(edges > 0, bdtr(np.maximum(edges - 1, 0), nonmembers, fpr), 0.0))
     rng = np.random.default_rng(0)
     inner = edges[(edges > 0) & (edges <= nonmembers)]
     steps = np.diff(np.r_[0, inner, nonmembers + 1])

@@ -20,23 +20,15 @@ from securitynet_hub.core.arrays import Flags, Rows, Scores, as_array, name_rows
 CONFIDENCE_LEVEL = 0.95
 """The default level of every interval."""
 
+PSEUDO = 0.2
+"""Weight of the pseudo-samples in `roc_auc_interval`, chosen by simulation."""
+
 
 class Interval(NamedTuple):
     """A two-sided confidence interval."""
 
     low: float
     high: float
-
-
-class TprAtFpr(NamedTuple):
-    """The true-positive rate at a threshold where at most ``target_fpr`` of the non-members are accused."""
-
-    target_fpr: float
-    tpr: float
-    achieved_fpr: float
-    threshold: float | None
-    ci: Interval
-    resolvable: bool
 
 
 class Sides(NamedTuple):
@@ -127,11 +119,14 @@ def roc_auc_interval(
 ) -> Interval:
     """Return a confidence interval for `roc_auc`.
 
-    DeLong's variance (DeLong, DeLong & Clarke-Pearson 1988) on the logit scale (Pepe 2003, chapter 5),
-    which stays inside [0, 1]. With few samples, or samples that mostly tie, the variance is underestimated:
-    with 10 members and 1,000 non-members at an AUC of 0.99, the plain interval covers the AUC in 71 % of
-    cases instead of 95 %. So each side's variance is shrunk towards its maximum ``AUC (1 - AUC)`` with the
-    weight of one sample, which is negligible for large samples.
+    The quantiles of a beta distribution, which stays inside [0, 1] and is skewed near its ends. Its mean and
+    variance are those of DeLong, DeLong & Clarke-Pearson (1988): a member's placement is the share of
+    non-members below it, a non-member's the share of members above it, and the AUC's variance is the sum of
+    the two sides' ``variance of the placements / number of samples``. Samples that mostly tie, few samples,
+    or an AUC near 1 may show no bad placement where there are some. So a pseudo-sample is added at placement 0
+    and one at placement 1: on each side with the weight ``2 PSEUDO * other side / both sides``, which a side
+    of many samples does not notice. docs/numbers.md shows how often the interval covers: 93 to 98 % up to an
+    AUC of 0.99, more above.
 
     At an AUC of 1 all ``n = min(n_members, n_nonmembers)`` disjoint pairs are ordered correctly. This has a
     probability of at least alpha/2 only if the AUC is above ``(alpha/2) ** (1/n)``. The same holds at 0.
@@ -158,70 +153,32 @@ def auc_interval(ranking: Ranking, confidence_level: float) -> tuple[float, Inte
         certain = (alpha / 2) ** (1 / smaller)
         low = auc * certain  # auc is 0 or 1
         return auc, Interval(low, low + 1 - certain)
-    variance = auc_variance(ranking, auc)
-    centre = math.log(auc / (1 - auc))
-    half_width = NormalDist().inv_cdf(1 - alpha / 2) * math.sqrt(variance) / spread
-    return auc, Interval(_expit(centre - half_width), _expit(centre + half_width))
+    from scipy.special import betaincinv  # slow to import
+
+    mean, variance = auc, 0.0
+    for side, other in ((ranking.members, ranking.nonmembers), (ranking.nonmembers, ranking.members)):
+        pseudo = 2 * PSEUDO * len(other) / (len(side) + len(other))
+        total = len(side) + 2 * pseudo
+        shrunk = (len(side) * auc + pseudo) / total
+        square = (len(side) * (_placement_variance(side, other, ddof=0) + auc**2) + pseudo) / total
+        mean += shrunk - auc
+        variance += (square - shrunk**2) / (total + 1)
+    size = mean * (1 - mean) / variance - 1
+    ends = betaincinv(mean * size, (1 - mean) * size, [alpha / 2, 1 - alpha / 2])
+    return auc, Interval(min(auc, float(ends[0])), max(auc, float(ends[1])))
 
 
 def auc_variance(ranking: Ranking, auc: float) -> float:
-    """Return the variance behind `roc_auc_interval`. At an AUC of 0 or 1 it is 0, which is no estimate."""
+    """Return DeLong's variance of an AUC, each side's shrunk towards ``AUC (1 - AUC)`` by one sample.
+
+    At an AUC of 0 or 1 it is 0, which is no estimate.
+    """
     members, nonmembers = ranking
     spread = auc * (1 - auc)
     return sum(
         (len(side) * _placement_variance(side, other) + spread) / (len(side) + 1) / len(side)
         for side, other in ((members, nonmembers), (nonmembers, members))
     )
-
-
-def tpr_at_fpr(
-    scores: npt.ArrayLike,
-    is_member: npt.ArrayLike,
-    target_fpr: float,
-    *,
-    confidence_level: float = CONFIDENCE_LEVEL,
-) -> TprAtFpr:
-    """Return the true-positive rate at a false-positive rate of at most ``target_fpr``.
-
-    A sample is called a member when its score is **above** the threshold, the smallest non-member
-    score that leaves at most ``floor(target_fpr * n_nonmembers)`` non-members above it. Tied
-    non-members are accused together or not at all, so ``achieved_fpr <= target_fpr`` always. The
-    threshold is None if every sample may be accused. ``resolvable`` is False if the target allows less than
-    one false alarm among these non-members: the figure is then the TPR at no false alarm.
-
-    The threshold depends on the non-members alone, so the members above it are binomial and the
-    interval is Wilson's (1927) for the TPR **at that threshold**.
-
-    >>> tpr_at_fpr([5, 4, 3, 2, 1, 0], [1, 1, 0, 1, 0, 0], 0.34)[:4]
-    (0.34, 1.0, 0.3333333333333333, 1.0)
-    >>> tpr_at_fpr([5, 4, 3, 2, 1, 0], [1, 1, 0, 1, 0, 0], 0.1).resolvable
-    False
-    """
-    return rate_at_fpr(split_scores(scores, is_member), target_fpr, confidence_level)
-
-
-def rate_at_fpr(ranking: Ranking, target_fpr: float, confidence_level: float) -> TprAtFpr:
-    """Do what `tpr_at_fpr` does, on scores that `split_scores` has checked."""
-    require_level(confidence_level)
-    members, nonmembers = ranking
-    n = len(nonmembers)
-    allowed = false_alarms_allowed(target_fpr, n)
-    threshold = None if allowed >= n else float(nonmembers[n - 1 - allowed])
-    hits, false_alarms = (_count_above(side, threshold) for side in ranking)
-    return TprAtFpr(
-        target_fpr=float(target_fpr),
-        tpr=hits / len(members),
-        achieved_fpr=false_alarms / n,
-        threshold=threshold,
-        ci=wilson_interval(hits, len(members), confidence_level=confidence_level),
-        resolvable=allowed >= 1,
-    )
-
-
-def false_alarms_allowed(target_fpr: float, n_nonmembers: int) -> int:
-    """Return how many non-members may be accused at a rate; raise ValueError if it is not a rate."""
-    # 0.29 * 100 is 28.999999999999996 in floating point; it allows 29 false alarms.
-    return math.floor(round(require_rate(target_fpr) * n_nonmembers, 9))
 
 
 def require_rate(target_fpr: float) -> float:
@@ -330,13 +287,9 @@ def doubled_wins(values: Scores, others: Scores) -> Rows:
     return np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
 
 
-def _placement_variance(side: Scores, other: Scores) -> float:
+def _placement_variance(side: Scores, other: Scores, ddof: int = 1) -> float:
     """Return the sample variance of the share of the other side that each value beats."""
-    return float(np.var(doubled_wins(side, other), ddof=1)) / (2 * len(other)) ** 2
-
-
-def _count_above(side: Scores, threshold: float | None) -> int:
-    return len(side) - (0 if threshold is None else int(np.searchsorted(side, threshold, "right")))
+    return float(np.var(doubled_wins(side, other), ddof=ddof)) / (2 * len(other)) ** 2
 
 
 def require_level(confidence_level: float) -> float:
@@ -345,7 +298,3 @@ def require_level(confidence_level: float) -> float:
     if not (isinstance(confidence_level, Real) and 1e-9 < confidence_level < 1 - 1e-9):
         raise ValueError(f"confidence_level must lie strictly between 0 and 1; got {confidence_level!r}.")
     return float(confidence_level)
-
-
-def _expit(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))

@@ -102,7 +102,8 @@ class TestMembershipInference:
         assert [rate["target_fpr"] for rate in result["tpr_at_fpr"]] == [0.0001, 0.1]
         assert [rate["resolvable"] for rate in result["tpr_at_fpr"]] == [False, True]
         assert set(result["tpr_at_fpr"][0]) == {
-            "target_fpr", "tpr", "achieved_fpr", "threshold", "ci", "resolvable",
+            "target_fpr", "tpr", "achieved_fpr", "threshold", "ci", "resolvable", "tpr_at_threshold",
+            "ci_at_threshold",
         }  # fmt: skip
         assert (result["n_members"], result["n_nonmembers"], result["confidence_level"]) == (
             1000,

@@ -31,7 +31,7 @@ from securitynet_hub.report.comparison import compare
 from securitynet_hub.report.models import by_model, describe, draw
 from securitynet_hub.report.page import write_report
 from securitynet_hub.report.placement import percentile_of, place
-from securitynet_hub.statistics.rates import tpr_at_fpr
+from securitynet_hub.statistics.roc import tpr_at_fpr
 
 
 def report(tmp_path, *records, **options):

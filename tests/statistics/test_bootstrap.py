@@ -10,7 +10,8 @@ from securitynet_hub.statistics.bootstrap import (
     resampled_counts,
     tpr_bootstrap_interval,
 )
-from securitynet_hub.statistics.rates import roc_auc, roc_auc_interval, split_scores, tpr_at_fpr
+from securitynet_hub.statistics.rates import roc_auc, roc_auc_interval, split_scores
+from securitynet_hub.statistics.roc import tpr_at_threshold
 
 PHI = NormalDist().cdf
 
@@ -41,7 +42,7 @@ def test_equals_scoring_every_resample_by_itself(decimals, block, monkeypatch):
     found = auc_bootstrap_interval(scores, is_member, resamples=200, seed=3, confidence_level=0.9)
     assert found == pytest.approx(tuple(np.quantile(aucs, [0.05, 0.95])), abs=1e-12)
     for target in (0, 0.1, 0.29, 1):
-        rates = [tpr_at_fpr(values, sides, target).tpr for values, sides in drawn]
+        rates = [tpr_at_threshold(values, sides, target).tpr for values, sides in drawn]
         found = tpr_bootstrap_interval(scores, is_member, target, resamples=200, seed=3)
         assert found == pytest.approx(tuple(np.quantile(rates, [0.025, 0.975])), abs=1e-12)
 
@@ -109,7 +110,7 @@ def test_tpr_interval_covers_with_the_threshold_s_uncertainty():
         scores, is_member = gaussian(rng, 200, 200)
         low, high = tpr_bootstrap_interval(scores, is_member, 0.1, resamples=400, seed=seed)
         hits += low <= truth <= high
-        low, high = tpr_at_fpr(scores, is_member, 0.1).ci
+        low, high = tpr_at_threshold(scores, is_member, 0.1).ci
         fixed += low <= truth <= high
     assert 0.92 <= hits / 400 <= 0.98
     assert fixed < hits

@@ -12,7 +12,8 @@ from securitynet_hub.statistics.power import (
     smallest_auc,
     smallest_tpr,
 )
-from securitynet_hub.statistics.rates import roc_auc_interval, tpr_at_fpr
+from securitynet_hub.statistics.rates import roc_auc_interval
+from securitynet_hub.statistics.roc import tpr_at_fpr
 
 NORMAL = NormalDist()
 

@@ -17,9 +17,9 @@ from securitynet_hub.statistics.rates import (
     advantage_interval,
     auc_interval,
     check_scores,
-    rate_at_fpr,
     split_scores,
 )
+from securitynet_hub.statistics.roc import rate_at_fpr
 
 EPSILON_METHODS = ("rates", "one_run")
 """How `measure_membership` may bound epsilon from below."""
@@ -92,7 +92,7 @@ def measure_membership(
 
     >>> result = measure_membership([3, 2, 1, 0], [1, 0, 1, 0], target_fprs=[0.5])
     >>> result["auc"], result["advantage"], result["tpr_at_fpr"][0]["tpr"]
-    (0.75, 0.5, 1.0)
+    (0.75, 0.5, 0.75)
     """
     if compare_with is None and compare_with_members is not None:
         raise ValueError("compare_with_members is given without compare_with, the scores that it belongs to.")

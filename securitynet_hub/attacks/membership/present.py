@@ -51,8 +51,8 @@ MEANINGS = {
     "is certainty.",
     "Advantage": "The largest excess of members found over non-members accused. Being a maximum, it is a "
     "little above zero even for guessing.",
-    "TPR at a low FPR": "The share of members found (true-positive rate) while wrongly accusing at most that "
-    "share of non-members (false-positive rate): what an attacker gains if false accusations must be rare.",
+    "TPR at a low FPR": "The share of members found (true-positive rate) where that share of all non-members is "
+    "wrongly accused (false-positive rate): what an attacker gains if false accusations must be rare.",
 }
 
 
@@ -301,7 +301,7 @@ def _table(entries: Sequence[Entry]) -> PageTable:
             for entry, found in zip(entries, rates, strict=True)
         ],
         caption=_sizes(results),
-        note=f"Too few non-members to resolve {named}: the figure there is the TPR at no false alarm."
+        note=f"Too few non-members to resolve {named}: only the upper end of the interval there says anything."
         if few
         else "",
     )

@@ -6,13 +6,17 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from securitynet_hub.attacks.checks import TOLERANCE, Figures, parse_result, whole, wilson
+from securitynet_hub.attacks.checks import TOLERANCE, Figures, parse_result, require_intervals, whole, wilson
 from securitynet_hub.records.record import Record
 from securitynet_hub.records.schema import Count, Ends, Flag, Level, Number, Part, Positive, Rate
 
 
 class TprAtFpr(Part):
-    """The true-positive rate where at most `target_fpr` of the non-members are accused."""
+    """The true-positive rate at the population's false-positive rate `target_fpr`.
+
+    Records of older versions lack `tpr_at_threshold`: their `tpr` and `ci` are the rate at the sample's own
+    threshold and Wilson's interval of it.
+    """
 
     target_fpr: Rate
     tpr: Rate
@@ -20,6 +24,8 @@ class TprAtFpr(Part):
     ci: Ends
     threshold: Number | None = None
     resolvable: Flag | None = None
+    tpr_at_threshold: Rate | None = None
+    ci_at_threshold: Ends | None = None
 
 
 class Accusations(Figures):
@@ -37,8 +43,10 @@ class Measured(Figures):
     """How well scores tell members from non-members, all of them or those of one slice.
 
     With a the advantage, every ROC curve that lies a above the diagonal at most has
-    ``a <= AUC <= 1/2 + a - a^2 / 2``. The AUC is a whole number of half pairs; a TPR is a whole number of the
-    members with Wilson's interval, and an FPR of the non-members, not above its target.
+    ``a <= AUC <= 1/2 + a - a^2 / 2``. The AUC is a whole number of half pairs. A TPR at a threshold is a
+    whole number of the members with Wilson's interval, and its FPR of the non-members, not above its target.
+    The TPR at the population's rate f lies in its interval and at most a above f; it is resolvable from
+    ``f n >= 1`` on.
     """
 
     auc: Rate
@@ -52,23 +60,47 @@ class Measured(Figures):
 
     @model_validator(mode="after")
     def _agree(self) -> Measured:
-        members, nonmembers, advantage = self.n_members, self.n_nonmembers, self.advantage
-        whole(2 * self.auc, members * nonmembers, "auc", "half pairs of a member and a non-member")
+        advantage = self.advantage
+        whole(
+            2 * self.auc, self.n_members * self.n_nonmembers, "auc", "half pairs of a member and a non-member"
+        )
         most = 0.5 + advantage - advantage**2 / 2
         if not advantage - TOLERANCE <= self.auc <= most + TOLERANCE:
             raise ValueError(
                 f"auc should lie in {advantage:.6g}..{most:.6g} at this advantage; got {self.auc:.6g}"
             )
         for rate in self.tpr_at_fpr:
-            found = wilson(rate.tpr, members, rate.ci, "tpr", self.confidence_level)
-            whole(rate.achieved_fpr, nonmembers, "achieved_fpr", "non-members")
-            gain = found / members - rate.achieved_fpr
-            if rate.achieved_fpr > rate.target_fpr + TOLERANCE or gain > advantage + TOLERANCE:
-                raise ValueError(
-                    f"a TPR of {rate.tpr:.6g} at an FPR of {rate.achieved_fpr:.6g} does not go with the "
-                    f"target {rate.target_fpr:.6g} and the advantage {advantage:.6g}"
-                )
+            self._check(rate)
         return self
+
+    def _check(self, rate: TprAtFpr) -> None:
+        own, own_ci, name = rate.tpr_at_threshold, rate.ci_at_threshold, "tpr_at_threshold"
+        if own is None:  # a record of an older version
+            own, own_ci, name = rate.tpr, rate.ci, "tpr"
+        found = wilson(own, self.n_members, own_ci, name, self.confidence_level)
+        whole(rate.achieved_fpr, self.n_nonmembers, "achieved_fpr", "non-members")
+        gain = found / self.n_members - rate.achieved_fpr
+        if rate.achieved_fpr > rate.target_fpr + TOLERANCE or gain > self.advantage + TOLERANCE:
+            raise ValueError(
+                f"a TPR of {own:.6g} at an FPR of {rate.achieved_fpr:.6g} does not go with the target "
+                f"{rate.target_fpr:.6g} and the advantage {self.advantage:.6g}"
+            )
+        if rate.tpr_at_threshold is not None:
+            self._check_estimate(rate)
+
+    def _check_estimate(self, rate: TprAtFpr) -> None:
+        require_intervals({"tpr": rate.tpr, "tpr_ci": rate.ci})
+        if rate.tpr - rate.target_fpr > self.advantage + TOLERANCE:
+            raise ValueError(
+                f"a TPR of {rate.tpr:.6g} at an FPR of {rate.target_fpr:.6g} does not go with the advantage "
+                f"{self.advantage:.6g}"
+            )
+        resolvable = rate.target_fpr * self.n_nonmembers >= 1 - TOLERANCE
+        if rate.resolvable != resolvable or not (resolvable or rate.ci.low == 0):
+            raise ValueError(
+                f"an FPR of {rate.target_fpr:.6g} is {'' if resolvable else 'not '}resolvable with "
+                f"{self.n_nonmembers:,} non-members, and where it is not the interval begins at 0"
+            )
 
 
 class BlindBaseline(Figures):
