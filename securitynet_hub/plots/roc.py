@@ -14,7 +14,10 @@ from securitynet_hub.statistics.rates import CONFIDENCE_LEVEL, split_scores
 from securitynet_hub.statistics.roc import rate_at_fpr
 
 RATES = 60
-"""Points of a ROC curve."""
+"""Points of a ROC curve, beside `NAMED`."""
+
+NAMED = (0.001, 0.01, 0.1)
+"""Rates of which texts speak."""
 
 
 class Curve(NamedTuple):
@@ -29,7 +32,7 @@ class Curve(NamedTuple):
 def roc_curve(
     scores: npt.ArrayLike, is_member: npt.ArrayLike, *, confidence_level: float = CONFIDENCE_LEVEL
 ) -> Curve:
-    """Return the TPR and its interval at rates of 1, 2, ... of the n non-members, evenly on a log axis.
+    """Return the TPR and its interval at rates of 1, 2, ... non-members of n, evenly on a log axis.
 
     >>> roc_curve([3, 2, 1, 0], [1, 0, 1, 0])[:2]
     ([0.5, 1.0], [0.75, 1.0])
@@ -37,7 +40,8 @@ def roc_curve(
     ranking = split_scores(scores, is_member)
     n = len(ranking.nonmembers)
     allowed = np.unique(np.geomspace(1, n, RATES).round().astype(int))
-    points = [rate_at_fpr(ranking, int(count) / n, confidence_level) for count in allowed]
+    rates = {int(count) / n for count in allowed} | {rate for rate in NAMED if rate * n >= 1}
+    points = [rate_at_fpr(ranking, rate, confidence_level) for rate in sorted(rates)]
     return Curve(
         [point.target_fpr for point in points],
         [point.tpr for point in points],

@@ -205,25 +205,38 @@ class TestAdvantage:
         assert advantage(-scores, is_member) < 0.01
 
     @pytest.mark.parametrize("level", [0.9, 0.95])
-    def test_interval_is_massart_s_for_each_side(self, level):
-        """50 of 100 members above all 200 non-members; each side has half of the error to itself."""
+    def test_interval_by_hand(self, level):
+        """50 of 100 members above all 200 non-members: TPR 1/2 at FPR 0, with two pseudo-samples each."""
         scores = np.r_[np.ones(50), np.zeros(250)]
         value, interval = advantage_interval(split_scores(scores, np.arange(300) < 100), level)
-        slack = sum((np.log(4 / (1 - level)) / (2 * n)) ** 0.5 for n in (100, 200))
+        error = (0.25 / 100 + (1 / 202) * (201 / 202) / 200) ** 0.5
+        alpha = 1 - level
+        below = min((np.log(2 / alpha) / 2 * 0.015) ** 0.5, (2 * np.log(3 / alpha)) ** 0.5 * error)
         assert value == 0.5
-        assert interval == pytest.approx((0.5 - slack, 0.5 + slack))
+        assert interval == pytest.approx((0.5 - below, 0.5 + PHI_INVERSE(1 - alpha / 2) * error))
 
-    @pytest.mark.slow
-    def test_interval_covers_the_truth_at_least_as_often_as_it_says(self):
+    def test_interval_of_unequal_sides(self):
+        """The error of few members counts for more than that of many non-members, and the other way round."""
+        scores, is_member = gaussian(1.0, 50, 5000)
+        few, many = (
+            np.diff(advantage_interval(split_scores(s, m), 0.95)[1])
+            for s, m in ((scores, is_member), gaussian(1.0, 5000, 5000))
+        )
+        assert few > 5 * many
+
+    @pytest.mark.parametrize("distance", [0.0, 1.0, 2.5])
+    def test_interval_covers_the_truth_and_is_narrow(self, distance):
         rng = np.random.default_rng(13)
         is_member = np.arange(300) < 100
-        truth = 2 * PHI(0.5) - 1  # N(1, 1) against N(0, 1): best threshold 1/2
-        hits, trials = 0, 1000
-        for _ in range(trials):
-            ranking = split_scores(rng.normal(size=300) + is_member, is_member)
+        truth = 2 * PHI(distance / 2) - 1  # the best threshold is half way
+        hits, widths = 0, []
+        for _ in range(400):
+            ranking = split_scores(rng.normal(size=300) + distance * is_member, is_member)
             _, (low, high) = advantage_interval(ranking, 0.95)
             hits += low <= truth <= high
-        assert hits / trials >= 0.95
+            widths.append(high - low)
+        assert hits / 400 >= 0.93
+        assert np.mean(widths) < 0.3  # of two Dvoretzky-Kiefer-Wolfowitz bands: 0.3 to 0.5
 
 
 class TestWilson:

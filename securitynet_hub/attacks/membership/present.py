@@ -51,8 +51,8 @@ MEANINGS = {
     "is certainty.",
     "Advantage": "The largest excess of members found over non-members accused. Being a maximum, it is a "
     "little above zero even for guessing.",
-    "TPR at a low FPR": "The share of members found (true-positive rate) where that share of all non-members is "
-    "wrongly accused (false-positive rate): what an attacker gains if false accusations must be rare.",
+    "TPR at a low FPR": "The share of members found (true-positive rate) where that share of all non-members "
+    "is wrongly accused (false-positive rate): what an attacker gains if false accusations must be rare.",
 }
 
 
@@ -184,7 +184,7 @@ def verdict(entries: Sequence[Entry]) -> Verdict:
 def corrected_low(auc: float, low: float, level: float, attacks: int) -> float:
     """Return the lower end of an AUC's interval at a level of 1 - (1 - level) / attacks (Bonferroni).
 
-    The interval is symmetric on the logit scale, where its half-width grows with the normal quantile.
+    The interval is nearly symmetric on the logit scale, where its half-width grows with the normal quantile.
 
     >>> corrected_low(0.6, 0.55, 0.95, 1), round(corrected_low(0.6, 0.55, 0.95, 20), 3)
     (0.55, 0.522)
@@ -301,7 +301,7 @@ def _table(entries: Sequence[Entry]) -> PageTable:
             for entry, found in zip(entries, rates, strict=True)
         ],
         caption=_sizes(results),
-        note=f"Too few non-members to resolve {named}: only the upper end of the interval there says anything."
+        note=f"Too few non-members to resolve {named}: only the upper ends there say anything."
         if few
         else "",
     )

@@ -1,0 +1,208 @@
+"""How often the intervals of membership figures hold the truth, by simulation.
+
+``python benchmarks/measure_coverage.py`` (or ``make coverage``) writes the tables of docs/numbers.md. It
+draws members and non-members of known distributions, measures them as an audit does, and counts how often
+each interval holds the population's value. ``--replicates`` says how often for each cell; every cell has a
+seed of its own, so that cells can be measured in any order.
+"""
+
+import argparse
+import zlib
+
+import numpy as np
+from scipy.stats import norm, t
+from tables import writing
+
+from securitynet_hub.statistics.rates import Ranking, advantage_interval, auc_interval
+from securitynet_hub.statistics.roc import rate_at_fpr
+
+FPRS = (0.001, 0.01, 0.1)
+SIZES = ((100, 100), (100, 1000), (1000, 100), (500, 1500), (1000, 1000), (5000, 5000), (10000, 10000))
+AUCS = (0.5, 0.7, 0.9, 0.99, 0.999)
+SPREADS = (1, 3, 1 / 3)
+POINTS = np.linspace(-12, 14, 200_001)
+
+
+class Continuous:
+    """Members and non-members of two distributions of SciPy."""
+
+    def __init__(self, members, nonmembers):
+        self.members, self.nonmembers = members, nonmembers
+        # On a fine grid of thresholds: both rates, from accusing none to all.
+        grid = np.unique(np.r_[nonmembers.ppf(np.linspace(1e-9, 1 - 1e-9, 100_001)), POINTS])
+        tpr, fpr = members.sf(grid), nonmembers.sf(grid)
+        self.auc = float(np.trapezoid(tpr[::-1], fpr[::-1]))
+        self.advantage = float(max(0, (tpr - fpr).max()))
+
+    def tpr(self, fpr):
+        return float(self.members.sf(self.nonmembers.isf(fpr)))
+
+    def draw(self, m, n, rng):
+        return self.members.rvs(m, random_state=rng), self.nonmembers.rvs(n, random_state=rng)
+
+
+class Levels:
+    """N(1, 1) against N(0, 1), or another distance, rounded to so many levels."""
+
+    def __init__(self, levels, distance=1.0):
+        self.edges = np.linspace(-2, 3, levels - 1) if levels > 2 else np.array([distance / 2])
+        self.distance = distance
+        member, nonmember = (np.diff(np.r_[0, norm.cdf(self.edges - d), 1])[::-1] for d in (distance, 0))
+        self.corners = np.r_[0, nonmember.cumsum()], np.r_[0, member.cumsum()]
+        fpr, tpr = self.corners
+        self.auc, self.advantage = float(np.trapezoid(tpr, fpr)), float((tpr - fpr).max())
+
+    def tpr(self, fpr):
+        return float(np.interp(fpr, *self.corners))
+
+    def draw(self, m, n, rng):
+        drawn = rng.normal(self.distance, 1, m), rng.normal(size=n)
+        return tuple(np.digitize(side, self.edges).astype(float) for side in drawn)
+
+
+FAMILIES = {
+    "d = 0 (nothing leaks)": Continuous(norm(0, 1), norm(0, 1)),
+    "d = 1": Continuous(norm(1, 1), norm(0, 1)),
+    "d = 2.5": Continuous(norm(2.5, 1), norm(0, 1)),
+    "members N(0, 2²)": Continuous(norm(0, 2), norm(0, 1)),
+    "t, 3 degrees of freedom, 1 apart": Continuous(t(3, 1), t(3)),
+    "5 levels": Levels(5),
+    "50 levels": Levels(50),
+}
+
+
+class LogNormal(Continuous):
+    """Scores whose logarithms are N(1, 1) and N(0, 1.5²): the tails of members are the lighter ones."""
+
+    def __init__(self):
+        super().__init__(norm(1, 1), norm(0, 1.5))
+
+    def draw(self, m, n, rng):
+        return tuple(np.exp(side) for side in super().draw(m, n, rng))
+
+
+FAMILIES["lognormal, unequal"] = LogNormal()
+
+
+def audits(name, family, m, n, replicates):
+    """Yield so many rankings, always the same for a family and sizes."""
+    rng = np.random.default_rng(zlib.crc32(f"{name} {m} {n}".encode()))
+    for _ in range(replicates):
+        members, nonmembers = family.draw(m, n, rng)
+        yield Ranking(np.sort(members), np.sort(nonmembers))
+
+
+class Tally:
+    """Estimates and intervals of one figure in one cell."""
+
+    def __init__(self, truth):
+        self.truth, self.found = truth, []
+
+    def add(self, value, low, high):
+        self.found.append((value, low, high))
+
+    def cells(self):
+        """Return coverage, misses below and above, relative bias, width beside the oracle's."""
+        value, low, high = np.array(self.found).T
+        under, over = (self.truth < low).mean(), (self.truth > high).mean()
+        ends = np.quantile(value, [0.025, 0.975])
+        oracle = ends[1] - ends[0]
+        width = (high - low).mean() / oracle if oracle else np.inf
+        return 1 - under - over, under, over, value.mean() / self.truth if self.truth else np.nan, width
+
+
+def text(share):
+    return f"{share:.3f}".replace("0.", ".", 1) if share < 1 else "1.00"
+
+
+def rates(replicates, families=FAMILIES, sizes=SIZES, fprs=FPRS):
+    """Yield (family, m, n, f, resolvable, Tally of the TPR, Tally at the threshold)."""
+    for name, family in families.items():
+        for m, n in sizes:
+            cells = {f: (Tally(family.tpr(f)), Tally(family.tpr(f))) for f in fprs}
+            for ranking in audits(name, family, m, n, replicates):
+                for f, (population, threshold) in cells.items():
+                    found = rate_at_fpr(ranking, f, 0.95)
+                    population.add(found.tpr, *found.ci)
+                    threshold.add(found.tpr_at_threshold, *found.ci_at_threshold)
+            for f, tallies in cells.items():
+                yield name, m, n, f, n * f >= 1 - 1e-9, *tallies
+
+
+def areas(replicates, sizes=SIZES):
+    """Yield (family, m, n, Tally of the AUC, Tally of the advantage)."""
+    families = {
+        f"AUC {auc}, spread {spread:.2g}": Continuous(
+            norm(norm.ppf(auc) * np.hypot(1, spread), spread), norm()
+        )
+        for auc in AUCS
+        for spread in SPREADS
+    }
+    families |= {
+        f"{levels} levels, d = {d:g}": Levels(levels, d) for levels in (2, 5, 50) for d in (0.0, 1.0, 2.5)
+    }
+    for name, family in families.items():
+        for m, n in sizes:
+            auc, advantage = Tally(family.auc), Tally(family.advantage)
+            for ranking in audits(name, family, m, n, replicates):
+                for tally, measure in ((auc, auc_interval), (advantage, advantage_interval)):
+                    value, ends = measure(ranking, 0.95)
+                    tally.add(value, *ends)
+            yield name, m, n, auc, advantage
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--replicates", type=int, default=1000, help="samples of each cell (default: 1000)")
+    parser.add_argument("--only", choices=("tpr", "auc"), help="only these tables")
+    options = parser.parse_args()
+    command = f"python benchmarks/measure_coverage.py --replicates {options.replicates}"
+    if options.only != "auc":
+        measure_rates(options.replicates, command)
+    if options.only != "tpr":
+        measure_areas(options.replicates, command)
+
+
+def measure_rates(replicates, command):
+    columns = ["scores", "members/non-members", "FPR", "TPR", "covered", "missed below/above"]
+    columns += ["mean estimate / TPR", "width / oracle's", "Wilson's at the threshold covered"]
+    with writing("coverage-tpr", command, columns) as row:
+        for name, m, n, f, resolvable, population, threshold in rates(replicates):
+            covered, under, over, bias, width = population.cells()
+            row(
+                name,
+                f"{m:,}/{n:,}",
+                f"{100 * f:g} %" + ("" if resolvable else ", not resolvable"),
+                f"{population.truth:.4f}",
+                text(covered),
+                f"{text(under)}/{text(over)}",
+                f"{bias:.2f}",
+                f"{width:.2f}",
+                text(threshold.cells()[0]),
+            )
+
+
+def measure_areas(replicates, command):
+    columns = ["scores", "members/non-members", "AUC", "covered", "missed below/above", "width / oracle's"]
+    columns += ["advantage", "covered", "mean estimate - advantage", "width / oracle's"]
+    with writing("coverage-auc", command, columns) as row:
+        for name, m, n, auc, advantage in areas(replicates):
+            covered, under, over, _, width = auc.cells()
+            own, _, _, _, own_width = advantage.cells()
+            bias = np.mean([value for value, _, _ in advantage.found]) - advantage.truth
+            row(
+                name,
+                f"{m:,}/{n:,}",
+                f"{auc.truth:.4f}",
+                text(covered),
+                f"{text(under)}/{text(over)}",
+                f"{width:.2f}",
+                f"{advantage.truth:.3f}",
+                text(own),
+                f"{bias:.3f}",
+                f"{own_width:.2f}",
+            )
+
+
+if __name__ == "__main__":
+    main()
