@@ -1,7 +1,8 @@
 # make demo   set up on first use, then audit the embedded zoo (no network), print a table and write a report
 # make test   the same set-up, then every test against the installed wheel
 # make test-fast  the tests that take no more than a few seconds each
-# make coverage  every test, and which lines and branches none of them reaches
+# make test-coverage  every test, and which lines and branches none of them reaches
+# make coverage  how often the intervals hold the truth: the simulations behind docs/numbers.md
 # make check  lint, types, import directions, tables, and the floor of coverage where it was collected
 # make bench  speed side by side with peers
 # make gallery  the pictures of docs/gallery.md
@@ -18,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := -m pip install --quiet --disable-pip-version-check --no-compile
 INSTALL := $(BIN)/python $(PIP)
 
-.PHONY: demo gallery tables coverage test test-fast test-exhaustive test-vision test-hosted check bench test-lowest clean
+.PHONY: demo gallery tables coverage test test-coverage test-fast test-exhaustive test-vision test-hosted check bench test-lowest clean
 
 demo: $(VENV)/installed
 	rm -rf records/samples
@@ -66,7 +67,7 @@ test-fast: $(VENV)/installed
 	$(BIN)/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not slow and not exhaustive"
 
 # Apart from `make test`, which must not wait for the tracer: only the hosted workflow runs it.
-coverage: $(VENV)/installed
+test-coverage: $(VENV)/installed
 	$(BIN)/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not exhaustive" --cov --cov-report=term-missing
 
 # The sources that take their networks from torchvision and timm. Only this run sees the two: torchvision's
@@ -89,6 +90,11 @@ check: $(VENV)/installed
 	$(BIN)/mypy securitynet_hub loaders
 	$(BIN)/pytest tests/project/test_imports.py tests/project/test_tables.py
 	if [ -f .coverage ]; then $(BIN)/coverage report --format=total; fi
+
+# Three quarters of an hour of one core.
+coverage: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/measure_coverage.py
+	$(BIN)/python benchmarks/tables.py
 
 bench: $(VENV)/installed
 	$(BIN)/pytest benchmarks/bench_*.py -s

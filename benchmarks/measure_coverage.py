@@ -8,10 +8,11 @@ seed of its own, so that cells can be measured in any order.
 
 import argparse
 import zlib
+from dataclasses import replace
 
 import numpy as np
 from scipy.stats import norm, t
-from tables import writing
+from tables import keep, read, writing
 
 from securitynet_hub.statistics.rates import Ranking, advantage_interval, auc_interval
 from securitynet_hub.statistics.roc import rate_at_fpr
@@ -159,14 +160,38 @@ def main():
     command = f"python benchmarks/measure_coverage.py --replicates {options.replicates}"
     if options.only != "auc":
         measure_rates(options.replicates, command)
+        summarise(
+            "tpr", {4: "covered", 7: "widest / oracle's", 8: "Wilson's at the threshold covered"}, by=(0, 2)
+        )
     if options.only != "tpr":
         measure_areas(options.replicates, command)
+        of = {3: "AUC covered", 5: "widest / oracle's", 7: "advantage covered", 9: "its widest / oracle's"}
+        summarise("auc", of, by=(0,))
+
+
+def summarise(name, columns, by):
+    """Keep the lowest and the highest coverage over the sizes, and the greatest width, where resolvable."""
+    cells = read(f"coverage-{name}-cells")
+    groups = {}
+    for row in cells.rows:
+        if "not resolvable" not in row[2]:
+            groups.setdefault(tuple(row[each] for each in by), []).append(row)
+    rows = []
+    for key, group in groups.items():
+        ends = {each: (min(r[each] for r in group), max(r[each] for r in group)) for each in columns}
+        shown = [
+            ends[each][1] if "widest" in head else f"{ends[each][0]} to {ends[each][1]}"
+            for each, head in columns.items()
+        ]
+        rows.append([*key, *shown])
+    heads = [cells.columns[each] for each in by]
+    keep(f"coverage-{name}", replace(cells, columns=[*heads, *columns.values()], rows=rows))
 
 
 def measure_rates(replicates, command):
     columns = ["scores", "members/non-members", "FPR", "TPR", "covered", "missed below/above"]
     columns += ["mean estimate / TPR", "width / oracle's", "Wilson's at the threshold covered"]
-    with writing("coverage-tpr", command, columns) as row:
+    with writing("coverage-tpr-cells", command, columns) as row:
         for name, m, n, f, resolvable, population, threshold in rates(replicates):
             covered, under, over, bias, width = population.cells()
             row(
@@ -185,7 +210,7 @@ def measure_rates(replicates, command):
 def measure_areas(replicates, command):
     columns = ["scores", "members/non-members", "AUC", "covered", "missed below/above", "width / oracle's"]
     columns += ["advantage", "covered", "mean estimate - advantage", "width / oracle's"]
-    with writing("coverage-auc", command, columns) as row:
+    with writing("coverage-auc-cells", command, columns) as row:
         for name, m, n, auc, advantage in areas(replicates):
             covered, under, over, _, width = auc.cells()
             own, _, _, _, own_width = advantage.cells()

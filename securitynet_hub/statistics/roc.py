@@ -9,6 +9,7 @@ allow. `tpr_at_threshold` gives the rates at the sample's own threshold instead.
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -25,10 +26,10 @@ from securitynet_hub.statistics.rates import (
     wilson_interval,
 )
 
-COMPONENTS = 128
+COMPONENTS = 64
 """Places of the threshold that an interval distinguishes."""
 
-NEGLIGIBLE = 1e-6
+NEGLIGIBLE = 1e-4
 """Share of the places, at either end, that are left out."""
 
 
@@ -267,23 +268,26 @@ def beta_mixture_quantiles(
     >>> [round(x, 6) for x in found]
     [0.25, 0.5]
     """
-    from scipy.optimize import brentq
-    from scipy.special import betainc
+    from scipy.special import betainc, betaln
 
-    parts = weights / weights.sum()
+    parts, constant = weights / weights.sum(), betaln(a, b)
     means = a / (a + b)
     mean = float(parts @ means)
     deviation = math.sqrt(parts @ (means * (1 - means) / (a + b + 1) + (means - mean) ** 2))
-
-    def missing(rate: float, share: float) -> float:
-        return float(parts @ betainc(a, b, rate)) - share
-
     found = []
     for share in shares:
-        low, high = max(0.0, mean - 4 * deviation), min(1.0, mean + 4 * deviation)
-        low = low if missing(low, share) < 0 else 0.0
-        high = high if missing(high, share) > 0 else 1.0
-        found.append(float(brentq(missing, low, high, (share,), xtol=1e-12, rtol=1e-9)))
+        low, high = 0.0, 1.0
+        rate = mean + deviation * NormalDist().inv_cdf(share)
+        for _ in range(60):  # Newton's method, halving where it would leave the bracket
+            if not low < rate < high:
+                rate = (low + high) / 2
+            error = float(parts @ betainc(a, b, rate)) - share
+            low, high = (rate, high) if error < 0 else (low, rate)
+            density = float(parts @ np.exp((a - 1) * math.log(rate) + (b - 1) * math.log1p(-rate) - constant))
+            if abs(error) < 1e-9 or high - low < 1e-12:
+                break
+            rate = rate - error / density if density > 0 else low
+        found.append(rate)
     return tuple(found)
 
 
