@@ -208,7 +208,7 @@ def advantage_interval(ranking: Ranking, confidence_level: float) -> tuple[float
     error over all thresholds exceeds ``sqrt(log(2 / alpha) / 2 * (1 / m + 1 / n))`` with a probability of
     about alpha / 2 (Smirnov 1939, where both sides have one distribution). Elsewhere it is smaller as s is.
     So the lower end lies the smaller of that and of ``sqrt(2 log(3 / alpha)) s`` below. **Above**, the choice
-    is on the safe side, and the upper end is the normal one. docs/numbers.md shows how often the interval covers.
+    is on the safe side, and the upper end is the normal one. docs/numbers.md shows how often it covers.
     """
     alpha = 1 - require_level(confidence_level)
     members, nonmembers = ranking
