@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from securitynet_hub.data.images import load_images as load_images
     from securitynet_hub.data.splits import Split as Split
     from securitynet_hub.evaluation import load_metric as load_metric
+    from securitynet_hub.models.functions import black_box as black_box
     from securitynet_hub.models.loading import load_target as load_target
     from securitynet_hub.records.record import read_records as read_records
     from securitynet_hub.statistics import signals as signals
@@ -32,6 +33,7 @@ _HOMES = {
     "LabelledImages": "data.images",
     "Split": "data.splits",
     "audit": "attacks.audit",
+    "black_box": "models.functions",
     "load_annotations": "annotations.schema",
     "load_images": "data.images",
     "load_metric": "evaluation",

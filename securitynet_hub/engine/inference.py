@@ -24,8 +24,9 @@ from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.data.images import LabelledImages
 from securitynet_hub.data.pixels import Labels, Pixels
 from securitynet_hub.data.sources import ImageSource
-from securitynet_hub.engine.processes import gather, init_processes, raise_together
+from securitynet_hub.engine.processes import broadcast, gather, init_processes, raise_together
 from securitynet_hub.engine.soundness import Forward, as_classifier, require_sound
+from securitynet_hub.models.functions import Function
 from securitynet_hub.models.target import Preprocessing, Target
 
 BATCH_SIZE = 256
@@ -78,6 +79,8 @@ def predict(
         ModelError: the model gave NaN or infinite logits, or a wrong number of them.
         ProcessError: another process of the launch has ended. An error on one process is raised on all.
     """
+    if isinstance(target.module, Function):
+        return _asked(target.module, images, batch_size, on_batch)
     logits = predict_module(
         as_classifier(target),
         target.transform,
@@ -91,6 +94,29 @@ def predict(
         raise ModelError(
             f"{target.id} gave outputs of {logits.shape[1:]}, {target.num_classes} were expected."
         )
+    return logits
+
+
+def _asked(
+    function: Function, images: Pixels | ImageSource, batch_size: int, on_batch: Callable[[int], None]
+) -> npt.NDArray[np.float32]:
+    """Return a function's logits. The main process asks for all, so that nothing is asked twice."""
+    if not len(images):
+        raise ValueError("there are no images to predict.")
+    found: list[npt.NDArray[np.float32]] = []
+    failure: Exception | None = None
+    if init_processes().is_main_process:
+        try:
+            for start in range(0, len(images), batch_size):
+                rows = range(start, min(start + batch_size, len(images)))
+                read = images.read if isinstance(images, ImageSource) else images.__getitem__
+                found.append(function.ask([read(row) for row in rows]))
+                on_batch(len(rows))
+        except Exception as error:
+            failure = error
+    if failure := raise_together(failure):
+        raise failure
+    logits: npt.NDArray[np.float32] = broadcast(np.concatenate(found) if found else None)
     return logits
 
 

@@ -8,7 +8,7 @@ import securitynet_hub
 from securitynet_hub.cli.main import build_parser
 
 NAMES = {
-    "AuditData", "LabelledImages", "Split", "audit", "load_annotations", "load_images", "load_metric",
+    "AuditData", "LabelledImages", "Split", "audit", "black_box", "load_annotations", "load_images", "load_metric",
     "load_target", "read_records", "signals", "statistics",
 }  # fmt: skip
 
