@@ -15,12 +15,15 @@ from securitynet_hub.attacks.kind import (
     Kind,
     Trainer,
     attack_names,
+    find_attack,
     kinds,
     split_options,
 )
 from securitynet_hub.attacks.subject import AuditData, known_data
-from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.core.errors import ModelError, SkippedWarning, UnknownNameError
 from securitynet_hub.core.plain_torch import plain_torch
+from securitynet_hub.core.telling import warn_caller
+from securitynet_hub.engine.processes import find_place
 from securitynet_hub.models.loading import find_annotation, load_target
 from securitynet_hub.models.outputs import Outputs, Reduce
 from securitynet_hub.models.target import Target
@@ -61,6 +64,7 @@ def audit(
     trainer: Trainer | None = None,
     on_batch: Callable[[int], None] = lambda size: None,
     on_record: Callable[[Record], Path | None] = lambda record: None,
+    on_skipped: Callable[[str, Exception], None] | None = None,
     **options: Any,
 ) -> list[Record]:
     """Audit a model; return one record for each attack, and for model stealing one for each budget.
@@ -89,6 +93,8 @@ def audit(
         on_batch: called with the number of images after each batch.
         on_record: called with each record as soon as it is measured and written; if it returns the file that
             it wrote a record to, recovered triggers are written next to that file.
+        on_skipped: called with the name of an attack that could not run, and why, while others go on; by
+            default a `SkippedWarning` says so. If no attack can run, its error is raised.
         options: fields of the kinds' options: `membership.kind.Options`, `stealing.kind.Options`,
             `backdoor.kind.Options`.
 
@@ -117,6 +123,15 @@ def audit(
         path = None if folder is None else write_record(record, folder)
         return on_record(record) or path
 
+    skipped: dict[str, Exception] = {}
+
+    def skip(name: str, error: Exception) -> None:
+        if find_place().of > 1:  # the other processes would wait for what this one leaves out
+            raise error
+        skipped[name] = error
+        if on_skipped is not None:
+            on_skipped(name, error)
+
     context = Context(
         settings=settings,
         seed=int(seed),
@@ -126,11 +141,14 @@ def audit(
         trainer=trainer,
         on_batch=on_batch,
         on_record=written,
+        on_skipped=skip,
     )
     _require_used(settings, names)
     if isinstance(target, str):
         target = load_target(target)
     data = data.matched_to(target)
+    if attacks is None:
+        names = [name for name in names if find_attack(name).unanswerable(target) is None]
     records: list[Record] = []
     for kind in kinds().values():
         chosen = own_names(kind, names)
@@ -141,7 +159,18 @@ def audit(
         if chosen:
             own = {name: given for name, given in settings.items() if name in chosen}
             how = replace(context, settings=own)
-            records += kind.audits.run(target, data, chosen, own_options[kind.name], how)
+            try:
+                records += kind.audits.run(target, data, chosen, own_options[kind.name], how)
+            except (ValueError, ModelError) as error:
+                if not records:
+                    raise
+                for each in chosen:
+                    skip(each, error)
+    if skipped and not records:
+        raise next(iter(skipped.values()))
+    if on_skipped is None:
+        for each, reason in skipped.items():
+            warn_caller(f"{each} was not run on {target.id}: {reason}", SkippedWarning)
     return records
 
 

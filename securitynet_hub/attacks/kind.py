@@ -19,6 +19,7 @@ import pkgutil
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
@@ -26,7 +27,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.core.errors import ProcessError, RecordError, UnknownNameError
 from securitynet_hub.records.rows import Figure, find_figure
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Attack:
         configured_by: the function whose keyword-only arguments are the settings, if `run` passes them on.
         column: the column of the annotations that holds SecurityNet's own figure for this attack.
         ranked: whether the benchmark on the Hub has leaderboards for it.
+        labels_suffice: whether it needs no more of an answer than the predicted label.
+        weights: whether it looks at the model's weights or gradients, not at answers alone.
     """
 
     kind: ClassVar[str] = ""
@@ -79,6 +82,16 @@ class Attack:
     configured_by: Callable[..., Any] | None = field(default=None, repr=False)
     column: str | None = None
     ranked: bool = False
+    labels_suffice: bool = False
+    weights: bool = False
+
+    def unanswerable(self, target: Target) -> str | None:
+        """Return why a target that answers with too little cannot be attacked so, or None."""
+        if self.weights and not target.has_weights:
+            return f"it needs the model's weights, and {target.id} only answers"
+        if target.labels_only and not self.labels_suffice:
+            return f"it needs posteriors or logits, and {target.id} answers with labels alone"
+        return None
 
     @property
     def shares_pass(self) -> bool:
@@ -104,6 +117,10 @@ class Attack:
                 raise UnknownNameError(f"setting of {self.name}", name, self.settings)
 
 
+def _raise(name: str, error: Exception) -> None:
+    raise error
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """How an audit is run; the same for all kinds of attack.
@@ -117,6 +134,8 @@ class Context:
         trainer: trains reference models for a target if an option gives their number.
         on_batch: called with the number of images after each batch.
         on_record: called with each record as soon as it is measured; returns the file that it was written to.
+        on_skipped: called with the name of an attack that failed, and its error; raises the error if nothing
+            further should run.
     """
 
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
@@ -127,6 +146,17 @@ class Context:
     trainer: Trainer | None = None
     on_batch: Callable[[int], None] = lambda size: None
     on_record: Callable[[Record], Path | None] = lambda record: None
+    on_skipped: Callable[[str, Exception], None] = _raise
+
+    @contextmanager
+    def attempting(self, name: str) -> Iterator[None]:
+        """Run an attack in the block; if it fails, hand its error on and let the other attacks run."""
+        try:
+            yield
+        except (RecordError, ProcessError):  # of the audit, not of the attack
+            raise
+        except Exception as error:  # whatever an attack and a stranger's model lead to
+            self.on_skipped(name, error)
 
 
 class Trainer(Protocol):

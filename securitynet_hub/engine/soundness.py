@@ -22,6 +22,9 @@ REPEATED, ELSEWHERE, COARSE = 1e-4, 1e-2, 1e-1
 """Largest differences of logits, relative to the largest, between two equal passes, between batches of two
 sizes, which sum in other orders, and in half precision."""
 
+PUBLISHED = ("securitynet_hub.", "pytorchcv.", "torchvision.", "timm.")
+"""Packages whose networks are steady; those of the tables are built from them."""
+
 _SEEN: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
 """The modules that have been looked at."""
 
@@ -36,9 +39,9 @@ def as_classifier(target: Target) -> torch.nn.Module:
 def require_sound(target: Target, forward: Forward, inputs: torch.Tensor, logits: torch.Tensor) -> None:
     """Warn once for each module if its answers are in doubt, after the first batch.
 
-    Some of the images are forwarded twice more. A model whose answers differ between the two draws at random
-    (dropout is active). One whose answers differ from those in the larger batch mixes the images of a batch
-    (BatchNorm is in training mode).
+    Of a caller's own model, some of the images are forwarded twice more. A model whose answers differ between
+    the two draws at random (dropout is active). One whose answers differ from those in the larger batch mixes
+    the images of a batch (BatchNorm is in training mode).
 
     Args:
         target: the model.
@@ -52,9 +55,15 @@ def require_sound(target: Target, forward: Forward, inputs: torch.Tensor, logits
     doubts = []
     if target.outputs == "logits" and getattr(target.module, "outputs", None) is None:
         doubts.append(doubt_of_logits(logits.cpu().numpy()))
-    doubts.append(_unsteady(target, forward, inputs, logits))
+    if not _is_published(target):
+        doubts.append(_unsteady(target, forward, inputs, logits))
     for doubt in filter(None, doubts):
         warn_caller(f"the answers of {target.id} {doubt}.", AnswersWarning)
+
+
+def _is_published(target: Target) -> bool:
+    """Return whether a target is a model of the tables, in the network of a package."""
+    return target.annotation.table != "unlisted" and type(target.module).__module__.startswith(PUBLISHED)
 
 
 def _unsteady(target: Target, forward: Forward, inputs: torch.Tensor, logits: torch.Tensor) -> str | None:

@@ -89,7 +89,8 @@ def black_box(
     (False, 'function/own/lambda')
     """
     require_outputs(outputs)
-    label = NAME.sub("-", name or getattr(function, "__name__", type(function).__name__)).strip("-.+")
+    called = str(name or getattr(function, "__name__", type(function).__name__))
+    label = NAME.sub("-", called).strip("-.+")
     module = Function(
         function,
         name=label or "function",
@@ -219,7 +220,7 @@ class Function(torch.nn.Module):
         used = max(self.asked, self._answers.count())
         if used + new > self.budget:
             raise BudgetError(
-                f"{self.name} was asked about {used:,} of a budget of {self.budget:,} images; {new:,} new ones "
+                f"{self.name} was asked about {used:,} of a budget of {self.budget:,} images; {new:,} more "
                 "are wanted, and none of them was asked about. Raise budget=, or audit fewer images."
             )
 

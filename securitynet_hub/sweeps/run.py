@@ -47,7 +47,20 @@ def audit_job(
     on_batch: Callable[[int], None],
 ) -> None:
     """Audit the job's model: one forward pass for all attacks."""
-    audit(target, attacks=attacks, data=job.data, on_record=on_record, on_batch=on_batch, **job.options)
+    audit(
+        target,
+        attacks=attacks,
+        data=job.data,
+        on_record=on_record,
+        on_batch=on_batch,
+        on_skipped=_raise,
+        **job.options,
+    )
+
+
+def _raise(name: str, error: Exception) -> None:
+    """Let a failed attack end the audit of its job: the sweep writes it down, and goes on with the others."""
+    raise error
 
 
 class Outcome(NamedTuple):

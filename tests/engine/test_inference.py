@@ -125,7 +125,7 @@ class TestPredict:
         class Mean(torch.nn.Module):
             def forward(self, inputs):
                 sizes.append(len(inputs))
-                return inputs.mean((2, 3)).repeat(1, 5)[:, :10]
+                return -inputs.mean((2, 3)).repeat(1, 5)[:, :10]
 
         sizes, seen = [], []
         large = Transform(height=224, width=224, channels=3)
@@ -134,7 +134,7 @@ class TestPredict:
         found = predict(wide, pixels, batch_size=20, on_batch=seen.append)
         assert max(sizes) * 3 * 224 * 224 <= CPU_ELEMENTS
         assert (sizes, seen) == ([13, 7, 8, 8, 10], [20, 10])  # of the first batch, some are forwarded again
-        np.testing.assert_allclose(found[:, :3], pixels.mean((1, 2)) / 255, rtol=1e-5)
+        np.testing.assert_allclose(found[:, :3], -pixels.mean((1, 2)) / 255, rtol=1e-5)
 
     def test_other_failures_are_not_taken_for_a_lack_of_memory(self, target):
         """A smaller batch would pass, so that trying again in halves would hide the fault."""

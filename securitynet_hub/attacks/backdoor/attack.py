@@ -53,10 +53,12 @@ class Attack(kind.Attack):
     supplied: ClassVar[frozenset[str]] = frozenset({"clean", "seed", "on_step"})
 
     needs: tuple[Need, ...] = ()
+    weights: bool = True
     judges: Literal["model", "inputs", "training"] = "model"
     costly: bool = False
     per_class: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def why_not(self, target: Target, inputs: DetectorInputs) -> str | None:
         """Return the first reason why the detector cannot run, or None."""
-        return next(filter(None, (need(target, inputs) for need in self.needs)), None)
+        reasons = (need(target, inputs) for need in self.needs)
+        return self.unanswerable(target) or next(filter(None, reasons), None)

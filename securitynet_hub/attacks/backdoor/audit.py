@@ -81,29 +81,30 @@ def run(
             raise ValueError(f"{name} cannot judge {target.id}: {reason}.")
     records = []
     for name in dict.fromkeys(attacks):
-        began = time.perf_counter()
-        detector, own = find(name), dict(context.settings.get(name, {}))
-        finding = run_detector(name, target, images.inputs_of(detector), **own)
-        result, known, counts = images.measure(detector, finding, context.confidence_level)
-        taken = {**detector.settings, **own}
-        record = Record(
-            **describe_subject(whole, data),
-            attack={
-                "name": name,
-                "kind": KIND.name,
-                "seed": context.seed,
-                **known,
-                **{key: v.as_dict() if hasattr(v, "as_dict") else v for key, v in taken.items()},
-            },
-            result=result,
-            counts=counts,
-            timings={"attack": time.perf_counter() - began},
-        )
-        records.append(record)
-        path = context.on_record(record)
-        if path is not None and finding.inversion is not None and _is_picture(finding.inversion):
-            suspects = {finding.suspect, *finding.figures["flagged_classes"]} - {None}
-            save_triggers(finding.inversion, sorted(suspects), path.parent, stem=f"{path.stem}-class")
+        with context.attempting(name):
+            began = time.perf_counter()
+            detector, own = find(name), dict(context.settings.get(name, {}))
+            finding = run_detector(name, target, images.inputs_of(detector), **own)
+            result, known, counts = images.measure(detector, finding, context.confidence_level)
+            taken = {**detector.settings, **own}
+            record = Record(
+                **describe_subject(whole, data),
+                attack={
+                    "name": name,
+                    "kind": KIND.name,
+                    "seed": context.seed,
+                    **known,
+                    **{key: v.as_dict() if hasattr(v, "as_dict") else v for key, v in taken.items()},
+                },
+                result=result,
+                counts=counts,
+                timings={"attack": time.perf_counter() - began},
+            )
+            records.append(record)
+            path = context.on_record(record)
+            if path is not None and finding.inversion is not None and _is_picture(finding.inversion):
+                suspects = {finding.suspect, *finding.figures["flagged_classes"]} - {None}
+                save_triggers(finding.inversion, sorted(suspects), path.parent, stem=f"{path.stem}-class")
     return records
 
 

@@ -110,13 +110,13 @@ def needs_batch_norm(target: Target, inputs: DetectorInputs) -> str | None:
 @need("gradients down to the pixels")
 def needs_pixel_space(target: Target, inputs: DetectorInputs) -> str | None:
     """Require a preprocessing that gradients can pass."""
-    from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
+    from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, has_gradients
 
     try:
         PixelSpace.from_target(target)
     except ValueError as error:
         return str(error).removesuffix(".")
-    return None
+    return None if has_gradients(target) else f"no gradient of {target.id} reaches its input"
 
 
 FROM_IMAGES: tuple[Need, ...] = (needs_inputs, needs_clean)

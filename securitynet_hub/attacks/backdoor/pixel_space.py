@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.engine.inference import evaluating
 from securitynet_hub.models.target import Target
 
@@ -79,6 +80,22 @@ def network_inputs(target: Target, images: npt.NDArray[np.uint8]) -> torch.Tenso
 def some_parameter(module: torch.nn.Module) -> torch.Tensor:
     """Return a parameter, for its device and precision; a float on the CPU where there is none."""
     return next((p.detach() for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
+
+
+def has_gradients(target: Target) -> bool:
+    """Return whether a gradient of the logits reaches the network's input, tried with one grey image.
+
+    One that computes with NumPy, detaches or rounds has none.
+    """
+    image = np.full((1, *target.transform.shape), 128, np.uint8)
+    inputs = network_inputs(target, image).requires_grad_()
+    with plain_torch(), frozen(target.module):
+        try:
+            logits = target.module(inputs)
+            (gradient,) = torch.autograd.grad(logits.sum(), inputs, allow_unused=True)
+        except RuntimeError:
+            return False
+    return gradient is not None
 
 
 @contextmanager

@@ -105,6 +105,8 @@ ATTACK = Attack(
     summary="whether multiplied pixels keep the input's label",
     formula="share of multiplied copies that keep the label",
     source="Guo et al. 2023, eq. 1",
+    weights=False,
+    labels_suffice=True,
     needs=FROM_IMAGES,
     judges="inputs",
 )

@@ -99,6 +99,7 @@ ATTACK = Attack(
     summary="whether blends with clean images keep the input's label",
     formula="minus the mean entropy of the answers to blends with clean images",
     source="Gao et al. 2019, eq. 3 and 4",
+    weights=False,
     needs=FROM_IMAGES,
     judges="inputs",
 )

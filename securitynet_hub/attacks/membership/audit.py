@@ -16,6 +16,7 @@ from securitynet_hub.attacks.membership.blind_baseline import find_baseline
 from securitynet_hub.attacks.membership.kind import KIND, Options
 from securitynet_hub.attacks.membership.measures import measure_membership
 from securitynet_hub.attacks.membership.pool import Answers, Pool, find_pool, forward
+from securitynet_hub.attacks.membership.registry import attacks as registered
 from securitynet_hub.attacks.membership.registry import find
 from securitynet_hub.attacks.membership.running import (
     ALWAYS_HELD,
@@ -55,6 +56,7 @@ def run(
     if options.samples is not None and (Path(options.samples) / target.id).exists():
         raise RecordError(f"{Path(options.samples) / target.id} exists already; it is never overwritten.")
     chosen = _settings(attacks, context.settings, class_wise=options.class_wise)
+    _require_answers(attacks, target)
     asking = [name for name in attacks if not find(name).shares_pass]
     for name in asking:
         _require_affordable(find(name), chosen[name], at_one_size(target, data)[1], options.max_queries)
@@ -68,9 +70,10 @@ def run(
     runs: dict[str, Run] = {}
     records: list[Record] = []
     for name in attacks:
-        runs[name], record = audit.attack(find(name), chosen[name])
-        records.append(record)
-        context.on_record(record)
+        with context.attempting(name):
+            runs[name], record = audit.attack(find(name), chosen[name])
+            records.append(record)
+            context.on_record(record)
     if options.samples is not None:
         positions = data.split.indices
         table = sample_table(
@@ -84,12 +87,17 @@ def run(
 def applicable(target: Target, data: AuditData, options: Options, context: Context) -> list[str]:
     """List the attacks on answers for which there is everything: reference models enough, a population."""
     pool = _pool(target, data, options, context)
-    return runnable(_held(pool), _fewest_references(pool))
+    found = runnable(_held(pool), _fewest_references(pool))
+    return [name for name in found if find(name).unanswerable(target) is None]
 
 
 def left_out(target: Target, data: AuditData, options: Options) -> dict[str, str]:
-    """Return nothing: that attacks need reference models or queries is said where they are listed."""
-    return {}
+    """Return the reason for each attack for which the target answers with too little.
+
+    That attacks need reference models or queries is said where they are listed.
+    """
+    reasons = {name: find(name).unanswerable(target) for name in runnable()}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def swept() -> list[str]:
@@ -261,6 +269,14 @@ def _require_affordable(attack: Attack, settings: dict[str, Any], data: AuditDat
             f"max_queries={max_queries:,} (--max-queries). Allow more, lower {' or '.join(settings)}, or "
             "audit fewer samples."
         )
+
+
+def _require_answers(attacks: Sequence[str], target: Target) -> None:
+    """Refuse attacks for which the target answers with too little."""
+    for name in attacks:
+        if reason := find(name).unanswerable(target):
+            enough = [other for other in registered() if find(other).unanswerable(target) is None]
+            raise ValueError(f"{name} cannot attack {target.id}: {reason}. These can: {', '.join(enough)}.")
 
 
 def _require_inputs(attacks: Sequence[str], pool: Pool | None) -> None:

@@ -237,5 +237,6 @@ ATTACK = Attack(
     needs=("labels",),
     cost=count_queries,
     starts=True,
+    labels_suffice=True,
     minimum=0.0,
 )

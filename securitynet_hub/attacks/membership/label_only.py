@@ -271,6 +271,7 @@ ATTACKS = (
         needs=("labels",),
         cost=partial(count_queries, kind="translation"),
         score_answers=label_only_scores,
+        labels_suffice=True,
         minimum=0.0,
     ),
     Attack(
@@ -282,6 +283,7 @@ ATTACKS = (
         needs=("labels",),
         cost=partial(count_queries, kind="rotation"),
         score_answers=label_only_scores,
+        labels_suffice=True,
         minimum=0.0,
     ),
     Attack(
@@ -293,6 +295,7 @@ ATTACKS = (
         needs=("labels",),
         cost=partial(count_queries, kind="noise"),
         score_answers=label_only_scores,
+        labels_suffice=True,
         minimum=0.0,
     ),
 )

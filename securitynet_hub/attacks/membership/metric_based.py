@@ -33,6 +33,7 @@ ATTACKS = (
         name="correctness",
         run=partial(signal_scores, "correctness"),
         summary="whether the top class is the label",
+        labels_suffice=True,
         formula="1 if the top class is the label",
         source="Yeom et al. 2018",
         needs=("labels",),

@@ -22,16 +22,17 @@ def run(
         attack, own = cast(Attack, KIND.attacks[name]), dict(context.settings.get(name, {}))
         attack.require_settings(own)
         settings = {"budgets": options.budgets, "seeds": [context.seed], **own}
-        records += attack.run(
-            target,
-            data,
-            keep=context.keep,
-            confidence_level=context.confidence_level,
-            batch_size=context.batch_size,
-            on_batch=context.on_batch,
-            on_record=context.on_record,
-            **settings,
-        )
+        with context.attempting(name):
+            records += attack.run(
+                target,
+                data,
+                keep=context.keep,
+                confidence_level=context.confidence_level,
+                batch_size=context.batch_size,
+                on_batch=context.on_batch,
+                on_record=context.on_record,
+                **settings,
+            )
     return records
 
 

@@ -18,6 +18,9 @@ from securitynet_hub.engine.training import Recipe
 from securitynet_hub.models.architectures import Architecture, architecture, fitted
 from securitynet_hub.models.target import Target
 
+CALLERS = ("file", "function", "module", "onnx")
+"""Sources of models whose network only the caller can make anew."""
+
 POOL_SIZE = 1797
 """Images in a pool of another origin: as many as the smallest source of `query_images`, the digits, has."""
 
@@ -75,7 +78,9 @@ def find_network(
         found = surrogate
     elif surrogate is None and pretrained:
         raise ValueError("pretrained needs surrogate, the id of the model whose weights are to be kept.")
-    elif surrogate is None and target.annotation.source == "file":
+    elif surrogate is None and target.build is not None:
+        found = Architecture(f"{target.id}, from scratch", target.build, target.transform)
+    elif surrogate is None and target.annotation.source in CALLERS:
         raise ValueError(
             f"how the network of {target.id} is initialised is not known here; pass the id of another model "
             "as surrogate, or an Architecture."

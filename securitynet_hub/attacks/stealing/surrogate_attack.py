@@ -170,6 +170,8 @@ def run(
     """
     ATTACK.require_settings(settings)
     extraction = Extraction(**settings)
+    if target.labels_only:
+        extraction = replace(extraction, view="label")
     data.require_classes_of(target)
     whole, (target, data) = target, at_one_size(target, data)
     pool = _find_pool(data, extraction)
@@ -305,12 +307,16 @@ def _compare(
     pixels, labels, answers = held_out
     own = surrogate.logits(pixels)
     sides = {"from_logits": True, "confidence_level": confidence_level}
+    calibrated = {"surrogate": own, "target": answers}
+    if target.labels_only:  # there is no more to compare
+        del calibrated["target"]
+        answers = answers.argmax(1)
     result: dict[str, Any] = dict(measure_stealing(own, labels, answers, **sides))  # type: ignore[arg-type]
     classes = agreement_per_class(own, labels, answers, **sides)  # type: ignore[arg-type]
     result["per_class"] = [each._asdict() for each in classes if each.n]
     result["calibration"] = {
         name: measure_calibration(outputs, labels, **sides)  # type: ignore[arg-type]
-        for name, outputs in (("surrogate", own), ("target", answers))
+        for name, outputs in calibrated.items()
     }
     result["transfer"] = _transfer(
         surrogate,
@@ -381,6 +387,7 @@ ATTACK = Attack(
     summary="how closely a surrogate trained on the model's answers copies it",
     formula="agreement: share of images that surrogate and model give the same label",
     source="Tramer et al. 2016; Orekondy et al. 2019",
+    labels_suffice=True,
     column="stealing_agreement",
     ranked=True,
 )
