@@ -192,6 +192,11 @@ class Changed(OnDemand):
         """The source's."""
         return self._source.sha256
 
+    @property
+    def applied(self) -> Change:
+        """What changes the images."""
+        return self._change
+
     def read(self, row: int) -> Pixels:
         """Return one image, changed."""
         changed: Pixels = self._change(self._source.read(row)[None])[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,12 @@ With 256 such images, the time per image is up to twice as long, and the memory 
 PREPARED = 4
 """Largest number of batches that are prepared ahead of the device, each by its own thread."""
 
+
+LOGITS_BYTES = 1 << 30
+"""Bytes of outputs above which a single process keeps them in a temporary file."""
+
+CHECKED = 1 << 16
+"""Rows of outputs that are looked at together for what is not finite."""
 
 READ_TOGETHER = 16
 """Images of a source that one thread reads at a time."""
@@ -145,14 +152,15 @@ def predict_module(
     share = np.array_split(np.arange(len(batches)), accelerator.num_processes)[accelerator.process_index]
     # A process without a batch repeats the first one, because all processes must take part in gathering.
     own = [batches[place] for place in share] or batches[:1]
-    answers: list[torch.Tensor] = []
+    answers = _Answers(len(images) if accelerator.num_processes == 1 else 0)
     failure: Exception | None = None
     with plain_torch(), evaluating(module), torch.inference_mode(), accelerator.autocast():
         try:
             for inputs in _prepared(images, transform, own, accelerator, workers):
-                answers.append(forward(inputs).float())
-                if len(answers) == 1:
-                    on_first(forward, inputs, answers[0])
+                found = forward(inputs).float()
+                if answers.are_empty:
+                    on_first(forward, inputs, found)
+                answers.add(found)
                 on_batch(len(inputs))
         except ProcessError:
             raise
@@ -160,13 +168,71 @@ def predict_module(
             failure = error
     if failure := raise_together(failure):
         raise failure
-    outputs = _gathered(accelerator, np.concatenate(own), torch.cat(answers), len(images))
-    broken = np.flatnonzero(~np.isfinite(outputs).reshape(len(outputs), -1).all(1))
+    outputs = answers.on_disk
+    if outputs is None:
+        outputs = _gathered(accelerator, np.concatenate(own), answers.joined(), len(images))
+    parts = (outputs[start : start + CHECKED] for start in range(0, len(outputs), CHECKED))
+    finite = np.concatenate([np.isfinite(part).reshape(len(part), -1).all(1) for part in parts])
+    broken = np.flatnonzero(~finite)
     if len(broken):
         raise ModelError(
             f"the model gave NaN or infinite outputs for {len(broken)} image(s), the first at {broken[0]}."
         )
     return outputs
+
+
+class _Answers:
+    """The outputs of one process, batch by batch: in memory, or in a temporary file if they are many.
+
+    Args:
+        rows: number of images of this process; 0 keeps the outputs in memory, however many.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._rows, self._done = rows, 0
+        self._parts: list[torch.Tensor] = []
+        self.on_disk: npt.NDArray[np.float32] | None = None
+
+    @property
+    def are_empty(self) -> bool:
+        """Whether nothing was added yet."""
+        return self._done == 0
+
+    def add(self, answers: torch.Tensor) -> None:
+        """Keep the outputs of the next batch."""
+        shape = (self._rows, *answers.shape[1:])
+        if self.are_empty and 4 * math.prod(shape) > LOGITS_BYTES:
+            self.on_disk = _array_on_disk(shape)
+        if self.on_disk is None:
+            self._parts.append(answers)
+        else:
+            self.on_disk[self._done : self._done + len(answers)] = answers.cpu().numpy()
+        self._done += len(answers)
+
+    def joined(self) -> torch.Tensor:
+        """Return all outputs that are in memory."""
+        return torch.cat(self._parts)
+
+
+def _array_on_disk(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Return an array of a temporary file, which is gone with the array.
+
+    Raises:
+        ModelError: there is no room for it.
+    """
+    size = 4 * math.prod(shape)
+    try:
+        with tempfile.TemporaryFile(prefix="securitynet-outputs-") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)  # or a full disk would end the process later
+            else:
+                file.truncate(size)
+            return np.memmap(file, np.float32, "r+", shape=shape)
+    except OSError as error:
+        raise ModelError(
+            f"{size:,} bytes of outputs do not fit into {tempfile.gettempdir()}: {error.strerror or error}. "
+            "Set TMPDIR to a folder with more room."
+        ) from error
 
 
 def _prepared(

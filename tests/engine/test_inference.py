@@ -11,6 +11,7 @@ from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.core.errors import ModelError, UnknownNameError, WeightsError
 from securitynet_hub.data.images import load_images
 from securitynet_hub.data.transforms import Transform
+from securitynet_hub.engine import inference
 from securitynet_hub.engine.inference import CPU_ELEMENTS, _ahead, predict
 from securitynet_hub.models.loading import find_annotation, known_loaders, load_target
 from securitynet_hub.models.target import Target
@@ -71,6 +72,20 @@ class TestTargets:
 
 
 class TestPredict:
+    def test_many_outputs_lie_on_disk(self, target, monkeypatch):
+        expected = predict(target, PIXELS[:100], batch_size=7)
+        monkeypatch.setattr(inference, "LOGITS_BYTES", 1000)
+        found = predict(target, PIXELS[:100], batch_size=7)
+        assert isinstance(found, np.memmap)
+        assert np.array_equal(found, expected)
+
+        def full(*arguments):
+            raise OSError(28, "full")
+
+        monkeypatch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(ModelError, match=r"4,000 bytes of outputs do not fit into .*: full"):
+            predict(target, PIXELS[:100])
+
     def test_equals_a_bare_loop(self, target):
         with torch.inference_mode():
             expected = target.module(target.transform(PIXELS[:100])).numpy()

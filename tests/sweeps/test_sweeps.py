@@ -16,16 +16,18 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from PIL import Image
 from support.servers import Route
 from support.sweep_processes import made_up_jobs, measure
 
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.membership.running import runnable
-from securitynet_hub.attacks.subject import known_data
+from securitynet_hub.attacks.subject import AuditData, known_data
 from securitynet_hub.core.errors import RecordError, UnknownNameError
 from securitynet_hub.core.retry import RetryPolicy
 from securitynet_hub.data.splits import Split
@@ -175,6 +177,41 @@ class TestSweep:
         assert sweep(jobs, Ledger(tmp_path), on_batch=forwarded.append) == (8, 0)
         assert sum(forwarded) == jobs[0].num_images
         assert {record.counts["forwarded"] for record in read_records(tmp_path)} == {jobs[0].num_images}
+
+    @pytest.mark.filterwarnings("ignore::securitynet_hub.core.errors.AccuracyWarning")
+    def test_models_of_twelve_sizes_decode_each_picture_once(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+        rng, read = np.random.default_rng(0), Counter()
+        for split, label, number in itertools.product(("train", "test"), range(10), range(3)):
+            path = tmp_path / "pictures" / split / str(label) / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            levels = rng.integers(0, 256, (*rng.integers(40, 60, 2),), np.uint8)
+            Image.fromarray(levels).save(path)
+        data = AuditData.from_folder(tmp_path / "pictures", channels=1)
+
+        class Counted:
+            def __len__(self):
+                return len(data.images)
+
+            def content(self, row):
+                read[row] += 1
+                return data.images.store.content(row)
+
+            def place(self, row):
+                return data.images.store.place(row)
+
+        def load(job):
+            target = load_target(job.annotation)
+            side = 20 + 2 * [row.id for row in rows].index(target.id)
+            transform = replace(target.transform, height=side, width=side, resize=side + 4)
+            return replace(target, transform=transform)
+
+        rows = find_models(["zoo"], "architecture == 'bn-cnn'")[:12]
+        counted = replace(data, images=replace(data.images, store=Counted()))
+        jobs = plan_jobs(rows, ["loss"], {row.dataset: counted for row in rows})
+        assert sweep(jobs, Ledger(tmp_path / "out"), load=load) == (len(rows), 0)
+        assert len(rows) == 12
+        assert read == dict.fromkeys(range(60), 1)
 
     def test_a_model_that_gives_no_answers_is_asked_once(self, tmp_path):
         def load(job):

@@ -37,7 +37,7 @@ from securitynet_hub.attacks.backdoor.running import run_detector
 from securitynet_hub.attacks.kind import Context
 from securitynet_hub.attacks.subject import AuditData, at_one_size, describe_subject
 from securitynet_hub.data.pixels import Pixels
-from securitynet_hub.data.sources import ImageSource
+from securitynet_hub.data.sources import Changed, ImageSource
 from securitynet_hub.data.triggers import TRIGGERS
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import Record
@@ -142,7 +142,8 @@ class _AuditImages:
         images, rows, inputs = data.images, data.split.nonmembers, options.inputs
         if isinstance(inputs, (str, Path)):
             assert images.shape is not None  # by `at_one_size`
-            inputs = read_inputs(inputs, images.shape)
+            fit = images.applied if isinstance(images, Changed) else None  # as the images beside them
+            inputs = read_inputs(inputs, images.shape, fit)
         return cls(
             target=target,
             data=data,

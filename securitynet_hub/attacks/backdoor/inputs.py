@@ -17,6 +17,7 @@ from securitynet_hub.annotations.schema import ZooAnnotation
 from securitynet_hub.attacks.subject import AuditData
 from securitynet_hub.data.images import read_pictures
 from securitynet_hub.data.pixels import image_digests
+from securitynet_hub.data.sources import Change
 from securitynet_hub.data.triggers import TRIGGERS, poison
 from securitynet_hub.models.target import Target
 
@@ -118,7 +119,7 @@ class TrainingImages:
     positions: npt.NDArray[np.int64] = field(repr=False)
 
 
-def read_inputs(folder: str | Path, shape: tuple[int, ...]) -> Inputs:
+def read_inputs(folder: str | Path, shape: tuple[int, ...], fit: Change | None = None) -> Inputs:
     """Read the pictures of a folder and its subfolders as images to test.
 
     If all pictures lie in subfolders `clean` and `poisoned`, the subfolders give the truth.
@@ -126,11 +127,12 @@ def read_inputs(folder: str | Path, shape: tuple[int, ...]) -> Inputs:
     Args:
         folder: a folder with pictures that Pillow can read.
         shape: height, width and channels, as for `images.read_pictures`.
+        fit: as for `images.read_pictures`.
 
     Raises:
         ValueError: as `images.read_pictures`.
     """
-    files, pixels = read_pictures(folder, shape)
+    files, pixels = read_pictures(folder, shape, fit)
     sides = [file.split("/")[0] for file in files]
     known = set(sides) == set(SIDES)
     truth = np.array([side == SIDES[1] for side in sides]) if known else None

@@ -15,6 +15,9 @@ from securitynet_hub.core.arrays import Scores, as_array
 from securitynet_hub.statistics.rates import check_scores
 from securitynet_hub.statistics.signals import SIGNALS, Outputs
 
+ROWS = 1 << 15
+"""Rows of answers in a file of which signals are computed at a time."""
+
 AXES = {"outputs": 2, "reference_outputs": 3, "population_outputs": 2, "reference_population_outputs": 3}
 """Number of axes of each field of answers, without the axis of augmentations."""
 
@@ -152,6 +155,14 @@ class MembershipInputs:
 
     def _signal(self, signal: str, outputs: Any, labels: Outputs, views: bool) -> Scores:
         score = SIGNALS[signal]
+        if isinstance(outputs, np.memmap):  # more than fits into memory several times
+            rows = range(0, len(outputs), ROWS)
+            return np.concatenate(
+                [
+                    score(outputs[row : row + ROWS], labels[row : row + ROWS], from_logits=self.from_logits)
+                    for row in rows
+                ]
+            )
         if np.ndim(outputs) < 3:
             return score(outputs, labels, from_logits=self.from_logits)
         outputs = outputs if hasattr(outputs, "detach") else as_array(outputs, "outputs")
