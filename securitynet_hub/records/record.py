@@ -32,8 +32,8 @@ SCHEMA_VERSION = 1
 DECIDING = ("attacks", "data", "engine", "loaders", "models", "statistics")
 """The folders whose modules decide a result."""
 
-PRESENTS = "present.py"
-"""The module in each of those folders that only shows results."""
+PRESENTS = {"present.py", "verdict.py", "wording.py"}
+"""The modules in those folders that only read and show results."""
 
 PACKAGES = (
     "accelerate",
@@ -59,7 +59,7 @@ def code_identity() -> dict[str, Any]:
     for name in DECIDING:
         place = Path(str(resources.files(f"securitynet_hub.{name}")))
         for path in sorted(place.rglob("*.py")):
-            if path.name != PRESENTS:
+            if path.name not in PRESENTS:
                 digest.update(f"{name}/{path.relative_to(place)}".encode() + b"\0" + path.read_bytes())
     identity: dict[str, Any] = {"version": _version("securitynet-hub"), "sha256": digest.hexdigest()}
     if (folder.parent / ".git").exists():

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
 from securitynet_hub.annotations.schema import Annotation
 from securitynet_hub.attacks.membership.kind import KIND
 from securitynet_hub.attacks.membership.samples import most_exposed
+from securitynet_hub.attacks.membership.verdict import Judgement, judge
+from securitynet_hub.attacks.membership.wording import word
 from securitynet_hub.attacks.present import (
     Column,
     Figures,
@@ -27,8 +28,8 @@ from securitynet_hub.attacks.present import (
 from securitynet_hub.attacks.tables import Audited, annotated, auc_text, short
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.tables import plain_table
-from securitynet_hub.core.text import printable_markup
-from securitynet_hub.plots.measured import Measured, percent, percent_with_interval
+from securitynet_hub.core.text import printable, printable_markup
+from securitynet_hub.plots.measured import Measured, percent
 from securitynet_hub.plots.pictures import Picture, read_picture
 from securitynet_hub.plots.plot import Plot, words_of
 from securitynet_hub.plots.roc import Curve, roc_curve, roc_plot
@@ -40,6 +41,9 @@ from securitynet_hub.records.record import Record
 if TYPE_CHECKING:
     import pandas as pd
 
+COLOURS = {"alarm": "bold red", "calm": "bold green", "open": "bold yellow"}
+"""Colours of the verdicts in a terminal, by tone."""
+
 SHOWN = 6
 """Attacks in one ROC figure: the strongest."""
 
@@ -47,8 +51,14 @@ CORRECTNESS = "correctness"
 """The attack whose AUC gives the overfit gap: gap = 2 AUC - 1, exactly, on the same samples."""
 
 MEANINGS = {
-    "AUC": "The chance that an attack scores a random member above a random non-member. 0.5 is guessing, 1 "
-    "is certainty.",
+    "AUC": "The chance that an attack scores a random member above a random non-member. 0.5: on average this "
+    "ranking is no better than guessing; it may still find some members (see TPR at a low FPR). 1 is "
+    "certainty; clearly below 0.5 the score has its sign reversed.",
+    "Verdict": "A leak is found where an AUC lies above 0.5, or a TPR above its FPR, corrected for all "
+    "attacks and figures that were tried. Severity is another matter: slight, moderate (an AUC of 0.6, or "
+    "2\u00a0% of the members found at a third of that FPR) or severe (0.75, or 10\u00a0% at a ninth).",
+    "Blind baseline": "How well members and non-members are told apart without the model. Where that is "
+    "possible they differ before any training, and the verdict is withheld.",
     "Advantage": "The largest excess of members found over non-members accused. Being a maximum, it is a "
     "little above zero even for guessing.",
     "TPR at a low FPR": "The share of members found (true-positive rate) where that share of all non-members "
@@ -56,20 +66,38 @@ MEANINGS = {
 }
 
 
-def tables(audited: Audited, width: int) -> Iterator[Table]:
-    """Yield the tables of an audit for a terminal of so many columns: AUC by model and attack."""
+def tables(audited: Audited, width: int) -> Iterator[Table | Text]:
+    """Yield the verdicts of an audit for a terminal of so many columns, then AUC by model and attack."""
+    judgements = {row.id: judge(records) for row, records in audited if records}
+    yield from _verdicts(judgements)
     names = list(dict.fromkeys(record.attack["name"] for _, records in audited for record in records))
     fitting = max(1, (width - 44) // 18)
     for start in range(0, len(names), fitting):
-        yield _auc_table(audited, names[start : start + fitting])
+        yield _auc_table(audited, names[start : start + fitting], judgements)
 
 
-def _auc_table(audited: Audited, names: list[str]) -> Table:
+def _verdicts(judgements: Mapping[str, Judgement]) -> Iterator[Table | Text]:
+    """Yield the verdict on one model in full, those on several in a table."""
+    if len(judgements) == 1:
+        ((id, judgement),) = judgements.items()
+        title, _, text = (printable(part.replace("\u00a0", " "), limit=4000) for part in word(judgement))
+        yield Text.assemble((title, COLOURS[judgement.tone]), f"\n{text}\n")
+        return
+    table = plain_table("Membership inference: verdicts", caption="An audit of one model says more.")
+    for heading in ("model", "verdict"):
+        table.add_column(heading, overflow="fold")
+    for id, judgement in judgements.items():
+        table.add_row(printable_markup(short(id)), Text(word(judgement).short, COLOURS[judgement.tone]))
+    yield table
+
+
+def _auc_table(audited: Audited, names: list[str], judgements: Mapping[str, Judgement]) -> Table:
     measured = [(row, {r.attack["name"]: r for r in records}) for row, records in audited if records]
     level = next(iter(measured[0][1].values())).result["confidence_level"]
     table = plain_table(
         f"Membership inference: AUC and its {level:.0%} interval",
-        caption="0.5: nothing leaks. Red: above 0.5 beyond the interval. Gap: train - test accuracy.",
+        caption="0.5: on average no better than guessing. Red: above 0.5, yellow: below 0.5 (sign reversed), "
+        "corrected for all attacks. Gap: train - test accuracy.",
     )
     table.add_column("model", overflow="fold")
     for heading in ("members/\nnon-\nmembers", "acc.\ngap", *(f"{name}\nAUC" for name in names)):
@@ -80,7 +108,7 @@ def _auc_table(audited: Audited, names: list[str]) -> Table:
             printable_markup(short(annotation.id)),
             f"{first.result['n_members']}/{first.result['n_nonmembers']}",
             _gap(annotation, first),
-            *(_auc(records[name].result) if name in records else "-" for name in names),
+            *(_auc(records[name], judgements[annotation.id]) if name in records else "-" for name in names),
         )
     return table
 
@@ -94,14 +122,21 @@ def _gap(annotation: Annotation, record: Record) -> str:
     return f"{members - nonmembers:.3f}"
 
 
-def _auc(result: dict[str, Any]) -> str:
-    text = auc_text(result)
-    return f"[red]{text}[/red]" if result["auc_ci"][0] > 0.5 else text
+def _auc(record: Record, judgement: Judgement) -> str:
+    """Write an AUC, in colour where it surely differs from one half and describes the model."""
+    text, name = auc_text(record.result), record.attack["name"]
+    if judgement.finding in ("cannot be judged", "withheld"):
+        return f"[dim]{text}[/dim]"
+    if judgement.leaks(name):
+        return f"[red]{text}[/red]"
+    return f"[yellow]{text}[/yellow]" if judgement.is_reversed(name) else text
 
 
 def summarise(entries: Sequence[Entry], samples: Path | None) -> Summary:
     """Sum up the attacks on one model, the strongest first."""
     ordered = sorted(entries, key=lambda entry: (-strength(entry), entry.attack))
+    judgement = judge([entry.record for entry in ordered])
+    describes = judgement.finding not in ("cannot be judged", "withheld")
     compared: dict[Column, Measured] = {}
     for entry in ordered:
         if auc := measured(entry, "auc"):
@@ -109,12 +144,12 @@ def summarise(entries: Sequence[Entry], samples: Path | None) -> Summary:
     accuracy, images = _accuracy(ordered, samples)
     return Summary(
         entries=ordered,
-        verdicts=[verdict(ordered)],
-        severity=strength(ordered[0]),
+        verdicts=[verdict(judgement)],
+        severity=judgement.rank,
         accuracy=accuracy,
         images=images,
         gap=_gap_from([entry.record for entry in ordered]),
-        standings=[standing for entry in ordered if (standing := _standing(entry))],
+        standings=[s for entry in ordered if (s := _standing(entry))] if describes else [],
         compared=compared,
         meanings=MEANINGS,
     )
@@ -145,55 +180,10 @@ def frame(records: Sequence[Record]) -> dict[str, float | None]:
     return columns | {"overfit_gap": _gap_from(records[::-1])}
 
 
-def verdict(entries: Sequence[Entry]) -> Verdict:
-    """Say whether the model leaks membership, by the strongest attack, which stands first.
-
-    The strongest of many attacks looks strong by luck, so an alarm needs the lower end of its interval to
-    exceed one half after Bonferroni's correction for their number.
-    """
-    best, attacks = entries[0], len(entries)
-    name, auc = words_of(best.attack), measured(best, "auc")
-    if auc is None:
-        text = f"The record of {name} states no AUC."
-        return Verdict(tone="open", title="Membership: not known", text=text, counted=True)
-    text = f"Given one member and one non-member, {name} picks the member in {percent_with_interval(auc)}"
-    text += f" of cases; guessing does so in {percent(0.5, 0)}.{_low_rate(best.record.result)}"
-    if auc.ci is None:
-        return Verdict(tone="open", title="Membership: no interval", text=text, counted=True)
-    if attacks > 1:
-        text += f" It is the strongest of {attacks} attacks."
-    level = number(best.record.result.get("confidence_level")) or 0.95
-    certain = corrected_low(auc.value, auc.ci[0], level, attacks)
-    corrected = f" Corrected for that choice, its AUC is above {certain:.3f}." if attacks > 1 else ""
-    if certain > 0.5:
-        return Verdict(
-            tone="alarm",
-            title="Leaks membership: an attacker can tell training images from others",
-            text=text + corrected,
-            short="Leaks membership",
-            counted=True,
-        )
-    if auc.ci[0] > 0.5:
-        luck = " The result may be luck."
-        return Verdict(tone="open", title="May leak membership", text=text + corrected + luck, counted=True)
-    ends = [known.ci[1] for entry in entries if (known := measured(entry, "auc")) and known.ci]
-    text += f" With these images, a leak up to an AUC of {max(ends):.3f} cannot be ruled out."
-    return Verdict(tone="calm", title="No sign of a membership leak", text=text, counted=True)
-
-
-def corrected_low(auc: float, low: float, level: float, attacks: int) -> float:
-    """Return the lower end of an AUC's interval at a level of 1 - (1 - level) / attacks (Bonferroni).
-
-    The interval is nearly symmetric on the logit scale, where its half-width grows with the normal quantile.
-
-    >>> corrected_low(0.6, 0.55, 0.95, 1), round(corrected_low(0.6, 0.55, 0.95, 20), 3)
-    (0.55, 0.522)
-    """
-    if attacks == 1 or not 0 < low <= auc < 1 or not 0 < level < 1:
-        return low
-    wider, usual = (NormalDist().inv_cdf(1 - (1 - level) / (2 * count)) for count in (attacks, 1))
-    centre, end = (math.log(value / (1 - value)) for value in (auc, low))
-    return 1 / (1 + math.exp((centre - end) * wider / usual - centre))
+def verdict(judgement: Judgement) -> Verdict:
+    """Put a judgement in words for a page."""
+    title, short, text = word(judgement)
+    return Verdict(tone=judgement.tone, title=title, text=text, short=short, counted=True)
 
 
 def strength(entry: Entry) -> float:
@@ -221,22 +211,6 @@ def scores_table(samples: Path | None, model: str) -> pd.DataFrame | None:
     if "is_member" not in table or table["is_member"].dtype != bool:
         raise RecordError(f"{path} is not a table of scores: it has no column is_member of booleans.")
     return table
-
-
-def _low_rate(result: dict[str, Any]) -> str:
-    """Say how many members the attack finds at the lowest false-positive rate that the samples resolve."""
-    rates = [
-        rate
-        for rate in mappings(result.get("tpr_at_fpr"))
-        if rate.get("resolvable") and number(rate.get("tpr")) is not None and number(rate.get("target_fpr"))
-    ]
-    if not rates:
-        return ""
-    rate = min(rates, key=lambda rate: float(rate["target_fpr"]))
-    bounds = interval(rate.get("ci"))
-    extent = f" ({percent(bounds[0])} to {percent(bounds[1])})" if bounds else ""
-    allowed = f" When it may wrongly accuse at most {percent(rate['target_fpr'])} of the non-members,"
-    return f"{allowed} it finds {percent(rate['tpr'])}{extent} of the members."
 
 
 def _accuracy(entries: Sequence[Entry], samples: Path | None) -> tuple[float | None, int | None]:

@@ -1,0 +1,336 @@
+"""Verdicts in plain words: who can do what, how surely, and what cannot be said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from securitynet_hub.attacks.membership.kind import KIND
+from securitynet_hub.attacks.membership.verdict import Figure, Judgement, poor
+from securitynet_hub.plots.measured import percent
+from securitynet_hub.plots.plot import words_of
+from securitynet_hub.records.figures import interval, mappings, number
+from securitynet_hub.records.record import Record
+
+
+class Words(NamedTuple):
+    """A verdict: in a line, in a word or two, and what else there is to know, in sentences."""
+
+    title: str
+    short: str
+    text: str
+
+
+def word(judgement: Judgement) -> Words:
+    """Put a judgement in words."""
+    title, sentences = {
+        "cannot be judged": _poor,
+        "withheld": _withheld,
+        "leak": _leak,
+        "sign reversed": _reversed,
+        "cannot tell": _uncertain,
+        "no leak found": _nothing,
+    }[judgement.finding](judgement)
+    short = _capital(judgement.finding)
+    if judgement.severity is not None:
+        short = f"Leaks membership ({judgement.severity})"
+    return Words(title, short, " ".join(filter(None, sentences)))
+
+
+Said = tuple[str, list[str]]
+"""A title, and sentences, of which empty ones are left out."""
+
+
+def _poor(judgement: Judgement) -> Said:
+    record = judgement.records[0]
+    found = poor(record)
+    assert found is not None
+    if found.status == "below expectation" and found.accuracy is not None and found.expected is not None:
+        new, expected = percent(found.accuracy), percent(found.expected)
+        what = f"is right on {new} of new images, where {expected} are expected"
+    elif found.members_accuracy is not None:
+        what = f"is right on only {percent(found.members_accuracy)} of its own training images"
+    else:
+        what = "is right too rarely"
+    classes = number(record.target.get("num_classes"))
+    likely = found.likely_reason.rstrip(".")
+    reason = (
+        f"Likely reason: {likely}."
+        if likely
+        else "Likely reason: the order of the classes, or the preprocessing (size, channels, mean, standard "
+        "deviation), is not the model's own."
+    )
+    guessing = f"Guessing is right on {percent(1 / classes)}." if classes else ""
+    return f"Cannot be judged: the model {what}", [
+        guessing, reason, "The attacks' figures do not describe the model.",
+    ]  # fmt: skip
+
+
+def _withheld(judgement: Judgement) -> Said:
+    blind = judgement.records[0].result["blind_baseline"]
+    auc, ci = number(blind.get("auc")), interval(blind.get("auc_ci"))
+    p, looked = number(blind.get("class_balance_p_value")), blind.get("looked_at")
+    title = "Withheld: members and non-members differ before any training, "
+    seen = unbalanced = ""
+    if auc is not None and ci is not None and ci[0] > 0.5:
+        title += f"a classifier that never asks the model tells them apart with an AUC of {_numbers(auc, ci)}"
+        seen = f"It looks at {', '.join(map(str, looked))}." if isinstance(looked, list) and looked else ""
+        if p is not None and p < 0.01:
+            unbalanced = f"The classes have other shares among members than among non-members (p = {p:.1g})."
+    else:
+        title += "the classes have other shares among members than among non-members"
+        title += "" if p is None else f" (p = {p:.1g})"
+    return title, [
+        seen,
+        unbalanced,
+        "An attack may have found that difference, so that its figures need not say anything about the "
+        "training.",
+        *_matched(judgement.records),
+        "Better: take non-members that were collected, chosen and stored in the same way as the training "
+        "images.",
+        *_caveats(judgement.records),
+    ]
+
+
+def _matched(records: Sequence[Record]) -> list[str]:
+    """Say what the strongest attack finds among images that look alike."""
+    sentences = []
+    for name, among in (
+        ("overlap_weights", "Weighted so that both sides look alike to that classifier"),
+        ("within_class", "Among images of one class"),
+    ):
+        found = []
+        for record in records:
+            matched = record.result.get("matched")
+            part = matched.get(name) if isinstance(matched, dict) else None
+            auc, ci = (
+                (number(part.get("auc")), interval(part.get("auc_ci")))
+                if isinstance(part, dict)
+                else (None, None)
+            )
+            if auc is not None and ci is not None:
+                found.append((ci[0], auc, ci, words_of(str(record.attack.get("name")))))
+        if found:
+            low, auc, ci, attack = max(found)
+            means = "still above guessing" if low > 0.5 else "not surely above guessing"
+            of = f", the strongest of {len(found)} attacks," if len(found) > 1 else ""
+            sentences.append(f"{among}, the AUC of {attack}{of} is {_numbers(auc, ci)}: {means}.")
+        elif name == "overlap_weights":
+            sentences.append("Too few images of one side look like the other side's to match them.")
+    return sentences
+
+
+def _leak(judgement: Judgement) -> Said:
+    sure, strongest = judgement.sure, judgement.strongest
+    first, *others = sure.values()
+    sentences = [f"By {words_of(first.attack)}."]
+    if first.fpr is None:
+        sentences.append(f"Guessing does so in {percent(0.5, 0)}.")
+    else:
+        right = first.value / (first.value + first.fpr)
+        share = percent(right, 0) if right < 0.99 else f"more than {percent(0.99, 0)}"
+        sentences.append(
+            f"Guessing would identify {_short_percent(first.fpr)}. Where members and non-members are equally "
+            f"many, {share} of these accusations are right."
+        )
+    sentences += [_capital(f"{_says(other)}, by {words_of(other.attack)}.") for other in others]
+    unsure = [one_in(fpr) for fpr in strongest if fpr is not None and fpr not in sure]
+    if unsure:
+        sentences.append(
+            f"With {' or '.join(unsure)} wrongly accused, no attack surely finds more than guessing would."
+        )
+    if None in strongest and None not in sure:
+        sentences.append(
+            "Over all images, no attack surely ranks better than guessing: the AUC of "
+            f"{words_of(strongest[None].attack)} is {_auc(strongest[None])}."
+        )
+    title = f"Leaks membership ({judgement.severity}): {_says(first)}"
+    return title, [*sentences, _correction(judgement), _turned(judgement), *_caveats(judgement.records)]
+
+
+def _reversed(judgement: Judgement) -> Said:
+    lowest = judgement.reversed[0]
+    title = f"Sign reversed: {words_of(lowest.attack)} ranks non-members above members, AUC {_auc(lowest)}"
+    return title, [
+        _turned(judgement),
+        "This is no all-clear: whoever turns the score round tells training images from others. Check that "
+        "the "
+        "lists of members and non-members are not swapped, and the order of the classes.",
+        _correction(judgement),
+        *_caveats(judgement.records),
+    ]
+
+
+def _uncertain(judgement: Judgement) -> Said:
+    with_ci = [f for f in judgement.figures if f.fpr is None and f.ci]
+    caveats = [_correction(judgement), *_caveats(judgement.records)]
+    if not with_ci:
+        lacks = "no AUC" if None not in judgement.strongest else "no interval of the AUC"
+        return f"Cannot tell: the records state {lacks}", caveats
+    best, smallest, sizes = _best(judgement), judgement.smallest.get(None), _sizes(judgement)
+    assert best.ci is not None
+    ask = "`securitynet power` says how many images find a smaller leak."
+    if best.ci[0] > 0.5:
+        title = (
+            f"Cannot tell: {words_of(best.attack)} looks better than guessing, AUC {_auc(best)}, but as the "
+            "best of "
+            f"{len(judgement.figures)} figures it may be luck"
+        )
+        return title, [_best_says(best), f"{sizes} were compared. {ask}" if sizes else "", *caveats]
+    if not sizes:
+        title = "Cannot tell: the records do not say how many images were compared"
+        return title, [_best_says(best), _left_open(judgement), *caveats]
+    could = "no leak at all" if smallest is None else f"only an AUC of {smallest:.2f} or more"
+    title = f"Cannot tell: {sizes} are too few; {could} would be found with 80\u00a0% power"
+    return title, [_best_says(best), _left_open(judgement), ask, *caveats]
+
+
+def _nothing(judgement: Judgement) -> Said:
+    found = []
+    for fpr, value in judgement.smallest.items():
+        if value is not None and fpr is None:
+            found.append(f"an AUC of {value:.2f}")
+        elif value is not None and fpr is not None:
+            found.append(f"{percent(value)} of the training images identified at {one_in(fpr)}")
+    listed = " or ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
+    title = "No leak found" + (f": {listed} would have been found with 80\u00a0% power" if listed else "")
+    unresolved = {
+        fpr
+        for record in judgement.records
+        for rate in mappings(record.result.get("tpr_at_fpr"))
+        if not rate.get("resolvable") and (fpr := number(rate.get("target_fpr"))) and 0 < fpr < 1
+    } - set(judgement.strongest)
+    silent = (
+        "There are too few non-members to say anything of an attacker who may wrongly accuse only "
+        f"{' or '.join(map(one_in, sorted(unresolved)))}."
+        if unresolved
+        else ""
+    )
+    return title, [
+        _best_says(_best(judgement)),
+        _left_open(judgement),
+        silent,
+        _references(judgement),
+        _correction(judgement),
+        *_caveats(judgement.records),
+    ]
+
+
+def _says(figure: Figure) -> str:
+    """Say in a clause what an attacker can do by a figure."""
+    share = share_with_interval(figure.value, figure.ci)
+    if figure.fpr is None:
+        given = "given a training image and another image, an attacker picks the training image in"
+        return f"{given} {share} of cases"
+    who = f"an attacker who may wrongly accuse {one_in(figure.fpr)} non-members"
+    return f"{who} identifies {share} of the training images"
+
+
+def _best(judgement: Judgement) -> Figure:
+    """Return the AUC whose interval begins highest."""
+    aucs = [figure for figure in judgement.figures if figure.fpr is None and figure.ci]
+    return max(aucs, key=lambda figure: (figure.ci or (0.0, 0.0), figure.attack))
+
+
+def _best_says(best: Figure) -> str:
+    return _capital(f"{_says(best)}, by {words_of(best.attack)}; guessing does so in {percent(0.5, 0)}.")
+
+
+def _left_open(judgement: Judgement) -> str:
+    high = max(
+        (figure.ci[1] for figure in judgement.figures if figure.fpr is None and figure.ci), default=0.0
+    )
+    return f"A leak up to an AUC of {high:.3f} cannot be ruled out." if high > 0.5 else ""
+
+
+def _caveats(records: Sequence[Record]) -> list[str]:
+    """Return what a reader should know about all figures."""
+    found = []
+    blind, check = records[0].result.get("blind_baseline"), records[0].data.get("check")
+    if not isinstance(blind, dict):
+        found.append("Whether members and non-members differ before any training was not checked.")
+    elif isinstance(twice := blind.get("duplicates"), dict):
+        exact, near = (int(number(twice.get(name)) or 0) for name in ("exact", "near"))
+        if exact or near:
+            found.append(
+                f"Of {int(number(blind.get('n_nonmembers')) or 0):,} non-members looked at, {exact:,} are "
+                "members, "
+                f"too, pixel by pixel, and {near:,} nearly: they lower every figure."
+            )
+    if isinstance(check, dict) and check.get("status") == "no expectation":
+        share = number(check.get("members_accuracy"))
+        if share is not None:
+            found.append(
+                f"The model is right on {percent(share)} of its training images; what it should reach is "
+                "not known."
+            )
+    return found
+
+
+def _correction(judgement: Judgement) -> str:
+    figures, attacks = len(judgement.figures), len({figure.attack for figure in judgement.figures})
+    if figures < 2:
+        return ""
+    of = "one attack" if attacks == 1 else f"{attacks} attacks"
+    return f"Corrected for the choice among {figures} figures of {of} (Holm)."
+
+
+def _turned(judgement: Judgement) -> str:
+    """Say of scores with a reversed sign what they would find."""
+    if not judgement.reversed:
+        return ""
+    lowest = judgement.reversed[0]
+    ci = lowest.ci and (1 - lowest.ci[1], 1 - lowest.ci[0])
+    more = f" (and {len(judgement.reversed) - 1} more)" if len(judgement.reversed) > 1 else ""
+    return (
+        f"The score of {words_of(lowest.attack)}{more} has its sign reversed: turned round, its AUC is "
+        f"{_numbers(1 - lowest.value, ci)}."
+    )
+
+
+def _references(judgement: Judgement) -> str:
+    """Say that stronger attacks were not run, where none with reference models was."""
+    known = [KIND.attacks[name] for name in {f.attack for f in judgement.figures} if name in KIND.attacks]
+    if not known or any("reference" in need for attack in known for need in attack.needs):
+        return ""
+    return "No attack with reference models was run; those find more."
+
+
+def _sizes(judgement: Judgement) -> str:
+    members, nonmembers = max((figure.sizes for figure in judgement.figures), key=min, default=(0, 0))
+    return f"{members:,} members and {nonmembers:,} non-members" if members and nonmembers else ""
+
+
+def _auc(figure: Figure) -> str:
+    return _numbers(figure.value, figure.ci)
+
+
+def _numbers(value: float, ci: tuple[float, float] | None) -> str:
+    return f"{value:.3f}" + (f" ({ci[0]:.3f}-{ci[1]:.3f})" if ci else "")
+
+
+def _short_percent(share: float) -> str:
+    return f"{100 * share:g}\u00a0%"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def one_in(fpr: float) -> str:
+    """Write a false-positive rate as whom an attacker may wrongly accuse.
+
+    >>> one_in(0.001), one_in(0.015).replace(chr(160), " ")
+    ('1 in 1,000', '1.5 %')
+    """
+    times = 1 / fpr
+    return f"1 in {round(times):,}" if abs(times - round(times)) < 1e-6 * times else _short_percent(fpr)
+
+
+def share_with_interval(value: float, ci: tuple[float, float] | None) -> str:
+    """Write a share in percent with its interval in short.
+
+    >>> share_with_interval(0.061, (0.048, 0.078)).replace(chr(160), " ")
+    '6.1 % (4.8-7.8 %)'
+    """
+    return percent(value) + (f" ({100 * ci[0]:.1f}-{percent(ci[1])})" if ci else "")
