@@ -20,6 +20,7 @@ from securitynet_hub.attacks.kind import (
     split_options,
 )
 from securitynet_hub.attacks.subject import AuditData, known_data
+from securitynet_hub.attacks.validity import Check, Validity
 from securitynet_hub.core.errors import ModelError, SkippedWarning, UnknownNameError
 from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.core.telling import warn_caller
@@ -62,6 +63,8 @@ def audit(
     keep: str | Path | None = None,
     out: str | Path | None = None,
     trainer: Trainer | None = None,
+    expected_accuracy: float | None = None,
+    on_check: Callable[[Check], object] = lambda check: None,
     on_batch: Callable[[int], None] = lambda size: None,
     on_record: Callable[[Record], Path | None] = lambda record: None,
     on_skipped: Callable[[str, Exception], None] | None = None,
@@ -90,6 +93,10 @@ def audit(
             stealing; an interrupted audit resumes from there.
         out: folder for the records; without it, no record is written.
         trainer: trains reference models for the target if an option gives their number.
+        expected_accuracy: the model's accuracy on images that it was not trained on, which the measured one
+            is compared with; by default the published one.
+        on_check: called, before any attack, with the check that images, labels and preprocessing are the
+            model's; what it finds is also in each record, under ``data.check``.
         on_batch: called with the number of images after each batch.
         on_record: called with each record as soon as it is measured and written; if it returns the file that
             it wrote a record to, recovered triggers are written next to that file.
@@ -144,6 +151,14 @@ def audit(
         on_skipped=skip,
     )
     _require_used(settings, names)
+    validity = Validity(
+        expected=expected_accuracy,
+        confidence_level=confidence_level,
+        batch_size=batch_size,
+        seed=int(seed),
+        on_check=on_check,
+    )
+    data = replace(data, validity=validity)
     if isinstance(target, str):
         target = load_target(target)
     data = data.matched_to(target)

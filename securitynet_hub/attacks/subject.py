@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from securitynet_hub.annotations.schema import Annotation, ZooAnnotation
+from securitynet_hub.attacks.validity import Validity
 from securitynet_hub.core.arrays import as_array
 from securitynet_hub.core.errors import UnknownNameError, WeightsError
 from securitynet_hub.data.archives import archives_of_split, find_archives, read_archives
@@ -80,11 +81,13 @@ class AuditData:
         images: where images and labels come from.
         split: which of them are members, and which are not.
         refusal: why no audit runs on them, such as images on both sides; None where one does.
+        validity: the audit's check that they are the model's data; None outside an audit.
     """
 
     images: ImageSource
     split: Split
     refusal: str | None = field(default=None, repr=False)
+    validity: Validity | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.split.require_within(len(self.images))
@@ -510,6 +513,7 @@ def _set_name(dataset: str | Mapping[str, Any]) -> str:
 def describe_subject(target: Target, data: AuditData) -> dict[str, Any]:
     """Return the fields of a record that describe target, data and environment."""
     precision = find_precision()
+    check = None if data.validity is None else data.validity.check
     return {
         "target": {
             "id": target.id,
@@ -522,7 +526,11 @@ def describe_subject(target: Target, data: AuditData) -> dict[str, Any]:
             **({"notes": list(target.notes)} if target.notes else {}),
             **({} if precision == "no" else {"precision": precision}),
         },
-        "data": {**data.images.describe(), "split_sha256": data.split.sha256},
+        "data": {
+            **data.images.describe(),
+            "split_sha256": data.split.sha256,
+            **({} if check is None else {"check": check.as_dict()}),
+        },
         "environment": {
             **describe_environment(),
             "device": find_devices(target.module),

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.annotations.schema import Annotation, ZooAnnotation, load_annotations
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.listing import paper_attacks
-from securitynet_hub.cli.console import output
+from securitynet_hub.cli.console import errors, output
 from securitynet_hub.cli.json_output import add_json_flag, print_json
 from securitynet_hub.cli.kind_flags import add_kind_flags, kind_options
 from securitynet_hub.cli.parsing import settings
 from securitynet_hub.cli.progress import progress_bars, reading_bars
+from securitynet_hub.core.errors import AccuracyWarning
 from securitynet_hub.core.text import printable_markup
 
 if TYPE_CHECKING:
     from securitynet_hub.attacks.subject import AuditData
+    from securitynet_hub.attacks.validity import Check
     from securitynet_hub.models.target import Target
     from securitynet_hub.records.record import Record
 
@@ -55,6 +59,13 @@ def add(commands: Any) -> None:
         metavar="ATTACK.NAME=VALUE",
         help="setting of one attack, such as rmia.gamma=1.0, rmia.a=tuned or boundary.budget=200; may be "
         "repeated",
+    )
+    parser.add_argument(
+        "--expected-accuracy",
+        type=float,
+        metavar="SHARE",
+        help="accuracy that the model should have on images that it was not trained on, such as 0.93; the "
+        "measured one is compared with it before any attack (default: the published one, if any)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the records")
     add_json_flag(parser)
@@ -121,7 +132,8 @@ def _audit(options: argparse.Namespace, subjects: Subjects) -> list[list[Record]
 
     own_settings, chosen = settings(options.setting), kind_options(options, "audit")
     records = []
-    with progress_bars() as progress:
+    with progress_bars() as progress, warnings.catch_warnings():
+        warnings.simplefilter("ignore", AccuracyWarning)  # `_print_check` says the same
         task = progress.add_task("auditing", total=len(subjects))
         train = trainer(cache_folder() / "shadows", on_model=lambda number: progress.advance(task))
 
@@ -139,11 +151,21 @@ def _audit(options: argparse.Namespace, subjects: Subjects) -> list[list[Record]
                 keep=cache_folder() / "stealing" / target.id,
                 out=options.out,
                 trainer=train_counted,
+                expected_accuracy=options.expected_accuracy,
+                on_check=partial(_print_check, target.id, quiet=options.json),
                 **chosen,
             )
             records.append(found)
             progress.advance(task)
     return records
+
+
+def _print_check(id: str, check: Check, *, quiet: bool) -> None:
+    """Print before the attacks whether images, labels and preprocessing are the model's."""
+    if check.is_doubtful:
+        errors().print(f"[bold red]{printable_markup(f'{id} is {check.sentence()}')}[/bold red]")
+    elif not quiet:
+        output().print(f"{printable_markup(id)}: {printable_markup(check.sentence())}", highlight=False)
 
 
 def _print_tables(subjects: Subjects, records: list[list[Record]]) -> None:

@@ -85,7 +85,7 @@ class Record:
 
     Attributes:
         target: id, weights_hash, num_classes, transform of the model.
-        data: name, sha256 and split_sha256 of the images.
+        data: name, sha256 and split_sha256 of the images; ``check``, whether they are the model's.
         attack: name and settings.
         result: the metric's figures.
         counts: images forwarded.
@@ -121,7 +121,8 @@ class Record:
     @property
     def unit(self) -> str:
         """Hash of what decides the result: target, data, attack and code."""
-        return json_digest({name: getattr(self, name) for name in ("target", "data", "attack", "code")})
+        data = {name: value for name, value in self.data.items() if name != "check"}  # that was measured, too
+        return json_digest({"target": self.target, "data": data, "attack": self.attack, "code": self.code})
 
     @property
     def id(self) -> str:

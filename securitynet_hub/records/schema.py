@@ -92,12 +92,26 @@ class Target(Part):
     precision: Text | None = None
 
 
+class Check(Part):
+    """Whether the images, their labels and the preprocessing are the model's."""
+
+    accuracy: Rate | None = None
+    accuracy_ci: Ends | None = None
+    n: Count | None = None
+    expected: Rate | None = None
+    members_accuracy: Rate | None = None
+    n_members: Count | None = None
+    status: Text
+    likely_reason: Text | None = None
+
+
 class Data(Part):
     """The images that it was attacked on."""
 
     name: Text | None = None
     sha256: Text | None = None
     split_sha256: Text | None = None
+    check: Check | None = None
 
 
 class Attack(Part):

@@ -73,6 +73,8 @@ def run(
     for name in attacks:
         find(name).require_settings(context.settings.get(name, {}))
     data.require_classes_of(target)
+    if data.validity is not None:
+        data.validity.ask(target, data)
     whole, (target, data) = target, at_one_size(target, data)
     images = _AuditImages.from_data(target, data, options, context.seed)
     for name in attacks:  # before the first of them takes its time

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from securitynet_hub.attacks.accuracy import count_right, warn_of_low_accuracy
+from securitynet_hub.attacks.accuracy import count_right
 from securitynet_hub.attacks.kind import Context
 from securitynet_hub.attacks.membership.attack import Attack
 from securitynet_hub.attacks.membership.blind_baseline import find_baseline
@@ -67,6 +67,8 @@ def run(
     audit = _Audit(target, data, options, context, pool, measuring)
     if comparing:
         audit.forward(comparing)
+    elif data.validity is not None:
+        data.validity.ask(target, data)
     runs: dict[str, Run] = {}
     records: list[Record] = []
     for name in attacks:
@@ -138,7 +140,8 @@ class _Audit:
             on_batch=self.context.on_batch,
         )
         self.accuracy = count_right(self.answers.logits, self.labels, self.data.split.is_member)
-        warn_of_low_accuracy(self.target.annotation, self.accuracy.nonmembers_right, self.accuracy.nonmembers)
+        if self.data.validity is not None:
+            self.data.validity.judge(self.target, self.data, self.data.split.indices, self.answers.logits)
 
     def attack(self, attack: Attack, settings: dict[str, Any]) -> tuple[Run, Record]:
         """Run one attack and measure it."""

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.attacks.accuracy import warn_of_low_accuracy
 from securitynet_hub.attacks.kind import CONFIDENCE_LEVEL
 from securitynet_hub.attacks.stealing.attack import Attack
 from securitynet_hub.attacks.stealing.black_box import BlackBox
@@ -173,10 +172,12 @@ def run(
     if target.labels_only:
         extraction = replace(extraction, view="label")
     data.require_classes_of(target)
-    whole, (target, data) = target, at_one_size(target, data)
+    whole, original, (target, data) = target, data, at_one_size(target, data)
     pool = _find_pool(data, extraction)
     network = find_network(extraction.surrogate, extraction.pretrained, target, data)
     held_out = _answer_held_out(target, data, batch_size, on_batch)
+    if data.validity is not None:
+        data.validity.judge(whole, original, data.split.nonmembers, held_out.logits)
     records = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) if keep is None else Path(keep)
@@ -257,7 +258,6 @@ def _answer_held_out(
     rows = data.split.nonmembers
     pixels, labels = data.images.array(rows), data.images.labels[rows].astype(np.int64)
     logits = predict(target, pixels, batch_size=batch_size, on_batch=on_batch)
-    warn_of_low_accuracy(target.annotation, int((logits.argmax(1) == labels).sum()), len(labels))
     return _HeldOut(pixels, labels, logits)
 
 
