@@ -7,7 +7,6 @@ a few hundred images, and what fits is named. Nothing is ever changed.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -21,6 +20,7 @@ from securitynet_hub.attacks.accuracy import published_accuracy
 from securitynet_hub.attacks.kind import BATCH_SIZE, CONFIDENCE_LEVEL
 from securitynet_hub.core.arrays import Labels, Rows
 from securitynet_hub.core.errors import AccuracyWarning, ModelError
+from securitynet_hub.core.telling import warn_caller
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.data.sources import Change, ImageSource
 from securitynet_hub.data.transforms import Transform
@@ -43,6 +43,9 @@ GIVEN_TOLERANCE = 0.05
 
 SURE = 0.999
 """Confidence level at which a model must be below expectation, or an explanation better."""
+
+HARDLY = 0.15
+"""Share of the way from chance to perfection below which a model is near chance."""
 
 PROBED = 300
 """Images on which explanations are tried."""
@@ -70,7 +73,7 @@ class Check:
         n_members: number of these members.
         chance: the accuracy on the non-members if the answers had nothing to do with the images: the sum over
             classes of (share of labels) x (share of answers).
-        status: "near chance" if neither members nor non-members are told better than by chance; "below
+        status: "near chance" if it is hardly better than chance on members and on non-members; "below
             expectation" if the accuracy is clearly below the expected one.
         likely_reason: the explanation that was tried and fits; None if there was nothing to explain, or
             nothing fits.
@@ -191,7 +194,7 @@ class Validity:
             check = self._measure(target, data, rows, logits)
         if check.is_doubtful:
             check = self._explained(check, target, data, rows, logits)
-            warnings.warn(f"{target.id} is {check.sentence()}", AccuracyWarning, stacklevel=6)
+            warn_caller(f"{target.id} is {check.sentence()}", AccuracyWarning)
         self.check = check
         self._on_check(check)
 
@@ -226,7 +229,7 @@ class Validity:
                 expected,
                 TOLERANCE if stated is None else GIVEN_TOLERANCE,
                 at_chance=is_near_chance(labels[others], answers[others])
-                and (not member.any() or not _is_above_chance(labels[member], answers[member])),
+                and (not member.any() or is_near_chance(labels[member], answers[member])),
             ),
         )
 
@@ -286,25 +289,21 @@ def chance_of(labels: Labels, answers: Labels) -> float:
 
 
 def is_near_chance(labels: Labels, answers: Labels) -> bool:
-    """Return whether a model is no better than chance, and so many were asked that it would show.
+    """Return whether a model is hardly better than chance, and so many were asked that it would show.
 
-    The 99.9 % Wilson interval of the accuracy must reach down to `chance_of` it, and end below the middle
-    between chance and perfection.
+    With c = `chance_of` the answers, the 99.9 % Wilson interval of the accuracy must either end below
+    c + `HARDLY` (1 - c), or reach down to c and end below the middle between c and 1.
 
     >>> is_near_chance(np.arange(200) % 10, np.arange(200) // 7 % 10)
     True
-    >>> is_near_chance(np.array([0, 1]), np.array([1, 0]))
+    >>> is_near_chance(np.array([0, 1]), np.array([1, 0]))  # too few to tell
     False
     """
     if not len(labels):
         return False
-    interval = wilson_interval(int((labels == answers).sum()), len(labels), confidence_level=SURE)
-    return not _is_above_chance(labels, answers) and interval.high < (1 + chance_of(labels, answers)) / 2
-
-
-def _is_above_chance(labels: Labels, answers: Labels) -> bool:
-    interval = wilson_interval(int((labels == answers).sum()), len(labels), confidence_level=SURE)
-    return interval.low > chance_of(labels, answers)
+    chance = chance_of(labels, answers)
+    low, high = wilson_interval(int((labels == answers).sum()), len(labels), confidence_level=SURE)
+    return high < chance + HARDLY * (1 - chance) or (low <= chance and high < (1 + chance) / 2)
 
 
 def _status(hits: int, n: int, expected: float | None, tolerance: float, *, at_chance: bool) -> Status:

@@ -144,6 +144,7 @@ def _facts(annotation: Annotation | None, model: Model, entries: Sequence[Entry]
         ("classes", record.target.get("num_classes")),
         ("audited with", record.data.get("name")),
         ("right in this audit", _right(model)),
+        ("data and model", _checked(entries)),
         ("weights", _hash(record.target)),
         ("measured", ", ".join(sorted({str(entry.record.created)[:10] for entry in entries}))),
         ("by", ", ".join(sorted({entry.record.author for entry in entries if entry.record.author}))),
@@ -157,6 +158,20 @@ def _right(model: Model) -> str:
         if summary.accuracy is not None and summary.images:
             return f"on {summary.accuracy:.1%} of {summary.images:,} images that it was not trained on"
     return ""
+
+
+def _checked(entries: Sequence[Entry]) -> str:
+    """Say whether the last audit that looked found the images to be the model's, and what is wrong if not."""
+    checks = [entry.record.data["check"] for entry in entries if entry.record.data.get("check")]
+    if not checks:
+        return ""
+    check = checks[-1]
+    expected, reason = check.get("expected"), check.get("likely_reason")
+    return (
+        f"accuracy {check['status']}"
+        + ("" if expected is None else f" ({expected:.1%})")
+        + (f"; probably {reason}" if reason else "")
+    )
 
 
 def _truth(annotation: ZooAnnotation) -> str:

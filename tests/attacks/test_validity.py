@@ -163,8 +163,8 @@ class TestFaults:
     def test_in_pixels(self, reason, expected, subject):
         target, data = subject
         check, told, _ = checked(target, with_pixels(data, PIXELS[reason]), expected_accuracy=expected)
-        if expected is None and check.status == "no expectation":  # far from chance still: nobody can know
-            assert check.accuracy > 0.15
+        if expected is None and check.status == "no expectation":  # above chance: there is nothing to tell by
+            assert (check.accuracy > 2 * check.chance, told) == (True, [])
             return
         assert check.likely_reason == reason, check.sentence()
         assert check.status in ("near chance", "below expectation")

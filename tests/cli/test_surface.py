@@ -25,7 +25,8 @@ COMMANDS = {
     "audit": (
         {"--attacks ATTACK [ATTACK ...]", "--data REFERENCE", "--setting ATTACK.NAME=VALUE", "--class-wise",
          "--slices", "--max-queries N", "--budgets N [N ...]", "--inputs DIR", "--shadows N",
-         "--views VIEW [VIEW ...]", "--samples DIR", "--expected-accuracy SHARE", "--out DIR", "--json", "id"},
+         "--views VIEW [VIEW ...]", "--samples DIR", "--expected-accuracy SHARE", "--out DIR", "--json",
+         "id"},
         ["ID"],
         {"attacks": ["correctness", "modified_entropy"], "data": None, "setting": [], "class_wise": False,
          "slices": False, "max_queries": 1_000_000, "budgets": [100, 500], "inputs": None, "shadows": None,
