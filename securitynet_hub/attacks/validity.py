@@ -325,12 +325,15 @@ class _Explanation(NamedTuple):
 
 
 def _explains(before: Right, after: Right, expected: float | None, tried: int) -> bool:
-    """Return whether clearly more are right (McNemar's test), and half the gap to the expected is gone."""
+    """Return whether clearly more are right (McNemar's test), and half the gap to what is expected is gone.
+
+    Where nothing is expected, it is the gap to perfection: a poor explanation of a poor model is none.
+    """
     gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
     if not gained or binomtest(gained, gained + lost, alternative="greater").pvalue > (1 - SURE) / tried:
         return False
-    start = before.mean()
-    return expected is None or bool(after.mean() - start >= (expected - start) / 2)
+    goal = 1.0 if expected is None else expected
+    return bool(after.mean() >= (before.mean() + goal) / 2)
 
 
 def _other_orders(

@@ -108,6 +108,7 @@ def test_the_hash_names_the_values_alone():
     assert hash_of(net) != hash_of(copy.deepcopy(net).double())
 
 
+@pytest.mark.filterwarnings("ignore::securitynet_hub.core.errors.AccuracyWarning")
 def test_networks_without_parameters_are_told_apart(zoo):
     _, data = zoo
 
