@@ -125,7 +125,11 @@ class _Expected:
         under = Counter(start for key in keys for start, rest in _splits(key) if rest in self.needed)
         for start in [start for start, count in under.items() if count == max(under.values())]:
             named = {key[len(start) :]: prefix + own for key, own in keys.items() if key.startswith(start)}
-            ends = {own[: len(own) - len(key)] for key, own in named.items() if own.endswith(key)}
+            ends = {
+                own[: len(own) - len(key)]
+                for key, own in named.items()
+                if key in self.own and own.endswith(key)
+            }
             shown = ends.pop() if len(ends) == 1 else prefix + start
             yield self._compare(
                 "/".join([*place, *([shown] if shown else [])]),
@@ -333,9 +337,20 @@ def load_state(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, 
             raise WeightsError(f"{name}: {first} and {key} are one tensor of the network, but differ.")
     # Unlike a plain dict, `expected` has the versions of the layers' formats.
     for key in expected.keys() & tensors.keys():
+        if _is_expanded(expected[key]) and torch.equal(expected[key], tensors[key]):
+            del expected[key]  # torch cannot write to it, and need not
+            continue
         counter = key.endswith(DECIDE_NOTHING) and described(tensors[key]) != described(expected[key])
         expected[key] = _counted(tensors[key], expected[key]) if counter else tensors[key]
-    module.load_state_dict(expected, strict=True)
+    try:
+        module.load_state_dict(expected, strict=False)  # the keys were compared above
+    except RuntimeError as error:
+        raise WeightsError(f"{name}: the weights cannot be copied into this network: {error}.") from error
+
+
+def _is_expanded(tensor: torch.Tensor) -> bool:
+    """Return whether several elements of a tensor are one place in memory."""
+    return any(size > 1 and not stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 def _counted(counter: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

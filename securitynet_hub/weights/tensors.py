@@ -12,7 +12,8 @@ import torch
 
 from securitynet_hub.core.errors import WeightsError
 
-MAX_DEPTH = 16
+MAX_DEPTH = 64
+UNSTORED = {torch.complex128}
 CHUNK = 1 << 20
 """Number of elements that are checked at a time."""
 
@@ -20,8 +21,10 @@ CHUNK = 1 << 20
 def flatten(checkpoint: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
     """Return every tensor of a nested checkpoint under the keys that lead to it, joined by ``/``.
 
-    Values that are not tensors (epochs, settings) are left out. A tensor is copied if it shares memory with
-    an earlier one or covers only a part of its storage, because safetensors cannot store such tensors.
+    Left out are values that are not tensors (epochs, settings), tensors of a dtype that safetensors cannot
+    store (complex128), and what has neither a text nor a number as its key. A tensor is copied if it shares
+    memory with an earlier one or covers only a part of its storage, because safetensors cannot store such
+    tensors.
 
     Raises:
         WeightsError: two tensors get the same key, a tensor is sparse or quantised, or the nesting is too
@@ -33,6 +36,8 @@ def flatten(checkpoint: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
     tensors: dict[str, torch.Tensor] = {}
     taken: set[int] = set()
     for key, tensor in _walk(checkpoint, ()):
+        if tensor.dtype in UNSTORED:
+            continue
         if key in tensors:
             raise WeightsError(f"the checkpoint has two tensors that would both be called {key!r}.")
         if tensor.layout != torch.strided or tensor.is_quantized:
@@ -74,7 +79,8 @@ def _walk(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, torch.Tensor
         yield "/".join(part.replace("~", "~0").replace("/", "~1") for part in path), value
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _walk(inner, (*path, str(key)))
+            if isinstance(key, (str, int)):
+                yield from _walk(inner, (*path, str(key)))
     elif isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)):
         for index, inner in enumerate(value):
             yield from _walk(inner, (*path, str(index)))

@@ -751,7 +751,7 @@ class TestLoading:
         loop = {}
         loop["a"] = loop
         self.return_instead(loop)
-        with pytest.raises(WeightsError, match="more than 16 levels"):
+        with pytest.raises(WeightsError, match="more than 64 levels"):
             load_weights(row(server.serve("/w.pth", CONTENT)))
 
 

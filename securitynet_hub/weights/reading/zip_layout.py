@@ -13,6 +13,7 @@ import zlib
 from typing import BinaryIO, NamedTuple
 
 from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.weights.reading.foreign import SCRIPT
 
 MAX_MEMBERS = 100_000
 MAX_NAME = 512
@@ -187,7 +188,7 @@ def _name(raw: bytes) -> str:
     if len(raw) > MAX_NAME or not folder.isprintable() or "\\" in folder or folder in ("", ".", ".."):
         raise WeightsError(f"its member {name[:80]!r} leads out of the archive or has no proper name")
     if re.fullmatch(r"code/.*|constants\.pkl", inner):
-        raise WeightsError(f"its member {name[:80]!r} is TorchScript, a program")
+        raise WeightsError(f"its member {name[:80]!r} makes it a file that {SCRIPT}")
     if not KNOWN.fullmatch(inner):
         raise WeightsError(f"its member {name[:80]!r} is none that torch.save writes")
     return name
