@@ -28,6 +28,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from securitynet_hub.core.errors import ProcessError, RecordError, UnknownNameError
+from securitynet_hub.core.interrupts import raise_if_interrupted
 from securitynet_hub.records.rows import Figure, find_figure
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ class Context:
         except (RecordError, ProcessError):  # of the audit, not of the attack
             raise
         except Exception as error:  # whatever an attack and a stranger's model lead to
+            raise_if_interrupted(error)
             self.on_skipped(name, error)
 
 

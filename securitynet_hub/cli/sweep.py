@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from securitynet_hub.cli.json_output import add_json_flag
 from securitynet_hub.cli.kind_flags import add_kind_flags, kind_options
 from securitynet_hub.cli.parsing import max_memory
 from securitynet_hub.cli.progress import reading_bars
+from securitynet_hub.core.interrupts import heed_interrupts
 from securitynet_hub.core.text import printable_markup
 
 ORDER = 60
@@ -123,7 +123,7 @@ def run(options: argparse.Namespace) -> None:
             show_plan(prepared, as_json=options.json)
         return
     prepared.join()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends it, ends it like Ctrl-C
+    heed_interrupts()  # what ends it, ends it like Ctrl-C
     began = time.monotonic()
     with SweepProgress(prepared, console) as progress:
         prepared.run(progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ import torch
 from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.core.files import atomic_path
 from securitynet_hub.engine.training import build_seeded
+from securitynet_hub.models.state import choose_state, load_state
+from securitynet_hub.weights.reading.checkpoints import read_checkpoint
+from securitynet_hub.weights.reading.safetensors_layout import read_header
 
 DECIDED = "decided"
 """The key in a file's metadata for what the model was trained on and how."""
@@ -37,9 +41,10 @@ def read_decided(path: Path) -> dict[str, Any]:
         WeightsError: `keep_trained` did not write the file.
     """
     try:
-        with safetensors.safe_open(path, "pt") as file:
-            decided: dict[str, Any] = json.loads(file.metadata()[DECIDED])
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        with path.open("rb") as file:
+            about = read_header(file, path.stat().st_size).about
+        decided: dict[str, Any] = json.loads(about[DECIDED])
+    except (OSError, WeightsError, struct.error, KeyError, ValueError) as error:
         raise WeightsError(f"{path} does not state what it was trained on: {error}.") from error
     return decided
 
@@ -51,8 +56,9 @@ def find_trained(build: Callable[[], torch.nn.Module], path: Path) -> torch.nn.M
     with torch.random.fork_rng(devices=[]):
         module = build()
     try:
-        safetensors.torch.load_model(module, path)
-    except (safetensors.SafetensorError, RuntimeError, OSError):
+        chosen = choose_state(module, read_checkpoint(path), "", name=path.name)
+        load_state(module, chosen.tensors, name=path.name)
+    except WeightsError:
         return None
     return module.eval()
 

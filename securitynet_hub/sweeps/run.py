@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from securitynet_hub.attacks.audit import audit
 from securitynet_hub.core.errors import ModelError, ProcessError, RecordError
+from securitynet_hub.core.interrupts import raise_if_interrupted
 from securitynet_hub.engine.processes import broadcast, find_place, raise_together
 from securitynet_hub.models.loading import load_target
 from securitynet_hub.models.target import Target
@@ -157,6 +158,7 @@ class _Work(NamedTuple):
         try:
             target = self.load(self.job)
         except Exception as error:
+            raise_if_interrupted(error)
             failure = error
         if failure := self.fate(failure):
             for unit in pending:
@@ -195,5 +197,6 @@ class _Work(NamedTuple):
         except (RecordError, ProcessError):
             raise
         except Exception as error:
+            raise_if_interrupted(error)
             failure = error
         return self.fate(failure)

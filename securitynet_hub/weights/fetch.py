@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import requests
-import safetensors.torch
 import torch
 from huggingface_hub import constants
 
@@ -229,7 +228,7 @@ def _stored_tensors(entry: Entry, annotation: WeightsSource) -> dict[str, torch.
         return None
     if check_file(entry.tensors, (), str(entry.tensors)) != origin.tensors_sha256:
         return None  # they are stored again from the verified file
-    return safetensors.torch.load_file(entry.tensors)
+    return read_checkpoint(entry.tensors)
 
 
 def _read(path: Path, entry: Entry, annotation: WeightsSource) -> dict[str, torch.Tensor]:

@@ -32,10 +32,17 @@ METADATA = "__metadata__"
 
 
 class Header(NamedTuple):
-    """What a header says: each tensor by its name, sorted, and the position of each one's bytes."""
+    """What a header says.
+
+    Attributes:
+        tensors: by their names, sorted.
+        places: the position of each one's bytes.
+        about: texts that the writer added, by name.
+    """
 
     tensors: dict[str, View]
     places: dict[str, int]
+    about: dict[str, str]
 
 
 def read_header(file: BinaryIO, size: int) -> Header:
@@ -71,7 +78,7 @@ def read_header(file: BinaryIO, size: int) -> Header:
     if 8 + length + position != size:
         raise _broken(f"its tensors end at byte {8 + length + position:,} of {size:,}")
     places = {name: 8 + length + begin for begin, _, name in spans}
-    return Header({name: _view(name, content[name]) for name in sorted(content)}, places)
+    return Header({name: _view(name, content[name]) for name in sorted(content)}, places, about)
 
 
 def _span(name: str, entry: Any) -> tuple[int, int]:
