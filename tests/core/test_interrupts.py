@@ -65,7 +65,7 @@ def is_interrupted(path, verb, seconds):
     return False
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a file just opened
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("form", ["safetensors", "zip", "legacy"])
 @pytest.mark.parametrize("verb", [read_checkpoint, judge])
 def test_reading_passes_an_interrupt_on(form, verb, tmp_path):
