@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +13,7 @@ import numpy.typing as npt
 
 from securitynet_hub.core.arrays import Labels, Rows
 from securitynet_hub.core.errors import PictureError, SourceChangedError
+from securitynet_hub.core.threads import in_threads
 from securitynet_hub.data.decoding import Decoding, decode, read_header
 from securitynet_hub.data.pixel_cache import CachedPixels, cached_pixels
 from securitynet_hub.data.pixels import Pixels
@@ -128,20 +126,6 @@ def inspect(
     return Inspection(digests=digests, sizes=sizes, broken=dict(sorted(broken.items())))
 
 
-def in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-    """Yield the function's values in the order of the items; a few are computed ahead, on every CPU core."""
-    count = os.cpu_count() or 1
-    with ThreadPoolExecutor(count) as threads:
-        left = iter(items)
-        upcoming = [threads.submit(function, item) for item in islice(left, 2 * count)]
-        try:
-            while upcoming:
-                yield upcoming.pop(0).result()
-                upcoming += [threads.submit(function, item) for item in islice(left, 1)]
-        finally:
-            threads.shutdown(wait=True, cancel_futures=True)
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EncodedImages(OnDemand):
     """Encoded pictures with one label each, decoded when they are read.
@@ -220,19 +204,6 @@ class EncodedImages(OnDemand):
         if cache is not None:
             cache.write(row, pixels)
         return pixels
-
-    def array(self, rows: Rows) -> Pixels:
-        """Return images as one array; they are read in threads."""
-        if self.shape is None:
-            return super().array(rows)
-        images = np.empty((len(rows), *self.shape), np.uint8)
-
-        def fill(place: int) -> None:
-            images[place] = self.read(int(rows[place]))
-
-        for _ in in_threads(fill, range(len(rows))):
-            pass
-        return images
 
     def describe(self) -> dict[str, Any]:
         """Return name, hash, decoding and what else was noted."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from securitynet_hub.core.arrays import Labels, Rows
+from securitynet_hub.core.threads import in_threads
 from securitynet_hub.data.pixels import Pixels
 
 Shape = tuple[int, ...]
@@ -60,19 +63,26 @@ class ImageSource(ABC):
         return None
 
     def array(self, rows: Rows) -> Pixels:
-        """Return images as one array, shape (n, height, width, channels).
+        """Return images as one array, shape (n, height, width, channels); they are read in threads.
 
         Raises:
-            ValueError: they are not of one size.
+            ValueError: they are not of one size, or do not fit into memory.
         """
-        images = [self.read(int(row)) for row in rows]
-        shapes = sorted({image.shape for image in images})
+        read = in_threads(self.read, (int(row) for row in rows))
+        if self.shape is not None:
+            _require_room(len(rows) * math.prod(self.shape), self.name, len(rows))
+            images = np.empty((len(rows), *self.shape), np.uint8)
+            for place, image in enumerate(read):
+                images[place] = image
+            return images
+        found = list(read)
+        shapes = sorted({image.shape for image in found})
         if len(shapes) > 1:
             raise ValueError(
                 f"{self.name} has images of {len(shapes)} sizes, such as {shapes[:3]}; they cannot be one "
                 "array. Bring them to one size first."
             )
-        return np.stack(images) if images else np.zeros((0, *(self.shape or (0, 0, 0))), np.uint8)
+        return np.stack(found) if found else np.zeros((0, 0, 0, 0), np.uint8)
 
     def select(self, rows: Rows) -> ImageSource:
         """Return the source of some of the images, in this order."""
@@ -90,6 +100,17 @@ class ImageSource(ABC):
     def describe(self) -> dict[str, Any]:
         """Return what a record says of the images: name, hash, and what decides their pixels."""
         return {"name": self.name, "sha256": self.sha256}
+
+
+def _require_room(size: int, name: str, count: int) -> None:
+    """Refuse an array of more bytes than the machine's memory."""
+    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > room:
+        raise ValueError(
+            f"{count:,} images of {name} take {size / 1e9:,.0f} GB as one array, this machine has "
+            f"{room / 1e9:,.0f} GB. An attack that changes images or trains on them needs fewer: "
+            "?limit=10000 (limit=)."
+        )
 
 
 class OnDemand(ImageSource):

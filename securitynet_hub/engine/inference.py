@@ -8,7 +8,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from typing import Any
 
@@ -22,6 +22,7 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from securitynet_hub.core.arrays import Rows, as_array, name_rows
 from securitynet_hub.core.errors import ModelError, ProcessError
 from securitynet_hub.core.plain_torch import plain_torch
+from securitynet_hub.core.threads import in_threads
 from securitynet_hub.data.images import LabelledImages
 from securitynet_hub.data.pixels import Labels, Pixels
 from securitynet_hub.data.sources import ImageSource
@@ -284,17 +285,11 @@ def _read(
         rows for batch in batches for rows in np.split(batch, range(READ_TOGETHER, len(batch), READ_TOGETHER))
     )
     ahead = workers + -(-max(map(len, batches)) // READ_TOGETHER)
-    with ThreadPoolExecutor(workers) as threads:
-        upcoming = deque(threads.submit(prepare, rows) for rows in islice(parts, ahead))
-        try:
-            for batch in batches:
-                ready: list[torch.Tensor] = []
-                while sum(map(len, ready)) < len(batch):
-                    ready.append(upcoming.popleft().result().to(device, non_blocking=True))
-                    upcoming.extend(threads.submit(prepare, rows) for rows in islice(parts, 1))
-                yield torch.cat(ready)
-        finally:
-            threads.shutdown(wait=True, cancel_futures=True)
+    prepared = in_threads(prepare, parts, threads=workers, ahead=ahead)
+    with closing(prepared):
+        for batch in batches:
+            count = -(-len(batch) // READ_TOGETHER)
+            yield torch.cat([part.to(device, non_blocking=True) for part in islice(prepared, count)])
 
 
 def transform_each(images: ImageSource, transform: Preprocessing, rows: Rows) -> torch.Tensor:
@@ -306,11 +301,17 @@ def transform_each(images: ImageSource, transform: Preprocessing, rows: Rows) ->
     places: dict[tuple[int, ...], list[int]] = {}
     for place, image in enumerate(read):
         places.setdefault(image.shape, []).append(place)
-    if len(places) == 1:
-        return transform(np.stack(read))
     inputs: torch.Tensor | None = None
     for same in places.values():
-        found = transform(np.stack([read[place] for place in same]))
+        try:
+            found = transform(np.stack([read[place] for place in same]))
+        except ValueError as error:
+            raise ValueError(
+                f"image {rows[same[0]]} of {images.name} cannot be given to the model: {error} ?size=SIDE "
+                "(size=) brings all images to one size first."
+            ) from error
+        if len(places) == 1:
+            return found
         if inputs is None:
             inputs = found.new_empty((len(read), *found.shape[1:]))
         inputs[same] = found

@@ -70,6 +70,11 @@ class TestPredicting:
         with pytest.raises(ValueError, match="image 0 is broken"):
             predict(target, Broken())
 
+    def test_an_image_that_no_transform_takes_is_named(self, target):
+        fixed = replace(target, transform=replace(RESIZED, resize=None))
+        with pytest.raises(ValueError, match=r"image 0 of drawn cannot be given to the model: .*\?size=SIDE"):
+            predict(fixed, Drawn())
+
     def test_few_images_are_read_ahead(self, target):
         read = []
 
@@ -106,3 +111,11 @@ def test_every_kind_of_attack_runs_on_images_of_many_sizes(target, data):
         assert record.target["transform"]["resize"] == 32
         size = None if record.attack["name"] == "loss" else [28, 28, 1]
         assert record.data.get("pixels") == size, record.attack["name"]
+
+
+def test_what_does_not_fit_into_memory_is_refused():
+    class Vast(Drawn):
+        shape = (10**6, 10**6, 3)
+
+    with pytest.raises(ValueError, match=r"1 images of drawn take 3,000 GB as one array.*limit="):
+        Vast().array(np.arange(1))
