@@ -119,12 +119,14 @@ def place(
             found.append(_placed(standing, peers, near, [column, "test_accuracy"], own))
     elif gap is not None and standing.across_data:
         near = public[_within(public["overfit_gap"], gap)]
+        needed = [column, "overfit_gap"]
+        sets = complete(near, needed).rows["dataset"].value_counts()
+        trained_on = ", ".join(f"{name} ({count})" for name, count in sorted(sets.items())) or "other data"
         other = (
-            f"SecurityNet has no model of {dataset}; these were trained on other data. An orientation, no "
+            f"SecurityNet has no model of {dataset}; these were trained on {trained_on}. An orientation, no "
             "comparison."
         )
         peers = f"models of any data set with an overfit gap of {gap - SIMILAR:.2f} to {gap + SIMILAR:.2f}"
-        needed = [column, "overfit_gap"]
         found.append(_placed(standing, peers, near, needed, [other, *own], comparable=False))
     return found
 

@@ -253,7 +253,9 @@ def _standing(entry: Entry) -> Standing | None:
         ]
 
     words = f"AUC of {words_of(entry.attack)}"
-    return Standing(column=column, words=words, measured=auc, across_data=True, caveats=sizes)
+    # The AUC of correctness is (1 + gap) / 2: among models of a similar gap its place would be a circle.
+    across_data = entry.attack != CORRECTNESS
+    return Standing(column=column, words=words, measured=auc, across_data=across_data, caveats=sizes)
 
 
 def _table(entries: Sequence[Entry]) -> PageTable:

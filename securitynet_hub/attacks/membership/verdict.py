@@ -208,26 +208,30 @@ def judge(records: Sequence[Record]) -> Judgement:
 def poor(record: Record) -> Poor | None:
     """Say whether a record's model is so often wrong that no figure describes it; None where it is not.
 
-    By ``data["check"]`` where the record has it; and by its counts of right answers: the 99.9 % interval of
+    By ``data["check"]`` where the record has it. Else by its counts of right answers: the 99.9 % interval of
     the accuracy on the model's own training images lies below a tenth of the way from chance to 1.
     """
     check = record.data.get("check")
     check = check if isinstance(check, dict) else {}
-    members, right = (number(record.counts.get(name)) for name in ("members", "members_right"))
-    share = number(check.get("members_accuracy"))
-    if share is None and members and right is not None:
-        share = right / members
-    new, expected = number(check.get("accuracy")), number(check.get("expected"))
     likely = check.get("likely_reason")
+    share, new, expected = (number(check.get(n)) for n in ("members_accuracy", "accuracy", "expected"))
     found = Poor("near chance", share, new, expected, likely if isinstance(likely, str) else "")
     if check.get("status") in ("near chance", "below expectation"):
         return found._replace(status=check["status"])
-    classes = number(record.target.get("num_classes"))
-    if share is None or not members or not classes or classes < 2 or not 0 <= share <= 1:
+    members, right, classes = (
+        number(value)
+        for value in (
+            record.counts.get("members"),
+            record.counts.get("members_right"),
+            record.target.get("num_classes"),
+        )
+    )
+    if check or not members or right is None or not classes or classes < 2 or not 0 <= right <= members:
         return None
     chance = 1 / classes
-    high = wilson_interval(round(share * members), round(members), confidence_level=SURE).high
-    return found if high < chance + NEAR_CHANCE * (1 - chance) else None
+    high = wilson_interval(int(right), int(members), confidence_level=SURE).high
+    poor = high < chance + NEAR_CHANCE * (1 - chance)
+    return found._replace(members_accuracy=right / members) if poor else None
 
 
 def differing(record: Record) -> bool:

@@ -1,6 +1,7 @@
 """Agreement and divergences: by hand, by brute force, and under what must not change them."""
 
 import math
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -8,13 +9,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from securitynet_hub import load_metric
+from securitynet_hub import load_images, load_metric, load_target
 from securitynet_hub.attacks.stealing import measures as stealing
 from securitynet_hub.attacks.stealing.measures import (
     agreement_per_class,
     measure_stealing,
     require_agreement_bound,
 )
+from securitynet_hub.attacks.stealing.present import INDEPENDENT
+from securitynet_hub.engine.inference import predict
 from securitynet_hub.statistics.rates import wilson_interval
 
 RNG = np.random.default_rng(5)
@@ -281,3 +284,16 @@ class TestMetric:
     def test_what_is_missing_is_told(self, metric):
         with pytest.raises(ValueError, match="got no target_predictions"):
             metric.compute(predictions=[0], references=[0])
+
+
+@pytest.mark.slow
+def test_what_independent_networks_agree_on_is_as_stated():
+    """Of each other's errors, on images that none was trained on: what a copy's agreement is compared with."""
+    images = load_images()
+    pixels, labels = images.pixels[2000:], images.labels[2000:]
+    answers = [
+        predict(load_target(f"zoo/fashion-mnist/cnn-clean/{seed}"), pixels).argmax(1) for seed in range(1, 7)
+    ]
+    shares = [(one == other)[one != labels].mean() for one, other in permutations(answers, 2)]
+    assert INDEPENDENT[0] - 0.005 < min(shares) < max(shares) < INDEPENDENT[1] + 0.005
+    assert max(shares) - min(shares) > 0.1
