@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SIMILAR = 0.02
 """Largest difference of two accuracies, or two overfit gaps, that are called similar."""
 
+WIDEST = 80
+"""Most percentage points that the percentiles of an interval may span where a figure is placed."""
+
 FEWEST = 5
 """Public models that a placement needs."""
 
@@ -153,6 +156,13 @@ def in_sentences(placements: Sequence[Placement]) -> list[str]:
             lacking[placement.peers, left].append(figure)
             continue
         over = placement.percentile_ci
+        if over and over.high - over.low > WIDEST:
+            sentences.append(
+                f"{_capital(figure)}: its interval reaches from above {percent(over.low / 100, 0)} to above "
+                f"{percent(over.high / 100, 0)} of SecurityNet's {len(placement.figures)} "
+                f"{placement.peers}: too wide to place it.{left}"
+            )
+            continue
         extent = f" ({over.low:.0f} to {percent(over.high / 100, 0)} over its interval)" if over else ""
         sentences.append(
             f"{_capital(figure)}: higher than that of {percent(placement.percentile / 100, 0)}{extent} of "

@@ -1,4 +1,4 @@
-"""The first line of a model's report, from audits of models that leak, that do not, and that cannot be judged."""
+"""The first line of a report, from audits of models that leak, that do not, and that cannot be judged."""
 
 import copy
 import re
@@ -12,6 +12,7 @@ from support.report_pages import Page, entries
 import securitynet_hub as hub
 from securitynet_hub.attacks.membership.verdict import judge
 from securitynet_hub.attacks.subject import AuditData, known_data
+from securitynet_hub.core.errors import AccuracyWarning
 from securitynet_hub.data.images import LabelledImages
 from securitynet_hub.data.splits import Split
 from securitynet_hub.report.page import write_report
@@ -59,7 +60,7 @@ def test_a_leak(tmp_path):
 
 @pytest.mark.parametrize("order", [[*range(1, 10), 0], [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]])
 def test_permuted_classes(tmp_path, order):
-    with pytest.warns(hub.errors.AccuracyWarning) if hasattr(hub, "errors") else pytest.warns(UserWarning):
+    with pytest.warns(AccuracyWarning):
         records = hub.audit(permuted(OVERFITTED, order), attacks=ATTACKS)
     assert judge(records).finding == "cannot be judged"
     line = first_line(records, tmp_path)
@@ -70,7 +71,7 @@ def test_permuted_classes(tmp_path, order):
 
 @pytest.mark.parametrize("shift", ["brightness", "jpeg"])
 def test_images_that_no_network_saw_but_that_differ(tmp_path, images, shift):
-    """Two halves of the test images; one was stored in another way. The attacks find that, and the page says so."""
+    """Two halves of the test images, one stored in another way: the attacks find that, the page says so."""
     drawn = np.random.default_rng(0).permutation(np.arange(2000, 4000))
     split = Split(members=drawn[:1000], nonmembers=drawn[1000:])
     change = (lambda image: (image * 0.75).astype(np.uint8)) if shift == "brightness" else SHIFTS[shift]

@@ -29,7 +29,7 @@ from securitynet_hub.records.record import write_record
 from securitynet_hub.report.comparison import compare
 from securitynet_hub.report.models import by_model, describe, draw
 from securitynet_hub.report.page import write_report
-from securitynet_hub.report.placement import percentile_of, place
+from securitynet_hub.report.placement import in_sentences, percentile_of, place
 from securitynet_hub.statistics.roc import tpr_at_fpr
 
 
@@ -470,7 +470,7 @@ class TestPlacement:
         assert "it is not compared with models of similar accuracy" in unknown.text
 
     def test_without_any_peer_there_is_no_percentile(self, tmp_path):
-        (found,) = place(standing("correctness", 0.6), dataset="Fashion-MNIST", gap=0.6)
+        (found,) = place(standing("modified_entropy", 0.6), dataset="Fashion-MNIST", gap=0.6)
         assert (found.figures, found.percentile, found.left_out) == ((), None, {})
         correctness = record(attack="correctness", result={"auc": 0.7, "auc_ci": [0.6, 0.8]})
         model = describe("zoo/fashion-mnist/cnn-clean/1", entries(correctness))
@@ -479,6 +479,21 @@ class TestPlacement:
         assert not model.plots
         broken = place(standing("model_stealing", 0.5), dataset="SynapseMNIST3D", accuracy=0.99)
         assert [placement.percentile for placement in broken] == [None, None]
+
+    def test_correctness_has_no_place_among_models_of_its_own_gap(self):
+        """Its AUC is (1 + gap) / 2: every such model would have about the same."""
+        about = {"dataset": "Fashion-MNIST", "gap": 0.2}
+        assert not place(standing("correctness", 0.6), **about)
+        (found,) = place(standing("modified_entropy", 0.6), **about)
+        named = [caveat for caveat in found.caveats if "these were trained on" in caveat]
+        counts = [int(count) for count in re.findall(r"\((\d+)\)", named[0])]
+        assert sum(counts) == len(found.figures) > 5
+
+    def test_an_interval_that_spans_most_of_them_has_no_place(self):
+        found = place(standing("modified_entropy", 0.55, ci=[0.4, 0.9]), dataset="CIFAR-10")
+        (sentence,) = in_sentences(found)
+        assert "its interval reaches from" in sentence
+        assert "higher than" not in sentence
 
     def test_percentile(self):
         values = RNG.normal(size=50)

@@ -49,7 +49,7 @@ DERIVED = {"budget", "surrogate_parameters", "surrogate_transform"}
 """Settings that do not name a line of the plot: its axis, and what the copy's network decides."""
 
 INDEPENDENT = (0.63, 0.80)
-"""Shares of each other's errors on which independent networks agree: the zoo's clean ones of one architecture.
+"""Shares of each other's errors on which independent networks agree: clean zoo networks of one kind.
 
 The smallest and the largest of 60 pairs; the median is 0.70. Of two architectures it is 0.46 to 0.64.
 """

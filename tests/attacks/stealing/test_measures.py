@@ -288,7 +288,7 @@ class TestMetric:
 
 @pytest.mark.slow
 def test_what_independent_networks_agree_on_is_as_stated():
-    """Of each other's errors, on images that none was trained on: what a copy's agreement is compared with."""
+    """On each other's errors, on new images: what a copy's agreement there is compared with."""
     images = load_images()
     pixels, labels = images.pixels[2000:], images.labels[2000:]
     answers = [
