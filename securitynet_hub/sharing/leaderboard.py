@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_left, bisect_right
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from statistics import NormalDist
 from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from securitynet_hub.attacks.kind import Kind, kinds
 from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.records.figures import number
 from securitynet_hub.records.record import Record
 from securitynet_hub.records.rows import Figure, find_figure
 
 NEVER_DECIDING = frozenset({"name", "kind", "seed"})
 """Parts of every attack's description by which results are not told apart here: `Board` names the first two,
 and seeds are meant to differ."""
+
+
+FALSE_ORDERS = 0.05
+"""Share of boards of equal models that may hold a false order."""
+
+
+class Ends(NamedTuple):
+    """A figure and the ends of its interval, the more exposed the higher."""
+
+    value: float
+    low: float
+    high: float
 
 
 class Unranked(NamedTuple):
@@ -29,8 +46,8 @@ class Standing(NamedTuple):
     """One model on a board.
 
     Attributes:
-        best: the first place that the interval allows: 1 + the models whose whole interval lies above.
-        worst: the last place that it allows: the number of models whose whole interval does not lie below.
+        best: the first place that the intervals allow: 1 + the models that are certainly more exposed.
+        worst: the last place that they allow: the number of models but those certainly less exposed.
         runs: records of this model; the latest is shown.
         disputed: whether the intervals of two of them do not overlap.
     """
@@ -82,9 +99,8 @@ def leaderboards(
 
     Two results are comparable if attack, its settings but for seeds, the images, the numbers of samples and
     of helping models, and the precision of the arithmetic are the same. Nothing is pooled over data sets.
-    Where the intervals of two models overlap, the measurements do not tell which is more exposed: they share
-    places. (That two intervals do not overlap is stronger evidence than a test at their level; among many
-    models a few pairs are still apart by chance.)
+    Where the intervals of two models do not part them (`parted`), the measurements do not tell which is more
+    exposed: they share places. A figure without an interval parts no models.
 
     Args:
         records: as read or fetched.
@@ -223,21 +239,43 @@ def _rank(entries: list[tuple[Record, Figure]], sign: int) -> list[Standing]:
     for record, figure in entries:
         models[record.target["id"], record.target.get("weights_hash")].append((record, figure))
     latest = {model: max(runs, key=lambda run: (run[0].created, run[0].id)) for model, runs in models.items()}
-    ends = {model: _ends(figure, sign) for model, (_, figure) in latest.items()}
-    lows, highs = (sorted(side) for side in zip(*ends.values(), strict=True))
+    figures = [_oriented(figure, sign) for _, figure in latest.values()]
+    level = next(number(record.result.get("confidence_level")) for record, _ in latest.values())
+    above = parted(figures, 0.95 if level is None else level)
+    best, worst = 1 + above.sum(0), len(figures) - above.sum(1)
     standings = []
-    for model, (record, figure) in latest.items():
-        low, high = ends[model]
-        best = 1 + len(lows) - bisect_right(lows, high)  # those whose whole interval lies above
-        worst = len(highs) - bisect_left(highs, low)  # but those whose whole interval lies below
-        runs = [_ends(run, sign) for _, run in models[model]]
-        disputed = max(low for low, _ in runs) > min(high for _, high in runs)
-        standings.append(Standing(best, worst, model[0], figure, len(runs), disputed, record))
+    for place, (model, (record, figure)) in enumerate(latest.items()):
+        runs = [_oriented(run, sign) for _, run in models[model]]
+        disputed = max(run.low for run in runs) > min(run.high for run in runs)
+        ends = int(best[place]), int(worst[place])
+        standings.append(Standing(*ends, model[0], figure, len(runs), disputed, record))
     return sorted(standings, key=lambda s: (s.best, s.worst, -sign * s.figure.value, s.target, s.record.id))
 
 
-def _ends(figure: Figure, sign: int) -> tuple[float, float]:
-    """Return the ends of a figure's interval, the more exposed one last; a figure without one is its own."""
-    low = figure.value if figure.low is None else figure.low
-    high = figure.value if figure.high is None else figure.high
-    return (low, high) if sign > 0 else (-high, -low)
+def parted(figures: Sequence[Ends], level: float) -> npt.NDArray[np.bool_]:
+    """Return which figures certainly lie above which; shape (figures, figures), True where row above column.
+
+    A difference is told from 0 by the intervals of its two sides: its error below is the root of the sum of
+    the squares of the upper one's lower part and the lower one's upper part (Zou & Donner 2008). Of K models
+    there are K (K - 1) / 2 pairs, and all are judged at once: the errors are widened to a level of ``1 - 0.05
+    / pairs`` (Bonferroni), so that of boards of equal models at most one in twenty holds a false order. The
+    intervals themselves must not overlap either. Models measured on the same images share errors, which
+    makes their differences smaller than this allows for: the order is on the safe side.
+
+    >>> parted([Ends(0.9, 0.85, 0.95), Ends(0.8, 0.7, 0.9), Ends(0.5, 0.45, 0.55)], 0.95).sum(1).tolist()
+    [1, 1, 0]
+    """
+    value, low, high = np.array(figures).T
+    pairs = max(1, len(figures) * (len(figures) - 1) // 2)
+    wider, usual = (NormalDist().inv_cdf(1 - alpha / 2) for alpha in (FALSE_ORDERS / pairs, 1 - level))
+    error = np.hypot((value - low)[:, None], (high - value)[None]) * max(1.0, wider / usual)
+    above: npt.NDArray[np.bool_] = (value[:, None] - value > error) & (low[:, None] > high)
+    return above
+
+
+def _oriented(figure: Figure, sign: int) -> Ends:
+    """Return a figure, the more exposed the higher; without an interval nothing tells it from another."""
+    if figure.low is None or figure.high is None:
+        return Ends(sign * figure.value, -math.inf, math.inf)
+    low, high = sorted((sign * figure.low, sign * figure.high))
+    return Ends(sign * figure.value, low, high)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.core.arrays import Scores, as_array, require_finite
+from securitynet_hub.core.arrays import Scores
 from securitynet_hub.statistics.rates import (
     CONFIDENCE_LEVEL,
     Interval,
@@ -115,39 +115,6 @@ def tpr_bootstrap_interval(
         below = np.where(np.arange(members.shape[1]) <= threshold[:, None], members, 0).sum(1)
         rates.append(1 - below / n_members if kept else np.ones(len(members)))
     return _percentiles(np.concatenate(rates), confidence_level)
-
-
-def mean_bootstrap_interval(
-    values: npt.ArrayLike, *, resamples: int = 2000, seed: int = 0, confidence_level: float = CONFIDENCE_LEVEL
-) -> Interval:
-    """Return the percentile interval of a mean over resampled values.
-
-    Args:
-        values: shape (n,), finite, two or more.
-        resamples: number of resamples.
-        seed: seed of the resamples, which do not depend on the order of the values.
-        confidence_level: level of the interval.
-
-    Raises:
-        ValueError: fewer than two values, values that are not finite, or fewer than one resample.
-
-    >>> low, high = mean_bootstrap_interval([0.0, 1.0] * 50)
-    >>> round(low, 2), round(high, 2)
-    (0.4, 0.6)
-    """
-    found = as_array(values, "values")
-    if found.ndim != 1 or len(found) < 2:
-        raise ValueError(f"values must be two numbers or more in one dimension; got {found.shape}.")
-    require_finite(found, "values")
-    _require_resamples(resamples)
-    ordered = np.sort(found.astype(np.float64))
-    rng = np.random.default_rng(seed)
-    size = max(1, BLOCK_ELEMENTS // len(ordered))
-    means = [
-        ordered[rng.integers(len(ordered), size=(min(size, resamples - start), len(ordered)))].mean(1)
-        for start in range(0, resamples, size)
-    ]
-    return _percentiles(np.concatenate(means), confidence_level)
 
 
 def _require_resamples(resamples: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.core.arrays import Scores, as_array
-from securitynet_hub.statistics.bootstrap import mean_bootstrap_interval
+from securitynet_hub.statistics.means import mean_interval
 from securitynet_hub.statistics.rates import CONFIDENCE_LEVEL, Interval
 from securitynet_hub.statistics.signals import confidence, correctness
 
@@ -49,7 +49,7 @@ def measure_calibration(
         labels: shape (n,), integers.
         from_logits: whether outputs are logits or probabilities.
         bins: the number of bins B, 1 or more.
-        confidence_level: level of the Brier score's bootstrap interval.
+        confidence_level: level of the Brier score's interval (`means.mean_interval`).
 
     Returns:
         ece, bins, brier with brier_ci (None for a single sample), n.
@@ -74,7 +74,7 @@ def measure_calibration(
     gaps = np.bincount(place, right - top, minlength=bins)
     squares = (p**2).sum(1) - 2 * p_label + 1
     n = len(right)
-    interval = mean_bootstrap_interval(squares, confidence_level=confidence_level) if n > 1 else None
+    interval = mean_interval(squares, bounds=(0, 2), confidence_level=confidence_level) if n > 1 else None
     return Calibration(
         ece=float(np.abs(gaps).sum() / n),
         bins=int(bins),

@@ -388,7 +388,9 @@ class TestSettings:
             predict(TARGET, data.images.pixels[rows]), data.images.labels[rows], from_logits=True
         )
         classes = np.array(data.images.class_names)[data.images.labels[rows]]
-        expected = measure_slices(scores, data.split.is_member, classes, target_fprs=(0.001, 0.01))
+        expected = measure_slices(
+            scores, data.split.is_member, classes, target_fprs=(0.001, 0.01), simultaneous=True
+        )
         assert record.result["slices"] == json.loads(json.dumps(expected))
         assert set(record.result["slices"]) == set(data.images.class_names)
         assert sum(one["n_members"] for one in record.result["slices"].values()) == 500

@@ -10,6 +10,7 @@ import socket
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +29,7 @@ from securitynet_hub.records.rows import FOLDER, Result, find_figure
 from securitynet_hub.sharing import fetching
 from securitynet_hub.sharing.export import FORMATS, to_csv, to_html, to_markdown
 from securitynet_hub.sharing.fetching import fetch_results, keep_records, read_shard
-from securitynet_hub.sharing.leaderboard import leaderboards
+from securitynet_hub.sharing.leaderboard import Ends, leaderboards, parted
 from securitynet_hub.sharing.pages import unpacked_size
 from securitynet_hub.sharing.repositories import hub_errors_explained
 from securitynet_hub.sharing.rows import result_row, results_shard
@@ -428,23 +429,58 @@ class TestLeaderboard:
         assert self.places(records) == expected
         assert self.places(records[::-1]) == expected
 
-    def test_figures_without_intervals_tie_only_where_equal(self):
+    def test_figures_without_intervals_part_no_models(self):
         def detector(name, score):
             attack = {"name": "neural_cleanse", "kind": "backdoor-detection"}
             return replace(measured(1, target=name), attack=attack, result={"score": score})
 
         records = [detector("a", 1.0), detector("b", 3.0), detector("c", 1.0)]
-        assert self.places(records) == [("b", "1"), ("a", "2-3"), ("c", "2-3")]
+        assert self.places(records) == [("b", "1-3"), ("a", "1-3"), ("c", "1-3")]
 
     def test_against_brute_force(self):
+        """Parted: no overlap, and a difference beyond its error at a level for 435 pairs at once."""
         rng = np.random.default_rng(0)
-        ends = np.sort(rng.random((30, 2)), axis=1)
-        records = [standing(f"m{n}", ends[n].mean(), *ends[n]) for n in range(30)]
+        middle, half = rng.random(30), rng.random(30) / 200
+        records = [standing(f"m{n}", middle[n], middle[n] - half[n], middle[n] + half[n]) for n in range(30)]
         (board,) = leaderboards(records)
+        wider = NormalDist().inv_cdf(1 - 0.05 / 435 / 2) / NormalDist().inv_cdf(0.975)
+
+        def above(a, b):
+            error = wider * (half[a] ** 2 + half[b] ** 2) ** 0.5
+            return middle[a] - middle[b] > max(error, half[a] + half[b])
+
+        assert any(s.best == s.worst for s in board.standings)
         for s in board.standings:
-            low, high = ends[int(s.target[1:])]
-            assert s.best == 1 + sum(other > high for other in ends[:, 0])
-            assert s.worst == 30 - sum(other < low for other in ends[:, 1])
+            own = int(s.target[1:])
+            assert s.best == 1 + sum(above(other, own) for other in range(30))
+            assert s.worst == 30 - sum(above(own, other) for other in range(30))
+
+    @pytest.mark.parametrize("by", ["auc", "tpr@0.01", "tpr@0.1", "advantage"])
+    def test_of_boards_of_equal_models_few_hold_a_false_order(self, by):
+        """By intervals that do not overlap alone, every fifth to tenth of these boards would hold one."""
+        rng = np.random.default_rng(4)
+        truth = np.arange(1000) < 500
+        false = 0
+        for _ in range(25):
+            found = [
+                measure_membership(rng.normal(size=1000) + 1.5 * truth, truth, target_fprs=[0.01, 0.1])
+                for _ in range(12)
+            ]
+            figures = [find_figure(result, by) for result in found]
+            false += parted([Ends(*figure) for figure in figures], 0.95).any()
+        assert false <= 3
+
+    def test_models_that_differ_are_told_apart(self):
+        records = [standing(f"m{n}", 0.5 + n / 25, 0.49 + n / 25, 0.51 + n / 25) for n in range(12)]
+        assert self.places(records) == [(f"m{n}", str(12 - n)) for n in range(11, -1, -1)]
+
+    def test_a_rate_of_one_threshold_stands_on_no_board(self):
+        """Records of older versions: Wilson's interval at the sample's own threshold."""
+        old = measured(1, target="old")
+        rates = [{k: v for k, v in r.items() if "at_threshold" not in k} for r in old.result["tpr_at_fpr"]]
+        old = changed(old, result={"tpr_at_fpr": rates})
+        (board,) = leaderboards([old, measured(2, target="new")], by="tpr@0.01")
+        assert [s.target for s in board.standings] == ["new"]
 
     @pytest.mark.parametrize(
         "change",
@@ -509,7 +545,7 @@ class TestLeaderboard:
         expected = [("near", "1"), ("mid", "2-3"), ("far", "2-3")]
         assert self.places(records, by="kl") == expected
         records = [theft(name, value, None, None) for name, value in (("b", 2.0), ("a", 1.0))]
-        assert self.places(records, by="kl") == [("a", "1"), ("b", "2")]
+        assert self.places(records, by="kl") == [("a", "1-2"), ("b", "1-2")]
 
     def test_many_runs_of_one_model_are_ranked_at_once(self):
         runs = [standing("a", 0.5, 0.4, 0.6, created=f"2026-01-01T00:00:00.{n:06}+00:00") for n in range(300)]

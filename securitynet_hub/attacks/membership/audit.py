@@ -153,7 +153,7 @@ class _Audit:
             known["slices"] = "class"
             classes = np.array(self.data.images.class_names)[self.labels]
             result["slices"] = measure_slices(
-                run.scores, is_member[run.rows], classes[run.rows], **self.measuring
+                run.scores, is_member[run.rows], classes[run.rows], simultaneous=True, **self.measuring
             )
         several = attack.augmented and self.pool is not None and len(self.pool.shadows.views) > 1
         sized = not attack.shares_pass or several or "features" in attack.needs
