@@ -56,8 +56,8 @@ def test_an_interrupt_within_an_error_is_found(how):
 
 def is_interrupted(path, verb, seconds):
     """Read again and again until an interrupt arrives; return whether it did."""
-    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         for _ in range(1000):
             assert getattr(verb(path), "safe", True)
     except KeyboardInterrupt:
