@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 import evaluate
+import numpy as np
 
+from securitynet_hub.core.arrays import as_array, in_order
 from securitynet_hub.core.errors import SecurityNetError, UnknownNameError
 from securitynet_hub.core.metric_files import known_metrics, metric_folder
 
@@ -34,6 +36,18 @@ class ArrayMetric(evaluate.Metric):  # type: ignore[misc]
                 "add_batch first."
             )
         return super().compute(**inputs)  # type: ignore[no-any-return]
+
+    def add_batch(self, **inputs: Any) -> None:
+        """Collect samples, as float64.
+
+        Raises:
+            ValueError: they are integers beyond 2^53, of which float64 would make some equal.
+        """
+        for name, values in inputs.items():
+            array = as_array(values, name)
+            if array.dtype.kind in "iu" and not np.array_equal(in_order(array), array):
+                raise ValueError(f"{name} are integers beyond 2^53; pass them to compute, all at once.")
+        super().add_batch(**inputs)
 
 
 def load_metric(name: str, config: str | None = None) -> evaluate.EvaluationModule:

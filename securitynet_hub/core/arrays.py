@@ -49,6 +49,24 @@ def as_array(values: Any, name: str) -> npt.NDArray[Any]:
         raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from error
 
 
+def in_order(values: npt.NDArray[Any]) -> Scores:
+    """Return numbers as float64 of the same order, ties and all.
+
+    They are the numbers themselves, but for integers beyond 2^53 that float64 would make equal: those become
+    their dense ranks, 0, 1, ...
+
+    >>> in_order(np.array([2**53, 2**53 + 1])), in_order(np.array([3, 1]))
+    (array([0., 1.]), array([3., 1.]))
+    """
+    floats: Scores = values.astype(np.float64)
+    if values.dtype.kind not in "iu" or not values.size or np.abs(floats).max() < 2**53:
+        return floats
+    if len(np.unique(values)) == len(np.unique(floats)):
+        return floats
+    ranks: Scores = np.unique(values, return_inverse=True)[1].reshape(values.shape).astype(np.float64)
+    return ranks
+
+
 def name_rows(indices: npt.NDArray[np.intp]) -> str:
     """Return the number of rows that an error is about, and the first five of them.
 

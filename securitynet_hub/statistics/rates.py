@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.core.arrays import Flags, Rows, Scores, as_array, name_rows, require_finite
+from securitynet_hub.core.arrays import Flags, Rows, Scores, as_array, in_order, name_rows, require_finite
 
 CONFIDENCE_LEVEL = 0.95
 """The default level of every interval."""
@@ -72,7 +72,10 @@ def split_scores(scores: npt.ArrayLike, is_member: npt.ArrayLike, *, sides: Side
 def check_scores(
     scores: npt.ArrayLike, is_member: npt.ArrayLike, *, sides: Sides = MEMBERSHIP
 ) -> tuple[Scores, Flags]:
-    """Return scores as float64 and membership as booleans, in the rows' order; check as `split_scores`."""
+    """Return scores as float64 and membership as booleans, in the rows' order; check as `split_scores`.
+
+    Integers that float64 cannot tell apart become their ranks (`in_order`).
+    """
     truth, mark, positives, negatives = sides
     values, membership = as_array(scores, "scores"), as_array(is_member, truth)
     for name, array in (("scores", values), (truth, membership)):
@@ -99,7 +102,7 @@ def check_scores(
         raise ValueError(
             f"{truth} must name both {positives} and {negatives}; all {len(values)} samples are {present}."
         )
-    return values.astype(np.float64), membership
+    return in_order(values), membership
 
 
 def roc_auc(scores: npt.ArrayLike, is_member: npt.ArrayLike) -> float:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta, binomtest, mannwhitneyu
 from sklearn.metrics import roc_auc_score
 
+from securitynet_hub.core.arrays import in_order
 from securitynet_hub.statistics import rates as statistics
 from securitynet_hub.statistics.rates import (
     advantage,
@@ -331,3 +332,22 @@ class TestRefusals:
 def test_knows_nothing_of_models_files_or_the_hub():
     names = {name.split(".")[0] for name in vars(statistics)}
     assert not names & {"torch", "datasets", "evaluate", "Path"}
+
+
+class TestIntegersBeyondFloats:
+    """float64 has no odd whole numbers beyond 2^53."""
+
+    @pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+    @pytest.mark.parametrize("start", [2**53, 2**60, -(2**60)])
+    def test_scores_keep_their_order(self, dtype, start):
+        if start < 0 and dtype is np.uint64:
+            start = 2**63
+        scores = np.array([start, start + 1, start + 2, start + 3], dtype)
+        assert statistics.roc_auc(scores, [0, 1, 0, 1]) == 0.75
+        assert statistics.roc_auc(scores, [0, 0, 1, 1]) == 1
+        assert (
+            statistics.roc_auc(np.array([start, start, start + 1], dtype), [0, 1, 1]) == 0.75
+        )  # a tie is one
+
+    def test_smaller_ones_stay_as_they_are(self):
+        assert in_order(np.array([2**53, -5, 7])).tolist() == [2**53, -5, 7]
