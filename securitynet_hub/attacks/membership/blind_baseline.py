@@ -120,9 +120,9 @@ class BlindBaseline:
         Returns:
             ``overlap_weights``: the AUC with weights ``1 - e(x)`` of members and ``e(x)`` of non-members,
             e(x) the propensity, so that both sides look alike to the classifier (Li, Morgan & Zaslavsky
-            2018); ``blind_auc`` is the classifier's own AUC with these weights, one half where they succeed.
-            None where too few images look like the other side's. ``within_class``: the AUC over pairs of
-            one class. Each with its interval and the (effective) numbers of images.
+            2018). ``within_class``: the AUC over pairs of one class. Each with its interval, the (effective)
+            numbers of images and ``blind_auc``, the classifier's own AUC over the same pairs; None where that
+            is not near one half, since the sides still differ, or too few images are left.
         """
         _, own, looked = np.intersect1d(rows, self.rows, assume_unique=True, return_indices=True)
         level = {"confidence_level": self.confidence_level}
@@ -142,13 +142,15 @@ class BlindBaseline:
                 "effective_nonmembers": matched.effective_nonmembers,
                 "blind_auc": blind,
             }
-        within = stratified_auc(scores, membership, self.labels[looked], **level)
-        if within is not None:
+        classes = self.labels[looked]
+        within, alone = (stratified_auc(values, membership, classes, **level) for values in (scores, e))
+        if within is not None and alone is not None and abs(alone.auc - 0.5) <= UNMATCHED:
             found["within_class"] = {
                 "auc": within.auc,
                 "auc_ci": within.ci,
                 "n_members": round(within.effective_members),
                 "n_nonmembers": round(within.effective_nonmembers),
+                "blind_auc": alone.auc,
             }
         return found
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from securitynet_hub.attacks.membership.kind import KIND
-from securitynet_hub.attacks.membership.verdict import Figure, Judgement, poor
+from securitynet_hub.attacks.membership.verdict import Figure, Judgement, differing, poor
 from securitynet_hub.plots.measured import percent
 from securitynet_hub.plots.plot import words_of
 from securitynet_hub.records.figures import interval, mappings, number
 from securitynet_hub.records.record import Record
+
+LOOKALIKES = 0.01
+"""Share of the non-members up to which near duplicates pass for different images that look alike."""
 
 
 class Words(NamedTuple):
@@ -249,14 +252,11 @@ def _caveats(records: Sequence[Record]) -> list[str]:
     blind, check = records[0].result.get("blind_baseline"), records[0].data.get("check")
     if not isinstance(blind, dict):
         found.append("Whether members and non-members differ before any training was not checked.")
-    elif isinstance(twice := blind.get("duplicates"), dict):
-        exact, near = (int(number(twice.get(name)) or 0) for name in ("exact", "near"))
-        if exact or near:
-            found.append(
-                f"Of {int(number(blind.get('n_nonmembers')) or 0):,} non-members looked at, {exact:,} are "
-                "members, "
-                f"too, pixel by pixel, and {near:,} nearly: they lower every figure."
-            )
+    else:
+        auc, ci = number(blind.get("auc")), interval(blind.get("auc_ci"))
+        if auc is not None and not differing(records[0]):
+            found.append(f"Without the model, members and non-members look alike: AUC {_numbers(auc, ci)}.")
+        found.append(_duplicates(blind))
     if isinstance(check, dict) and check.get("status") == "no expectation":
         share = number(check.get("members_accuracy"))
         if share is not None:
@@ -265,6 +265,21 @@ def _caveats(records: Sequence[Record]) -> list[str]:
                 "not known."
             )
     return found
+
+
+def _duplicates(blind: dict[str, Any]) -> str:
+    """Say how many non-members are members, where that is more than a likeness."""
+    twice = blind.get("duplicates")
+    if not isinstance(twice, dict):
+        return ""
+    exact, near = (int(number(twice.get(name)) or 0) for name in ("exact", "near"))
+    asked = int(number(blind.get("n_nonmembers")) or 0)
+    if not exact and near <= LOOKALIKES * asked:
+        return ""
+    return (
+        f"Of {asked:,} non-members looked at, {exact:,} are members, too, pixel by pixel, and {near:,} "
+        "nearly: they lower every figure."
+    )
 
 
 def _correction(judgement: Judgement) -> str:
