@@ -1,14 +1,16 @@
 """Any image classifier of the Hugging Face Hub in the form of transformers, with its own image processor.
 
-``transformers:<owner>/<name>[@<revision>]``; a revision is pinned to its commit. Only configuration and
-tensors are taken from a repository, never code. Images go through the processor's Pillow backend, so that
-what a model answers does not depend on whether torchvision is installed.
+``transformers:<owner>/<name>[@<revision>]``, where a revision is pinned to its commit; or
+``transformers:<folder>`` for one that ``save_pretrained`` wrote, with the image processor beside it. Only
+configuration and tensors are taken from a repository, never code. Images go through the processor's Pillow
+backend, so that what a model answers does not depend on whether torchvision is installed.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,18 @@ import torch
 from securitynet_hub.annotations.schema import Annotation, unlisted
 from securitynet_hub.core.errors import ModelError, WeightsError
 from securitynet_hub.models.hub_models import MAX_CONFIG, linked_file, read_config
+from securitynet_hub.weights.hashes import check_file
 from securitynet_hub.weights.hub import HubFile, download_hub_file, hub_snapshot
+from securitynet_hub.weights.shards import is_index, read_index
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+
+WEIGHTS = (
+    "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
+)  # fmt: skip
+"""Names of weights files in a folder, the preferred ones first."""
+
+NAME = re.compile(r"[^\w.+-]+", re.ASCII)
 
 
 MAX_PARAMETERS = 4_000_000_000
@@ -71,35 +82,67 @@ class Processor:
 
 
 def annotate(reference: str) -> Annotation:
-    """Describe the model that ``<owner>/<name>[@<revision>]`` names, its files pinned by commit and hash.
+    """Describe the model that ``<owner>/<name>[@<revision>]`` or a folder names, its files pinned by hash.
 
     Raises:
         WeightsError: no such repository or revision, or there are no weights that can be loaded.
         ModelError: it is no image classifier, or its configuration asks for code of its own to be run.
     """
+    folder = Path(reference).expanduser()
+    if (folder / CONFIG).is_file() or reference.startswith(("./", "/", "~")):
+        return _annotate_folder(folder.resolve(), reference)
     repo, _, revision = reference.partition("@")
     snapshot = hub_snapshot(repo, revision or None)
     weights = snapshot.weights()
-    config = _config(snapshot.repo, snapshot.commit)
+    config = _config(_download(snapshot.repo, snapshot.commit, CONFIG), repo)
     owner, name = repo.split("/")
+    return _annotation(config, owner, f"{name}@{snapshot.commit[:12]}", upstream_name=repo, **weights)
+
+
+def _annotation(config: Any, owner: str, name: str, **known: Any) -> Annotation:
     return unlisted(
         "transformers",
         owner,
-        f"{name}@{snapshot.commit[:12]}",
-        upstream_name=repo,
+        name,
         architecture=config.model_type,
         num_classes=config.num_labels,
         image_size=config.image_size if isinstance(getattr(config, "image_size", None), int) else None,
         constructor=type(config).__name__.replace("Config", "ForImageClassification"),
-        **weights,
+        **known,
+    )
+
+
+def _annotate_folder(folder: Path, reference: str) -> Annotation:
+    """Describe what ``save_pretrained`` wrote into a folder.
+
+    Raises:
+        WeightsError: the folder lacks the configuration, the image processor or the weights.
+    """
+    for needed in (CONFIG, PROCESSOR):
+        if not (folder / needed).is_file():
+            raise WeightsError(
+                f"{reference} has no {needed}: it must be a folder that save_pretrained wrote, of the model "
+                "and of its image processor."
+            )
+    weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if weights is None:
+        raise WeightsError(f"{reference} has none of the weights files {', '.join(WEIGHTS)}.")
+    shards = [weights.with_name(name) for name in read_index(weights)] if is_index(weights.name) else []
+    digests = [check_file(path, (), str(path)) for path in (weights, *shards)]
+    return _annotation(
+        _config(folder / CONFIG, reference),
+        digests[0][:12],
+        NAME.sub("-", folder.name).strip("-.+")[:100] or "model",
+        weights_url=f"file:{weights}",
+        weights_hash_kind="+".join(["sha256", *["sha256-of-shard"] * len(shards)]),
+        weights_hash="+".join(digests),
     )
 
 
 def build(annotation: Annotation) -> tuple[torch.nn.Module, Processor]:
     """Return the configured network, and the repository's image processor."""
-    repo, commit, _ = linked_file(annotation)
-    config = _config(repo, commit)
-    settings = _download(repo, commit, PROCESSOR)
+    config = _config(_beside(annotation, CONFIG), annotation.id)
+    settings = _beside(annotation, PROCESSOR)
     try:
         read_config(settings)
         processor = _processors().from_pretrained(settings.parent, trust_remote_code=False, backend="pil")
@@ -113,8 +156,8 @@ def build(annotation: Annotation) -> tuple[torch.nn.Module, Processor]:
 
 def class_names(annotation: Annotation) -> tuple[str, ...] | None:
     """Return the names in the configuration's ``id2label``; None if it only numbers the classes."""
-    repo, commit, _ = linked_file(annotation)
-    names = tuple(str(name) for _, name in sorted(_config(repo, commit).id2label.items()))
+    config = _config(_beside(annotation, CONFIG), annotation.id)
+    names = tuple(str(name) for _, name in sorted(config.id2label.items()))
     return None if all(name == f"LABEL_{place}" for place, name in enumerate(names)) else names
 
 
@@ -124,9 +167,8 @@ def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[st
     Raises:
         WeightsError: tensors are missing, left over, or of another shape.
     """
-    repo, commit, _ = linked_file(annotation)
     transformers: Any = importlib.import_module("transformers")
-    config = _config(repo, commit)
+    config = _config(_beside(annotation, CONFIG), annotation.id)
     model: Any = type(_network(config, device="meta"))
     verbosity, bars = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
     transformers.logging.set_verbosity(transformers.logging.CRITICAL)  # the same is said below, as an error
@@ -221,9 +263,17 @@ def _network(config: Any, device: str = "cpu") -> torch.nn.Module:
     return network
 
 
-def _config(repo: str, commit: str) -> Any:
+def _beside(annotation: Annotation, name: str) -> Path:
+    """Return a file that lies beside the weights, in a folder or on the Hub."""
+    url = annotation.weights_url or ""
+    if url.startswith("file:"):
+        return Path(url.removeprefix("file:")).with_name(name)
+    repo, commit, _ = linked_file(annotation)
+    return _download(repo, commit, name)
+
+
+def _config(place: Path, repo: str) -> Any:
     transformers: Any = importlib.import_module("transformers")
-    place = _download(repo, commit, CONFIG)
     try:
         if read_config(place).get("model_type") == "timm_wrapper":
             raise ValueError(f"it is one of timm's: load 'timm:{repo}'")

@@ -14,6 +14,7 @@ from securitynet_hub.attacks.listing import paper_attacks
 from securitynet_hub.cli.console import errors, output
 from securitynet_hub.cli.json_output import add_json_flag, print_json
 from securitynet_hub.cli.kind_flags import add_kind_flags, kind_options
+from securitynet_hub.cli.own_flags import add_own_flags, own_options
 from securitynet_hub.cli.parsing import settings
 from securitynet_hub.cli.progress import progress_bars, reading_bars
 from securitynet_hub.core.errors import AccuracyWarning
@@ -22,6 +23,7 @@ from securitynet_hub.core.text import printable_markup
 if TYPE_CHECKING:
     from securitynet_hub.attacks.subject import AuditData
     from securitynet_hub.attacks.validity import Check
+    from securitynet_hub.engine.training import Recipe
     from securitynet_hub.models.target import Target
     from securitynet_hub.records.record import Record
 
@@ -31,11 +33,18 @@ ZOO = "zoo"
 Subjects = list[tuple["Target", "AuditData"]]
 """The models to audit, each with its images."""
 
+Skipped = list[tuple[str, str, Exception]]
+"""Attacks that could not run: the model's id, the attack's name, and why."""
+
 
 def add(commands: Any) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser("audit", help="audit a model", description=run.__doc__)
-    parser.add_argument("id", help="a model's id, or 'zoo' for every model of the embedded zoo")
+    parser.add_argument(
+        "id",
+        help="a model's id; 'zoo' for every model of the embedded zoo; or one of your own: file:WEIGHTS, "
+        "module:MODULE:FACTORY, onnx:FILE, transformers:FOLDER or :REPOSITORY, timm:NAME (docs/models.md)",
+    )
     groups = ", ".join(kind.group for kind in kinds().values())
     parser.add_argument(
         "--attacks",
@@ -70,6 +79,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the records")
     add_json_flag(parser)
     add_kind_flags(parser, "audit")
+    add_own_flags(parser)
     parser.set_defaults(run=run)
 
 
@@ -79,7 +89,10 @@ def run(options: argparse.Namespace) -> None:
 
     find_names(options.attacks)
     subjects = _load(options)
-    records = _audit(options, subjects)
+    skipped: Skipped = []
+    records = _audit(options, subjects, skipped)
+    for id, name, error in skipped:
+        errors().print(f"{printable_markup(id)}: {name} was not run: {printable_markup(str(error))}")
     if options.json:
         print_json([record.as_dict() for found in records for record in found])
         return
@@ -96,13 +109,14 @@ def _load(options: argparse.Namespace) -> Subjects:
     from securitynet_hub.models.loading import find_annotation, load_target
 
     ids = list(load_annotations(ZOO)) if options.id == ZOO else [options.id]
+    loading = own_options(options)
     if options.data is None:
-        data = [_known_data(find_annotation(id)) for id in ids]
+        data = [_known_data(find_annotation(id, **loading)) for id in ids]
     else:
         for id in ids:
-            find_annotation(id)  # a wrong id is told before the images are read
+            find_annotation(id, **loading)  # a wrong id is told before the images are read
         data = [_read_data(options.data)] * len(ids)
-    targets = [load_target(id) for id in ids]
+    targets = [load_target(id, **loading) for id in ids]
     return [(target, known.matched_to(target)) for target, known in zip(targets, data, strict=True)]
 
 
@@ -124,14 +138,28 @@ def _known_data(annotation: Annotation) -> AuditData:
     return known_data(annotation)
 
 
-def _audit(options: argparse.Namespace, subjects: Subjects) -> list[list[Record]]:
-    """Return the records of each model."""
+def _recipe(options: argparse.Namespace) -> Recipe | None:
+    """Return how the shadow models of an own network are trained."""
+    if options.recipe is None:
+        return None
+    from securitynet_hub.attacks.membership.own_shadows import as_recipe
+    from securitynet_hub.models.own_targets import read_toml
+
+    if options.shadows is None:
+        raise ValueError("--recipe says how shadow models are trained: say how many with --shadows N.")
+    return as_recipe(read_toml(options.recipe))
+
+
+def _audit(options: argparse.Namespace, subjects: Subjects, skipped: Skipped) -> list[list[Record]]:
+    """Return the records of each model; note which attacks could not run."""
     from securitynet_hub.attacks.audit import audit
+    from securitynet_hub.attacks.membership.own_shadows import own_trainer
     from securitynet_hub.weights.fetch import cache_folder
     from securitynet_hub.zoo.shadows import trainer
 
     own_settings, chosen = settings(options.setting), kind_options(options, "audit")
     records = []
+    recipe = _recipe(options)
     with progress_bars() as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)  # `_print_check` says the same
         task = progress.add_task("auditing", total=len(subjects))
@@ -139,7 +167,15 @@ def _audit(options: argparse.Namespace, subjects: Subjects) -> list[list[Record]
 
         def train_counted(target: Target, count: int, **asked: Any) -> Any:
             progress.update(task, total=(progress.tasks[0].total or 0) + count)
-            return train(target, count, **asked)
+            if recipe is None:
+                return train(target, count, **asked)
+            folder = cache_folder() / "shadows" / target.id
+            return own_trainer(data, recipe, folder, on_model=lambda n: progress.advance(task))(
+                target, count, **asked
+            )
+
+        def note(id: str, name: str, error: Exception) -> None:
+            skipped.append((id, name, error))
 
         for target, data in subjects:
             progress.update(task, description=printable_markup(target.id))
@@ -153,6 +189,7 @@ def _audit(options: argparse.Namespace, subjects: Subjects) -> list[list[Record]
                 trainer=train_counted,
                 expected_accuracy=options.expected_accuracy,
                 on_check=partial(_print_check, target.id, quiet=options.json),
+                on_skipped=partial(note, target.id),
                 **chosen,
             )
             records.append(found)

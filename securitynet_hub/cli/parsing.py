@@ -42,6 +42,31 @@ def settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def named_values(text: str) -> dict[str, Any]:
+    """Read ``NAME=VALUE,NAME=VALUE``; values are numbers or words, and several of one name a list.
+
+    Raises:
+        ValueError: the text has another form.
+
+    >>> named_values("height=32,mean=0.5,0.4,0.3,interpolation=bicubic")
+    {'height': 32, 'mean': [0.5, 0.4, 0.3], 'interpolation': 'bicubic'}
+    """
+    found: dict[str, list[Any]] = {}
+    name = ""
+    for part in text.split(","):
+        before, equals, after = part.partition("=")
+        name, value = (before.strip(), after) if equals else (name, part)
+        if not name or not value.strip():
+            raise ValueError(
+                f"settings must be NAME=VALUE,NAME=VALUE, such as height=32,width=32; got {text!r}."
+            )
+        try:
+            found.setdefault(name, []).append(json.loads(value))
+        except json.JSONDecodeError:
+            found.setdefault(name, []).append(value.strip())
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+
 def max_memory(texts: Sequence[str] | None) -> dict[int | str, str] | None:
     """Read ``DEVICE=SIZE`` for each device; an empty dictionary stands for the memory that is free.
 

@@ -40,9 +40,16 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models",
         nargs="+",
-        required=True,
+        default=[],
         metavar="PATTERN",
         help="ids of models, * for anything: 'pytorchcv/cifar10/*'; 'zoo' for the embedded zoo",
+    )
+    parser.add_argument(
+        "--targets",
+        type=Path,
+        metavar="FILE",
+        help="TOML file with a table [[target]] for each model of your own: model, data, module, transform, "
+        "outputs, num_classes, name (docs/models.md)",
     )
     parser.add_argument(
         "--where",

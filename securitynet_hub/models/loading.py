@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -93,14 +94,18 @@ def load_target(model: Any, **options: Any) -> Target:
         load_state(module, chosen.tensors, name=annotation.id)
     if chosen.place != (annotation.weights_key_prefix or ""):
         annotation = replace(annotation, weights_key_prefix=chosen.place)
-    return Target(
+    finish: Callable[..., Target] | None = getattr(loader, "finish", None)
+    target = Target(
         annotation=annotation,
         module=module,
         transform=transform,
-        num_classes=options.get("num_classes") or count_classes(module, transform, annotation.num_classes),
+        num_classes=annotation.num_classes
+        if finish is not None
+        else count_classes(module, transform, annotation.num_classes),
         notes=chosen.notes,
         class_names=_class_names(loader, annotation),
     )
+    return target if finish is None else finish(target, **options)
 
 
 def _choose(
@@ -201,11 +206,22 @@ def find_annotation(model: str, **options: Any) -> Annotation:
         annotate = _annotator(source)
         _require_options(annotate, source, reference, options)
         return annotate(reference, **options)
+    _refuse_path(model)
     if options:
         raise ValueError(
             f"{model!r} is a model of the tables and takes no options; got {', '.join(options)}."
         )
     return find_listed(model)
+
+
+def _refuse_path(model: str) -> None:
+    """Say how to name a file or a folder of a model."""
+    path = Path(model).expanduser()
+    if path.is_file():
+        how = f"onnx:{model}" if path.suffix == ".onnx" else f"file:{model}, with its network as module="
+        raise ValueError(f"{model} is a file: name it {how} (on the command line, --module PACKAGE:FACTORY).")
+    if (path / "config.json").is_file():
+        raise ValueError(f"{model} is a folder of transformers: name it transformers:{model}.")
 
 
 def _annotator(source: str) -> Callable[..., Annotation]:

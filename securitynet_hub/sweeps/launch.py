@@ -12,9 +12,10 @@ from typing import Any, Literal, Protocol
 from securitynet_hub.attacks.kind import expand_groups
 from securitynet_hub.data.sides import OnProgress, silent
 from securitynet_hub.engine import device_maps, processes
+from securitynet_hub.models.own_targets import read_targets
 from securitynet_hub.models.target import Target
 from securitynet_hub.sweeps.ledger import Ledger
-from securitynet_hub.sweeps.plan import Job, Unit, find_models, parse_data, plan_jobs
+from securitynet_hub.sweeps.plan import Job, Unit, find_models, parse_data, plan_jobs, plan_own_jobs
 from securitynet_hub.sweeps.run import load_job, sweep
 
 
@@ -24,6 +25,7 @@ class SweepOptions:
 
     Attributes:
         models: patterns, as `find_models` takes them.
+        targets: a TOML file of models of one's own, as `read_targets` takes it.
         where: a condition on the tables' columns.
         attacks: names of attacks and of groups.
         data: ``DATASET=REFERENCE`` for each data set.
@@ -41,6 +43,7 @@ class SweepOptions:
     models: Sequence[str]
     attacks: Sequence[str]
     out: Path
+    targets: Path | None = None
     where: str | None = None
     data: Sequence[str] = ()
     spread: Literal["auto", "models", "images"] = "auto"
@@ -173,7 +176,12 @@ def plan(options: SweepOptions, *, on_progress: OnProgress = silent) -> list[Job
     if options.batch_size is not None:
         how["batch_size"] = options.batch_size
     data = dict(parse_data(text, on_progress=on_progress) for text in options.data)
-    return plan_jobs(find_models(options.models, options.where), attacks, data, how)
+    if options.targets is None and not options.models:
+        raise ValueError("there is nothing to do: name models with --models or --targets.")
+    jobs = plan_own_jobs(read_targets(options.targets), attacks, data, how) if options.targets else []
+    if options.models:
+        jobs += plan_jobs(find_models(options.models, options.where), attacks, data, how)
+    return jobs
 
 
 def _loader(options: SweepOptions) -> Callable[[Job], Target]:

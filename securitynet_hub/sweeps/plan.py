@@ -16,6 +16,7 @@ from securitynet_hub.core.digest import json_digest
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.data.sides import OnProgress, silent
 from securitynet_hub.engine.processes import find_precision
+from securitynet_hub.models.own_targets import OwnTarget
 from securitynet_hub.records.record import code_identity
 
 
@@ -43,12 +44,16 @@ class Job:
         data: images and split.
         attacks: names of attacks.
         options: further arguments of `audit`, in JSON's types.
+        loading: options of `load_target`, for a model of one's own.
+        stated: what decides the results of a model of one's own besides its weights, in JSON's types.
     """
 
     annotation: Annotation
     data: AuditData = field(repr=False)
     attacks: tuple[str, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    loading: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    stated: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:
@@ -59,6 +64,7 @@ class Job:
             "options": dict(self.options),
             "precision": find_precision(),
             "code": code_identity()["sha256"],
+            **({"stated": dict(self.stated)} if self.stated else {}),
         }
         return tuple(
             Unit(model=self.annotation.id, attack=name, id=json_digest({**shared, "attack": name}))
@@ -115,6 +121,41 @@ def plan_jobs(
     if missing:
         lacking = ", ".join(f"{name} ({count} models)" for name, count in missing.items())
         raise ValueError(f"there are no images of {lacking}: name them with --data DATASET=REFERENCE.")
+    return jobs
+
+
+def plan_own_jobs(
+    targets: Iterable[OwnTarget],
+    attacks: Sequence[str],
+    data: Mapping[str, AuditData],
+    options: Mapping[str, Any] | None = None,
+) -> list[Job]:
+    """Return the jobs of a sweep over models of one's own; arguments as for `plan_jobs`.
+
+    Images that several models share are read once.
+
+    Raises:
+        ValueError: a model names no images.
+    """
+    read: dict[str, AuditData] = {}
+    jobs = []
+    for own in targets:
+        known = data.get(own.annotation.dataset)
+        if own.data is not None:
+            known = read[own.data] = read[own.data] if own.data in read else find_data(own.data)
+        if known is None:
+            raise ValueError(f"there are no images of {own.annotation.id}: name them in its table as data.")
+        for names, chosen in _separated(attacks, options or {}):
+            jobs.append(
+                Job(
+                    annotation=own.annotation,
+                    data=known,
+                    attacks=names,
+                    options=chosen,
+                    loading=own.loading,
+                    stated=own.stated,
+                )
+            )
     return jobs
 
 

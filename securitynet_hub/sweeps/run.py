@@ -37,7 +37,7 @@ class Measure(Protocol):
 
 def load_job(job: Job) -> Target:
     """Load the job's model."""
-    return load_target(job.annotation)
+    return load_target(job.annotation, **job.loading)
 
 
 def audit_job(

@@ -25,8 +25,10 @@ COMMANDS = {
     "audit": (
         {"--attacks ATTACK [ATTACK ...]", "--data REFERENCE", "--setting ATTACK.NAME=VALUE", "--class-wise",
          "--slices", "--max-queries N", "--budgets N [N ...]", "--inputs DIR", "--shadows N",
-         "--views VIEW [VIEW ...]", "--samples DIR", "--expected-accuracy SHARE", "--out DIR", "--json",
-         "id"},
+         "--views VIEW [VIEW ...]", "--samples DIR", "--expected-accuracy SHARE",
+         "--out DIR", "--json", "--module MODULE:FACTORY",
+         "--transform NAME=VALUE,...", "--outputs {logits,posteriors,log-posteriors,labels}",
+         "--num-classes N", "--key-prefix KEY", "--name NAME", "--recipe FILE", "id"},
         ["ID"],
         {"attacks": ["correctness", "modified_entropy"], "data": None, "setting": [], "class_wise": False,
          "slices": False, "max_queries": 1_000_000, "budgets": [100, 500], "inputs": None, "shadows": None,
@@ -40,7 +42,8 @@ COMMANDS = {
     ),
     "verify": ({"--json", "FILE [FILE ...]"}, ["FILE"], {"json": False}),
     "sweep": (
-        {"--models PATTERN [PATTERN ...]", "--where CONDITION", "--attacks ATTACK [ATTACK ...]",
+        {"--models PATTERN [PATTERN ...]", "--targets FILE", "--where CONDITION",
+         "--attacks ATTACK [ATTACK ...]",
          "--data DATASET=REFERENCE [DATASET=REFERENCE ...]", "--out DIR", "--spread {auto,models,images}",
          "--budgets N [N ...]", "--batch-size N", "--seed SEED", "--max-memory [DEVICE=SIZE ...]",
          "--offload DIR", "--retry-failed", "--dry-run", "--json"},

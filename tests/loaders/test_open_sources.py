@@ -430,9 +430,9 @@ class TestFile:
             self.load(tmp_path / "none.pth")
         with pytest.raises(ValueError, match=r"file: .*'colour'\. Options of this source: module, transform"):
             self.load(path, colour="red")
-        with pytest.raises(ValueError, match="file: missing a required argument: 'module'"):
+        with pytest.raises(ValueError, match="module must be the network that the weights belong to"):
             load_target(f"file:{path}")
-        with pytest.raises(ValueError, match="module must be the network"):
+        with pytest.raises(ValueError, match="must be named as package.module:factory"):
             self.load(path, module="resnet18")
         with pytest.raises(WeightsError, match="is not a hash"):
             self.load(path, sha256="")
