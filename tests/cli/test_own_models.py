@@ -36,6 +36,14 @@ NUMBER = 3
 PLAIN = "height=2,width=2,mean=0.5,0.5,0.5,std=0.5,0.5,0.5"
 
 
+def train(net, inputs, labels):
+    optimizer = torch.optim.Adam(net.parameters(), 0.02)
+    for _ in range(60):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(net(inputs), labels).backward()
+        optimizer.step()
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     """A folder with a user's code, weights and pictures."""
@@ -44,16 +52,20 @@ def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     (folder / "lab_nets.py").write_text(NETS)
     rng = np.random.default_rng(0)
+    inputs = []
     for split in ("train", "test"):
         for c in range(3):
             place = folder / "pics" / split / f"class{c}"
             place.mkdir(parents=True)
             for i in range(12):
                 pixels = np.clip(rng.normal(80 * c + 40, 60, (2, 2, 3)), 0, 255).astype(np.uint8)
+                if split == "train":
+                    inputs.append((pixels.transpose(2, 0, 1) / 127.5 - 1).astype(np.float32))
                 Image.fromarray(pixels).save(place / f"{i}.png")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 3))
+        train(net, torch.tensor(np.stack(inputs)), torch.tensor([c for c in range(3) for _ in range(12)]))
     torch.save({"state_dict": {f"module.{k}": v for k, v in net.state_dict().items()}}, folder / "w.pth")
     torch.save({f"0.{k}": v for k, v in net.state_dict().items()}, folder / "soft.pth")
     return folder

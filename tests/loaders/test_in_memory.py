@@ -109,6 +109,7 @@ def test_the_hash_names_the_values_alone():
 
 
 @pytest.mark.filterwarnings("ignore::securitynet_hub.core.errors.AccuracyWarning")
+@pytest.mark.filterwarnings("ignore::securitynet_hub.core.errors.AccuracyWarning")  # they guess
 def test_networks_without_parameters_are_told_apart(zoo):
     _, data = zoo
 

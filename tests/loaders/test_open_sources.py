@@ -432,7 +432,7 @@ class TestFile:
             self.load(path, colour="red")
         with pytest.raises(ValueError, match="module must be the network that the weights belong to"):
             load_target(f"file:{path}")
-        with pytest.raises(ValueError, match="must be named as package.module:factory"):
+        with pytest.raises(ValueError, match=r"must be named as package\.module:factory"):
             self.load(path, module="resnet18")
         with pytest.raises(WeightsError, match="is not a hash"):
             self.load(path, sha256="")
