@@ -33,8 +33,13 @@ NOWHERE = {"source": "", "file": None, "url": None, "hf_hub_id": None}
 """Overrides every place that a configuration may name for timm to fetch weights from."""
 
 
-def annotate(reference: str) -> Annotation:
+def annotate(reference: str, *, test_size: bool = False) -> Annotation:
     """Describe the model that ``[<owner>/]<name>[@<revision>]`` names, its files pinned by commit and hash.
+
+    Args:
+        reference: the model's name.
+        test_size: whether to take the larger size of images and crop that some models are validated with, as
+            timm's ``validate.py`` does, rather than those of the model's card.
 
     Raises:
         MissingPackageError: timm or torchvision cannot be imported.
@@ -64,7 +69,7 @@ def annotate(reference: str) -> Annotation:
     )
 
 
-def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:
+def build(annotation: Annotation, *, test_size: bool = False) -> tuple[torch.nn.Module, Transform]:
     """Return the configured network, and timm's preprocessing for evaluation.
 
     Raises:
@@ -75,7 +80,7 @@ def build(annotation: Annotation) -> tuple[torch.nn.Module, Transform]:
     try:
         with _quiet():
             network: torch.nn.Module = timm.create_model(_local(annotation))
-            settings = timm.data.resolve_data_config({}, model=network)
+            settings = timm.data.resolve_data_config({}, model=network, use_test_size=test_size)
     except Exception as error:  # whatever a stranger's configuration leads to
         raise ModelError(f"{annotation.id} cannot be built by timm: {error}") from error
     return network, preprocessing(settings, annotation.id)

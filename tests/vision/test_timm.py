@@ -218,6 +218,21 @@ def test_unknown_repositories(hub):
         load_target("timm:org/net")
 
 
+def test_the_size_of_validation_can_be_asked_for(hub, photographs):
+    made = network("resnet10t")
+    settings = {"test_input_size": [3, 256, 256], "test_crop_pct": 1.0, "crop_pct": 0.9}
+    files = repository(made=made, pretrained_cfg=made.pretrained_cfg | {"num_classes": 7} | settings)
+    hub.serve_repository("org/net", COMMIT, files)
+    resolved = json.loads(files["config.json"])["pretrained_cfg"]
+    for test_size, side in ((False, 176), (True, 256)):
+        theirs = create_transform(
+            **resolve_data_config({}, pretrained_cfg=resolved, use_test_size=test_size), is_training=False
+        )
+        transform = load_target("timm:org/net", test_size=test_size).transform
+        assert transform.shape == (side, side, 3)
+        assert torch.equal(transform(photographs[0][None])[0], theirs(Image.fromarray(photographs[0])))
+
+
 def test_an_older_configuration_in_one_piece(hub, photographs):
     made = network("resnet10t")
     flat = {"architecture": "resnet10t", "num_classes": 7, "input_size": [3, 176, 176], "crop_pct": 0.9}
