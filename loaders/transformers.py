@@ -8,6 +8,7 @@ backend, so that what a model answers does not depend on whether torchvision is 
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 import re
@@ -16,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from securitynet_hub.annotations.schema import Annotation, unlisted
 from securitynet_hub.core.errors import ModelError, WeightsError
+from securitynet_hub.data.pixels import Pixels
+from securitynet_hub.data.sources import Change
 from securitynet_hub.models.hub_models import MAX_CONFIG, linked_file, read_config
 from securitynet_hub.weights.hashes import check_file
 from securitynet_hub.weights.hub import HubFile, download_hub_file, hub_snapshot
@@ -53,6 +55,10 @@ class Logits(torch.nn.Module):
         return logits
 
 
+LATER = ("do_rescale", "do_normalize", "do_flip_channel_order", "include_top")
+"""Steps of image processors that follow resize and crop."""
+
+
 class Processor:
     """An image processor of transformers behind the face of a `Transform`. Grey images are repeated."""
 
@@ -62,8 +68,25 @@ class Processor:
         blank = self(np.zeros((1, height, width, channels), np.uint8))
         self.shape = (*blank.shape[2:], channels)
 
-    def __call__(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
+    def __call__(self, pixels: Pixels) -> torch.Tensor:
         """Turn uint8 pixels (n, height, width, channels) into float32 inputs (n, channels, ...)."""
+        return self._processed(pixels).float()
+
+    def divided(self) -> tuple[Change, Processor] | None:
+        """Return resize and crop, and a processor that does the rest; None if their sequence differs."""
+
+        def crop(pixels: Pixels) -> Pixels:
+            sized = self._processed(pixels, **dict.fromkeys(later, False))
+            return np.ascontiguousarray(np.moveaxis(sized.numpy(), 1, -1).astype(np.uint8))
+
+        later = [name for name in LATER if hasattr(self._processor, name)]
+        rest = copy.copy(self)
+        rest._processor = copy.deepcopy(self._processor)
+        rest._processor.do_resize = rest._processor.do_center_crop = False
+        probe = np.random.default_rng(0).integers(0, 256, (1, 41, 57, self.shape[-1]), np.uint8)
+        return (crop, rest) if torch.equal(rest(crop(probe)), self(probe)) else None
+
+    def _processed(self, pixels: Pixels, **options: bool) -> torch.Tensor:
         channels = getattr(self, "shape", pixels.shape)[-1]
         if pixels.ndim != 4 or pixels.dtype != np.uint8 or pixels.shape[-1] not in (1, channels):
             raise ValueError(
@@ -71,9 +94,11 @@ class Processor:
                 f"{pixels.dtype} of {pixels.shape[1:]}."
             )
         images = [np.broadcast_to(image, (*image.shape[:2], channels)) for image in pixels]
-        done = self._processor(images=images, return_tensors="pt", input_data_format="channels_last")
+        done = self._processor(
+            images=images, return_tensors="pt", input_data_format="channels_last", **options
+        )
         inputs: torch.Tensor = done["pixel_values"]
-        return inputs.float()
+        return inputs
 
     def as_dict(self) -> dict[str, Any]:
         """Return the processor's configuration for a record."""

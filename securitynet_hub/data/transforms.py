@@ -7,8 +7,8 @@ to the bit. torch's antialiased kernels are two to eight times as fast, but diff
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -136,9 +136,6 @@ class Transform:
     def crop(self, pixels: Pixels) -> Pixels:
         """Resize, crop and pad uint8 pixels to the network's size, before anything is scaled.
 
-        With ``rest = replace(transform, resize=None)``, ``rest(transform.crop(pixels))`` is
-        ``transform(pixels)`` to the bit.
-
         Returns:
             Shape (n, height, width, channels), uint8, with as many channels as the network takes.
         """
@@ -146,6 +143,10 @@ class Transform:
         if self.resize is not None:
             pixels = self._resized(pixels)
         return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:-1], self.shape[-1])))
+
+    def divided(self) -> tuple[Callable[[Pixels], Pixels], Transform]:
+        """Return `crop`, and the transform of what it returns: one after the other is this one to the bit."""
+        return self.crop, replace(self, resize=None)
 
     def differentiable(self, pixels: torch.Tensor) -> torch.Tensor:
         """Apply the transform to float pixels without rounding, so that gradients can be computed.

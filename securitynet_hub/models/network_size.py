@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 from securitynet_hub.data.query_images import fit_pixels
-from securitynet_hub.data.sources import ImageSource
-from securitynet_hub.data.transforms import Transform
+from securitynet_hub.data.sources import Change, ImageSource
 from securitynet_hub.models.target import Preprocessing
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A preprocessing whose resize and crop can be done apart from the rest."""
+
+    def divided(self) -> tuple[Change, Preprocessing] | None:
+        """Return the change to pixels of the network's size, and what follows; None if it cannot be."""
 
 
 def at_one_size(images: ImageSource, transform: Preprocessing) -> tuple[ImageSource, Preprocessing]:
@@ -21,6 +28,7 @@ def at_one_size(images: ImageSource, transform: Preprocessing) -> tuple[ImageSou
         ValueError: images differ in size, and the preprocessing takes one size alone.
 
     >>> from securitynet_hub.data.images import load_images
+    >>> from securitynet_hub.data.transforms import Transform
     >>> transform = Transform(height=14, width=14, resize=16, mean=(0.5,))
     >>> images, rest = at_one_size(load_images(), transform)
     >>> images.shape, rest == transform
@@ -28,8 +36,8 @@ def at_one_size(images: ImageSource, transform: Preprocessing) -> tuple[ImageSou
     """
     if images.shape is not None:
         return images, transform
-    channels = transform.shape[-1]
-    if isinstance(transform, Transform):
-        sized = images.change(transform.crop, (transform.height, transform.width, channels))
-        return sized, replace(transform, resize=None)
+    divided = transform.divided() if isinstance(transform, Divisible) else None
+    if divided is not None:
+        crop, rest = divided
+        return images.change(crop, transform.shape), rest
     return images.change(lambda pixels: fit_pixels(pixels, transform.shape), transform.shape), transform

@@ -52,3 +52,21 @@ def test_inputs_are_those_of_the_picture_to_the_bit(name, tmp_path, pictures):
         assert inputs.shape[2:] == transform.shape[:2]
         assert torch.equal(inputs, expected.float()), picture.size
     assert transform.as_dict()["backend"] == "pil"
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_resize_and_crop_can_be_done_apart(name, tmp_path, pictures):
+    """For attacks that change pixels: the same part of the picture, at the network's size."""
+    settings = {"image_processor_type": f"{PROCESSORS[name]['type']}ImageProcessor", **PROCESSORS[name]}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    transform = Processor(AutoImageProcessor.from_pretrained(tmp_path, backend="pil"), (96, 96, 3))
+    crop, rest = transform.divided()
+    for picture in pictures[list(PROCESSORS).index(name) % 5 :: 5]:
+        pixels = np.asarray(picture)[None]
+        sized = crop(pixels)
+        assert (sized.dtype, sized.shape[1:]) == (np.uint8, transform.shape)
+        assert torch.equal(rest(sized), transform(pixels))
+    if "squashed" in name:  # the whole picture
+        height, width, _ = transform.shape
+        whole = pictures[-1].resize((width, height), 2)
+        assert np.array_equal(crop(np.asarray(pictures[-1])[None])[0], np.asarray(whole))
