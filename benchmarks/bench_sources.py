@@ -22,21 +22,25 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 CLASSES = 10
 CORES = os.cpu_count() or 1
+AUDITED, COMPARED = 96, 240
+"""Largest side in pixels of the pictures that are audited, and of those beside the bare loop."""
+
 KEPT = Path(__file__).parent / "results" / "sources.json"
 
 
-def generate(root: Path, n: int) -> None:
-    """Write n JPEGs of 60 to 240 pixels a side, half of them members, sharp where a photograph is."""
+def generate(root: Path, n: int, largest: int) -> None:
+    """Write n JPEGs whose sides are a quarter of the largest to the largest, half of them members."""
     from PIL import Image
 
     rng = np.random.default_rng(0)
     for number in range(n):
-        height, width = (int(side) for side in rng.integers(60, 241, 2))
+        height, width = (int(side) for side in rng.integers(largest // 4, largest, 2, endpoint=True))
         coarse = rng.integers(0, 256, (6, 8, 3), np.uint8)
         picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
         split = "train" if number < n // 2 else "test"
@@ -77,12 +81,13 @@ def audit_folder(root: str) -> dict[str, float]:
 
     warnings.simplefilter("ignore")
     model = target()
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), _cpu()
     data = AuditData.from_folder(root, limit=None)
     read = time.perf_counter() - began
     records = audit(model, attacks=["loss", "modified_entropy", "logit_margin"], data=data)
     whole = time.perf_counter() - began
-    return {"list_and_hash": read, "inference": records[0].timings["inference"], "whole": whole}
+    inference = records[0].timings["inference"]
+    return {"list_and_hash": read, "inference": inference, "whole": whole, "cpu": _cpu() - cpu}
 
 
 def predict_folder(root: str) -> dict[str, float]:
@@ -159,24 +164,22 @@ def main() -> None:
         found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps(found))
         return
-    kept: dict[str, object] = {"cores": CORES, "audits": {}}
+    kept: dict[str, Any] = {"cores": CORES, "audits": {}, "turns": []}
     with tempfile.TemporaryDirectory() as folder:
         for n in options.sizes:
             root, home = Path(folder) / f"{n} pictures", Path(folder) / "home"
-            generate(root, n)
+            generate(root, n, AUDITED)
             passes = [measured("audit", root, HF_HOME=str(home), HF_HUB_OFFLINE="1") for _ in range(2)]
             kept["audits"][n] = dict(zip(("first", "second"), passes, strict=True))
             print(n, json.dumps(kept["audits"][n]), flush=True)
-            if n == options.compare:
-                turns = []
-                for _ in range(options.repeats):
-                    own = measured("predict", root, SECURITYNET_IMAGE_CACHE="off")
-                    bare = measured("bare", root)
-                    turns.append({"predict": own, "bare": bare})
-                    print(n, json.dumps(turns[-1]), flush=True)
-                kept["beside_a_bare_loop"] = {"images": n, "turns": turns}
             shutil.rmtree(root)
             shutil.rmtree(home, ignore_errors=True)
+        root = Path(folder) / "compared"
+        generate(root, options.compare, COMPARED)
+        for _ in range(options.repeats):
+            own = measured("predict", root, SECURITYNET_IMAGE_CACHE="off")
+            kept["turns"].append({"images": options.compare, "predict": own, "bare": measured("bare", root)})
+            print(options.compare, json.dumps(kept["turns"][-1]), flush=True)
     KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 

@@ -21,7 +21,7 @@ from securitynet_hub.data.classes import Match, match_classes
 from securitynet_hub.data.dataset_rows import load_split, side_of_dataset
 from securitynet_hub.data.decoding import Decoding, as_uint8
 from securitynet_hub.data.folders import has_splits, read_side
-from securitynet_hub.data.images import LabelledImages, load_images, squared
+from securitynet_hub.data.images import LabelledImages, Squared, load_images
 from securitynet_hub.data.pixels import image_digests
 from securitynet_hub.data.sides import OnProgress, Side, decide_overlap, join_sides, silent
 from securitynet_hub.data.sources import ImageSource, Relabelled
@@ -38,7 +38,7 @@ CLASSES = ("match", "order")
 """How the images' classes become the model's."""
 
 
-def _number(text: str) -> int | None:
+def _limit(text: str) -> int | None:
     return None if text == "all" else int(text)
 
 
@@ -59,11 +59,12 @@ def _parsed(name: str, parse: Callable[[str], Any]) -> Callable[[str], tuple[str
     return lambda text: (name, parse(text))
 
 
-NUMBERS = ("limit", "seed", "channels", "size")
+NUMBERS = ("seed", "channels", "size")
 TEXTS = ("members", "nonmembers", "config", "revision", "image", "label", "classes", "broken", "overlap")
 
 SETTINGS = {
-    **{name: _parsed(name, _number) for name in NUMBERS},
+    "limit": _parsed("limit", _limit),
+    **{name: _parsed(name, int) for name in NUMBERS},
     **{name: _parsed(name, str) for name in TEXTS},
     "range": _parsed("value_range", _range),
     "streaming": _parsed("streaming", _yes),
@@ -190,15 +191,15 @@ class AuditData:
         root = Path(path).expanduser()
         if not root.is_dir():
             raise ValueError(f"{path} is not a folder.")
-        if has_splits(root, members):
-            sides = [read_side(root, part, on_progress=on_progress) for part in (members, nonmembers)]
-        elif find_archives(root):
+        parts = (members, nonmembers)
+        if not has_splits(root, members) and find_archives(root):
+            found = [archives_of_split(root, part) for part in parts]
             sides = [
-                read_archives(archives_of_split(root, part), part, on_progress=on_progress)
-                for part in (members, nonmembers)
+                read_archives(archives, part, on_progress=on_progress)
+                for archives, part in zip(found, parts, strict=True)
             ]
         else:
-            sides = [read_side(root, part, on_progress=on_progress) for part in (members, nonmembers)]
+            sides = [read_side(root, part, on_progress=on_progress) for part in parts]
         return _joined(
             *sides,
             source=root.resolve().name,
@@ -499,7 +500,7 @@ def _joined(
     found: ImageSource = replace(images, facts=facts)
     if classes == "order":
         found = replace(images, facts={**facts, "classes": "in order"}, matched=True)
-    return AuditData(images=found if size is None else squared(found, size), split=split, refusal=refusal)
+    return AuditData(images=found if size is None else Squared(found, size), split=split, refusal=refusal)
 
 
 def _set_name(dataset: str | Mapping[str, Any]) -> str:

@@ -163,6 +163,7 @@ def _audit(options: argparse.Namespace, subjects: Subjects, skipped: Skipped) ->
     with progress_bars() as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)  # `_print_check` says the same
         task = progress.add_task("auditing", total=len(subjects))
+        images = progress.add_task("images asked about", total=None)
         train = trainer(cache_folder() / "shadows", on_model=lambda number: progress.advance(task))
 
         def train_counted(target: Target, count: int, **asked: Any) -> Any:
@@ -187,6 +188,7 @@ def _audit(options: argparse.Namespace, subjects: Subjects, skipped: Skipped) ->
                 keep=cache_folder() / "stealing" / target.id,
                 out=options.out,
                 trainer=train_counted,
+                on_batch=lambda size: progress.advance(images, size),
                 expected_accuracy=options.expected_accuracy,
                 on_check=partial(_print_check, target.id, quiet=options.json),
                 on_skipped=partial(note, target.id),

@@ -55,9 +55,7 @@ class ArchivedFiles:
 
 
 def find_archives(root: Path) -> list[Path]:
-    """Return all tar files in a folder and its subfolders, sorted; the file itself where it is one."""
-    if root.is_file():
-        return [root] if root.suffix == ".tar" else []
+    """Return all tar files in a folder and its subfolders, sorted."""
     return sorted(path for path in root.rglob("*.tar") if path.is_file() and not path.name.startswith("."))
 
 

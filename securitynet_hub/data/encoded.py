@@ -158,9 +158,9 @@ class EncodedImages(OnDemand):
 
     @cached_property
     def sha256(self) -> str:
-        """The sha256 of the bytes' hashes, the labels and the decoding."""
+        """The sha256 of the bytes' hashes, the labels, how they are taken, and the decoding."""
         digest = hashlib.sha256(self._pixels_sha256.encode())
-        digest.update(self.labels.astype("<i8").tobytes())
+        digest.update(self.labels.astype("<i8").tobytes() + (b"matched" if self.matched else b""))
         return digest.hexdigest()
 
     @cached_property

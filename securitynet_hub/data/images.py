@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from securitynet_hub.data.dataset_rows import side_of_dataset
 from securitynet_hub.data.decoding import Decoding, decode
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.data.sides import one_side
-from securitynet_hub.data.sources import Change, ImageSource, Shape
+from securitynet_hub.data.sources import Change, Changed, ImageSource, Shape
 
 if TYPE_CHECKING:
     import datasets
@@ -154,13 +154,29 @@ def images_from(
     """
     side = side_of_dataset(dataset, name=name, split=name, image=image, label=label, limit=limit, seed=seed)
     images = one_side(side, source=name, limit=limit, seed=seed, decoding=Decoding(channels=channels))
-    return images if size is None else squared(images, size)
+    return images if size is None else Squared(images, size)
 
 
-def squared(images: ImageSource, size: int) -> ImageSource:
-    """Return images as squares, as `square` makes them."""
-    shape = (size, size, images.read(0).shape[-1])
-    return images.change(lambda pixels: square(pixels, size), shape)
+class Squared(Changed):
+    """A source whose images are squares, as `square` makes them.
+
+    Args:
+        source: the images.
+        size: side in pixels.
+    """
+
+    def __init__(self, source: ImageSource, size: int) -> None:
+        shape = (size, size, source.read(0).shape[-1])
+        super().__init__(source, lambda pixels: square(pixels, size), shape)
+
+    @property
+    def sha256(self) -> str:
+        """The sha256 of the source's hash and the size."""
+        return hashlib.sha256(f"{super().sha256} {self.shape}".encode()).hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the source says, under the hash of the squares."""
+        return {**super().describe(), "sha256": self.sha256}
 
 
 def square(pixels: Pixels, size: int) -> Pixels:

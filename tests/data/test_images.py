@@ -56,6 +56,8 @@ class TestFolders:
     def test_another_size_is_resized_and_cut(self, folder):
         data = read_data(str(folder), size=14)
         assert data.images.pixels.shape == (50, 14, 14, 3)
+        assert data.images.describe()["pixels"] == [14, 14, 3]
+        assert len({data.images.sha256, read_data(str(folder)).images.sha256}) == 2, "other pixels"
 
     def test_a_missing_split_is_told(self, folder):
         with pytest.raises(ValueError, match="validation"):
