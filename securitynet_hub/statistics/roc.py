@@ -243,19 +243,19 @@ def _place_in_block(fpr: float, k: Rows, first: Rows, last: Rows, n: int) -> tup
     """Return mean and variance of the threshold's place in a block of equal non-members, 0 = accuse none.
 
     `first` non-members lie above the block and ``n - last`` below. On the scale of the population's FPR the
-    block's upper edge lies ``f (1 - Beta(first + 1, k - first))`` left of f, and its lower edge ``(1 - f)
-    Beta(last - k, n - last + 1)`` right of it.
+    block's upper edge lies ``f Beta(k - first + 1/2, first + 1/2)`` left of f, and its lower edge ``(1 - f)
+    Beta(last - k + 1/2, n - last + 1/2)`` right of it.
     """
-    left, left_variance = _beta_moments(k - first, first + 1)
-    right, right_variance = _beta_moments(last - k, n - last + 1)
+    left, left_variance = _beta_moments(k - first + 0.5, first + 0.5)
+    right, right_variance = _beta_moments(last - k + 0.5, n - last + 0.5)
     left, right = fpr * left, (1 - fpr) * right
     place = left / (left + right)
     relative = fpr**2 * left_variance / left**2 + (1 - fpr) ** 2 * right_variance / right**2
     return place, np.minimum((place * (1 - place)) ** 2 * relative, place * (1 - place))
 
 
-def _beta_moments(a: Rows, b: Rows) -> tuple[Scores, Scores]:
-    total = (a + b).astype(np.float64)
+def _beta_moments(a: Scores, b: Scores) -> tuple[Scores, Scores]:
+    total = a + b
     return a / total, a * b / (total**2 * (total + 1))
 
 
