@@ -130,7 +130,7 @@ def rates(replicates, families=FAMILIES, sizes=SIZES, fprs=FPRS):
                 yield name, m, n, f, n * f >= 1 - 1e-9, *tallies
 
 
-def areas(replicates, sizes=SIZES):
+def areas(replicates, sizes=SIZES[:-1]):
     """Yield (family, m, n, Tally of the AUC, Tally of the advantage)."""
     families = {
         f"AUC {auc}, spread {spread:.2g}": Continuous(
@@ -157,14 +157,14 @@ def main():
     parser.add_argument("--replicates", type=int, default=1000, help="samples of each cell (default: 1000)")
     parser.add_argument("--only", choices=("tpr", "auc"), help="only these tables")
     options = parser.parse_args()
-    command = f"python benchmarks/measure_coverage.py --replicates {options.replicates}"
+    command = f"python benchmarks/measure_coverage.py --replicates {options.replicates} --only "
     if options.only != "auc":
-        measure_rates(options.replicates, command)
+        measure_rates(options.replicates, command + "tpr")
         summarise(
             "tpr", {4: "covered", 7: "widest / oracle's", 8: "Wilson's at the threshold covered"}, by=(0, 2)
         )
     if options.only != "tpr":
-        measure_areas(options.replicates, command)
+        measure_areas(options.replicates, command + "auc")
         of = {3: "AUC covered", 5: "widest / oracle's", 7: "advantage covered", 9: "its widest / oracle's"}
         summarise("auc", of, by=(0,))
 

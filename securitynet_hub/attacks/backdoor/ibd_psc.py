@@ -45,6 +45,7 @@ def ibd_psc_scores(
     factor: float = FACTOR,
     max_error: float = MAX_ERROR,
     num_networks: int = NUM_NETWORKS,
+    skip: int = 0,
     batch_size: int = BATCH_SIZE,
 ) -> Scores:
     """Score an input by the mean probability of its label in networks with amplified BatchNorm.
@@ -65,6 +66,8 @@ def ibd_psc_scores(
         factor: multiplies weights and biases; above 1.
         max_error: a count of layers qualifies if more than this share of clean images change their label.
         num_networks: number of networks to average over, if there are enough layers.
+        skip: how many counts that qualify to leave out first. 0 is the paper's algorithm; 1 is the authors'
+            code (BackdoorBox), which begins one layer further than the count that it found.
         batch_size: images in one forward pass.
 
     Returns:
@@ -82,7 +85,13 @@ def ibd_psc_scores(
     """
     pixels, known = as_disjoint(target, inputs, clean)
     chosen = choose_layers(
-        target, known, factor=factor, max_error=max_error, num_networks=num_networks, batch_size=batch_size
+        target,
+        known,
+        factor=factor,
+        max_error=max_error,
+        num_networks=num_networks,
+        skip=skip,
+        batch_size=batch_size,
     )
     labels = ask(target, pixels, batch_size)
     scores = np.zeros(len(pixels))
@@ -99,12 +108,14 @@ def choose_layers(
     factor: float = FACTOR,
     max_error: float = MAX_ERROR,
     num_networks: int = NUM_NETWORKS,
+    skip: int = 0,
     batch_size: int = BATCH_SIZE,
 ) -> Amplified:
     """Choose how many layers to amplify: enough to change more than `max_error` of the clean labels.
 
     Algorithm 1 of the paper: the first such count k, and the ``num_networks - 1`` above it. Labels are
-    compared with the unchanged network's, so that clean images need no true labels. If no count qualifies,
+    compared with the unchanged network's, so that clean images need no true labels; the authors' code
+    compares them with the true ones. If no count qualifies,
     the highest counts are taken, and the result says so. For arguments and errors see `ibd_psc_scores`.
 
     >>> from securitynet_hub import load_images, load_target
@@ -113,10 +124,10 @@ def choose_layers(
     Amplified(counts=(1, 2, 3), qualified=False)
     """
     known: Pixels = as_pixels(target, clean, "clean")
-    if not (1 < factor < np.inf and 0 <= max_error < 1 and num_networks >= 1):
+    if not (1 < factor < np.inf and 0 <= max_error < 1 and num_networks >= 1 and skip >= 0):
         raise ValueError(
-            "factor must be above 1, max_error within 0..1 and num_networks at least 1; got "
-            f"factor={factor!r}, max_error={max_error!r}, num_networks={num_networks!r}."
+            "factor must be above 1, max_error within 0..1, num_networks at least 1 and skip at least 0; got "
+            f"factor={factor!r}, max_error={max_error!r}, num_networks={num_networks!r}, skip={skip!r}."
         )
     total = len(batch_norms(target.module))
     if not total:
@@ -124,7 +135,8 @@ def choose_layers(
     labels = ask(target, known, batch_size)
     for count in range(1, total + 1):
         if np.mean(ask(_amplify(target, count, factor), known, batch_size) != labels) > max_error:
-            return Amplified(tuple(range(count, min(count + num_networks, total + 1))), True)
+            first = min(count + skip, total)
+            return Amplified(tuple(range(first, min(first + num_networks, total + 1))), True)
     return Amplified(tuple(range(max(1, total - num_networks + 1), total + 1)), False)
 
 

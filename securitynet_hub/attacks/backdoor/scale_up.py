@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -12,9 +12,12 @@ from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, giv
 from securitynet_hub.attacks.backdoor.input_checks import as_disjoint, as_pixels, parts
 from securitynet_hub.attacks.backdoor.needs import FROM_IMAGES
 from securitynet_hub.core.arrays import Scores
+from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.data.pixels import Labels, Pixels
 from securitynet_hub.engine.inference import BATCH_SIZE, ask
 from securitynet_hub.models.target import Target
+
+Standardise = Literal["label", "all"]
 
 MULTIPLES = (3, 5, 7, 9, 11)
 
@@ -25,6 +28,7 @@ def scale_up_scores(
     *,
     clean: Any = None,
     multiples: Sequence[float] = MULTIPLES,
+    standardise: Standardise = "label",
     batch_size: int = BATCH_SIZE,
 ) -> Scores:
     """Score an input by the share of its multiplied copies that get its label.
@@ -37,7 +41,9 @@ def scale_up_scores(
     With clean images (the authors' data-limited setting) the score is standardised by the mean and the
     standard deviation over the clean images with the same label, because some classes look the same at any
     brightness. For a label that fewer than two clean images get, or whose clean images all score the same,
-    mean and deviation are those of all clean images; a deviation of 0 there counts as 1.
+    mean and deviation are those of all clean images; a deviation of 0 there counts as 1. The paper
+    standardises by label; BackdoorBox, the authors' library, by all clean images at once
+    (``standardise="all"``), which leaves the order of the inputs as the plain share has it.
 
     It sends ``1 + len(multiples)`` queries for each input and clean image. It misses a trigger that is
     neither black nor saturated, which changes with the factor, and one that works only at the trained
@@ -48,6 +54,7 @@ def scale_up_scores(
         inputs: images to judge, shape (n, height, width[, channels]), uint8.
         clean: images to standardise by, of the same size, disjoint from the inputs; None for the plain share.
         multiples: m, above 1.
+        standardise: by the clean images of the same ``label``, or by ``all``.
         batch_size: images in one forward pass.
 
     Returns:
@@ -55,6 +62,7 @@ def scale_up_scores(
 
     Raises:
         ValueError: images are missing, of another kind or size, or shared; a multiple is not above 1.
+        UnknownNameError: no such way to standardise.
 
     >>> from securitynet_hub import load_target
     >>> black = np.zeros((2, 28, 28), np.uint8)  # however bright, it looks the same
@@ -63,12 +71,16 @@ def scale_up_scores(
     """
     if not multiples or not all(1 < multiple < np.inf for multiple in multiples):
         raise ValueError(f"multiples must be numbers above 1, at least one; got {multiples!r}.")
+    if standardise not in get_args(Standardise):
+        raise UnknownNameError("way to standardise", standardise, get_args(Standardise))
     if clean is None:
         return _consistency(target, as_pixels(target, inputs), multiples, batch_size)[0]
     pixels, known = as_disjoint(target, inputs, clean)
     scores, labels = _consistency(target, pixels, multiples, batch_size)
     clean_scores, clean_labels = _consistency(target, known, multiples, batch_size)
     overall = clean_scores.mean(), clean_scores.std() or 1.0
+    if standardise == "all":
+        return (scores - overall[0]) / overall[1]
     for label in np.unique(labels):
         own = clean_scores[clean_labels == label]
         mean, deviation = (own.mean(), own.std()) if len(own) > 1 and own.std() > 0 else overall

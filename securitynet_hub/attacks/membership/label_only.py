@@ -1,9 +1,11 @@
 """Membership inference from predicted labels only: how many changed copies of an image keep the right label.
 
 A model is more confident about its training images, so that members keep their label under more augmentations
-(Choquette-Choo et al. 2021, arXiv 2007.14321, section 4.2). `boundary` measures the same as a distance. Every
-query is an image of whole grey levels (uint8), as a real interface takes it; the model's own preprocessing
-follows.
+(Choquette-Choo et al. 2021, arXiv 2007.14321, section 4.2). The score here is the share of copies with the
+right label. The authors give the vector of right and wrong answers to a network that they train on a shadow
+model; the share needs no shadow model and weighs all copies alike. `boundary` measures the same as a
+distance. Every query is an image of whole grey levels (uint8), as a real interface takes it; the model's own
+preprocessing follows.
 """
 
 from __future__ import annotations

@@ -71,8 +71,7 @@ def lira_scores(
       better if there are few models.
     - ``reference``: as in the authors' code with ``fix_variance``, to reproduce published figures: one for
       each side, of all signals *without* centring, so that it measures the differences between samples rather
-      than those between models; and online the IN deviation is used for OUT, too. Unlike the authors' code,
-      it uses all models of a sample, even if other samples have fewer.
+      than those between models; and online the IN deviation is used for OUT, too.
     - ``bayesian``: a Student-t predictive distribution replaces the normal. Each variance has an
       inverse-gamma prior, ``d0 s0^2 / sigma^2 ~ chi^2(d0)``, and the mean a flat prior. So a sample with n
       models, squares S about their mean and ``d = d0 + n - 1`` has ``phi ~ mu + t_d sqrt((d0 s0^2 + S) / d
@@ -80,6 +79,11 @@ def lira_scores(
       estimated for each side from the log variances of all samples (Smyth 2004, doi 10.2202/1544-6115.1027,
       section 6.2). It follows the idea of BaVarIA (Brannvall 2026, arXiv 2603.11799), not its constants.
       It suits small numbers of models; one on each side is enough.
+
+    **Uneven counts.** The authors' code cuts every sample's IN and OUT signals to the smallest number that
+    any sample has, in the order of the models. Here all models of a sample count, whatever others have, so
+    that the order of the models does not matter. Where every sample is in exactly half of the models, as in
+    the authors' experiments, the two agree.
 
     Args:
         target_phi: shape (n,) or (n, augmentations), the margins of the target.

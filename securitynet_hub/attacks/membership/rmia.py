@@ -90,8 +90,9 @@ def rmia_scores(
         ref_in: shape (models, n), True where x was in that model's training set.
         target_z: shape (m,) or (m, augmentations), for the population, which the target was not trained on.
         ref_z: shape (models, m) or (models, m, augmentations).
-        gamma: smallest ratio that counts, at least 1. The authors' experiments use 2. For one target it does
-            not change the order of samples, except for ties at 0 and 1.
+        gamma: smallest ratio that counts, at least 1. The paper's experiments use 2; the authors' current
+            code (ml_privacy_meter) uses 1, and counts ratios above it. For one target it does not change the
+            order of samples, except for ties at 0 and 1; samples that leak little tie at 0 with a large one.
         a: offline only, 0..1; lower values suit targets that overfit more; see `tune_offline_a`.
         mode: ``offline`` or ``online``.
         ref_in_z: shape (models, m); None if no reference model was trained on any z.

@@ -14,7 +14,7 @@ from securitynet_hub.attacks.backdoor.neo import dominant_colour, neo_scores, pa
 from securitynet_hub.attacks.backdoor.scale_up import scale_up_scores
 from securitynet_hub.attacks.backdoor.strip import strip_scores
 from securitynet_hub.attacks.backdoor.ted import nearest_ranks, ted_scores
-from securitynet_hub.core.errors import ModelError
+from securitynet_hub.core.errors import ModelError, UnknownNameError
 from securitynet_hub.data.images import load_images
 from securitynet_hub.data.transforms import Transform
 from securitynet_hub.data.triggers import corner_patch, superimpose
@@ -321,6 +321,12 @@ class TestScaleUp:
         everyone = np.array([1, 0.4, 1])
         expected = [1, -5 / 3, (1 - everyone.mean()) / everyone.std()]
         assert scale_up_scores(target, inputs, clean=clean) == pytest.approx(expected)
+        # As the authors' library does it: by all clean images, whatever their label.
+        expected = (np.array([1, 0.2, 1]) - everyone.mean()) / everyone.std()
+        found = scale_up_scores(target, inputs, clean=clean, standardise="all")
+        assert found == pytest.approx(expected)
+        with pytest.raises(UnknownNameError, match="label"):
+            scale_up_scores(target, inputs, standardise="labels")
 
     def test_where_all_clean_images_score_alike_nothing_is_divided_by_0(self):
         target = rule(lambda image: 0)
@@ -379,6 +385,17 @@ class TestIbdPsc:
             1,
         )
 
+    def test_begins_one_layer_further_where_asked_as_the_authors_code_does(self, target):
+        first = choose_layers(target, CLEAN, factor=6.0, max_error=0.0, num_networks=1).counts[0]
+        found = [
+            choose_layers(target, CLEAN, factor=6.0, max_error=0.0, skip=skip).counts for skip in (0, 1, 9)
+        ]
+        assert found == [tuple(range(first, 4)), tuple(range(min(first + 1, 3), 4)), (3,)]
+        further = ibd_psc_scores(target, INPUTS, clean=CLEAN, factor=6.0, max_error=0.0, skip=9)
+        alone = predict(ibd_psc._amplify(target, 3, 6.0), INPUTS)
+        own = softmax(alone)[np.arange(12), predict(target, INPUTS).argmax(1)]
+        np.testing.assert_allclose(further, own, atol=1e-6)
+
     def test_falls_back_where_no_count_qualifies(self, target):
         assert choose_layers(target, CLEAN, factor=1.001) == ((1, 2, 3), False)
         assert choose_layers(target, CLEAN, factor=1.001, num_networks=2) == ((2, 3), False)
@@ -390,7 +407,9 @@ class TestIbdPsc:
         with pytest.raises(ModelError, match="no BatchNorm"):
             ibd_psc_scores(plain, INPUTS, clean=CLEAN)
 
-    @pytest.mark.parametrize("settings", [{"factor": 1.0}, {"max_error": 1.0}, {"num_networks": 0}])
+    @pytest.mark.parametrize(
+        "settings", [{"factor": 1.0}, {"max_error": 1.0}, {"num_networks": 0}, {"skip": -1}]
+    )
     def test_refusals(self, target, settings):
         with pytest.raises(ValueError, match="factor must be"):
             ibd_psc_scores(target, INPUTS, clean=CLEAN, **settings)
