@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -254,7 +254,7 @@ def _place_in_block(fpr: float, k: Rows, first: Rows, last: Rows, n: int) -> tup
     return place, np.minimum((place * (1 - place)) ** 2 * relative, place * (1 - place))
 
 
-def _beta_moments(a: Scores, b: Scores) -> tuple[Scores, Scores]:
+def _beta_moments(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> tuple[Scores, Scores]:
     total = a + b
     return a / total, a * b / (total**2 * (total + 1))
 

@@ -79,11 +79,10 @@ def scale_up_scores(
     scores, labels = _consistency(target, pixels, multiples, batch_size)
     clean_scores, clean_labels = _consistency(target, known, multiples, batch_size)
     overall = clean_scores.mean(), clean_scores.std() or 1.0
-    if standardise == "all":
-        return (scores - overall[0]) / overall[1]
     for label in np.unique(labels):
         own = clean_scores[clean_labels == label]
-        mean, deviation = (own.mean(), own.std()) if len(own) > 1 and own.std() > 0 else overall
+        enough = standardise == "label" and len(own) > 1 and own.std() > 0
+        mean, deviation = (own.mean(), own.std()) if enough else overall
         scores[labels == label] = (scores[labels == label] - mean) / deviation
     return scores
 
