@@ -225,7 +225,7 @@ class TestDoubts:
         ("then", "told"),
         [
             (lambda z: F.dropout(z, 0.5), "from one pass to the next"),
-            (lambda z: F.dropout(z, 0.02), "from one pass to the next"),
+            (lambda z: F.dropout(z, 0.1), "from one pass to the next"),
             (lambda z: z + torch.randn_like(z), "from one pass to the next"),
             (lambda z: F.batch_norm(z, None, None, training=True), "normalises over the batch"),
             (lambda z: z - z.mean(0), "normalises over the batch"),

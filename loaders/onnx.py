@@ -1,0 +1,230 @@
+"""Networks in ONNX files, run by onnxruntime on the CPU: ``onnx:<path>``. They only answer.
+
+The bytes that are hashed and looked through (`weights.reading.onnx_walk`) are those that onnxruntime gets: no
+other file is read, and no operator is loaded from outside. A graph is no code, but it may ask for more memory
+or time than there is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from securitynet_hub.annotations.schema import Annotation, unlisted
+from securitynet_hub.core.errors import MissingPackageError, ModelError, WeightsError
+from securitynet_hub.data.per_image import as_preprocessing
+from securitynet_hub.data.transforms import Transform
+from securitynet_hub.models.loading import find_loader
+from securitynet_hub.models.outputs import Classifier, Outputs, Reduce
+from securitynet_hub.models.target import Target
+from securitynet_hub.weights.reading.onnx_walk import MAX_BYTES, OnnxFacts, read_onnx
+
+NAME = re.compile(r"[^\w.+-]+", re.ASCII)
+
+FINAL: dict[str, Outputs] = {
+    "Softmax": "posteriors", "LogSoftmax": "log-posteriors", "Sigmoid": "posteriors", "ArgMax": "labels",
+}  # fmt: skip
+"""What a network answers with, by the operator that makes its output."""
+
+TYPES = {
+    "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
+}  # fmt: skip
+"""The types of pixels that a network may take."""
+
+RANGES: dict[str, dict[str, Any]] = {
+    "NominalRange_0_255": {"factor": 255.0}, "Normalized_0_1": {}, "Normalized_1_1": {"half": True},
+}  # fmt: skip
+"""What ``Image.NominalPixelRange`` says of the values of pixels (onnx/docs/MetadataProps.md)."""
+
+
+def annotate(
+    reference: str,
+    *,
+    transform: Any = None,
+    num_classes: int | None = None,
+    outputs: Outputs | None = None,
+    reduce: Reduce | None = None,
+    sha256: str | None = None,
+    name: str | None = None,
+) -> Annotation:
+    """Describe the network in a file, which is hashed now and must have the same hash when it is read.
+
+    Args:
+        reference: path of the file.
+        transform: the preprocessing; None to take it from the file's metadata.
+        num_classes: number of classes; None to count the numbers that the network answers with.
+        outputs: what it answers with; None for what the operator that makes the answer says.
+        reduce: picks the answers out of a dictionary of the network's outputs.
+        sha256: the hash that the file must have.
+        name: what records call it; the file's name, unless given.
+
+    Raises:
+        MissingPackageError: onnxruntime is not installed.
+        WeightsError: as `read_onnx`, or the file cannot be read or has another hash.
+        ModelError: it cannot forward images of this preprocessing.
+        ValueError: its preprocessing is not known.
+    """
+    path = Path(reference).expanduser().resolve()
+    content, digest = _read(path, sha256)
+    module, preprocessing = _module(
+        content, path.name, transform=transform, num_classes=num_classes, outputs=outputs, reduce=reduce
+    )
+    tried_classes: Any = getattr(find_loader("module"), "tried_classes")  # noqa: B009
+    return unlisted(
+        "onnx",
+        digest[:12],
+        NAME.sub("-", name or path.stem).strip("-.+")[:100] or "model",
+        architecture="onnx",
+        num_classes=tried_classes(module, preprocessing, path.name),
+        weights_url=f"file:{path}",
+        weights_hash_kind="sha256",
+        weights_hash=digest,
+    )
+
+
+def load(
+    annotation: Annotation,
+    *,
+    transform: Any = None,
+    num_classes: int | None = None,
+    outputs: Outputs | None = None,
+    reduce: Reduce | None = None,
+    **_: object,
+) -> Target:
+    """Return the target that `annotate` described."""
+    path = Path((annotation.weights_url or "").removeprefix("file:"))
+    content, _ = _read(path, annotation.weights_hash)
+    module, preprocessing = _module(
+        content,
+        path.name,
+        transform=transform,
+        num_classes=annotation.num_classes,
+        outputs=outputs,
+        reduce=reduce,
+    )
+    return Target(
+        annotation=annotation,
+        module=module,
+        transform=preprocessing,
+        num_classes=annotation.num_classes,
+        outputs=module.outputs or "logits",
+    )
+
+
+class OnnxNetwork(torch.nn.Module):
+    """A session of onnxruntime behind the face of a module: inputs in, a dictionary of outputs out."""
+
+    answers_only = True
+
+    def __init__(self, session: Any) -> None:
+        super().__init__()
+        self.session = session
+        self.input = session.get_inputs()[0]
+        batch, *rest = self.input.shape
+        self.batch = batch if isinstance(batch, int) else None
+        self.channels_last = len(rest) == 3 and rest[0] not in (1, 3) and rest[-1] in (1, 3)
+
+    def forward(self, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Map inputs (n, channels, height, width) to the network's outputs by name."""
+        values = inputs.cpu().numpy()
+        if self.channels_last:
+            values = np.moveaxis(values, 1, -1)
+        if self.input.type == "tensor(uint8)":
+            values = np.rint(values)
+        values = np.ascontiguousarray(values, TYPES[self.input.type])
+        size = self.batch or len(values)
+        parts = [self._run(values[start : start + size], size) for start in range(0, len(values), size)]
+        names = [output.name for output in self.session.get_outputs()]
+        return {
+            name: torch.from_numpy(np.concatenate([part[place] for part in parts])).to(inputs.device)
+            for place, name in enumerate(names)
+        }
+
+    def _run(self, values: Any, size: int) -> list[Any]:
+        """Forward a batch; one that is shorter than the network's own is filled up with its last image."""
+        short = size - len(values)
+        if short:
+            values = np.concatenate([values, np.repeat(values[-1:], short, 0)])
+        found = self.session.run(None, {self.input.name: values})
+        return [output[: size - short] if output.ndim else output for output in found]
+
+
+def _read(path: Path, sha256: str | None) -> tuple[bytes, str]:
+    """Return a file's bytes and their hash."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise WeightsError(f"{path.name} is larger than {MAX_BYTES:,} bytes.")
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and sha256.lower() != digest:
+        raise WeightsError(f"{path} has the sha256 {digest}; {sha256} was expected.")
+    return content, digest
+
+
+def _module(
+    content: bytes,
+    name: str,
+    *,
+    transform: Any,
+    num_classes: int | None,
+    outputs: Outputs | None,
+    reduce: Reduce | None,
+) -> tuple[Classifier, Any]:
+    """Return the network behind a `Classifier`, and its preprocessing."""
+    facts = read_onnx(content, name)
+    network = OnnxNetwork(_session(content, name))
+    preprocessing = _from_metadata(network, facts, name) if transform is None else as_preprocessing(transform)
+    said = outputs or FINAL.get(facts.final, "logits")
+    return Classifier(network, num_classes=num_classes, outputs=said, reduce=reduce), preprocessing
+
+
+def _session(content: bytes, name: str) -> Any:
+    try:
+        onnxruntime: Any = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{name} is run by onnxruntime, which cannot be imported ({error}). "
+            "pip install 'securitynet-hub[onnx]'"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a class for each sort of failure
+        raise ModelError(f"onnxruntime cannot load {name}: {' '.join(str(error).split())}") from error
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in TYPES:
+        raise ModelError(
+            f"{name} must take one batch of images of four dimensions, float32, float64, float16 or uint8; it "
+            f"takes {', '.join(f'{i.name} {i.type} {i.shape}' for i in inputs)}."
+        )
+    return session
+
+
+def _from_metadata(network: OnnxNetwork, facts: OnnxFacts, name: str) -> Transform:
+    """Return the preprocessing that a file states: its input's shape and type, and the range of pixels."""
+    shape = list(network.input.shape[1:])
+    channels, height, width = shape[-1:] + shape[:-1] if network.channels_last else shape
+    stated = facts.metadata.get("Image.NominalPixelRange", "")
+    bgr = facts.metadata.get("Image.BitmapPixelFormat", "").startswith("Bgr")
+    if network.input.type == "tensor(uint8)" and not stated:
+        stated = "NominalRange_0_255"
+    if not all(isinstance(side, int) for side in shape) or stated not in RANGES or bgr:
+        raise ValueError(
+            f"the preprocessing of {name} is not known: it takes {network.input.type} of "
+            f"{network.input.shape}, and does not say what range its pixels have. Pass transform=Transform("
+            "height=..., width=..., mean=..., std=...) (--transform height=224,width=224,...)."
+        )
+    settings = dict(RANGES[stated])
+    half = (0.5,) * channels if settings.pop("half", False) else None
+    return Transform(height=height, width=width, channels=channels, mean=half, std=half, **settings)
