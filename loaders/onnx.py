@@ -100,7 +100,7 @@ def load(
 ) -> Target:
     """Return the target that `annotate` described."""
     path = Path((annotation.weights_url or "").removeprefix("file:"))
-    content, _ = _read(path, annotation.weights_hash)
+    content, _digest = _read(path, annotation.weights_hash)
     module, preprocessing = _module(
         content,
         path.name,
@@ -204,9 +204,10 @@ def _session(content: bytes, name: str) -> Any:
         raise ModelError(f"onnxruntime cannot load {name}: {' '.join(str(error).split())}") from error
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in TYPES:
+        taken = ", ".join(f"{each.name} {each.type} {each.shape}" for each in inputs)
         raise ModelError(
-            f"{name} must take one batch of images of four dimensions, float32, float64, float16 or uint8; it "
-            f"takes {', '.join(f'{i.name} {i.type} {i.shape}' for i in inputs)}."
+            f"{name} must take one batch of images of four dimensions, float32, float64, float16 or uint8; "
+            f"it takes {taken}."
         )
     return session
 

@@ -106,11 +106,7 @@ def _walk(content: memoryview, name: str) -> OnnxFacts:
                 raise WeightsError(
                     f"{name} has a {operator}, which may run without end; no image classifier needs one."
                 )
-            makers |= {
-                _decoded(value): operator
-                for n, value in own
-                if n == NODE_OUTPUT and not isinstance(value, int)
-            }
+            makers |= {_decoded(value): operator for n, value in own if n == NODE_OUTPUT}
         elif kind == "function":
             local.add(_text(own, FUNCTION_DOMAIN))
         elif kind == "output" and depth == 2:
