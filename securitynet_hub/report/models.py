@@ -162,16 +162,14 @@ def _right(model: Model) -> str:
 
 def _checked(entries: Sequence[Entry]) -> str:
     """Say whether the last audit that looked found the images to be the model's, and what is wrong if not."""
-    checks = [entry.record.data["check"] for entry in entries if entry.record.data.get("check")]
-    if not checks:
+    checks = [entry.record.data.get("check") for entry in entries]
+    known = [check for check in checks if isinstance(check, Mapping) and "status" in check]
+    if not known:
         return ""
-    check = checks[-1]
+    check = known[-1]
     expected, reason = check.get("expected"), check.get("likely_reason")
-    return (
-        f"accuracy {check['status']}"
-        + ("" if expected is None else f" ({expected:.1%})")
-        + (f"; probably {reason}" if reason else "")
-    )
+    stated = f" (expected: {expected:.1%})" if isinstance(expected, int | float) else ""
+    return f"accuracy {check['status']}{stated}" + (f"; probably {reason}" if reason else "")
 
 
 def _truth(annotation: ZooAnnotation) -> str:

@@ -1,6 +1,8 @@
 """Data that are not the model's are noticed before the attacks, and what is wrong with them is named."""
 
 import copy
+import json
+import re
 import warnings
 from dataclasses import replace
 
@@ -13,6 +15,7 @@ from securitynet_hub import AuditData, LabelledImages
 from securitynet_hub.annotations.schema import unlisted
 from securitynet_hub.attacks.audit import audit
 from securitynet_hub.attacks.subject import known_data
+from securitynet_hub.attacks.validity import chance_of, is_near_chance
 from securitynet_hub.core.errors import AccuracyWarning
 from securitynet_hub.data.splits import Split
 from securitynet_hub.data.transforms import Transform
@@ -189,3 +192,39 @@ class TestFaults:
         target, data = subject
         check, _, _ = checked(with_transform(target, resize=18), data, expected_accuracy=0.9)
         assert check.likely_reason == "the whole picture is squashed to the network's size", check.sentence()
+
+
+class TestCommandLine:
+    MODEL = "zoo/fashion-mnist/cnn-overfitted-250/1"
+
+    def test_it_says_before_the_attacks_what_it_found(self, run):
+        code, out, err = run("audit", self.MODEL, "--attacks", "loss")
+        assert code == 0
+        text = " ".join(out.split())
+        assert re.search(r"right on \S+ \[.*\] of 1,750 non-members and \S+ of 250 members; 73\.7% is", text)
+        assert text.index("published: as expected.") < text.index("AUC")
+        assert "expect" not in err
+
+    def test_what_is_wrong_goes_to_standard_error_too_and_into_the_record(self, run):
+        code, out, err = run(
+            "audit", self.MODEL, "--attacks", "loss", "--expected-accuracy", "0.99", "--json"
+        )
+        (record,) = json.loads(out)
+        assert code == 0
+        assert "99.0% was expected: below expectation. Check that the images are" in " ".join(err.split())
+        assert record["data"]["check"]["status"] == "below expectation"
+
+    @pytest.mark.parametrize("value", ["93", "-0.1", "nan"])
+    def test_an_expectation_must_be_a_share(self, value, run):
+        code, _, err = run("audit", self.MODEL, "--attacks", "loss", f"--expected-accuracy={value}")
+        assert code == 2
+        assert "must lie in 0..1" in err
+
+
+def test_chance_by_hand():
+    assert chance_of(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 1])) == pytest.approx((2 + 3) / 16)
+    everything = np.zeros(300, np.int64)
+    assert is_near_chance(np.arange(300) % 10, everything)  # it answers with one class
+    assert not is_near_chance(everything, everything)
+    assert not is_near_chance(np.arange(8), np.roll(np.arange(8), 1))  # too few to tell
+    assert not is_near_chance(everything[:0], everything[:0])

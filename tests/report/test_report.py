@@ -382,6 +382,14 @@ class TestVerdicts:
         assert (verdict.title, verdict.tone) == (title, "open")
         assert text in verdict.text
 
+    def test_the_facts_say_whether_the_data_are_the_models(self):
+        check = {"status": "near chance", "expected": 0.9, "likely_reason": "the grey levels are inverted"}
+        model = describe(OVERFITTED, entries(record(data={"name": "fashion_mnist_4k", "check": check})))
+        assert dict(model.facts)["data and model"] == (
+            "accuracy near chance (expected: 90.0%); probably the grey levels are inverted"
+        )
+        assert "data and model" not in dict(describe(OVERFITTED, entries(record())).facts)
+
     def test_the_strongest_stands_first(self):
         strong, weak = (
             record(result={"auc": 0.7, "auc_ci": [0.6, 0.8]}),
