@@ -190,7 +190,7 @@ def _audit(options: argparse.Namespace, subjects: Subjects, skipped: Skipped) ->
                 trainer=train_counted,
                 on_batch=lambda size: progress.advance(images, size),
                 expected_accuracy=options.expected_accuracy,
-                on_check=partial(_print_check, target.id, quiet=options.json),
+                on_check=partial(_print_check, target.id, quiet=options.json or len(subjects) > 1),
                 on_skipped=partial(note, target.id),
                 **chosen,
             )
@@ -204,7 +204,8 @@ def _print_check(id: str, check: Check, *, quiet: bool) -> None:
     if check.is_doubtful:
         errors().print(f"[bold red]{printable_markup(f'{id} is {check.sentence()}')}[/bold red]")
     elif not quiet:
-        output().print(f"{printable_markup(id)}: {printable_markup(check.sentence())}", highlight=False)
+        # Not where the figures go: their first line is the verdict.
+        errors().print(f"{printable_markup(id)}: {printable_markup(check.sentence())}", highlight=False)
 
 
 def _print_tables(subjects: Subjects, records: list[list[Record]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from securitynet_hub.attacks.accuracy import count_right
 from securitynet_hub.attacks.kind import Context
 from securitynet_hub.attacks.membership.attack import Attack
-from securitynet_hub.attacks.membership.blind_baseline import find_baseline
+from securitynet_hub.attacks.membership.blind_baseline import BlindBaseline, find_baseline
 from securitynet_hub.attacks.membership.kind import KIND, Options
 from securitynet_hub.attacks.membership.measures import measure_membership
 from securitynet_hub.attacks.membership.pool import Answers, Pool, find_pool, forward
@@ -123,7 +124,6 @@ class _Audit:
         self.pool, self.measuring = pool, measuring
         self.labels = data.images.labels[data.split.indices]
         self.answers: Answers | None = None
-        self.baseline = find_baseline(data, seed=context.seed, confidence_level=measuring["confidence_level"])
 
     def forward(self, names: Sequence[str]) -> None:
         """Ask the target once, for all attacks on answers."""
@@ -142,6 +142,12 @@ class _Audit:
         self.accuracy = count_right(self.answers.logits, self.labels, self.data.split.is_member)
         if self.data.validity is not None:
             self.data.validity.judge(self.target, self.data, self.data.split.indices, self.answers.logits)
+
+    @cached_property
+    def baseline(self) -> BlindBaseline:
+        """How well members and non-members are told apart without the target."""
+        level = self.measuring["confidence_level"]
+        return find_baseline(self.data, seed=self.context.seed, confidence_level=level)
 
     def attack(self, attack: Attack, settings: dict[str, Any]) -> tuple[Run, Record]:
         """Run one attack and measure it."""

@@ -54,6 +54,9 @@ FEWEST_EFFECTIVE = 10
 UNMATCHED = 0.05
 """Distance of the classifier's weighted AUC from one half above which the weights fail to match the sides."""
 
+KEPT = 16
+"""Baselines that are kept: more than the embedded zoo has splits."""
+
 _KEPT: dict[tuple[Any, ...], BlindBaseline] = {}
 
 
@@ -160,7 +163,7 @@ def find_baseline(
 ) -> BlindBaseline:
     """Measure the blind baseline of an audit's data, on at most 1,000 members and 1,000 non-members.
 
-    The last few are kept, since models are often audited with the same data.
+    The last ones are kept, since models are often audited with the same data.
 
     Args:
         data: images and split.
@@ -182,7 +185,7 @@ def find_baseline(
             seed=seed,
             confidence_level=confidence_level,
         )
-        while len(_KEPT) >= 8:
+        while len(_KEPT) >= KEPT:
             _KEPT.pop(next(iter(_KEPT)))
         _KEPT[key] = found
     return _KEPT[key]

@@ -189,14 +189,14 @@ def _uncertain(judgement: Judgement) -> Said:
 
 
 def _nothing(judgement: Judgement) -> Said:
-    found = []
-    for fpr, value in judgement.smallest.items():
-        if value is not None and fpr is None:
-            found.append(f"an AUC of {value:.2f}")
-        elif value is not None and fpr is not None:
-            found.append(f"{percent(value)} of the training images identified at {one_in(fpr)}")
-    listed = " or ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
-    title = "No leak found" + (f": {listed} would have been found with 80\u00a0% power" if listed else "")
+    smallest = judgement.smallest[None]
+    title = f"No leak found: an AUC of {smallest:.2f} or more would have been found with 80\u00a0% power"
+    tails = [
+        f"{percent(value)} of the training images while wrongly accusing {one_in(fpr)} non-members"
+        for fpr, value in reversed(judgement.smallest.items())
+        if fpr is not None and value is not None
+    ]
+    tail = f"So would an attacker who identifies {', or '.join(tails)}." if tails else ""
     unresolved = {
         fpr
         for record in judgement.records
@@ -210,6 +210,7 @@ def _nothing(judgement: Judgement) -> Said:
         else ""
     )
     return title, [
+        tail,
         _best_says(_best(judgement)),
         _left_open(judgement),
         silent,

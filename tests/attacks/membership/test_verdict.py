@@ -91,7 +91,8 @@ class TestPower:
         one = audited(*normal(0, 1000, 1000, 3))
         judgement = judge([one])
         assert judgement.finding == "no leak found"
-        assert "an AUC of 0.54, " in word(judgement).title
+        assert "an AUC of 0.54 or more would have been found with 80" in word(judgement).title
+        assert "So would an attacker who identifies" in word(judgement).text
         found = [
             judge(
                 [audited(*normal(np.sqrt(2) * norm.ppf(judgement.smallest[None]), 1000, 1000, seed))]
