@@ -106,11 +106,17 @@ def encoded_bytes(value: Any, place: str) -> bytes:
     """
     if isinstance(value, Mapping) and value.get("bytes") is not None:
         return bytes(value["bytes"])
-    if isinstance(value, Mapping) and value.get("path") is not None:
+    path = value.get("path") if isinstance(value, Mapping) else None
+    if path is not None:
         try:
-            return Path(value["path"]).read_bytes()
-        except OSError as error:
-            found = PictureError(f"{place} cannot be read: {value['path']}: {error.strerror or error}.")
+            if "://" not in path:
+                return Path(path).read_bytes()
+            from datasets.utils.file_utils import xopen  # a stream's file on the Hub or inside an archive
+
+            with xopen(path, "rb") as file:
+                return bytes(file.read())
+        except Exception as error:  # a file system or a network that the library knows
+            found = PictureError(f"{place} cannot be read: {path}: {error}.")
             found.broken = True
             raise found from error
     found = PictureError(f"{place} has no picture.")

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import zipfile
 
 import datasets
 import numpy as np
@@ -11,7 +12,8 @@ from PIL import Image
 
 from securitynet_hub import AuditData
 from securitynet_hub.attacks.subject import find_data, read_data
-from securitynet_hub.core.errors import DataWarning, UnknownNameError
+from securitynet_hub.core.errors import DataWarning, PictureError, UnknownNameError
+from securitynet_hub.data.dataset_rows import encoded_bytes
 
 SEED = iter(range(10**6))
 
@@ -134,6 +136,15 @@ class TestStreams:
         }
         for row in range(20):
             assert known[draws[0].images.read(row).tobytes()] == draws[0].images.labels[row]
+
+    def test_files_of_a_stream_are_read_where_they_lie(self, tmp_path):
+        """A stream names files by links, also such as lie inside of archives."""
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.writestr("in/0.png", png(drawn(1)[0]))
+            expected = archive.read("in/0.png")
+        assert encoded_bytes({"bytes": None, "path": f"zip://in/0.png::{tmp_path}/a.zip"}, "x") == expected
+        with pytest.raises(PictureError, match=r"row 3 cannot be read: zip://in/1\.png::"):
+            encoded_bytes({"bytes": None, "path": f"zip://in/1.png::{tmp_path}/a.zip"}, "row 3")
 
 
 class TestArchives:

@@ -1,12 +1,11 @@
-"""Audits on folders of JPEGs: peak memory, images a second beside a bare loop, and the second pass.
+"""Audits on folders of JPEGs: peak memory, images a second beside a bare loop, and what the cache saves.
 
-    python benchmarks/bench_sources.py [--sizes 1000 10000 100000] [--compare 10000]
+    python benchmarks/measure_sources.py [--sizes 1000 10000 100000] [--compare 10000]
 
 Pictures of many sizes are generated into a temporary folder, which is deleted in the end. Each audit (three
 attacks on answers, all images) runs in a process of its own, first with an empty cache of decoded pictures
 and then again. The bare loop is a DataLoader with a worker for each core, the same transform and the same
-network. Times are those of the wall and of all processes' CPUs; the latter hardly depend on what else the
-machine does.
+network. CPU times are those of all processes; they hardly depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -16,22 +15,21 @@ import json
 import os
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import tables
 
 CLASSES = 10
 CORES = os.cpu_count() or 1
 AUDITED, COMPARED = 96, 240
 """Largest side in pixels of the pictures that are audited, and of those beside the bare loop."""
-
-KEPT = Path(__file__).parent / "results" / "sources.json"
 
 
 def generate(root: Path, n: int, largest: int) -> None:
@@ -164,23 +162,35 @@ def main() -> None:
         found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps(found))
         return
-    kept: dict[str, Any] = {"cores": CORES, "audits": {}, "turns": []}
+    command = "python benchmarks/measure_sources.py"
     with tempfile.TemporaryDirectory() as folder:
-        for n in options.sizes:
-            root, home = Path(folder) / f"{n} pictures", Path(folder) / "home"
-            generate(root, n, AUDITED)
-            passes = [measured("audit", root, HF_HOME=str(home), HF_HUB_OFFLINE="1") for _ in range(2)]
-            kept["audits"][n] = dict(zip(("first", "second"), passes, strict=True))
-            print(n, json.dumps(kept["audits"][n]), flush=True)
-            shutil.rmtree(root)
-            shutil.rmtree(home, ignore_errors=True)
+        columns = ["pictures", "peak memory, first audit", "CPU", "second audit", "CPU"]
+        with tables.writing("data-memory", command, columns) as row:
+            for n in options.sizes:
+                root, home = Path(folder) / f"{n} pictures", Path(folder) / "home"
+                generate(root, n, AUDITED)
+                cells = []
+                for _ in range(2):
+                    found = measured("audit", root, HF_HOME=str(home), HF_HUB_OFFLINE="1")
+                    cells += [f"{found['peak_mb']:.0f} MB", f"{found['cpu']:.0f} s"]
+                row(f"{n:,}", *cells)
+                shutil.rmtree(root)
+                shutil.rmtree(home, ignore_errors=True)
         root = Path(folder) / "compared"
         generate(root, options.compare, COMPARED)
+        turns: dict[str, list[dict[str, float]]] = {"predict": [], "bare": []}
         for _ in range(options.repeats):
-            own = measured("predict", root, SECURITYNET_IMAGE_CACHE="off")
-            kept["turns"].append({"images": options.compare, "predict": own, "bare": measured("bare", root)})
-            print(options.compare, json.dumps(kept["turns"][-1]), flush=True)
-    KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+            for task in turns:
+                turns[task].append(measured(task, root, SECURITYNET_IMAGE_CACHE="off"))
+        columns = ["what forwards the pictures", "pictures a CPU second", "pictures a second"]
+        with tables.writing("data-speed", command, columns) as row:
+            names = {"predict": "`predict` on a folder", "bare": "DataLoader and a bare loop"}
+            for task, found in turns.items():
+                rates = [
+                    options.compare / statistics.median(turn[clock] for turn in found)
+                    for clock in ("cpu", "inference")
+                ]
+                row(names[task], *(f"{rate:.0f}" for rate in rates))
 
 
 if __name__ == "__main__":
