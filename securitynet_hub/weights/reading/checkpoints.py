@@ -36,7 +36,7 @@ from securitynet_hub.weights.reading.pickle_walk import (
     parts,
     walk,
 )
-from securitynet_hub.weights.reading.safetensors_layout import read_header
+from securitynet_hub.weights.reading.safetensors_layout import MAX_TENSORS, read_header
 from securitynet_hub.weights.reading.summary import described, find_weights
 from securitynet_hub.weights.reading.zip_layout import read_archive, read_member
 from securitynet_hub.weights.shards import is_index, read_index, why_not_shard
@@ -219,6 +219,8 @@ def _read(file: BufferedReader, size: int, kind: str) -> Content:
 def _read_torch(file: BufferedReader, size: int, kind: str) -> Content:
     found, places = (_walk_zipped if kind == ZIPPED else _walk_legacy)(file, size)
     views = [leaf for leaf in _leaves(found.value) if isinstance(leaf, View)]
+    if len(views) > MAX_TENSORS:
+        raise WeightsError(f"it names {len(views):,} tensors; at most {MAX_TENSORS:,} are read")
     total = sum(view.bytes for view in views)  # a view under two names counts twice, as it is stored twice
     if total > MAX_GROWTH * size + ALLOWED:
         raise WeightsError(f"its tensors would take {total:,} bytes, the file has {size:,}")

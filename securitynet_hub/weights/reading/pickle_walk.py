@@ -37,6 +37,9 @@ MAX_TEXT = 1 << 16
 MAX_NAME = 256
 """Bytes of the name of a global's module, and of its own name."""
 
+MAX_NAMES = 10_000
+"""Number of different globals."""
+
 MAX_KEY = 1 << 60
 """Larger integers can be chosen to collide in their hash, which makes a dict of them quadratic."""
 
@@ -297,6 +300,8 @@ class _Machine:
                 if (reason := why_refused(whole)) is not None:
                     raise self.blocked(f"asks for {whole!r}: {reason}")
                 self.names.add(whole)
+                if len(self.names) > MAX_NAMES:
+                    raise self.blocked(f"names more than {MAX_NAMES:,} globals")
             self.known[whole] = Global(whole)
         self.stack.append(self.known[whole])
 
@@ -484,7 +489,8 @@ def _measure(root: Any) -> None:
         elif id(value) not in done:
             open_.add(id(value))
             todo.append((value, True))
-            todo.extend((child, False) for child in children)
+            # An empty container is a leaf: a million of them should cost no more than they must.
+            todo.extend((child, False) for child in children if child or type(child) is Inert)
 
 
 def _is_dtype_name(name: str) -> bool:

@@ -40,11 +40,8 @@ def find_weights(content: Mapping[str, Any]) -> Found:
     if not sets:
         return Found("", "it holds no named tensors", _beside(content, ()))
     sizes = [sum(tensor.numel() for tensor in named.values()) for _, named in sets]
-    largest = [(path, named) for (path, named), size in zip(sets, sizes, strict=True) if size == max(sizes)]
-    judged = [
-        (path, [name for name, tensor in named.items() if not _usable(tensor)]) for path, named in largest
-    ]
-    path, bad = next(((path, bad) for path, bad in judged if not bad), judged[0])
+    most = max(sizes)
+    path, bad = _first_finite([found for found, size in zip(sets, sizes, strict=True) if size == most])
     where = f" under {'/'.join(path)!r}" if path else ""
     reason = f"its weights{where} hold NaN or infinity: {_listed(bad)}" if bad else None
     return Found("/".join(path), reason, _beside(content, path))
@@ -61,6 +58,19 @@ def described(value: Any) -> str:
         else str(getattr(value, "name", "tensor"))
     )
     return f"{printable(kind, limit=LONGEST_NAME)}, {count:,} tensor{'s' * (count != 1)}" if count else kind
+
+
+def _first_finite(
+    sets: list[tuple[tuple[str, ...], dict[str, torch.Tensor]]],
+) -> tuple[tuple[str, ...], list[str]]:
+    """Return the first set of finite numbers, or else the first set, with the names of its other tensors."""
+    first: tuple[tuple[str, ...], list[str]] | None = None
+    for path, named in sets:
+        found = path, [name for name, tensor in named.items() if not _usable(tensor)]
+        first = first or found
+        if not found[1]:
+            return found
+    return first or ((), [])
 
 
 def _usable(tensor: torch.Tensor) -> bool:

@@ -205,15 +205,18 @@ def _widen(fields: dict[str, int], extra: bytes, name: str) -> dict[str, int]:
 
 def _wide_values(extra: bytes, name: str) -> tuple[int, ...]:
     """Return the 64-bit numbers of the extra data; refuse everything else but padding."""
-    values: tuple[int, ...] = ()
-    while extra:
-        kind, length = struct.unpack("<HH", extra[:4]) if len(extra) >= 4 else (0, 0)
-        content, extra = extra[4 : 4 + length], extra[4 + length :]
+    values: list[int] = []
+    position = 0
+    while position < len(extra):
+        kind, length = struct.unpack_from("<HH", extra, position) if position + 4 <= len(extra) else (0, 0)
+        position += 4
+        content = extra[position : position + length]
+        position += length
         if kind not in (_ZIP64, _PADDING) or len(content) != length or (kind == _ZIP64 and length % 8):
             raise WeightsError(f"its member {name!r} has extra data that torch.save does not write")
         if kind == _ZIP64:
             values += struct.unpack(f"<{length // 8}Q", content)
-    return values
+    return tuple(values)
 
 
 def _read_local(file: BinaryIO, member: Member, position: int, limit: int) -> tuple[Member, int]:
