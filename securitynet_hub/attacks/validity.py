@@ -50,6 +50,9 @@ HARDLY = 0.15
 PROBED = 300
 """Images on which explanations are tried."""
 
+PAIRED = 4000
+"""Images of which labels are paired with answers: the pairs of 21,000 classes would fill the memory."""
+
 ASKED = 400
 """Images that are asked about where no attack has asked about the split's: three quarters non-members."""
 
@@ -193,10 +196,13 @@ class Validity:
             logits = np.concatenate([logits, self._answers(target, data, more)])
             check = self._measure(target, data, rows, logits)
         if check.is_doubtful:
-            check = self._explained(check, target, data, rows, logits)
-            warn_caller(f"{target.id} is {check.sentence()}", AccuracyWarning)
+            # In any order, as pairing takes the first ones: members stand before non-members.
+            order = np.random.default_rng(self._seed).permutation(len(rows))
+            check = self._explained(check, target, data, rows[order], logits[order])
         self.check = check
         self._on_check(check)
+        if check.is_doubtful:
+            warn_caller(f"{target.id} is {check.sentence()}", AccuracyWarning)
 
     def _draw(self, rows: Rows, most: int) -> Rows:
         drawn = np.random.default_rng(self._seed).permutation(rows)[:most]
@@ -241,20 +247,24 @@ class Validity:
         rows: Rows,
         logits: npt.NDArray[np.float32],
     ) -> Check:
-        """Try what is usually wrong; return the check with what fits best."""
+        """Try what is usually wrong; return the check with what fits best.
+
+        A service or function that only answers is not asked again: its queries may cost something.
+        """
         labels, answers, names = data.images.labels[rows], logits.argmax(1), data.images.class_names
         before = answers == labels
         found = list(_other_orders(names, labels, answers, logits.shape[1]))
-        drawn = np.sort(np.random.default_rng(self._seed).permutation(len(rows))[:PROBED])
+        drawn = np.arange(len(rows))[:PROBED]
         images = data.images.select(rows[drawn])
-        for reason, change, transform in _other_inputs(images, target.transform):
+        ways = _other_inputs(images, target.transform) if target.has_weights else ()
+        for reason, change, transform in ways:
             try:
                 changed = images if change is None else images.change(change, _shape_after(images, change))
                 others = predict_module(target.module, transform, changed, batch_size=self._batch_size)
             except (ValueError, ModelError):  # such as a transposed image for a network of another shape
                 continue
             found.append(_Explanation(reason, drawn, others.argmax(1) == labels[drawn]))
-        found.append(_paired_order(names, labels, answers, logits.shape[1]))
+        found.append(_paired_order(labels, answers, len(names)))
         tried = {AS_IT_IS: float(before.mean())}
         tried |= {explanation.reason: float(explanation.right.mean()) for explanation in found}
         fitting = [
@@ -365,31 +375,28 @@ def _other_orders(
         yield _Explanation(reason, everywhere, np.array(order)[labels] == answers, order)
 
 
-def _paired_order(names: Sequence[str], labels: Labels, answers: Labels, classes: int) -> _Explanation:
-    """Return the order of the classes in which most answers are right, whatever it comes from."""
-    best, right = _best_order(labels, answers, len(names), classes)
-    reason = "the classes are in another order than the model's, found by pairing labels with answers"
-    return _Explanation(reason, np.arange(len(labels)), right, best)
+def _paired_order(labels: Labels, answers: Labels, count: int) -> _Explanation:
+    """Pair labels with answers one to one, so that most are right, whatever the order comes from.
 
-
-def _best_order(
-    labels: Labels, answers: Labels, count: int, classes: int
-) -> tuple[tuple[int, ...] | None, Right]:
-    """Pair labels with answers one to one; each half of the images is judged by the pairs of the other."""
-    if count > classes:
-        return None, np.zeros(len(labels), np.bool_)
+    Each half of the images is judged by the pairs of the other. A label without a pair gets -1.
+    """
 
     def paired(rows: Rows) -> npt.NDArray[np.int64]:
-        together = np.zeros((count, classes))
-        np.add.at(together, (labels[rows], answers[rows]), 1)
-        order: npt.NDArray[np.int64] = linear_sum_assignment(together, maximize=True)[1]
+        asked, label = np.unique(labels[rows], return_inverse=True)
+        given, answer = np.unique(answers[rows], return_inverse=True)
+        together = np.zeros((len(asked), len(given)))
+        np.add.at(together, (label, answer), 1)
+        chosen, partners = linear_sum_assignment(together, maximize=True)
+        order = np.full(count, -1)
+        order[asked[chosen]] = given[partners]
         return order
 
-    halves = np.arange(0, len(labels), 2), np.arange(1, len(labels), 2)
-    right = np.zeros(len(labels), np.bool_)
-    for fitted, judged in (halves, halves[::-1]):
-        right[judged] = paired(fitted)[labels[judged]] == answers[judged]
-    return tuple(paired(np.arange(len(labels))).tolist()), right
+    rows = np.arange(len(labels))[:PAIRED]
+    right = np.zeros(len(rows), np.bool_)
+    for start in (0, 1):
+        right[start::2] = paired(rows[1 - start :: 2])[labels[rows[start::2]]] == answers[rows[start::2]]
+    reason = "the classes are in another order than the model's, found by pairing labels with answers"
+    return _Explanation(reason, rows, right, tuple(paired(rows).tolist()))
 
 
 def _other_inputs(
