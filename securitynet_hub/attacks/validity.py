@@ -7,6 +7,7 @@ a few hundred images, and what fits is named. Nothing is ever changed.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -19,7 +20,7 @@ from scipy.stats import binomtest
 from securitynet_hub.attacks.accuracy import published_accuracy
 from securitynet_hub.attacks.kind import BATCH_SIZE, CONFIDENCE_LEVEL
 from securitynet_hub.core.arrays import Labels, Rows
-from securitynet_hub.core.errors import AccuracyWarning, ModelError
+from securitynet_hub.core.errors import AccuracyWarning, BudgetError, ModelError
 from securitynet_hub.core.telling import warn_caller
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.data.sources import Change, ImageSource
@@ -172,11 +173,16 @@ class Validity:
         self._batch_size, self._seed = batch_size, seed
 
     def ask(self, target: Target, data: AuditData) -> None:
-        """Make the check from a few hundred images, unless it is made."""
+        """Make the check from a few hundred images, unless it is made.
+
+        A service is asked about a quarter as many; one whose budget does not suffice is not checked.
+        """
         if self.check is None:
-            others = self._draw(data.split.nonmembers, ASKED * 3 // 4)
-            rows = np.concatenate([others, self._draw(data.split.members, ASKED - ASKED * 3 // 4)])
-            self.judge(target, data, rows, self._answers(target, data, rows))
+            quarter = ASKED // (4 if target.has_weights else 16)
+            others = self._draw(data.split.nonmembers, 3 * quarter)
+            rows = np.concatenate([others, self._draw(data.split.members, quarter)])
+            with contextlib.suppress(BudgetError):
+                self.judge(target, data, rows, self._answers(target, data, rows))
 
     def judge(self, target: Target, data: AuditData, rows: Rows, logits: npt.NDArray[np.float32]) -> None:
         """Make the check from answers that there are already, unless it is made.
@@ -190,8 +196,8 @@ class Validity:
         if self.check is not None:
             return
         check = self._measure(target, data, rows, logits)
-        if check.status == "near chance" and not check.n_members and len(data.split.members):
-            more = self._draw(data.split.members, ASKED - ASKED * 3 // 4)
+        if check.status == "near chance" and not check.n_members and target.has_weights:
+            more = self._draw(data.split.members, ASKED // 4)
             rows = np.concatenate([rows, more])
             logits = np.concatenate([logits, self._answers(target, data, more)])
             check = self._measure(target, data, rows, logits)

@@ -15,10 +15,11 @@ from securitynet_hub import AuditData, LabelledImages
 from securitynet_hub.annotations.schema import unlisted
 from securitynet_hub.attacks.audit import audit
 from securitynet_hub.attacks.subject import known_data
-from securitynet_hub.attacks.validity import chance_of, is_near_chance
+from securitynet_hub.attacks.validity import Validity, chance_of, is_near_chance
 from securitynet_hub.core.errors import AccuracyWarning
 from securitynet_hub.data.splits import Split
 from securitynet_hub.data.transforms import Transform
+from securitynet_hub.models.functions import black_box
 from securitynet_hub.models.loading import load_target
 from securitynet_hub.models.target import Target
 
@@ -192,6 +193,37 @@ class TestFaults:
         target, data = subject
         check, _, _ = checked(with_transform(target, resize=18), data, expected_accuracy=0.9)
         assert check.likely_reason == "the whole picture is squashed to the network's size", check.sentence()
+
+
+class TestServices:
+    """Functions and services may charge for each question."""
+
+    @pytest.fixture
+    def service(self):
+        """The zoo's own data, inverted, and a service that counts the pictures it is asked about."""
+        target = load_target("zoo/fashion-mnist/cnn-clean/1")
+        data, asked = known_data(target.annotation), []
+
+        def answer(pixels):
+            asked.append(len(pixels))
+            with torch.inference_mode():
+                return target.module(target.transform(255 - pixels)).softmax(1).numpy()
+
+        return answer, data, asked
+
+    def test_they_are_not_asked_again(self, service):
+        answer, data, asked = service
+        check, told, _ = checked(black_box(answer, num_classes=10), data)
+        assert (check.status, check.likely_reason, len(told)) == ("near chance", None, 1)
+        assert sum(asked) == 2000
+
+    def test_a_budget_that_does_not_suffice_leaves_them_unchecked(self, service):
+        answer, data, _ = service
+        validity = Validity()
+        validity.ask(black_box(answer, num_classes=10, budget=50), data)
+        assert validity.check is None
+        validity.ask(black_box(answer, num_classes=10, name="other", budget=100), data)
+        assert (validity.check.n, validity.check.n_members) == (75, 25)
 
 
 class TestCommandLine:
