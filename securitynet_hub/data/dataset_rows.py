@@ -162,8 +162,8 @@ def side_of_dataset(
         image, label = _find_columns(dataset.features, name, image, label)
         feature = dataset.features[label]
         rows = dataset.select_columns([image, label]).cast_column(image, library.Image(decode=False))
-        store, raw = _spool(rows, image, label, f"{name}:{split}", limit, seed, on_progress)
-        classes, places, numbered = _as_classes(raw, feature, f"{name}:{split}", label)
+        store, raw, seen = _spool(rows, image, label, f"{name}:{split}", limit, seed, on_progress)
+        classes, places, numbered = _as_classes(raw, feature, f"{name}:{split}", label, seen)
         return Side(name=split, store=store, labels=places, class_names=classes, numbered=numbered)
     image, label = _find_columns(dataset.features, name, image, label)
     raw = dataset.select_columns([label])[label][:]
@@ -187,11 +187,13 @@ def _spool(
     limit: int | None,
     seed: int,
     on_progress: OnProgress,
-) -> tuple[Spooled, list[Any]]:
-    """Keep a stream's images, or a draw of them; return them with their labels."""
-    store, labels = Spooled(name), list[Any]()
+) -> tuple[Spooled, list[Any], set[str]]:
+    """Keep a stream's images, or a draw of them; return them, their labels, and all texts among labels."""
+    store, labels, seen = Spooled(name), list[Any](), set[str]()
     random = np.random.default_rng(seed)
     for count, row in enumerate(rows):
+        if isinstance(row[label], str):
+            seen.add(row[label])
         if limit is None or count < limit:
             store.add(encoded_bytes(row[image], f"{name}, row {count}"))
             labels.append(row[label])
@@ -202,7 +204,7 @@ def _spool(
                 labels[place] = row[label]
         if count % EVERY == EVERY - 1:
             on_progress(f"streaming {name}", count + 1, None)
-    return store, labels
+    return store, labels, seen
 
 
 def _find_columns(
@@ -248,7 +250,7 @@ def _only(found: Sequence[str], what: str, name: str, kinds: Mapping[str, str]) 
 
 
 def _as_classes(
-    raw: Iterable[Any], feature: Any, name: str, column: str
+    raw: Iterable[Any], feature: Any, name: str, column: str, seen: Iterable[str] = ()
 ) -> tuple[tuple[str, ...], np.ndarray[Any, np.dtype[np.int64]], bool]:
     """Return class names, each image's place among them (-1 for none), and whether these are numbers."""
     values = list(raw)
@@ -260,7 +262,7 @@ def _as_classes(
         places = np.array([-1 if value is None else value for value in values], np.int64)
         return tuple(map(str, range(int(places.max()) + 1))), places, True
     if known and all(isinstance(value, str) for value in known):
-        classes = order_classes(known)
+        classes = order_classes({*known, *seen})  # a draw need not have all
         place = {value: number for number, value in enumerate(classes)}
         return classes, np.array([place.get(value, -1) for value in values], np.int64), False
     kinds = sorted({type(value).__name__ for value in known})

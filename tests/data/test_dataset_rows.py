@@ -137,6 +137,13 @@ class TestStreams:
         for row in range(20):
             assert known[draws[0].images.read(row).tobytes()] == draws[0].images.labels[row]
 
+    def test_a_draw_knows_the_classes_of_the_whole_stream(self):
+        sets = both([f"kind {number}" for number in range(30)], datasets.Value("string"))
+        streams = {name: part.to_iterable_dataset() for name, part in sets.items()}
+        images = AuditData.from_dataset(streams, limit=3).images
+        assert len(images.class_names) == 30
+        assert images.class_names == AuditData.from_dataset(sets).images.class_names
+
     def test_files_of_a_stream_are_read_where_they_lie(self, tmp_path):
         """A stream names files by links, also such as lie inside of archives."""
         with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
