@@ -9,12 +9,15 @@ seed of its own, so that cells can be measured in any order.
 import argparse
 import zlib
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy.stats import norm, t
 from tables import keep, read, writing
 
-from securitynet_hub.statistics.rates import Ranking, advantage_interval, auc_interval
+from securitynet_hub.sharing.leaderboard import Ends, parted
+from securitynet_hub.statistics.means import mean_interval
+from securitynet_hub.statistics.rates import Ranking, advantage_interval, auc_interval, wilson_interval
 from securitynet_hub.statistics.roc import rate_at_fpr
 
 FPRS = (0.001, 0.01, 0.1)
@@ -155,15 +158,19 @@ def areas(replicates, sizes=SIZES[:-1]):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replicates", type=int, default=1000, help="samples of each cell (default: 1000)")
-    parser.add_argument("--only", choices=("tpr", "auc"), help="only these tables")
+    parser.add_argument("--only", choices=("tpr", "auc", "means", "boards"), help="only these tables")
     options = parser.parse_args()
     command = f"python benchmarks/measure_coverage.py --replicates {options.replicates} --only "
-    if options.only != "auc":
+    if options.only in (None, "means"):
+        measure_means(options.replicates, command + "means")
+    if options.only in (None, "boards"):
+        measure_boards(options.replicates // 5, command + "boards")
+    if options.only in (None, "tpr"):
         measure_rates(options.replicates, command + "tpr")
         summarise(
             "tpr", {4: "covered", 7: "widest / oracle's", 8: "Wilson's at the threshold covered"}, by=(0, 2)
         )
-    if options.only != "tpr":
+    if options.only in (None, "auc"):
         measure_areas(options.replicates, command + "auc")
         of = {3: "AUC covered", 5: "widest / oracle's", 7: "advantage covered", 9: "its widest / oracle's"}
         summarise("auc", of, by=(0,))
@@ -227,6 +234,92 @@ def measure_areas(replicates, command):
                 f"{bias:.3f}",
                 f"{own_width:.2f}",
             )
+
+
+def measure_means(replicates, command):
+    """Means of values that are skewed as divergences are: Hall's interval beside a percentile bootstrap's."""
+    rng = np.random.default_rng(0)
+    kinds = {
+        "even, 0 to 1": (rng.random, 0.5),
+        "lognormal, sigma 1": (lambda n: rng.lognormal(0, 1, n), np.exp(0.5)),
+        "lognormal, sigma 1.5": (lambda n: rng.lognormal(0, 1.5, n), np.exp(1.125)),
+        "gamma, shape 0.2": (lambda n: rng.gamma(0.2, 1, n), 0.2),
+        "5 % around 3, the rest around 0.02": (
+            lambda n: rng.exponential(np.where(rng.random(n) < 0.05, 3, 0.02)),
+            0.05 * 3 + 0.95 * 0.02,
+        ),
+    }
+    columns = [
+        "values",
+        "n",
+        "covered",
+        "missed below/above",
+        "width / oracle's",
+        "percentile bootstrap covered",
+    ]
+    with writing("coverage-means", command, columns) as row:
+        for name, (draw, truth) in kinds.items():
+            for n in (50, 200, 1000):
+                own, bootstrap = Tally(truth), Tally(truth)
+                for _ in range(replicates):
+                    values = draw(n)
+                    own.add(values.mean(), *mean_interval(values))
+                    resampled = values[rng.integers(n, size=(200, n))].mean(1)
+                    bootstrap.add(values.mean(), *np.quantile(resampled, [0.025, 0.975]))
+                covered, under, over, _, width = own.cells()
+                row(
+                    name, f"{n:,}", text(covered), f"{text(under)}/{text(over)}", f"{width:.2f}",
+                    text(bootstrap.cells()[0]),
+                )  # fmt: skip
+
+
+def measure_boards(replicates, command):
+    """Boards of twelve equal models: how many hold a false order, and how many by overlap alone."""
+    columns = ["figure", "samples", "boards with a false order", "by intervals that do not overlap alone"]
+    with writing("coverage-boards", f"{command} ({replicates} boards)", columns) as row:
+        for name, sizes, draw in board_figures():
+            false = overlapping = 0
+            for _ in range(replicates):
+                figures = [Ends(*draw()) for _ in range(12)]
+                _, low, high = np.array(figures).T
+                false += bool(parted(figures, 0.95).any())
+                overlapping += bool((low[:, None] > high).any())
+            row(name, sizes, text(false / replicates), text(overlapping / replicates))
+
+
+def board_figures():
+    """Yield a figure's name, its samples, and a function that measures one more equal model."""
+    rng = np.random.default_rng(1)
+
+    def ranking(m, n, distance):
+        return Ranking(np.sort(rng.normal(distance, 1, m)), np.sort(rng.normal(size=n)))
+
+    def area(measure, m, n, distance):
+        value, ends = measure(ranking(m, n, distance), 0.95)
+        return value, *ends
+
+    def rate(f, m, n, distance):
+        found = rate_at_fpr(ranking(m, n, distance), f, 0.95)
+        return found.tpr, *found.ci
+
+    def share(p, n):
+        hits = rng.binomial(n, p)
+        return hits / n, *wilson_interval(hits, n)
+
+    def mean(n):
+        values = rng.lognormal(0, 1, n)
+        return values.mean(), *mean_interval(values, bounds=(0, np.inf))
+
+    for m, n, distance in ((1000, 1000, 0), (1000, 1000, 2.5), (500, 1500, 1)):
+        sizes = f"{m:,}/{n:,}, d = {distance:g}"
+        yield "AUC", sizes, partial(area, auc_interval, m, n, distance)
+        yield "advantage", sizes, partial(area, advantage_interval, m, n, distance)
+        for f in FPRS:
+            yield f"TPR at {100 * f:g} % FPR", sizes, partial(rate, f, m, n, distance)
+    for p, n in ((0.6, 2000), (0.97, 2000), (0.9, 60)):
+        yield f"accuracy, agreement of {p}", f"{n:,}", partial(share, p, n)
+    for n in (200, 1000):
+        yield "KL divergence, lognormal", f"{n:,}", partial(mean, n)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ def mean_interval(
     With mean m, standard deviation s and skewness c of n values, ``T = sqrt(n) (m - mu) / s`` is skewed, too,
     where they are. Its transform ``g(T) = T + c (2 T^2 + 1) / (6 sqrt(n)) + c^2 T^3 / (27 n)`` is nearly
     normal. The interval holds every mu whose transform lies between the quantiles of Student's distribution;
-    without skewness it is Student's. A divergence is often near 0 and rarely large: there a percentile
-    bootstrap covers 71 to 92 % of means, this interval 88 to 95 % (docs/numbers.md). No interval knows of
-    large values that the sample lacks.
+    without skewness it is Student's. A divergence is often near 0 and rarely large: there this one covers
+    more than a percentile bootstrap's (docs/numbers.md). No interval knows of large values that the sample
+    lacks.
 
     Args:
         values: shape (n,), finite, two or more.

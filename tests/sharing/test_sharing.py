@@ -179,6 +179,35 @@ class TestValidation:
             (reason,) = problems(changed(record, result={"tpr_at_fpr": forged}))
             assert "does not go with the target" in reason
 
+    def test_a_rate_of_the_population_must_fit_the_others(self):
+        scores = np.random.default_rng(1).normal(size=400)
+        record = measured(1, result=measure_membership(scores, np.arange(400) < 100, target_fprs=[0.1]))
+        (rate,) = record.result["tpr_at_fpr"]
+        assert problems(record) == []
+        for part, reason in (
+            ({"ci": [rate["tpr"] + 0.01, 0.9]}, "should hold its figure"),
+            ({"tpr": 0.9, "ci": [0.0, 1.0]}, "does not go with the advantage"),
+            ({"resolvable": False}, "is resolvable with 300 non-members"),
+            ({"ci_at_threshold": [0.0, 1.0]}, "Wilson's"),
+        ):
+            forged = changed(record, result={"tpr_at_fpr": [{**rate, **part}]})
+            assert reason in problems(forged)[0]
+
+    def test_a_record_of_an_older_version_is_still_read(self):
+        """Its rate is that at the sample's threshold, with Wilson's interval."""
+        record = measured(1)
+        old = [
+            {
+                **{name: value for name, value in rate.items() if "at_threshold" not in name},
+                "tpr": rate["tpr_at_threshold"],
+                "ci": rate["ci_at_threshold"],
+            }
+            for rate in record.result["tpr_at_fpr"]
+        ]
+        assert problems(changed(record, result={"tpr_at_fpr": old})) == []
+        forged = [{**rate, "ci": [0.0, 1.0]} for rate in old]
+        assert "Wilson's" in problems(changed(record, result={"tpr_at_fpr": forged}))[0]
+
     @pytest.mark.parametrize("lacking", ["auc", "advantage", "tpr_at_fpr", "n_members", "confidence_level"])
     def test_a_figure_that_lacks_is_named(self, lacking):
         record = measured(1)

@@ -128,6 +128,38 @@ class TestAucInterval:
         ]
         assert np.mean([low <= auc <= high for low, high in intervals]) >= worst
 
+    @pytest.mark.parametrize(
+        ("auc", "spread", "n_members", "n_nonmembers"),
+        [(0.99, 3, 500, 1500), (0.999, 3, 1000, 1000), (0.99, 1, 300, 300), (0.7, 3, 200, 200)],
+    )
+    def test_covers_near_one_with_members_of_another_spread(self, auc, spread, n_members, n_nonmembers):
+        """Some members then lie far below; on the logit scale the interval covers 72 % of the first case."""
+        rng = np.random.default_rng(19)
+        is_member = np.arange(n_members + n_nonmembers) < n_members
+        mean = PHI_INVERSE(auc) * np.hypot(1, spread)
+        hits = 0
+        for _ in range(300):
+            scores = rng.normal(size=len(is_member)) * np.where(is_member, spread, 1) + mean * is_member
+            low, high = roc_auc_interval(scores, is_member)
+            hits += low <= auc <= high
+        assert hits / 300 >= 0.92
+
+    @pytest.mark.parametrize(
+        ("levels", "n_members", "n_nonmembers"), [(5, 500, 20), (5, 300, 300), (2, 40, 40)]
+    )
+    def test_covers_with_few_levels(self, levels, n_members, n_nonmembers):
+        rng = np.random.default_rng(31)
+        weights = np.arange(1, levels + 1) / np.arange(1, levels + 1).sum()
+        truth = (weights * (np.arange(levels) + 0.5) / levels).sum()
+        is_member = np.arange(n_members + n_nonmembers) < n_members
+        hits = 0
+        for _ in range(400):
+            members = rng.choice(levels, n_members, p=weights)
+            scores = np.r_[members, rng.integers(0, levels, n_nonmembers)]
+            low, high = roc_auc_interval(scores, is_member)
+            hits += low <= truth <= high
+        assert hits / 400 >= 0.92
+
     @pytest.mark.slow
     @pytest.mark.parametrize(
         ("member_accuracy", "other_accuracy", "n_members", "n_nonmembers"),
