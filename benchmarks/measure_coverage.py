@@ -178,7 +178,7 @@ def main():
 
 def summarise(name, columns, by):
     """Keep the lowest and the highest coverage over the sizes, and the greatest width, where resolvable."""
-    cells = read(f"coverage-{name}-cells")
+    cells = read(f"cells/coverage-{name}")
     groups = {}
     for row in cells.rows:
         if "not resolvable" not in row[2]:
@@ -198,7 +198,7 @@ def summarise(name, columns, by):
 def measure_rates(replicates, command):
     columns = ["scores", "members/non-members", "FPR", "TPR", "covered", "missed below/above"]
     columns += ["mean estimate / TPR", "width / oracle's", "Wilson's at the threshold covered"]
-    with writing("coverage-tpr-cells", command, columns) as row:
+    with writing("cells/coverage-tpr", command, columns) as row:
         for name, m, n, f, resolvable, population, threshold in rates(replicates):
             covered, under, over, bias, width = population.cells()
             row(
@@ -217,7 +217,7 @@ def measure_rates(replicates, command):
 def measure_areas(replicates, command):
     columns = ["scores", "members/non-members", "AUC", "covered", "missed below/above", "width / oracle's"]
     columns += ["advantage", "covered", "mean estimate - advantage", "width / oracle's"]
-    with writing("coverage-auc-cells", command, columns) as row:
+    with writing("cells/coverage-auc", command, columns) as row:
         for name, m, n, auc, advantage in areas(replicates):
             covered, under, over, _, width = auc.cells()
             own, _, _, _, own_width = advantage.cells()

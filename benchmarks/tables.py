@@ -84,9 +84,9 @@ def read(name: str) -> Results:
 
 
 def keep(name: str, results: Results) -> Path:
-    """Keep results for the table of that name, in place of earlier ones."""
-    RESULTS.mkdir(exist_ok=True)
+    """Keep results for the table of that name, in place of earlier ones; those in a folder have no table."""
     path = RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asdict(results), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
