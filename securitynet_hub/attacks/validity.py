@@ -448,8 +448,9 @@ def _other_transforms(
     if channels == 3:
         imagenet = replace(plain, mean=IMAGENET_MEAN, std=IMAGENET_STD)
         yield "mean and std are ImageNet's", None, imagenet
-    pixels = np.concatenate([image.reshape(-1, image.shape[-1]) for image in images]) / 255
-    own = [np.broadcast_to(values, channels) for values in (pixels.mean(0), pixels.std(0))]
+    # At the network's size: photographs as they are could fill the memory.
+    pixels = np.concatenate([transform.crop(image[None]).reshape(-1, channels) for image in images]) / 255
+    own = pixels.mean(0), pixels.std(0)
     if own[1].min() > 1 / 255:
         mean, std = (tuple(values.round(3).tolist()) for values in own)
         yield (
