@@ -19,7 +19,7 @@ from securitynet_hub.attacks.kind import (
     kinds,
     split_options,
 )
-from securitynet_hub.attacks.subject import AuditData, known_data
+from securitynet_hub.attacks.subject import AuditData, find_data, known_data
 from securitynet_hub.attacks.validity import Check, Validity
 from securitynet_hub.core.errors import ModelError, SkippedWarning, UnknownNameError
 from securitynet_hub.core.plain_torch import plain_torch
@@ -55,7 +55,7 @@ def audit(
     outputs: Outputs | None = None,
     reduce: Reduce | None = None,
     attacks: str | Iterable[str] | None = None,
-    data: AuditData | None = None,
+    data: AuditData | str | Path | None = None,
     settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     seed: int = 0,
     confidence_level: float = CONFIDENCE_LEVEL,
@@ -84,7 +84,8 @@ def audit(
         attacks: names from `attack_names`; the group name of a kind, such as ``all`` or
             ``backdoor-detection``, stands for those of its attacks that apply here. Default:
             `default_attacks`.
-        data: images and split; models of the embedded zoo know theirs.
+        data: images and split, or where they are, as `find_data` takes it; models of the embedded zoo know
+            theirs.
         settings: each attack's settings by its name, such as ``{"rmia": {"gamma": 1.0, "a": "tuned"}}``.
         seed: decides everything that attacks draw.
         confidence_level: confidence level of every interval.
@@ -124,6 +125,8 @@ def audit(
     own = {"name": name, "transform": transform, "num_classes": num_classes, "outputs": outputs}
     target = _in_memory(target, {**own, "reduce": reduce})
     # Find the data before the weights are downloaded: without data there is nothing to audit.
+    if isinstance(data, (str, Path)):
+        data = find_data(str(data))
     data = data or known_data(find_annotation(target) if isinstance(target, str) else target.annotation)
 
     def written(record: Record) -> Path | None:

@@ -16,6 +16,11 @@ PRINTED = {
     "query_the_dataset": ["pytorchcv/cub-200-2011/", "CIFAR-100 benchmark"],
     "audit_a_hub_model": ["modified_entropy   AUC 0.628 (0.604 to 0.652)", "report.html"],
     "compare_two_models": ["cnn-overfitted-500/1: AUC 0.628", "paired:", "p_value="],
+    "audit_a_function": [
+        "function/own/forest: modified_entropy AUC 0.9",
+        "function/own/service: modified_entropy AUC 0.9",
+        "800 images asked about",
+    ],
     "add_a_source": ["my_lab/fashion-mnist/linear (28, 28, 1) answers class 9"],
     "add_a_metric": ["'precision': 0.666"],
 }

@@ -97,6 +97,28 @@ def test_a_name_alone_is_timms_own(hub):
     assert len(hub.log) == asked
 
 
+def test_one_in_memory_knows_its_preprocessing(photographs):
+    made = network("resnet10t")
+    target = load_target(made, name="mine")
+    theirs = create_transform(**resolve_data_config({}, model=made), is_training=False)
+    assert target.num_classes == 7
+    for pixels in photographs:
+        inputs = target.transform(pixels[None])
+        assert torch.equal(inputs[0], theirs(Image.fromarray(pixels)))
+        with torch.inference_mode():
+            assert torch.equal(target.module(inputs), made(inputs))
+
+
+def test_a_transform_of_torchvision_s_own_kind(photographs):
+    made = network("resnet10t")
+    theirs = create_transform(**resolve_data_config({}, model=made), is_training=False)
+    target = load_target(made, transform=theirs)
+    assert "Normalize" in target.transform.as_dict()["function"]
+    assert target.transform.shape == load_target(made).transform.shape
+    for pixels in photographs:
+        assert torch.equal(target.transform(pixels[None])[0], theirs(Image.fromarray(pixels)))
+
+
 def test_revisions_are_pinned(hub):
     files = repository()
     hub.serve_repository("org/net", COMMIT, files)
