@@ -17,6 +17,9 @@ import numpy.typing as npt
 from securitynet_hub.attacks.subject import AuditData
 from securitynet_hub.core.arrays import Flags, Labels, Rows, Scores
 from securitynet_hub.data.duplicates import Duplicates, Fingerprint, count_duplicates, fingerprint
+from securitynet_hub.data.encoded import EncodedImages
+from securitynet_hub.data.file_statistics import FAMILIES as OF_FILES
+from securitynet_hub.data.file_statistics import file_statistics
 from securitynet_hub.data.image_statistics import FAMILIES, image_statistics
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.statistics.rates import CONFIDENCE_LEVEL, Interval
@@ -176,11 +179,15 @@ def find_baseline(
         is_member, positions = data.split.is_member, data.split.indices
         sides = [rng.permutation(np.flatnonzero(is_member == side))[:SAMPLE] for side in (True, False)]
         rows = np.sort(np.concatenate(sides))
-        pixels = (data.images.read(int(position)) for position in positions[rows])
+        images, chosen = data.images, positions[rows].tolist()
+        files = None
+        if isinstance(images, EncodedImages):
+            files = np.stack([file_statistics(images.store.content(position)) for position in chosen])
         found = measure_baseline(
-            pixels,
+            (images.read(position) for position in chosen),
             data.images.labels[positions[rows]],
             is_member[rows],
+            files=files,
             rows=rows,
             seed=seed,
             confidence_level=confidence_level,
@@ -196,20 +203,22 @@ def measure_baseline(
     labels: npt.ArrayLike,
     is_member: npt.ArrayLike,
     *,
+    files: npt.ArrayLike | None = None,
     rows: npt.ArrayLike | None = None,
     seed: int = 0,
     confidence_level: float = CONFIDENCE_LEVEL,
 ) -> BlindBaseline:
     """Measure how well a classifier that never asks the model tells members from non-members.
 
-    Ridge regression of membership on `image_statistics` and the label, each statistic replaced by the normal
-    quantile of its rank. It is cross-fitted: each image's score, its rank in its fold, comes from a fit on
-    the other folds. The interval of its AUC is `weighted_auc`'s with twice the variance (`INFLATION`).
+    Ridge regression of membership on `image_statistics`, `file_statistics` and the label, each replaced by
+    the normal quantile of its rank. It is cross-fitted: each image's score, its rank in its fold, comes from a
+    fit on the other folds. The interval of its AUC is `weighted_auc`'s with twice the variance (`INFLATION`).
 
     Args:
         images: n images, uint8, each of shape (height, width, 1 or 3), of any sizes; each is read once.
         labels: shape (n,), integers.
         is_member: shape (n,), booleans or 0/1.
+        files: shape (n, k), statistics of the files that the images are stored in, where there are such.
         rows: shape (n,), names of the images; 0..n-1 unless given.
         seed: draws the folds.
         confidence_level: of the interval.
@@ -231,8 +240,13 @@ def measure_baseline(
             prints.append(fingerprint(image))
             yield image
 
-    looked_at = FAMILIES if len(np.unique(classes)) > MOST_CLASSES else (*FAMILIES, "label")
-    ranks, raw = _cross_fit(_inputs(image_statistics(read()), classes), membership, seed)
+    looked_at = FAMILIES if files is None else (*FAMILIES, *OF_FILES)
+    if len(np.unique(classes)) <= MOST_CLASSES:
+        looked_at = (*looked_at, "label")
+    statistics = image_statistics(read())
+    if files is not None:
+        statistics = np.concatenate([statistics, np.asarray(files, np.float64)], axis=1)
+    ranks, raw = _cross_fit(_inputs(statistics, classes), membership, seed)
     found = weighted_auc(
         ranks, membership, np.ones(len(ranks)), confidence_level=confidence_level, inflation=INFLATION
     )

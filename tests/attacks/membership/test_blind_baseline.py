@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.stats import chi2_contingency
 from support.planted_shifts import OF_COLOUR, SHIFTS, class_mix, photographs
 
 from securitynet_hub import load_images
 from securitynet_hub.attacks.membership.blind_baseline import find_baseline, measure_baseline
-from securitynet_hub.attacks.subject import AuditData
+from securitynet_hub.attacks.subject import AuditData, read_data
 from securitynet_hub.data.duplicates import count_duplicates, fingerprint
 from securitynet_hub.data.image_statistics import image_statistics
 from securitynet_hub.data.splits import Split
@@ -64,6 +65,19 @@ def test_a_planted_shift_is_withheld(squares, clothes, shift):
         found = draw(pool, 1, SHIFTS[shift])
         assert found.differs
         assert found.auc_ci.low > 0.5
+
+
+def test_files_are_looked_at_where_there_are_such(tmp_path, clothes):
+    """The same pixels, in other files: members as PNG, non-members as BMP."""
+    images, labels = clothes
+    for row in range(120):
+        split, kind = ("train", "png") if row % 2 else ("test", "bmp")
+        folder = tmp_path / split / str(labels[row])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images[row][..., 0]).save(folder / f"{row}.{kind}")
+    found = find_baseline(read_data(str(tmp_path), channels=1))
+    assert found.auc > 0.99
+    assert {"file size", "file format"} < set(found.looked_at)
 
 
 def test_another_mix_of_classes_is_withheld(pool):
