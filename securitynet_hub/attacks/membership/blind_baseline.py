@@ -211,8 +211,8 @@ def measure_baseline(
     """Measure how well a classifier that never asks the model tells members from non-members.
 
     Ridge regression of membership on `image_statistics`, `file_statistics` and the label, each replaced by
-    the normal quantile of its rank. It is cross-fitted: each image's score, its rank in its fold, comes from a
-    fit on the other folds. The interval of its AUC is `weighted_auc`'s with twice the variance (`INFLATION`).
+    the normal quantile of its rank. It is cross-fitted: each image's score, its rank in its fold, comes from
+    a fit on the other folds. The interval of its AUC is `weighted_auc`'s, the variance doubled (`INFLATION`).
 
     Args:
         images: n images, uint8, each of shape (height, width, 1 or 3), of any sizes; each is read once.
