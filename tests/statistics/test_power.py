@@ -43,8 +43,8 @@ def test_the_smallest_tpr_is_found_in_four_of_five_audits(members, nonmembers, f
 
 def test_more_samples_find_less_and_a_higher_level_finds_more():
     for smallest in (smallest_auc, lambda *sizes, **rest: smallest_tpr(*sizes, 0.01, **rest)):
-        assert smallest(5000, 5000) < smallest(500, 500) < smallest(500, 500, confidence_level=0.995)
-        assert smallest(500, 500) < smallest(500, 500, power=0.95)
+        assert smallest(1500, 1500) < smallest(300, 300) < smallest(300, 300, confidence_level=0.995)
+        assert smallest(300, 300) < smallest(300, 300, power=0.95)
 
 
 def test_what_the_samples_cannot_resolve_is_never_found():
