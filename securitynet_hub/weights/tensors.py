@@ -103,12 +103,12 @@ def require_truth_values(tensor: torch.Tensor) -> None:
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
-    """Return whether no number of a tensor is NaN or infinite.
+    """Return whether no number of a tensor is NaN or infinite; one on the meta device holds none.
 
     >>> is_finite(torch.tensor([1.0, 2.0])), is_finite(torch.tensor([1.0, float("nan")]))
     (True, False)
     """
-    if not (tensor.is_floating_point() or tensor.is_complex()):
+    if tensor.is_meta or not (tensor.is_floating_point() or tensor.is_complex()):
         return True
     return all(_all_finite(piece) for piece in _pieces(tensor.reshape(-1)))
 

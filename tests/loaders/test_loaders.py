@@ -66,7 +66,7 @@ def float64():
 def test_every_source_has_a_loader():
     sources = {row.source for config in ("models", "zoo") for row in load_annotations(config).values()}
     assert sources <= set(known_loaders())
-    for source in known_loaders():
+    for source in sources:
         assert callable(find_loader(source).build)
 
 
@@ -87,8 +87,10 @@ class TestReferences:
         row = next(r for r in ROWS.values() if r.source in name and reference_name(r) == name)
         row = replace(row, num_classes=len(reference["output"]))
         shapes = reference["state_dict"]
-        give(published(row, {key: filling(key, shape) for key, shape in shapes.items()}))
-        module = load_target(row).module
+        tensors = {key: filling(key, shape) for key, shape in shapes.items()}
+        give(published(row, tensors))
+        module = load_target(row).module.double()
+        module.load_state_dict(tensors)  # without rounding to the float32 in which networks are loaded
         assert {key: list(value.shape) for key, value in module.state_dict().items()} == shapes
         assert sum(p.numel() for p in module.parameters()) == reference["parameters"]
         shape = reference["input_shape"]
@@ -172,7 +174,7 @@ class TestMismatches:
 
     def test_many_are_counted(self, give):
         give({})
-        with pytest.raises(WeightsError, match=r"feature_extractor\.0\.weight, .* and 75 more\.$"):
+        with pytest.raises(WeightsError, match=r"feature_extractor\.0\.weight, .* and \d+ more; .*: none\.$"):
             load_target(self.ROW)
 
     @pytest.mark.parametrize(

@@ -46,12 +46,15 @@ class Plane(torch.nn.Module):
 
 
 def plane(weights, bias, height, width):
-    return Target(
+    target = Target(
         annotation=replace(find_annotation(ID), num_classes=2),
         module=Plane(np.ravel(weights), bias),
         transform=Transform(height=height, width=width, channels=1),
         num_classes=2,
     )
+    predict(target, np.zeros((2, height, width, 1), np.uint8))  # looks whether its answers are steady
+    target.module.seen.clear()
+    return target
 
 
 def world(side, n=12, seed=1):
