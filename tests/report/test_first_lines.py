@@ -82,7 +82,7 @@ def test_images_that_no_network_saw_but_that_differ(tmp_path, images, shift):
     assert all(record.result["blind_baseline"]["auc"] > 0.99 for record in records)
     page = Page(write_report(entries(*records), tmp_path / "report.html"))
     assert (
-        "Withheld: members and non-members differ before any training, a classifier that never asks"
+        "Withheld: members and non-members differ before any training; a classifier that never asks"
         in page.text
     )
     assert "higher than that of" not in page.text  # no percentile either

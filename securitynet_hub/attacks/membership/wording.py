@@ -73,7 +73,7 @@ def _withheld(judgement: Judgement) -> Said:
     blind = judgement.records[0].result["blind_baseline"]
     auc, ci = number(blind.get("auc")), interval(blind.get("auc_ci"))
     p, looked = number(blind.get("class_balance_p_value")), blind.get("looked_at")
-    title = "Withheld: members and non-members differ before any training, "
+    title = "Withheld: members and non-members differ before any training; "
     seen = unbalanced = ""
     if auc is not None and ci is not None and ci[0] > 0.5:
         title += f"a classifier that never asks the model tells them apart with an AUC of {_numbers(auc, ci)}"
@@ -116,7 +116,9 @@ def _matched(records: Sequence[Record]) -> list[str]:
         if found:
             low, auc, ci, attack = max(found)
             means = "still above guessing" if low > 0.5 else "not surely above guessing"
-            of = f", the strongest of {len(found)} attacks," if len(found) > 1 else ""
+            of = (
+                f", the strongest of {len(found)} attacks (not corrected for that)," if len(found) > 1 else ""
+            )
             sentences.append(f"{among}, the AUC of {attack}{of} is {_numbers(auc, ci)}: {means}.")
         elif name == "overlap_weights":
             sentences.append("Too few images of one side look like the other side's to match them.")
@@ -157,8 +159,7 @@ def _reversed(judgement: Judgement) -> Said:
     return title, [
         _turned(judgement),
         "This is no all-clear: whoever turns the score round tells training images from others. Check that "
-        "the "
-        "lists of members and non-members are not swapped, and the order of the classes.",
+        "the lists of members and non-members are not swapped, and the order of the classes.",
         _correction(judgement),
         *_caveats(judgement.records),
     ]
@@ -176,8 +177,7 @@ def _uncertain(judgement: Judgement) -> Said:
     if best.ci[0] > 0.5:
         title = (
             f"Cannot tell: {words_of(best.attack)} looks better than guessing, AUC {_auc(best)}, but as the "
-            "best of "
-            f"{len(judgement.figures)} figures it may be luck"
+            f"best of {len(judgement.figures)} figures it may be luck"
         )
         return title, [_best_says(best), f"{sizes} were compared. {ask}" if sizes else "", *caveats]
     if not sizes:
