@@ -154,8 +154,7 @@ def auc_interval(ranking: Ranking, confidence_level: float) -> tuple[float, Inte
     spread = auc * (1 - auc)
     if spread == 0:
         certain = (alpha / 2) ** (1 / smaller)
-        low = auc * certain  # auc is 0 or 1
-        return auc, Interval(low, low + 1 - certain)
+        return auc, Interval(certain, 1.0) if auc else Interval(0.0, 1 - certain)
     from scipy.special import betaincinv  # slow to import
 
     mean, variance = auc, 0.0
