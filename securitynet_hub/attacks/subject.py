@@ -14,7 +14,7 @@ import numpy as np
 
 from securitynet_hub.annotations.schema import Annotation, ZooAnnotation
 from securitynet_hub.attacks.validity import Validity
-from securitynet_hub.core.arrays import as_array
+from securitynet_hub.core.arrays import Labels, as_array
 from securitynet_hub.core.errors import UnknownNameError, WeightsError
 from securitynet_hub.data.archives import archives_of_split, find_archives, read_archives
 from securitynet_hub.data.classes import Match, match_classes
@@ -23,7 +23,7 @@ from securitynet_hub.data.decoding import Decoding, as_uint8
 from securitynet_hub.data.folders import has_splits, read_side
 from securitynet_hub.data.images import LabelledImages, Squared, load_images
 from securitynet_hub.data.pixels import image_digests
-from securitynet_hub.data.sides import OnProgress, Side, decide_overlap, join_sides, silent
+from securitynet_hub.data.sides import OnProgress, Side, decide_overlap, join_sides, number_classes, silent
 from securitynet_hub.data.sources import ImageSource, Relabelled
 from securitynet_hub.data.splits import Split, read_split
 from securitynet_hub.data.tables import SUFFIXES as TABLES
@@ -70,6 +70,9 @@ SETTINGS = {
     "streaming": _parsed("streaming", _yes),
 }
 """Arguments of `read_data` that a reference on the command line may have, and how each is read."""
+
+LARGEST = 8192
+"""Largest side in pixels to which images are brought."""
 
 ZOO_FOLDER = Path(__file__).parents[1] / "zoo"
 
@@ -125,12 +128,18 @@ class AuditData:
         (array([0]), ('0', '1'))
         """
         sides = [
-            (as_uint8(pixels, part, value_range), as_array(labels, f"labels of {part}").astype(np.int64))
+            (as_uint8(pixels, part, value_range), _whole(labels, f"labels of {part}"))
             for part, (pixels, labels) in (("members", members), ("nonmembers", nonmembers))
         ]
+        sizes = [pixels.shape[1:] for pixels, _ in sides]
+        if sizes[0] != sizes[1] or 0 in sizes[0]:
+            raise ValueError(
+                "members and non-members must be images of one size; height, width and channels are "
+                f"{sizes[0]} and {sizes[1]}."
+            )
         first, second = (len(labels) for _, labels in sides)
         labels = np.concatenate([labels for _, labels in sides])
-        names = tuple(class_names or map(str, range(int(labels.max(initial=0)) + 1)))
+        names = tuple(class_names or number_classes(int(labels.max(initial=0)), name))
         images = LabelledImages(
             name=name,
             pixels=np.concatenate([pixels for pixels, _ in sides]),
@@ -265,6 +274,11 @@ class AuditData:
             ValueError: there is no such data set, config or revision; which column is meant cannot be told;
                 or as `from_folder`.
         """
+        if not isinstance(dataset, (str, Mapping)):
+            raise ValueError(
+                "dataset must be a name, a folder, or a dictionary of splits such as a DatasetDict; got a "
+                f"{type(dataset).__name__}."
+            )
         known = name or _set_name(dataset)
         sides = []
         for part in (members, nonmembers):
@@ -482,6 +496,8 @@ def _joined(
     on_progress: OnProgress = silent,
 ) -> AuditData:
     """Make the data of an audit of two sides."""
+    if size is not None and not 1 <= size <= LARGEST:
+        raise ValueError(f"size must be a side of 1 to {LARGEST:,} pixels; got {size:,}.")
     if classes not in CLASSES:
         raise UnknownNameError("value of classes", classes, CLASSES)
     images, split, refusal = join_sides(
@@ -501,6 +517,21 @@ def _joined(
     if classes == "order":
         found = replace(images, facts={**facts, "classes": "in order"}, matched=True)
     return AuditData(images=found if size is None else Squared(found, size), split=split, refusal=refusal)
+
+
+def _whole(labels: Any, name: str) -> Labels:
+    """Return labels as int64; floats must be whole numbers.
+
+    Raises:
+        ValueError: they are no numbers, or not whole ones.
+    """
+    array = as_array(labels, name)
+    if array.dtype.kind not in "biuf" or not (np.isfinite(array) & (np.floor(array) == array)).all():
+        raise ValueError(
+            f"{name} must be whole numbers 0..classes-1, one for each image; got {array.dtype} of shape "
+            f"{array.shape}, such as {array.reshape(-1)[:3].tolist()}."
+        )
+    return array.astype(np.int64)
 
 
 def _set_name(dataset: str | Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from securitynet_hub.core.errors import PictureError
 from securitynet_hub.data.folders import SPLITS, SUFFIXES
-from securitynet_hub.data.sides import OnProgress, Side, are_numbers, order_classes, silent
+from securitynet_hub.data.sides import OnProgress, Side, are_numbers, number_classes, order_classes, silent
 
 LABELS = (".cls", ".txt", ".json")
 """What names of labels end in: a number or name of a class; JSON has it as ``label`` or ``class``."""
@@ -101,10 +101,10 @@ def read_archives(archives: Sequence[Path], split: str, *, on_progress: OnProgre
         pictures += [picture for picture, _ in found]
         labels += [label for _, label in found]
         on_progress(f"listing {split}", len(pictures), None)
-    numbered = bool(labels) and all(label.isdigit() for label in labels)
+    numbered = bool(labels) and all(label.isdecimal() for label in labels)
     if numbered:
+        names = number_classes(max(map(int, labels)), f"the labels of {split!r}")
         places = np.array([int(label) for label in labels], np.int64)
-        names = tuple(map(str, range(int(places.max()) + 1)))
     else:
         names = order_classes(labels)
         place = {name: number for number, name in enumerate(names)}
@@ -122,6 +122,8 @@ def _samples(archive: Path) -> list[tuple[Member, str]]:
     pictures: dict[str, Member] = {}
     labels: dict[str, str] = {}
     try:
+        if archive.stat().st_size % tarfile.BLOCKSIZE:  # or what follows a broken header would be lost
+            raise tarfile.ReadError("it breaks off in the middle of a block")
         with tarfile.open(archive, "r:") as tar:
             for entry in tar:
                 path = PurePosixPath(entry.name)
@@ -161,7 +163,7 @@ def _label(tar: tarfile.TarFile, entry: tarfile.TarInfo, suffix: str) -> str | N
         return text or None
     try:
         stated = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if isinstance(stated, dict):
         stated = next((stated[key] for key in ("label", "class", "cls") if key in stated), None)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from securitynet_hub.core.errors import DataWarning, PictureError, UnknownNameError
-from securitynet_hub.data.sides import OnProgress, Side, order_classes, silent
+from securitynet_hub.data.folders import read_file
+from securitynet_hub.data.sides import OnProgress, Side, number_classes, order_classes, silent
 
 if TYPE_CHECKING:
     import datasets
@@ -110,7 +111,7 @@ def encoded_bytes(value: Any, place: str) -> bytes:
     if path is not None:
         try:
             if "://" not in path:
-                return Path(path).read_bytes()
+                return read_file(path)
             from datasets.utils.file_utils import xopen  # a stream's file on the Hub or inside an archive
 
             with xopen(path, "rb") as file:
@@ -165,11 +166,13 @@ def side_of_dataset(
         store, raw, seen = _spool(rows, image, label, f"{name}:{split}", limit, seed, on_progress)
         classes, places, numbered = _as_classes(raw, feature, f"{name}:{split}", label, seen)
         return Side(name=split, store=store, labels=places, class_names=classes, numbered=numbered)
+    if not isinstance(dataset, library.Dataset):
+        raise ValueError(f"{name}:{split} must be a data set; got a {type(dataset).__name__}.")
+    dataset = dataset.with_format(None)  # labels as numbers and text, not as tensors
     image, label = _find_columns(dataset.features, name, image, label)
     raw = dataset.select_columns([label])[label][:]
     classes, places, numbered = _as_classes(raw, dataset.features[label], f"{name}:{split}", label)
     pictures = dataset.select_columns([image]).cast_column(image, library.Image(decode=False))
-    pictures = pictures.with_format(None)
     return Side(
         name=split,
         store=DatasetRows(pictures, image, f"{name}:{split}"),
@@ -254,13 +257,13 @@ def _as_classes(
 ) -> tuple[tuple[str, ...], np.ndarray[Any, np.dtype[np.int64]], bool]:
     """Return class names, each image's place among them (-1 for none), and whether these are numbers."""
     values = list(raw)
-    names = getattr(feature, "names", None)
-    if names is not None:
-        return tuple(names), np.array([-1 if v is None else int(v) for v in values], np.int64), False
+    stated = getattr(feature, "names", None)
+    if stated is not None:
+        return tuple(stated), np.array([-1 if v is None else int(v) for v in values], np.int64), False
     known = [value for value in values if value is not None]
     if known and all(type(value) is int for value in known):
-        places = np.array([-1 if value is None else value for value in values], np.int64)
-        return tuple(map(str, range(int(places.max()) + 1))), places, True
+        names = number_classes(max(known), f"the column {column!r} of {name}")
+        return names, np.array([-1 if value is None else max(value, -1) for value in values], np.int64), True
     if known and all(isinstance(value, str) for value in known):
         classes = order_classes({*known, *seen})  # a draw need not have all
         place = {value: number for number, value in enumerate(classes)}

@@ -26,6 +26,9 @@ MODES = {1: "L", 3: "RGB"}
 DEEP = ("I", "F")
 """What Pillow's modes of more than 8 bits for each pixel begin with: I;16, I;16B, I, F."""
 
+HALVED = (0, 65535)
+"""What black and white are where the upper 8 bits of 16 are the whole picture."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
@@ -74,7 +77,7 @@ def read_header(content: bytes, place: str, decoding: Decoding) -> Header:
         PictureError: it is no picture, or one of more than 8 bits without a range.
     """
     with _opened(content, place) as image:
-        _require_range(image.mode, place, decoding)
+        _require_range(image, place, decoding)
         return Header(image.height, image.width)
 
 
@@ -92,7 +95,7 @@ def decode(content: bytes, place: str, decoding: Decoding) -> Pixels:
            [7, 7, 7]], dtype=uint8)
     """
     with _opened(content, place) as image:
-        _require_range(image.mode, place, decoding)
+        _require_range(image, place, decoding)
         try:
             if image.mode.startswith(DEEP):
                 grey = scale(np.asarray(image), place, decoding.value_range)[..., None]
@@ -169,7 +172,19 @@ def _broken(place: str, error: Exception) -> PictureError:
     return found
 
 
-def _require_range(mode: str, place: str, decoding: Decoding) -> None:
+def _is_halved(image: Image) -> bool:
+    """Return whether Pillow reads the upper 8 bits of 16 alone, as of colours in PNG and TIFF."""
+    layouts = [tile[3] for tile in getattr(image, "tile", ())]
+    return any(";16" in str(layout[0] if isinstance(layout, tuple) else layout) for layout in layouts)
+
+
+def _require_range(image: Image, place: str, decoding: Decoding) -> None:
+    mode = image.mode
+    if not mode.startswith(DEEP) and _is_halved(image) and decoding.value_range != HALVED:
+        raise PictureError(
+            f"{place} has colours of 16 bits, of which Pillow reads the upper 8: right where white is 65535, "
+            "which ?range=0-65535 says, and nearly black where it is 4095. Convert it to 8 bits otherwise."
+        )
     if mode.startswith(DEEP) and decoding.value_range is None:
         kind = {"F": "floats", "I": "32 bits"}.get(mode, "16 bits")
         raise PictureError(

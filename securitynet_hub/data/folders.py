@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -38,9 +40,10 @@ class Files:
     def content(self, row: int) -> bytes:
         """Return a file's bytes."""
         try:
-            return Path(self.paths[row]).read_bytes()
-        except OSError as error:
-            found = PictureError(f"{self.paths[row]} cannot be read: {error.strerror or error}.")
+            return read_file(self.paths[row])
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            found = PictureError(f"{self.paths[row]} cannot be read: {why}.")
             found.broken = True
             raise found from error
 
@@ -49,10 +52,24 @@ class Files:
         return self.paths[row]
 
 
+def read_file(path: str | Path) -> bytes:
+    """Return the bytes of a regular file; a pipe or a device, which may never end, is refused.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+        ValueError: it is no path.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return file.read()
+
+
 def has_splits(root: Path, members: str) -> bool:
     """Return whether a folder has class folders for the members below a folder named like their split."""
     try:
-        return any(entry.is_dir() for entry in _entries(find_split(root, members)))
+        return any(_is_folder(entry) for entry in _entries(find_split(root, members)))
     except ValueError:
         return False
 
@@ -66,7 +83,7 @@ def find_split(root: Path, split: str) -> Path:
     exact = root / split
     if split and ".." not in Path(split).parts and exact.is_dir():
         return exact
-    there = sorted(entry.name for entry in _entries(root) if entry.is_dir())
+    there = sorted(entry.name for entry in _entries(root) if _is_folder(entry))
     same = next((names for names in SPLITS if split.lower() in names), (split.lower(),))
     found = [name for name in there if name.lower() in same]
     if len(found) != 1:
@@ -92,7 +109,7 @@ def read_side(root: Path, split: str, *, on_progress: OnProgress = silent) -> Si
     classes: list[str] = []
     other: list[str] = []
     for entry in _entries(folder):
-        if entry.is_dir():
+        if _is_folder(entry):
             classes.append(entry.name)
         else:
             (outside if _is_picture(entry.name) else other).append(entry.path)
@@ -130,7 +147,7 @@ def _walk(folder: str, other: list[str], above: frozenset[tuple[int, int]] = fro
     if key in above:
         return
     for entry in _entries(Path(folder)):
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(entry.path, other, above | {key})
         elif _is_picture(entry.name):
             yield entry.path
@@ -145,6 +162,13 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
         raise ValueError(f"{folder} cannot be listed: {error.strerror or error}.") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _is_picture(name: str) -> bool:

@@ -53,7 +53,7 @@ def cache_limit() -> int:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)?\s*", stated, re.IGNORECASE | re.ASCII)
     if found is None:
         raise ValueError(f"{VARIABLE} must be a size such as 50GB, or off; got {stated!r}.")
-    return int(float(found[1]) * UNITS[(found[2] or "").upper()])
+    return int(min(float(found[1]) * UNITS[(found[2] or "").upper()], float(1 << 62)))
 
 
 def cache_root() -> Path:

@@ -19,6 +19,9 @@ from securitynet_hub.data.splits import Split
 BROKEN = ("refuse", "skip")
 """What to do with a picture that cannot be read."""
 
+MOST_CLASSES = 1_000_000
+"""Largest number of classes; larger class numbers are probably ids of something else."""
+
 OVERLAP = ("refuse", "allow", "drop")
 """What to do with a picture on both sides: nothing is audited; it stays; it is no non-member."""
 
@@ -67,6 +70,23 @@ def order_classes(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(found, key=int)) if are_numbers(found) else tuple(found)
 
 
+def number_classes(highest: int, name: str) -> tuple[str, ...]:
+    """Return a name for each class up to the highest class number.
+
+    Raises:
+        ValueError: there would be more than `MOST_CLASSES`.
+
+    >>> number_classes(2, "the column 'label'")
+    ('0', '1', '2')
+    """
+    if highest >= MOST_CLASSES:
+        raise ValueError(
+            f"{name}: the class number {highest:,} is not below {MOST_CLASSES:,}. If these are "
+            "ids of something else, name another column of labels with ?label=COLUMN (label=)."
+        )
+    return tuple(map(str, range(highest + 1)))
+
+
 def are_numbers(names: Iterable[str]) -> bool:
     """Return whether every name is a whole number without sign, none of them twice (7 and 07)."""
     found = list(names)
@@ -110,6 +130,8 @@ def join_sides(
             raise UnknownNameError(f"value of {name}", value, known)
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, or all; got {limit}.")
+    if seed < 0:
+        raise ValueError(f"seed must be a whole number of 0 or more; got {seed}.")
     classes = _common_classes(members, nonmembers, source)
     sides = (members, nonmembers)
     drawn = [_draw(side, limit, seed, source) for side in sides]

@@ -9,7 +9,7 @@ import numpy as np
 
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.data.folders import SPLITS, Files
-from securitynet_hub.data.sides import OnProgress, Side, order_classes, silent
+from securitynet_hub.data.sides import OnProgress, Side, number_classes, order_classes, silent
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 IMAGES = ("image", "path", "file", "filename", "file_name", "filepath", "image_path")
@@ -43,16 +43,18 @@ def read_table_side(
     import pandas as pd
 
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             table = pd.read_parquet(path)
         else:
-            table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",")
+            separator = "\t" if path.suffix.lower() == ".tsv" else ","
+            # Only nothing is missing: NA, None and null are names that classes have.
+            table = pd.read_csv(path, sep=separator, index_col=False, keep_default_na=False, na_values=[""])
     except Exception as error:  # whatever pandas makes of a stranger's file
         raise ValueError(f"{path} cannot be read as a table: {error}") from error
     columns = [str(column) for column in table.columns]
     images = table[_column(columns, image, IMAGES, "image", path)]
     labels = table[_column(columns, label, LABELS, "label", path)]
-    splits = table[_column(columns, None, (SPLIT,), SPLIT, path)].astype(str)
+    splits = table[_column(columns, None, (SPLIT,), SPLIT, path)].fillna("").astype(str)
     same = next((names for names in SPLITS if split.lower() in names), (split.lower(),))
     chosen = splits.str.lower().isin(same).to_numpy()
     if not chosen.any():
@@ -61,16 +63,16 @@ def read_table_side(
         raise ValueError(f"{path} has rows of the split {split!r} without a path.")
     files = [str(path.parent / value) for value in images[chosen]]
     on_progress(f"listing {split}", len(files), None)
-    names, places, numbered = _classes(labels, chosen)
+    names, places, numbered = _classes(labels, chosen, f"the column {labels.name!r} of {path}")
     return Side(name=split, store=Files(files), labels=places, class_names=names, numbered=numbered)
 
 
-def _classes(labels: Any, chosen: np.ndarray[Any, Any]) -> tuple[tuple[str, ...], Any, bool]:
+def _classes(labels: Any, chosen: np.ndarray[Any, Any], name: str) -> tuple[tuple[str, ...], Any, bool]:
     """Return class names, which are those of the whole table, and each row's place among them."""
     stated = labels.dropna()
     if len(stated) and stated.dtype.kind in "iuf" and (stated % 1 == 0).all() and (stated >= 0).all():
-        own = labels[chosen].fillna(-1).astype(np.int64).to_numpy()
-        return tuple(map(str, range(int(stated.max()) + 1))), own, True
+        known = number_classes(int(stated.max()), name)
+        return known, labels[chosen].fillna(-1).astype(np.int64).to_numpy(), True
     names = order_classes(stated.astype(str))
     place = {name: number for number, name in enumerate(names)}
     own = [place.get(str(value), -1) if value == value else -1 for value in labels[chosen]]

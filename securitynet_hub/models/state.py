@@ -13,6 +13,7 @@ import torch
 from securitynet_hub.annotations.schema import Annotation
 from securitynet_hub.core.errors import CheckpointWarning, WeightsError
 from securitynet_hub.core.telling import warn_caller
+from securitynet_hub.core.text import LONGEST, printable
 from securitynet_hub.weights.tensors import is_finite, is_mask
 
 SHOWN = 5
@@ -122,7 +123,8 @@ class _Expected:
         That is done for each longer prefix under which they have the most of the network's keys.
         """
         keys = _bared([key[len(prefix) :] for key in tensors if key.startswith(prefix)])
-        under = Counter(start for key in keys for start, rest in _splits(key) if rest in self.needed)
+        deepest = max((key.count(".") for key in self.needed), default=0)
+        under = Counter(start for key in keys for start, rest in _splits(key, deepest) if rest in self.needed)
         for start in [start for start, count in under.items() if count == max(under.values())]:
             named = {key[len(start) :]: prefix + own for key, own in keys.items() if key.startswith(start)}
             ends = {
@@ -172,16 +174,20 @@ def _bared(keys: Iterable[str]) -> dict[str, str]:
     return bare if len(bare) == len(own) else {key: key for key in own}
 
 
-def _splits(key: str) -> Iterator[tuple[str, str]]:
-    """Yield each way to split a key into a prefix, which is empty or ends in a dot, and the rest.
+def _splits(key: str, dots: int) -> list[tuple[str, str]]:
+    """Return each way to split a key into a prefix, which is empty or ends in a dot, and the rest.
 
-    >>> list(_splits("net.fc.bias"))
-    [('', 'net.fc.bias'), ('net.', 'fc.bias'), ('net.fc.', 'bias')]
+    Only rests with at most `dots` dots are asked for: a stranger's key may have thousands.
+
+    >>> _splits("net.fc.bias", 1)
+    [('net.', 'fc.bias'), ('net.fc.', 'bias')]
     """
-    at = 0
-    while at >= 0:
-        yield key[:at], key[at:]
-        at = key.find(".", at) + 1 or -1
+    found: list[tuple[str, str]] = []
+    at = len(key)
+    while at > 0 and len(found) <= dots:
+        at = key.rfind(".", 0, at - 1 if found else at) + 1
+        found.append((key[:at], key[at:]))
+    return found[::-1]
 
 
 def _narrowed(
@@ -189,6 +195,8 @@ def _narrowed(
 ) -> tuple[Mapping[str, Any], tuple[str, ...], str]:
     """Return the part of a checkpoint that a caller names, the keys that lead to it, and a prefix of keys."""
     root: Any = checkpoint
+    if key_prefix and isinstance(checkpoint.get(key_prefix), Mapping):  # a key may hold a slash itself
+        return checkpoint[key_prefix], (key_prefix,), ""
     path: list[str] = []
     *outer, last = (key_prefix or "").split("/")
     prefix = last if last.endswith(".") else ""
@@ -263,7 +271,11 @@ def _why_none(
     best = min(candidates, key=lambda fit: (fit.wrong, len(fit.place)))
     found = {"missing": best.missing, "not the network's": best.unexpected, "of another form": best.differing}
     text = "; ".join(f"{kind}: {listed(keys)}" for kind, keys in found.items() if keys)
-    where = f" Those under {best.place!r} come closest (key_prefix={best.place!r})." if best.place else ""
+    where = (
+        f" Those under {best.place!r} come closest (key_prefix={best.place!r})."
+        if 0 < len(best.place) <= LONGEST
+        else ""
+    )
     return f"the weights are not those of this network. {text}.{where}"
 
 
@@ -367,7 +379,7 @@ def _counted(counter: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 def listed(keys: Collection[str]) -> str:
     """List the first keys and count the rest."""
     rest = len(keys) - SHOWN
-    return ", ".join(islice(map(str, keys), SHOWN)) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(islice(map(printable, keys), SHOWN)) + (f" and {rest} more" if rest > 0 else "")
 
 
 def described(tensor: torch.Tensor) -> str:

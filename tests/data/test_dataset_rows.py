@@ -213,3 +213,64 @@ class TestTables:
         with pytest.raises(ValueError, match="column 'image' or 'path'"):
             read_data(tmp_path / "other.csv")
         assert len(read_data(tmp_path / "other.csv", image="where", nonmembers="dev").images) == 6
+
+    def test_names_of_classes_are_not_missing_and_ids_are_no_classes(self, tmp_path):
+        for number, image in enumerate(drawn(4)):
+            image.save(tmp_path / f"{number}.png")
+
+        def written(labels, head="path,label,split", end=""):
+            rows = [f"{n}.png,{label},{('train', 'test')[n // 2]}{end}" for n, label in enumerate(labels)]
+            (tmp_path / "list.CSV").write_text("\n".join([head, *rows]) + "\n")
+            return tmp_path / "list.CSV"
+
+        assert read_data(written(["NA", "None", "NA", "US"])).images.class_names == ("NA", "None", "US")
+        with pytest.raises(ValueError, match="without a label"):
+            read_data(written(["", 1, 0, 1]))
+        with pytest.raises(
+            ValueError, match=r"the column 'label' of .* 4,000,000,000 is not below 1,000,000"
+        ):
+            read_data(written([0, 4_000_000_000, 0, 1]))
+        (tmp_path / "list.CSV").write_text("path,label,split\n0.png,a\n1.png,b,test\n")
+        with pytest.raises(UnknownNameError, match="split of"):
+            read_data(tmp_path / "list.CSV")
+
+
+class TestOddForms:
+    def test_formatted_sets_are_read_as_they_are_stored(self):
+        for kind, labels in ((datasets.Value("int64"), [0, 1]), (datasets.Value("string"), ["a", "b"])):
+            for form in ("numpy", "torch"):
+                sets = {name: part.with_format(form) for name, part in both(labels, kind).items()}
+                images = AuditData.from_dataset(sets).images
+                assert images.labels.tolist() == [0, 1, 0, 1]
+                assert {type(name) for name in images.class_names} == {str}
+
+    def test_what_is_no_data_set_is_said(self):
+        with pytest.raises(ValueError, match="dictionary of splits such as a DatasetDict; got a Dataset"):
+            AuditData.from_dataset(both([0, 1])["train"])
+        with pytest.raises(ValueError, match="train must be a data set; got a list"):
+            AuditData.from_dataset({"train": [1], "test": [2]})
+
+    def test_large_numbers_are_no_classes(self):
+        with pytest.raises(ValueError, match="1,000,000,000 is not below"):
+            AuditData.from_dataset(both([0, 10**9], datasets.Value("int64")))
+
+    def test_archives_that_break_off_and_odd_labels(self, tmp_path):
+        def written(split, content, name="0.cls"):
+            with tarfile.open(tmp_path / f"{split}-0.tar", "w") as tar:
+                for own, raw in (("0.png", png(drawn(1)[0])), (name, content)):
+                    entry = tarfile.TarInfo(own)
+                    entry.size = len(raw)
+                    tar.addfile(entry, io.BytesIO(raw))
+
+        written("test", b"1")
+        written("train", b"9" * 30)
+        with pytest.raises(ValueError, match="is not below 1,000,000"):
+            read_data(tmp_path)
+        written("train", b"[" * 200_000, "0.json")
+        with pytest.raises(ValueError, match="no label beside them"):
+            read_data(tmp_path)
+        written("train", b"1")
+        whole = (tmp_path / "train-0.tar").read_bytes()
+        (tmp_path / "train-0.tar").write_bytes(whole[:1500])
+        with pytest.raises(ValueError, match="breaks off"):
+            read_data(tmp_path)

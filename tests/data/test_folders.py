@@ -2,7 +2,9 @@
 
 import io
 import os
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 from securitynet_hub import AuditData, audit, load_target
 from securitynet_hub.attacks.subject import find_data, read_data
 from securitynet_hub.core.errors import DataWarning, PictureError, SourceChangedError, UnknownNameError
+from securitynet_hub.data.decoding import Decoding, decode
 
 COUNT = iter(range(10**6))
 
@@ -283,3 +286,70 @@ def test_arrays_of_more_than_8_bits_need_their_range():
 def test_a_wrong_query_is_told(root, query, error):
     with pytest.raises(ValueError, match=error):
         find_data(f"{root}?{query}")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "LA", "RGBA"])
+def test_colours_of_16_bits_are_refused_where_their_upper_half_is_not_the_picture(root, mode):
+    """Pillow gives the upper 8 bits: 1000 of 4095 would be 3 of 255."""
+    kinds = {"RGB": (2, 3), "LA": (4, 2), "RGBA": (6, 4)}
+    colour, channels = kinds[mode]
+    rows = b"".join(b"\0" + np.full((8, channels), 1000, ">u2").tobytes() for _ in range(6))
+    size = struct.pack(">IIBBBBB", 8, 6, 16, colour, 0, 0, 0)
+    parts = [(b"IHDR", size), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    content = b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in parts
+    )
+    path = root / "train" / "cat" / "deep.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    with pytest.raises(PictureError, match=r"deep\.png has colours of 16 bits"):
+        find_data(str(root))
+    with pytest.raises(PictureError, match="16 bits"):
+        find_data(f"{root}?range=0-4095")
+    assert decode(path.read_bytes(), "deep", Decoding(value_range=(0, 65535)))[..., 0].max() == 1000 >> 8
+
+
+@pytest.mark.filterwarnings("ignore:. file:securitynet_hub.core.errors.DataWarning")
+def test_what_never_ends_is_not_read(root):
+    folder = root / "train" / "cat"
+    (folder / "loop").symlink_to("loop")
+    (folder.parent / "loop").symlink_to("loop")
+    with pytest.warns(DataWarning, match="2 file"):
+        assert sides(find_data(str(root))) == (4, 4)
+    os.mkfifo(folder / "pipe.png")
+    with pytest.raises(PictureError, match=r"pipe\.png cannot be read: it is no regular file"):
+        find_data(str(root))
+    (folder / "pipe.png").unlink()
+    (folder / "endless.png").symlink_to("/dev/zero")
+    with pytest.raises(PictureError, match=r"endless\.png cannot be read: it is no regular file"):
+        find_data(str(root))
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("size=100000", "1 to 8,192"),
+        ("size=0", "1 to 8,192"),
+        ("seed=-1&limit=1", "0 or more"),
+        ("seed=all", "seed"),
+    ],
+)
+def test_settings_without_sense_are_refused(root, setting, reason):
+    with pytest.raises(ValueError, match=reason):
+        find_data(f"{root}?{setting}")
+
+
+def test_labels_of_arrays_are_whole_numbers_and_images_of_one_size():
+    images = np.random.default_rng(0).integers(0, 256, (4, 2, 2, 3), np.uint8)
+    one, other = images[:2], images[2:]
+    assert AuditData.from_arrays((one, [0.0, 1.0]), (other, [1, 0])).images.labels.tolist() == [0, 1, 1, 0]
+    for wrong in ([0, 1.7], [0, np.nan], ["a", "b"]):
+        with pytest.raises(ValueError, match="labels of members must be whole numbers"):
+            AuditData.from_arrays((one, wrong), (other, [1, 0]))
+    with pytest.raises(ValueError, match="999,999,999 is not below"):
+        AuditData.from_arrays((one, [0, 999_999_999]), (other, [1, 0]))
+    for wrong in (one[:, :1], one[:, :0]):
+        with pytest.raises(ValueError, match="of one size"):
+            AuditData.from_arrays((wrong, [0, 1]), (other, [1, 0]))
+    with pytest.raises(ValueError, match="of one size"):
+        AuditData.from_arrays((one[:, :0], [0, 1]), (other[:, :0], [1, 0]))

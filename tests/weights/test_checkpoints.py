@@ -29,6 +29,7 @@ from support.hostile_safetensors import SAFETENSORS, Canary, entry, safe
 from torch import nn
 
 from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.models.state import choose_state
 from securitynet_hub.weights.reading import checkpoints
 from securitynet_hub.weights.reading import pickle_walk as pickles
 from securitynet_hub.weights.reading.checkpoints import judge, read_checkpoint
@@ -146,7 +147,9 @@ CALLED = [
     ("torch.jit.unsupported_tensor_ops", "execWrapper"), ("torch.utils.collect_env", "run"),
     ("torch.fx.graph_module", "reduce_graph_module"), ("numpy.testing._private.utils", "runstring"),
     ("numpy", "load"), ("dill._dill", "_create_function"), ("cloudpickle.cloudpickle", "_make_function"),
-    ("pip", "main"), ("joblib", "load"), ("my_lab", "os.system"), ("my_lab.os", "system"),
+    ("pip", "main"), ("joblib", "load"), ("hydra.utils", "instantiate"), ("sympy", "sympify"),
+    ("transformers", "pipeline"), ("huggingface_hub", "hf_hub_download"),
+    ("my_lab", "os.system"), ("my_lab.os", "system"),
     ("my_lab.tools", "exec"), ("my_lab", "Net.__init__.__globals__"), ("collections", "_sys"),
     ("urllib.request", "urlopen"), ("shutil", "rmtree"), ("ctypes", "CDLL"), ("logging.config", "listen"),
     ("__main__", "eval"), ("pandas", "read_pickle"), ("types", "FunctionType"), ("marshal", "loads"),
@@ -159,7 +162,7 @@ DESCRIBING = [
     ("torch._utils", "_rebuild_sparse_tensor"),
     ("torch._utils", "_rebuild_qtensor"), ("numpy.core.multiarray", "_reconstruct"), ("numpy", "dtype"),
     ("collections", "defaultdict"), ("argparse", "Namespace"), ("pathlib", "PosixPath"),
-    ("my_lab.nets", "Net"),
+    ("my_lab.nets", "Net"), ("exceptions", "ValueError"), ("numpy.ma", "MaskedArray"),
     ("__main__", "Config"), ("omegaconf.dictconfig", "DictConfig"), ("my_lab", "make_schedule"),
 ]  # fmt: skip
 """What only describes data, or is the author's own: nobody imports or calls it."""
@@ -1059,6 +1062,30 @@ def test_a_list_that_many_calls_copy_is_refused():
     calls = b"q\xf0" + b"ccollections\nOrderedDict\nh\xf0\x85R" * 300 + b"."
     with pytest.raises(WeightsError, match="grows beyond"):
         pickles.walk(pairs + calls)
+
+
+def test_a_list_that_holds_one_long_list_many_times_is_refused_at_once():
+    """Looking into the long list for each of its names would take hours."""
+    many = 100_000
+    pickled = PROTO + b"}(" + text("x") + b"]q\x00(" + b"N" * many + b"e" + text("y") + b"]("
+    with pytest.raises(WeightsError, match="grows beyond"):
+        pickles.walk(pickled + b"h\x00" * many + b"eu.")
+
+
+def test_a_key_of_many_parts_is_compared_in_little_time():
+    keys = {f"{number}.{'a.' * 30_000}weight": torch.zeros(1, 1) for number in range(50)}
+    with pytest.raises(WeightsError, match="missing: bias") as refusal:
+        choose_state(nn.Linear(1, 1), {"net": keys}, None, name="x")
+    assert len(str(refusal.value)) < 5000
+
+
+def test_a_key_with_a_slash_can_be_chosen():
+    net = nn.Linear(1, 1)
+    other = {name: value + 1 for name, value in net.state_dict().items()}
+    saved = {"a/b": dict(net.state_dict()), "c": other}
+    with pytest.raises(WeightsError, match="key_prefix='a/b'"):
+        choose_state(net, saved, None, name="x")
+    assert torch.equal(choose_state(net, saved, "a/b", name="x").tensors["bias"], net.bias)
 
 
 def test_one_tensor_under_many_names_is_refused(tmp_path):

@@ -26,8 +26,8 @@ STANDARD = sys.stdlib_module_names | {
 DATA = re.compile(
     r"""
     collections\.(OrderedDict|Counter|defaultdict|deque|ChainMap|UserDict|UserList)
-  | (builtins|__builtin__)\.(set|frozenset|bytearray|bytes|str|unicode|int|long|float|bool|complex|list|dict
-        |tuple|range|xrange|slice|object|NoneType|Ellipsis|NotImplemented|\w+Error|\w*Exception|\w+Warning
+  | (builtins|__builtin__|exceptions)\.(set|frozenset|bytearray|bytes|str|unicode|int|long|float|bool|complex
+        |list|dict|tuple|range|xrange|slice|object|NoneType|Ellipsis|NotImplemented|\w+Error|\w*Exception|\w+Warning
         |KeyboardInterrupt|StopIteration)
   | (copyreg|copy_reg)\.(_reconstructor|__newobj__)
   | _codecs\.encode
@@ -63,7 +63,7 @@ DATA = re.compile(
   | numpy\.(core|_core)\.numeric\._frombuffer
   | numpy\.(core|_core)\.records\.(recarray|record) | numpy\.rec\.(recarray|record)
   | numpy\.dtypes\.\w+ | numpy\.dtype\[\w+\]
-  | numpy\.ma\.core\.(_mareconstruct|MaskedArray)
+  | numpy\.ma\.(core\.)?(_mareconstruct|MaskedArray)
   | numpy\.random\.(_pickle\.__\w+_ctor|mtrand\.RandomState|_generator\.Generator
         |_(mt19937|pcg64|philox|sfc64)\.\w+|bit_generator\.\w+)
     """,
@@ -90,6 +90,7 @@ FUNCTIONS = re.compile(
     r"|import_\w+|getoutput|getstatusoutput|check_(?:output|call)|run_?(?:string|path|module|code|command)"
     r"|loads|load_module|exec_module|(?:read|load|un)_?pickle\w*|load_state_dict_from_url|attrgetter"
     r"|methodcaller|getattr|setattr|delattr|compile|open|load_ipython_extension"
+    r"|load|instantiate|sympify|parse_expr|lambdify|from_pretrained|pipeline|\w*download\w*|\w*dynamic_module\w*"
 )
 """Names of functions that run code, whichever package they are in."""
 

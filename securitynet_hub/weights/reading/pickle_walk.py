@@ -472,6 +472,9 @@ def _measure(root: Any) -> None:
     todo: list[tuple[Any, bool]] = [(root, False)]
     while todo:
         value, seen = todo.pop()
+        # Asked first: a list of a thousand references to one list must not look into that a thousand times.
+        if not seen and id(value) in done:
+            continue
         within = parts(value)
         if within is None:
             continue
@@ -486,7 +489,7 @@ def _measure(root: Any) -> None:
                 )
         elif id(value) in open_:
             raise WeightsError("its pickle has a value that holds itself")
-        elif id(value) not in done:
+        else:
             open_.add(id(value))
             todo.append((value, True))
             # An empty container is a leaf: a million of them should cost no more than they must.
