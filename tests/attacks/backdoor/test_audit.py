@@ -186,6 +186,8 @@ class TestRecords:
         assert len(record.result["most_suspicious"]) == 20
         assert np.isin(record.result["most_suspicious"], data.split.members).all()
 
+    # The network knows nothing of these images, and the check before the attacks says so.
+    @pytest.mark.filterwarnings("ignore::securitynet_hub.core.errors.AccuracyWarning")
     def test_every_detector_that_applies_is_run_and_the_others_have_a_reason(self, folder):
         target = as_target(linear(planted=4, precision=torch.float32))
         images = replace(load_images(), pixels=np.repeat(PIXELS[:900, :8, 10:18], 2, -1),
