@@ -2,6 +2,9 @@
 
 import copy
 import json
+import os
+import subprocess
+import sys
 import threading
 import warnings
 from dataclasses import replace
@@ -134,6 +137,7 @@ def test_wrapped_and_cast_networks_answer_alike(wrap):
     np.testing.assert_allclose(found, expected, atol=2e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("attack", ["loss", "mlp_top3", "quantile", "mm_bd"])
 def test_inside_a_caller_s_evaluation_loop(context, attack, zoo):
@@ -151,6 +155,7 @@ def test_a_network_made_in_inference_mode():
     assert np.array_equal(predict(hub.load_target(net, transform=PLAIN), PIXELS), inside)
 
 
+@pytest.mark.slow
 def test_under_another_default_precision(zoo):
     target, data = zoo
     expected = hub.audit(target, attacks=["mlp_top3"], data=data)[0].result
@@ -161,6 +166,25 @@ def test_under_another_default_precision(zoo):
         assert torch.get_default_dtype() == torch.float64
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.slow
+def test_threads_may_be_the_first_to_ask():
+    """Accelerate's state is shared; half of all first audits that came from several threads failed."""
+    code = """
+import sys
+sys.setswitchinterval(1e-6)
+from concurrent.futures import ThreadPoolExecutor
+from accelerate.state import AcceleratorState
+from securitynet_hub.engine.processes import init_processes
+for _ in range(25):
+    AcceleratorState._reset_state(True)
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(lambda _: init_processes().device.type, range(8))) == {"cpu"}
+"""
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
 
 
 def test_threads_leave_the_default_precision_as_it_was():
@@ -191,6 +215,7 @@ def test_threads_leave_the_default_precision_as_it_was():
 class TestDoubts:
     """What a model answers is told if it is probably not what it is taken for."""
 
+    @pytest.mark.slow
     def test_a_softmax_left_in(self, zoo):
         target, data = zoo
         soft = nn.Sequential(target.module, nn.Softmax(1))

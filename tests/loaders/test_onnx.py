@@ -150,6 +150,7 @@ def test_what_is_refused_before_any_runtime_sees_it(name, write, monkeypatch):
         hub.load_target(write(content), transform=PLAIN)
 
 
+@pytest.mark.slow
 def test_deep_and_long_files_are_refused():
     deep = BODY
     for _ in range(20):

@@ -310,6 +310,7 @@ class TestAttacks:
             assert record.result["kl"] is None
             assert set(record.result["calibration"]) == {"surrogate"}
 
+    @pytest.mark.slow
     def test_detectors_that_ask(self, zoo, posteriors, labels):
         from dataclasses import replace
 
