@@ -153,7 +153,7 @@ def predict_module(
     share = np.array_split(np.arange(len(batches)), accelerator.num_processes)[accelerator.process_index]
     # A process without a batch repeats the first one, because all processes must take part in gathering.
     own = [batches[place] for place in share] or batches[:1]
-    answers = _Answers(len(images) if accelerator.num_processes == 1 else 0)
+    answers = _Answers(sum(map(len, own)), on_disk=accelerator.num_processes == 1)
     failure: Exception | None = None
     with plain_torch(), evaluating(module), torch.inference_mode(), accelerator.autocast():
         try:
@@ -183,15 +183,19 @@ def predict_module(
 
 
 class _Answers:
-    """The outputs of one process, batch by batch: in memory, or in a temporary file if they are many.
+    """The outputs of one process: in memory, or in a temporary file if they are many.
+
+    Their place is taken at once. Many small tensors between the images of a pass would leave holes in memory
+    that no image fits into, and the process would grow with the number of images.
 
     Args:
-        rows: number of images of this process; 0 keeps the outputs in memory, however many.
+        rows: number of images of this process.
+        on_disk: whether the outputs may lie in a file.
     """
 
-    def __init__(self, rows: int) -> None:
-        self._rows, self._done = rows, 0
-        self._parts: list[torch.Tensor] = []
+    def __init__(self, rows: int, *, on_disk: bool) -> None:
+        self._rows, self._may_spill, self._done = rows, on_disk, 0
+        self._all = torch.empty(0)
         self.on_disk: npt.NDArray[np.float32] | None = None
 
     @property
@@ -201,18 +205,22 @@ class _Answers:
 
     def add(self, answers: torch.Tensor) -> None:
         """Keep the outputs of the next batch."""
-        shape = (self._rows, *answers.shape[1:])
-        if self.are_empty and 4 * math.prod(shape) > LOGITS_BYTES:
-            self.on_disk = _array_on_disk(shape)
+        if self.are_empty:
+            shape = (self._rows, *answers.shape[1:])
+            if self._may_spill and 4 * math.prod(shape) > LOGITS_BYTES:
+                self.on_disk = _array_on_disk(shape)
+            else:
+                self._all = answers.new_empty(shape)
+        rows = slice(self._done, self._done + len(answers))
         if self.on_disk is None:
-            self._parts.append(answers)
+            self._all[rows] = answers
         else:
-            self.on_disk[self._done : self._done + len(answers)] = answers.cpu().numpy()
+            self.on_disk[rows] = answers.cpu().numpy()
         self._done += len(answers)
 
     def joined(self) -> torch.Tensor:
         """Return all outputs that are in memory."""
-        return torch.cat(self._parts)
+        return self._all
 
 
 def _array_on_disk(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
