@@ -123,7 +123,10 @@ class Check:
             text += (
                 f"; {self.expected:.1%} {'was expected' if self.expected_by == 'given' else 'is published'}"
             )
-        text += f": {self.status}."
+        if self.status == "no expectation":
+            text += "; what is to be expected is not known."
+        else:
+            text += f": {self.status}."
         if self.likely_reason is not None and self.tried is not None:
             before, after = self.tried[AS_IT_IS], self.tried[self.likely_reason]
             text += f" Probably {self.likely_reason}: so {after:.1%} are right instead of {before:.1%}."

@@ -99,8 +99,8 @@ def as_preprocessing(transform: Any) -> Any:
     Traceback (most recent call last):
     ...
     ValueError: transform must be a Transform(height=..., width=..., mean=..., std=...), an image processor \
-of transformers, torchvision's transforms, or PerImage(function, "what it does") for a function of one \
-picture, which a record can name; got a function.
+of transformers, torchvision's transforms, or PerImage(function, "what it does") from \
+securitynet_hub.data.per_image for a function of one picture, which a record can name; got a function.
     """
     if all(hasattr(transform, name) for name in ("shape", "as_dict")) and callable(transform):
         return transform
@@ -109,6 +109,6 @@ picture, which a record can name; got a function.
     what = "a function" if callable(transform) and hasattr(transform, "__name__") else repr(transform)
     raise ValueError(
         "transform must be a Transform(height=..., width=..., mean=..., std=...), an image processor of "
-        'transformers, torchvision\'s transforms, or PerImage(function, "what it does") for a function of '
-        f"one picture, which a record can name; got {what}."
+        'transformers, torchvision\'s transforms, or PerImage(function, "what it does") from '
+        f"securitynet_hub.data.per_image for a function of one picture, which a record can name; got {what}."
     )

@@ -110,8 +110,10 @@ class CachedPixels:
 
     def __del__(self) -> None:
         for name in ("_pixels", "_checksums"):
-            with contextlib.suppress(OSError, AttributeError):
+            try:  # noqa: SIM105
                 os.close(getattr(self, name))
+            except (OSError, AttributeError):  # not opened; or modules are gone, when Python ends
+                pass
 
     def read(self, row: int) -> Pixels | None:
         """Return one picture's pixels; None if they are not here."""

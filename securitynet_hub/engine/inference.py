@@ -315,8 +315,9 @@ def transform_each(images: ImageSource, transform: Preprocessing, rows: Rows) ->
             found = transform(np.stack([read[place] for place in same]))
         except ValueError as error:
             raise ValueError(
-                f"image {rows[same[0]]} of {images.name} cannot be given to the model: {error} ?size=SIDE "
-                "(size=) brings all images to one size first."
+                f"image {rows[same[0]]} of {images.name} cannot be given to the model: {error} "
+                "Its preprocessing must resize (resize=32,32 in a transform of yours), or ?size=SIDE (size=) "
+                "brings all images to one size first."
             ) from error
         if len(places) == 1:
             return found

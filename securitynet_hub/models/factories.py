@@ -38,7 +38,7 @@ def find_factory(reference: str, *, num_classes: int | None = None) -> Factory:
         )
     content = vars(_imported(place))
     if name not in content:
-        raise UnknownNameError(f"factory in {place}", name, [key for key in content if key[:1] != "_"])
+        raise UnknownNameError(f"network in {place} named", name, [key for key in content if key[:1] != "_"])
     factory = content[name]
     if not callable(factory):
         raise ValueError(f"{reference} must be a function or class that returns a model; got {factory!r}.")

@@ -96,7 +96,8 @@ def as_transform(stated: Mapping[str, Any]) -> Transform:
         return Transform(**settings)
     except TypeError as error:
         raise ValueError(
-            f"a transform needs height and width, and numbers where numbers belong; got {dict(stated)}."
+            f"a transform needs height and width, and numbers where numbers belong (resize=256, or 32,32 for "
+            f"rows and columns); got {dict(stated)}."
         ) from error
 
 

@@ -283,7 +283,9 @@ class TestRefusals:
             hub.load_target(Net(), transform=transform)
 
     def test_no_preprocessing(self):
-        with pytest.raises(ValueError, match="preprocessing of Net is not known here: pass transform="):
+        with pytest.raises(
+            ValueError, match=r"preprocessing of Net is not known here: pass transform=.* resize="
+        ):
             hub.load_target(Net())
 
     @pytest.mark.parametrize("model", [None, 3, len, {"weight": torch.zeros(1)}])

@@ -15,6 +15,9 @@ from securitynet_hub.records.record import Record
 LOOKALIKES = 0.01
 """Share of the non-members up to which near duplicates pass for different images that look alike."""
 
+UNSURE = 0.65
+"""Upper end of the blind baseline's interval above which the sides are not called alike: too few images."""
+
 
 class Words(NamedTuple):
     """A verdict: in a line, in a word or two, and what else there is to know, in sentences."""
@@ -127,7 +130,7 @@ def _matched(records: Sequence[Record]) -> list[str]:
 
 def _leak(judgement: Judgement) -> Said:
     sure, strongest = judgement.sure, judgement.strongest
-    first, *others = sure.values()
+    first, *others = sorted(sure.values(), key=_holds_guessing)  # the first line has an interval that says it
     sentences = [f"By {words_of(first.attack)}."]
     if first.fpr is None:
         sentences.append(f"Guessing does so in {percent(0.5, 0)}.")
@@ -151,6 +154,10 @@ def _leak(judgement: Judgement) -> Said:
         )
     title = f"Leaks membership ({judgement.severity}): {_says(first)}"
     return title, [*sentences, _correction(judgement), _turned(judgement), *_caveats(judgement.records)]
+
+
+def _holds_guessing(figure: Figure) -> bool:
+    return figure.ci is not None and figure.ci[0] <= (0.5 if figure.fpr is None else figure.fpr)
 
 
 def _reversed(judgement: Judgement) -> Said:
@@ -256,7 +263,12 @@ def _caveats(records: Sequence[Record]) -> list[str]:
     else:
         auc, ci = number(blind.get("auc")), interval(blind.get("auc_ci"))
         if auc is not None and not differing(records[0]):
-            found.append(f"Without the model, members and non-members look alike: AUC {_numbers(auc, ci)}.")
+            alike = "members and non-members look alike"
+            if ci is not None and ci[1] > UNSURE:
+                found.append(f"Whether {alike} without the model, so few images do not tell: ")
+            else:
+                found.append(f"Without the model, {alike}: ")
+            found[-1] += f"AUC {_numbers(auc, ci)}."
         found.append(_duplicates(blind))
     if isinstance(check, dict) and check.get("status") == "no expectation":
         share = number(check.get("members_accuracy"))

@@ -216,6 +216,21 @@ class TestWithheld:
             in first_line(audited(*normal(1, 500, 500), more={"blind_baseline": blind}))[1]
         )
 
+    def test_the_first_line_names_a_figure_whose_interval_lies_above_guessing(self):
+        members, others = normal(3, 150, 150, seed=1)
+        others = np.r_[np.sort(others)[:-2], 3.7, 4.5]
+        one = audited(members, others)
+        assert judge([one]).sure[0.01].ci[0] < 0.01
+        finding, title = first_line(one)
+        assert (finding, "picks the training image in" in title) == ("leak", True)
+
+    def test_few_images_do_not_tell_whether_the_sides_are_alike(self):
+        blind = {**DIFFERING, "auc": 0.75, "auc_ci": [0.34, 0.95], "differs": False}
+        text = word(judge([audited(*normal(9, 10, 10), more={"blind_baseline": blind})])).text
+        assert (
+            "Whether members and non-members look alike without the model, so few images do not tell" in text
+        )
+
     def test_sides_that_look_alike_are_judged(self):
         blind = {**DIFFERING, "auc": 0.52, "auc_ci": [0.48, 0.56], "differs": False,
                  "duplicates": {"exact": 7, "near": 2}}  # fmt: skip
