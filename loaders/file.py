@@ -99,9 +99,9 @@ def _made(
     chosen = own if transform is None else transform
     if chosen is None:
         raise ValueError(
-            f"the preprocessing of {type(made).__name__} is not known here: pass "
-            "transform=Transform(...) (--transform height=32,width=32,resize=32,32,mean=0.5,0.5,0.5,std=0.2,0.2,0.2), or let the factory "
-            "return the network and its Transform."
+            f"the preprocessing of {type(made).__name__} is not known here: pass transform=Transform(...) "
+            "(--transform height=32,width=32,resize=32,32,mean=0.5,0.5,0.5,std=0.2,0.2,0.2), or let the "
+            "factory return the network and its Transform."
         )
     preprocessing: Preprocessing = as_preprocessing(chosen)
     return made, preprocessing
