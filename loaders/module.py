@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from securitynet_hub.annotations.schema import Annotation, unlisted
 from securitynet_hub.core.errors import AnswersWarning, ModelError
@@ -261,6 +262,13 @@ def _require_present(network: torch.nn.Module) -> None:
         raise ModelError(
             f"{name} holds a share of the weights in each process. Gather them first, and load the whole "
             "network in each process."
+        )
+    if any(
+        isinstance(value, (UninitializedParameter, UninitializedBuffer))
+        for value in [*network.parameters(), *network.buffers()]
+    ):
+        raise ModelError(
+            f"{name} has lazy layers without weights: forward a batch, or load its weights, first."
         )
     missing = [key for key, value in network.named_parameters() if value.is_meta]
     if missing and not hasattr(network, "hf_device_map"):

@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 
 from securitynet_hub.annotations.schema import unlisted
-from securitynet_hub.core.errors import BudgetError, ModelError
+from securitynet_hub.core.errors import AnswersWarning, BudgetError, ModelError
 from securitynet_hub.core.kept_answers import Answers
 from securitynet_hub.core.retry import RetryPolicy, TransientError, with_retries
+from securitynet_hub.core.telling import warn_caller
 from securitynet_hub.data.pixels import Pixels, image_digests
-from securitynet_hub.models.outputs import Outputs, as_logits, require_outputs
+from securitynet_hub.models.outputs import Outputs, as_logits, doubt_of_logits, require_outputs
 from securitynet_hub.models.target import Target
 
 Images = Literal["arrays", "png"]
@@ -152,10 +153,13 @@ class Function(torch.nn.Module):
         keep: Path | None,
     ) -> None:
         super().__init__()
+        if not callable(function):
+            raise ValueError(f"a black box is a function from images to answers; got {function!r}.")
         _require_settings(num_classes, images, batch_size, rate, budget, tries)
         self.function, self.name, self.num_classes, self.outputs = function, name, num_classes, outputs
         self.images, self.shape, self.batch_size, self.budget = images, shape, batch_size, budget
         self.asked = self.calls = 0
+        self._doubted = False
         self._policy = RetryPolicy(tries=tries, first_delay=1.0)
         self._pause, self._next_call = 0.0 if rate is None else 1 / rate, 0.0
         self._lock = threading.RLock()
@@ -264,13 +268,14 @@ class Function(torch.nn.Module):
             rows = np.asarray(answer)
             if rows.dtype.kind not in "biuf":
                 raise ValueError(f"numbers of type {rows.dtype}")
-        except ValueError as error:
+        except (ValueError, TypeError, RuntimeError) as error:
             raise ModelError(
                 f"{self.name} must return numbers; got {type(answer).__name__}: {error}."
             ) from error
         labels = self.outputs == "labels"
         columns = {1} if labels else {self.num_classes, 1} if self.num_classes == 2 else {self.num_classes}
-        flat = rows.reshape(n, -1) if rows.ndim and len(rows) == n else rows
+        squeezed = n == 1 and rows.shape in ((), (self.num_classes,))  # a last batch of one
+        flat = rows.reshape(n, -1) if squeezed or (rows.ndim and len(rows) == n) else rows
         if flat.ndim != 2 or flat.shape[1] not in columns or flat.shape[0] != n:
             expected = f"({n},)" if labels else f"({n}, {self.num_classes})"
             raise ModelError(
@@ -281,16 +286,20 @@ class Function(torch.nn.Module):
         logits = as_logits(tensor, self.num_classes, self.outputs).numpy().astype(np.float32)
         if not np.isfinite(logits).all():
             raise ModelError(f"{self.name} answered with NaN or infinite numbers.")
+        if self.outputs == "logits" and n > 1 and not self._doubted and (doubt := doubt_of_logits(logits)):
+            self._doubted = True
+            warn_caller(f"the answers of {self.name} {doubt}.", AnswersWarning)
         return logits
 
 
 def _require_settings(
     num_classes: int, images: str, batch_size: int, rate: float | None, budget: int | None, tries: int
 ) -> None:
-    if num_classes < 2 or batch_size < 1 or tries < 1 or (budget is not None and budget < 0):
+    whole = all(isinstance(count, (int, np.integer)) for count in (num_classes, batch_size, tries))
+    if not whole or num_classes < 2 or batch_size < 1 or tries < 1 or (budget is not None and budget < 0):
         raise ValueError(
-            "num_classes must be 2 or more, batch_size and tries 1 or more, budget 0 or more; got "
-            f"num_classes={num_classes}, batch_size={batch_size}, tries={tries}, budget={budget}."
+            "num_classes must be a whole number of 2 or more, batch_size and tries 1 or more, budget 0 or "
+            f"more; got num_classes={num_classes}, batch_size={batch_size}, tries={tries}, budget={budget}."
         )
     if rate is not None and not 0 < rate < float("inf"):
         raise ValueError(f"rate must be a number of calls a second, above 0; got {rate}.")

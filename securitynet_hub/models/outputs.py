@@ -147,6 +147,8 @@ def _parts(answer: Any) -> Iterable[tuple[str, Any]]:
 
 def _shaped(value: torch.Tensor, n: int, num_classes: int | None) -> torch.Tensor | None:
     """Return a tensor as (n, columns), None if it cannot be the answers to n images."""
+    if value.layout != torch.strided:
+        return None
     if value.ndim == 0 and n == 1:
         return value.reshape(1, 1)
     if value.ndim == 1:
@@ -184,6 +186,8 @@ def as_logits(answers: torch.Tensor, num_classes: int | None, outputs: Outputs =
     """
     if outputs == "labels":
         return _of_labels(answers, num_classes)
+    if answers.is_complex():
+        raise ModelError("the model answers with complex numbers; pass reduce=, such as reduce=torch.abs.")
     if not answers.is_floating_point() or answers.dtype in (torch.float16, torch.bfloat16):
         answers = answers.float()
     if answers.shape[1] == 1:

@@ -429,3 +429,9 @@ def test_data_of_a_caller_s_own(zoo):
     few = AuditData(images=data.images, split=replace(data.split, nonmembers=data.split.nonmembers[:50]))
     (record,) = hub.audit(target.module, transform=target.transform, data=few, attacks="loss")
     assert record.result["n_nonmembers"] == 50
+
+
+def test_lazy_layers_without_weights_are_refused():
+    net = nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
+    with pytest.raises(ModelError, match="lazy layers"):
+        hub.load_target(net, transform=Transform(height=2, width=2, channels=1))

@@ -17,7 +17,13 @@ import securitynet_hub as hub
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.subject import known_data
 from securitynet_hub.core import retry
-from securitynet_hub.core.errors import BudgetError, ModelError, SecurityNetError, SkippedWarning
+from securitynet_hub.core.errors import (
+    AnswersWarning,
+    BudgetError,
+    ModelError,
+    SecurityNetError,
+    SkippedWarning,
+)
 from securitynet_hub.core.retry import TransientError
 from securitynet_hub.engine.inference import predict
 
@@ -66,6 +72,7 @@ def test_each_image_is_asked_about_once(tmp_path):
     assert ask.seen == [4, 4, 1]
 
 
+@pytest.mark.filterwarnings("ignore:the answers of one are not negative")
 def test_another_function_shares_no_answers(tmp_path):
     predict(hub.black_box(Counting(), num_classes=3, keep=tmp_path, name="one"), PIXELS)
     for changed in ({"name": "other"}, {"name": "one", "outputs": "logits"}):
@@ -436,3 +443,32 @@ def test_a_service(naps):
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def test_posteriors_that_are_said_to_be_logits_are_told_once():
+    images = np.random.default_rng(0).integers(0, 256, (6, 2, 2, 3), np.uint8)
+    target = hub.black_box(
+        lambda batch: np.full((len(batch), 2), 0.5), num_classes=2, outputs="logits", batch_size=2
+    )
+    with pytest.warns(AnswersWarning, match="probably posteriors") as told:
+        predict(target, images)
+    assert len(told) == 1
+
+
+def test_a_last_batch_of_one_may_come_squeezed_and_what_is_no_answer_is_said():
+    images = np.random.default_rng(0).integers(0, 256, (3, 2, 2, 3), np.uint8)
+    rows = np.array([0.2, 0.3, 0.5])
+    target = hub.black_box(lambda batch: np.stack([rows] * len(batch)).squeeze(), num_classes=3, batch_size=2)
+    assert np.allclose(np.exp(predict(target, images)), rows)
+    target = hub.black_box(
+        lambda batch: np.ones(len(batch)).squeeze(), num_classes=3, outputs="labels", batch_size=2
+    )
+    assert predict(target, images).argmax(1).tolist() == [1, 1, 1]
+    graded = [torch.ones(3, requires_grad=True)]
+    with pytest.raises(ModelError, match="must return numbers; got list"):
+        predict(hub.black_box(lambda batch: graded * len(batch), num_classes=3), images)
+    for wrong in ({"batch_size": 1.5}, {"num_classes": 2.0}):
+        with pytest.raises(ValueError, match="whole number"):
+            hub.black_box(len, **{"num_classes": 2, **wrong})
+    with pytest.raises(ValueError, match="a black box is a function"):
+        hub.black_box(3, num_classes=2)

@@ -162,3 +162,10 @@ def test_logits_are_not_taken_for_posteriors(seed):
         if len(logits) > 1:
             assert "sigmoids" in doubt_of_logits(1 / (1 + np.exp(-logits)))
     assert "a sigmoid was left" in doubt_of_logits(np.array([[0, 0.3], [0, 0.9]]))
+
+
+def test_complex_and_sparse_answers_are_refused():
+    with pytest.raises(ModelError, match="complex numbers"):
+        Classifier(torch.nn.Identity())(torch.zeros(2, 3, dtype=torch.complex64))
+    with pytest.raises(ModelError, match="logits of shape"):
+        pick(torch.zeros(2, 3).to_sparse(), 2)
