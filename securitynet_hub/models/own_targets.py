@@ -108,6 +108,9 @@ def _own(table: Mapping[str, Any], path: Path) -> OwnTarget:
     loading = {name: table[name] for name in LOADING if name in table}
     if "transform" in loading:
         loading["transform"] = as_transform(loading["transform"])
+    if isinstance(loading.get("module"), str):
+        file, colon, factory = loading["module"].rpartition(":")
+        loading["module"] = f"{_relative_to(path.parent, file)}{colon}{factory}"
     model = _relative_to(path.parent, table["model"])
     return OwnTarget(
         annotation=find_annotation(model, **loading),

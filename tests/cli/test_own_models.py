@@ -242,6 +242,9 @@ class TestTargetsFile:
         first, second = read_targets(inside / "targets.toml")
         assert first.annotation.weights_url == f"file:{inside / 'w.pth'}"
         assert first.data == f"{inside / 'pics'}?limit=20"
+        assert first.loading["module"] == "lab_nets:build"
+        (inside / "targets.toml").write_text(self.TOML.replace("lab_nets:", "lab_nets.py:"))
+        assert read_targets(inside / "targets.toml")[0].loading["module"] == f"{inside / 'lab_nets.py'}:build"
         assert second.loading["transform"] == Transform(height=2, width=2, mean=(0.5,) * 3, std=(0.5,) * 3)
 
     @pytest.mark.parametrize(
