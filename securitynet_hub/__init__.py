@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from securitynet_hub.attacks.subject import AuditData as AuditData
     from securitynet_hub.data.images import LabelledImages as LabelledImages
     from securitynet_hub.data.images import load_images as load_images
+    from securitynet_hub.data.per_image import PerImage as PerImage
     from securitynet_hub.data.splits import Split as Split
+    from securitynet_hub.data.transforms import Transform as Transform
     from securitynet_hub.evaluation import load_metric as load_metric
     from securitynet_hub.models.functions import black_box as black_box
     from securitynet_hub.models.loading import load_target as load_target
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "AuditData": "attacks.subject",
     "LabelledImages": "data.images",
+    "PerImage": "data.per_image",
     "Split": "data.splits",
+    "Transform": "data.transforms",
     "audit": "attacks.audit",
     "black_box": "models.functions",
     "load_annotations": "annotations.schema",

@@ -78,7 +78,7 @@ def match_classes(
     raise ValueError(
         f"which of the {num_classes} classes of {model} the {len(names)} classes of {data} are cannot be "
         f"told.{known} {', '.join(map(repr, (strange or moved)[:3]))} "
-        f"{'is none of its names' if places and strange else 'tells nothing of the place'}. Name the class "
+        f"{'are none of its names' if places and strange else 'say nothing of the place'}. Name the class "
         "folders as the model names its classes, by WordNet ids, or by the model's class numbers (0, 1, "
         "...); ?classes=order takes them in their order."
     )

@@ -321,9 +321,10 @@ def load_split(
             streaming=streaming,
             cache_dir=_cache_of(folder) if folder.is_dir() else None,
         )
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:  # also where the Hub cannot be reached
         text = str(error).split("Example of usage")[0].strip().replace("\n", " ")
         hint = " Name one with ?config=NAME." if "onfig" in text else ""
+        place = "" if folder.exists() else " is no folder here, and as a data set it"
         raise ValueError(
-            f"{reference} cannot be loaded: {text}{'' if text.endswith('.') else '.'}{hint}"
+            f"{reference}{place} cannot be loaded: {text}{'' if text.endswith('.') else '.'}{hint}"
         ) from error

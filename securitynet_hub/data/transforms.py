@@ -33,9 +33,9 @@ MAX_RESIZED = 1 << 26
 class Transform:
     """Turn uint8 pixels into a network's input: (resize, crop,) scale to [0, 1], then normalise per channel.
 
-    Without `resize`, images must have exactly the network's size. What is larger than the network's input is
-    cropped to its centre, what is smaller is padded, both with torchvision's rounding. The channel of grey
-    images is repeated if the network takes more channels.
+    Without `resize`, images must have exactly the network's size. With it, what is then larger than the
+    network's input is cropped to its centre, what is smaller is padded, both with torchvision's rounding. The
+    channel of grey images is repeated if the network takes more channels.
 
     Attributes:
         height: rows of the network's input.

@@ -180,7 +180,8 @@ class Function(torch.nn.Module):
 
         Raises:
             BudgetError: the budget is used up; the answers until then are kept.
-            ModelError: the function failed, or answered with something else than it should.
+            ModelError: the function failed in all tries, or answered with something else than it should. An
+                error of the function's that no further try would mend is raised as it is.
         """
         fitted = [self._fitted(image) for image in images]
         digests = [image_digests(image[None])[0] for image in fitted]

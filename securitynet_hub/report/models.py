@@ -17,6 +17,9 @@ from securitynet_hub.report.placement import Placement, draw_placements, place
 from securitynet_hub.report.unknown import unknown_section
 from securitynet_hub.study.frames import dataset_named
 
+NOTHING_EXPECTED = "above chance; what it should be is not known"
+"""Said of a model without a published or stated accuracy."""
+
 
 @dataclass
 class Model:
@@ -169,7 +172,8 @@ def _checked(entries: Sequence[Entry]) -> str:
     check = known[-1]
     expected, reason = check.get("expected"), check.get("likely_reason")
     stated = f" (expected: {expected:.1%})" if isinstance(expected, int | float) else ""
-    return f"accuracy {check['status']}{stated}" + (f"; probably {reason}" if reason else "")
+    status = NOTHING_EXPECTED if check["status"] == "no expectation" else check["status"]
+    return f"accuracy {status}{stated}" + (f"; probably {reason}" if reason else "")
 
 
 def _truth(annotation: ZooAnnotation) -> str:

@@ -8,8 +8,8 @@ import securitynet_hub
 from securitynet_hub.cli.main import build_parser
 
 NAMES = {
-    "AuditData", "LabelledImages", "Split", "audit", "black_box", "load_annotations", "load_images",
-    "load_metric", "load_target", "read_records", "signals", "statistics",
+    "AuditData", "LabelledImages", "PerImage", "Split", "Transform", "audit", "black_box", "load_annotations",
+    "load_images", "load_metric", "load_target", "read_records", "signals", "statistics",
 }  # fmt: skip
 
 # For each command: what its usage says of each argument (name, how many values, choices), the arguments
