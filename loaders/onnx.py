@@ -1,4 +1,6 @@
-"""Networks in ONNX files, run by onnxruntime on the CPU: ``onnx:<path>``. They only answer.
+"""Networks in ONNX files, run by onnxruntime on the CPU. They only answer.
+
+``onnx:<path>`` names a file, ``onnx:hf://<owner>/<name>[@<revision>]/<path>`` one of the Hub.
 
 The bytes that are hashed and looked through (`weights.reading.onnx_walk`) are those that onnxruntime gets: no
 other file is read, and no operator is loaded from outside. A graph is no code, but it may ask for more memory
@@ -10,22 +12,33 @@ from __future__ import annotations
 import hashlib
 import importlib
 import re
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import torch
+from huggingface_hub import constants
 
 from securitynet_hub.annotations.schema import Annotation, unlisted
 from securitynet_hub.core.errors import MissingPackageError, ModelError, WeightsError
+from securitynet_hub.core.text import printable
 from securitynet_hub.data.per_image import as_preprocessing
 from securitynet_hub.data.transforms import Transform
 from securitynet_hub.models.loading import find_loader
 from securitynet_hub.models.outputs import Classifier, Outputs, Reduce
 from securitynet_hub.models.target import Target
+from securitynet_hub.weights.fetch import fetch
+from securitynet_hub.weights.hub import hub_snapshot
+from securitynet_hub.weights.local import FILE_SCHEME
 from securitynet_hub.weights.reading.onnx_walk import MAX_BYTES, OnnxFacts, read_onnx
 
 NAME = re.compile(r"[^\w.+-]+", re.ASCII)
+
+HUB_SCHEME = "hf://"
+HUB = re.compile(r"hf://([^/@]+/[^/@]+)(?:@((?:refs/(?:convert|pr)/)?[^/]+))?/(.+)")
+"""A file of a repository, as huggingface_hub's file system spells it; a revision's slashes are ``%2F``."""
 
 FINAL: dict[str, Outputs] = {
     "Softmax": "posteriors", "LogSoftmax": "log-posteriors", "Sigmoid": "posteriors", "ArgMax": "labels",
@@ -57,7 +70,8 @@ def annotate(
     """Describe the network in a file, which is hashed now and must have the same hash when it is read.
 
     Args:
-        reference: path of the file.
+        reference: path of the file; or ``hf://<owner>/<name>[@<revision>]/<path>``, a file of the Hub, which
+            is downloaded and pinned to its commit.
         transform: the preprocessing; None to take it from the file's metadata.
         num_classes: number of classes; None to count the numbers that the network answers with.
         outputs: what it answers with; None for what the operator that makes the answer says.
@@ -67,23 +81,28 @@ def annotate(
 
     Raises:
         MissingPackageError: onnxruntime is not installed.
-        WeightsError: as `read_onnx`, or the file cannot be read or has another hash.
+        WeightsError: as `read_onnx`, or the file cannot be downloaded or read, or has another hash.
         ModelError: it cannot forward images of this preprocessing.
-        ValueError: its preprocessing is not known.
+        ValueError: its preprocessing is not known, or the file of the Hub is spelled in another way.
     """
-    path = Path(reference).expanduser().resolve()
+    linked = _on_hub(reference, name) if reference.startswith(HUB_SCHEME) else None
+    path = Path(reference).expanduser().resolve() if linked is None else _path(linked)
     content, digest = _read(path, sha256)
     module, preprocessing = _module(
         content, path.name, transform=transform, num_classes=num_classes, outputs=outputs, reduce=reduce
     )
     tried_classes: Any = getattr(find_loader("module"), "tried_classes")  # noqa: B009
-    return unlisted(
+    annotation = linked or unlisted(
         "onnx",
         digest[:12],
-        NAME.sub("-", name or path.stem).strip("-.+")[:100] or "model",
+        _plain(name or path.stem),
         architecture="onnx",
+        num_classes=0,
+        weights_url=f"{FILE_SCHEME}{path}",
+    )
+    return replace(
+        annotation,
         num_classes=tried_classes(module, preprocessing, path.name),
-        weights_url=f"file:{path}",
         weights_hash_kind="sha256",
         weights_hash=digest,
     )
@@ -99,7 +118,7 @@ def load(
     **_: object,
 ) -> Target:
     """Return the target that `annotate` described."""
-    path = Path((annotation.weights_url or "").removeprefix("file:"))
+    path = _path(annotation)
     content, _digest = _read(path, annotation.weights_hash)
     module, preprocessing = _module(
         content,
@@ -154,6 +173,57 @@ class OnnxNetwork(torch.nn.Module):
             values = np.concatenate([values, np.repeat(values[-1:], short, 0)])
         found = self.session.run(None, {self.input.name: values})
         return [output[: size - short] if output.ndim else output for output in found]
+
+
+def _on_hub(reference: str, name: str | None) -> Annotation:
+    """Describe a file of the Hub before it is read: its link, pinned to a commit, and the Hub's own hash.
+
+    Raises:
+        ValueError: the reference names no file of a repository.
+        WeightsError: there is no such repository, revision or file, or the Hub cannot be reached.
+    """
+    found = HUB.fullmatch(reference)
+    if found is None:
+        raise ValueError(
+            "a file of the Hub is named onnx:hf://OWNER/NAME/PATH, or onnx:hf://OWNER/NAME@REVISION/PATH; "
+            f"got onnx:{reference}."
+        )
+    repo, revision, file = found[1], found[2] and unquote(found[2]), found[3]
+    snapshot = hub_snapshot(repo, revision)
+    if file not in snapshot.files:
+        here = sorted(each for each in snapshot.files if each.endswith(".onnx"))
+        known = ", ".join(here[:10]) + (", ..." if len(here) > 10 else "")
+        cached = " in the cache, and HF_HUB_OFFLINE forbids downloading it" * constants.HF_HUB_OFFLINE
+        raise WeightsError(
+            f"{repo} at {snapshot.commit} has no {printable(file)}{cached}. "
+            f"Its ONNX files: {printable(known) or 'none'}."
+        )
+    kind, digest = snapshot.files[file]
+    owner, title = repo.split("/")
+    return unlisted(
+        "onnx",
+        owner,
+        f"{title}@{snapshot.commit[:12]}-{_plain(name or str(PurePosixPath(file).with_suffix('')))}",
+        upstream_name=repo,
+        architecture="onnx",
+        num_classes=0,
+        weights_url=snapshot.url(file),
+        weights_page=f"https://huggingface.co/{repo}",
+        weights_hash_kind=kind,
+        weights_hash=digest,
+    )
+
+
+def _plain(name: str) -> str:
+    return NAME.sub("-", name).strip("-.+")[:100] or "model"
+
+
+def _path(annotation: Annotation) -> Path:
+    """Return the path of the file that an annotation links to; one of the Hub is downloaded and verified."""
+    url = annotation.weights_url or ""
+    if url.startswith(FILE_SCHEME):
+        return Path(url.removeprefix(FILE_SCHEME))
+    return fetch(annotation, limit=MAX_BYTES)
 
 
 def _read(path: Path, sha256: str | None) -> tuple[bytes, str]:

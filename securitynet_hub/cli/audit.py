@@ -43,7 +43,8 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "id",
         help="a model's id; 'zoo' for every model of the embedded zoo; or one of your own: file:WEIGHTS, "
-        "module:MODULE:FACTORY, onnx:FILE, transformers:FOLDER or :REPOSITORY, timm:NAME (docs/models.md)",
+        "module:MODULE:FACTORY, onnx:FILE or :hf://OWNER/NAME/FILE, transformers:FOLDER or :REPOSITORY, "
+        "timm:NAME (docs/models.md)",
     )
     groups = ", ".join(kind.group for kind in kinds().values())
     parser.add_argument(

@@ -60,7 +60,7 @@ def load_weights(annotation: WeightsSource) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def fetch(annotation: WeightsSource, *, progress: bool = True) -> Path:
+def fetch(annotation: WeightsSource, *, progress: bool = True, limit: int | None = None) -> Path:
     """Return a local file with an annotation's weights after checking its hashes; download it if needed.
 
     If the link leads to a zip archive, the file is the member that the annotation names. For sharded weights,
@@ -71,12 +71,14 @@ def fetch(annotation: WeightsSource, *, progress: bool = True) -> Path:
     Args:
         annotation: the model.
         progress: whether to show a progress bar if standard error is a terminal.
+        limit: size in bytes above which nothing is downloaded, if less than ``SECURITYNET_MAX_BYTES``.
 
     Raises:
         WeightsError: there is no link, the download fails, the file is larger than
             ``SECURITYNET_MAX_BYTES`` (8 GiB) or than the free disk space, or a hash differs.
     """
     url = _link(annotation)
+    limit = max_bytes() if limit is None else min(limit, max_bytes())
     path = local_file(url, annotation.id)
     if path is not None:
         return _verified_here(path, annotation)
@@ -86,7 +88,7 @@ def fetch(annotation: WeightsSource, *, progress: bool = True) -> Path:
         origin = entry.origin()
         on_hub = hub_file(url)
         if on_hub is not None and annotation.weights_member is None:
-            return _from_hub(annotation, on_hub, entry, checks, progress)
+            return _from_hub(annotation, on_hub, entry, checks, limit, progress)
         if is_index(url):
             raise WeightsError(
                 f"{annotation.id} links to {url}: sharded weights must be on the Hub or on a disk."
@@ -105,7 +107,7 @@ def fetch(annotation: WeightsSource, *, progress: bool = True) -> Path:
                 f"{annotation.id} is not in the cache {entry.folder}, and HF_HUB_OFFLINE forbids "
                 "downloading it."
             )
-        part = _download(annotation, url, entry, checks, progress)
+        part = _download(annotation, url, entry, checks, limit, progress)
         try:
             _verify(part, annotation, entry, checks)
         except WeightsError:
@@ -136,9 +138,9 @@ def _verified_here(path: Path, annotation: WeightsSource) -> Path:
 
 
 def _download(
-    annotation: WeightsSource, url: str, entry: Entry, checks: tuple[Check, ...], progress: bool
+    annotation: WeightsSource, url: str, entry: Entry, checks: tuple[Check, ...], limit: int, progress: bool
 ) -> Path:
-    part, limit = entry.folder / "file.part", max_bytes()
+    part = entry.folder / "file.part"
     with requests.Session() as session:
         if annotation.weights_member is None:
             download(session, url, part, limit=limit, progress=progress)
@@ -149,9 +151,13 @@ def _download(
 
 
 def _from_hub(
-    annotation: WeightsSource, file: HubFile, entry: Entry, checks: tuple[Check, ...], progress: bool
+    annotation: WeightsSource,
+    file: HubFile,
+    entry: Entry,
+    checks: tuple[Check, ...],
+    limit: int,
+    progress: bool,
 ) -> Path:
-    limit = max_bytes()
     if is_index(file.name):  # it is recorded last, when all the shards that it names are there
         check = partial(check_file, checks=_of_file(checks), origin=file.name)
         path = _verified_on_hub(file, check, limit, progress)

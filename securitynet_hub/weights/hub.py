@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import huggingface_hub
 from huggingface_hub import constants
@@ -61,7 +61,7 @@ class Snapshot(NamedTuple):
 
     def url(self, name: str) -> str:
         """Return the link to a file, pinned to the commit."""
-        return f"https://huggingface.co/{self.repo}/resolve/{self.commit}/{name}"
+        return f"https://huggingface.co/{self.repo}/resolve/{self.commit}/{quote(name)}"
 
     def weights(self) -> dict[str, str]:
         """Return link, kind of hash and hash of the weights, as the columns of an annotation.
