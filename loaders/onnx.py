@@ -19,11 +19,9 @@ from urllib.parse import unquote
 
 import numpy as np
 import torch
-from huggingface_hub import constants
 
 from securitynet_hub.annotations.schema import Annotation, unlisted
 from securitynet_hub.core.errors import MissingPackageError, ModelError, WeightsError
-from securitynet_hub.core.text import printable
 from securitynet_hub.data.per_image import as_preprocessing
 from securitynet_hub.data.transforms import Transform
 from securitynet_hub.models.loading import find_loader
@@ -190,15 +188,7 @@ def _on_hub(reference: str, name: str | None) -> Annotation:
         )
     repo, revision, file = found[1], found[2] and unquote(found[2]), found[3]
     snapshot = hub_snapshot(repo, revision)
-    if file not in snapshot.files:
-        here = sorted(each for each in snapshot.files if each.endswith(".onnx"))
-        known = ", ".join(here[:10]) + (", ..." if len(here) > 10 else "")
-        cached = " in the cache, and HF_HUB_OFFLINE forbids downloading it" * constants.HF_HUB_OFFLINE
-        raise WeightsError(
-            f"{repo} at {snapshot.commit} has no {printable(file)}{cached}. "
-            f"Its ONNX files: {printable(known) or 'none'}."
-        )
-    kind, digest = snapshot.files[file]
+    kind, digest = snapshot.hash_of(file)
     owner, title = repo.split("/")
     return unlisted(
         "onnx",

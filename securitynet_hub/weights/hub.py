@@ -63,6 +63,25 @@ class Snapshot(NamedTuple):
         """Return the link to a file, pinned to the commit."""
         return f"https://huggingface.co/{self.repo}/resolve/{self.commit}/{quote(name)}"
 
+    def hash_of(self, name: str) -> tuple[str, str]:
+        """Return the kind of a file's hash and the hash.
+
+        Raises:
+            WeightsError: there is no such file; those of its format are listed.
+        """
+        if name in self.files:
+            return self.files[name]
+        end = Path(name).suffix
+        alike = sorted(each for each in self.files if each.endswith(end))
+        known = ", ".join(alike[:10]) + (", ..." if len(alike) > 10 else "")
+        cached = (
+            " in the cache, and HF_HUB_OFFLINE forbids downloading it" if constants.HF_HUB_OFFLINE else ""
+        )
+        raise WeightsError(
+            f"{self.repo} at {self.commit} has no {printable(name)}{cached}. Its {printable(end)} files: "
+            f"{printable(known) or 'none'}."
+        )
+
     def weights(self) -> dict[str, str]:
         """Return link, kind of hash and hash of the weights, as the columns of an annotation.
 

@@ -193,7 +193,7 @@ class TestOnTheHub:
 def test_what_is_too_large_is_not_downloaded(hub, monkeypatch):
     hub.serve_repository("org/net", COMMIT, {"onnx/model.onnx": build()})
     monkeypatch.setattr(loader, "MAX_BYTES", 100)
-    with pytest.raises(WeightsError, match="100"):
+    with pytest.raises(WeightsError, match="at most 100 are accepted"):
         load_target("onnx:hf://org/net/onnx/model.onnx", transform=PLAIN)
     assert not [request for request in hub.asked(PLACE) if request.method == "GET"]
 
@@ -209,7 +209,7 @@ def test_another_spelling_is_refused(name):
 def test_a_file_that_the_repository_has_not(hub):
     hub.serve_repository("org/net", COMMIT, {"b.onnx": build(), "a.onnx": build()})
     with pytest.raises(
-        WeightsError, match=f"org/net at {COMMIT} has no c.onnx. Its ONNX files: a.onnx, b.onnx"
+        WeightsError, match=f"org/net at {COMMIT} has no c.onnx. Its .onnx files: a.onnx, b.onnx"
     ):
         load_target("onnx:hf://org/net/c.onnx", transform=PLAIN)
 
