@@ -22,7 +22,7 @@ REPEATED, ELSEWHERE, COARSE = 1e-4, 1e-2, 1e-1
 """Largest differences of logits, relative to the largest, between two equal passes, between batches of two
 sizes, which sum in other orders, and in half precision."""
 
-PUBLISHED = ("securitynet_hub.", "pytorchcv.", "torchvision.", "timm.")
+PUBLISHED = ("securitynet_hub.", "pytorchcv.", "torchvision.", "timm.", "efficientnet_lite_pytorch.")
 """Packages whose networks are steady; those of the tables are built from them."""
 
 _SEEN: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()

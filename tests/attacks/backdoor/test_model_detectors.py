@@ -408,6 +408,7 @@ TRAINING = [name for name, detector in detectors().items() if detector.judges ==
 ALL = "backdoor-detection"
 
 
+@pytest.mark.filterwarnings("ignore::securitynet_hub.core.errors.AccuracyWarning")  # its labels are drawn
 class TestAudit:
     def test_a_record_for_each_detector(self, tmp_path):
         target = as_target(linear(planted=4, precision=torch.float32))
