@@ -13,9 +13,7 @@ from support.checkpoint_forms import FORMS, cells, outcome
 from tables import writing
 
 if __name__ == "__main__":
-    with writing(
-        "checkpoint-forms", "python benchmarks/checkpoint_forms.py", ["form", "what becomes of it"]
-    ) as row:
+    with writing("checkpoint-forms", "python benchmarks/checkpoint_forms.py", ["form", "result"]) as row:
         for form in FORMS:
             with tempfile.TemporaryDirectory() as folder:
                 row(*cells(form, outcome(form, Path(folder))))

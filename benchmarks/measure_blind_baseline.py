@@ -2,9 +2,9 @@
 
     python benchmarks/measure_blind_baseline.py
 
-Of one pool of images, Fashion-MNIST or squares cut from photographs, 150 become members and 150 non-members
-at random, 200 times: nothing distinguishes them, and at most 5 % may be withheld. Then the members are
-changed in ten ways, or chosen from other classes, five times each: all must be withheld.
+One pool of images, Fashion-MNIST or squares cut from photographs, is split at random into 150 members and
+150 non-members, 200 times: nothing distinguishes the two, and at most 5 % of the splits may be withheld. Then
+the members are changed in ten ways, or chosen from other classes, five times each: all must be withheld.
 """
 
 import sys

@@ -23,6 +23,7 @@ from securitynet_hub.core.errors import AnswersWarning, ModelError
 from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.core.telling import warn_caller
 from securitynet_hub.data.per_image import as_preprocessing
+from securitynet_hub.models.eval_mode import evaluating
 from securitynet_hub.models.factories import as_pair, find_factory
 from securitynet_hub.models.loading import find_loader
 from securitynet_hub.models.outputs import Classifier, Outputs, Reduce, fitting, require_outputs
@@ -156,7 +157,7 @@ class Digest(NamedTuple):
 def state_digest(network: torch.nn.Module) -> Digest:
     """Hash a network's parameters and buffers: names, types, shapes and values, wherever they lie.
 
-    A network without any is told from others by what Python calls and prints of it alone.
+    A network without tensors is identified by its class and by what Python prints of it.
 
     >>> state_digest(torch.nn.ReLU()).kind
     'sha256-of-definition'
@@ -181,22 +182,17 @@ def tried_classes(module: Classifier, transform: Preprocessing, name: str) -> in
         ModelError: it cannot forward them, or its answers are not found.
     """
     inputs = transform(np.zeros((TRIED, *transform.shape), np.uint8))
-    training = {part: part.training for part in module.modules()}
     somewhere = next(module.parameters(), torch.zeros(()))
-    module.network.eval()
     try:
-        with torch.no_grad():
+        with evaluating(module.network), torch.no_grad():
             answer = module.answer(inputs if somewhere.is_meta else inputs.to(somewhere.device))
     except ModelError:
         raise
-    except Exception as error:  # whatever a network of a stranger does
+    except Exception as error:  # a caller's network may raise anything
         raise ModelError(
             f"{name} cannot forward {TRIED} black images of {transform.shape} after its preprocessing, "
             f"which gives {tuple(inputs.shape)}: {error}. Check transform."
         ) from error
-    finally:
-        for part, was in training.items():
-            part.training = was
     rivals = fitting(answer, TRIED, module.num_classes)
     if len(rivals) > 1 and not all(torch.equal(rivals[0], rival) for rival in rivals[1:]):
         warn_caller(
@@ -316,5 +312,5 @@ def _shared_copy(network: torch.nn.Module) -> torch.nn.Module:
                 shared[id(buffer)] = buffer.detach().clone()
     try:
         return copy.deepcopy(network, shared)
-    except Exception:  # whatever a caller's own attributes refuse
+    except Exception:  # an attribute of the caller's may refuse to be copied
         return network

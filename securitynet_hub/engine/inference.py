@@ -8,7 +8,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
@@ -28,6 +28,7 @@ from securitynet_hub.data.pixels import Labels, Pixels
 from securitynet_hub.data.sources import ImageSource
 from securitynet_hub.engine.processes import broadcast, gather, init_processes, raise_together
 from securitynet_hub.engine.soundness import Forward, as_classifier, require_sound
+from securitynet_hub.models.eval_mode import evaluating
 from securitynet_hub.models.functions import Function
 from securitynet_hub.models.target import Preprocessing, Target
 
@@ -417,18 +418,6 @@ def _gathered(
     if len(missing):
         raise ModelError(f"{len(missing)} of {size} images came back without an output.")
     return outputs
-
-
-@contextmanager
-def evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """Put a module into eval mode within the block; restore the flag of each submodule afterwards."""
-    flags = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in flags.items():
-            part.training = training
 
 
 def ask(target: Target, pixels: Pixels, batch_size: int) -> Labels:

@@ -23,6 +23,7 @@ from securitynet_hub.annotations.finding import find_listed
 from securitynet_hub.annotations.schema import Annotation
 from securitynet_hub.core.errors import ModelError, UnknownNameError
 from securitynet_hub.core.plain_torch import plain_torch
+from securitynet_hub.models.eval_mode import evaluating
 from securitynet_hub.models.outputs import pick
 from securitynet_hub.models.state import Chosen, choose_state, load_state
 from securitynet_hub.models.target import Preprocessing, Target
@@ -180,19 +181,14 @@ def width_of_answer(module: torch.nn.Module, transform: Preprocessing) -> int:
     """
     inputs = transform(np.zeros((TRIED, *transform.shape), np.uint8))
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
-    modes = {part: part.training for part in module.modules()}
     try:
-        module.eval()
-        with torch.no_grad():
+        with evaluating(module), torch.no_grad():
             answer = module(inputs.to(like))
     except Exception as error:  # another's code
         raise ModelError(
             f"{type(module).__name__} does not answer images of zeros of shape {tuple(inputs.shape)}: "
             f"{error!r}. Check its transform, or say num_classes=."
         ) from error
-    finally:
-        for part, training in modes.items():
-            part.training = training
     width = math.prod(pick(answer, TRIED).shape[1:])
     return 2 if width == 1 else width
 

@@ -22,8 +22,8 @@ SHOWN = 5
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 """Parts of keys that DataParallel, torch.compile, FSDP and activation checkpointing add, at any level."""
 
-DECIDE_NOTHING = ("num_batches_tracked", "n_averaged", "total_ops", "total_params")
-"""Counters that do not change the outputs: BatchNorm's, `AveragedModel`'s, and those of the package thop."""
+DECIDE_NOTHING = {"num_batches_tracked", "n_averaged", "total_ops", "total_params"}
+"""Names of counters that do not change the outputs: of BatchNorm, `AveragedModel` and the package thop."""
 
 COPIES = re.compile(r"ema|swa|averag|avg|teacher|target|momentum|mean|shadow|encoder_k|_k$|best|attacker")
 """Names of sets of weights that are copies of the trained ones, averaged or older."""
@@ -111,7 +111,7 @@ class _Expected:
         self.state: dict[str, torch.Tensor] = module.state_dict(keep_vars=True)
         self.own = _bared(self.state)
         """The network's own key for each key as it is compared."""
-        self.needed = {key for key in self.own if not key.endswith(DECIDE_NOTHING)}
+        self.needed = {key for key in self.own if _decides(key)}
         groups: dict[int, list[str]] = {}
         for key, own in self.own.items():
             groups.setdefault(id(self.state[own]), []).append(key)
@@ -145,7 +145,7 @@ class _Expected:
             for key, own in self.own.items()
             if key in self.needed and not found.keys() & {key, *self.tied.get(key, ())}
         ]
-        unexpected = [key for key in found if key not in self.own and not key.endswith(DECIDE_NOTHING)]
+        unexpected = [key for key in found if key not in self.own and _decides(key)]
         differing = [
             f"{own} is {described(found[key])} instead of {described(self.state[own])}"
             for key, own in self.own.items()
@@ -165,6 +165,15 @@ class _Expected:
             if source is not None:
                 complete[own] = found[source]
         return complete
+
+
+def _decides(key: str) -> bool:
+    """Return whether a tensor may change a network's outputs, by its name.
+
+    >>> _decides("bn.weight"), _decides("bn.num_batches_tracked"), _decides("head.my_total_params")
+    (True, False, True)
+    """
+    return key.rpartition(".")[2] not in DECIDE_NOTHING
 
 
 def _bared(keys: Iterable[str]) -> dict[str, str]:
@@ -263,10 +272,11 @@ def _why_none(
 ) -> str:
     """Say how the closest candidate differs from the network."""
     if not candidates:
+        needed = [own for key, own in expected.own.items() if key in expected.needed]
         there = listed([key for _, tensors in _sets(root, path) for key in tensors]) or "none"
         return (
-            f"the weights are not those of this network. missing: {listed(expected.state)}; named tensors "
-            f"that are there: {there}."
+            f"the weights are not those of this network. missing: {listed(needed)}; named tensors that are "
+            f"there: {there}."
         )
     best = min(candidates, key=lambda fit: (fit.wrong, len(fit.place)))
     found = {"missing": best.missing, "not the network's": best.unexpected, "of another form": best.differing}
@@ -321,9 +331,9 @@ def load_state(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, 
             the message names them.
     """
     expected = module.state_dict()
-    needed = [key for key in expected if not key.endswith(DECIDE_NOTHING)]
+    needed = [key for key in expected if _decides(key)]
     missing = [key for key in needed if key not in tensors]
-    unexpected = [key for key in tensors if key not in expected and not key.endswith(DECIDE_NOTHING)]
+    unexpected = [key for key in tensors if key not in expected and _decides(key)]
     differing = [
         f"{key} is {described(tensors[key])} instead of {described(expected[key])}"
         for key in needed
@@ -352,7 +362,7 @@ def load_state(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, 
         if _is_expanded(expected[key]) and torch.equal(expected[key], tensors[key]):
             del expected[key]  # torch cannot write to it, and need not
             continue
-        counter = key.endswith(DECIDE_NOTHING) and described(tensors[key]) != described(expected[key])
+        counter = not _decides(key) and described(tensors[key]) != described(expected[key])
         expected[key] = _counted(tensors[key], expected[key]) if counter else tensors[key]
     try:
         module.load_state_dict(expected, strict=False)  # the keys were compared above

@@ -66,8 +66,9 @@ def float64():
 def test_every_source_has_a_loader():
     sources = {row.source for config in ("models", "zoo") for row in load_annotations(config).values()}
     assert sources <= set(known_loaders())
-    for source in sources:
-        assert callable(find_loader(source).build)
+    for source in known_loaders():
+        loader = find_loader(source)
+        assert callable(loader.build if source in sources else getattr(loader, "build", None) or loader.load)
 
 
 class TestReferences:
@@ -174,7 +175,7 @@ class TestMismatches:
 
     def test_many_are_counted(self, give):
         give({})
-        with pytest.raises(WeightsError, match=r"feature_extractor\.0\.weight, .* and \d+ more; .*: none\.$"):
+        with pytest.raises(WeightsError, match=r"feature_extractor\.0\.weight, .* and 75 more; .*: none\.$"):
             load_target(self.ROW)
 
     @pytest.mark.parametrize(

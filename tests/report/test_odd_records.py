@@ -1,7 +1,7 @@
 """Whatever stands in a record, a report shows what can be read of it, and never fails."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.report_pages import entries, record
 
@@ -40,6 +40,7 @@ RESULTS = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("kind", [*kinds(), "unknown"])
+@example(result={"agreement": 0.0}, attack="correctness", settings_={"budget": -1}, counts={})
 @settings(max_examples=30, deadline=None)
 @given(
     result=RESULTS,

@@ -85,7 +85,8 @@ class TestEstimate:
         scores, is_member = map(np.array, zip(*rows, strict=True))
         found = tpr_at_fpr(scores, is_member, target)
         assert 0 <= found.ci.low <= found.tpr <= found.ci.high <= 1
-        step = 1 / np.count_nonzero(is_member == 0)  # of the ranks between which the estimate lies
+        # The curve is read at the rank f (n + 1) of n, up to 1 / (n + 1) right of f.
+        step = 1 / (np.count_nonzero(is_member == 0) + 1)
         assert found.tpr - target <= advantage(scores, is_member) + step + 1e-9
 
 

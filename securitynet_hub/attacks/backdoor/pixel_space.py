@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from securitynet_hub.core.plain_torch import plain_torch
-from securitynet_hub.engine.inference import evaluating
+from securitynet_hub.models.eval_mode import evaluating
 from securitynet_hub.models.target import Target
 
 LEVELS = (0, 85, 170, 255)

@@ -145,7 +145,7 @@ class _Audit:
 
     @cached_property
     def baseline(self) -> BlindBaseline:
-        """How well members and non-members are told apart without the target."""
+        """Return how well images alone distinguish members from non-members."""
         level = self.measuring["confidence_level"]
         return find_baseline(self.data, seed=self.context.seed, confidence_level=level)
 

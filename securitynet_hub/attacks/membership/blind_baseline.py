@@ -1,4 +1,4 @@
-"""The blind baseline: how well members and non-members are told apart without asking the model.
+"""The blind baseline: how well images alone distinguish members from non-members.
 
 If they differ before any training, in brightness, compression or classes, an attack that succeeds may have
 found that difference and nothing about the training. Das, Zhang & Tramer (2024, arXiv 2406.16201) show it for

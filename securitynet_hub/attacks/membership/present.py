@@ -57,8 +57,8 @@ MEANINGS = {
     "Verdict": "A leak is found where an AUC lies above 0.5, or a TPR above its FPR, corrected for all "
     "attacks and figures that were tried. Severity is another matter: slight, moderate (an AUC of 0.6, or "
     "2\u00a0% of the members found at a third of that FPR) or severe (0.75, or 10\u00a0% at a ninth).",
-    "Blind baseline": "How well members and non-members are told apart without the model. Where that is "
-    "possible they differ before any training, and the verdict is withheld.",
+    "Blind baseline": "How well images alone distinguish members from non-members. Where they do, "
+    "the two differ before any training, and the verdict is withheld.",
     "Advantage": "The largest excess of members found over non-members accused. Being a maximum, it is a "
     "little above zero even for guessing.",
     "TPR at a low FPR": "The share of members found (true-positive rate) where that share of all non-members "

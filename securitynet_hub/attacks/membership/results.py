@@ -104,7 +104,7 @@ class Measured(Figures):
 
 
 class BlindBaseline(Figures):
-    """How well members and non-members are told apart without the model."""
+    """How well images alone, without the model, distinguish members from non-members."""
 
     auc: Rate
     auc_ci: Ends

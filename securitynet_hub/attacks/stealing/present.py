@@ -166,8 +166,9 @@ def verdict(entries: Sequence[Entry]) -> Verdict:
 
 
 def budget(record: Record) -> float | None:
-    """Return how many queries the attacker made."""
-    return number(record.attack.get("budget"))
+    """Return how many queries the attacker made; None if the record holds no such number."""
+    queries = number(record.attack.get("budget"))
+    return queries if queries is not None and queries > 0 else None
 
 
 def varying(entries: Sequence[Entry]) -> list[str]:

@@ -11,7 +11,8 @@ import torch
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.data.pixels import Labels, Pixels
 from securitynet_hub.data.transforms import Transform
-from securitynet_hub.engine.inference import BATCH_SIZE, evaluating, predict, predict_module
+from securitynet_hub.engine.inference import BATCH_SIZE, predict, predict_module
+from securitynet_hub.models.eval_mode import evaluating
 from securitynet_hub.models.target import Preprocessing, Target
 from securitynet_hub.statistics.rates import Interval, wilson_interval
 
