@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 from PIL import Image
+from support.small_vit import small_vit
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 import securitynet_hub as hub
@@ -271,14 +272,7 @@ class TestTargetsFile:
 class TestTransformersFolder:
     @pytest.fixture
     def folder(self, tmp_path):
-        config = transformers.ViTConfig(
-            hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, patch_size=8,
-            image_size=16, num_labels=3,
-        )  # fmt: skip
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            model = transformers.ViTForImageClassification(config).eval()
-        model.save_pretrained(tmp_path / "my-vit")
+        small_vit().save_pretrained(tmp_path / "my-vit")
         settings = {"image_processor_type": "ViTImageProcessor", "size": {"height": 16, "width": 16}}
         (tmp_path / "my-vit/preprocessor_config.json").write_text(json.dumps(settings))
         return tmp_path / "my-vit"

@@ -15,6 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
+from support.small_vit import small_vit
 from torch import nn
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
@@ -370,13 +371,7 @@ class TestPerImage:
 
 @pytest.fixture(scope="module")
 def vit():
-    config = transformers.ViTConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, patch_size=8,
-        image_size=16, num_labels=3,
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return transformers.ViTForImageClassification(config).eval()
+    return small_vit()
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from scipy.stats import beta, binomtest, mannwhitneyu
 from sklearn.metrics import roc_auc_score
+from support.scores import few_distinct, gaussian
 
 from securitynet_hub.core.arrays import in_order
 from securitynet_hub.statistics import rates as statistics
@@ -23,31 +23,10 @@ from securitynet_hub.statistics.roc import tpr_at_fpr
 PHI = NormalDist().cdf
 PHI_INVERSE = NormalDist().inv_cdf
 
-few_distinct = st.lists(
-    st.tuples(st.integers(-3, 3).map(float), st.booleans()), min_size=2, max_size=40
-).filter(lambda rows: 0 < sum(member for _, member in rows) < len(rows))
-
-
-def gaussian(distance, n, n_nonmembers=None, seed=0):
-    """n members N(distance, 1) and as many non-members N(0, 1), or another number of them."""
-    rng = np.random.default_rng(seed)
-    k = n if n_nonmembers is None else n_nonmembers
-    scores = np.concatenate([rng.normal(distance, 1, n), rng.normal(0, 1, k)])
-    return scores, np.arange(n + k) < n
-
 
 def brute_auc(scores, is_member):
     members, others = scores[is_member], scores[~is_member]
     return np.mean([(m > o) + 0.5 * (m == o) for m in members for o in others])
-
-
-def brute_tpr(scores, is_member, target):
-    """Try every threshold, none included; keep the largest TPR whose FPR is allowed."""
-    best = 0.0
-    for threshold in [-np.inf, *scores]:
-        if np.mean(scores[~is_member] > threshold) <= target:
-            best = max(best, np.mean(scores[is_member] > threshold))
-    return best
 
 
 class TestAuc:
