@@ -289,8 +289,10 @@ def corrected(figures: Iterable[Figure]) -> tuple[Figure, ...]:
 def _auc_p_values(auc: float, ci: tuple[float, float], level: float) -> tuple[float, float]:
     """Return the p-values of an AUC of one half or less, and of one half or more.
 
-    The interval lies on the logit scale, so that its half-width there is a normal quantile of standard
-    errors. At an AUC of 1 it comes from the n ordered pairs whose chance is ``(alpha/2)`` at its low end.
+    The interval's beta distribution is nearly normal on the logit scale, where half of its width is a normal
+    quantile of standard errors: p-values of 0.001 and more are right to a tenth of themselves, smaller ones
+    err to the large side. At an AUC of 1 the interval comes from the n ordered pairs whose chance is
+    ``alpha/2`` at its low end.
     """
     if auc in (0, 1):
         end = ci[0] if auc else 1 - ci[1]
