@@ -5,7 +5,6 @@ The file is judged and read as a stranger's is: `weights.reading.checkpoints` sa
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from securitynet_hub.annotations.schema import Annotation, unlisted
+from securitynet_hub.annotations.schema import Annotation, plain_name, unlisted
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.data.per_image import as_preprocessing
+from securitynet_hub.models.class_count import count_classes, width_of_answer
 from securitynet_hub.models.factories import Factory, as_pair, find_factory
-from securitynet_hub.models.loading import count_classes, width_of_answer
 from securitynet_hub.models.outputs import Classifier, Outputs, Reduce, require_outputs
 from securitynet_hub.models.target import Preprocessing, Target
 from securitynet_hub.weights.hashes import check_file, parse_checks
 from securitynet_hub.weights.shards import is_index, read_index
-
-NAME = re.compile(r"[^\w.+-]+", re.ASCII)
 
 
 def annotate(
@@ -71,7 +68,7 @@ def annotate(
     return unlisted(
         "file",
         digest[:12],
-        NAME.sub("-", name or path.stem).strip("-.+")[:100] or "weights",
+        plain_name(name or path.stem, "weights"),
         architecture=type(network).__name__,
         num_classes=num_classes or _count(network, preprocessing, outputs, reduce),
         weights_url=f"file:{path}",

@@ -9,33 +9,25 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from securitynet_hub.annotations.schema import Annotation, unlisted
-from securitynet_hub.core.errors import AnswersWarning, ModelError
+from securitynet_hub.annotations.schema import Annotation, plain_name, unlisted
+from securitynet_hub.core.errors import ModelError
 from securitynet_hub.core.plain_torch import plain_torch
-from securitynet_hub.core.telling import warn_caller
 from securitynet_hub.data.per_image import as_preprocessing
-from securitynet_hub.models.eval_mode import evaluating
+from securitynet_hub.models.class_count import tried_classes
 from securitynet_hub.models.factories import as_pair, find_factory
 from securitynet_hub.models.loading import find_loader
-from securitynet_hub.models.outputs import Classifier, Outputs, Reduce, fitting, require_outputs
+from securitynet_hub.models.outputs import Classifier, Outputs, Reduce, require_outputs
 from securitynet_hub.models.target import Preprocessing, Target
-
-NAME = re.compile(r"[^\w.+-]+", re.ASCII)
 
 WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
 """What torch wraps a network in, and the attribute under which the network lies."""
-
-TRIED = 2
-"""Images of the forward pass that finds the classes: one alone may come back squeezed, or break BatchNorm."""
 
 
 def annotate(reference: str, **options: Any) -> Annotation:
@@ -130,7 +122,7 @@ def adopt(
     annotation = unlisted(
         "module",
         digest.hexdigits[:12],
-        NAME.sub("-", name or own_name).strip("-.+")[:100] or "model",
+        plain_name(name or own_name),
         architecture=own_name,
         num_classes=classes,
         input_dims=len(own.transform.shape) - 1,
@@ -171,36 +163,6 @@ def state_digest(network: torch.nn.Module) -> Digest:
         return Digest("sha256-of-tensors", digest.hexdigest())
     made_by = f"{type(network).__module__}.{type(network).__qualname__} {network!r}"
     return Digest("sha256-of-definition", hashlib.sha256(made_by.encode()).hexdigest())
-
-
-def tried_classes(module: Classifier, transform: Preprocessing, name: str) -> int:
-    """Return the number of classes that a model answers for, by a forward pass of black images.
-
-    A warning says if the model answers with several tensors, of which the first is taken.
-
-    Raises:
-        ModelError: it cannot forward them, or its answers are not found.
-    """
-    inputs = transform(np.zeros((TRIED, *transform.shape), np.uint8))
-    somewhere = next(module.parameters(), torch.zeros(()))
-    try:
-        with evaluating(module.network), torch.no_grad():
-            answer = module.answer(inputs if somewhere.is_meta else inputs.to(somewhere.device))
-    except ModelError:
-        raise
-    except Exception as error:  # a caller's network may raise anything
-        raise ModelError(
-            f"{name} cannot forward {TRIED} black images of {transform.shape} after its preprocessing, "
-            f"which gives {tuple(inputs.shape)}: {error}. Check transform."
-        ) from error
-    rivals = fitting(answer, TRIED, module.num_classes)
-    if len(rivals) > 1 and not all(torch.equal(rivals[0], rival) for rival in rivals[1:]):
-        warn_caller(
-            f"{name} answers with {len(rivals)} tensors that may be its logits; the first is taken. Pass "
-            "reduce=, a function that picks one, if it is another.",
-            AnswersWarning,
-        )
-    return module.read(answer, TRIED).shape[1]
 
 
 class _Recognised(NamedTuple):

@@ -20,19 +20,17 @@ from urllib.parse import unquote
 import numpy as np
 import torch
 
-from securitynet_hub.annotations.schema import Annotation, unlisted
+from securitynet_hub.annotations.schema import Annotation, plain_name, unlisted
 from securitynet_hub.core.errors import MissingPackageError, ModelError, WeightsError
 from securitynet_hub.data.per_image import as_preprocessing
 from securitynet_hub.data.transforms import Transform
-from securitynet_hub.models.loading import find_loader
+from securitynet_hub.models.class_count import tried_classes
 from securitynet_hub.models.outputs import Classifier, Outputs, Reduce
 from securitynet_hub.models.target import Target
 from securitynet_hub.weights.fetch import fetch
 from securitynet_hub.weights.hub import hub_snapshot
 from securitynet_hub.weights.local import FILE_SCHEME
 from securitynet_hub.weights.reading.onnx_walk import MAX_BYTES, OnnxFacts, read_onnx
-
-NAME = re.compile(r"[^\w.+-]+", re.ASCII)
 
 HUB_SCHEME = "hf://"
 HUB = re.compile(r"hf://([^/@]+/[^/@]+)(?:@((?:refs/(?:convert|pr)/)?[^/]+))?/(.+)")
@@ -89,11 +87,10 @@ def annotate(
     module, preprocessing = _module(
         content, path.name, transform=transform, num_classes=num_classes, outputs=outputs, reduce=reduce
     )
-    tried_classes: Any = getattr(find_loader("module"), "tried_classes")  # noqa: B009
     annotation = linked or unlisted(
         "onnx",
         digest[:12],
-        _plain(name or path.stem),
+        plain_name(name or path.stem),
         architecture="onnx",
         num_classes=0,
         weights_url=f"{FILE_SCHEME}{path}",
@@ -193,7 +190,7 @@ def _on_hub(reference: str, name: str | None) -> Annotation:
     return unlisted(
         "onnx",
         owner,
-        f"{title}@{snapshot.commit[:12]}-{_plain(name or str(PurePosixPath(file).with_suffix('')))}",
+        f"{title}@{snapshot.commit[:12]}-{plain_name(name or str(PurePosixPath(file).with_suffix('')))}",
         upstream_name=repo,
         architecture="onnx",
         num_classes=0,
@@ -202,10 +199,6 @@ def _on_hub(reference: str, name: str | None) -> Annotation:
         weights_hash_kind=kind,
         weights_hash=digest,
     )
-
-
-def _plain(name: str) -> str:
-    return NAME.sub("-", name).strip("-.+")[:100] or "model"
 
 
 def _path(annotation: Annotation) -> Path:

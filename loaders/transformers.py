@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import importlib
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from securitynet_hub.annotations.schema import Annotation, unlisted
+from securitynet_hub.annotations.schema import Annotation, plain_name, unlisted
 from securitynet_hub.core.errors import ModelError, WeightsError
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.data.sources import Change
@@ -34,8 +33,6 @@ WEIGHTS = (
     "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
 )  # fmt: skip
 """Names of weights files in a folder, the preferred ones first."""
-
-NAME = re.compile(r"[^\w.+-]+", re.ASCII)
 
 
 MAX_PARAMETERS = 4_000_000_000
@@ -157,7 +154,7 @@ def _annotate_folder(folder: Path, reference: str) -> Annotation:
     return _annotation(
         _config(folder / CONFIG, reference),
         digests[0][:12],
-        NAME.sub("-", folder.name).strip("-.+")[:100] or "model",
+        plain_name(folder.name),
         weights_url=f"file:{weights}",
         weights_hash_kind="+".join(["sha256", *["sha256-of-shard"] * len(shards)]),
         weights_hash="+".join(digests),

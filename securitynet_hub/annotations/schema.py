@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache, lru_cache
@@ -149,6 +150,18 @@ class Annotation:
             raise UnknownNameError("column", column, names)
         distrusted = any(column in FLAGS[flag].distrust for flag in self.flags)
         return None if distrusted else getattr(self, column)
+
+
+UNPLAIN = re.compile(r"[^\w.+-]+", re.ASCII)
+
+
+def plain_name(text: str, otherwise: str = "model") -> str:
+    """Return a text as part of an id: at most 100 ASCII letters, digits and ``_.+-``.
+
+    >>> plain_name("My net (2).pth"), plain_name("?")
+    ('My-net-2-.pth', 'model')
+    """
+    return UNPLAIN.sub("-", text).strip("-.+")[:100] or otherwise
 
 
 def unlisted(source: str, owner: str, name: str, **known: Any) -> Annotation:

@@ -12,7 +12,8 @@ import torch
 from securitynet_hub.annotations.schema import Annotation
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.data.transforms import Transform
-from securitynet_hub.models.loading import count_classes, find_annotation, find_loader, load_target
+from securitynet_hub.models.class_count import count_classes
+from securitynet_hub.models.loading import find_annotation, find_loader, load_target
 from securitynet_hub.models.target import Preprocessing
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import math
 import pkgutil
 import warnings
 from collections.abc import Callable, Mapping
@@ -14,17 +13,15 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from securitynet_hub.annotations.finding import find_listed
 from securitynet_hub.annotations.schema import Annotation
-from securitynet_hub.core.errors import ModelError, UnknownNameError
+from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.core.plain_torch import plain_torch
-from securitynet_hub.models.eval_mode import evaluating
-from securitynet_hub.models.outputs import pick
+from securitynet_hub.models.class_count import count_classes
 from securitynet_hub.models.state import Chosen, choose_state, load_state
 from securitynet_hub.models.target import Preprocessing, Target
 from securitynet_hub.weights.fetch import load_weights
@@ -32,9 +29,6 @@ from securitynet_hub.weights.tensors import nest
 
 ENTRY_POINTS = "securitynet_hub.loaders"
 """Entry-point group in which installed packages offer loaders: the source's name, and a `Loader`."""
-
-TRIED = 2
-"""Images of zeros that are forwarded to count classes: one alone may come back squeezed."""
 
 
 class Loader(Protocol):
@@ -147,50 +141,6 @@ class _SkipInit(TorchFunctionMode):
         ):  # other tensors may be drawn again until they fulfil a condition
             return nn.init.zeros_(first)
         return func(*args, **options)
-
-
-def count_classes(
-    module: torch.nn.Module, transform: Preprocessing | None = None, expected: int | None = None
-) -> int:
-    """Return the number of classes of a classifier: the width of its answer to an image of zeros.
-
-    The forward pass is left out where the last parameter has `expected` rows, as that of nearly every
-    network has, and where there is no transform that says what an image is: then it is that number of rows.
-    `securitynet_hub.engine.inference.predict` checks every output.
-
-    Raises:
-        ModelError: the network does not answer, or with no row of numbers.
-
-    >>> count_classes(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 1), torch.nn.Linear(8, 5)))
-    5
-    """
-    *_, last = (torch.empty(0), *module.parameters())
-    rows = len(last) if last.ndim else 0
-    if transform is None or rows == expected:
-        return rows
-    return width_of_answer(module, transform)
-
-
-def width_of_answer(module: torch.nn.Module, transform: Preprocessing) -> int:
-    """Return how many numbers a network answers an image of zeros with; one logit stands for two classes.
-
-    The network is in eval mode for it, and as it was afterwards.
-
-    Raises:
-        ModelError: the network does not answer, or its logits are not found in what it returns.
-    """
-    inputs = transform(np.zeros((TRIED, *transform.shape), np.uint8))
-    like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
-    try:
-        with evaluating(module), torch.no_grad():
-            answer = module(inputs.to(like))
-    except Exception as error:  # another's code
-        raise ModelError(
-            f"{type(module).__name__} does not answer images of zeros of shape {tuple(inputs.shape)}: "
-            f"{error!r}. Check its transform, or say num_classes=."
-        ) from error
-    width = math.prod(pick(answer, TRIED).shape[1:])
-    return 2 if width == 1 else width
 
 
 def find_annotation(model: str, **options: Any) -> Annotation:

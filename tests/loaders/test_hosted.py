@@ -19,7 +19,8 @@ from support.servers import PIECE
 
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.core.errors import FirstUseWarning, MissingPackageError, WeightsError
-from securitynet_hub.models.loading import count_classes, find_loader, load_target
+from securitynet_hub.models.class_count import count_classes
+from securitynet_hub.models.loading import find_loader, load_target
 from securitynet_hub.weights.download import http as web
 from securitynet_hub.weights.fetch import fetch
 

@@ -20,7 +20,8 @@ from support.published_checkpoints import REFERENCES, reference_name
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.core.errors import MissingPackageError, ModelError, UnknownNameError, WeightsError
 from securitynet_hub.models import loading as targets
-from securitynet_hub.models.loading import count_classes, find_loader, known_loaders, load_target
+from securitynet_hub.models.class_count import count_classes
+from securitynet_hub.models.loading import find_loader, known_loaders, load_target
 from securitynet_hub.models.resnets import torchvision_resnet
 
 ROWS = load_annotations()

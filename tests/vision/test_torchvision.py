@@ -26,7 +26,7 @@ from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.core.errors import ModelError, UnknownNameError, WeightsError
 from securitynet_hub.engine.inference import predict
 from securitynet_hub.models import loading as targets
-from securitynet_hub.models.loading import count_classes
+from securitynet_hub.models.class_count import count_classes
 from securitynet_hub.models.resnets import TORCHVISION
 
 EXTENDED = load_annotations("extended")
