@@ -31,6 +31,9 @@ Centre = Literal["median", "mean"]
 SMALLEST_SCALE = 1e-30
 """Added to every deviation, as in Carlini et al.'s code, so that constant signals give finite scores."""
 
+SMALLEST_RATE = 1e-300
+"""Stands for the mass of an empty interval, so that its logarithm is finite."""
+
 MOST_DEGREES = 1e6
 """Used in place of infinitely many degrees of freedom, if all samples seem to share one variance."""
 
@@ -46,6 +49,7 @@ def lira_scores(
     mode: Mode = "online",
     variance: Variance = "per_example",
     centre: Centre | None = None,
+    calibrated: bool = False,
     requested_models: int | None = None,
 ) -> Scores:
     """Score each sample by the likelihood of the target's signal under IN and OUT shadow models.
@@ -80,6 +84,15 @@ def lira_scores(
       section 6.2). It follows the idea of BaVarIA (Brannvall 2026, arXiv 2603.11799), not its constants.
       It suits small numbers of models; one on each side is enough.
 
+    **Calibrated.** One threshold for the likelihood ratios of all samples accuses some non-members far more
+    often than others, since the ratio of each sample has its own distribution (Jalko et al. 2026, arXiv
+    2605.25819). With `calibrated`, the online score is ``-log p``, where
+    ``p = Pr[log-ratio(t) >= log-ratio(phi)]`` for ``t ~ N(mu_out, sigma_out)``: the false-positive rate at
+    which this very sample is accused. So ``score >= -log f`` accuses each non-member with probability f, as
+    far as the normal is right. Both densities being normal, p is the mass of an interval or of what lies
+    outside it. This is derived here; the paper's own correction could not be read. With several
+    augmentations, the mean of their ``-log p`` is no longer calibrated. ``offline`` scores are so already.
+
     **Uneven counts.** The authors' code cuts every sample's IN and OUT signals to the smallest number that
     any sample has, in the order of the models. Here all models of a sample count, whatever others have, so
     that the order of the models does not matter. Where every sample is in exactly half of the models, as in
@@ -101,7 +114,8 @@ def lira_scores(
 
     Raises:
         ValueError: shapes do not fit together, an input is not finite, or a sample has fewer than two models
-            on a side (one for ``reference`` and ``bayesian``); see `check_references`.
+            on a side (one for ``reference`` and ``bayesian``); see `check_references`. Or `calibrated` is
+            asked for with another mode than ``online``, or with the ``bayesian`` variance.
         UnknownNameError: no such mode, variance or centre.
 
     Warns:
@@ -122,6 +136,11 @@ def lira_scores(
     ):
         if name not in get_args(known):
             raise UnknownNameError(f"LiRA {kind}", name, get_args(known))
+    if calibrated and (mode != "online" or variance == "bayesian"):
+        raise ValueError(
+            f"calibrated=True is for mode='online' with a normal; got mode={mode!r}, variance={variance!r}. "
+            "Scores of mode='offline' are calibrated for each sample as they are."
+        )
     fewest = FEWEST_MODELS[variance]
     references = check_references(
         target_phi,
@@ -139,6 +158,8 @@ def lira_scores(
         inside, outside = _fit(of_in, variance), _fit(of_out, variance)
         if variance == "reference":
             outside = outside._replace(scale=inside.scale)
+        if calibrated:
+            return _average(-_log_rate(phi, inside, outside))
         return _average(_log_density(phi, inside) - _log_density(phi, outside))
     outside = _fit(of_out, variance)
     return _average(-_log_density(phi, outside) if mode == "offline_two_sided" else -_log_tail(phi, outside))
@@ -250,6 +271,29 @@ def _log_density(phi: Scores, fit: _Fit) -> Scores:
     if fit.degrees is None:
         return -z * z / 2 - np.log(fit.scale) - math.log(2 * math.pi) / 2
     return _log_student(z, fit.degrees) - np.log(fit.scale)
+
+
+def _log_rate(phi: Scores, inside: _Fit, outside: _Fit) -> Scores:
+    """Return log Pr[log-ratio(t) >= log-ratio(phi)] of normals, t ~ outside.
+
+    In deviations of `outside`, the log-ratio is a parabola about ``m / (1 - r^2)``, where m is the IN centre
+    and r the IN deviation. It opens downwards if r < 1; then the event is an interval, with phi at one end.
+    """
+    from scipy.special import log_ndtr
+
+    z, m = (phi - outside.centre) / outside.scale, (inside.centre - outside.centre) / outside.scale
+    r = inside.scale / outside.scale
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        mirrored = 2 * m / ((1 - r) * (1 + r)) - z  # +-inf for equal deviations
+    # Without a difference between IN and OUT, every signal is as likely a member's.
+    mirrored = np.where(np.isnan(mirrored), np.inf, mirrored)
+    low, high = np.minimum(z, mirrored), np.maximum(z, mirrored)
+    beyond = np.logaddexp(log_ndtr(low), log_ndtr(-high), where=r > 1, out=np.zeros(z.shape))
+    # Mirrored at zero, an interval in the upper tail keeps its digits.
+    low, high = np.where(low > 0, -high, low), np.where(low > 0, -low, high)
+    within = log_ndtr(high) + np.log(np.maximum(-np.expm1(log_ndtr(low) - log_ndtr(high)), SMALLEST_RATE))
+    rate: Scores = np.where(r <= 1, within, beyond)
+    return np.where((m == 0) & (r == 1), 0.0, rate)
 
 
 def _log_tail(phi: Scores, fit: _Fit) -> Scores:

@@ -268,6 +268,48 @@ def test_queries_are_averaged():
     np.testing.assert_allclose(lira_scores(target, shadow, is_in), np.mean(single, 0), rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("mean", "spread"), [(1, 0.5), (1, 2), (1, 1), (-1, 1), (0, 0.5), (0, 1), (3, 1e-3), (-8, 1.5), (40, 0.5)]
+)
+def test_calibrated_is_how_often_a_signal_of_out_models_is_as_likely_a_member_s(mean, spread):
+    """By the ratios at ten thousand quantiles of the OUT normal; the models have exact moments."""
+    quantiles = stats.norm.ppf((np.arange(10_000) + 0.5) / 10_000)
+    phi = np.array([-3.0, -1.0, 0.0, 0.31, 1.0, 1.34, 2.5, 9.0])
+
+    def scores(target, **settings):
+        signals = np.array([[mean - spread], [mean + spread], [-1.0], [1.0]]) * np.ones(len(target))
+        is_in = np.array([[True], [True], [False], [False]]) & np.ones(len(target), bool)
+        return lira_scores(target, signals, is_in, **settings)
+
+    ratios, rates = scores(quantiles), np.exp(-scores(phi, calibrated=True))
+    np.testing.assert_allclose(rates, [(ratios >= ratio).mean() for ratio in scores(phi)], atol=2e-4)
+
+
+@pytest.mark.parametrize("variance", VARIANCES[:2])
+def test_calibrated_accuses_each_sample_s_non_members_at_one_rate(variance):
+    """Samples whose members differ from others in their own way; one threshold accuses some far too often."""
+    rng = np.random.default_rng(0)
+    n, models = 4000, 200
+    kinds = rng.integers(0, 2, n)
+    gap = np.array([1.0, 6.0])[kinds]
+    is_in = np.repeat(np.arange(models) % 2 == 0, n).reshape(models, n)
+    shadow, target = gap * is_in + rng.normal(size=(models, n)), rng.normal(size=n)
+    plain, calibrated = (lira_scores(target, shadow, is_in, variance=variance, calibrated=c) for c in (0, 1))
+    limit = np.sort(plain)[-n // 20]
+    shares = [(plain[kinds == kind] >= limit).mean() for kind in (0, 1)]
+    assert max(shares) > 3 * min(shares)
+    shares = [(calibrated[kinds == kind] >= -math.log(0.05)).mean() for kind in (0, 1)]
+    assert shares == pytest.approx([0.05, 0.05], abs=0.017)
+    assert lira_scores(target - 1e3, shadow, is_in, variance=variance, calibrated=True).min() >= 0
+    assert np.isfinite(lira_scores(target + 1e3, shadow, is_in, variance=variance, calibrated=True)).all()
+
+
+@pytest.mark.parametrize("change", [{"mode": "offline"}, {"variance": "bayesian"}])
+def test_calibrated_is_for_the_online_normal(change):
+    with pytest.raises(ValueError, match="calibrated=True is for mode='online' with a normal"):
+        lira_scores(*world(0, 10, 4)[:3], calibrated=True, **change)
+
+
 def test_fewer_models_than_requested_are_told():
     target, shadow, is_in, _ = world(11, 30, 8)
     with pytest.warns(FewModelsWarning, match="8 reference models were given where 16 were requested"):

@@ -12,7 +12,13 @@ from securitynet_hub import audit, load_target, read_records
 from securitynet_hub.attacks.membership import shadows
 from securitynet_hub.attacks.membership.lira import lira_scores
 from securitynet_hub.attacks.membership.measures import measure_membership
-from securitynet_hub.attacks.membership.shadows import answers, balanced_masks, each_answer, train_shadows
+from securitynet_hub.attacks.membership.shadows import (
+    answers,
+    balanced_masks,
+    each_answer,
+    fresh_samples,
+    train_shadows,
+)
 from securitynet_hub.attacks.subject import known_data
 from securitynet_hub.core.errors import RecordError, UnknownNameError, WeightsError
 from securitynet_hub.data.augmentations import identity, mirror
@@ -343,3 +349,40 @@ class TestZoo:
             audit(ZOO_MODEL, attacks="lira", shadows=shadows)
         with pytest.raises(RecordError, match="exists already"):
             audit(ZOO_MODEL, attacks="loss", samples=folder / "samples")
+
+
+def test_fresh_samples_are_trained_on_and_not_asked_about(tmp_path):
+    fresh = fresh_samples(np.arange(1, 400, 4), 2, 30, seed=3)
+    np.testing.assert_array_equal(fresh, fresh_samples(np.arange(1, 400, 4), 5, 30, seed=3)[:2])
+    assert (fresh[0] != fresh[1]).any()
+    found = trained(tmp_path, 2, fresh=fresh)
+    assert found.logits.shape[:2] == found.masks.shape == (2, len(POOL))
+    members = [read_decided(path)["members"] for path in tmp_path.glob("*.safetensors")]
+    expected = [[*POOL[mask].tolist(), *drawn.tolist()] for mask, drawn in zip(found.masks, fresh, strict=True)]
+    assert sorted(members) == sorted(expected)
+
+
+def test_fresh_samples_change_the_model_that_is_trained(tmp_path, trainings):
+    trained(tmp_path, 2, fresh=fresh_samples(np.arange(1, 400, 4), 2, 30, seed=3))
+    trained(tmp_path, 2, fresh=np.empty((2, 0), int))
+    trained(tmp_path, 2)  # the same as without fresh samples
+    assert trainings == [80, 80, 50, 50]
+
+
+@pytest.mark.parametrize(
+    ("fresh", "message"),
+    [
+        ([[1], [2], [3]], r"fresh must be positions of shape \(2, k\).*got int64 of \(3, 1\)"),
+        ([[1], [4000]], r"fresh must lie in 0\.\.3999; got 1\.\.4000"),
+        ([[1], [8]], "fresh samples must be outside the pool; image 8 is in it"),
+        ([[1, 2], [3, 3]], "row 1 of fresh has image 3 twice"),
+    ],
+)
+def test_fresh_samples_that_do_not_fit_are_refused(tmp_path, fresh, message):
+    with pytest.raises(ValueError, match=message):
+        trained(tmp_path, 2, fresh=np.array(fresh))
+
+
+def test_more_fresh_samples_than_there_are_cannot_be_drawn():
+    with pytest.raises(ValueError, match="11 samples cannot be drawn from 10 candidates"):
+        fresh_samples(range(10), 2, 11, seed=0)
