@@ -358,7 +358,9 @@ def test_fresh_samples_are_trained_on_and_not_asked_about(tmp_path):
     found = trained(tmp_path, 2, fresh=fresh)
     assert found.logits.shape[:2] == found.masks.shape == (2, len(POOL))
     members = [read_decided(path)["members"] for path in tmp_path.glob("*.safetensors")]
-    expected = [[*POOL[mask].tolist(), *drawn.tolist()] for mask, drawn in zip(found.masks, fresh, strict=True)]
+    expected = [
+        [*POOL[mask].tolist(), *drawn.tolist()] for mask, drawn in zip(found.masks, fresh, strict=True)
+    ]
     assert sorted(members) == sorted(expected)
 
 
