@@ -3,9 +3,9 @@
 Run with ``python benchmarks/measure_finite_pool.py FOLDER DATA``, twenty minutes of one core. DATA has the
 four files of Fashion-MNIST; FOLDER keeps the networks, so that it goes on after an interruption.
 
-A hundred images are judged. Each network is trained on a random half of them and on 450 other images, 500 in
-all, drawn from 900 others (so that each training set is a half of a pool of 1,000, as in Carlini et al.), from
-3,900 others, or from 59,900. One more series trains on one set alone, to see what seeds do without data.
+Sixty images are judged. Each network is trained on a random half of them and on 170 other images, drawn from
+340, so that each training set is a half of a pool of 400, as in Carlini et al. 2022, or from 59,940. One more
+series trains on one set alone, to see what seeds do without data.
 """
 
 import sys
@@ -13,11 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import norm
-from tables import writing
 
-from securitynet_hub.attacks.membership.lira import lira_scores
-from securitynet_hub.attacks.membership.measures import measure_membership
 from securitynet_hub.attacks.membership.shadows import balanced_masks, fresh_samples, train_shadows
 from securitynet_hub.data.images import FASHION_MNIST_CLASSES, LabelledImages
 from securitynet_hub.engine.training import Recipe

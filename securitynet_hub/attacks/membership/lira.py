@@ -106,6 +106,7 @@ def lira_scores(
         variance: see above.
         centre: median or mean. Default: the median, as in the authors' code; the mean for ``bayesian``, as
             its formula requires.
+        calibrated: make the scores of all samples comparable; online and with a normal only.
         requested_models: intended number of shadow models.
 
     Returns:
