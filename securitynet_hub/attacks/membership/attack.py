@@ -27,12 +27,14 @@ class QueryScores:
     """Scores of an attack by queries, which asks about images that it makes, and the number of queries.
 
     Attributes:
-        scores: shape (n,), higher = more likely a member.
+        scores: shape (n,), higher = more likely a member; with `rows` one for each of them.
         queries: shape (n,), the number of images that were forwarded for each sample.
+        rows: the samples that are scored, where the attack learned from the others; None for all.
     """
 
     scores: Scores
     queries: npt.NDArray[np.int64]
+    rows: Rows | None = None
 
     @property
     def total_queries(self) -> int:
@@ -58,6 +60,8 @@ class Attack(kind.Attack):
         cost: (an image, settings) -> the largest number of images forwarded for one sample; None for an
             attack that uses only the answers of the shared forward pass.
         starts: whether an attack by queries takes images to start from, as the argument ``starts``.
+        learns: whether an attack by queries takes what is known of the samples' membership, as the argument
+            ``known``: 1 member, 0 non-member, -1 not known. It scores no sample that it learns from.
         score_answers: (predicted labels of shape (n, queries), labels) -> scores, for an attack by queries
             whose score depends only on the predicted labels.
         minimum: the lowest possible score of an attack by queries, where there is one.
@@ -66,7 +70,7 @@ class Attack(kind.Attack):
     kind: ClassVar[str] = "membership-inference"
     supplied: ClassVar[frozenset[str]] = frozenset(
         {"mode", "ref_in_z", "ids", "ids_x", "ids_z", "population_ids", "calibration_ids", "classes",
-         "population_classes", "seed", "batch_size", "starts", "kind"}
+         "population_classes", "seed", "batch_size", "starts", "known", "kind"}
     )  # fmt: skip
 
     alternatives: tuple[str, ...] = ()
@@ -75,6 +79,7 @@ class Attack(kind.Attack):
     class_wise: bool = False
     cost: Callable[..., int] | None = field(default=None, repr=False)
     starts: bool = False
+    learns: bool = False
     score_answers: Callable[..., Scores] | None = field(default=None, repr=False)
     minimum: float | None = None
 

@@ -15,7 +15,7 @@ from securitynet_hub.attacks.kind import Context
 from securitynet_hub.attacks.membership.attack import Attack
 from securitynet_hub.attacks.membership.blind_baseline import BlindBaseline, find_baseline
 from securitynet_hub.attacks.membership.kind import KIND, Options
-from securitynet_hub.attacks.membership.measures import measure_membership
+from securitynet_hub.attacks.membership.measures import draw_share, measure_membership
 from securitynet_hub.attacks.membership.pool import Answers, Pool, find_pool, forward
 from securitynet_hub.attacks.membership.registry import attacks as registered
 from securitynet_hub.attacks.membership.registry import find
@@ -203,11 +203,22 @@ class _Audit:
             rest = np.setdiff1d(np.arange(len(images)), self.data.split.indices)
             known["starts"] = rest[np.unique(images.labels[rest], return_index=True)[1]].tolist()
             supplied["starts"] = images.array(known["starts"])
+        if attack.learns:
+            is_member = data.split.is_member
+            drawn = draw_share(self.options.calibration, is_member, context.seed)
+            supplied["known"] = np.where(drawn, is_member, -1)
         pixels = images.array(data.split.indices)
         found = attack.run(target, pixels, self.labels, **settings, **supplied)
         context.on_batch(found.total_queries)
         counts = {"forwarded": found.total_queries, "most_for_one_sample": int(found.queries.max())}
-        return Run(found.scores, np.arange(len(self.labels))), known, counts, {}
+        if found.rows is None:
+            return Run(found.scores, np.arange(len(self.labels))), known, counts, {}
+        return (
+            Run(found.scores, found.rows),
+            {**known, "calibration": float(self.options.calibration)},
+            counts,
+            {},
+        )
 
     def _decided(self, attack: Attack) -> dict[str, Any]:
         """Return what decides an attack's result besides its name and settings, for its record."""

@@ -1,28 +1,36 @@
 """Membership inference from predicted labels only: how many changed copies of an image keep the right label.
 
 A model is more confident about its training images, so that members keep their label under more augmentations
-(Choquette-Choo et al. 2021, arXiv 2007.14321, section 4.2). The score here is the share of copies with the
-right label. The authors give the vector of right and wrong answers to a network that they train on a shadow
-model; the share needs no shadow model and weighs all copies alike. `boundary` measures the same as a
-distance. Every query is an image of whole grey levels (uint8), as a real interface takes it; the model's own
-preprocessing follows.
+(Choquette-Choo et al. 2021, arXiv 2007.14321, section 4.2). By default the score is the share of copies with
+the right label. The authors give the vector of right and wrong answers to networks, one for each class, that
+they train on a shadow model. The share needs nothing else and weighs all copies alike; ``combine="network"``
+trains one network of the authors' shape on samples of known membership and scores the others. `boundary`
+measures the same as a distance. Every query is an image of whole grey levels (uint8), as a real interface
+takes it; the model's own preprocessing follows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from securitynet_hub.attacks.membership.attack import Attack, QueryScores
-from securitynet_hub.core.arrays import Scores, as_array
+from securitynet_hub.attacks.membership.learned import fit_binary_network
+from securitynet_hub.core.arrays import Flags, Scores, as_array
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.data.pixels import QUERY_BYTES, Pixels, random_stream, to_pixels
 from securitynet_hub.engine.inference import BATCH_SIZE, as_images, ask
 from securitynet_hub.models.target import Target
+
+Combine = Literal["share", "network"]
+
+HIDDEN = (10, 10)
+"""Hidden layers of the network that combines answers, as in the authors' code."""
 
 
 def augmentation_scores(
@@ -33,6 +41,8 @@ def augmentation_scores(
     kind: str,
     strengths: float | Iterable[float],
     copies: int = 10,
+    combine: Combine = "share",
+    known: npt.ArrayLike | None = None,
     seed: int = 0,
     batch_size: int = BATCH_SIZE,
 ) -> QueryScores:
@@ -41,12 +51,18 @@ def augmentation_scores(
     - ``translation`` by d pixels: the shifts (i, j) with ``|i| + |j| = d``, N = 4 d + 1 (section 4.2);
       pixels at the border are repeated, as in the authors' code.
     - ``rotation`` by r degrees: r to the left and to the right about the centre, bilinear, N = 3
-      (section 4.2; r up to 15 there); the border is repeated.
+      (section 4.2; r up to 15 there); the border is repeated. The authors' code turns by each whole degree up
+      to r: give these as `strengths`.
     - ``noise`` of standard deviation sigma, in units of the range from black to white: Gaussian, `copies`
       draws, N = copies + 1 (section 4.3, as an estimate of the distance to the boundary).
 
-    Several strengths add up: all their copies, and the sample itself once. A sample's score depends on its
+    Several strengths add up: all their copies, and the sample itself once. A sample's share depends on its
     pixels, its label and the seed, not on the other samples.
+
+    With ``combine="network"`` a network with two hidden layers of 10 units, trained on the answers about the
+    `known` samples, gives the log-odds of membership of all other samples; known samples are not scored. The
+    authors train one such network for each class, on the answers of a shadow model whose membership is
+    known; here it is one for all classes, because 100 samples of a class would have to be known for each.
 
     Args:
         target: asked for labels only.
@@ -55,12 +71,16 @@ def augmentation_scores(
         kind: a name from `AUGMENTATIONS`.
         strengths: one or several, above zero; whole numbers of pixels for translations.
         copies: number of noisy images for each sigma.
-        seed: decides the noise.
+        combine: ``share`` of right answers, or ``network``.
+        known: shape (n,), for ``network``: 1 for a sample that the attacker knows to be a member, 0 for one
+            known to be a non-member, -1 for all others.
+        seed: decides the noise, and the network's weights and training.
         batch_size: images in one forward pass.
 
     Raises:
-        UnknownNameError: no such kind; the closest names are given.
-        ValueError: images or labels are missing, misaligned or of another type, or a strength is invalid.
+        UnknownNameError: no such kind or way to combine; the closest names are given.
+        ValueError: images or labels are missing, misaligned or of another type, a strength is invalid, or
+            ``network`` is asked for without known members, known non-members or samples to score.
 
     >>> from securitynet_hub.models.loading import load_target
     >>> target = load_target("zoo/fashion-mnist/cnn-clean/1")
@@ -71,19 +91,53 @@ def augmentation_scores(
     """
     pixels, labels = as_images(target, pixels, labels)
     strengths = _checked(pixels[0], kind, strengths, copies)
+    _require_combine(combine)
+    membership = _known(known, len(pixels)) if combine == "network" else None
 
     def versions(image: Pixels) -> list[Pixels]:
         return [image, *_changed(image, kind, strengths, copies, seed)]
 
     count = len(versions(pixels[0]))
     together = max(1, QUERY_BYTES // (count * pixels[0].nbytes))
-    scores = np.empty(len(pixels))
+    right = np.empty((len(pixels), count), np.bool_)
     for start in range(0, len(pixels), together):
         part = slice(start, start + together)
         images = np.stack([version for image in pixels[part] for version in versions(image)])
-        predicted = ask(target, images, batch_size).reshape(-1, count)
-        scores[part] = label_only_scores(predicted, labels[part])
-    return QueryScores(scores=scores, queries=np.full(len(pixels), count))
+        right[part] = ask(target, images, batch_size).reshape(-1, count) == labels[part, None]
+    queries = np.full(len(pixels), count)
+    if membership is None:
+        return QueryScores(scores=right.mean(1), queries=queries)
+    rows = np.flatnonzero(membership < 0)
+    scores = _network_scores(right[membership >= 0], membership[membership >= 0] == 1, right[rows], seed)
+    return QueryScores(scores=scores, queries=queries, rows=rows)
+
+
+def _network_scores(right: Flags, is_member: Flags, unknown: Flags, seed: int) -> Scores:
+    """Train on right and wrong answers, shape (known, queries); return the log-odds of the unknown."""
+    order = np.lexsort((is_member, *right.T))  # the order of the samples must not matter
+    log_odds = fit_binary_network(right[order].astype(np.float64), is_member[order], seed, hidden=HIDDEN)
+    kinds, kind = np.unique(unknown, axis=0, return_inverse=True)  # equal answers tie
+    scores: Scores = log_odds(kinds.astype(np.float64))[kind.reshape(-1)]
+    return scores
+
+
+def _require_combine(combine: Combine) -> None:
+    if combine not in get_args(Combine):
+        raise UnknownNameError("way to combine answers", combine, get_args(Combine))
+
+
+def _known(known: npt.ArrayLike | None, n: int) -> npt.NDArray[np.int64]:
+    """Return what is known of each sample's membership, checked."""
+    found = np.full(n, -1) if known is None else as_array(known, "known")
+    if found.shape != (n,) or not np.isin(found, (-1, 0, 1)).all():
+        raise ValueError(f"known must hold 1, 0 or -1 for each of {n} samples; got shape {found.shape}.")
+    counts = {value: int((found == value).sum()) for value in (1, 0, -1)}
+    if not all(counts.values()):
+        raise ValueError(
+            "combine='network' needs known members, known non-members and samples to score; got "
+            f"{counts[1]}, {counts[0]} and {counts[-1]}."
+        )
+    return found.astype(np.int64)
 
 
 def label_only_scores(answers: npt.ArrayLike, labels: npt.ArrayLike) -> Scores:
@@ -115,16 +169,26 @@ def label_only_scores(answers: npt.ArrayLike, labels: npt.ArrayLike) -> Scores:
     return scores
 
 
-def count_queries(image: Pixels, *, kind: str, strengths: float | Iterable[float], copies: int = 10) -> int:
+def count_queries(
+    image: Pixels,
+    *,
+    kind: str,
+    strengths: float | Iterable[float],
+    copies: int = 10,
+    combine: Combine = "share",
+) -> int:
     """Return how many images `augmentation_scores` forwards for each sample of this image's shape.
 
+    However answers are combined, they are as many.
+
     Raises:
-        UnknownNameError: no such kind; the closest names are given.
+        UnknownNameError: no such kind or way to combine; the closest names are given.
         ValueError: a strength is invalid for an image of this shape.
 
     >>> count_queries(np.zeros((28, 28, 1), np.uint8), kind="translation", strengths=[1, 2])
     13
     """
+    _require_combine(combine)
     return 1 + len(_changed(image, kind, _checked(image, kind, strengths, copies), copies, 0))
 
 
@@ -184,6 +248,8 @@ def translation_scores(
     labels: npt.ArrayLike,
     *,
     strengths: float | Iterable[float] = 1,
+    combine: Combine = "share",
+    known: npt.ArrayLike | None = None,
     seed: int = 0,
     batch_size: int = BATCH_SIZE,
 ) -> QueryScores:
@@ -199,7 +265,15 @@ def translation_scores(
     array([1.])
     """
     return augmentation_scores(
-        target, pixels, labels, kind="translation", strengths=strengths, seed=seed, batch_size=batch_size
+        target,
+        pixels,
+        labels,
+        kind="translation",
+        strengths=strengths,
+        combine=combine,
+        known=known,
+        seed=seed,
+        batch_size=batch_size,
     )
 
 
@@ -209,6 +283,8 @@ def rotation_scores(
     labels: npt.ArrayLike,
     *,
     strengths: float | Iterable[float] = 4,
+    combine: Combine = "share",
+    known: npt.ArrayLike | None = None,
     seed: int = 0,
     batch_size: int = BATCH_SIZE,
 ) -> QueryScores:
@@ -225,7 +301,15 @@ def rotation_scores(
     array([5])
     """
     return augmentation_scores(
-        target, pixels, labels, kind="rotation", strengths=strengths, seed=seed, batch_size=batch_size
+        target,
+        pixels,
+        labels,
+        kind="rotation",
+        strengths=strengths,
+        combine=combine,
+        known=known,
+        seed=seed,
+        batch_size=batch_size,
     )
 
 
@@ -236,6 +320,8 @@ def noise_scores(
     *,
     strengths: float | Iterable[float] = 0.05,
     copies: int = 10,
+    combine: Combine = "share",
+    known: npt.ArrayLike | None = None,
     seed: int = 0,
     batch_size: int = BATCH_SIZE,
 ) -> QueryScores:
@@ -258,6 +344,8 @@ def noise_scores(
         kind="noise",
         strengths=strengths,
         copies=copies,
+        combine=combine,
+        known=known,
         seed=seed,
         batch_size=batch_size,
     )
@@ -274,6 +362,7 @@ ATTACKS = (
         cost=partial(count_queries, kind="translation"),
         score_answers=label_only_scores,
         labels_suffice=True,
+        learns=True,
         minimum=0.0,
     ),
     Attack(
@@ -286,6 +375,7 @@ ATTACKS = (
         cost=partial(count_queries, kind="rotation"),
         score_answers=label_only_scores,
         labels_suffice=True,
+        learns=True,
         minimum=0.0,
     ),
     Attack(
@@ -298,6 +388,7 @@ ATTACKS = (
         cost=partial(count_queries, kind="noise"),
         score_answers=label_only_scores,
         labels_suffice=True,
+        learns=True,
         minimum=0.0,
     ),
 )

@@ -176,14 +176,28 @@ def _features(name: str, outputs: Outputs, labels: Outputs | None, from_logits: 
     )
 
 
-def _fit_network(features: Scores, is_member: Membership, seed: int) -> LogOdds:
+def fit_binary_network(
+    features: Scores, is_member: Membership, seed: int, *, hidden: tuple[int, int] = (64, 64)
+) -> LogOdds:
+    """Train a network with two hidden layers; return its log-odds of membership, as a function of features.
+
+    Args:
+        features: shape (n, columns), of samples whose membership is known.
+        is_member: shape (n,).
+        seed: decides the initial weights and the order of the samples.
+        hidden: units of the hidden layers.
+
+    >>> log_odds = fit_binary_network(np.array([[0.0], [1.0]] * 200), np.array([False, True] * 200), 0)
+    >>> bool(log_odds(np.array([[1.0]])) > log_odds(np.array([[0.0]])))
+    True
+    """
     # Not through `engine.training`: Accelerate would enlarge the batch by the number of processes.
     inputs, classes = torch.from_numpy(features), torch.from_numpy(is_member.astype(np.int64))
     with seeded(seed):
         network = torch.nn.Sequential(
-            torch.nn.Linear(features.shape[1], 64), torch.nn.ReLU(),
-            torch.nn.Linear(64, 64), torch.nn.ReLU(),
-            torch.nn.Linear(64, 2),
+            torch.nn.Linear(features.shape[1], hidden[0]), torch.nn.ReLU(),
+            torch.nn.Linear(*hidden), torch.nn.ReLU(),
+            torch.nn.Linear(hidden[1], 2),
         ).double()  # fmt: skip
         optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY)
         steps = EPOCHS * -(-len(inputs) // BATCH)
@@ -232,10 +246,10 @@ class _Kind:
 
 
 LEARNED = {
-    "mlp_full": _Kind(_fit_network),
-    "mlp_top3": _Kind(_fit_network, top=3),
-    "mlp_full_unlabelled": _Kind(_fit_network, labelled=False),
-    "mlp_top3_unlabelled": _Kind(_fit_network, top=3, labelled=False),
+    "mlp_full": _Kind(fit_binary_network),
+    "mlp_top3": _Kind(fit_binary_network, top=3),
+    "mlp_full_unlabelled": _Kind(fit_binary_network, labelled=False),
+    "mlp_top3_unlabelled": _Kind(fit_binary_network, top=3, labelled=False),
     "logistic": _Kind(_fit_logistic),
     "boosting": _Kind(_fit_boosting),
 }

@@ -50,6 +50,7 @@ def lira_scores(
     variance: Variance = "per_example",
     centre: Centre | None = None,
     calibrated: bool = False,
+    cut: bool = False,
     requested_models: int | None = None,
 ) -> Scores:
     """Score each sample by the likelihood of the target's signal under IN and OUT shadow models.
@@ -94,9 +95,9 @@ def lira_scores(
     augmentations, the mean of their ``-log p`` is no longer calibrated. ``offline`` scores are so already.
 
     **Uneven counts.** The authors' code cuts every sample's IN and OUT signals to the smallest number that
-    any sample has, in the order of the models. Here all models of a sample count, whatever others have, so
-    that the order of the models does not matter. Where every sample is in exactly half of the models, as in
-    the authors' experiments, the two agree.
+    any sample has, in the order of the models (``cut=True``). By default all models of a sample count,
+    whatever others have, so that the order of the models does not matter. Where every sample is in exactly
+    half of the models, as in the authors' experiments, the two agree.
 
     Args:
         target_phi: shape (n,) or (n, augmentations), the margins of the target.
@@ -107,11 +108,13 @@ def lira_scores(
         centre: median or mean. Default: the median, as in the authors' code; the mean for ``bayesian``, as
             its formula requires.
         calibrated: make the scores of all samples comparable; online and with a normal only.
+        cut: whether each side uses as many models for every sample as the sample with the fewest has.
         requested_models: intended number of shadow models.
 
     Returns:
         Shape (n,), float64, higher = more likely a member. Online, swapping IN and OUT negates the scores
-        exactly (except with ``reference``). The order of models and samples does not matter.
+        exactly (except with ``reference``). The order of models and samples does not matter (except that
+        of models with `cut`).
 
     Raises:
         ValueError: shapes do not fit together, an input is not finite, or a sample has fewer than two models
@@ -153,9 +156,9 @@ def lira_scores(
         requested_models=requested_models,
     )
     phi = references.target
-    of_out = _moments(references, inside=False, centre=centre)
+    of_out = _moments(references, inside=False, centre=centre, cut=cut)
     if mode == "online":
-        of_in = _moments(references, inside=True, centre=centre)
+        of_in = _moments(references, inside=True, centre=centre, cut=cut)
         inside, outside = _fit(of_in, variance), _fit(of_out, variance)
         if variance == "reference":
             outside = outside._replace(scale=inside.scale)
@@ -184,10 +187,10 @@ class _Fit(NamedTuple):
     degrees: Scores | None = None
 
 
-def _moments(references: References, *, inside: bool, centre: Centre) -> _Moments:
+def _moments(references: References, *, inside: bool, centre: Centre, cut: bool) -> _Moments:
     shape = references.target.shape
     counts, medians, means, squares = np.empty((len(references.target), 1), np.int64), *np.empty((3, *shape))
-    for part, values, n, held in ranked_side(references, inside=inside):
+    for part, values, n, held in ranked_side(references, inside=inside, cut=cut):
         full = held.all()
         if full:
             width = values.shape[-1]

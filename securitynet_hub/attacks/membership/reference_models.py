@@ -160,14 +160,19 @@ def signal_chunks(references: References) -> Iterator[tuple[slice, Scores]]:
         yield part, signals
 
 
-def ranked_side(references: References, *, inside: bool) -> Iterator[RankedSide]:
+def ranked_side(references: References, *, inside: bool, cut: bool = False) -> Iterator[RankedSide]:
     """Yield chunks of samples with their signals over the IN or the OUT models, sorted upwards.
+
+    With `cut`, only a sample's first models on that side count, as many as the sample with the fewest has.
 
     Raises:
         ValueError: as `signal_chunks`.
     """
     chosen = references.is_in if inside else ~references.is_in
     counts = chosen.sum(0, dtype=np.int32)[:, None]
+    if cut:
+        chosen = chosen & (chosen.cumsum(0) <= counts.min())
+        counts = np.full_like(counts, counts.min())
     width = int(counts.max())
     for part, chunk in signal_chunks(references):
         signals = np.ascontiguousarray(chunk)

@@ -8,12 +8,14 @@ import pytest
 import torch
 from scipy import ndimage, stats
 
+from securitynet_hub import audit
 from securitynet_hub.attacks.membership import boundary, label_only
 from securitynet_hub.attacks.membership.boundary import boundary_scores
 from securitynet_hub.attacks.membership.label_only import AUGMENTATIONS, augmentation_scores
-from securitynet_hub.attacks.subject import known_data
+from securitynet_hub.attacks.subject import AuditData, known_data
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.data.pixels import random_stream
+from securitynet_hub.data.splits import Split
 from securitynet_hub.data.transforms import Transform
 from securitynet_hub.engine.inference import predict
 from securitynet_hub.models.loading import find_annotation, load_target
@@ -136,6 +138,81 @@ class TestAugmentations:
         for copy in changed(kind, image, 3, copies=2):
             assert (copy.dtype, copy.shape) == (np.uint8, image.shape)
         np.testing.assert_array_equal(image, before)
+
+
+class TestNetwork:
+    """One pixel decides each answer, so that an image holds the pattern of right and wrong answers itself."""
+
+    SHIFTS = ((2, 2), (1, 2), (3, 2), (2, 1), (2, 3))
+    """The pixels that the middle of the image and of its four shifted copies show."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def found(cls):
+        rng, n = np.random.default_rng(3), 750
+        is_member = np.arange(n) % 2 == 0
+        right = rng.random((n, 5)) < 0.5
+        # Two copies that are right for members, two that are wrong: the share says nothing.
+        right[:, 1:3] = rng.random((n, 2)) < np.where(is_member, 0.8, 0.3)[:, None]
+        right[:, 3:] = rng.random((n, 2)) < np.where(is_member, 0.3, 0.8)[:, None]
+        pixels = np.zeros((n, 5, 5, 1), np.uint8)
+        for copy, (row, column) in enumerate(cls.SHIFTS):
+            pixels[:, row, column, 0] = 255 * right[:, copy]
+        weights = np.zeros((5, 5))
+        weights[2, 2] = 1
+        known = np.where(rng.permutation(n) < 2 * n // 3, is_member, -1)
+
+        def scores(known, rows=slice(None), **settings):
+            return augmentation_scores(
+                plane(weights, -100, 5, 5), pixels[rows], np.ones(n, int)[rows], kind="translation",
+                strengths=1, known=known, **settings,
+            )  # fmt: skip
+
+        return scores, known, is_member, right
+
+    def test_weighs_copies_by_what_they_say(self, found):
+        scores, known, is_member, right = found
+        share, network = (scores(known, combine=combine) for combine in ("share", "network"))
+        unknown = np.flatnonzero(known < 0)
+        np.testing.assert_array_equal(network.rows, unknown)  # none that it learned from is judged
+        assert len(network.scores) == len(unknown)
+        np.testing.assert_array_equal(network.queries, np.full(len(known), 5))
+        assert abs(roc_auc(share.scores[unknown], is_member[unknown]) - 0.5) < 0.1
+        # The true log-odds: log .8/.3 for a right answer of the first two, log .2/.7 for a wrong one.
+        votes = right[:, 1:3].sum(1) - right[:, 3:].sum(1)
+        truth = votes * (np.log(0.8 / 0.3) - np.log(0.2 / 0.7))
+        assert (
+            roc_auc(network.scores, is_member[unknown]) > roc_auc(truth[unknown], is_member[unknown]) - 0.04
+        )
+        assert np.corrcoef(network.scores, truth[unknown])[0, 1] > 0.9
+
+    def test_what_is_unknown_and_the_order_change_nothing(self, found):
+        scores, known, *_ = found
+        once = scores(known, combine="network")
+        order = np.random.default_rng(0).permutation(len(known))
+        moved = scores(known[order], order, combine="network")
+        expected = dict(zip(once.rows, once.scores, strict=True))
+        np.testing.assert_array_equal(moved.scores, [expected[row] for row in order[moved.rows]])
+
+    @pytest.mark.parametrize("known", [None, [1, 1, -1], [1, 0, 1], [1, 0], [2, 0, -1]])
+    def test_refusals(self, known):
+        target, pixels, labels, *_ = world(6, n=3)
+        with pytest.raises(ValueError, match="known"):
+            augmentation_scores(
+                target, pixels, labels, kind="rotation", strengths=4, combine="network", known=known
+            )
+        with pytest.raises(UnknownNameError, match="network"):
+            augmentation_scores(target, pixels, labels, kind="rotation", strengths=4, combine="networks")
+
+    def test_an_audit_judges_none_that_it_learned_from(self):
+        data = known_data(load_target(ID).annotation)
+        few = Split(members=data.split.members[:40], nonmembers=data.split.nonmembers[:60])
+        (record,) = audit(
+            ID, attacks=["rotation"], settings={"rotation": {"combine": "network"}}, calibration=0.8,
+            data=AuditData(images=data.images, split=few),
+        )  # fmt: skip
+        assert (record.attack["combine"], record.attack["calibration"]) == ("network", 0.8)
+        assert (record.result["n_members"], record.result["n_nonmembers"]) == (8, 12)
 
 
 class TestAugmentationScores:

@@ -76,6 +76,23 @@ def test_equals_the_definition_sample_by_sample(mode, variance, centre, monkeypa
     np.testing.assert_allclose(scores, by_hand(target, shadow, is_in, mode, variance, centre), rtol=1e-9)
 
 
+@each_mode
+@each_variance
+def test_cut_uses_the_first_models_as_many_as_the_sample_with_the_fewest_has(mode, variance):
+    """As the authors' code does: the same as giving each side of every sample that many models."""
+    target, shadow, is_in, _ = world(5, 40, 12, queries=2, balanced=False)
+    fewest_in, fewest_out = is_in.sum(0).min(), (~is_in).sum(0).min()
+    assert is_in.sum(0).max() > fewest_in >= 2
+    own = [
+        np.r_[np.flatnonzero(column)[:fewest_in], np.flatnonzero(~column)[:fewest_out]] for column in is_in.T
+    ]
+    few = np.stack([shadow[models, sample] for sample, models in enumerate(own)], 1)
+    few_in = np.repeat(np.arange(len(few))[:, None] < fewest_in, 40, axis=1)
+    cut = lira_scores(target, shadow, is_in, mode=mode, variance=variance, cut=True)
+    np.testing.assert_allclose(cut, lira_scores(target, few, few_in, mode=mode, variance=variance))
+    assert not np.allclose(cut, lira_scores(target, shadow, is_in, mode=mode, variance=variance))
+
+
 def test_bayesian_is_the_student_predictive_under_its_prior(monkeypatch):
     """Against the integral over the variance: density of phi given it, times its posterior."""
     monkeypatch.setattr(likelihood_ratio, "_variance_prior", lambda *_: (5.0, 0.7))
