@@ -11,8 +11,8 @@ unpacked. FOLDER keeps the networks, so that it goes on after an interruption, a
                               labels (samples,), and population_scores and population_labels likewise
     DESIGN/weights/NN/*.safetensors      the network of row NN; `network` loads it
 
-Every network is trained on a random half of the pool, network 2k + 1 on what 2k left out. None of them saw the
-population.
+Every network is trained on a random half of the pool, network 2k + 1 on what 2k left out. None of them saw
+the population.
 """
 
 import json
@@ -72,7 +72,7 @@ def emoji_pictures(data, hand):
 def emoji(data):
     """Of each sign one hand's picture is in the pool, by a coin, and the other's in the population.
 
-    So the two are of one distribution, and there are no two skin tones, nor two pictures, of a sign in either.
+    So both are of one distribution, and neither holds two skin tones, or two pictures, of a sign.
     """
     google, twitter = (emoji_pictures(data, hand) for hand in ("google", "twitter"))
     assert (google.labels == twitter.labels).all()
