@@ -11,6 +11,9 @@ from securitynet_hub.core.errors import UnknownNameError
 MODEL_CONFIGS = ("extended", "zoo")
 """Where to look for a model: `extended` holds all of `models`."""
 
+WEIGHTS = (".bin", ".ckpt", ".h5", ".onnx", ".pkl", ".pt", ".pth", ".safetensors")
+"""What names of weights files end in."""
+
 
 def find_listed(id: str) -> Annotation:
     """Return the annotation of a model of the tables: a public model, or one of the embedded zoo.
@@ -28,7 +31,16 @@ def find_listed(id: str) -> Annotation:
             annotation: Annotation = annotations[id]
             return annotation
         known += annotations
-    raise UnknownNameError("model", id, known)
+    raise UnknownNameError("model", id, known, lead=_lead(id))
+
+
+def _lead(id: str) -> str:
+    """Say how a model that is not of the tables would be named."""
+    if id.startswith((".", "/", "~")) or id.lower().endswith(WEIGHTS):
+        return f"There is no file or folder {id} here, either; weights of your own are named file:WEIGHTS."
+    if id.count("/") == 1:
+        return f"A model of the Hugging Face Hub is named transformers:{id} or timm:{id}."
+    return ""
 
 
 def filter_annotations(

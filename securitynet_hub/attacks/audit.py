@@ -65,6 +65,7 @@ def audit(
     trainer: Trainer | None = None,
     expected_accuracy: float | None = None,
     on_check: Callable[[Check], object] = lambda check: None,
+    on_attack: Callable[[str], object] = lambda name: None,
     on_batch: Callable[[int], None] = lambda size: None,
     on_record: Callable[[Record], Path | None] = lambda record: None,
     on_skipped: Callable[[str, Exception], None] | None = None,
@@ -98,6 +99,7 @@ def audit(
             is compared with; by default the published one.
         on_check: called, before any attack, with the check that images, labels and preprocessing are the
             model's; what it finds is also in each record, under ``data.check``.
+        on_attack: called with each attack's name before it runs.
         on_batch: called with the number of images after each batch.
         on_record: called with each record as soon as it is measured and written; if it returns the file that
             it wrote a record to, recovered triggers are written next to that file.
@@ -149,6 +151,7 @@ def audit(
         batch_size=batch_size,
         keep=None if keep is None else Path(keep),
         trainer=trainer,
+        on_attack=on_attack,
         on_batch=on_batch,
         on_record=written,
         on_skipped=skip,

@@ -133,6 +133,7 @@ class Context:
         batch_size: images in one forward pass.
         keep: folder for work that a later audit can reuse, such as answers and trained networks.
         trainer: trains reference models for a target if an option gives their number.
+        on_attack: called with an attack's name before it runs.
         on_batch: called with the number of images after each batch.
         on_record: called with each record as soon as it is measured; returns the file that it was written to.
         on_skipped: called with the name of an attack that failed, and its error; raises the error if nothing
@@ -145,6 +146,7 @@ class Context:
     batch_size: int = BATCH_SIZE
     keep: Path | None = None
     trainer: Trainer | None = None
+    on_attack: Callable[[str], object] = lambda name: None
     on_batch: Callable[[int], None] = lambda size: None
     on_record: Callable[[Record], Path | None] = lambda record: None
     on_skipped: Callable[[str, Exception], None] = _raise
@@ -152,6 +154,7 @@ class Context:
     @contextmanager
     def attempting(self, name: str) -> Iterator[None]:
         """Run an attack in the block; if it fails, hand its error on and let the other attacks run."""
+        self.on_attack(name)
         try:
             yield
         except (RecordError, ProcessError):  # of the audit, not of the attack

@@ -15,7 +15,7 @@ from securitynet_hub.cli.console import errors, output
 from securitynet_hub.cli.json_output import add_json_flag, print_json
 from securitynet_hub.cli.kind_flags import add_kind_flags, kind_options
 from securitynet_hub.cli.own_flags import add_own_flags, own_options
-from securitynet_hub.cli.parsing import settings
+from securitynet_hub.cli.parsing import ZOO, Several, settings
 from securitynet_hub.cli.progress import progress_bars, reading_bars
 from securitynet_hub.core.errors import AccuracyWarning
 from securitynet_hub.core.text import printable_markup
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from securitynet_hub.records.record import Record
 
 ORDER = 40
-ZOO = "zoo"
 
 Subjects = list[tuple["Target", "AuditData"]]
 """The models to audit, each with its images."""
@@ -49,7 +48,7 @@ def add(commands: Any) -> None:
     groups = ", ".join(kind.group for kind in kinds().values())
     parser.add_argument(
         "--attacks",
-        nargs="+",
+        action=Several,
         metavar="ATTACK",
         default=paper_attacks(),
         help="names from `securitynet attacks`; one of a group stands for all its attacks that apply: "
@@ -180,7 +179,8 @@ def _audit(options: argparse.Namespace, subjects: Subjects, skipped: Skipped) ->
             skipped.append((id, name, error))
 
         for target, data in subjects:
-            progress.update(task, description=printable_markup(target.id))
+            own = printable_markup(target.id)
+            progress.update(task, description=own)
             found = audit(
                 target,
                 attacks=options.attacks,
@@ -189,6 +189,7 @@ def _audit(options: argparse.Namespace, subjects: Subjects, skipped: Skipped) ->
                 keep=cache_folder() / "stealing" / target.id,
                 out=options.out,
                 trainer=train_counted,
+                on_attack=lambda name, own=own: progress.update(task, description=f"{own}: {name}"),
                 on_batch=lambda size: progress.advance(images, size),
                 expected_accuracy=options.expected_accuracy,
                 on_check=partial(_print_check, target.id, quiet=options.json or len(subjects) > 1),

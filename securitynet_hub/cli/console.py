@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
+
+from securitynet_hub.cli.parsing import in_flags
+from securitynet_hub.core.text import printable_markup
 
 
 def output() -> Console:
@@ -17,3 +24,20 @@ def output() -> Console:
 def errors() -> Console:
     """Return standard error, for notes, progress and errors."""
     return Console(stderr=True, highlight=False, emoji=False)
+
+
+@contextmanager
+def notes_for_warnings(flags: Collection[str]) -> Iterator[None]:
+    """Print warnings of this package as notes, without the line of code that they come from."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def note(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+            if category.__module__.startswith("securitynet_hub."):
+                text = printable_markup(in_flags(str(message), flags), lines=True)
+                errors().print(f"[yellow]note:[/yellow] {text}")
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = note
+        yield

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from securitynet_hub.attacks.kind import Kind, kinds
-from securitynet_hub.cli.parsing import count
+from securitynet_hub.cli.parsing import Several, count
 
 READERS: dict[str, Any] = {"int": count, "float": float, "Path": Path, "str": str}
 """What reads a value of each type."""
@@ -66,5 +66,5 @@ def _argument(part: Field[Any]) -> dict[str, Any]:
     if default is not None and "default" not in help_text:
         help_text += f" (default: {' '.join(map(str, default)) if several else default})"
     reader = next(READERS[name] for name in types if name in READERS)
-    values = {"nargs": "+"} if several else {}
-    return {"type": reader, "default": default, "help": help_text, **values, **given}
+    values = {"action": Several, "read": reader} if several else {"type": reader}
+    return {"default": default, "help": help_text, **values, **given}

@@ -4,8 +4,92 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
+
+ZOO = "zoo"
+"""Stands for every model of the embedded zoo."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that finds a model's id wherever it stands, after a flag of several values, too."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse words, as the base class does."""
+        if args is not None and any(action.dest == "id" for action in self._actions):
+            several = {
+                flag for action in self._actions if action.nargs == "+" for flag in action.option_strings
+            }
+            args = id_first(args, several)
+        self._refuse_repeated(args or ())
+        return super().parse_known_args(args, namespace)
+
+    def _refuse_repeated(self, words: Sequence[str]) -> None:
+        """Refuse a flag that is given again, where its first value would be lost without a word."""
+        given = [word.partition("=")[0] for word in words if word.startswith("--")]
+        for action in self._actions:
+            flags = [flag for flag in given if flag in action.option_strings]
+            if len(flags) > 1 and action.nargs is None and not isinstance(action, argparse._AppendAction):
+                self.error(f"{flags[0]} is given {len(flags)} times; it takes one value")
+
+
+def id_first(words: Sequence[str], several: set[str]) -> list[str]:
+    """Bring a model's id before the flags if it stands among the values of one that takes several.
+
+    An id has a slash or a colon, or is ``zoo``; no value of such a flag does.
+
+    >>> id_first(["--attacks", "loss", "entropy", "zoo"], {"--attacks"})
+    ['zoo', '--attacks', 'loss', 'entropy']
+    """
+    flag = ""
+    for place, word in enumerate(words):
+        if word.startswith("--"):
+            flag = word
+        elif flag in several and (word == ZOO or "/" in word or ":" in word):
+            return [word, *words[:place], *words[place + 1 :]]
+    return list(words)
+
+
+class Several(argparse.Action):
+    """Values apart by spaces or commas; a flag that is given again adds its values.
+
+    Args:
+        read: reads one value.
+    """
+
+    def __init__(self, *args: Any, read: Callable[[str], Any] = str, **options: Any) -> None:
+        super().__init__(*args, **{"nargs": "+", **options})
+        self.read = read
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        """Add the values of one flag."""
+        before = getattr(namespace, self.dest)
+        try:
+            new = [self.read(text) for value in values for text in value.split(",") if text]
+        except (argparse.ArgumentTypeError, ValueError) as error:
+            raise argparse.ArgumentError(self, str(error)) from error
+        setattr(namespace, self.dest, ([] if before is self.default else before) + new)
+
+
+def in_flags(message: str, flags: Collection[str]) -> str:
+    """Return a message that speaks of arguments of Python in the words of the command line.
+
+    Where it names both, the argument is left out.
+
+    >>> in_flags("Pass outputs='posteriors', or more with max_queries=5 (--max-queries).", ["outputs"])
+    'Pass --outputs posteriors, or more with --max-queries.'
+    >>> in_flags("Read them with ?channels=1 (channels=1).", [])
+    'Read them with ?channels=1.'
+    """
+    message = re.sub(r"(\?[\w=&%.-]+) \(\w+=[^()]*\)", r"\1", message)
+    message = re.sub(r"\b\w+=(?:[\w.,]*|\w+\([^()]*\)) \((--[^()]*)\)", r"\1", message)
+
+    def flag(found: re.Match[str]) -> str:
+        return " ".join(filter(None, (f"--{found[1].replace('_', '-')}", found[2] or found[3])))
+
+    names = "|".join(map(re.escape, flags)) or "(?!)"
+    return re.sub(rf"(?<![\w?&.-])({names})=(?:'([^']*)'|([\w./:-]*\w)?)", flag, message)
 
 
 def count(text: str) -> int:

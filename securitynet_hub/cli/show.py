@@ -6,17 +6,19 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from rich.table import Table
-
 from securitynet_hub.annotations.finding import find_listed
 from securitynet_hub.annotations.flags import FLAGS
 from securitynet_hub.annotations.schema import Annotation, columns
 from securitynet_hub.cli.console import output
 from securitynet_hub.cli.json_output import add_json_flag, print_json
+from securitynet_hub.core.tables import plain_table
 from securitynet_hub.core.text import printable_markup
 from securitynet_hub.weights.hashes import describe_checks, parse_checks
 
 ORDER = 20
+
+WIDE = 100
+"""Columns of a terminal that has room for the meaning of each value."""
 
 BELOW = ("flags", "corrections")
 """Columns that are told below the table."""
@@ -36,18 +38,19 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print_json(asdict(annotation))
         return
-    table = Table(title=printable_markup(annotation.id), title_justify="left")
-    table.add_column("column")
+    console = output()
+    wide = console.width >= WIDE
+    table = plain_table(printable_markup(annotation.id), caption="")
+    table.add_column("column", no_wrap=True)
     table.add_column("value", overflow="fold")
-    table.add_column("meaning", overflow="fold", style="dim")
+    if wide:
+        table.add_column("meaning", style="dim", max_width=60)
     for column in columns(type(annotation)):
         value = getattr(annotation, column.name)
         if column.name not in BELOW and value not in (None, ()):
             unit = f" ({column.unit})" if column.unit else ""
-            table.add_row(
-                column.name, printable_markup(_text(value)), printable_markup(column.meaning + unit)
-            )
-    console = output()
+            meaning = printable_markup(column.meaning + unit)
+            table.add_row(column.name, printable_markup(_text(value)), *([meaning] if wide else ()))
     console.print(table)
     checks = parse_checks(annotation.weights_hash_kind, annotation.weights_hash)
     console.print(f"[bold]verified by[/bold]: {printable_markup(describe_checks(checks))}")

@@ -10,7 +10,7 @@ from typing import Any
 from securitynet_hub.cli.console import errors
 from securitynet_hub.cli.json_output import add_json_flag
 from securitynet_hub.cli.kind_flags import add_kind_flags, kind_options
-from securitynet_hub.cli.parsing import max_memory
+from securitynet_hub.cli.parsing import Several, max_memory
 from securitynet_hub.cli.progress import reading_bars
 from securitynet_hub.core.interrupts import heed_interrupts
 from securitynet_hub.core.text import printable_markup
@@ -58,7 +58,7 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--attacks",
-        nargs="+",
+        action=Several,
         required=True,
         metavar="ATTACK",
         help="names from `securitynet attacks`; the name of a group stands for its attacks that need only "

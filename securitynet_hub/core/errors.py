@@ -94,10 +94,16 @@ class UnknownNameError(SecurityNetError, KeyError, ValueError):
     "There is no metric 'member_inference'. Did you mean 'membership_inference'?"
     >>> str(UnknownNameError("colour", "xyz", ["red", "blue"]))
     "There is no colour 'xyz'. Known: 'blue', 'red'."
+
+    Args:
+        kind: what the name should be of.
+        name: the unknown name.
+        known: the known ones.
+        lead: a sentence on what else may have been meant.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        super().__init__(kind, str(name), tuple(known))
+    def __init__(self, kind: str, name: str, known: Iterable[str], lead: str = "") -> None:
+        super().__init__(kind, str(name), tuple(known), lead)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -105,16 +111,19 @@ class UnknownNameError(SecurityNetError, KeyError, ValueError):
     @property
     def closest(self) -> list[str]:
         """List up to three known names: those that contain the name, else the most similar."""
-        _, name, known = self.args
+        _, name, known, _ = self.args
         containing = [k for k in known if name and name.lower() in k.lower()]
-        return sorted(containing, key=len)[:3] or difflib.get_close_matches(name, known)
+        lower = {k.lower(): k for k in known}
+        return sorted(containing, key=len)[:3] or [
+            lower[k] for k in difflib.get_close_matches(name.lower(), lower)
+        ]
 
     def __str__(self) -> str:
-        kind, name, known = self.args
+        kind, name, known, lead = self.args
         if self.closest:
             hint = f"Did you mean {' or '.join(map(repr, self.closest))}?"
         elif len(known) <= 40:
             hint = f"Known: {', '.join(map(repr, sorted(known))) or 'none'}."
         else:
             hint = f"None of the {len(known)} known names is close."
-        return f"There is no {kind} {name!r}. {hint}"
+        return " ".join(filter(None, (f"There is no {kind} {name!r}.", lead, hint)))

@@ -164,8 +164,12 @@ def _refuse_path(model: str) -> None:
     """Say how to name a file or a folder of a model."""
     path = Path(model).expanduser()
     if path.is_file():
-        how = f"onnx:{model}" if path.suffix == ".onnx" else f"file:{model}, with its network as module="
-        raise ValueError(f"{model} is a file: name it {how} (on the command line, --module PACKAGE:FACTORY).")
+        how = (
+            f"onnx:{model}"
+            if path.suffix == ".onnx"
+            else f"file:{model}, with its network as module= (--module PACKAGE:FACTORY)"
+        )
+        raise ValueError(f"{model} is a file: name it {how}.")
     if (path / "config.json").is_file():
         raise ValueError(f"{model} is a folder of transformers: name it transformers:{model}.")
 

@@ -266,15 +266,17 @@ class TestLabelOnly:
 
     def test_boundary(self, few, pixels_and_labels):
         settings = {"boundary": {"budget": 12, "gradient_queries": 3}}
-        forwarded = []
+        forwarded, begun = [], []
         (record,) = audit(
             TARGET,
             attacks="boundary",
             data=few,
             settings=settings,
             max_queries=720,
+            on_attack=begun.append,
             on_batch=forwarded.append,
         )
+        assert begun == ["boundary"]
         starts = record.attack["starts"]
         assert few.images.labels[starts].tolist() == list(range(10)), "one of each class"
         assert not set(starts) & set(few.split.indices.tolist())

@@ -175,7 +175,7 @@ class TestAudit:
     def test_what_needs_shadow_models_says_so(self, run):
         code, _, err = run("audit", OVERFITTED, "--attacks", "lira")
         assert code == 2
-        assert "lira needs reference_outputs" in err
+        assert "lira needs reference models: pass --shadows N; their pool" in err
         assert "--shadows" in err
         code, _, err = run("audit", OVERFITTED, "--attacks", "rmia", "--shadows", "many")
         assert code == 2

@@ -22,6 +22,7 @@ COMMANDS = {
         {"config": "models", "dataset": None, "source": None, "purpose": None, "flag": [], "json": False},
     ),
     "show": ({"--json", "id"}, ["ID"], {"json": False}),
+    "data": ({"--json", "REFERENCE"}, ["REFERENCE"], {"json": False}),
     "audit": (
         {"--attacks ATTACK [ATTACK ...]", "--data REFERENCE", "--setting ATTACK.NAME=VALUE", "--class-wise",
          "--slices", "--max-queries N", "--budgets N [N ...]", "--inputs DIR", "--shadows N",

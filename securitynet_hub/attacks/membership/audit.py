@@ -14,7 +14,7 @@ from securitynet_hub.attacks.accuracy import count_right
 from securitynet_hub.attacks.kind import Context
 from securitynet_hub.attacks.membership.attack import Attack
 from securitynet_hub.attacks.membership.blind_baseline import BlindBaseline, find_baseline
-from securitynet_hub.attacks.membership.kind import KIND, Options
+from securitynet_hub.attacks.membership.kind import KIND, NEEDS, Options
 from securitynet_hub.attacks.membership.measures import draw_share, measure_membership
 from securitynet_hub.attacks.membership.pool import Answers, Pool, find_pool, forward
 from securitynet_hub.attacks.membership.registry import attacks as registered
@@ -246,8 +246,8 @@ def _pool(target: Target, data: AuditData, options: Options, context: Context) -
         return None if options.shadows is None else find_pool(options.shadows, data)
     if context.trainer is None:
         raise ValueError(
-            f"how {target.id} was trained is not known here: pass shadows=train_shadows(...), the answers of "
-            "reference models, in place of their number."
+            f"how {target.id} was trained is not known here: pass the answers of reference models, "
+            "shadows=train_shadows(...), in place of their number."
         )
     return find_pool(context.trainer(target, options.shadows, views=options.views), data)
 
@@ -308,8 +308,9 @@ def _require_inputs(attacks: Sequence[str], pool: Pool | None) -> None:
         missing = [need for need in attack.needed(held) if need not in held]
         if missing:
             raise ValueError(
-                f"{name} needs {' and '.join(missing)}: pass shadows=train_shadows(...) with a pool that "
-                "has the samples of the split and, for a population, others (on the command line, --shadows)."
+                f"{name} needs {' and '.join(NEEDS[need] for need in missing if need in NEEDS)}: pass "
+                "shadows=train_shadows(...) (--shadows N); their pool must have the samples of the split "
+                "and, for a population, others."
             )
         if any(n < least for n, least in zip(fewest, attack.min_references, strict=True)):
             raise ValueError(

@@ -55,8 +55,8 @@ def own_trainer(
     def train(target: Target, count: int, *, views: Sequence[str]) -> Shadows:
         if target.build is None:
             raise ValueError(
-                f"how the network of {target.id} is made is not known here: name its factory (module=, "
-                "--module package.module:factory), or pass build= to load_target."
+                f"how the network of {target.id} is made is not known here: name its factory with "
+                "module= (--module package.module:factory), or pass build= to load_target."
             )
         pool = np.sort(data.split.indices)
         parts = max(2, round(len(pool) / len(data.split.members)))

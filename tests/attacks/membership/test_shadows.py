@@ -334,7 +334,7 @@ class TestZoo:
             train_zoo_shadows(ZOO_MODEL, 3, tmp_path)
 
     def test_an_audit_says_what_is_missing(self, three):
-        with pytest.raises(ValueError, match="lira needs reference_outputs and reference_in: pass shadows="):
+        with pytest.raises(ValueError, match="lira needs reference models: pass shadows="):
             audit(ZOO_MODEL, attacks="lira")
         with pytest.raises(ValueError, match="are not in their pool, the first is image"):
             audit(ZOO_MODEL, attacks="lira", shadows=three)
