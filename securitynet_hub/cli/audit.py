@@ -178,9 +178,11 @@ def _audit(options: argparse.Namespace, subjects: Subjects, skipped: Skipped) ->
         def note(id: str, name: str, error: Exception) -> None:
             skipped.append((id, name, error))
 
+        def begin(id: str, name: str = "") -> None:
+            progress.update(task, description=printable_markup(f"{id} {name}"))
+
         for target, data in subjects:
-            own = printable_markup(target.id)
-            progress.update(task, description=own)
+            begin(target.id)
             found = audit(
                 target,
                 attacks=options.attacks,
@@ -189,7 +191,7 @@ def _audit(options: argparse.Namespace, subjects: Subjects, skipped: Skipped) ->
                 keep=cache_folder() / "stealing" / target.id,
                 out=options.out,
                 trainer=train_counted,
-                on_attack=lambda name, own=own: progress.update(task, description=f"{own}: {name}"),
+                on_attack=partial(begin, target.id),
                 on_batch=lambda size: progress.advance(images, size),
                 expected_accuracy=options.expected_accuracy,
                 on_check=partial(_print_check, target.id, quiet=options.json or len(subjects) > 1),
