@@ -7,7 +7,9 @@ which is nearly normal over models trained on random halves of the data.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -15,6 +17,7 @@ import numpy as np
 from securitynet_hub.attacks.membership.attack import Attack, Rows
 from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.attacks.membership.reference_models import (
+    BLOCK,
     Counts,
     References,
     check_references,
@@ -155,18 +158,14 @@ def lira_scores(
         fewest_out=fewest,
         requested_models=requested_models,
     )
-    phi = references.target
-    of_out = _moments(references, inside=False, centre=centre, cut=cut)
-    if mode == "online":
-        of_in = _moments(references, inside=True, centre=centre, cut=cut)
-        inside, outside = _fit(of_in, variance), _fit(of_out, variance)
-        if variance == "reference":
-            outside = outside._replace(scale=inside.scale)
-        if calibrated:
-            return _average(-_log_rate(phi, inside, outside))
-        return _average(_log_density(phi, inside) - _log_density(phi, outside))
-    outside = _fit(of_out, variance)
-    return _average(-_log_density(phi, outside) if mode == "offline_two_sided" else -_log_tail(phi, outside))
+    sides = (True, False) if mode == "online" else (False,)
+    scores = np.empty(len(references.target))
+    # A deviation of all samples together comes first; then, and else at once, one block after the other.
+    whole = [] if variance == "per_example" else _fits(references, sides, variance, centre, cut)
+    for part, block in references.blocks():
+        fits = [fit.of(part) for fit in whole] or _fits(block, sides, variance, centre, cut)
+        scores[part] = _score(block.target, fits, mode, calibrated).mean(1)
+    return scores
 
 
 class _Moments(NamedTuple):
@@ -185,6 +184,31 @@ class _Fit(NamedTuple):
     centre: Scores
     scale: Scores
     degrees: Scores | None = None
+
+    def of(self, part: slice) -> _Fit:
+        """Return the distributions of some samples; one scale for all stays."""
+        scale = self.scale if len(self.scale) == 1 else self.scale[part]
+        return _Fit(self.centre[part], scale, None if self.degrees is None else self.degrees[part])
+
+
+def _fits(
+    references: References, sides: Sequence[bool], variance: Variance, centre: Centre, cut: bool
+) -> list[_Fit]:
+    """Fit each side, IN before OUT."""
+    fits = [_fit(_moments(references, inside=side, centre=centre, cut=cut), variance) for side in sides]
+    return [fit._replace(scale=fits[0].scale) for fit in fits] if variance == "reference" else fits
+
+
+def _score(phi: Scores, fits: Sequence[_Fit], mode: Mode, calibrated: bool) -> Scores:
+    """Return the score of every augmentation, shape (n, augmentations)."""
+    outside = fits[-1]
+    if mode == "offline":
+        return -_log_tail(phi, outside)
+    if mode == "offline_two_sided":
+        return -_log_density(phi, outside)
+    if calibrated:
+        return -_log_rate(phi, fits[0], outside)
+    return _log_density(phi, fits[0]) - _log_density(phi, outside)
 
 
 def _moments(references: References, *, inside: bool, centre: Centre, cut: bool) -> _Moments:
@@ -325,14 +349,11 @@ def _log_student(z: Scores, degrees: Scores) -> Scores:
     return density
 
 
-def _average(scores: Scores) -> Scores:
-    mean: Scores = scores.mean(1)
-    return mean
-
-
 def _exact_sum(values: Scores) -> float:
     """Sum without intermediate rounding, so that the order of the samples does not matter."""
-    return math.fsum(values.ravel().tolist())
+    flat = values.ravel()
+    parts = (flat[start : start + BLOCK].tolist() for start in range(0, flat.size, BLOCK))
+    return math.fsum(chain.from_iterable(parts))
 
 
 def run_lira(mode: Mode, inputs: MembershipInputs, rows: Rows, **settings: Any) -> Scores:

@@ -8,7 +8,7 @@ or with sums that do not round, so that the order of the models does not change 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,9 @@ LARGEST = 1e100
 
 CHUNK_ELEMENTS = 1 << 16
 """Signals are widened to float64 and sorted in chunks of this many elements, which fit a core's cache."""
+
+BLOCK = 1 << 16
+"""Samples that are scored at a time: memory beyond the signals' own does not grow with samples x models."""
 
 
 class ModelCounts(NamedTuple):
@@ -46,6 +49,44 @@ class References(NamedTuple):
     """Shape (models, n)."""
     name: str
     """What the caller calls `reference`."""
+    most: tuple[int, int]
+    """Largest numbers of OUT and of IN models that any sample has, also of samples outside a block."""
+    first: int = 0
+    """The place of the first sample, where these are a block of more."""
+
+    def blocks(self) -> Iterator[tuple[slice, References]]:
+        """Yield the samples in blocks of `BLOCK`, without a copy."""
+        for start in range(0, len(self.target), BLOCK):
+            part = slice(start, start + BLOCK)
+            yield (
+                part,
+                self._replace(
+                    target=self.target[part],
+                    reference=self.reference[:, part],
+                    is_in=self.is_in[:, part],
+                    first=self.first + start,
+                ),
+            )
+
+
+class ModelByModel:
+    """Signals of models in an array each, such as a memory-mapped file; see `check_references`.
+
+    Args:
+        models: arrays of shape (n, augmentations).
+    """
+
+    def __init__(self, models: Sequence[npt.NDArray[Any]]) -> None:
+        self._models = models
+        self.shape = (len(models), *models[0].shape)
+
+    def __getitem__(self, key: tuple[slice, slice]) -> ModelByModel:
+        """Return the signals of a part of the samples, ``[:, part]``, not read yet."""
+        return ModelByModel([model[key[1]] for model in self._models])
+
+    def __array__(self, *arguments: Any, **options: Any) -> npt.NDArray[Any]:
+        """Read the signals, shape (models, n, augmentations)."""
+        return np.asarray(np.stack(self._models), *arguments, **options)
 
 
 class RankedSide(NamedTuple):
@@ -88,8 +129,9 @@ def check_references(
 
     Args:
         target: shape (n,) or (n, augmentations).
-        reference: shape (models, n) or (models, n, augmentations).
-        reference_in: shape (models, n), booleans.
+        reference: shape (models, n) or (models, n, augmentations). A memory-mapped array is read a chunk at a
+            time, and so is a list of arrays, one for each model, such as of a file each.
+        reference_in: shape (models, n), booleans; it may be memory-mapped, too.
         names: the caller's names of the three, for errors.
         fewest_in: minimum number of IN models for every sample.
         fewest_out: minimum number of OUT models for every sample.
@@ -104,8 +146,14 @@ def check_references(
     """
     of_target, of_reference, of_mask = names
     values, is_in = as_array(target, of_target), _as_mask(reference_in, of_mask)
-    # A tensor is converted chunk by chunk, so that a large one is never in memory twice.
-    signals = reference if hasattr(reference, "detach") else as_array(reference, of_reference)
+    signals: Any
+    # What may be large is converted chunk by chunk, so that it is never in memory twice.
+    if hasattr(reference, "detach"):
+        signals = reference
+    elif _is_model_by_model(reference):
+        signals = ModelByModel(reference)
+    else:
+        signals = as_array(reference, of_reference)
     if values.ndim not in (1, 2) or values.dtype.kind not in "fiu" or not values.size:
         raise ValueError(
             f"{of_target} must be numbers of shape (samples,) or (samples, augmentations), at least one; got "
@@ -122,7 +170,12 @@ def check_references(
             f"{is_in.shape}."
         )
     if values.ndim == 1:
-        values, signals = values[:, None], signals[..., None]
+        values = values[:, None]
+        signals = (
+            ModelByModel([own[:, None] for own in reference])
+            if isinstance(signals, ModelByModel)
+            else signals[..., None]
+        )
     values = values.astype(np.float64)
     _require_moderate(values, of_target, 0)
     counts = is_in.sum(0, dtype=np.int32)
@@ -139,7 +192,8 @@ def check_references(
             FewModelsWarning,
             stacklevel=3,
         )
-    return References(values, signals, is_in, of_reference)
+    most = len(is_in) - int(counts.min()), int(counts.max())
+    return References(values, signals, is_in, of_reference, most)
 
 
 def signal_chunks(references: References) -> Iterator[tuple[slice, Scores]]:
@@ -156,7 +210,7 @@ def signal_chunks(references: References) -> Iterator[tuple[slice, Scores]]:
         if chunk.dtype.kind not in "fiu":
             raise ValueError(f"{references.name} must be real numbers; got {chunk.dtype}.")
         signals = np.moveaxis(np.asarray(chunk, np.float64), 0, -1)
-        _require_moderate(signals, references.name, start)
+        _require_moderate(signals, references.name, references.first + start)
         yield part, signals
 
 
@@ -168,16 +222,16 @@ def ranked_side(references: References, *, inside: bool, cut: bool = False) -> I
     Raises:
         ValueError: as `signal_chunks`.
     """
-    chosen = references.is_in if inside else ~references.is_in
-    counts = chosen.sum(0, dtype=np.int32)[:, None]
-    if cut:
-        chosen = chosen & (chosen.cumsum(0) <= counts.min())
-        counts = np.full_like(counts, counts.min())
-    width = int(counts.max())
+    width = references.most[inside]
+    if cut:  # where one sample has fewest models on a side, it has most on the other
+        width = len(references.is_in) - references.most[not inside]
     for part, chunk in signal_chunks(references):
         signals = np.ascontiguousarray(chunk)
-        own = np.ascontiguousarray(chosen[:, part].T)[:, None]
-        held = np.arange(width) < counts[part, :, None]
+        own = np.ascontiguousarray(references.is_in[:, part].T ^ (not inside))[:, None]
+        if cut:
+            own = own & (own.cumsum(-1) <= width)
+        counts = own.sum(-1, dtype=np.int32)
+        held = np.arange(width) < counts[:, :, None]
         # Indices, because a random boolean mask is several times as slow.
         values = signals.ravel().take(np.flatnonzero(np.broadcast_to(own, signals.shape)))
         shape = (*signals.shape[:-1], width)
@@ -188,7 +242,7 @@ def ranked_side(references: References, *, inside: bool, cut: bool = False) -> I
             filled[np.broadcast_to(held, shape)] = values
             values = filled
         values.sort(-1)
-        yield RankedSide(part, values, counts[part], held)
+        yield RankedSide(part, values, counts, held)
 
 
 def require_disjoint(ids: Outputs | None, other_ids: Outputs | None, names: tuple[str, str]) -> None:
@@ -205,6 +259,16 @@ def require_disjoint(ids: Outputs | None, other_ids: Outputs | None, names: tupl
             f"{names[0]} and {names[1]} must not share a sample; {len(shared)} are in both, such as "
             f"{shared[0]!s}."
         )
+
+
+def _is_model_by_model(reference: Any) -> bool:
+    """Return whether signals come as one array for each model, all of one shape."""
+    return (
+        isinstance(reference, list | tuple)
+        and len(reference) > 0
+        and all(type(own) in (np.ndarray, np.memmap) for own in reference)
+        and len({own.shape for own in reference}) == 1
+    )
 
 
 def _as_mask(mask: Outputs, name: str) -> Mask:

@@ -142,8 +142,11 @@ def rmia_scores(
             f"{of_z.target.shape[1]} for z."
         )
     average = _online_average if mode == "online" else lambda r: _mixed(_log_mean(r, inside=False), a)
-    ratio_x, ratio_z = (r.target - average(r) for r in (of_x, of_z))
-    return _share_below(ratio_z, ratio_x - math.log(gamma))
+    ratio_z = np.concatenate([block.target - average(block) for _, block in of_z.blocks()])
+    scores = np.empty(len(of_x.target))
+    for part, block in of_x.blocks():
+        scores[part] = _share_below(ratio_z, block.target - average(block) - math.log(gamma))
+    return scores
 
 
 def tune_offline_a(
@@ -252,23 +255,22 @@ def _online_average(references: References) -> Scores:
 
 def _log_mean(references: References, *, inside: bool) -> Scores:
     """Return the log of the mean probability over the models of one side, -inf where there are none."""
-    chosen = references.is_in if inside else ~references.is_in
-    counts = chosen.sum(0)[:, None]
     means = np.full(references.target.shape, -np.inf)
     # Multiples of this number's last digit add up without rounding, so the order of models does not matter.
     coarse = 2.0 ** math.ceil(math.log2(len(references.is_in)))
     for part, signals in signal_chunks(references):
         # With models as the first axis, NumPy adds whole rows at a time.
-        values = np.where(chosen[:, part, None], np.moveaxis(signals, -1, 0), -np.inf)
+        chosen = references.is_in[:, part] == inside
+        counts = chosen.sum(0)[:, None]
+        values = np.where(chosen[..., None], np.moveaxis(signals, -1, 0), -np.inf)
         largest = values.max(0, initial=-LARGEST)
-        _require_not_positive(largest, references.name, part.start)
+        _require_not_positive(largest, references.name, references.first + part.start)
         # Relative to the largest, no probability underflows, and equal probabilities average to themselves.
         values -= largest
         shares = np.exp(values, out=values)
         shares += coarse
         shares -= coarse
-        held = counts[part] > 0
-        np.log(shares.sum(0) / np.maximum(counts[part], 1), where=held, out=means[part])
+        np.log(shares.sum(0) / np.maximum(counts, 1), where=counts > 0, out=means[part])
         means[part] += largest
     return means
 
