@@ -221,6 +221,38 @@ def test_the_order_of_models_and_samples_does_not_matter(mode, variance, monkeyp
     assert np.array_equal(moved, scores[rows])
 
 
+@each_mode
+@each_variance
+@pytest.mark.parametrize(("block", "chunk"), [(1, 1), (7, 60), (1000, 60)])
+def test_samples_in_blocks_of_any_size_score_the_same(mode, variance, block, chunk, monkeypatch, tmp_path):
+    """To the bit, from memory, from a memory-mapped file, and from one file for each model."""
+    target, shadow, is_in, _ = world(12, 50, 10, queries=2, balanced=False)
+    settings = {"mode": mode, "variance": variance}
+    expected = lira_scores(target, shadow, is_in, **settings)
+    for name, array in (("shadow", shadow), ("in", is_in), *((str(i), own) for i, own in enumerate(shadow))):
+        np.save(tmp_path / name, array)
+    mapped = {path.stem: np.load(path, mmap_mode="r") for path in tmp_path.glob("*.npy")}
+    monkeypatch.setattr(reference_models, "BLOCK", block)
+    monkeypatch.setattr(reference_models, "CHUNK_ELEMENTS", chunk)
+    for signals in (shadow, mapped["shadow"], [mapped[str(i)] for i in range(10)]):
+        assert np.array_equal(lira_scores(target, signals, mapped["in"], **settings), expected)
+
+
+def test_an_error_in_a_later_block_names_the_sample(monkeypatch):
+    monkeypatch.setattr(reference_models, "BLOCK", 3)
+    target, shadow, is_in, _ = world(12, 10, 8)
+    shadow[2, 7] = np.nan
+    for signals in (shadow, list(shadow)):
+        with pytest.raises(ValueError, match=r"shadow_phi must be finite.*1 row\(s\) \(7\)"):
+            lira_scores(target, signals, is_in)
+
+
+def test_models_of_unequal_lengths_are_refused():
+    target, shadow, is_in, _ = world(12, 10, 8)
+    with pytest.raises(ValueError, match="shadow_phi must be a rectangular array"):
+        lira_scores(target, [*shadow[:-1], shadow[-1, :-1]], is_in)
+
+
 @each_variance
 def test_equal_samples_tie(variance):
     target, shadow, is_in, _ = world(6, 60, 10)

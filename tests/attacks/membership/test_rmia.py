@@ -138,6 +138,20 @@ def test_the_order_of_models_samples_and_population_does_not_matter(mode, querie
     assert np.array_equal(moved, scores[x])
 
 
+@pytest.mark.parametrize("queries", [None, 3])
+@pytest.mark.parametrize("mode", ["offline", "online"])
+@pytest.mark.parametrize(("block", "chunk"), [(1, 1), (7, 60), (1000, 60)])
+def test_samples_in_blocks_of_any_size_score_the_same(mode, queries, block, chunk, monkeypatch, tmp_path):
+    (target_x, ref_x, is_in, target_z, ref_z), _ = world(3, 50, 40, 6, queries=queries)
+    expected = rmia_scores(target_x, ref_x, is_in, target_z, ref_z, mode=mode)
+    np.save(tmp_path / "x.npy", ref_x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    monkeypatch.setattr(reference_models, "BLOCK", block)
+    monkeypatch.setattr(reference_models, "CHUNK_ELEMENTS", chunk)
+    for x, z in ((mapped, ref_z), (list(mapped), list(ref_z))):
+        assert np.array_equal(rmia_scores(target_x, x, is_in, target_z, z, mode=mode), expected)
+
+
 @pytest.mark.parametrize("models", [1, 3, 64, 100])
 def test_averages_do_not_depend_on_the_order_of_models_to_the_bit(models):
     rng = np.random.default_rng(0)
