@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := -m pip install --quiet --disable-pip-version-check --no-compile
 INSTALL := $(BIN)/python $(PIP)
 
-.PHONY: demo gallery tables coverage test test-coverage test-fast test-exhaustive test-vision test-hosted check bench test-lowest clean
+.PHONY: demo gallery tables coverage test test-alone test-coverage test-fast test-exhaustive test-vision test-hosted check bench test-lowest clean
 
 demo: $(VENV)/installed
 	rm -rf records/samples
@@ -59,9 +59,11 @@ tables: $(VENV)/installed
 	$(BIN)/python docs/attack_tables.py
 	$(BIN)/python benchmarks/tables.py
 
-test: $(VENV)/installed
+# Two runs, which `make -j2` starts together: each waits for processes, and has little to do at its end.
+test: test-alone test-vision
+
+test-alone: $(VENV)/installed
 	$(BIN)/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not exhaustive"
-	$(MAKE) test-vision
 
 test-fast: $(VENV)/installed
 	$(BIN)/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not slow and not exhaustive"
@@ -115,10 +117,15 @@ $(VENV)/requirements: pyproject.toml constraints.txt
 	$(INSTALL) --no-deps pytorchcv==0.0.74  # with its dependencies it would replace torch
 	touch $@
 
-.venv-lowest/installed: $(VENV)/installed
+.venv-lowest/requirements: pyproject.toml
 	$(PYTHON) -m venv --clear .venv-lowest
-	$(BIN)/python tests/support/lowest_versions.py $(if $(TORCH),torch==$(TORCH)) > .venv-lowest/lowest.txt
-	.venv-lowest/bin/python $(PIP) -c .venv-lowest/lowest.txt "$$(ls dist/*.whl)[test]"
+	.venv-lowest/bin/python tests/support/lowest_versions.py $(if $(TORCH),torch==$(TORCH)) > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python $(PIP) -r .venv-lowest/lowest.txt
+	touch $@
+
+.venv-lowest/installed: .venv-lowest/requirements dist/built
+	.venv-lowest/bin/python $(PIP) -c .venv-lowest/lowest.txt --force-reinstall --no-deps dist/*.whl
+	.venv-lowest/bin/python -m pip check
 	touch $@
 
 $(VENV)/vision/installed: $(VENV)/requirements

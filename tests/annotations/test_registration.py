@@ -1,11 +1,11 @@
 """`load_dataset("securitynet")`: offline, from any directory, and without harm if it cannot be."""
 
 import os
-import subprocess
 import sys
 from types import ModuleType
 
 import pytest
+from support.processes import run_python
 
 from securitynet_hub.annotations import registration
 from securitynet_hub.annotations.schema import HUB_DATASET
@@ -27,10 +27,7 @@ def run(tmp_path):
     folder.mkdir()
 
     def run(code):
-        command = [sys.executable, "-W", "error", "-c", code]
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
+        done = run_python("-W", "error", "-c", code, cwd=folder, env=environment)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 

@@ -1,12 +1,11 @@
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from support.processes import run_python
 
 import securitynet_hub
 from securitynet_hub import audit, load_images, load_target, read_records
@@ -130,7 +129,7 @@ def test_needs_no_cache_folder(tmp_path):
     (tmp_path / "file").touch()
     code = f"import securitynet_hub as hub; print(len(hub.audit({OVERFITTED!r})))"
     environment = {**os.environ, "HF_HOME": str(tmp_path / "file")}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    done = run_python("-c", code, env=environment)
     assert done.stdout.strip() == str(len(SIGNALS)), done.stderr
 
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from huggingface_hub import constants
+from support.processes import Program
 
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.attacks.membership.running import runnable
@@ -236,26 +237,12 @@ def test_wrong_usage_exits_with_2(run):
 
 @pytest.mark.slow
 def test_ctrl_c_keeps_the_records_that_are_there(tmp_path):
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "securitynet_hub",
-            "audit",
-            "zoo",
-            "--attacks",
-            "all",
-            "--out",
-            str(tmp_path),
-        ],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+    command = ["-m", "securitynet_hub", "audit", "zoo", "--attacks", "all", "--out", tmp_path]
+    process = Program(command, env={**os.environ, "COLUMNS": "200"})
     while process.poll() is None and len(list(tmp_path.rglob("*.json"))) < 3:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate()
     assert process.returncode == 130, err
     assert "Interrupted" in err
     assert "Traceback" not in err

@@ -7,11 +7,10 @@ other sorts.
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.processes import run_python
 
 import securitynet_hub
 
@@ -250,13 +249,8 @@ def checkout(tmp_path_factory):
 
 
 def run(checkout, code, *arguments):
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=checkout,
-        env=os.environ | {"PYTHONPATH": str(checkout), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-    )
+    environment = os.environ | {"PYTHONPATH": str(checkout), "COLUMNS": "200"}
+    done = run_python("-c", code, *arguments, cwd=checkout, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

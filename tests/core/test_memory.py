@@ -12,21 +12,24 @@ pytestmark = [
 ]
 
 FAULTS = """
-import resource, torch
+import resource
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(30):  # until the heap has holes that fit
-    torch.ones(1 << 24)
+    make()
 before = faults()
 for _ in range(10):
-    torch.ones(1 << 24)
+    make()
 print(faults() - before)
 """
-"""Prints how many pages the system had to find for ten tensors of 64 MiB, of which none outlives the next."""
+"""Prints how many pages the system had to find for ten times 64 MiB, of which none outlives the next."""
+
+TENSOR = "import torch\ndef make(): torch.ones(1 << 24)\n"
+BYTES = "def make(): b'x' * (1 << 26)\n"
 
 
-def faults(first="", **environment):
-    program = [sys.executable, "-c", first + FAULTS]
+def faults(first="", make=BYTES, **environment):
+    program = [sys.executable, "-c", first + "\n" + make + FAULTS]
     ended = subprocess.run(program, env=os.environ | environment, check=True, capture_output=True, text=True)
     return int(ended.stdout.split()[-1])
 
@@ -38,7 +41,9 @@ def left():
 
 
 def test_freed_memory_is_used_again(left):
-    assert 10 * faults("from securitynet_hub.core.memory import *; assert keep_freed_memory()") < left
+    first = "from securitynet_hub.core.memory import *; assert keep_freed_memory()"
+    assert 10 * faults(first, TENSOR) < faults("", TENSOR)
+    assert 10 * faults(first) < left
 
 
 def test_the_command_line_keeps_it(left):

@@ -1,11 +1,10 @@
 import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from support.processes import run_python
 
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.core.errors import ModelError, UnknownNameError, WeightsError
@@ -207,9 +206,8 @@ def test_mixed_precision_and_compilation_are_those_of_the_launch(target, tmp_pat
 
     def launched(**environment):
         path = tmp_path / "logits.npy"
-        subprocess.run(
-            [sys.executable, "-c", script, str(path)], check=True, timeout=300, env=os.environ | environment
-        )
+        done = run_python("-c", script, path, env=os.environ | environment)
+        assert done.returncode == 0, done.stderr
         return np.load(path)
 
     rounded = launched(ACCELERATE_MIXED_PRECISION="bf16")

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import torch
 from accelerate.commands.launch import launch_command_parser
 from support.joint_predictions import ID, IMAGES, SIZES
 from support.joint_processes import RECIPE, blobs, linear
+from support.processes import run_python
 from support.sweep_processes import made_up_jobs, measure
 
 from securitynet_hub import load_images, load_target
@@ -46,14 +45,8 @@ def with_support():
 def found(tmp_path_factory):
     """The folder of two processes that torch's launcher started, and what each says; the second dies."""
     folder = tmp_path_factory.mktemp("together")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [*launch, str(PROCESSES), str(folder)],
-        env=with_support(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = run_python(*launch, PROCESSES, folder, env=with_support())
     told = folder / "0.json"
     assert told.exists(), done.stderr
     return folder, json.loads(told.read_text())
@@ -64,13 +57,7 @@ def predictions(tmp_path_factory):
     """What two processes predicted together, by number and size of batches."""
     folder = tmp_path_factory.mktemp("predictions")
     script = PROCESSES.with_name("joint_predictions.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(folder)],
-        env=with_support(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = run_python(script, folder, env=with_support())
     assert done.returncode == 0, done.stderr
     return {(number, size): np.load(folder / f"{number}-{size}.npy") for number in (0, 1) for size in SIZES}
 

@@ -3,8 +3,6 @@
 import copy
 import json
 import os
-import subprocess
-import sys
 import threading
 import warnings
 from dataclasses import replace
@@ -15,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
+from support.processes import run_python
 from support.small_vit import small_vit
 from torch import nn
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
@@ -184,7 +183,7 @@ for _ in range(25):
         assert set(threads.map(lambda _: init_processes().device.type, range(8))) == {"cpu"}
 """
     environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    done = run_python("-c", code, env=environment)
     assert done.returncode == 0, done.stderr
 
 

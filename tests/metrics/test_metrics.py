@@ -1,7 +1,6 @@
 import json
 import os
 import runpy
-import subprocess
 import sys
 from importlib import resources
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ import evaluate
 import numpy as np
 import pytest
 import torch
+from support.processes import run_python
 
 from securitynet_hub import load_metric
 from securitynet_hub.attacks.membership.measures import measure_membership
@@ -30,15 +30,9 @@ class TestContract:
 
     def test_they_load_from_another_directory_offline(self, tmp_path):
         code = "import sys, securitynet_hub as h; print(*(h.load_metric(n).name for n in sys.argv[1:]))"
-        done = subprocess.run(
-            [sys.executable, "-c", code, *known_metrics()],
-            cwd=tmp_path,
-            env={**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout.split() == list(known_metrics())
+        environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+        done = run_python("-c", code, *known_metrics(), cwd=tmp_path, env=environment)
+        assert done.stdout.split() == list(known_metrics()), done.stderr
 
     @each_metric
     def test_a_folder_of_that_name_in_the_working_directory_is_not_run(self, name, tmp_path, monkeypatch):
@@ -183,7 +177,7 @@ class TestMembershipInference:
         (tmp_path / "file").touch()
         code = "import securitynet_hub as hub; hub.load_metric('membership_inference')"
         environment = {**os.environ, "HF_HOME": str(tmp_path / "file"), "HF_HUB_OFFLINE": "1"}
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        done = run_python("-c", code, env=environment)
         assert "SecurityNetError" in done.stderr
         assert "HF_HOME" in done.stderr
 

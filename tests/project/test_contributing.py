@@ -5,11 +5,10 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.processes import run_python
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -64,14 +63,8 @@ json.dump([printed(arguments) for arguments in commands], sys.stdout)
 
 
 def run(checkout, code, content=""):
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=checkout,
-        env=os.environ | {"PYTHONPATH": str(checkout), "COLUMNS": "200"},
-        input=content,
-        capture_output=True,
-        text=True,
-    )
+    environment = os.environ | {"PYTHONPATH": str(checkout), "COLUMNS": "200"}
+    done = run_python("-c", code, cwd=checkout, env=environment, input=content)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

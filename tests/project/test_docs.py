@@ -3,11 +3,10 @@
 import importlib.util
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.processes import run_python
 
 from securitynet_hub.cli.main import build_parser
 
@@ -108,7 +107,7 @@ def test_snippets_are_python(code):
 )
 def test_snippets_of_docs_run(code, tmp_path):
     """A block of ``python`` runs as it stands; a block of ``py`` is a part of something."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    done = run_python("-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 

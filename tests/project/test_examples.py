@@ -2,11 +2,10 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.processes import run_python
 
 from securitynet_hub.cli.main import build_parser
 from securitynet_hub.study.securitynet import derive_findings
@@ -37,13 +36,7 @@ def test_example(name, tmp_path):
         "HF_HOME": str(tmp_path / "home"),
         "HF_MODULES_CACHE": str(tmp_path / "modules"),
     }
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / f"{name}.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
+    done = run_python(EXAMPLES / f"{name}.py", cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     for text in PRINTED[name]:
         assert " ".join(text.split()) in " ".join(done.stdout.split()), done.stdout

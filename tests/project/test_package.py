@@ -2,12 +2,11 @@
 
 import json
 import re
-import subprocess
-import sys
 from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from support.processes import run_python
 
 import securitynet_hub
 
@@ -41,7 +40,7 @@ def test_a_checkout_works_from_its_own_folder():
         "import securitynet_hub as hub; print(hub.__file__);"
         "hub.load_target('zoo/fashion-mnist/cnn-clean/1'); hub.load_metric('membership_inference')"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = run_python("-c", code, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).parents[1] == ROOT
 

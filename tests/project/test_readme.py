@@ -3,13 +3,12 @@
 import hashlib
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from support.processes import run_python
 
 from securitynet_hub.annotations.schema import load_annotations, unlisted
 from securitynet_hub.attacks.listing import fill_tables, listed_attacks
@@ -34,13 +33,9 @@ COMMANDS = [
 ]
 
 
-def run(arguments, folder):
-    return subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True)
-
-
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python_runs(code, tmp_path):
-    done = run(["-c", code], tmp_path)
+    done = run_python("-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "modified_entropy" in done.stdout
 
@@ -50,9 +45,9 @@ def test_commands_run(command, tmp_path):
     arguments = shlex.split(command, comments=True)
     if "report" in arguments:
         audit = ["audit", "zoo/fashion-mnist/cnn-clean/1", "--out", "records", "--samples", "samples"]
-        assert run(["-m", "securitynet_hub", *audit], tmp_path).returncode == 0
+        assert run_python("-m", "securitynet_hub", *audit, cwd=tmp_path).returncode == 0
     torch.save({"weight": torch.ones(2)}, tmp_path / "model.pth")
-    done = run(["-m", "securitynet_hub", *arguments[1:]], tmp_path)
+    done = run_python("-m", "securitynet_hub", *arguments[1:], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
@@ -136,7 +131,7 @@ def test_the_loader_of_the_readme_loads(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_stolen_copies_of_the_readme_agree_as_it_says(tmp_path):
     (code,) = (block for block in blocks("py") if "BlackBox(" in block)
-    done = run(["-c", code], tmp_path)
+    done = run_python("-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     agreements = [float(line.split()[1]) for line in done.stdout.splitlines()]
     assert agreements == pytest.approx([0.27, 0.80], abs=0.03)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.processes import run_python
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "third_party"
 
@@ -60,13 +61,8 @@ print("done")
 
 
 def python(folder, code, path):
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(path), os.environ.get("PYTHONPATH", "")])},
-        capture_output=True,
-        text=True,
-    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(path), os.environ.get("PYTHONPATH", "")])}
+    done = run_python("-c", code, cwd=folder, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("done\n")
 

@@ -1,14 +1,13 @@
 import errno
 import json
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.plain_records import make
+from support.processes import run_python
 
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.records import record as records
@@ -112,7 +111,7 @@ def test_a_writer_killed_in_the_act_leaves_no_record(tmp_path):
         "os.link = lambda *a: os._exit(9);"  # dies with everything written, before it is published
         "record.write_record(plain_records.make(), Path(sys.argv[1]))"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parents[1])])
+    done = run_python("-c", code, tmp_path, Path(__file__).parents[1])
     assert done.returncode == 9
     assert list(read_records(tmp_path)) == []
 

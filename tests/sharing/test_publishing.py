@@ -6,8 +6,6 @@ import json
 import logging
 import os
 import re
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,6 +20,7 @@ import yaml
 from huggingface_hub import DatasetCard, ModelCard, SpaceCard, constants, parse_eval_result_entries
 from safetensors.numpy import save_file
 from support.drawn_records import measured
+from support.processes import Program
 from support.published_results import REPO, WHERE, commit_file
 
 from securitynet_hub import load_metric
@@ -77,11 +76,7 @@ def script(hub, home, code, *arguments):
             os.path.dirname(__file__)
         ),  # not this process's path: evaluate adds its modules to it
     }
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        command, env=environment, cwd=home, text=True, stdin=pipe, stdout=pipe, stderr=pipe
-    )
+    return Program(["-c", code, *arguments], env=environment, cwd=home)
 
 
 def finish(process):

@@ -1,20 +1,23 @@
-"""Print the lowest versions that the installed package allows, as pip constraints.
+"""Print the lowest versions that pyproject.toml allows, the test extra's included, as pip requirements.
 
 ``python lowest_versions.py torch==2.13.0`` takes that version of torch instead of its lowest.
 """
 
 import re
 import sys
-from importlib.metadata import requires
+from pathlib import Path
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    from pip._vendor import tomli as tomllib
 
 
 def lowest_versions(overrides):
-    """Map each dependency, the test extra's included, to the lowest version allowed."""
-    lowest = {}
-    for requirement in requires("securitynet-hub"):
-        floor = re.match(r"([\w-]+)>=([\w.]+)", requirement)
-        if floor and "extra" not in requirement.replace('extra == "test"', ""):
-            lowest[floor[1]] = floor[2]
+    """Map each dependency to the lowest version allowed."""
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    requirements = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    lowest = dict(re.match(r"([\w-]+)>=([\w.]+)", requirement).groups() for requirement in requirements)
     return lowest | dict(override.split("==") for override in overrides)
 
 

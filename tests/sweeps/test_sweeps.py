@@ -21,6 +21,7 @@ import pytest
 import torch
 from filelock import FileLock
 from PIL import Image
+from support.processes import Program, run_python
 from support.servers import Route
 from support.sweep_processes import made_up_jobs, measure
 
@@ -59,6 +60,12 @@ def results(folder):
 
 def environment(**more):
     return os.environ | {"OMP_NUM_THREADS": "1"} | more
+
+
+def many_processes(folder, *, units, kills):
+    """Sweep made-up units by three processes at a time, of which so many are killed."""
+    done = run_python(PROCESSES, folder, units, 3, kills, 0)
+    assert done.returncode == 0, done.stderr
 
 
 class TestPlan:
@@ -307,7 +314,7 @@ class TestSweep:
 
     def test_processes_that_die_at_any_moment_lose_nothing_and_do_nothing_twice(self, tmp_path):
         """Three processes on one folder, twenty killed, 300 units."""
-        subprocess.run([sys.executable, PROCESSES, tmp_path, "300", "3", "20", "0"], check=True, timeout=300)
+        many_processes(tmp_path, units=300, kills=20)
         records = list(read_records(tmp_path))
         units = Counter(f"{r.target['id']} {r.attack['name']}" for r in records)
         assert (len(units), set(units.values())) == (300, {1})
@@ -319,7 +326,7 @@ class TestSweep:
 
     def test_no_unit_is_measured_by_two_processes(self, tmp_path):
         """Records are named after their units, so that they would not show it."""
-        subprocess.run([sys.executable, PROCESSES, tmp_path, "60", "3", "0", "0"], check=True, timeout=300)
+        many_processes(tmp_path, units=60, kills=0)
         measured = Counter((tmp_path / "measured.txt").read_text().splitlines())
         assert (len(measured), set(measured.values())) == (60, {1})
         assert len({record.result["process"] for record in read_records(tmp_path)}) > 1
@@ -528,20 +535,33 @@ def test_a_full_and_a_read_only_disk_are_told_and_lose_nothing(tmp_path):
     assert len(results(tmp_path / "copy")) == 12
 
 
-def launched(tmp_path, out, *arguments, launch):
-    command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu",
-        "--num_cpu_threads_per_process", "1", "--mixed_precision", "no", "--dynamo_backend", "no", *launch,
-        "-m", "securitynet_hub", "sweep", "--models", PATTERN, "--attacks", *ATTACKS,
-        "--batch-size", "300", "--out", str(tmp_path / out), *arguments,
-    ]  # fmt: skip
-    return subprocess.Popen(
-        command,
-        env=environment(ACCELERATE_USE_CPU="true"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+COMMAND = [
+    "-m",
+    "securitynet_hub",
+    "sweep",
+    "--models",
+    PATTERN,
+    "--attacks",
+    *ATTACKS,
+    "--batch-size",
+    "300",
+]
+
+
+def two_processes(out, spread, machines):
+    """Sweep in two processes that are told what torch's launcher tells those of one machine or of two."""
+    port, programs = free_port(), []
+    for rank in range(2):
+        launch = {
+            "RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank // machines, "LOCAL_WORLD_SIZE": 2 // machines,
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true",
+            "ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "no",
+        }  # fmt: skip
+        told = {name: str(value) for name, value in launch.items()}
+        programs.append(Program([*COMMAND, "--spread", spread, "--out", out], env=environment(**told)))
+    outputs = ["".join(program.communicate()) for program in programs]
+    assert [program.returncode for program in programs] == [0, 0], outputs
+    return outputs
 
 
 def free_port():
@@ -560,53 +580,49 @@ def alone(tmp_path_factory):
 
 @pytest.mark.slow
 class TestLaunches:
-    @pytest.mark.parametrize("spread", ["models", "images"])
-    def test_two_processes_give_the_same_results_as_one(self, tmp_path, alone, spread):
+    def test_accelerates_launcher_is_understood(self, tmp_path, alone):
         """Of 2,000 images in batches of 300 the last is uneven, and one process has a batch more."""
-        launch = ["--num_machines", "1", "--num_processes", "2", "--main_process_port", str(free_port())]
-        process = launched(tmp_path, "two", "--spread", spread, launch=launch)
-        output, _ = process.communicate(timeout=600)
-        assert process.returncode == 0, output
+        launch = [
+            "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--num_processes", "2",
+            "--main_process_port", free_port(), "--num_cpu_threads_per_process", "1",
+            "--mixed_precision", "no", "--dynamo_backend", "no",
+        ]  # fmt: skip
+        command = [*launch, *COMMAND, "--spread", "images", "--out", tmp_path / "two"]
+        done = run_python(*command, env=environment(ACCELERATE_USE_CPU="true"))
+        output = done.stdout + done.stderr
+        assert done.returncode == 0, output
         assert output.count("4 of 4 units done, 0 failed") == 1, output
         assert output.count("by 2 processes") == 1, output
         assert results(tmp_path / "two") == alone
 
+    @pytest.mark.parametrize("machines", [1, 2])
     @pytest.mark.parametrize("spread", ["models", "images"])
-    def test_two_machines_give_the_same_results_as_one(self, tmp_path, alone, spread):
-        """Two launches that find each other on loopback stand in for two machines with a shared folder."""
-        port = str(free_port())
-        launch = [
-            "--num_machines", "2", "--num_processes", "2", "--main_process_ip", "127.0.0.1",
-            "--main_process_port", port, "--rdzv_backend", "static",
-        ]  # fmt: skip
-        machines = [
-            launched(tmp_path, "two", "--spread", spread, launch=[*launch, "--machine_rank", rank])
-            for rank in "01"
-        ]
-        outputs = [machine.communicate(timeout=600)[0] for machine in machines]
-        assert [machine.returncode for machine in machines] == [0, 0], outputs
+    def test_two_processes_give_the_same_results_as_one(self, tmp_path, alone, spread, machines):
+        """Two that find each other on loopback stand in for two machines with a shared folder."""
+        outputs = two_processes(tmp_path / "two", spread, machines)
+        assert "".join(outputs).count("4 of 4 units done, 0 failed") == 1, outputs
         assert "by 2 processes" in outputs[0], outputs
         assert results(tmp_path / "two") == alone
 
     def test_a_sweep_that_is_ended_goes_on_where_it_was(self, tmp_path):
         command = [
-            sys.executable, "-m", "securitynet_hub", "sweep", "--models", "zoo/*clean*",
-            "--attacks", *ATTACKS, "--out", str(tmp_path),
+            "-m", "securitynet_hub", "sweep", "--models", "zoo/*clean*", "--attacks", *ATTACKS,
+            "--out", tmp_path,
         ]  # fmt: skip
         written = {}
         for ending in (signal.SIGTERM, signal.SIGINT):
-            process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+            process = Program(command, env=environment())
             while len(list(tmp_path.rglob("*.json"))) == len(written) and process.poll() is None:
                 time.sleep(0.02)
             process.send_signal(ending)
-            _, error = process.communicate(timeout=300)
+            _, error = process.communicate()
             assert process.returncode == 130, error
             assert "Interrupted" in error
             now = results(tmp_path)  # each is whole
             assert len(written) < len(now) < 24
             assert now.items() >= written.items()
             written = now
-        subprocess.run(command, env=environment(), check=True, timeout=600)
+        assert run_python(*command, env=environment()).returncode == 0
         again = results(tmp_path)
         assert len(again) == 24
         assert again.items() >= written.items()

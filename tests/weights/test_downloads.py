@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 import types
@@ -20,6 +19,7 @@ import pytest
 import requests
 import torch
 from huggingface_hub import constants, file_download
+from support.processes import Program
 from support.servers import running_server
 
 from securitynet_hub.annotations.schema import load_annotations
@@ -622,10 +622,7 @@ print(fetch(replace(row, id="test/data/model", weights_url=url, weights_member=m
 
 def start(home, url, content, member=""):
     environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, url, member, sha(content)],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    return Program(["-c", PROGRAM, url, member, sha(content)], env=environment)
 
 
 def wait_for_part(home, process, size):
@@ -652,7 +649,7 @@ class TestProcesses:
         process = start(home, url, self.BODY, member)
         wait_for_part(home, process, 1 << 20)
         process.send_signal(end)
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate()
         assert process.returncode != 0
         assert ("KeyboardInterrupt" in errors) == (end == signal.SIGINT)
         (part,) = home.rglob("*.part")
@@ -674,7 +671,7 @@ class TestProcesses:
         wait_for_part(home, other, 1)
         threading.Timer(0.5, lambda: setattr(server.routes["/w"], "pause", None)).start()
         path = fetch(row(url, self.BODY))
-        output, errors = other.communicate(timeout=300)
+        output, errors = other.communicate()
         assert other.returncode == 0, errors
         assert output.split()[1] == str(path)
         assert len(server.log) == 1

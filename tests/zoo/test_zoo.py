@@ -105,14 +105,14 @@ def test_clean_models_do_not_follow_the_triggers(trigger):
     """Without the backdoor a trigger must not lead to the target class: else it proves nothing."""
     images = load_images()
     for backdoored in (m for m in MODELS.values() if m.trigger == trigger):
-        for seed in range(1, 7):
+        for seed in (1, 6):
             clean = load_target(f"zoo/fashion-mnist/{backdoored.architecture}-clean/{seed}")
             assert zoo.attack_success_rate(clean.module, backdoored, images) < 0.1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "id", ["zoo/fashion-mnist/cnn-overfitted-250/1", "zoo/fashion-mnist/bn-cnn-regularised-500/2"]
+    "id", ["zoo/fashion-mnist/cnn-overfitted-250/1", "zoo/fashion-mnist/cnn-regularised-250/2"]
 )
 def test_retraining_reproduces_the_accuracies_within_their_sampling_error(id):
     row, images = ANNOTATIONS[id], load_images()

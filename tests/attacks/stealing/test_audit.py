@@ -1,10 +1,7 @@
 """Model stealing from target to record: what is asked, what is compared, what is kept and found again."""
 
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import torch
 from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
+from support.processes import run_python
 
 from securitynet_hub import audit, load_target, read_records
 from securitynet_hub.attacks.kind import find_attack
@@ -351,8 +349,7 @@ assert forked(ROOT / "random") == 0
 def extractions(tmp_path_factory):
     """Finish an undisturbed extraction, one killed at planned places and one killed anywhere."""
     root = tmp_path_factory.mktemp("extractions")
-    script = [sys.executable, "-c", PARENT.replace("SEED", "7"), str(root)]
-    done = subprocess.run(script, capture_output=True, env=os.environ, text=True)
+    done = run_python("-c", PARENT.replace("SEED", "7"), root)
     assert done.returncode == 0, done.stderr
     return root
 

@@ -1,10 +1,7 @@
 """A black box counts what it forwards, keeps to its budget, and never pays twice for an answer."""
 
-import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -12,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from support.processes import run_python
 
 from securitynet_hub import load_images, load_target
 from securitynet_hub.attacks.stealing.answers import network_digest
@@ -253,7 +251,7 @@ def kill(module, inputs, outputs):
 target.module.register_forward_hook(kill)
 BlackBox(target, budget=60, cache=Path({str(tmp_path / "db")!r}), batch_size=8).ask(load_images().pixels[:60])
 """
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=os.environ)
+        done = run_python("-c", code)
         assert done.returncode == -signal.SIGKILL, done.stderr
         box = BlackBox(target, budget=60, cache=tmp_path / "db", batch_size=8)
         np.testing.assert_array_equal(box.ask(PIXELS), uninterrupted)
