@@ -85,7 +85,7 @@ class TestAttacks:
         assert low <= 0.5 <= high
 
     def test_swapped_membership_turns_the_scores_round(self, name):
-        logits, labels, is_member = world(600, 1)
+        logits, labels, is_member = world(300, 1)
         others, their_labels, truth = world(600, 2)
         for membership, above in ((is_member, True), (~is_member, False)):
             attack = fit_learned_attack(name, logits, labels, membership, from_logits=True)
