@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import runpy
+import signal
 import socket
 import sys
 import warnings
@@ -25,6 +26,7 @@ LIBRARIES = [
 
 def serve(control):
     """Fork for each program that is asked for, and return it in the fork."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asked, who then ends this
     while True:
         message, files, _, _ = socket.recv_fds(control, 1 << 20, 4)
         with contextlib.suppress(ChildProcessError):
@@ -47,6 +49,7 @@ def serve(control):
         os.write(reply, f"{os.waitstatus_to_exitcode(status)}\n".encode())
         os._exit(0)
     os.close(reply)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -63,10 +66,8 @@ def execute(arguments, folder, environment):
         arguments = arguments[2:]
     first, *rest = arguments
     named = first in ("-c", "-m")
-    sys.path[:0] = [
-        "" if named else os.path.dirname(first),
-        *environment.get("PYTHONPATH", "").split(os.pathsep),
-    ]
+    added = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    sys.path[:0] = ["" if named else os.path.dirname(first), *added]
     sys.argv = [first, *rest[1:]] if named else arguments
     if first == "-c":
         main = sys.modules["__main__"] = ModuleType("__main__")
