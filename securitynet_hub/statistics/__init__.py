@@ -1,5 +1,12 @@
 """Rates, areas and intervals for scores: `securitynet_hub.statistics.roc_auc` and the like."""
 
+from securitynet_hub.statistics.discoveries import (
+    MemberList,
+    benjamini_hochberg,
+    conformal_p_values,
+    member_list,
+    most_wrong,
+)
 from securitynet_hub.statistics.rates import (
     Interval,
     Ranking,
@@ -14,11 +21,16 @@ from securitynet_hub.statistics.roc import ThresholdRates, TprAtFpr, tpr_at_fpr,
 
 __all__ = [
     "Interval",
+    "MemberList",
     "Ranking",
     "ThresholdRates",
     "TprAtFpr",
     "advantage",
     "anomaly_index",
+    "benjamini_hochberg",
+    "conformal_p_values",
+    "member_list",
+    "most_wrong",
     "roc_auc",
     "roc_auc_interval",
     "split_scores",
