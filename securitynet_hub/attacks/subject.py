@@ -325,25 +325,7 @@ class AuditData:
                 target takes grey images only.
         """
         self.require_classes_of(target)
-        images = self.images
-        channels = target.transform.shape[-1]
-        if images.matched:
-            return self
-        found = images.read(int(self.split.indices[0])).shape[-1]
-        if found not in (1, channels):
-            raise ValueError(
-                f"{images.name} is read with {found} channels, {target.id} takes images of {channels}: read "
-                f"them as such with ?channels={channels} (channels={channels})."
-            )
-        count, names = target.num_classes, target.class_names
-        if images.numbered:
-            match = Match(np.arange(len(images.class_names)), "by number")
-        else:
-            match = match_classes(images.class_names, count, names, data=images.name, model=target.id)
-        shown = list(names or map(str, range(count)))
-        for position, own in zip(match.positions, images.class_names, strict=True):
-            shown[position] = own
-        return replace(self, images=Relabelled(images, match.positions, tuple(shown), match.how))
+        return self if self.images.matched else replace(self, images=matched_images(self.images, target))
 
     def require_classes_of(self, target: Target) -> None:
         """Refuse images of more classes than the target has, and images that no audit runs on.
@@ -358,6 +340,30 @@ class AuditData:
                 f"{self.images.name} has {len(self.images.class_names)} classes, {target.id} only "
                 f"{target.num_classes}."
             )
+
+
+def matched_images(images: ImageSource, target: Target) -> ImageSource:
+    """Return images with the labels of the target's classes; errors as for `AuditData.matched_to`."""
+    require_channels_of(target, images)
+    count, names = target.num_classes, target.class_names
+    if images.numbered:
+        match = Match(np.arange(len(images.class_names)), "by number")
+    else:
+        match = match_classes(images.class_names, count, names, data=images.name, model=target.id)
+    shown = list(names or map(str, range(count)))
+    for position, own in zip(match.positions, images.class_names, strict=True):
+        shown[position] = own
+    return Relabelled(images, match.positions, tuple(shown), match.how)
+
+
+def require_channels_of(target: Target, images: ImageSource) -> None:
+    """Refuse images of other channels than the target takes."""
+    found, channels = images.read(0).shape[-1], target.transform.shape[-1]
+    if found not in (1, channels):
+        raise ValueError(
+            f"{images.name} is read with {found} channels, {target.id} takes images of {channels}: read "
+            f"them as such with ?channels={channels} (channels={channels})."
+        )
 
 
 def at_one_size(target: Target, data: AuditData) -> tuple[Target, AuditData]:
@@ -405,20 +411,37 @@ def find_data(text: str, *, on_progress: OnProgress = silent) -> AuditData:
         UnknownNameError: no such argument.
         ValueError: as `read_data`.
     """
+    reference, arguments = parse_reference(text, SETTINGS)
+    return read_data(reference, on_progress=on_progress, **arguments)
+
+
+def parse_reference(
+    text: str, known: Mapping[str, Callable[[str], tuple[str, Any]]]
+) -> tuple[str, dict[str, Any]]:
+    """Divide ``REFERENCE?key=value&...`` into the reference and the arguments that it has.
+
+    Args:
+        text: from the command line.
+        known: for each key what reads its value, and returns the argument's name and the value.
+
+    Raises:
+        UnknownNameError: a key is not known.
+        ValueError: a key has no value, or one that cannot be read.
+    """
     reference, _, query = text.partition("?")
     arguments: dict[str, Any] = {}
     for pair in query.split("&") if query else ():
         key, equals, value = (unquote(part) for part in pair.partition("="))
-        if key not in SETTINGS:
-            raise UnknownNameError("setting of data", key, SETTINGS)
+        if key not in known:
+            raise UnknownNameError("setting of data", key, known)
         if not equals or not value:
             raise ValueError(f"the setting {key} of data needs a value, such as {key}=...; got {pair!r}.")
         try:
-            name, parsed = SETTINGS[key](value)
+            name, parsed = known[key](value)
         except ValueError as error:
             raise ValueError(f"the setting {key} of data cannot be {value!r}: {error}.") from error
         arguments[name] = parsed
-    return read_data(reference, on_progress=on_progress, **arguments)
+    return reference, arguments
 
 
 def read_data(

@@ -21,6 +21,7 @@ from securitynet_hub.core.errors import AccuracyWarning
 from securitynet_hub.core.text import printable_markup
 
 if TYPE_CHECKING:
+    from securitynet_hub.attacks.membership.member_lists import NamedMembers
     from securitynet_hub.attacks.subject import AuditData
     from securitynet_hub.attacks.validity import Check
     from securitynet_hub.engine.training import Recipe
@@ -90,13 +91,15 @@ def run(options: argparse.Namespace) -> None:
     find_names(options.attacks)
     subjects = _load(options)
     skipped: Skipped = []
-    records = _audit(options, subjects, skipped)
+    lists: list[NamedMembers] = []
+    records = _audit(options, subjects, skipped, lists)
     for id, name, error in skipped:
         errors().print(f"{printable_markup(id)}: {name} was not run: {printable_markup(str(error))}")
     if options.json:
         print_json([record.as_dict() for found in records for record in found])
         return
     _print_tables(subjects, records)
+    _print_lists(lists)
     _print_left_out(options, subjects)
     if options.out:
         output().print(
@@ -150,8 +153,10 @@ def _recipe(options: argparse.Namespace) -> Recipe | None:
     return as_recipe(read_toml(options.recipe))
 
 
-def _audit(options: argparse.Namespace, subjects: Subjects, skipped: Skipped) -> list[list[Record]]:
-    """Return the records of each model; note which attacks could not run."""
+def _audit(
+    options: argparse.Namespace, subjects: Subjects, skipped: Skipped, lists: list[NamedMembers]
+) -> list[list[Record]]:
+    """Return the records of each model; note which attacks could not run, and what they name as members."""
     from securitynet_hub.attacks.audit import audit
     from securitynet_hub.attacks.membership.own_shadows import own_trainer
     from securitynet_hub.weights.fetch import cache_folder
@@ -196,6 +201,7 @@ def _audit(options: argparse.Namespace, subjects: Subjects, skipped: Skipped) ->
                 expected_accuracy=options.expected_accuracy,
                 on_check=partial(_print_check, target.id, quiet=options.json or len(subjects) > 1),
                 on_skipped=partial(note, target.id),
+                on_list=lists.append,
                 **chosen,
             )
             records.append(found)
@@ -222,6 +228,18 @@ def _print_tables(subjects: Subjects, records: list[list[Record]]) -> None:
         if any(found for _, found in own):
             for table in kind.present.tables(own, console.width):
                 console.print(table)
+
+
+def _print_lists(lists: list[NamedMembers]) -> None:
+    """Print which images the attacks name as members: no record holds them."""
+    from securitynet_hub.attacks.membership.present import list_tables
+
+    models = {named.model for named in lists}
+    for named in lists:
+        if len(models) > 1:
+            output().print(printable_markup(named.model))
+        for part in list_tables([named]):
+            output().print(part)
 
 
 def _print_left_out(options: argparse.Namespace, subjects: Subjects) -> None:

@@ -182,6 +182,10 @@ class EncodedImages(OnDemand):
             return None
         return int(sizes[0, 0]), int(sizes[0, 1]), self.decoding.channels
 
+    def place(self, row: int) -> str:
+        """Return the file, or what else names a picture."""
+        return self.store.place(row)
+
     def read(self, row: int) -> Pixels:
         """Return one image, from the cache or decoded.
 

@@ -104,7 +104,27 @@ def read_side(root: Path, split: str, *, on_progress: OnProgress = silent) -> Si
     Raises:
         ValueError: there is no such split, no class, or a picture outside of every class.
     """
-    folder = find_split(root, split)
+    return _read_classes(find_split(root, split), split, on_progress)
+
+
+def read_pictures(folder: Path, *, on_progress: OnProgress = silent) -> tuple[Side, bool]:
+    """List the pictures of a folder, at any depth; return also whether they have labels.
+
+    They have if every picture lies in a folder of the first level, its class. Others get the label 0.
+
+    Raises:
+        ValueError: there is no picture.
+    """
+    if not any(_is_picture(entry.name) for entry in _entries(folder) if not _is_folder(entry)):
+        return _read_classes(folder, folder.name, on_progress), True
+    paths = sorted(_walk(str(folder), []))
+    on_progress(f"listing {folder.name}", len(paths), None)
+    labels = np.zeros(len(paths), np.int64)
+    return Side(name=folder.name, store=Files(paths), labels=labels, class_names=("",)), False
+
+
+def _read_classes(folder: Path, split: str, on_progress: OnProgress) -> Side:
+    """List the pictures of a folder that has a folder for each class."""
     outside: list[str] = []
     classes: list[str] = []
     other: list[str] = []

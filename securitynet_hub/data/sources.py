@@ -57,6 +57,10 @@ class ImageSource(ABC):
     def __len__(self) -> int:
         return len(self.labels)
 
+    def place(self, row: int) -> str:
+        """Name an image for a reader: its file where it has one, else its number."""
+        return f"image {row}"
+
     @property
     def shape(self) -> Shape | None:
         """Height, width and channels if all images are of one size; None if they differ."""
@@ -146,6 +150,10 @@ class Selection(OnDemand):
         """Return one image."""
         return self._source.read(int(self._rows[row]))
 
+    def place(self, row: int) -> str:
+        """Name an image as the source does."""
+        return self._source.place(int(self._rows[row]))
+
     @property
     def shape(self) -> Shape | None:
         """The source's."""
@@ -186,6 +194,10 @@ class Relabelled(OnDemand):
         """Return one image."""
         return self._source.read(row)
 
+    def place(self, row: int) -> str:
+        """Name an image as the source does."""
+        return self._source.place(row)
+
     def array(self, rows: Rows) -> Pixels:
         """Return images as one array."""
         return self._source.array(rows)
@@ -223,6 +235,10 @@ class Changed(OnDemand):
         changed: Pixels = self._change(self._source.read(row)[None])[0]
         return changed
 
+    def place(self, row: int) -> str:
+        """Name an image as the source does."""
+        return self._source.place(row)
+
     @property
     def shape(self) -> Shape | None:
         """The one size that all images have."""
@@ -236,3 +252,42 @@ class Changed(OnDemand):
         """Return what the source says, and the size of the changed images."""
         size = {} if self._shape is None else {"pixels": list(self._shape)}
         return {**self._source.describe(), **size}
+
+
+class Chained(OnDemand):
+    """Two sources, one after the other.
+
+    Args:
+        first: the images of the first rows; its name and classes are those of both.
+        second: the images of the rows after it.
+    """
+
+    def __init__(self, first: ImageSource, second: ImageSource) -> None:
+        self._parts = first, second
+        self.name, self.class_names = first.name, first.class_names
+        self.labels = np.concatenate([first.labels, second.labels])
+
+    @cached_property
+    def sha256(self) -> str:
+        """The sha256 of both hashes."""
+        return hashlib.sha256("".join(part.sha256 for part in self._parts).encode()).hexdigest()
+
+    @property
+    def shape(self) -> Shape | None:
+        """Height, width and channels if all images of both are of one size."""
+        first, second = (part.shape for part in self._parts)
+        return first if first == second else None
+
+    def _find(self, row: int) -> tuple[ImageSource, int]:
+        first, second = self._parts
+        return (first, row) if row < len(first) else (second, row - len(first))
+
+    def read(self, row: int) -> Pixels:
+        """Return one image."""
+        source, own = self._find(row)
+        return source.read(own)
+
+    def place(self, row: int) -> str:
+        """Name an image as its source does."""
+        source, own = self._find(row)
+        return source.place(own)

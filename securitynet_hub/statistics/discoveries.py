@@ -9,6 +9,7 @@ them. Members may score as they like. Ties are allowed, since they count against
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -262,13 +263,12 @@ def _most_wrong(ordered: Scores, ranks: Rows, known: Scores, alpha: float) -> Ro
     grid = np.array(steps)
     # Candidates that may lie below the k-th highest known non-member: those not surely above it.
     below = m - np.searchsorted(-ordered, -known[n - grid], "left")
-    nulls, low, bounds = m, np.full(len(grid), -1), np.full(len(grid), m)
+    nulls = m
     while True:
-        bounds = _upper_quantiles(nulls, n, grid, alpha / len(grid), low, np.minimum(bounds, nulls))
+        bounds = np.array(_upper_quantiles(nulls, n, tuple(steps), alpha / len(steps)))
         fewer = min(nulls, int((bounds + below).min()))
         if fewer == nulls:
             break
-        low = np.maximum(-1, bounds - (nulls - fewer) - 1)  # a non-member fewer lowers no V_k by more than 1
         nulls = fewer
     place = np.searchsorted(grid, ranks)  # the next k at or above; beyond the last there is none
     wrong = np.append(0, np.append(bounds, nulls)[place])
@@ -278,12 +278,15 @@ def _most_wrong(ordered: Scores, ranks: Rows, known: Scores, alpha: float) -> Ro
     return found
 
 
-def _upper_quantiles(nulls: int, n: int, ks: Rows, level: float, low: Rows, high: Rows) -> Rows:
-    """Return, for each k, the smallest b with ``P[V_k > b] <= level``, above low, not above high."""
+@lru_cache(maxsize=2048)
+def _upper_quantiles(nulls: int, n: int, steps: tuple[int, ...], level: float) -> tuple[int, ...]:
+    """Return, for each k of the steps, the smallest b with ``P[V_k > b] <= level``; see `most_wrong`."""
     from scipy.stats import hypergeom  # slow to import
 
+    ks = np.array(steps)
+    low, high = np.full(len(ks), -1), np.full(len(ks), nulls)
     while (high - low > 1).any():
         middle = (low + high) // 2
         enough = hypergeom.cdf(ks - 1, nulls + n, n, middle + ks) <= level
         high, low = np.where(enough, middle, high), np.where(enough, low, middle)
-    return high
+    return tuple(high.tolist())

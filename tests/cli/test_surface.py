@@ -26,14 +26,16 @@ COMMANDS = {
     "audit": (
         {"--attacks ATTACK [ATTACK ...]", "--data REFERENCE", "--setting ATTACK.NAME=VALUE", "--class-wise",
          "--slices", "--max-queries N", "--budgets N [N ...]", "--inputs DIR", "--shadows N",
-         "--views VIEW [VIEW ...]", "--samples DIR", "--expected-accuracy SHARE",
+         "--views VIEW [VIEW ...]", "--samples DIR", "--list-members", "--fdr RATE", "--candidates REFERENCE",
+         "--expected-accuracy SHARE",
          "--out DIR", "--json", "--module MODULE:FACTORY",
          "--transform NAME=VALUE,...", "--outputs {logits,posteriors,log-posteriors,labels}",
          "--num-classes N", "--key-prefix KEY", "--name NAME", "--recipe FILE", "id"},
         ["ID"],
         {"attacks": ["correctness", "modified_entropy"], "data": None, "setting": [], "class_wise": False,
          "slices": False, "max_queries": 1_000_000, "budgets": [100, 500], "inputs": None, "shadows": None,
-         "views": ["identity"], "samples": None, "expected_accuracy": None, "out": None, "json": False},
+         "views": ["identity"], "samples": None, "list_members": False, "fdr": 0.1, "candidates": None,
+         "expected_accuracy": None, "out": None, "json": False},
     ),
     "power": (
         {"--members N", "--nonmembers N", "--fpr RATE [RATE ...]", "--auc AUC", "--tpr RATE",

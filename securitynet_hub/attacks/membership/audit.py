@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from securitynet_hub.attacks.accuracy import count_right
 from securitynet_hub.attacks.kind import Context
 from securitynet_hub.attacks.membership.attack import Attack
 from securitynet_hub.attacks.membership.blind_baseline import BlindBaseline, find_baseline
+from securitynet_hub.attacks.membership.candidates import Candidates, find_candidates
 from securitynet_hub.attacks.membership.kind import KIND, NEEDS, Options
 from securitynet_hub.attacks.membership.measures import draw_share, measure_membership
+from securitynet_hub.attacks.membership.member_lists import NamedMembers, Plan
 from securitynet_hub.attacks.membership.pool import Answers, Pool, find_pool, forward
 from securitynet_hub.attacks.membership.registry import attacks as registered
 from securitynet_hub.attacks.membership.registry import find
@@ -58,14 +61,16 @@ def run(
         raise RecordError(f"{Path(options.samples) / target.id} exists already; it is never overwritten.")
     chosen = _settings(attacks, context.settings, class_wise=options.class_wise)
     _require_answers(attacks, target)
+    plan, candidates = _plan(target, data, attacks, options, context)
     asking = [name for name in attacks if not find(name).shares_pass]
     for name in asking:
-        _require_affordable(find(name), chosen[name], at_one_size(target, data)[1], options.max_queries)
+        asked = data if candidates is None else candidates.beside(data)
+        _require_affordable(find(name), chosen[name], at_one_size(target, asked)[1], options.max_queries)
     pool = _pool(target, data, options, context)
     comparing = [name for name in attacks if name not in asking]
     _require_inputs(comparing, pool)
 
-    audit = _Audit(target, data, options, context, pool, measuring)
+    audit = _Audit(target, data, options, context, pool, measuring, plan, candidates)
     if comparing:
         audit.forward(comparing)
     elif data.validity is not None:
@@ -83,7 +88,8 @@ def run(
             runs, data.split.is_member, labels=data.images.labels[positions], positions=positions
         )
         _, sized = at_one_size(target, data)
-        write_samples(table, sized.images.select(positions), Path(options.samples) / target.id)
+        folder = Path(options.samples) / target.id
+        write_samples(table, sized.images.select(positions), folder, lists=audit.lists)
     return records
 
 
@@ -119,10 +125,14 @@ class _Audit:
         context: Context,
         pool: Pool | None,
         measuring: dict[str, Any],
+        plan: Plan | None,
+        candidates: Candidates | None,
     ) -> None:
         self.target, self.data, self.options, self.context = target, data, options, context
-        self.pool, self.measuring = pool, measuring
+        self.pool, self.measuring, self.plan, self.candidates = pool, measuring, plan, candidates
+        self.asked = data if candidates is None else candidates.beside(data)  # samples, then candidates
         self.labels = data.images.labels[data.split.indices]
+        self.lists: list[NamedMembers] = []
         self.answers: Answers | None = None
 
     def forward(self, names: Sequence[str]) -> None:
@@ -130,18 +140,19 @@ class _Audit:
         attacks = [find(name) for name in names]
         self.answers = forward(
             self.target,
-            self.data,
+            self.asked,
             self.pool,
             views=any(attack.augmented for attack in attacks),
             features=any("features" in attack.needs for attack in attacks),
-            calibration=float(self.options.calibration),
+            calibration=float(self.options.calibration) if self.candidates is None else self.fitted_on,
             seed=self.context.seed,
             batch_size=self.context.batch_size,
             on_batch=self.context.on_batch,
         )
-        self.accuracy = count_right(self.answers.logits, self.labels, self.data.split.is_member)
+        own = self.answers.logits[: len(self.labels)]
+        self.accuracy = count_right(own, self.labels, self.data.split.is_member)
         if self.data.validity is not None:
-            self.data.validity.judge(self.target, self.data, self.data.split.indices, self.answers.logits)
+            self.data.validity.judge(self.target, self.data, self.data.split.indices, own)
 
     @cached_property
     def baseline(self) -> BlindBaseline:
@@ -149,10 +160,47 @@ class _Audit:
         level = self.measuring["confidence_level"]
         return find_baseline(self.data, seed=self.context.seed, confidence_level=level)
 
+    @cached_property
+    def fitted_on(self) -> npt.NDArray[np.bool_]:
+        """For each image that is asked about, whether attacks may be fitted on it: no candidate is."""
+        drawn = draw_share(float(self.options.calibration), self.data.split.is_member, self.context.seed)
+        return np.append(drawn, np.zeros(len(self.asked.split.indices) - len(drawn), np.bool_))
+
+    @cached_property
+    def differs(self) -> bool:
+        """Whether the candidates certainly differ from the known non-members by their images alone."""
+        if self.candidates is None:
+            return False
+        level = self.measuring["confidence_level"]
+        return self.candidates.compare(self.data, seed=self.context.seed, confidence_level=level).differs
+
+    def list_members(self, attack: Attack, run: Run) -> NamedMembers:
+        """Name members among the candidates by the scores of an attack."""
+        assert self.plan is not None
+        n, is_member = len(self.labels), self.asked.split.is_member[run.rows]
+        if self.candidates is None:
+            known, judged = self.plan.halve(run.rows, is_member)
+        else:
+            known, judged = np.flatnonzero(~is_member & (run.rows < n)), np.flatnonzero(run.rows >= n)
+        return NamedMembers(
+            model=self.target.id,
+            attack=attack.name,
+            found=self.plan.list_of(run.scores[judged], run.scores[known]),
+            scores=run.scores[judged],
+            images=self.asked.images,
+            positions=self.asked.split.indices[run.rows[judged]],
+            plan=self.plan,
+            known=len(known),
+            is_member=is_member[judged] if self.candidates is None else None,
+            differs=self.differs,
+        )
+
     def attack(self, attack: Attack, settings: dict[str, Any]) -> tuple[Run, Record]:
         """Run one attack and measure it."""
         began = time.perf_counter()
-        run, known, counts, timings = (self._compare if attack.shares_pass else self._ask)(attack, settings)
+        found, known, counts, timings = (self._compare if attack.shares_pass else self._ask)(attack, settings)
+        own = found.rows < len(self.labels)
+        run = found._replace(scores=found.scores[own], rows=found.rows[own])
         is_member = self.data.split.is_member
         result = measure_run(run, is_member, class_wise=self.options.class_wise, **self.measuring)
         if self.options.slices:
@@ -167,6 +215,12 @@ class _Audit:
         result["blind_baseline"] = self.baseline.as_result()
         if self.baseline.differs:
             result["matched"] = self.baseline.match(run.scores, run.rows, is_member[run.rows])
+        if self.plan is not None:
+            named = self.list_members(attack, found)
+            result["listed"] = named.result
+            self.lists.append(named)
+            if self.options.on_list is not None:
+                self.options.on_list(named)
         record = Record(
             **describe_subject(self.target, data),
             attack={"name": attack.name, "kind": KIND.name, **self.measuring, **known},
@@ -194,25 +248,24 @@ class _Audit:
         self, attack: Attack, settings: dict[str, Any]
     ) -> tuple[Run, dict[str, Any], dict[str, int], dict[str, float]]:
         """Run an attack by queries; return as `_compare`."""
-        target, data = at_one_size(self.target, self.data)
+        target, data = at_one_size(self.target, self.asked)
         images, context = data.images, self.context
+        labels = images.labels[data.split.indices]
         known = {**settings, "seed": context.seed}
         supplied: dict[str, Any] = {"seed": context.seed, "batch_size": context.batch_size}
         if attack.starts:
             # The first image of each class outside the split.
-            rest = np.setdiff1d(np.arange(len(images)), self.data.split.indices)
+            rest = np.setdiff1d(np.arange(len(images)), data.split.indices)
             known["starts"] = rest[np.unique(images.labels[rest], return_index=True)[1]].tolist()
             supplied["starts"] = images.array(known["starts"])
         if attack.learns:
-            is_member = data.split.is_member
-            drawn = draw_share(self.options.calibration, is_member, context.seed)
-            supplied["known"] = np.where(drawn, is_member, -1)
+            supplied["known"] = np.where(self.fitted_on, data.split.is_member, -1)
         pixels = images.array(data.split.indices)
-        found = attack.run(target, pixels, self.labels, **settings, **supplied)
+        found = attack.run(target, pixels, labels, **settings, **supplied)
         context.on_batch(found.total_queries)
         counts = {"forwarded": found.total_queries, "most_for_one_sample": int(found.queries.max())}
         if found.rows is None:
-            return Run(found.scores, np.arange(len(self.labels))), known, counts, {}
+            return Run(found.scores, np.arange(len(labels))), known, counts, {}
         return (
             Run(found.scores, found.rows),
             {**known, "calibration": float(self.options.calibration)},
@@ -235,6 +288,44 @@ class _Audit:
             if attack.augmented:
                 decided["views"] = list(pool.shadows.views)
         return decided
+
+
+def _plan(
+    target: Target, data: AuditData, attacks: Sequence[str], options: Options, context: Context
+) -> tuple[Plan | None, Candidates | None]:
+    """Return how members are listed and the candidates, where lists are asked for and candidates given.
+
+    Raises:
+        ValueError: there are too few non-members for an attack's list, or it cannot judge the candidates.
+    """
+    if not options.list_members and options.candidates is None:
+        return None, None
+    plan = Plan(
+        fdr=float(options.fdr),
+        attacks=len(attacks),
+        confidence_level=float(context.confidence_level),
+        seed=context.seed,
+    )
+    chosen, given = {name: find(name) for name in attacks}, options.candidates is not None
+    fitted = draw_share(float(options.calibration), data.split.is_member, context.seed)
+    total = len(data.split.nonmembers)
+    held = (
+        ALWAYS_HELD if options.shadows is None else ALWAYS_HELD | {"population_outputs", "population_labels"}
+    )
+    for name, attack in chosen.items():
+        is_fitted = options.class_wise or attack.learns or "calibration" in attack.needed(held)
+        left = total - int(fitted[~data.split.is_member].sum()) if is_fitted else total
+        plan.require_enough(name, left, halved=not given)
+    if not given:
+        return plan, None
+    if options.shadows is not None:
+        raise ValueError(
+            "reference models were asked about the images of the data alone: leave out their number "
+            "(--shadows) or the candidates (--candidates)."
+        )
+    candidates = find_candidates(options.candidates, target, data)
+    candidates.require_answerable(chosen)
+    return plan, candidates
 
 
 def _pool(target: Target, data: AuditData, options: Options, context: Context) -> Pool | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 from securitynet_hub.attacks.kind import Described, Kind, option
 
 if TYPE_CHECKING:
+    from securitynet_hub.attacks.membership.member_lists import NamedMembers
     from securitynet_hub.attacks.membership.shadows import Shadows
+    from securitynet_hub.data.sources import ImageSource
+
+FDR = 0.1
+"""False-discovery rate of member lists."""
 
 TARGET_FPRS = (0.001, 0.01)
 """False-positive rates at which the true-positive rate is given."""
@@ -33,6 +38,12 @@ class Options:
         views: names of augmentations that LiRA and RMIA ask about, where reference models are trained.
         samples: folder for every sample's scores and for pictures of the members with the highest scores,
             below the model's id. They show training images: mind whose they are.
+        list_members: name the images that each attack finds to be members; the counts are
+            ``result["listed"]``, the list itself goes to `on_list` and to `samples`.
+        fdr: false-discovery rate of the lists, all attacks' together.
+        candidates: images of unknown membership to name members among, or where they are, as
+            `candidates.find_candidates` takes them; by default the members and half of the non-members.
+        on_list: called with each attack's `NamedMembers`.
         calibration: share of the members and non-members that learned attacks are fitted on; they are
             measured on the rest.
         target_fprs: false-positive rates at which to give the true-positive rate.
@@ -58,6 +69,20 @@ class Options:
     samples: Path | None = option(
         None, "folder for all scores and for pictures of the members with the highest scores", metavar="DIR"
     )
+    list_members: bool = option(
+        False,
+        "name the images that each attack finds to be members, wrongly in no more than --fdr of the cases on "
+        "average; several attacks share that rate, so name one with --attacks for a long list",
+    )
+    fdr: float = option(FDR, "false-discovery rate of --list-members", metavar="RATE")
+    candidates: ImageSource | str | None = option(
+        None,
+        "images of unknown membership to name members among: a folder of pictures (FOLDER/CLASS/* for "
+        "attacks that need labels), a table or a data set with ?split=NAME (default: the members and half of "
+        "the non-members of the data, whose truth is then counted beside)",
+        metavar="REFERENCE",
+    )
+    on_list: Callable[[NamedMembers], object] | None = None
     calibration: float = 0.5
     target_fprs: tuple[float, ...] = TARGET_FPRS
 

@@ -136,7 +136,7 @@ def forward(
     *,
     views: bool,
     features: bool,
-    calibration: float,
+    calibration: Any,
     seed: int,
     batch_size: int,
     on_batch: Callable[[int], None],
@@ -150,7 +150,7 @@ def forward(
         views: whether to ask about every augmentation that the shadow models were asked about, or only about
             the unchanged image.
         features: whether to compute `image_features` of the samples, too.
-        calibration: share of the samples whose membership the attacker knows.
+        calibration: share of the samples whose membership the attacker knows, or which ones they are.
         seed: decides everything that attacks draw.
         batch_size: images in one forward pass.
         on_batch: called with the number of images after each batch.

@@ -11,6 +11,8 @@ from rich.text import Text
 
 from securitynet_hub.annotations.schema import Annotation
 from securitynet_hub.attacks.membership.kind import KIND
+from securitynet_hub.attacks.membership.member_lists import SHOWN as PICTURED
+from securitynet_hub.attacks.membership.member_lists import NamedMembers, describe
 from securitynet_hub.attacks.membership.samples import most_exposed
 from securitynet_hub.attacks.membership.verdict import Judgement, judge
 from securitynet_hub.attacks.membership.wording import word
@@ -165,7 +167,7 @@ def section(entries: Sequence[Entry], samples: Path | None) -> Section:
     plots, pictures = ([], []) if table is None else _score_figures(entries, table, samples)
     return Section(
         title=KIND.title,
-        parts=[Figures(plots=plots, pictures=pictures), _table(entries)],
+        parts=[Figures(plots=plots, pictures=pictures), _table(entries), *_lists(entries, samples)],
         missing=[missing] if table is None else [],
     )
 
@@ -178,6 +180,26 @@ def frame(records: Sequence[Record]) -> dict[str, float | None]:
         if column is not None and auc is not None:
             columns[column] = auc
     return columns | {"overfit_gap": _gap_from(records[::-1])}
+
+
+def list_tables(lists: Sequence[NamedMembers], most: int = 20) -> Iterator[Table | Text]:
+    """Yield each attack's member list for a terminal: what it is worth, and the first images."""
+    for named in lists:
+        yield Text(printable(describe(words_of(named.attack), named.result), limit=1000))
+        count = len(named.rows)
+        if not count:
+            continue
+        rest = f"{count - most:,} more" if count > most else ""
+        caption = f"{rest}; all stand in the folder of --samples." if rest else ""
+        table = plain_table(f"{words_of(named.attack)}: named as members", caption=caption)
+        table.add_column("", justify="right")
+        table.add_column("image", overflow="fold")
+        for heading in ("score", "p-value", "at most\nwrong\nup to here"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for row in named.table.head(min(most, count)).itertuples():
+            figures = f"{row.score:.4g}", f"{row.p_value:.2g}", f"{row.at_most_wrong:,}"
+            table.add_row(f"{row.rank:,}", printable_markup(row.file), *figures)
+        yield table
 
 
 def verdict(judgement: Judgement) -> Verdict:
@@ -281,6 +303,41 @@ def _table(entries: Sequence[Entry]) -> PageTable:
         if few
         else "",
     )
+
+
+def _lists(entries: Sequence[Entry], samples: Path | None) -> Iterator[PageTable | Figures]:
+    """Yield what attacks name as members: the counts, and pictures where an audit wrote them."""
+    found = [(entry, listed) for entry in entries if (listed := entry.record.result.get("listed"))]
+    if not found:
+        return
+    columns = [
+        "candidates",
+        "named",
+        "of these wrong, at most",
+        "wrong on average, at most",
+        "wrong in truth",
+    ]
+    yield PageTable(
+        label=f"Images named as members of {entries[0].model}",
+        heading="attack",
+        columns=[Column(name) for name in columns],
+        lines=[Line(words_of(entry.attack), _counted(listed)) for entry, listed in found],
+        caption="Images that each attack names as members of the training set.",
+    )
+    folder, pictures = _folder(samples, entries[0].model), []
+    for entry, listed in found:
+        if folder is not None and Path(entry.attack).name == entry.attack and listed["listed"]:
+            text = describe(words_of(entry.attack), listed)
+            text += f" The first {PICTURED} are shown." if listed["listed"] > PICTURED else ""
+            picture = read_picture(folder / f"members-{entry.attack}.png", text, text)
+            pictures += [picture] if picture else []
+    yield Figures(pictures=pictures, heading="Named as members")
+
+
+def _counted(listed: Mapping[str, Any]) -> list[str | None]:
+    wrong, share = listed.get("wrong"), listed["fdr"] / listed["attacks"]
+    counts = [f"{listed[name]:,}" for name in ("candidates", "listed", "at_most_wrong")]
+    return [*counts, percent(share, 1), None if wrong is None else f"{wrong:,}"]
 
 
 def _rates(result: dict[str, Any]) -> dict[float, dict[str, Any]]:

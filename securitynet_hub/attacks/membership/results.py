@@ -115,6 +115,41 @@ class BlindBaseline(Figures):
     differs: Flag
 
 
+class Listed(Part):
+    """How many images an attack names as members, and how many of them are wrong at most.
+
+    Each list's rate is ``fdr / attacks``, which the smallest p-value ``1 / (known_nonmembers + 1)`` reaches.
+    """
+
+    fdr: Rate
+    attacks: Positive
+    confidence_level: Level
+    candidates: Positive
+    known_nonmembers: Positive
+    listed: Count
+    at_most_wrong: Count
+    wrong: Count | None = None
+    shortest: Count
+    differs: Flag = False
+
+    @model_validator(mode="after")
+    def _agree(self) -> Listed:
+        counts = (0, max(self.at_most_wrong, self.wrong or 0), self.listed, self.candidates)
+        if sorted(counts) != list(counts):
+            raise ValueError(
+                f"{self.listed:,} of {self.candidates:,} candidates are listed, of these at most "
+                f"{self.at_most_wrong:,} and in truth {self.wrong} wrongly: each should be within the last"
+            )
+        if self.listed and (
+            self.differs or self.fdr * (self.known_nonmembers + 1) < self.attacks - TOLERANCE
+        ):
+            raise ValueError(
+                f"{self.listed:,} are listed, although {self.known_nonmembers:,} known non-members that "
+                f"{'differ' if self.differs else 'are so few'} cannot show a rate of {self.fdr:g}"
+            )
+        return self
+
+
 class Result(Measured):
     """The result of one attack, and what was measured beside it."""
 
@@ -124,6 +159,7 @@ class Result(Measured):
     accusations: Accusations | None = None
     slices: dict[str, Measured | None] | None = None
     tuned: dict[str, Number] | None = None
+    listed: Listed | None = None
     comparison: dict[str, Any] | None = None
     epsilon_bound: dict[str, Any] | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from PIL import Image
 
 from securitynet_hub.attacks.kind import CONFIDENCE_LEVEL
 from securitynet_hub.attacks.membership.measures import MembershipResult, measure_membership
+from securitynet_hub.attacks.membership.member_lists import NamedMembers
 from securitynet_hub.attacks.membership.running import Run
 from securitynet_hub.core.arrays import as_array
 from securitynet_hub.core.errors import RecordError
@@ -162,17 +163,24 @@ def tile(pixels: npt.NDArray[np.uint8], *, columns: int = 5) -> npt.NDArray[np.u
 
 
 def write_samples(
-    table: pd.DataFrame, images: Pixels | ImageSource, folder: Path, *, count: int = 25
+    table: pd.DataFrame,
+    images: Pixels | ImageSource,
+    folder: Path,
+    *,
+    count: int = 25,
+    lists: Iterable[NamedMembers] = (),
 ) -> None:
     """Write every sample's scores and, for each attack, a picture of the members with the highest scores.
 
     ``scores.parquet`` is the table, ``exposed-<attack>.png`` the picture, the highest score first.
+    Member lists are ``members-<attack>.csv``, all candidates in order, and ``.png``, those that are named.
 
     Args:
         table: from `sample_table`.
         images: shape (n, height, width, 1 or 3), uint8, or a source of one size: the image of each row.
         folder: must not exist, so that nothing is overwritten.
         count: images in a picture.
+        lists: member lists to write beside.
 
     Raises:
         RecordError: the folder is there already or cannot be written.
@@ -191,5 +199,10 @@ def write_samples(
                 sheet = tile(shown)
                 picture = Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
                 picture.save(part / f"exposed-{name}.png")
+            for named in lists:
+                place = part / f"members-{named.attack}.csv"
+                named.table.to_csv(place, index=False, errors="backslashreplace")
+                if len(named.rows):
+                    Image.fromarray(tile(named.thumbnails(), columns=10)).save(place.with_suffix(".png"))
     except OSError as error:
         raise RecordError(f"cannot write {folder}: {error.strerror or error}.") from error
