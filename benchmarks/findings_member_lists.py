@@ -1,8 +1,8 @@
 """What member lists name on real networks, and how many of the named are wrong in truth.
 
-``python benchmarks/findings_member_lists.py CORPORA`` reads the answers of each design's networks (a folder of
-designs as `corpora.py` makes them, each with ``scores.npz``), takes twelve networks as targets in turn with
-all others as reference models, and writes the table ``member-lists-found`` of docs/membership.md.
+``python benchmarks/findings_member_lists.py CORPORA`` reads the answers of each design's networks (a folder
+of designs as `corpora.py` makes them, each with ``scores.npz``), takes twelve networks as targets in turn,
+with all others as reference models, and writes the table ``member-lists-found`` of docs/membership.md.
 """
 
 import argparse
