@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.attacks import kind
 from securitynet_hub.core.arrays import Scores
+
+if TYPE_CHECKING:
+    from securitynet_hub.models.target import Target
 
 Rows = npt.NDArray[np.int64]
 
@@ -92,6 +95,16 @@ class Attack(kind.Attack):
     def labelled(self) -> bool:
         """Whether it needs the samples' labels."""
         return "labels" in self.needs
+
+    def unanswerable(self, target: Target) -> str | None:
+        """Return why a target cannot be attacked so, or None: it answers with too little, or has no layer."""
+        if reason := super().unanswerable(target):
+            return reason
+        if "penultimate" in self.needs:
+            from securitynet_hub.engine.features import without_features  # torch is slow to import
+
+            return without_features(target)
+        return None
 
     def needed(self, held: Container[str]) -> tuple[str, ...]:
         """Return the fields that the attack uses if these fields are given: `needs`, or the alternatives.

@@ -144,6 +144,7 @@ class _Audit:
             self.pool,
             views=any(attack.augmented for attack in attacks),
             features=any("features" in attack.needs for attack in attacks),
+            penultimate=any("penultimate" in attack.needs for attack in attacks),
             calibration=float(self.options.calibration) if self.candidates is None else self.fitted_on,
             seed=self.context.seed,
             batch_size=self.context.batch_size,

@@ -47,6 +47,7 @@ class MembershipInputs:
         reference_population_outputs: shape (models, m, [augmentations,] classes).
         reference_population_in: shape (models, m); None if no reference model was trained on the population.
         features: shape (n, columns), a description of each sample: embeddings, or another model's logits.
+        penultimate: shape (n, d), what the target's last linear layer reads for each sample.
         ids: shape (n,), a unique identifier of each sample.
         population_ids: shape (m,), likewise; if both are given, a sample in both is refused.
         seed: decides everything that an attack draws.
@@ -64,6 +65,7 @@ class MembershipInputs:
     reference_population_outputs: Outputs | None = field(default=None, repr=False)
     reference_population_in: Outputs | None = field(default=None, repr=False)
     features: Outputs | None = field(default=None, repr=False)
+    penultimate: Outputs | None = field(default=None, repr=False)
     ids: Outputs | None = field(default=None, repr=False)
     population_ids: Outputs | None = field(default=None, repr=False)
     seed: int = 0

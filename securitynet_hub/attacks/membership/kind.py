@@ -91,6 +91,7 @@ NEEDS = {
     "labels": "label",
     "calibration": "known members and non-members",
     "features": "images",
+    "penultimate": "features of the last layer",
     "reference_outputs": "reference models",
     "population_outputs": "population",
 }

@@ -15,6 +15,7 @@ from securitynet_hub.attacks.membership.shadows import Shadows
 from securitynet_hub.attacks.subject import AuditData, at_one_size
 from securitynet_hub.data.augmentations import VIEWS, View, identity
 from securitynet_hub.data.features import grid_means, image_features
+from securitynet_hub.engine.features import predict_with_features
 from securitynet_hub.engine.inference import predict
 from securitynet_hub.models.target import Target
 
@@ -136,6 +137,7 @@ def forward(
     *,
     views: bool,
     features: bool,
+    penultimate: bool,
     calibration: Any,
     seed: int,
     batch_size: int,
@@ -150,6 +152,7 @@ def forward(
         views: whether to ask about every augmentation that the shadow models were asked about, or only about
             the unchanged image.
         features: whether to compute `image_features` of the samples, too.
+        penultimate: whether to keep what the target's last layer reads for each sample, too.
         calibration: share of the samples whose membership the attacker knows, or which ones they are.
         seed: decides everything that attacks draw.
         batch_size: images in one forward pass.
@@ -164,10 +167,15 @@ def forward(
         target, data = at_one_size(target, data)
     images, labels = data.images.select(positions), data.images.labels[positions].astype(np.int64)
     asked = pool.views if pool is not None and several else [identity]
-    each = [
-        predict(target, images.change(view, images.shape), batch_size=batch_size, on_batch=on_batch)
-        for view in asked
-    ]
+    each: list[npt.NDArray[np.float32]] = []
+    layer = None
+    for view in asked:
+        changed = images.change(view, images.shape)
+        if penultimate and not each:
+            answers, layer = predict_with_features(target, changed, batch_size=batch_size, on_batch=on_batch)
+        else:
+            answers = predict(target, changed, batch_size=batch_size, on_batch=on_batch)
+        each.append(answers)
     logits = np.stack(each, 1) if several else each[0]
     inputs = MembershipInputs(
         outputs=logits[:n],
@@ -178,6 +186,7 @@ def forward(
         seed=seed,
         ids=indices,
         features=_features(target, data, labels[:n]) if features else None,
+        penultimate=None if layer is None else layer[:n],
         **({} if pool is None else pool.inputs(logits[n:], labels[n:], views=several)),
     )
     return Answers(inputs, each[0][:n], len(positions) * len(asked), time.perf_counter() - began)

@@ -23,7 +23,7 @@ from securitynet_hub.attacks.membership.thresholds import fit_thresholds, measur
 from securitynet_hub.core.arrays import Scores, as_array
 from securitynet_hub.statistics.comparison import paired_auc_difference
 
-ALWAYS_HELD = frozenset({"labels", "calibration", "features"})
+ALWAYS_HELD = frozenset({"labels", "calibration", "features", "penultimate"})
 """The fields of `MembershipInputs` that every audit has beside the outputs."""
 
 
