@@ -112,6 +112,7 @@ class TestEveryAttack:
         same |= {"labels": np.zeros(400, int), "population_labels": np.zeros(300, int)}
         same |= {
             "features": np.zeros((400, 1)),
+            "penultimate": np.ones((400, 3)),
             "reference_in": np.repeat(WORLD["reference_in"][:, :1], 400, 1),
         }
         run = run_attack(name, MembershipInputs(**same))
@@ -123,7 +124,16 @@ class TestEveryAttack:
         moved = {
             key: value[:, order] if key in ("reference_outputs", "reference_in") else value[order]
             for key, value in WORLD.items()
-            if key in ("outputs", "labels", "is_member", "reference_outputs", "reference_in", "features")
+            if key
+            in (
+                "outputs",
+                "labels",
+                "is_member",
+                "reference_outputs",
+                "reference_in",
+                "features",
+                "penultimate",
+            )
         }
         scores = np.full((2, 400), np.nan)
         for row, (world_, mask) in enumerate(((WORLD, known), ({**WORLD, **moved}, known[order]))):
