@@ -47,7 +47,8 @@ def leverage_scores(inputs: MembershipInputs, rows: Rows, *, ridge: float = 0.01
 
     ``score = log(1 + g) - (1 - p_y)^2 h (2 + g) / (2 (1 + g))``, h from `feature_leverages`, g = w h. A
     sample that the model fits well although nothing else would have made it do so scores high; one that the
-    model gets wrong scores the lower, the more the model could have been moved by it.
+    model gets wrong scores the lower, the more the model could have been moved by it. The head of this file
+    derives it from the leverages of Pregibon (1981, section 3), after Dorseuil et al. 2026.
 
     Args:
         inputs: what the attacker holds; the known members give the curvature.
@@ -173,7 +174,7 @@ ATTACK = Attack(
     run=leverage_scores,
     summary="how well an image is fitted for how much it can move its own prediction",
     formula="log(1 + g) - (1 - p_y)^2 h (2 + g) / (2 (1 + g)), h = f' H^-1 f, g = p_y (1 - p_y) h",
-    source="derived from Pregibon 1981, section 3, after Dorseuil et al. 2026",
+    source="leverages of Pregibon 1981, section 3, after Dorseuil et al. 2026; score derived here",
     needs=("labels", "penultimate", "calibration"),
     weights=True,
 )
