@@ -12,7 +12,9 @@ import torch
 
 from securitynet_hub.core.errors import WeightsError
 
-MAX_DEPTH = 64
+MAX_DEPTH, MAX_NAME = 64, 4096
+"""Largest number of keys that lead to a tensor, and of characters in them together."""
+
 UNSTORED = {torch.complex128}
 CHUNK = 1 << 20
 """Number of elements that are checked at a time."""
@@ -76,6 +78,10 @@ def _walk(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, torch.Tensor
     if len(path) > MAX_DEPTH:
         raise WeightsError(f"the checkpoint is nested more than {MAX_DEPTH} levels deep.")
     if isinstance(value, torch.Tensor):
+        if sum(map(len, path)) > MAX_NAME:
+            raise WeightsError(
+                f"the checkpoint has a tensor whose keys have more than {MAX_NAME:,} characters."
+            )
         yield "/".join(part.replace("~", "~0").replace("/", "~1") for part in path), value
     elif isinstance(value, Mapping):
         for key, inner in value.items():

@@ -270,7 +270,7 @@ PICKLES = {
     "NEWOBJ of a text": (named(COMMAND + b")\x81"), "makes an object of a str"),
     "NEWOBJ_EX without keywords": (named(find("my_lab", "Net") + b")N\x92"), "no keywords"),
     "protocol 6": (b"\x80\x06}.", "protocol 6|was expected|magic"),
-    "too many opcodes": (PROTO + b"(" + b"N" * pickles.MAX_OPCODES, "more than 1,000,000 opcodes"),
+    "too many opcodes": (PROTO + b"(" + b"N" * pickles.MAX_STEPS, "more than 600,000 opcodes"),
     "no such memo": (named(b"j\xff\xff\xff\xff"), "malformed"),
     "no such opcode": (named(b"\xff"), r"opcode b'\\xff'"),
     "takes too much": (PROTO + b"R.", "empty stack"),

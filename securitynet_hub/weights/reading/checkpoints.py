@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import torch
 
@@ -27,19 +27,25 @@ from securitynet_hub.weights.reading.build import build_tensors
 from securitynet_hub.weights.reading.foreign import foreign, is_other_archive
 from securitynet_hub.weights.reading.layout import UNTYPED, Storage, View
 from securitynet_hub.weights.reading.pickle_walk import (
+    HOLDING,
+    MAX_KEY_TEXT,
     MAX_PICKLE,
+    Budget,
     Global,
     Inert,
     Walk,
     is_dtype,
     is_module,
     parts,
+    values,
     walk,
 )
 from securitynet_hub.weights.reading.safetensors_layout import MAX_TENSORS, read_header
 from securitynet_hub.weights.reading.summary import described, find_weights
 from securitynet_hub.weights.reading.zip_layout import read_archive, read_member
 from securitynet_hub.weights.shards import is_index, read_index, why_not_shard
+
+T = TypeVar("T")
 
 MAX_GROWTH, ALLOWED = 4, 64 << 20
 """Tensors that share bytes may exceed the file by this factor, and by this many bytes."""
@@ -124,7 +130,7 @@ def judge(path: Path, *, max_bytes: int = MAX_BYTES) -> Verdict:
     except WeightsError as error:
         safe = isinstance(error, NoWeightsError)
         return Verdict(safe, kind, printable(error, limit=LONGEST_REASON), 0, 0, size)
-    tensors = {id(leaf): leaf for leaf in _leaves(content.values) if isinstance(leaf, torch.Tensor)}
+    tensors = {id(leaf): leaf for leaf in _leaves(content.values, torch.Tensor)}
     found = find_weights(content.values)
     return Verdict(
         True,
@@ -218,7 +224,7 @@ def _read(file: BufferedReader, size: int, kind: str) -> Content:
 
 def _read_torch(file: BufferedReader, size: int, kind: str) -> Content:
     found, places = (_walk_zipped if kind == ZIPPED else _walk_legacy)(file, size)
-    views = [leaf for leaf in _leaves(found.value) if isinstance(leaf, View)]
+    views = list(_leaves(found.value, View))
     if len(views) > MAX_TENSORS:
         raise WeightsError(f"it names {len(views):,} tensors; at most {MAX_TENSORS:,} are read")
     total = sum(view.bytes for view in views)  # a view under two names counts twice, as it is stored twice
@@ -232,6 +238,8 @@ def _read_torch(file: BufferedReader, size: int, kind: str) -> Content:
 
 def _fill(value: Any, tensors: dict[View, torch.Tensor]) -> Any:
     """Replace each view in the content by its tensor, and each module by its state dict."""
+    if not isinstance(value, (*HOLDING, View, Global, Storage)):
+        return value
     if isinstance(value, View):
         return tensors[value]
     if isinstance(value, Global):
@@ -250,6 +258,10 @@ def _fill(value: Any, tensors: dict[View, torch.Tensor]) -> Any:
 
 def _state_dict(module: Any, tensors: dict[View, torch.Tensor], prefix: str) -> Iterator[tuple[str, Any]]:
     for name, value in parts(module) or ():
+        if len(prefix) + len(str(name)) > MAX_KEY_TEXT:
+            raise WeightsError(
+                f"it has a module whose parameter has a name of more than {MAX_KEY_TEXT:,} characters"
+            )
         if is_module(value):
             yield from _state_dict(value, tensors, f"{prefix}{name}.")
         else:
@@ -279,11 +291,12 @@ def _walk_legacy(file: BinaryIO, size: int) -> tuple[Walk, dict[str, int]]:
     """Do the same for the legacy format: five pickles, followed by the storages with their sizes."""
     file.seek(0)
     data = file.read(min(size, MAX_PICKLE))
-    magic = walk(data)
-    version = walk(data, magic.end)
-    system = walk(data, version.end)
-    found = walk(data, system.end)
-    keys = walk(data, found.end)
+    budget = Budget()
+    magic = walk(data, budget=budget)
+    version = walk(data, magic.end, budget)
+    system = walk(data, version.end, budget)
+    found = walk(data, system.end, budget)
+    keys = walk(data, found.end, budget)
     if (magic.value, version.value) != (MAGIC, VERSION):
         raise WeightsError("its magic number or version is not that of torch.save")
     if not isinstance(system.value, dict) or system.value.get("little_endian") is not True:
@@ -307,10 +320,15 @@ def _walk_legacy(file: BinaryIO, size: int) -> tuple[Walk, dict[str, int]]:
     return found, places
 
 
-def _leaves(value: Any) -> Iterator[Any]:
-    within = parts(value)
-    if within is None:
-        yield value
-        return
-    for _, item in within:
-        yield from _leaves(item)
+def _leaves(root: Any, kind: type[T]) -> Iterator[T]:
+    """Yield every value of a kind, in order; one that stands in several places, several times."""
+    todo: list[Iterator[Any]] = [iter((root,))]
+    while todo:
+        for value in todo[-1]:
+            if isinstance(value, kind):
+                yield value
+            elif isinstance(value, HOLDING) and (within := values(value)) is not None:
+                todo.append(iter(within))
+                break
+        else:
+            todo.pop()

@@ -54,6 +54,10 @@ class View:
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
+    def __hash__(self) -> int:
+        # Numbers can be chosen so that tuples of them collide; the hash of a text has a secret in it.
+        return hash(f"{self.storage.key} {self.dtype} {self.offset} {self.shape} {self.stride}")
+
     @property
     def elements(self) -> int:
         """Number of elements."""

@@ -3,14 +3,17 @@
 Texts, numbers, lists, tuples, dicts and tensors become what they are. Other objects (a Namespace, a NumPy
 array, the author's own class) becomes an `Inert`: the name of its class, and what the pickle would give it.
 The machine never imports, calls or builds an object that the pickle chooses. It refuses a pickle that names
-what can run code (`securitynet_hub.weights.reading.globals`), and one that is malformed or exceeds a bound.
+what can run code (`securitynet_hub.weights.reading.globals`), and one that is malformed or exceeds its budget.
+
+The budget counts operations and bytes, and both are spent before anything is allocated. So a pickle of n
+bytes takes at most `BYTES_EACH` * n bytes of memory, and never more than `MAX_HELD`.
 """
 
 from __future__ import annotations
 
 import struct
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -26,13 +29,24 @@ from securitynet_hub.weights.reading.layout import (
 )
 
 MAX_PICKLE = 64 << 20
-MAX_OPCODES = 1_000_000
-MAX_NODES = 2_000_000
-"""Number of values; a value that is used twice counts twice."""
+MAX_STEPS = 600_000
+"""Number of opcodes, and of items that calls copy, which are at most as many as the opcodes before."""
+
+MAX_HELD = 192 << 20
+"""Bytes that all values of a pickle may take, as `_COSTS` counts them."""
 
 MAX_DEPTH = 64
 MAX_TEXT = 1 << 16
 """Bytes of a text that is kept; a longer one becomes an `Inert`."""
+
+MAX_TEXTS = 16 << 20
+"""Bytes of all texts that are kept; later ones become `Inert`."""
+
+MAX_KEY_TEXT = 1024
+"""Characters of a text that is a key; a longer one becomes an `Inert`, because equal ones are compared."""
+
+SHARING, SHARED = 2, 10_000
+"""A value that is used twice counts twice: the values are at most so many times the opcodes, and so many."""
 
 MAX_NAME = 256
 """Bytes of the name of a global's module, and of its own name."""
@@ -73,6 +87,33 @@ class Inert:
         return self.name
 
 
+def _unsaved(state: dict[Any, Any]) -> list[Any] | tuple[Any, ...]:
+    """Return the names of a module's buffers that ``state_dict`` leaves out."""
+    unsaved = state.get("_non_persistent_buffers_set")
+    names = unsaved.arguments[0] if type(unsaved) is Inert and unsaved.arguments else ()
+    return names if isinstance(names, (list, tuple)) else ()
+
+
+class Budget:
+    """What reading one file may cost: operations and bytes, spent before anything is done or allocated."""
+
+    def __init__(self) -> None:
+        self.steps = MAX_STEPS
+        self.held = MAX_HELD
+        self.texts = MAX_TEXTS
+
+    def require(self) -> None:
+        """Refuse what the budget does not cover.
+
+        Raises:
+            WeightsError: it is spent.
+        """
+        if self.steps < 0:
+            raise WeightsError(f"its pickle has more than {MAX_STEPS:,} opcodes and copied items")
+        if self.held < 0:
+            raise WeightsError(f"its pickle describes more than {MAX_HELD:,} bytes of values")
+
+
 class Walk(NamedTuple):
     """What a pickle describes, and where it ends.
 
@@ -89,8 +130,8 @@ class Walk(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-def walk(data: bytes, start: int = 0) -> Walk:
-    """Describe the pickle that starts at ``data[start]``.
+def walk(data: bytes, start: int = 0, budget: Budget | None = None) -> Walk:
+    """Describe the pickle that starts at ``data[start]``; several of one file share a budget.
 
     Raises:
         WeightsError: the pickle is malformed, names what can run code, or exceeds a bound.
@@ -100,16 +141,16 @@ def walk(data: bytes, start: int = 0) -> Walk:
     >>> found.value["epoch"], str(found.value["args"]), found.names
     (3, 'argparse.Namespace', ('argparse.Namespace',))
     """
-    machine = _Machine(data, start)
+    machine = _Machine(data, start, Budget() if budget is None else budget)
     try:
         value = machine.run()
     except (IndexError, KeyError, ValueError, TypeError, struct.error) as error:
         raise machine.blocked(f"is malformed ({type(error).__name__})") from error
-    _measure(value)
+    _measure(value, SHARING * machine.opcodes + SHARED)
     return Walk(value, machine.position, machine.storages, tuple(sorted(machine.names)))
 
 
-def parts(value: Any) -> Iterable[tuple[Any, Any]] | None:
+def parts(value: Any) -> Collection[tuple[Any, Any]] | None:
     """Return the keys and values of a container, None for any other value.
 
     Dicts, lists, tuples and objects of classes that are dicts are containers; so is a module, whose keys are
@@ -118,12 +159,22 @@ def parts(value: Any) -> Iterable[tuple[Any, Any]] | None:
     if isinstance(value, dict):
         return value.items()
     if isinstance(value, (list, tuple)):
-        return enumerate(value)
+        return [*enumerate(value)]
     if type(value) is Inert:
         if is_module(value):
             return list(_module_parts(value.state))
         return value.items.items() or None
     return None
+
+
+def values(value: Any) -> Collection[Any] | None:
+    """Return what a container holds, without the keys; None for any other value."""
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, (list, tuple)):
+        return value
+    within = parts(value)
+    return None if within is None else [held for _, held in within]
 
 
 def is_module(value: Any) -> bool:
@@ -137,9 +188,7 @@ _OF_MODULES = ("_parameters", "_buffers", "_modules")
 
 def _module_parts(state: dict[Any, Any]) -> Iterator[tuple[Any, Any]]:
     """Yield what ``state_dict`` of the module would have, and the modules within it."""
-    unsaved = state.get("_non_persistent_buffers_set")
-    names = unsaved.arguments[0] if type(unsaved) is Inert and unsaved.arguments else ()
-    left_out = {name for name in names if type(name) is str} if isinstance(names, (list, tuple)) else set()
+    left_out = {name for name in _unsaved(state) if type(name) is str}
     for part in _OF_MODULES:
         for name, value in state[part].items():
             if value is not None and not (part == "_buffers" and name in left_out):
@@ -147,9 +196,11 @@ def _module_parts(state: dict[Any, Any]) -> Iterator[tuple[Any, Any]]:
 
 
 class _Machine:
-    def __init__(self, data: bytes, start: int) -> None:
+    def __init__(self, data: bytes, start: int, budget: Budget) -> None:
         self.data = data
         self.start = self.position = self.opcode_at = start
+        self.budget = budget
+        self.opcodes = 0
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
@@ -159,21 +210,36 @@ class _Machine:
         self.copied = 0
 
     def run(self) -> Any:
-        if self.data[self.start : self.start + 1] not in (b"\x80", b""):
+        data, budget, end = self.data, self.budget, min(len(self.data), self.start + MAX_PICKLE)
+        if data[self.start : self.start + 1] not in (b"\x80", b""):
             raise self.blocked("does not state its protocol first")
-        for _ in range(MAX_OPCODES):
-            self.opcode_at = self.position
-            opcode = self.take(1)
-            if opcode == b".":
+        while (at := self.position) < end:
+            self.opcode_at, opcode = at, data[at]
+            self.position = at + 1
+            self.opcodes += 1
+            budget.steps -= 1
+            budget.held -= _COSTS[opcode]
+            if budget.steps < 0 or budget.held < 0:
+                budget.require()
+            handler = _HANDLERS[opcode]
+            if handler is not None:
+                handler(self)
+            elif opcode == _STOP:
                 (value,) = self.stack
                 if self.below:
                     raise self.blocked("ends inside a group")
                 return value
-            handler = _OPCODES.get(opcode)
-            if handler is None:
-                raise self.blocked(f"has the opcode {_opcode_name(opcode)}, which torch.save does not write")
-            handler(self)
-        raise self.blocked(f"has more than {MAX_OPCODES:,} opcodes")
+            else:
+                name = _opcode_name(data[at : at + 1])
+                raise self.blocked(f"has the opcode {name}, which torch.save does not write")
+        self.skip(1)
+        raise AssertionError("unreachable: nothing lies behind the end")
+
+    def spend(self, *, steps: int = 0, held: int = 0) -> None:
+        """Take from the budget what an opcode costs beside `_COSTS`, before it is done."""
+        self.budget.steps -= steps
+        self.budget.held -= held
+        self.budget.require()
 
     def blocked(self, what: str) -> WeightsError:
         return WeightsError(f"its pickle {what}, at byte {self.opcode_at - self.start:,}")
@@ -201,11 +267,14 @@ class _Machine:
 
     def text(self, form: str) -> None:
         length = self.number(form)
-        if length > MAX_TEXT:
+        if length > min(MAX_TEXT, self.budget.texts):
             self.skip(length)
             self.stack.append(Inert("str"))
         else:
-            self.stack.append(self.take(length).decode("utf-8"))
+            raw = self.take(length)
+            self.budget.texts -= length
+            self.spend(held=length if raw.isascii() else 4 * length)
+            self.stack.append(raw.decode("utf-8"))
 
     def old_text(self, form: str) -> None:
         """Read what Python 2 wrote: a text or bytes."""
@@ -260,12 +329,19 @@ class _Machine:
         del self.stack[-count:]
         return group
 
-    def bundle(self, items: Iterable[Any]) -> None:
+    def bundle(self, items: list[Any]) -> None:
+        self.spend(held=_SLOT * len(items))
         self.stack.append(tuple(items))
+
+    def frozen(self) -> None:
+        items = self.group()
+        self.spend(held=_SLOT * len(items))
+        self.stack.append(Inert("frozenset", (items,)))
 
     def extend(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is list:
+            self.spend(held=_SLOT * len(items))
             target.extend(items)
         elif type(target) is not Inert:
             raise self.blocked("appends to what is no list")
@@ -274,13 +350,14 @@ class _Machine:
         target = self.stack[-1]
         if type(target) not in (dict, OrderedDict, Counter, Inert):
             raise self.blocked("sets items of what is no dict")
+        self.spend(held=_PAIR * len(items))
         into = target.items if type(target) is Inert else target
         for key, value in zip(items[::2], items[1::2], strict=True):
             into[self.key(key)] = value
 
     def key(self, key: Any) -> Any:
         """Return a key that is cheap to hash and to compare: any but short ones become an `Inert`."""
-        if type(key) is str or (type(key) is int and abs(key) <= MAX_KEY):
+        if (type(key) is str and len(key) <= MAX_KEY_TEXT) or (type(key) is int and abs(key) <= MAX_KEY):
             return key
         return Inert(_kind(key))
 
@@ -342,6 +419,7 @@ class _Machine:
         items, target = self.group(), self.stack[-1]
         if type(target) is not Inert or target.name != "set":
             raise self.blocked("adds to what is no set")
+        self.spend(held=_SLOT * len(items))
         target.arguments[0].extend(items)
 
     def member(self, kind: Any, name: Any) -> Inert:
@@ -378,9 +456,11 @@ class _Machine:
 
     def copy(self, items: Any) -> None:
         """Count the values that a call copies, because any number of calls may copy the same list."""
-        self.copied += len(items) if isinstance(items, (list, tuple, dict)) else 0
-        if self.copied > MAX_NODES:
-            raise self.blocked(f"grows beyond {MAX_NODES:,} values")
+        count = len(items) if isinstance(items, (list, tuple, dict)) else 0
+        self.copied += count
+        if self.copied > self.opcodes:
+            raise self.blocked(f"grows beyond {self.opcodes:,} values, by calls that copy the same ones")
+        self.spend(steps=count, held=_CONTAINER + 2 * _PAIR * count)
 
     def ordered(self, items: Any = ()) -> OrderedDict[Any, Any]:
         """Return an OrderedDict; Python 2 wrote its items into the call, as a list of pairs."""
@@ -465,27 +545,32 @@ class _Machine:
         return values
 
 
-def _measure(root: Any) -> None:
+def _measure(root: Any, most: int) -> None:
     """Refuse values that contain themselves, are nested too deep, or grow too large when copied."""
     done: dict[int, tuple[int, int]] = {}  # id -> nodes, depth
     open_: set[int] = set()
+    looked_at = 0  # many modules may share one long list of names, or of parameters
     todo: list[tuple[Any, bool]] = [(root, False)]
     while todo:
         value, seen = todo.pop()
         # Asked first: a list of a thousand references to one list must not look into that a thousand times.
         if not seen and id(value) in done:
             continue
-        within = parts(value)
+        within = values(value)
         if within is None:
             continue
-        children = [child for _, child in within]
+        looked_at += len(within) + (len(_unsaved(value.state)) if is_module(value) else 0)
+        if looked_at > 2 * most:
+            raise WeightsError(f"its pickle grows beyond {most:,} values")
+        children = [child for child in within if isinstance(child, HOLDING)]
         if seen:
             counts = [done.get(id(child), (1, 0)) for child in children]
-            done[id(value)] = (1 + sum(n for n, _ in counts), 1 + max((d for _, d in counts), default=0))
+            nodes = 1 + len(within) - len(children) + sum(n for n, _ in counts)
+            done[id(value)] = nodes, 1 + max((depth for _, depth in counts), default=0)
             open_.discard(id(value))
-            if done[id(value)][0] > MAX_NODES or done[id(value)][1] > MAX_DEPTH:
+            if done[id(value)][0] > most or done[id(value)][1] > MAX_DEPTH:
                 raise WeightsError(
-                    f"its pickle grows beyond {MAX_NODES:,} values or {MAX_DEPTH} levels of nesting"
+                    f"its pickle grows beyond {most:,} values or {MAX_DEPTH} levels of nesting"
                 )
         elif id(value) in open_:
             raise WeightsError("its pickle has a value that holds itself")
@@ -493,7 +578,11 @@ def _measure(root: Any) -> None:
             open_.add(id(value))
             todo.append((value, True))
             # An empty container is a leaf: a million of them should cost no more than they must.
-            todo.extend((child, False) for child in children if child or type(child) is Inert)
+            todo.extend((child, False) for child in children if child)
+
+
+HOLDING = (dict, list, tuple, Inert)
+"""The types of values that may hold others."""
 
 
 def _is_dtype_name(name: str) -> bool:
@@ -599,7 +688,7 @@ _OPCODES: dict[bytes, Callable[[_Machine], Any]] = {
     b")": lambda m: m.stack.append(()),
     b"\x8f": _Machine.empty_set,
     b"\x90": _Machine.add_items,
-    b"\x91": lambda m: m.stack.append(Inert("frozenset", (m.group(),))),
+    b"\x91": _Machine.frozen,
     b"t": lambda m: m.bundle(m.group()),
     b"\x85": lambda m: m.bundle(m.pop(1)),
     b"\x86": lambda m: m.bundle(m.pop(2)),
@@ -615,3 +704,19 @@ _OPCODES: dict[bytes, Callable[[_Machine], Any]] = {
     b"j": lambda m: m.get("<I"),
 }
 """The opcodes of protocols 2 to 5, without the extension registry and buffers outside the pickle."""
+
+_STOP = ord(".")
+_HANDLERS = [_OPCODES.get(bytes([opcode])) for opcode in range(256)]
+
+_SLOT, _PAIR, _CONTAINER = 16, 100, 400
+"""Bytes of an item of a list and of half an item of a dict, and of what holds others, with their copies."""
+
+_COSTS = [
+    _CONTAINER if opcode in b"]})t\x85\x86\x87\x8f\x91R\x81\x92QBC\x8e\x96"
+    else 120 if opcode in b"qr\x94(XTU\x8c\x8d\x8ac\x93" else 48
+    for opcode in range(256)
+]  # fmt: skip
+"""Bytes that an opcode takes at most: of its value, its place on the stack, and what looking at it takes."""
+
+BYTES_EACH = 512
+"""Bytes of memory that a byte of a pickle costs at most."""

@@ -51,7 +51,7 @@ def described(value: Any) -> str:
     """Return the type of a value, and how many tensors it holds."""
     if isinstance(value, torch.Tensor):
         return "tensor"
-    count = sum(isinstance(leaf, torch.Tensor) for leaf in _leaves(value))
+    count = _count_tensors(value)
     kind = (
         type(value).__name__
         if type(value).__module__ == "builtins"
@@ -98,6 +98,7 @@ def _tensors(mapping: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
 def _beside(content: Mapping[Any, Any], path: tuple[str, ...]) -> tuple[str, ...]:
     """Describe what lies beside a set of tensors, and beside each dict on the way to it."""
     found: list[str] = []
+    rest = 0
     level: Any = content
     for depth in range(len(path) + 1):
         on_the_way = path[depth] if depth < len(path) else None
@@ -106,20 +107,26 @@ def _beside(content: Mapping[Any, Any], path: tuple[str, ...]) -> tuple[str, ...
         for key, value in items:
             if on_the_way is not None and str(key) == on_the_way:
                 below = value
-            elif on_the_way is not None or not isinstance(value, torch.Tensor):
+            elif on_the_way is None and isinstance(value, torch.Tensor):
+                continue
+            elif len(found) == MOST_NAMES:
+                rest += 1
+            else:
                 name = printable(f"{prefix}{key}", limit=LONGEST_NAME)
                 found.append(f"{name} ({described(value)})")
         level = below
-    rest = len(found) - MOST_NAMES
-    return (*found[:MOST_NAMES], *([f"{rest:,} more"] if rest > 0 else []))
+    return (*found, *([f"{rest:,} more"] if rest else []))
 
 
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, (Mapping, list, tuple)):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _leaves(item)
-    else:
-        yield value
+def _count_tensors(root: Any) -> int:
+    count, todo = 0, [root]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, torch.Tensor):
+            count += 1
+        elif isinstance(value, (Mapping, list, tuple)):
+            todo.extend(value.values() if isinstance(value, Mapping) else value)
+    return count
 
 
 def _listed(names: list[str]) -> str:
