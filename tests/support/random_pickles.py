@@ -24,7 +24,7 @@ GROUPED = [b"t", b"e", b"u", b"\x90", b"\x91", b"1"]
 def random_pickle(seed, length=300):
     """Values that are kept, repeated, put into one another and passed to calls."""
     dice = random.Random(seed)
-    favourites = dice.sample(ATOMS, 6) + [b"]", b"}"]
+    favourites = [*dice.sample(ATOMS, 6), b"]", b"}"]
     pickled, kept, groups = [b"\x80\x04]"], 0, 0
     for _ in range(length):
         kind = dice.random()

@@ -1,9 +1,9 @@
 """Read a torch pickle without running it: a machine follows its opcodes and only describes its values.
 
 Texts, numbers, lists, tuples, dicts and tensors become what they are. Other objects (a Namespace, a NumPy
-array, the author's own class) becomes an `Inert`: the name of its class, and what the pickle would give it.
+array, the author's own class) become an `Inert`: the name of its class, and what the pickle would give it.
 The machine never imports, calls or builds an object that the pickle chooses. It refuses a pickle that names
-what can run code (`securitynet_hub.weights.reading.globals`), and one that is malformed or exceeds its budget.
+what can run code (`securitynet_hub.weights.reading.globals`), is malformed, or exceeds its budget.
 
 The budget counts operations and bytes, and both are spent before anything is allocated. So a pickle of n
 bytes takes at most `BYTES_EACH` * n bytes of memory, and never more than `MAX_HELD`.
