@@ -60,6 +60,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _records(options: argparse.Namespace) -> list[Record]:
+    from securitynet_hub.core.text import printable
     from securitynet_hub.records.record import read_records
     from securitynet_hub.sharing.fetching import Refused, fetch_results
     from securitynet_hub.sharing.repositories import repository
@@ -69,6 +70,11 @@ def _records(options: argparse.Namespace) -> list[Record]:
         fetched = fetch_results(repository("dataset", options.repo))
         print_refused(fetched.refused)
         return fetched.records
-    judged = [(record, problems(record)) for record in read_records(options.records)]
-    print_refused([Refused(record.id, "; ".join(wrong)) for record, wrong in judged if wrong])
+    damaged: list[Refused] = []
+    found = read_records(
+        options.records,
+        on_damaged=lambda path, error: damaged.append(Refused(str(path), printable(error))),
+    )
+    judged = [(record, problems(record)) for record in found]
+    print_refused([*damaged, *(Refused(record.id, "; ".join(wrong)) for record, wrong in judged if wrong)])
     return [record for record, wrong in judged if not wrong]

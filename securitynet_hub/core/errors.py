@@ -63,6 +63,10 @@ class SkippedWarning(UserWarning):
     """An attack of an audit could not run, and the others went on; the message says why."""
 
 
+class RecordWarning(UserWarning):
+    """A record is damaged and was left out; the message names it."""
+
+
 class ModelError(SecurityNetError):
     """A model returned invalid output: NaN, a wrong number of classes, or fewer rows than images."""
 

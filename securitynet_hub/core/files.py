@@ -6,10 +6,13 @@ import contextlib
 import errno
 import hashlib
 import os
+import platform
+import re
 import secrets
 import shutil
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from securitynet_hub.core.errors import WeightsError
@@ -27,7 +30,8 @@ def atomic_path(path: Path, *, replace: bool = True, fsync: bool = True) -> Iter
     """Yield a temporary path beside `path`, and move there what the block has written: all of it or nothing.
 
     The block writes a file, or makes a folder, at the path that it is given. Whatever ends the block or the
-    process, `path` never holds a part of it. A killed process leaves a hidden file ``.<token>.part``.
+    process, `path` never holds a part of it. A killed process leaves a hidden file
+    ``.<machine>-<process>-<token>.part``; the next process of that machine that writes there removes it.
 
     Args:
         path: the file or folder to make; its folder must exist.
@@ -47,7 +51,8 @@ def atomic_path(path: Path, *, replace: bool = True, fsync: bool = True) -> Iter
     >>> [p.name for p in path.parent.iterdir()], path.read_text()
     (['x'], 'whole')
     """
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    _remove_litter(path.parent)
+    part = path.with_name(f".{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.part")
     try:
         yield part
         if fsync and part.is_file():
@@ -58,11 +63,51 @@ def atomic_path(path: Path, *, replace: bool = True, fsync: bool = True) -> Iter
         else:
             _move_without_replacing(part, path)
     finally:
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):
-                part.unlink()
+        _remove(part)
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir() and not part.is_symlink():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    """Return what tells this machine from others: within it, a number means one process."""
+    known = [platform.node()]
+    for place in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):  # containers may share a name
+        with contextlib.suppress(OSError):
+            known.append(str(Path(place).readlink()) if place.endswith("pid") else Path(place).read_text())
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:8]
+
+
+_PART = re.compile(r"\.([0-9a-f]{8})-(\d{1,10})-[0-9a-f]{16}\.part")
+
+
+@lru_cache(maxsize=4096)
+def _remove_litter(folder: Path) -> None:
+    """Remove, once for each folder, what processes of this machine left there that are no more."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            found = _PART.fullmatch(path.name)
+            if found and found[1] == _machine() and not _is_alive(int(found[2])):
+                _remove(path)
+
+
+def _is_alive(process: int) -> bool:
+    """Return whether a process runs; true where that cannot be told."""
+    if os.name != "posix" or not 0 < process < 1 << 31:
+        return True  # on Windows the question itself would end it
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _move_without_replacing(part: Path, path: Path) -> None:

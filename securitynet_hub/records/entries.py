@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from securitynet_hub.core.errors import RecordError
+from securitynet_hub.core.errors import RecordError, RecordWarning
+from securitynet_hub.core.telling import warn_caller
+from securitynet_hub.core.text import LONGEST_CELL, printable
 from securitynet_hub.records.record import Record, read_record
 
 
@@ -35,8 +37,10 @@ class Entry(NamedTuple):
 def read_entries(places: Iterable[str | Path]) -> list[Entry]:
     """Read the records of files and folders, in the order of their paths; a record met twice counts once.
 
+    A damaged record in a folder is left out, with a `RecordWarning`.
+
     Raises:
-        RecordError: nothing is there, there is no record in it, or one is damaged.
+        RecordError: nothing is there, there is no whole record in it, or a file that is named is damaged.
     """
     found: dict[str, Entry] = {}
     for place in map(Path, places):
@@ -45,7 +49,17 @@ def read_entries(places: Iterable[str | Path]) -> list[Entry]:
         paths = sorted(place.rglob("*.json")) if place.is_dir() else [place]
         if not paths:
             raise RecordError(f"there is no record (*.json) below {place}.")
+        damaged: RecordError | None = None
         for path in paths:
-            record = read_record(path)
+            try:
+                record = read_record(path)
+            except RecordError as error:
+                if path == place:
+                    raise
+                damaged = error
+                warn_caller(f"{printable(error, limit=LONGEST_CELL)} It was left out.", RecordWarning)
+                continue
             found.setdefault(record.id, Entry(record, path))
+        if damaged is not None and not found:
+            raise damaged
     return list(found.values())

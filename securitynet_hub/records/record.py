@@ -14,7 +14,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -27,6 +27,9 @@ from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.files import atomic_path
 from securitynet_hub.core.text import printable
 from securitynet_hub.records.schema import require_form
+
+MAX_BYTES = 16 << 20
+"""Size of the largest record in bytes that is read; records of the package's own attacks have some 3,000."""
 
 SCHEMA_VERSION = 1
 DECIDING = ("attacks", "data", "engine", "loaders", "models", "statistics")
@@ -178,6 +181,10 @@ def read_record(path: Path) -> Record:
             type, or its content does not match its id.
     """
     try:
+        if not path.is_file():
+            raise ValueError("it is no regular file")
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it has {path.stat().st_size:,} bytes; at most {MAX_BYTES:,} are read")
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise RecordError(f"{path} is not a readable record: {error}") from error
@@ -223,16 +230,29 @@ def parse_record(text: str, place: str) -> Record:
     return record
 
 
-def read_records(folder: str | Path) -> Iterator[Record]:
+def read_records(
+    folder: str | Path, *, on_damaged: Callable[[Path, RecordError], object] | None = None
+) -> Iterator[Record]:
     """Read every record below a folder, in the order of their paths.
 
+    Args:
+        folder: where they are.
+        on_damaged: what to do with the path of a damaged one and its error, before going on with the next.
+
     Raises:
-        RecordError: there is no such folder, or a record in it is damaged.
+        RecordError: there is no such folder, or a record in it is damaged and `on_damaged` is not given.
     """
     if not Path(folder).is_dir():
         raise RecordError(f"there is no folder {folder} to read records from.")
     for path in sorted(Path(folder).rglob("*.json")):
-        yield read_record(path)
+        try:
+            record = read_record(path)
+        except RecordError as error:
+            if on_damaged is None:
+                raise
+            on_damaged(path, error)
+            continue
+        yield record
 
 
 def _version(package: str) -> str | None:

@@ -9,11 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import huggingface_hub
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from huggingface_hub import RepoFile, constants
+from huggingface_hub import RepoFile
 
 from securitynet_hub.annotations.schema import features
 from securitynet_hub.core.errors import RecordError
@@ -21,7 +20,14 @@ from securitynet_hub.core.text import printable
 from securitynet_hub.records.record import Record, parse_record, read_record, write_record
 from securitynet_hub.records.rows import FOLDER, Result
 from securitynet_hub.sharing.pages import unpacked_size
-from securitynet_hub.sharing.repositories import Repository, api, head_of, hub_errors_explained, retry_hub
+from securitynet_hub.sharing.repositories import (
+    Repository,
+    api,
+    download_listed,
+    head_of,
+    hub_errors_explained,
+    retry_hub,
+)
 from securitynet_hub.sharing.rows import contradicted
 from securitynet_hub.sharing.validation import MAX_BYTES, problems
 from securitynet_hub.weights.hub import progress_bars
@@ -83,14 +89,8 @@ def results_at(repository: Repository, commit: str) -> Fetched:
             hub_errors_explained(repository, f"read {printable(file.path)} of"),
             progress_bars(sys.stderr.isatty()),
         ):
-            path = huggingface_hub.hf_hub_download(
-                repository.name,
-                file.path,
-                repo_type=repository.kind,
-                revision=commit,
-                endpoint=constants.ENDPOINT,
-            )
-        for found in read_shard(Path(path), file.path):
+            path = download_listed(repository, commit, file, limit=MAX_SHARD)
+        for found in read_shard(path, file.path):
             if isinstance(found, Refused):
                 refused.append(found)
             else:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import huggingface_hub
-from huggingface_hub import CommitOperationAdd, constants
+from huggingface_hub import CommitOperationAdd, RepoFile, constants
 from huggingface_hub.errors import (
     HfHubHTTPError,
     LocalEntryNotFoundError,
@@ -21,6 +21,8 @@ from huggingface_hub.errors import (
 from securitynet_hub.core.errors import HubError
 from securitynet_hub.core.retry import RetryPolicy, TransientError, with_retries
 from securitynet_hub.core.text import printable
+from securitynet_hub.weights.download.hub_cache import download_into_cache
+from securitynet_hub.weights.hashes import parse_checks
 from securitynet_hub.weights.hub import progress_bars
 
 T = TypeVar("T")
@@ -138,16 +140,25 @@ def read_text(repository: Repository, path: str, revision: str) -> str | None:
         found = api().get_paths_info(repository.name, path, revision=revision, repo_type=repository.kind)
         if not found:
             return None
-        if getattr(found[0], "size", MAX_TEXT + 1) > MAX_TEXT:
+        if not isinstance(found[0], RepoFile) or found[0].size > MAX_TEXT:
             raise ValueError(f"it is no file of up to {MAX_TEXT:,} bytes")
-        local = huggingface_hub.hf_hub_download(
-            repository.name,
-            path,
-            repo_type=repository.kind,
-            revision=revision,
-            endpoint=constants.ENDPOINT,
-        )
-        return Path(local).read_text(encoding="utf-8")
+        return download_listed(repository, revision, found[0], limit=MAX_TEXT).read_text(encoding="utf-8")
+
+
+def download_listed(repository: Repository, commit: str, file: RepoFile, *, limit: int) -> Path:
+    """Return a file's path in the Hub's cache; download it by the hash in the Hub's list, if it is not there.
+
+    Raises:
+        WeightsError: it has another hash or more than `limit` bytes, or cannot be downloaded.
+    """
+    known = huggingface_hub.try_to_load_from_cache(
+        repository.name, file.path, revision=commit, repo_type=repository.kind
+    )
+    if isinstance(known, str):
+        return Path(known)
+    kind, digest = ("sha256", file.lfs.sha256) if file.lfs else ("git-blob-sha1", file.blob_id)
+    (check,) = parse_checks(kind, digest)
+    return download_into_cache(repository.kind, repository.name, commit, file.path, check, limit=limit)
 
 
 def commit(

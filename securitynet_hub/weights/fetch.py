@@ -24,6 +24,7 @@ from huggingface_hub import constants
 from securitynet_hub.core.errors import FirstUseWarning, WeightsError
 from securitynet_hub.core.files import atomic_path, max_bytes
 from securitynet_hub.weights.cache import Entry, Origin
+from securitynet_hub.weights.download.hub_cache import HASHES
 from securitynet_hub.weights.download.resume import discard, download
 from securitynet_hub.weights.download.zip_member import fetch_member
 from securitynet_hub.weights.hashes import FILE, Check, check_file, parse_checks
@@ -160,19 +161,22 @@ def _from_hub(
 ) -> Path:
     if is_index(file.name):  # it is recorded last, when all the shards that it names are there
         check = partial(check_file, checks=_of_file(checks), origin=file.name)
-        path = _verified_on_hub(file, check, limit, progress)
+        path = _verified_on_hub(file, check, limit, progress, _of_file(checks))
         for name, of_shard in shard_checks(path, checks).items():
             shard = file._replace(name=Path(file.name).with_name(name).as_posix())
             check = partial(check_file, checks=(of_shard,), origin=shard.name)
-            limit -= _verified_on_hub(shard, check, limit, progress).stat().st_size
+            limit -= _verified_on_hub(shard, check, limit, progress, (of_shard,)).stat().st_size
     verify = partial(_verify, annotation=annotation, entry=entry, checks=checks)
-    return _verified_on_hub(file, verify, limit, progress)
+    return _verified_on_hub(file, verify, limit, progress, _of_file(checks))
 
 
-def _verified_on_hub(file: HubFile, verify: Callable[[Path], object], limit: int, progress: bool) -> Path:
+def _verified_on_hub(
+    file: HubFile, verify: Callable[[Path], object], limit: int, progress: bool, checks: tuple[Check, ...]
+) -> Path:
     """Return a file of the Hub's cache that passes the check; download a damaged one once more."""
+    known = next((check for check in checks if check.algorithm in HASHES), None)
     for again in (not constants.HF_HUB_OFFLINE, False):
-        path = download_hub_file(file, limit=limit, progress=progress)
+        path = download_hub_file(file, limit=limit, progress=progress, check=known)
         try:
             verify(path)
             break

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 import huggingface_hub
@@ -15,11 +15,16 @@ from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progr
 
 from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.core.text import printable
-from securitynet_hub.weights.download.resume import require_space, require_within
-from securitynet_hub.weights.hashes import check_file, parse_checks
+from securitynet_hub.weights.download.hub_cache import HASHES, download_into_cache, hub_json, is_inside
+from securitynet_hub.weights.hashes import Check, check_file, parse_checks
 from securitynet_hub.weights.shards import INDEX_END, MAX_INDEX, is_index, read_index
 
-LINK = re.compile(r"https://huggingface\.co/([\w.-]+/[\w.-]+)/resolve/([^/?#]+)/([^?#]+)(?:\?download=true)?")
+LINK = re.compile(
+    r"https://huggingface\.co/([\w-][\w.-]*/[\w-][\w.-]*)/resolve/([^/?#]+)/([^?#]+)(?:\?download=true)?"
+)
+
+
+COMMIT = re.compile("[0-9a-f]{40}")
 
 
 class HubFile(NamedTuple):
@@ -104,8 +109,9 @@ class Snapshot(NamedTuple):
         }
 
     def _shards(self, index: str) -> list[tuple[str, str]]:
-        path = download_hub_file(HubFile(self.repo, self.commit, index), limit=MAX_INDEX)
-        check_file(path, parse_checks(*self.files[index]), self.url(index))
+        checks = parse_checks(*self.files[index])
+        path = download_hub_file(HubFile(self.repo, self.commit, index), limit=MAX_INDEX, check=checks[0])
+        check_file(path, checks, self.url(index))
         names = read_index(path)
         if missing := [name for name in names if name not in self.files]:
             raise WeightsError(f"{self.repo} has no {printable(missing[0])}, which its {index} names.")
@@ -125,19 +131,40 @@ def hub_snapshot(repo: str, revision: str | None = None) -> Snapshot:
     if constants.HF_HUB_OFFLINE:
         return _cached_snapshot(repo, revision or "main")
     try:
-        info = huggingface_hub.HfApi(endpoint=constants.ENDPOINT).model_info(
-            repo, revision=revision, files_metadata=True
-        )
-    except Exception as error:  # its errors are those of requests, httpx or httpx2, by its version
-        at = f" at {revision}" if revision else ""
-        raise WeightsError(f"{repo}{at} cannot be downloaded from the Hub: {printable(error)}") from error
-    files = {}
-    for file in info.siblings or ():
-        if file.lfs:
-            files[file.rfilename] = ("sha256", file.lfs.sha256)
-        elif file.blob_id:
-            files[file.rfilename] = ("git-blob-sha1", file.blob_id)
-    return Snapshot(repo, str(info.sha), files)
+        return _described(constants.ENDPOINT, repo, revision)
+    except WeightsError as error:
+        at = f" at {printable(revision)}" if revision else ""
+        raise WeightsError(f"{repo}{at} cannot be downloaded from the Hub: {error}") from error
+
+
+def _described(endpoint: str, repo: str, revision: str | None) -> Snapshot:
+    """Ask the Hub for a description of a repository, which nobody has to believe more than its form."""
+    at = "" if revision is None else f"/revision/{quote(revision, safe='')}"
+    told = hub_json(f"/api/models/{repo}{at}?blobs=true")
+    commit, listed = (told.get("sha"), told.get("siblings")) if isinstance(told, dict) else (None, None)
+    if not isinstance(commit, str) or not COMMIT.fullmatch(commit) or not isinstance(listed, list):
+        raise WeightsError(f"{endpoint} does not describe it: it states no commit and no files.")
+    if revision is not None and COMMIT.fullmatch(revision) and commit != revision:
+        raise WeightsError(f"{endpoint} describes the commit {commit} instead.")
+    files: dict[str, tuple[str, str]] = {}
+    for file in listed:
+        name, digest = _identity(file)
+        if name is not None and digest is not None and is_inside(name):
+            files[name] = digest
+    return Snapshot(repo, commit, files)
+
+
+def _identity(file: Any) -> tuple[str | None, tuple[str, str] | None]:
+    """Return the name of a listed file, and the kind of its hash with the hash; None for what is neither."""
+    if not isinstance(file, dict) or not isinstance(file.get("rfilename"), str):
+        return None, None
+    large = file.get("lfs")
+    kind, digest = (
+        ("sha256", large.get("sha256")) if isinstance(large, dict) else ("git-blob-sha1", file.get("blobId"))
+    )
+    if not isinstance(digest, str) or not re.fullmatch(f"[0-9a-f]{{{HASHES[kind]}}}", digest):
+        return file["rfilename"], None
+    return file["rfilename"], (kind, digest)
 
 
 def _cached_snapshot(repo: str, revision: str) -> Snapshot:
@@ -161,51 +188,48 @@ def _cached_snapshot(repo: str, revision: str) -> Snapshot:
     )
 
 
-def download_hub_file(file: HubFile, *, limit: int, progress: bool = False) -> Path:
-    """Return the path of a file in the Hub's cache; huggingface_hub downloads it if it is not there.
+def download_hub_file(
+    file: HubFile, *, limit: int, progress: bool = False, check: Check | None = None
+) -> Path:
+    """Return the path of a file in the Hub's cache; download it if it is not there.
 
     ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` have their usual meaning.
 
+    Args:
+        file: the file, at a commit.
+        limit: size in bytes above which nothing is downloaded.
+        progress: whether to show a progress bar.
+        check: the sha256 or git's blob hash of the file; that of the Hub's description unless given.
+
     Raises:
         WeightsError: the revision is not a commit, the file is larger than `limit` bytes or than the free
-            disk space, or the download fails.
+            disk space, has another hash, or the download fails.
     """
     repo, revision, name = file
-    if {"", ".", ".."} & set(name.split("/")):
+    if not is_inside(name):
         raise WeightsError(
             f"{name!r} of {repo} cannot be downloaded from the Hub: it leads out of the repository."
         )
-    if not re.fullmatch("[0-9a-f]{40}", revision):
+    if not COMMIT.fullmatch(revision):
         raise WeightsError(
             f"the link to {repo}/{name} names the revision {revision!r}, which can move; pin a commit."
         )
-    try:
-        folder = Path(constants.HF_HUB_CACHE)
-        cached = huggingface_hub.try_to_load_from_cache(repo, name, folder, revision)
-        if isinstance(cached, str):
-            return Path(cached)
-        if constants.HF_HUB_OFFLINE:
-            raise WeightsError(
-                f"{repo}/{name} at {revision} is not in the cache {folder}, and HF_HUB_OFFLINE forbids "
-                "downloading it."
-            )
-        url = huggingface_hub.hf_hub_url(repo, name, revision=revision, endpoint=constants.ENDPOINT)
-        size = huggingface_hub.get_hf_file_metadata(url).size
-        if size is None:
-            raise WeightsError(f"{url} does not state its size.")
-        require_within(size, limit, url)
-        folder.mkdir(parents=True, exist_ok=True)
-        require_space(folder, size, url)
-        with progress_bars(progress):
-            path = huggingface_hub.hf_hub_download(
-                repo, name, revision=revision, cache_dir=folder, endpoint=constants.ENDPOINT
-            )
-        return Path(path)
-    except WeightsError:
-        raise
-    except Exception as error:  # its errors are those of requests, httpx or httpx2, by its version
+    folder = Path(constants.HF_HUB_CACHE)
+    cached = huggingface_hub.try_to_load_from_cache(repo, name, folder, revision)
+    if isinstance(cached, str):
+        return Path(cached)
+    if constants.HF_HUB_OFFLINE:
         raise WeightsError(
-            f"{repo}/{name} at {revision} cannot be downloaded from the Hub: {printable(error)}"
+            f"{repo}/{name} at {revision} is not in the cache {folder}, and HF_HUB_OFFLINE forbids "
+            "downloading it."
+        )
+    try:
+        if check is None:
+            (check,) = parse_checks(*_described(constants.ENDPOINT, repo, revision).hash_of(name))
+        return download_into_cache("model", repo, revision, name, check, limit=limit, progress=progress)
+    except (WeightsError, OSError) as error:
+        raise WeightsError(
+            f"{repo}/{name} at {revision} cannot be downloaded from the Hub: {printable(error, limit=1000)}"
         ) from error
 
 

@@ -126,3 +126,17 @@ def test_a_claim_that_a_killed_process_left_is_named(tmp_path, monkeypatch):
 def test_a_folder_that_is_missing_is_the_systems_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         write(Path(tmp_path / "missing" / "x"))
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    kill = "import os, sys, pathlib; from securitynet_hub.core.files import atomic_path\n"
+    kill += "with atomic_path(pathlib.Path(sys.argv[1]) / 'x') as part: part.touch(); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", kill, str(tmp_path)], check=False)
+    (left,) = tmp_path.iterdir()
+    mine = tmp_path / left.name.replace(left.name.split("-")[1], str(os.getpid()))
+    elsewhere = tmp_path / ("." + "0" * 8 + left.name[9:])
+    for part in (mine, elsewhere):
+        part.write_text("at work")
+    with atomic_path(tmp_path / "y") as part:
+        part.write_text("whole")
+    assert {path.name for path in tmp_path.iterdir()} == {mine.name, elsewhere.name, "y"}

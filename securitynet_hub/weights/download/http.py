@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -16,6 +18,7 @@ from typing import NamedTuple, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3
 
 from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.core.retry import RetryPolicy, TransientError, with_retries
@@ -25,6 +28,12 @@ CHUNK = 1 << 16
 MAX_REDIRECTS = 8
 TIMEOUTS = (10.0, 30.0)
 """Seconds to connect, and between two pieces of an answer."""
+
+MIN_RATE, RATE_SECONDS = 1024, 60.0
+"""Bytes a second that a server must send on average, and over how many seconds that is looked at."""
+
+HEADER_SECONDS = 60.0
+"""Seconds in which the head of an answer must have come."""
 
 RETRIES = RetryPolicy(tries=6, first_delay=0.5)
 """How often each request is tried."""
@@ -96,12 +105,34 @@ def _follow(session: requests.Session, url: str, headers: dict[str, str]) -> req
     address = url
     for _ in range(MAX_REDIRECTS + 1):
         _require_safe(address, url)
-        response = session.get(address, headers=headers, stream=True, allow_redirects=False, timeout=TIMEOUTS)
+        response = _answer(session, address, headers)
         if response.status_code not in {301, 302, 303, 307, 308}:
             return response
         response.close()
         address = urljoin(address, response.headers.get("Location", ""))
     raise WeightsError(f"{url} redirects more than {MAX_REDIRECTS} times.")
+
+
+def _answer(session: requests.Session, address: str, headers: dict[str, str]) -> requests.Response:
+    """Return the head of an answer; the client's own limit starts again with every byte that arrives."""
+    found: list[requests.Response | Exception] = []
+
+    def ask() -> None:
+        try:
+            found.append(
+                session.get(address, headers=headers, stream=True, allow_redirects=False, timeout=TIMEOUTS)
+            )
+        except Exception as error:  # raised again by the one who waits
+            found.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HEADER_SECONDS)
+    if not found:
+        raise requests.Timeout(f"no answer within {HEADER_SECONDS:.0f} s")
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return found[0]
 
 
 def _require_safe(address: str, url: str) -> None:
@@ -129,7 +160,12 @@ def _faults(url: str) -> Iterator[None]:
         yield
     except requests.exceptions.SSLError as error:
         raise WeightsError(f"{url} has no valid certificate: {printable(error)}") from error
-    except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+    except (
+        requests.ConnectionError,
+        requests.Timeout,
+        requests.exceptions.ChunkedEncodingError,
+        urllib3.exceptions.HTTPError,
+    ) as error:
         raise TransientError(f"the connection failed ({printable(error)}).") from error
     except (requests.RequestException, ValueError) as error:
         raise WeightsError(f"{url} cannot be requested: {printable(error)}") from error
@@ -149,6 +185,7 @@ def _refuse_errors(response: requests.Response, url: str) -> None:
         raise RangesIgnoredError
     if status not in {200, 206}:
         hint = " It may have moved." if status in {404, 410} else ""
+        hint = " It may take a login, or not be there." if status in {401, 403} else hint
         raise WeightsError(f"{url} answered {status} {printable(response.reason)} instead of a file.{hint}")
     kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
     if kind in {"text/html", "application/xhtml+xml"}:
@@ -182,8 +219,21 @@ def _reply(response: requests.Response, url: str, start: int, stop: int | None, 
 
 
 def _chunks(response: requests.Response, url: str) -> Iterator[bytes]:
+    """Yield the bytes as they arrive.
+
+    Raises:
+        TransientError: the connection failed, or fewer than `MIN_RATE` bytes a second arrive.
+    """
     with _faults(url):
-        yield from response.iter_content(CHUNK)
+        since, arrived = time.monotonic(), 0
+        while chunk := response.raw.read1(CHUNK, decode_content=False):
+            yield chunk
+            arrived += len(chunk)
+            seconds = time.monotonic() - since
+            if seconds > RATE_SECONDS:
+                if arrived < MIN_RATE * seconds:
+                    raise TransientError(f"{arrived:,} bytes arrived in {seconds:.0f} s; that is too slow.")
+                since, arrived = time.monotonic(), 0
 
 
 def _seconds(retry_after: str | None) -> float | None:
