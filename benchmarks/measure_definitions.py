@@ -6,6 +6,7 @@ networks that are trained. ``--only membership`` or ``--only backdoors`` measure
 """
 
 import argparse
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -28,8 +29,8 @@ from securitynet_hub.statistics.roc import tpr_at_fpr
 from securitynet_hub.zoo.recipes import zoo_models
 
 COMMAND = "python benchmarks/measure_definitions.py FOLDER"
-MODELS, TARGETS = 20, 8
-"""Networks, each trained on a random half of 2,000 images, and how many of them are attacked in turn."""
+MODELS, TARGETS, SAMPLES, EPOCHS = 16, 8, 1000, 60
+"""Networks, each trained on a random half of the samples, and how many of them are attacked in turn."""
 
 FPR = 0.01
 
@@ -72,12 +73,13 @@ def membership(folder):
 def by_references(folder, kind):
     """Yield LiRA and RMIA by both definitions: every network is attacked with all others."""
     model = next(m for m in zoo_models() if m.name == f"cnn-{kind}-1000")
-    images, rng = load_images(), np.random.default_rng(7)
-    pool, n = np.arange(4000), 2000
+    images, rng, n = load_images(), np.random.default_rng(7), SAMPLES
+    pool = np.r_[:n, 2000:4000]  # the last 2,000, which no network sees, are the population
     masks = np.zeros((MODELS, len(pool)), np.bool_)
     masks[:, :n] = rng.random((MODELS, n)) < 0.5  # a coin for each image: uneven numbers of IN and OUT models
     shadows = train_shadows(
-        lambda: NETWORKS["cnn"](10), images, pool, masks, model.recipe, TRANSFORM, folder=folder / kind,
+        lambda: NETWORKS["cnn"](10), images, pool, masks, replace(model.recipe, epochs=EPOCHS), TRANSFORM,
+        folder=folder / kind,
         on_model=lambda number: print(kind, number, flush=True),
     )  # fmt: skip
     margins, losses = (found[..., 0] for found in (

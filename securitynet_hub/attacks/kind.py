@@ -210,7 +210,11 @@ class Results(Protocol):
 
 
 class Presents(Protocol):
-    """The module ``present`` of a kind. Records may be old or odd: figures that they lack are left out."""
+    """The module ``present`` of a kind. Records may be old or odd: figures that they lack are left out.
+
+    It may also have ``correlations(records, by, samples)``, which leaderboards ask how far the errors of
+    models are shared that were measured on the same images, as that of membership inference does.
+    """
 
     @staticmethod
     def tables(audited: Sequence[tuple[Annotation, Sequence[Record]]], width: int) -> Iterator[Table]:

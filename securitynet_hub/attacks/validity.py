@@ -32,7 +32,7 @@ from securitynet_hub.statistics.rates import Interval, wilson_interval
 if TYPE_CHECKING:
     from securitynet_hub.attacks.subject import AuditData
 
-Status = Literal["as expected", "no expectation", "below expectation", "near chance"]
+Status = Literal["as expected", "no expectation", "below expectation", "near chance", "classes exchanged"]
 Right = npt.NDArray[np.bool_]
 """Whether the model's first class is the label, for each image."""
 
@@ -57,6 +57,9 @@ PAIRED = 4000
 ASKED = 400
 """Images that are asked about where no attack has asked about the split's: three quarters non-members."""
 
+FEWEST = 5
+"""Images of a class that must be asked about before the model's name for it may be another."""
+
 ALIKE = 0.02
 """Explanations whose accuracies differ by less are equally good: the more usual one is named."""
 
@@ -78,7 +81,8 @@ class Check:
         chance: the accuracy on the non-members if the answers had nothing to do with the images: the sum over
             classes of (share of labels) x (share of answers).
         status: "near chance" if it is hardly better than chance on members and on non-members; "below
-            expectation" if the accuracy is clearly below the expected one.
+            expectation" if the accuracy is clearly below the expected one; "classes exchanged" if it is not,
+            but two or more classes are answered with one another's names, such as two that changed places.
         likely_reason: the explanation that was tried and fits; None if there was nothing to explain, or
             nothing fits.
         tried: accuracy with each explanation, and without any ("as it is"), on the same images.
@@ -109,7 +113,7 @@ class Check:
     @property
     def is_doubtful(self) -> bool:
         """Whether figures measured on these data hardly describe the model."""
-        return self.status in ("below expectation", "near chance")
+        return self.status in ("below expectation", "near chance", "classes exchanged")
 
     def sentence(self) -> str:
         """Say in one or two sentences what was found."""
@@ -204,10 +208,16 @@ class Validity:
             rows = np.concatenate([rows, more])
             logits = np.concatenate([logits, self._answers(target, data, more)])
             check = self._measure(target, data, rows, logits)
+        # In any order, as pairing takes the first ones: members stand before non-members.
+        order = np.random.default_rng(self._seed).permutation(len(rows))
+        labels, answers = data.images.labels[rows[order]], logits[order].argmax(1)
+        exchanged = None if check.is_doubtful else _exchanged(labels, answers, len(data.images.class_names))
+        if exchanged is not None:
+            check = replace(check, status="classes exchanged")
         if check.is_doubtful:
-            # In any order, as pairing takes the first ones: members stand before non-members.
-            order = np.random.default_rng(self._seed).permutation(len(rows))
             check = self._explained(check, target, data, rows[order], logits[order])
+        if exchanged is not None and check.likely_reason is None:
+            check = replace(check, likely_reason=exchanged.reason, class_order=exchanged.class_order)
         self.check = check
         self._on_check(check)
         if check.is_doubtful:
@@ -406,6 +416,29 @@ def _paired_order(labels: Labels, answers: Labels, count: int) -> _Explanation:
         right[start::2] = paired(rows[1 - start :: 2])[labels[rows[start::2]]] == answers[rows[start::2]]
     reason = "the classes are in another order than the model's, found by pairing labels with answers"
     return _Explanation(reason, rows, right, tuple(paired(rows).tolist()))
+
+
+def _exchanged(labels: Labels, answers: Labels, count: int) -> _Explanation | None:
+    """Return the order of the classes where some have one another's places in the model; None where none do.
+
+    A class has another's place where more than half of its images get that name, four times as many as get
+    their own, and where more are right so on images that the pairs were not found on (McNemar's test).
+    """
+    found = _paired_order(labels, answers, count)
+    assert found.class_order is not None
+    order = np.array(found.class_order)
+    moved = []
+    for label in np.flatnonzero((order >= 0) & (order != np.arange(count))):
+        given = answers[labels == label]
+        other, own = (given == order[label]).sum(), (given == label).sum()
+        if len(given) >= FEWEST and 2 * other > len(given) and other > 4 * own:
+            moved.append(label)
+    rows = np.flatnonzero(np.isin(labels[found.rows], moved))
+    before, after = (labels == answers)[found.rows][rows], found.right[rows]
+    gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
+    if not gained or binomtest(gained, gained + lost, alternative="greater").pvalue > 1 - SURE:
+        return None
+    return found
 
 
 def _other_inputs(

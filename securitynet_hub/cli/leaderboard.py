@@ -24,6 +24,12 @@ def add(commands: Any) -> None:
     source.add_argument("--records", type=Path, metavar="DIR", help="folder with records")
     headlines = " or ".join(dict.fromkeys(name for kind in kinds().values() for name in kind.headline))
     parser.add_argument(
+        "--samples",
+        type=Path,
+        metavar="DIR",
+        help="folder that `audit --samples` wrote: models on the same images are compared image by image",
+    )
+    parser.add_argument(
         "--by",
         metavar="FIGURE",
         help=f"figure to rank by, such as advantage or tpr@0.01 (default, by kind: {headlines})",
@@ -48,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
 
     records = _records(options)
     choice = {name: getattr(options, name) for name in ("by", "dataset", "kind", "attack")}
-    boards = leaderboards(records, **choice)
+    boards = leaderboards(records, **choice, samples=options.samples)
     print_refused([Refused(*each) for each in unranked(records, **choice)])
     if not boards:
         print("there are no results to rank", file=sys.stderr)

@@ -19,7 +19,7 @@ def to_markdown(boards: Sequence[Board]) -> str:
     """Return the boards as Markdown tables."""
     lines = []
     for board in boards:
-        lines += [f"## {_markdown(board.title)}", "", f"{_markdown(_settings(board))}", ""]
+        lines += [f"## {_markdown(board.title)}", "", f"{_markdown(_about(board))}", ""]
         lines += [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
         lines += [f"| {' | '.join(map(_markdown, _cells(standing)))} |" for standing in board.standings]
         lines.append("")
@@ -32,7 +32,7 @@ def to_csv(boards: Sequence[Board]) -> str:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(
         ("kind", "attack", "data", "samples", "settings", "figure", "best", "worst", "model", "value", "low",
-         "high", "runs", "disputed", "measured", "by", "record")
+         "high", "runs", "disputed", "measured", "by", "record", "comparison")
     )  # fmt: skip
     for board in boards:
         samples = " ".join(f"{name}={count}" for name, count in board.samples.items())
@@ -41,7 +41,7 @@ def to_csv(boards: Sequence[Board]) -> str:
             figure = ("" if number is None else repr(number) for number in s.figure)
             counted = (str(s.runs), "yes" if s.disputed else "no")
             texts = map(_csv, (*about, str(s.best), str(s.worst), s.target))
-            last = map(_csv, (s.record.created, s.record.author or "", s.record.id))
+            last = map(_csv, (s.record.created, s.record.author or "", s.record.id, board.comparison))
             writer.writerow((*texts, *figure, *counted, *last))
     return file.getvalue()
 
@@ -55,7 +55,7 @@ def to_html(boards: Sequence[Board]) -> str:
         "<style>body{font-family:sans-serif}td,th{padding:0 .7em;text-align:left}</style></head><body>",
     ]
     for board in boards:
-        parts += [f"<h2>{_html(board.title)}</h2><p>{_html(_settings(board))}</p>", "<table>"]
+        parts += [f"<h2>{_html(board.title)}</h2><p>{_html(_about(board))}</p>", "<table>"]
         parts.append("<tr>" + "".join(f"<th>{name}</th>" for name in HEADER) + "</tr>")
         for standing in board.standings:
             parts.append("<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in _cells(standing)) + "</tr>")
@@ -84,6 +84,10 @@ def _cells(standing: Standing) -> Iterator[str]:
 
 def _settings(board: Board) -> str:
     return ", ".join(f"{name} {value}" for name, value in board.settings.items()) or "no settings"
+
+
+def _about(board: Board) -> str:
+    return "; ".join(filter(None, (_settings(board), board.comparison)))
 
 
 def _html(text: str) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -22,6 +23,9 @@ NEVER_DECIDING = frozenset({"name", "kind", "seed"})
 """Parts of every attack's description by which results are not told apart here: `Board` names the first two,
 and seeds are meant to differ."""
 
+
+Models = dict[tuple[str, str | None], list[tuple[Record, Figure]]]
+Correlations = npt.NDArray[np.float64]
 
 FALSE_ORDERS = 0.05
 """Share of boards of equal models that may hold a false order."""
@@ -70,7 +74,11 @@ class Standing(NamedTuple):
 
 
 class Board(NamedTuple):
-    """Models under one attack, with the same settings, on the same images, split into as many samples."""
+    """Models under one attack, with the same settings, on the same images, split into as many samples.
+
+    Attributes:
+        paired: of how many pairs of models the scores of the same images were compared.
+    """
 
     kind: str
     attack: str
@@ -79,6 +87,22 @@ class Board(NamedTuple):
     samples: dict[str, int]
     settings: dict[str, Any]
     standings: list[Standing]
+    paired: int = 0
+
+    @property
+    def pairs(self) -> int:
+        """The number of pairs of models."""
+        return len(self.standings) * (len(self.standings) - 1) // 2
+
+    @property
+    def comparison(self) -> str:
+        """Say whether models were compared by the scores of the same images; empty for a single model."""
+        if not self.pairs:
+            return ""
+        if self.paired == self.pairs:
+            return "paired: compared image by image"
+        some = f"{self.paired} of {self.pairs} pairs of models compared image by image, the rest"
+        return f"{some if self.paired else 'unpaired: compared'} by their intervals alone"
 
     @property
     def title(self) -> str:
@@ -94,6 +118,7 @@ def leaderboards(
     dataset: str | None = None,
     kind: str | None = None,
     attack: str | None = None,
+    samples: Path | None = None,
 ) -> list[Board]:
     """Rank models, the most exposed first, on one board for each set of comparable results.
 
@@ -102,15 +127,21 @@ def leaderboards(
     Where the intervals of two models do not part them (`parted`), the measurements do not tell which is more
     exposed: they share places. A figure without an interval parts no models.
 
+    Records hold no scores of single images, which would say more about the images than a figure does. Where
+    the folder that audits wrote them to is at hand, and two models were measured on the same images with the
+    same members, the errors that both share count in their favour. Such files stay where they are.
+
     Args:
         records: as read or fetched.
         by: name of the figure, as `results.find_figure`; each kind's own unless given.
         dataset: only results on these images.
         kind: only this kind of attack.
         attack: only this attack.
+        samples: folder in which audits wrote the scores of single images (``--samples``).
 
     Raises:
         UnknownNameError: no record has such images, kind, attack or figure.
+        RecordError: a file of scores is damaged.
     """
     chosen = _choose(records, dataset, kind, attack)
     groups: dict[str, list[tuple[Record, Figure]]] = defaultdict(list)
@@ -124,6 +155,9 @@ def leaderboards(
     boards = []
     for key, entries in groups.items():
         name, alike = json.loads(key)
+        kind_of = kinds()[alike["kind"]]
+        latest = _latest(entries)
+        shared = _correlations(kind_of, [runs[-1][0] for runs in latest.values()], name, samples)
         boards.append(
             Board(
                 alike["kind"],
@@ -132,7 +166,8 @@ def leaderboards(
                 alike["data"],
                 alike["samples"],
                 alike["settings"],
-                _rank(entries, -1 if name in kinds()[alike["kind"]].falling else 1),
+                _rank(latest, -1 if name in kind_of.falling else 1, shared),
+                int(np.isfinite(shared[np.triu_indices(len(shared), 1)]).sum()),
             )
         )
     return sorted(boards, key=lambda board: (board.kind, board.data, board.attack, str(board[4:6])))
@@ -233,44 +268,75 @@ def _figures(result: dict[str, Any]) -> Iterator[str]:
             yield name
 
 
-def _rank(entries: list[tuple[Record, Figure]], sign: int) -> list[Standing]:
-    """Rank the latest run of each model; the sign is -1 of a figure whose lowest stands first."""
-    models: dict[tuple[str, str | None], list[tuple[Record, Figure]]] = defaultdict(list)
-    for record, figure in entries:
+def _latest(entries: list[tuple[Record, Figure]]) -> Models:
+    """Return the runs of each model, the latest last."""
+    models: Models = defaultdict(list)
+    for record, figure in sorted(entries, key=lambda run: (run[0].created, run[0].id)):
         models[record.target["id"], record.target.get("weights_hash")].append((record, figure))
-    latest = {model: max(runs, key=lambda run: (run[0].created, run[0].id)) for model, runs in models.items()}
-    figures = [_oriented(figure, sign) for _, figure in latest.values()]
-    level = next(number(record.result.get("confidence_level")) for record, _ in latest.values())
-    above = parted(figures, 0.95 if level is None else level)
+    return models
+
+
+def _correlations(kind: Kind, records: Sequence[Record], by: str, samples: Path | None) -> Correlations:
+    """Return how far the errors of models are shared, NaN where they were not measured on the same images."""
+    correlations = getattr(kind.present, "correlations", None)
+    if samples is None or correlations is None:
+        return np.full((len(records), len(records)), np.nan)
+    found: Correlations = correlations(records, by, samples)
+    return found
+
+
+def _rank(models: Models, sign: int, shared: Correlations) -> list[Standing]:
+    """Rank the latest run of each model; the sign is -1 of a figure whose lowest stands first."""
+    figures = [_oriented(runs[-1][1], sign) for runs in models.values()]
+    level = next(number(runs[-1][0].result.get("confidence_level")) for runs in models.values())
+    above = parted(figures, 0.95 if level is None else level, shared)
     best, worst = 1 + above.sum(0), len(figures) - above.sum(1)
     standings = []
-    for place, (model, (record, figure)) in enumerate(latest.items()):
-        runs = [_oriented(run, sign) for _, run in models[model]]
+    for place, (model, known) in enumerate(models.items()):
+        record, figure = known[-1]
+        runs = [_oriented(run, sign) for _, run in known]
         disputed = max(run.low for run in runs) > min(run.high for run in runs)
         ends = int(best[place]), int(worst[place])
         standings.append(Standing(*ends, model[0], figure, len(runs), disputed, record))
     return sorted(standings, key=lambda s: (s.best, s.worst, -sign * s.figure.value, s.target, s.record.id))
 
 
-def parted(figures: Sequence[Ends], level: float) -> npt.NDArray[np.bool_]:
+def parted(
+    figures: Sequence[Ends], level: float, shared: Correlations | None = None
+) -> npt.NDArray[np.bool_]:
     """Return which figures certainly lie above which; shape (figures, figures), True where row above column.
 
-    A difference is told from 0 by the intervals of its two sides: its error below is the root of the sum of
-    the squares of the upper one's lower part and the lower one's upper part (Zou & Donner 2008). Of K models
-    there are K (K - 1) / 2 pairs, and all are judged at once: the errors are widened to a level of ``1 - 0.05
-    / pairs`` (Bonferroni), so that of boards of equal models at most one in twenty holds a false order. The
-    intervals themselves must not overlap either. Models measured on the same images share errors, which
-    makes their differences smaller than this allows for: the order is on the safe side.
+    A difference is told from 0 by the intervals of its two sides: with l the upper one's lower part, u the
+    lower one's upper part and r the correlation of their errors, its error below is ``sqrt(l^2 + u^2 - 2 r l
+    u)`` (Zou & Donner 2008; Zou 2007, eq. 15, with r). Of K models there are K (K - 1) / 2 pairs, and all are
+    judged at once: the errors are widened to a level of ``1 - 0.05 / pairs`` (Bonferroni), so that of boards
+    of equal models at most one in twenty holds a false order.
+
+    Where r is not known, it counts as 0, and the intervals themselves must not overlap either. Models
+    measured on the same images share errors, which makes their differences smaller than this allows for: the
+    order is on the safe side.
+
+    Args:
+        figures: with their intervals.
+        level: of the intervals.
+        shared: shape (figures, figures), the correlations r; NaN where they are not known.
 
     >>> parted([Ends(0.9, 0.85, 0.95), Ends(0.8, 0.7, 0.9), Ends(0.5, 0.45, 0.55)], 0.95).sum(1).tolist()
     [1, 1, 0]
+    >>> same = np.full((2, 2), 0.99)
+    >>> parted([Ends(0.75, 0.7, 0.8), Ends(0.7, 0.65, 0.75)], 0.95, same).sum(1).tolist()
+    [1, 0]
     """
     value, low, high = np.array(figures).T
+    r = np.full((len(figures), len(figures)), np.nan) if shared is None else shared
     pairs = max(1, len(figures) * (len(figures) - 1) // 2)
     wider, usual = (NormalDist().inv_cdf(1 - alpha / 2) for alpha in (FALSE_ORDERS / pairs, 1 - level))
-    error = np.hypot((value - low)[:, None], (high - value)[None]) * max(1.0, wider / usual)
-    above: npt.NDArray[np.bool_] = (value[:, None] - value > error) & (low[:, None] > high)
-    return above
+    below, above = np.broadcast_arrays((value - low)[:, None], (high - value)[None])
+    known = np.isfinite(r) & np.isfinite(below) & np.isfinite(above)
+    both = np.multiply(np.where(known, r, 0), np.where(known, below * above, 0))
+    error = np.sqrt(np.maximum(below**2 + above**2 - 2 * both, 0)) * max(1.0, wider / usual)
+    beyond: npt.NDArray[np.bool_] = value[:, None] - value > error
+    return beyond & (known | (low[:, None] > high))
 
 
 def _oriented(figure: Figure, sign: int) -> Ends:

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +23,8 @@ from support.published_results import HOSTILE, REPO, WHERE, changed, commit_file
 from securitynet_hub.annotations.schema import HUB_DATASET, features, load_annotations
 from securitynet_hub.attacks.backdoor.inversion import measure_inversion
 from securitynet_hub.attacks.membership.measures import measure_membership
+from securitynet_hub.attacks.membership.running import Run
+from securitynet_hub.attacks.membership.samples import sample_table, write_samples
 from securitynet_hub.attacks.stealing.measures import measure_stealing
 from securitynet_hub.core.errors import HubError, RecordError, UnknownNameError
 from securitynet_hub.records.record import Record, parse_record, read_records
@@ -498,6 +501,57 @@ class TestLeaderboard:
             figures = [find_figure(result, by) for result in found]
             false += parted([Ends(*figure) for figure in figures], 0.95).any()
         assert false <= 3
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def audited(cls, tmp_path_factory):
+        """Records of three models and the scores of single images, as an audit writes them."""
+        rng, folder = np.random.default_rng(8), tmp_path_factory.mktemp("samples")
+        truth, image = np.arange(2000) % 4 == 0, rng.normal(size=2000)
+        records = []
+        for name, distance in (("weak", 1.0), ("strong", 1.12), ("alike", 1.12)):
+            scores = image + 0.2 * rng.normal(size=2000) + distance * truth
+            result = {**measured(1).result, **measure_membership(scores, truth, target_fprs=[0.01, 0.1])}
+            records.append(replace(measured(1, target=name), result=result))
+            table = sample_table(
+                {records[-1].attack["name"]: Run(scores, np.arange(2000))}, truth, labels=truth * 1,
+                positions=np.arange(2000),
+            )  # fmt: skip
+            write_samples(table, np.zeros((2000, 1, 1, 1), np.uint8), folder / name)
+        return records, folder
+
+    @pytest.mark.parametrize("by", ["auc", "advantage", "tpr@0.1"])
+    def test_models_on_the_same_images_are_compared_image_by_image(self, audited, by):
+        records, folder = audited
+        (alone,), (board,) = leaderboards(records, by=by), leaderboards(records, by=by, samples=folder)
+        assert (alone.paired, board.paired) == (0, 3)
+        assert {s.place for s in alone.standings} == {"1-3"}
+        places = {s.target: s.place for s in board.standings}
+        assert places == ({"strong": "1-2", "alike": "1-2", "weak": "3"} if by == "auc" else places)
+        assert "unpaired: compared by their intervals alone" in to_markdown([alone])
+        for form in FORMATS.values():
+            assert "paired: compared image by image" in form([board])
+
+    def test_scores_of_other_images_members_or_audits_pair_nothing(self, audited, tmp_path):
+        records, folder = audited
+        table = pd.read_parquet(folder / "strong" / "scores.parquet")
+        for number, other in enumerate(
+            (
+                table.assign(position=table["position"] + 1),
+                table.assign(is_member=table["is_member"].to_numpy()[::-1]),
+                table.assign(loss=table["loss"] + np.arange(2000)),
+                table.drop(columns="loss"),
+            )
+        ):
+            place = tmp_path / str(number)
+            for name in ("weak", "strong"):
+                (place / name).mkdir(parents=True)
+                kept = other if name == "strong" else pd.read_parquet(folder / name / "scores.parquet")
+                kept.to_parquet(place / name / "scores.parquet")
+            (board,) = leaderboards(records[:2], samples=place)
+            assert board.paired == 0
+        (board,) = leaderboards(records, samples=tmp_path)  # none at all
+        assert "unpaired" in board.comparison
 
     def test_models_that_differ_are_told_apart(self):
         records = [standing(f"m{n}", 0.5 + n / 25, 0.49 + n / 25, 0.51 + n / 25) for n in range(12)]

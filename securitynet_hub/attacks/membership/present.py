@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.table import Table
 from rich.text import Text
 
@@ -28,6 +30,7 @@ from securitynet_hub.attacks.present import (
     measured,
 )
 from securitynet_hub.attacks.tables import Audited, annotated, auc_text, short
+from securitynet_hub.core.arrays import Flags, Scores
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.tables import plain_table
 from securitynet_hub.core.text import printable, printable_markup
@@ -39,6 +42,8 @@ from securitynet_hub.plots.scores import scores_plot
 from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.figures import interval, mappings, number
 from securitynet_hub.records.record import Record
+from securitynet_hub.statistics.pairing import PairedFigure, figure_correlations
+from securitynet_hub.statistics.rates import roc_auc
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -212,6 +217,46 @@ def strength(entry: Entry) -> float:
     """Return how high an attack's AUC is at least: the lower end of its interval; -1 without an AUC."""
     auc = measured(entry, "auc")
     return -1.0 if auc is None else auc.ci[0] if auc.ci else auc.value
+
+
+def correlations(records: Sequence[Record], by: str, samples: Path) -> Scores:
+    """Return how far the errors of a figure are shared by models that were measured on the same images.
+
+    Args:
+        records: one of each model, of one attack on the same images.
+        by: name of the figure; of others than ``auc``, ``advantage`` and ``tpr@RATE`` nothing is known.
+        samples: folder in which audits wrote the scores of single images. A file counts only if its scores
+            give the record's AUC: another audit's may lie there.
+
+    Returns:
+        Shape (records, records); NaN where one has no such file, or the images or members are others.
+
+    Raises:
+        RecordError: a file is damaged, or is no table of scores.
+    """
+    found = np.full((len(records), len(records)), np.nan)
+    rate = re.fullmatch(r"tpr@(.+)", by)
+    if by not in ("auc", "advantage") and not rate:
+        return found
+    groups: dict[bytes, list[tuple[int, Scores, Flags]]] = {}
+    for place, record in enumerate(records):
+        table, attack = scores_table(samples, str(record.target["id"])), str(record.attack["name"])
+        if table is None or attack not in table or "position" not in table:
+            continue
+        rows = table[table[attack].notna()].sort_values("position")
+        scores, members = rows[attack].to_numpy(np.float64), rows["is_member"].to_numpy(np.bool_)
+        auc = number(record.result.get("auc"))
+        if auc is None or not members.any() or members.all() or abs(roc_auc(scores, members) - auc) > 1e-9:
+            continue
+        same = rows["position"].to_numpy(np.int64).tobytes() + members.tobytes()
+        groups.setdefault(same, []).append((place, scores, members))
+    for alike in groups.values():
+        if len(alike) > 1:
+            places, scores = [place for place, *_ in alike], [each for _, each, _ in alike]
+            figure: PairedFigure = "tpr" if rate else "auc" if by == "auc" else "advantage"
+            fpr = float(rate[1]) if rate else 0.0
+            found[np.ix_(places, places)] = figure_correlations(scores, alike[0][2], figure, fpr=fpr)
+    return found
 
 
 def scores_table(samples: Path | None, model: str) -> pd.DataFrame | None:

@@ -3,7 +3,8 @@
 In this order, the first that applies:
 
 1. **cannot be judged**: the model is right near chance on its own training images, or far below what was
-   published or expected. Something is wrong with the classes' order, the preprocessing or the weights.
+   published or expected, or names classes as others of them. Something is wrong with the classes' order, the
+   preprocessing or the weights.
 2. **withheld**: a classifier that never asks the model tells members from non-members (`blind_baseline`), or
    the classes have other shares among them.
 3. **leak**: some attack's AUC lies above one half, or its TPR above the false-positive rate, corrected for
@@ -85,17 +86,31 @@ class Figure(NamedTuple):
         return 0.5 if self.fpr is None else self.fpr
 
     @property
+    def steady(self) -> bool:
+        """Whether the interval begins above guessing, and above half of the figure.
+
+        Of 83 % (4.6-89 %) only the lower end is known.
+        """
+        return self.ci is None or (self.ci[0] > self.guessing and self.ci[0] >= self.value / 2)
+
+    @property
+    def at_least(self) -> float:
+        """The figure itself where it is steady, else its lower end."""
+        return self.value if self.steady or self.ci is None else self.ci[0]
+
+    @property
     def grade(self) -> int:
-        """How severe a leak of this size is: the place in `SEVERITIES`."""
+        """How severe a leak of this size, or of this size at least, is: the place in `SEVERITIES`."""
         if self.fpr is None:
-            return sum(self.value >= least for least in AUC_GRADES)
-        return sum(self.value >= least and self.value >= times * self.fpr for least, times in TPR_GRADES)
+            return sum(self.at_least >= least for least in AUC_GRADES)
+        size = self.at_least
+        return sum(size >= least and size >= times * self.fpr for least, times in TPR_GRADES)
 
 
 class Poor(NamedTuple):
     """A model that is wrong too often to be judged: shares of right answers, None where not known."""
 
-    status: Literal["near chance", "below expectation"]
+    status: Literal["near chance", "below expectation", "classes exchanged"]
     members_accuracy: float | None
     accuracy: float | None
     expected: float | None
@@ -133,9 +148,11 @@ class Judgement:
 
     @property
     def sure(self) -> dict[float | None, Figure]:
-        """The strongest figures that lie above guessing, the worst first."""
+        """The strongest figures that lie above guessing, the worst first, of equally bad ones the steady."""
         found = strongest(figure for figure in self.figures if figure.adjusted <= self.alpha)
-        order = sorted(found, key=lambda fpr: (-found[fpr].grade, 1.0 if fpr is None else fpr))
+        order = sorted(
+            found, key=lambda fpr: (-found[fpr].grade, not found[fpr].steady, 1.0 if fpr is None else fpr)
+        )
         return {fpr: found[fpr] for fpr in order}
 
     @property
@@ -216,7 +233,7 @@ def poor(record: Record) -> Poor | None:
     likely = check.get("likely_reason")
     share, new, expected = (number(check.get(n)) for n in ("members_accuracy", "accuracy", "expected"))
     found = Poor("near chance", share, new, expected, likely if isinstance(likely, str) else "")
-    if check.get("status") in ("near chance", "below expectation"):
+    if check.get("status") in ("near chance", "below expectation", "classes exchanged"):
         return found._replace(status=check["status"])
     members, right, classes = (
         number(value)

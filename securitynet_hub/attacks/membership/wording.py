@@ -54,6 +54,8 @@ def _poor(judgement: Judgement) -> Said:
     if found.status == "below expectation" and found.accuracy is not None and found.expected is not None:
         new, expected = percent(found.accuracy), percent(found.expected)
         what = f"is right on {new} of new images, where {expected} are expected"
+    elif found.status == "classes exchanged":
+        what = "answers with the names of other classes, as if the classes had changed places"
     elif found.members_accuracy is not None:
         what = f"is right on only {percent(found.members_accuracy)} of its own training images"
     else:
@@ -130,13 +132,14 @@ def _matched(records: Sequence[Record]) -> list[str]:
 
 def _leak(judgement: Judgement) -> Said:
     sure, strongest = judgement.sure, judgement.strongest
-    first, *others = sorted(sure.values(), key=_holds_guessing)  # the first line has an interval that says it
+    first, *others = sure.values()
     sentences = [f"By {words_of(first.attack)}."]
     if first.fpr is None:
         sentences.append(f"Guessing does so in {percent(0.5, 0)}.")
     else:
-        right = first.value / (first.value + first.fpr)
+        right = first.at_least / (first.at_least + first.fpr)
         share = percent(right, 0) if right < 0.99 else f"more than {percent(0.99, 0)}"
+        share = share if first.steady or right >= 0.99 else f"at least {share}"
         sentences.append(
             f"Guessing would identify {_short_percent(first.fpr)}. Where members and non-members are equally "
             f"many, {share} of these accusations are right."
@@ -154,10 +157,6 @@ def _leak(judgement: Judgement) -> Said:
         )
     title = f"Leaks membership ({judgement.severity}): {_says(first)}"
     return title, [*sentences, _correction(judgement), _turned(judgement), *_caveats(judgement.records)]
-
-
-def _holds_guessing(figure: Figure) -> bool:
-    return figure.ci is not None and figure.ci[0] <= (0.5 if figure.fpr is None else figure.fpr)
 
 
 def _reversed(judgement: Judgement) -> Said:
@@ -228,8 +227,11 @@ def _nothing(judgement: Judgement) -> Said:
 
 
 def _says(figure: Figure) -> str:
-    """Say in a clause what an attacker can do by a figure."""
+    """Say in a clause what an attacker can do by a figure; at least, where too few samples say how much."""
     share = share_with_interval(figure.value, figure.ci)
+    if not figure.steady and figure.ci is not None and figure.ci[0] > figure.guessing:
+        low, high = map(percent, figure.ci)
+        share = f"at least {low} (estimate {percent(figure.value)}, at most {high})"
     if figure.fpr is None:
         given = "given a training image and another image, an attacker picks the training image in"
         return f"{given} {share} of cases"

@@ -71,6 +71,39 @@ class TestTail:
         assert word(judgement).text.startswith("By lira.")
         assert ", by mlp top3." in word(judgement).text
 
+    def test_of_an_interval_that_says_little_the_lower_end_is_quoted(self):
+        """One non-member decides: a tenth of the members lie above all others, a hundredth above it, too."""
+        above, others = normal(0, 1000, 1000)
+        others[0], above[:100], above[100:200] = 9, 7, -7
+        above[:12] = 10
+        one = audited(above, others)
+        (rate,) = (figure for figure in judge([one]).figures if figure.fpr == 0.001)
+        assert rate.ci[0] < 0.02 < 0.09 < rate.ci[1]
+        steady, unsteady = rate._replace(ci=(0.6 * rate.value, 1)), rate
+        assert (steady.steady, unsteady.steady) == (True, False)
+        assert unsteady.grade < rate._replace(ci=None).grade  # as bad as its lower end
+        alone = replace(one, result={**one.result, "tpr_at_fpr": one.result["tpr_at_fpr"][:1]})
+        finding, title = first_line(alone)
+        assert finding == "leak"
+        low, value, high = (f"{100 * share:.1f} %" for share in (rate.ci[0], rate.value, rate.ci[1]))
+        assert f"identifies at least {low} (estimate {value}, at most {high}) of the training" in title
+        assert "at least" in word(judge([alone])).text
+
+    def test_a_steady_figure_leads_among_equally_bad_ones(self):
+        """83 % (4.6-89 %) at 1 in 1,000, and an AUC that says as much with certainty."""
+        rates = [{
+            "target_fpr": 0.001, "tpr": 0.83, "ci": [0.046, 0.89], "resolvable": True, "achieved_fpr": 0.001,
+            "tpr_at_threshold": 0.83,
+        }]  # fmt: skip
+        result = {
+            "auc": 0.64, "auc_ci": [0.61, 0.67], "n_members": 1000, "n_nonmembers": 1000, "tpr_at_fpr": rates,
+        }  # fmt: skip
+        judgement = judge([record(result=result)])
+        assert (judgement.severity, list(judgement.sure)) == ("moderate", [None, 0.001])
+        title, _, text = word(judgement)
+        assert "picks the training image in 64.0" in title
+        assert "identifies at least 4.6" in text
+
     @pytest.mark.exhaustive
     def test_a_null_attack_is_seldom_a_leak(self):
         alarms = 0
@@ -178,6 +211,15 @@ class TestBroken:
         assert finding == "cannot be judged"
         assert "right on 47.3 % of new images, where 82.4 % are expected" in title
         assert "mean and standard deviation were forgotten" in word(judge([one])).text
+
+    def test_classes_that_changed_places(self):
+        check = {
+            "status": "classes exchanged", "accuracy": 0.72, "members_accuracy": 0.8,
+            "likely_reason": "the classes are in another order than the model's",
+        }  # fmt: skip
+        finding, title = first_line(audited(*normal(1, 1000, 1000), data={"name": "x", "check": check}))
+        assert finding == "cannot be judged"
+        assert "as if the classes had changed places" in title
 
     @pytest.mark.parametrize("status", ["as expected", "no expectation"])
     def test_a_good_model_is_judged(self, status):
