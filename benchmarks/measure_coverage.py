@@ -17,6 +17,7 @@ from tables import keep, read, writing
 
 from securitynet_hub.sharing.leaderboard import Ends, parted
 from securitynet_hub.statistics.means import mean_interval
+from securitynet_hub.statistics.pairing import figure_correlations
 from securitynet_hub.statistics.rates import Ranking, advantage_interval, auc_interval, wilson_interval
 from securitynet_hub.statistics.roc import rate_at_fpr
 
@@ -158,13 +159,17 @@ def areas(replicates, sizes=SIZES[:-1]):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replicates", type=int, default=1000, help="samples of each cell (default: 1000)")
-    parser.add_argument("--only", choices=("tpr", "auc", "means", "boards"), help="only these tables")
+    parser.add_argument(
+        "--only", choices=("tpr", "auc", "means", "boards", "paired"), help="only these tables"
+    )
     options = parser.parse_args()
     command = f"python benchmarks/measure_coverage.py --replicates {options.replicates} --only "
     if options.only in (None, "means"):
         measure_means(options.replicates, command + "means")
     if options.only in (None, "boards"):
         measure_boards(options.replicates // 5, command + "boards")
+    if options.only in (None, "paired"):
+        measure_paired_boards(options.replicates // 10, command + "paired")
     if options.only in (None, "tpr"):
         measure_rates(options.replicates, command + "tpr")
         summarise(
@@ -285,6 +290,50 @@ def measure_boards(replicates, command):
                 false += bool(parted(figures, 0.95).any())
                 overlapping += bool((low[:, None] > high).any())
             row(name, sizes, text(false / replicates), text(overlapping / replicates))
+
+
+def measure_paired_boards(replicates, command):
+    """Boards of twelve models on the same images, of whose scores a share of the variance is the image's.
+
+    All equal: how many boards hold a false order? Six of them more exposed: how many pairs are told apart?
+    """
+    columns = ["figure", "samples", "shared", "boards with a false order", "pairs told apart", "unpaired"]
+    rng = np.random.default_rng(2)
+    measures = {"AUC": ("auc", 0), "advantage": ("advantage", 0)}
+    measures |= {f"TPR at {100 * f:g} % FPR": ("tpr", f) for f in FPRS}
+    with writing("coverage-paired-boards", f"{command} ({replicates} boards)", columns) as row:
+        for m, n, distance in ((1000, 1000, 0), (1000, 1000, 2.5), (500, 1500, 1), (100, 100, 1)):
+            truth = np.arange(m + n) < m
+            for alike in (0.5, 0.95):
+                counts = {name: np.zeros(3) for name in measures}
+                for _ in range(replicates):
+                    own = np.sqrt(1 - alike) * rng.normal(size=(12, m + n))
+                    scores = np.sqrt(alike) * rng.normal(size=m + n) + own + distance * truth
+                    better = scores + 0.3 * np.sqrt(1 - alike) * truth * (np.arange(12) < 6)[:, None]
+                    for name, (figure, fpr) in measures.items():
+                        equal, shared = (measured(each, truth, figure, fpr) for each in (scores, better))
+                        counts[name] += (
+                            parted(*equal).any(),
+                            parted(*shared)[:6, 6:].mean(),
+                            parted(*shared[:2])[:6, 6:].mean(),
+                        )
+                for name, found in counts.items():
+                    sizes = f"{m:,}/{n:,}, d = {distance:g}"
+                    row(name, sizes, f"{alike:g}", *(text(share) for share in found / replicates))
+
+
+def measured(scores, truth, figure, fpr):
+    """Return the figure of each model, the level of its intervals, and the correlations of their errors."""
+    figures = []
+    for own in scores:
+        ranking = Ranking(np.sort(own[truth]), np.sort(own[~truth]))
+        if figure == "tpr":
+            found = rate_at_fpr(ranking, fpr, 0.95)
+            figures.append(Ends(found.tpr, *found.ci))
+        else:
+            value, ends = {"auc": auc_interval, "advantage": advantage_interval}[figure](ranking, 0.95)
+            figures.append(Ends(value, *ends))
+    return figures, 0.95, figure_correlations(scores, truth, figure, fpr=fpr)
 
 
 def board_figures():

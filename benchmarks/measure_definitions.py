@@ -1,12 +1,11 @@
 """How far figures move where our definition of an attack differs from its authors' code.
 
 ``python benchmarks/measure_definitions.py FOLDER`` writes the table of docs/membership.md and that of
-docs/backdoors.md. Both sides of each row are measured on the same networks and images; FOLDER keeps the
-networks that are trained. ``--only membership`` or ``--only backdoors`` measures one of them.
+docs/backdoors.md. Both sides of each row are measured on the same networks and images; FOLDER has the answers
+of the networks of corpora.py. ``--only membership`` or ``--only backdoors`` measures one of them.
 """
 
 import argparse
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,17 +19,19 @@ from securitynet_hub.attacks.membership.label_only import augmentation_scores
 from securitynet_hub.attacks.membership.lira import lira_scores
 from securitynet_hub.attacks.membership.measures import draw_share
 from securitynet_hub.attacks.membership.rmia import rmia_scores
-from securitynet_hub.attacks.membership.shadows import train_shadows
 from securitynet_hub.attacks.subject import known_data
 from securitynet_hub.data.triggers import TRIGGERS
-from securitynet_hub.models.zoo_networks import NETWORKS, TRANSFORM
 from securitynet_hub.statistics.rates import roc_auc
 from securitynet_hub.statistics.roc import tpr_at_fpr
-from securitynet_hub.zoo.recipes import zoo_models
+from securitynet_hub.statistics.signals import logit_margin, loss
 
 COMMAND = "python benchmarks/measure_definitions.py FOLDER"
-MODELS, TARGETS, SAMPLES, EPOCHS = 16, 8, 1000, 60
-"""Networks, each trained on a random half of the samples, and how many of them are attacked in turn."""
+DESIGNS = ("fashion-overfitted", "emoji")
+TARGETS, REFERENCES = 8, 15
+"""Networks that are attacked, and with how many others each."""
+
+ASKED = 500
+"""Members, and non-members, that label-only attacks ask about at most."""
 
 FPR = 0.01
 
@@ -63,42 +64,47 @@ def membership(folder):
     """Write the table of docs/membership.md."""
     command = f"{COMMAND} --only membership"
     with writing("definitions-membership", command, ["attack", "ours", "authors'", *COLUMNS]) as row:
-        for kind in ("overfitted", "regularised"):
-            for attack, ours, theirs, tally in by_references(folder, kind):
-                row(f"{attack}, {kind}", ours, theirs, *tally.cells())
+        for design in DESIGNS:
+            for attack, ours, theirs, tally in by_references(folder, design):
+                row(f"{attack}, {design}", ours, theirs, *tally.cells())
         for (attack, kind), tally in by_answers().items():
             row(f"{attack}, {kind}", "share of right answers", "network on the answers", *tally.cells())
 
 
-def by_references(folder, kind):
-    """Yield LiRA and RMIA by both definitions: every network is attacked with all others."""
-    model = next(m for m in zoo_models() if m.name == f"cnn-{kind}-1000")
-    images, rng, n = load_images(), np.random.default_rng(7), SAMPLES
-    pool = np.r_[:n, 2000:4000]  # the last 2,000, which no network sees, are the population
-    masks = np.zeros((MODELS, len(pool)), np.bool_)
-    masks[:, :n] = rng.random((MODELS, n)) < 0.5  # a coin for each image: uneven numbers of IN and OUT models
-    shadows = train_shadows(
-        lambda: NETWORKS["cnn"](10), images, pool, masks, replace(model.recipe, epochs=EPOCHS), TRANSFORM,
-        folder=folder / kind,
-        on_model=lambda number: print(kind, number, flush=True),
-    )  # fmt: skip
-    margins, losses = (found[..., 0] for found in (
-        shadows.margins(images.labels[pool]), shadows.log_confidences(images.labels[pool])
-    ))  # fmt: skip
-    online, offline, rmia = Tally(), Tally(), Tally()
-    for target in range(TARGETS):
-        others = np.arange(MODELS) != target
-        is_in, phi = masks[others][:, :n], margins[others][:, :n]
+def by_references(folder, design):
+    """Yield LiRA and RMIA by both definitions: some networks are attacked with others, drawn at random."""
+    with np.load(folder / design / "scores.npz") as known:
+        membership, logits, labels = known["membership"], known["scores"], known["labels"]
+        population, of = known["population_scores"], known["population_labels"]
+    margins, losses, beyond = (
+        np.stack([signal(own, truth, from_logits=True) for own in answers])
+        for signal, answers, truth in (
+            (logit_margin, logits, labels),
+            (loss, logits, labels),
+            (loss, population, of),
+        )
+    )
+    online, offline, rmia, rng = Tally(), Tally(), Tally(), np.random.default_rng(7)
+    counts = []
+    for target in range(0, len(membership), max(1, len(membership) // TARGETS))[:TARGETS]:
+        # Not its partner, which was trained on what the target was not.
+        others = rng.permutation(np.setdiff1d(np.arange(len(membership)), [target, target ^ 1]))[:REFERENCES]
+        fewest = np.minimum(membership[others].sum(0), (~membership[others]).sum(0))
+        rows = fewest >= 2  # LiRA needs two on each side
+        is_in, truth = membership[others][:, rows], membership[target, rows]
+        counts.append(is_in.sum(0))
         for tally, mode in ((online, "online"), (offline, "offline")):
-            scores = (
-                lira_scores(margins[target, :n], phi, is_in, mode=mode, cut=cut) for cut in (False, True)
+            both = (
+                lira_scores(margins[target, rows], margins[others][:, rows], is_in, mode=mode, cut=cut)
+                for cut in (False, True)
             )
-            tally.add(*scores, masks[target, :n])
-        arrays = (losses[target, :n], losses[others][:, :n], is_in, losses[target, n:], losses[others][:, n:])
-        rmia.add(*(rmia_scores(*arrays, gamma=gamma) for gamma in (2, 1)), masks[target, :n])
-    fewest = f"{is_in.sum(0).min()} to {is_in.sum(0).max()} of {MODELS - 1} models IN"
-    yield "`lira`", f"all models: {fewest}", "`cut=true`", online
-    yield "`lira_offline`", "all models", "`cut=true`", offline
+            tally.add(*both, truth)
+        arrays = losses[target, rows], losses[others][:, rows], is_in, beyond[target], beyond[others]
+        rmia.add(*(rmia_scores(*arrays, gamma=gamma) for gamma in (2, 1)), truth)
+    counts = np.concatenate(counts)
+    uneven = f"all {REFERENCES} networks, {counts.min()} to {counts.max()} of them IN"
+    yield "`lira`", uneven, "`cut=true`", online
+    yield "`lira_offline`", "the same", "`cut=true`", offline
     yield "`rmia`", "`gamma=2`", "`gamma=1`", rmia
 
 
@@ -106,13 +112,15 @@ def by_answers():
     """Return the label-only attacks on the zoo by both definitions, on the half that is not known."""
     tallies = {}
     for kind in ("overfitted", "regularised"):
-        for attack, strengths in (("translation", (1, 2)), ("rotation", range(1, 10))):
+        for attack, strengths in (("translation", (1, 2)), ("rotation", (3, 6, 9))):
             for id in [
                 id for id, row in load_annotations("zoo").items() if row.kind == kind and row.seed == 1
             ]:
                 target = load_target(id)
                 data = known_data(target.annotation)
-                rows, is_member = data.split.indices, data.split.is_member
+                members, others = data.split.members[:ASKED], data.split.nonmembers[:ASKED]
+                rows, is_member = np.concatenate([members, others]), np.arange(len(members) + len(others))
+                is_member = is_member < len(members)
                 known = np.where(draw_share(0.5, is_member, 0), is_member, -1)
                 asked = partial(
                     augmentation_scores, target, data.images.pixels[rows], data.images.labels[rows],
@@ -129,12 +137,12 @@ def backdoors():
     scale, plain, psc = Tally(), Tally(), Tally()
     images, same = load_images(), 0
     drawn = np.random.default_rng(0).permutation(np.arange(2000, 4000))
-    known, clean, suspects = drawn[:300], drawn[300:800], drawn[800:]
+    known, clean, suspects = drawn[:300], drawn[300:600], drawn[600:]
     for id, model in load_annotations("zoo").items():
         if model.kind != "backdoored":
             continue
         target = load_target(id)
-        stamped = suspects[images.labels[suspects] != model.target_class][:500]
+        stamped = suspects[images.labels[suspects] != model.target_class][:300]
         inputs = np.concatenate([images.pixels[clean], TRIGGERS[model.trigger](images.pixels[stamped])])
         poisoned = np.arange(len(inputs)) >= len(clean)
         asked = partial(scale_up_scores, target, inputs, clean=images.pixels[known])

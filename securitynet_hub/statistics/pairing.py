@@ -98,12 +98,11 @@ def _of_thresholds(values: list[Scores], members: Flags, fpr: float | None) -> S
 
 
 def _advantage(ranking: Ranking) -> tuple[float, Scores]:
-    m, n = map(len, ranking)
     thresholds = np.r_[-np.inf, np.unique(np.r_[ranking.members, ranking.nonmembers])]
-    tpr, fpr = (1 - np.searchsorted(side, thresholds, "right") / len(side) for side in ranking)
-    best = int(np.argmax(tpr - fpr))
-    t, f = tpr[best], fpr[best]
-    return float(thresholds[best]), np.array([t * (1 - t) / m, f * (1 - f) / n])
+    rates = np.stack([1 - np.searchsorted(side, thresholds, "right") / len(side) for side in ranking])
+    best = int(np.argmax(rates[0] - rates[1]))
+    rate = rates[:, best]
+    return float(thresholds[best]), rate * (1 - rate) / [len(side) for side in ranking]
 
 
 def _rate(ranking: Ranking, fpr: float) -> tuple[float, Scores]:
