@@ -335,8 +335,8 @@ def parted(
     known = np.isfinite(r) & np.isfinite(below) & np.isfinite(above)
     both = np.multiply(np.where(known, r, 0), np.where(known, below * above, 0))
     error = np.sqrt(np.maximum(below**2 + above**2 - 2 * both, 0)) * max(1.0, wider / usual)
-    beyond: npt.NDArray[np.bool_] = value[:, None] - value > error
-    return beyond & (known | (low[:, None] > high))
+    certain: npt.NDArray[np.bool_] = (value[:, None] - value > error) & (known | (low[:, None] > high))
+    return certain
 
 
 def _oriented(figure: Figure, sign: int) -> Ends:
