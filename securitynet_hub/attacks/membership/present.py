@@ -252,10 +252,10 @@ def correlations(records: Sequence[Record], by: str, samples: Path) -> Scores:
         groups.setdefault(same, []).append((place, scores, members))
     for alike in groups.values():
         if len(alike) > 1:
-            places, scores = [place for place, *_ in alike], [each for _, each, _ in alike]
+            places, each = [place for place, *_ in alike], np.stack([own for _, own, _ in alike])
             figure: PairedFigure = "tpr" if rate else "auc" if by == "auc" else "advantage"
             fpr = float(rate[1]) if rate else 0.0
-            found[np.ix_(places, places)] = figure_correlations(scores, alike[0][2], figure, fpr=fpr)
+            found[np.ix_(places, places)] = figure_correlations(each, alike[0][2], figure, fpr=fpr)
     return found
 
 
