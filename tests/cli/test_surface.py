@@ -75,10 +75,11 @@ COMMANDS = {
         {"revision": None, "out": "results"},
     ),
     "leaderboard": (
-        {"--repo OWNER/NAME", "--records DIR", "--by FIGURE", "--dataset DATASET", "--kind KIND",
-         "--attack ATTACK", "--format {markdown,csv,html}", "--out FILE"},
+        {"--repo OWNER/NAME", "--records DIR", "--samples DIR", "--by FIGURE", "--dataset DATASET",
+         "--kind KIND", "--attack ATTACK", "--format {markdown,csv,html}", "--out FILE"},
         ["--repo", "OWNER/NAME"],
-        {"records": None, "by": None, "dataset": None, "kind": None, "attack": None, "format": "markdown",
+        {"records": None, "samples": None, "by": None, "dataset": None, "kind": None, "attack": None,
+         "format": "markdown",
          "out": None},
     ),
 }  # fmt: skip
