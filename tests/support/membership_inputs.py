@@ -48,5 +48,5 @@ def world(n=400, seed=0, *, lift=3.5, m=300):
         "population_labels": labels[n:],
         "reference_population_outputs": logits[1:, n:],
         "features": difficulty[:n],
-        "penultimate": np.concatenate([logits[0, :n], difficulty[:n]], 1),
+        "penultimate": rng.normal(size=(n, 3)),
     }

@@ -70,7 +70,7 @@ def leverage_scores(inputs: MembershipInputs, rows: Rows, *, ridge: float = 0.01
     >>> leverage_scores(inputs, np.array([4, 5])).round(1)  # the second is labelled wrongly
     array([  0.7, -39.9])
     """
-    features, margins = _checked(inputs), inputs.score("logit_margin")
+    features, margins = checked_features(inputs), inputs.score("logit_margin")
     weights = np.maximum(expit(margins) * expit(-margins), SMALLEST_WEIGHT)
     known = np.flatnonzero(inputs.calibrated_on & inputs.membership)
     h = feature_leverages(features, weights, known, rows, ridge=ridge)
@@ -157,7 +157,7 @@ def _chunks(rows: Rows) -> list[Rows]:
     return [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
 
 
-def _checked(inputs: MembershipInputs) -> Scores:
+def checked_features(inputs: MembershipInputs) -> Scores:
     """Return the features, one row for each sample."""
     features = as_array(inputs.penultimate, "penultimate")
     if features.ndim != 2 or len(features) != len(inputs.outputs) or not features.shape[1]:
