@@ -1,29 +1,27 @@
-"""What attacks on the last layer find, and whose membership a leverage shows: tables of ``docs/membership.md``.
+"""What attacks on the last layer find, and whose membership a leverage shows: ``docs/membership.md``.
 
-Run with ``python benchmarks/measure_last_layer.py FOLDER [DESIGN ...]``, some minutes of one core. FOLDER is that of
-`corpora`, whose networks stand in the target's place, twelve of each design; no reference model is used for
-the attacks. The attacker knows the membership of one half of the pool, and the other half is judged. What
-LiRA finds of each sample comes from all other networks of the design.
+Run with ``python benchmarks/measure_last_layer.py FOLDER [DESIGN ...]``, some minutes of one core. FOLDER is
+that of `corpora`, whose networks stand in the target's place, twelve of each design; no reference model is
+used for the attacks. The attacker knows the membership of one half of the pool, and the other half is judged.
+What LiRA finds of each sample comes from all other networks of the design.
 """
 
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from corpora import DESIGNS, network
 from findings_membership import cells
+from scipy.special import softmax
 from scipy.stats import norm, spearmanr
 from tables import writing
 
 from securitynet_hub.attacks.membership.inputs import MembershipInputs
-from securitynet_hub.attacks.membership.inverse_hessian import inverse_hessian_scores
-from securitynet_hub.attacks.membership.leverage import generalised_leverages, leverage_scores
+from securitynet_hub.attacks.membership.leverage import generalised_leverages
 from securitynet_hub.attacks.membership.measures import measure_membership
 from securitynet_hub.attacks.membership.running import run_attack
 from securitynet_hub.models.last_layer import WithFeatures, find_last_layer
-from securitynet_hub.statistics.posteriors import Logits
 from securitynet_hub.statistics.signals import logit_margin
 
 TARGETS = 12
@@ -100,12 +98,9 @@ def found(inputs):
 def related(corpus, number, inputs):
     """Return Spearman's correlations of what one network shows of its members with what LiRA finds."""
     members = np.flatnonzero(inputs.membership)
-    posteriors = Logits.posteriors(inputs.outputs) if hasattr(Logits, "posteriors") else None
-    if posteriors is None:
-        shifted = np.exp(inputs.outputs - inputs.outputs.max(1, keepdims=True))
-        posteriors = shifted / shifted.sum(1, keepdims=True)
+    posteriors = softmax(inputs.outputs.astype(np.float64), 1)
     g = generalised_leverages(inputs.penultimate, posteriors, inputs.labels, members, members)
-    own = posteriors[members, inputs.labels[members]].astype(np.float64)
+    own = posteriors[members, inputs.labels[members]]
     known = {"g": g, "h": g / np.maximum(own * (1 - own), 1e-12), "loss": -inputs.score("loss")[members]}
     apart, score = corpus.lira(number)
     return {

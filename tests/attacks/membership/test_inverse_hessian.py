@@ -81,9 +81,7 @@ def test_axes_and_classes_and_order_do_not_matter():
         inverse_hessian_scores(inputs(penultimate=X @ turn), ROWS, tolerance=1e-9).scores, plain, rtol=1e-6
     )
     renamed = inputs(outputs=(X @ W.T + B)[:, ::-1], labels=CLASSES - 1 - LABELS)
-    np.testing.assert_allclose(
-        inverse_hessian_scores(renamed, ROWS, tolerance=1e-9).scores, plain, rtol=1e-6
-    )
+    np.testing.assert_allclose(inverse_hessian_scores(renamed, ROWS, tolerance=1e-9).scores, plain, rtol=1e-6)
     order = RNG.permutation(N)
     given = inputs()
     moved = inputs(
@@ -105,7 +103,7 @@ def test_posteriors_give_what_logits_give():
 
 def test_it_finds_the_members_of_a_fitted_logistic_regression():
     rng = np.random.default_rng(1)
-    x, labels = rng.normal(size=(600, 50)), rng.integers(0, 2, 600)
+    x, labels = rng.normal(size=(600, 100)), rng.integers(0, 2, 600)
     model = LogisticRegression(C=0.1).fit(x[:300], labels[:300])
     margin = model.decision_function(x)
     given = MembershipInputs(
