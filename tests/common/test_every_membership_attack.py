@@ -19,8 +19,8 @@ WORLD = world(N, m=60)
 WORLD |= {key: np.round(WORLD[key].clip(-15.5, 15.5) * 16) / 16 for key in WORLD if key.endswith("outputs")}
 WORLD["calibration"] = np.arange(N) < N // 2
 OUTPUTS = [key for key in WORLD if key.endswith("outputs")]
-COLUMNS = [*OUTPUTS, "labels", "population_labels", "is_member", "features", "penultimate"]
-OF_SAMPLES = ["outputs", "labels", "is_member", "features", "penultimate", "calibration"]
+COLUMNS = [*OUTPUTS, "labels", "population_labels", "is_member", "features", "penultimate", "base_features"]
+OF_SAMPLES = ["outputs", "labels", "is_member", "features", "penultimate", "base_features", "calibration"]
 
 each_attack = pytest.mark.parametrize("name", NAMES)
 

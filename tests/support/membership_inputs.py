@@ -49,4 +49,5 @@ def world(n=400, seed=0, *, lift=3.5, m=300):
         "reference_population_outputs": logits[1:, n:],
         "features": difficulty[:n],
         "penultimate": rng.normal(size=(n, 3)),
+        "base_features": (difficulty * np.eye(CLASSES)[labels] + rng.normal(size=(n + m, CLASSES)))[:n],
     }

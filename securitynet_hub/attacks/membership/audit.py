@@ -14,6 +14,7 @@ import numpy.typing as npt
 from securitynet_hub.attacks.accuracy import count_right
 from securitynet_hub.attacks.kind import Context
 from securitynet_hub.attacks.membership.attack import Attack
+from securitynet_hub.attacks.membership.base_calibration import find_base
 from securitynet_hub.attacks.membership.blind_baseline import BlindBaseline, find_baseline
 from securitynet_hub.attacks.membership.candidates import Candidates, find_candidates
 from securitynet_hub.attacks.membership.kind import KIND, NEEDS, Options
@@ -68,7 +69,7 @@ def run(
         _require_affordable(find(name), chosen[name], at_one_size(target, asked)[1], options.max_queries)
     pool = _pool(target, data, options, context)
     comparing = [name for name in attacks if name not in asking]
-    _require_inputs(comparing, pool)
+    _require_inputs(comparing, pool, options)
 
     audit = _Audit(target, data, options, context, pool, measuring, plan, candidates)
     if comparing:
@@ -96,7 +97,7 @@ def run(
 def applicable(target: Target, data: AuditData, options: Options, context: Context) -> list[str]:
     """List the attacks on answers for which there is everything: reference models enough, a population."""
     pool = _pool(target, data, options, context)
-    found = runnable(_held(pool), _fewest_references(pool))
+    found = runnable(_held(pool, options), _fewest_references(pool))
     return [name for name in found if find(name).unanswerable(target) is None]
 
 
@@ -145,6 +146,7 @@ class _Audit:
             views=any(attack.augmented for attack in attacks),
             features=any("features" in attack.needs for attack in attacks),
             penultimate=any("penultimate" in attack.needs for attack in attacks),
+            base=self.base if any("base_features" in attack.needs for attack in attacks) else None,
             calibration=float(self.options.calibration) if self.candidates is None else self.fitted_on,
             seed=self.context.seed,
             batch_size=self.context.batch_size,
@@ -154,6 +156,11 @@ class _Audit:
         self.accuracy = count_right(own, self.labels, self.data.split.is_member)
         if self.data.validity is not None:
             self.data.validity.judge(self.target, self.data, self.data.split.indices, own)
+
+    @cached_property
+    def base(self) -> Target | None:
+        """The public model that the target was fine-tuned from, if one was named."""
+        return None if self.options.base is None else find_base(self.options.base, self.target)
 
     @cached_property
     def baseline(self) -> BlindBaseline:
@@ -240,6 +247,11 @@ class _Audit:
         known = {**settings, **self._decided(attack)}
         counts = {
             "forwarded": self.answers.forwarded,
+            **(
+                {"base_forwarded": len(self.answers.inputs.outputs)}
+                if "base_features" in attack.needs
+                else {}
+            ),
             **self.accuracy._asdict(),
             **_models_used(attack, self.pool),
         }
@@ -276,10 +288,17 @@ class _Audit:
 
     def _decided(self, attack: Attack) -> dict[str, Any]:
         """Return what decides an attack's result besides its name and settings, for its record."""
-        needs, pool = attack.needed(_held(self.pool)), self.pool
+        needs, pool = attack.needed(_held(self.pool, self.options)), self.pool
         decided: dict[str, Any] = {"from_logits": True}
         if "features" in needs:
             decided["features"] = {"components": COMPONENTS, "label": True}
+        if "base_features" in needs and self.base is not None:
+            known = self.base.annotation
+            decided["base"] = {
+                "id": known.id,
+                "weights_hash_kind": known.weights_hash_kind,
+                "weights_hash": known.weights_hash,
+            }
         if self.options.class_wise:
             decided["class_wise"] = True
         if self.options.class_wise or "calibration" in needs:
@@ -391,13 +410,18 @@ def _require_answers(attacks: Sequence[str], target: Target) -> None:
             raise ValueError(f"{name} cannot attack {target.id}: {reason}. These can: {', '.join(enough)}.")
 
 
-def _require_inputs(attacks: Sequence[str], pool: Pool | None) -> None:
+def _require_inputs(attacks: Sequence[str], pool: Pool | None, options: Options) -> None:
     """Refuse attacks that lack a field or reference models, before any image is forwarded."""
-    held = _held(pool)
+    held = _held(pool, options)
     fewest = _fewest_references(pool)
     for name in attacks:
         attack = find(name)
         missing = [need for need in attack.needed(held) if need not in held]
+        if "base_features" in missing:
+            raise ValueError(
+                f"{name} compares with the public model that the target was fine-tuned from: name it with "
+                "base= (on the command line, --base)."
+            )
         if missing:
             raise ValueError(
                 f"{name} needs {' and '.join(NEEDS[need] for need in missing if need in NEEDS)}: pass "
@@ -417,9 +441,9 @@ def _fewest_references(pool: Pool | None) -> tuple[int, int]:
     return (0, 0) if pool is None else (pool.counts.fewest_in, pool.counts.fewest_out)
 
 
-def _held(pool: Pool | None) -> set[str]:
+def _held(pool: Pool | None, options: Options) -> set[str]:
     """Return the fields of the inputs that this audit has besides the outputs."""
-    held = set(ALWAYS_HELD)
+    held = set(ALWAYS_HELD) | ({"base_features"} if options.base is not None else set())
     if pool is not None:
         held |= {"reference_outputs", "reference_in"}
         if len(pool.outside):

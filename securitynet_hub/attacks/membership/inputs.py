@@ -48,6 +48,8 @@ class MembershipInputs:
         reference_population_in: shape (models, m); None if no reference model was trained on the population.
         features: shape (n, columns), a description of each sample: embeddings, or another model's logits.
         penultimate: shape (n, d), what the target's last linear layer reads for each sample.
+        base_features: shape (n, d), features of each sample by the public model that the target was
+            fine-tuned from.
         ids: shape (n,), a unique identifier of each sample.
         population_ids: shape (m,), likewise; if both are given, a sample in both is refused.
         seed: decides everything that an attack draws.
@@ -66,6 +68,7 @@ class MembershipInputs:
     reference_population_in: Outputs | None = field(default=None, repr=False)
     features: Outputs | None = field(default=None, repr=False)
     penultimate: Outputs | None = field(default=None, repr=False)
+    base_features: Outputs | None = field(default=None, repr=False)
     ids: Outputs | None = field(default=None, repr=False)
     population_ids: Outputs | None = field(default=None, repr=False)
     seed: int = 0

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from securitynet_hub.attacks.membership.member_lists import NamedMembers
     from securitynet_hub.attacks.membership.shadows import Shadows
     from securitynet_hub.data.sources import ImageSource
+    from securitynet_hub.models.target import Target
 
 FDR = 0.1
 """False-discovery rate of member lists."""
@@ -36,6 +37,8 @@ class Options:
             train, where the target's training can be repeated here. Samples of their pool beyond the split
             are the population, and must be unknown to the target.
         views: names of augmentations that LiRA and RMIA ask about, where reference models are trained.
+        base: the public model that the target was fine-tuned from: a loaded target, or what `load_target`
+            takes; `base_calibration` asks it about the same images.
         samples: folder for every sample's scores and for pictures of the members with the highest scores,
             below the model's id. They show training images: mind whose they are.
         list_members: name the images that each attack finds to be members; the counts are
@@ -66,6 +69,12 @@ class Options:
         "shift_down, shift_left, shift_right",
         metavar="VIEW",
     )
+    base: Target | str | None = option(
+        None,
+        "public model that the target was fine-tuned from, as the target is named; base_calibration compares "
+        "with it, and trains no network",
+        metavar="MODEL",
+    )
     samples: Path | None = option(
         None, "folder for all scores and for pictures of the members with the highest scores", metavar="DIR"
     )
@@ -92,6 +101,7 @@ NEEDS = {
     "calibration": "known members and non-members",
     "features": "images",
     "penultimate": "features of the last layer",
+    "base_features": "the base model",
     "reference_outputs": "reference models",
     "population_outputs": "population",
 }
@@ -133,7 +143,7 @@ KIND = Kind(
     options=Options,
     sizes=("n_members", "n_nonmembers"),
     describe=describe,
-    incidental=frozenset({"target_fprs", "starts", "shadows_sha256"}),
+    incidental=frozenset({"target_fprs", "starts", "shadows_sha256", "base"}),
     incidental_counts=frozenset(
         {"forwarded", "fewest_in", "fewest_out", "most_for_one_sample", "members_right", "nonmembers_right"}
     ),

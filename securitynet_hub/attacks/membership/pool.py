@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from securitynet_hub.attacks.membership.base_calibration import describe_features
 from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.attacks.membership.reference_models import ModelCounts, count_models
 from securitynet_hub.attacks.membership.shadows import Shadows
@@ -138,6 +139,7 @@ def forward(
     views: bool,
     features: bool,
     penultimate: bool,
+    base: Target | None = None,
     calibration: Any,
     seed: int,
     batch_size: int,
@@ -153,6 +155,7 @@ def forward(
             the unchanged image.
         features: whether to compute `image_features` of the samples, too.
         penultimate: whether to keep what the target's last layer reads for each sample, too.
+        base: the public model that the target was fine-tuned from, to be asked about the samples, too.
         calibration: share of the samples whose membership the attacker knows, or which ones they are.
         seed: decides everything that attacks draw.
         batch_size: images in one forward pass.
@@ -160,21 +163,22 @@ def forward(
     """
     began = time.perf_counter()
     indices = data.split.indices
-    n = len(indices)
+    n, own = len(indices), data.images.select(indices)
     several = pool is not None and views and len(pool.shadows.views) > 1
     positions = indices if pool is None else np.concatenate([indices, pool.population])
     if several:  # shadow models were asked about augmentations of images of one size
         target, data = at_one_size(target, data)
     images, labels = data.images.select(positions), data.images.labels[positions].astype(np.int64)
+    asking: dict[str, Any] = {"batch_size": batch_size, "on_batch": on_batch}
     asked = pool.views if pool is not None and several else [identity]
     each: list[npt.NDArray[np.float32]] = []
     layer = None
     for view in asked:
         changed = images.change(view, images.shape)
         if penultimate and not each:
-            answers, layer = predict_with_features(target, changed, batch_size=batch_size, on_batch=on_batch)
+            answers, layer = predict_with_features(target, changed, **asking)
         else:
-            answers = predict(target, changed, batch_size=batch_size, on_batch=on_batch)
+            answers = predict(target, changed, **asking)
         each.append(answers)
     logits = np.stack(each, 1) if several else each[0]
     inputs = MembershipInputs(
@@ -187,6 +191,7 @@ def forward(
         ids=indices,
         features=_features(target, data, labels[:n]) if features else None,
         penultimate=None if layer is None else layer[:n],
+        base_features=None if base is None else describe_features(base, own, **asking),
         **({} if pool is None else pool.inputs(logits[n:], labels[n:], views=several)),
     )
     return Answers(inputs, each[0][:n], len(positions) * len(asked), time.perf_counter() - began)

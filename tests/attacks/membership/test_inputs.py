@@ -43,6 +43,7 @@ MANY = {
     "population_labels": Z_LABELS,
     "reference_population_outputs": answer(Z_LABELS, np.zeros((MODELS, M))),
     "features": RNG.normal(size=(N, 2)),
+    "base_features": RNG.normal(size=(N, 3)),
 }
 
 
