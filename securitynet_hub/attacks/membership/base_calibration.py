@@ -9,7 +9,6 @@ regression, both in their leave-one-out form, are ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -80,9 +79,8 @@ def base_calibrated_scores(signals: Outputs, base_features: Outputs, labels: Out
     low, high = np.quantile(margins, [TAIL, 1 - TAIL])
     cut = np.clip(margins, low, high)
     unit = (cut - cut.mean()) / (cut.std() or 1.0)
-    expected = _left_out(_orthogonal(np.stack([unit, unit**2, unit**3], 1)), known[:, None], lambda s: s > 0)[
-        :, 0
-    ]
+    powers = np.stack([unit, unit**2, unit**3], 1)
+    expected = _left_out(*_orthogonal(powers), known[:, None], 0.0)[:, 0]
     scores: Scores = target - expected[places]
     return scores
 
@@ -105,10 +103,7 @@ def probe_margins(features: Scores, labels: Labels) -> Scores:
         return np.zeros(len(labels))
     one_hot = (labels[:, None] == classes).astype(np.float64)
     basis, squares = _orthogonal(features)
-    tried = [
-        _left_out((basis, squares), one_hot, lambda s, p=penalty: s / (s + p * s.mean()))
-        for penalty in PENALTIES
-    ]
+    tried = (_left_out(basis, squares, one_hot, penalty) for penalty in PENALTIES)
     shares = min(tried, key=lambda found: float(np.square(found - one_hot).sum()))
 
     def log_loss(log_scale: float) -> float:
@@ -125,16 +120,13 @@ def _orthogonal(columns: Scores) -> tuple[Scores, Scores]:
     wide = centred.shape[1] > len(centred)
     squares, vectors = np.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
     kept = squares > max(squares[-1], 0) * len(centred) * np.finfo(np.float64).eps
-    squares, vectors = squares[kept], vectors[:, kept]
+    squares, vectors = squares[kept], vectors[:, kept]  # none, if all rows are equal
     return vectors if wide else centred @ (vectors / np.sqrt(squares)), squares
 
 
-def _left_out(
-    columns: tuple[Scores, Scores], targets: Scores, shrink: Callable[[Scores], npt.NDArray[Any]]
-) -> Scores:
+def _left_out(basis: Scores, squares: Scores, targets: Scores, penalty: float) -> Scores:
     """Return the prediction of each row of `targets` by a regression on all other rows, with an intercept."""
-    basis, squares = columns
-    shares = np.asarray(shrink(squares), np.float64)
+    shares = squares / (squares + penalty * squares.sum() / max(1, len(squares)))
     mean = targets.mean(0)
     fitted = mean + basis @ (shares[:, None] * (basis.T @ (targets - mean)))
     leverage = 1 / len(targets) + np.square(basis) @ shares

@@ -92,6 +92,14 @@ def test_without_a_leak_scores_tell_nothing():
     assert roc_auc(base_calibrated_scores(signals, features, labels), other) == pytest.approx(0.5, abs=0.04)
 
 
+def test_a_base_to_which_all_samples_are_alike_keeps_the_order_within_a_class():
+    signals, _, labels, _ = fine_tuned()
+    scores = base_calibrated_scores(signals, np.ones((300, 4)), labels)
+    for label in range(3):
+        own = labels == label
+        assert np.array_equal(scores[own].argsort(), signals[own].argsort())
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
