@@ -1,7 +1,7 @@
 """The pages in a real browser: nothing asked of a network, nothing beyond the edge, sorting, speed."""
 
 import pytest
-from support.audit_records import many_records, write_audit
+from support.audit_records import many_records
 from support.browsers import running_browser
 from support.report_pages import HOSTILE, Page, entries, record
 
@@ -67,11 +67,10 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def audited(tmp_path_factory):
+def audited(real_audit, tmp_path_factory):
     """The page of a real audit: members, theft, detectors, with pictures."""
-    folder = tmp_path_factory.mktemp("audited")
-    write_audit(folder)
-    return write_report(read_entries([folder]), folder / "page.html", samples=folder / "samples")
+    page = tmp_path_factory.mktemp("audited") / "page.html"
+    return write_report(read_entries([real_audit]), page, samples=real_audit / "samples")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from support.audit_records import write_audit
 from support.report_pages import HOSTILE, MEMBER, OVERFITTED, RNG, SCORES, Page, entries, record
 
 from securitynet_hub.annotations.schema import load_annotations
@@ -25,7 +24,7 @@ from securitynet_hub.plots.overview import overview_plot
 from securitynet_hub.plots.roc import roc_curve, roc_plot
 from securitynet_hub.plots.scores import scores_plot
 from securitynet_hub.records.entries import read_entries
-from securitynet_hub.records.record import write_record
+from securitynet_hub.records.record import read_records, write_record
 from securitynet_hub.report.comparison import compare
 from securitynet_hub.report.models import by_model, describe, draw
 from securitynet_hub.report.page import write_report
@@ -273,12 +272,12 @@ class TestOtherKinds:
 
 
 @pytest.fixture(scope="module")
-def audited(tmp_path_factory):
+def audited(real_audit, tmp_path_factory):
     """Return the records of an audit, their page as the command writes it, and the folder of its data."""
     folder = tmp_path_factory.mktemp("audited")
-    records, out, data = write_audit(folder), folder / "report.html", folder / "data"
-    main(["report", str(folder), "--out", str(out), "--data", str(data)])
-    return records, Page(out), data
+    out, data = folder / "report.html", folder / "data"
+    main(["report", str(real_audit), "--out", str(out), "--data", str(data)])
+    return list(read_records(real_audit)), Page(out), data
 
 
 @pytest.mark.slow
