@@ -27,6 +27,9 @@ LIBRARIES = [
 def serve(control):
     """Fork for each program that is asked for, and return it in the fork."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asked, who then ends this
+    warnings.filterwarnings(
+        "ignore", ".* is multi-threaded, use of fork", DeprecationWarning
+    )  # an allocator's
     while True:
         message, files, _, _ = socket.recv_fds(control, 1 << 20, 4)
         with contextlib.suppress(ChildProcessError):
