@@ -22,6 +22,7 @@ from securitynet_hub.annotations.schema import Annotation, unlisted
 from securitynet_hub.core.errors import ModelError, UnknownNameError, WeightsError
 from securitynet_hub.core.optional import import_network
 from securitynet_hub.data.transforms import Transform
+from securitynet_hub.models.building import bounded_building
 from securitynet_hub.models.hub_models import MAX_CONFIG, linked_file, read_config
 from securitynet_hub.models.state import state_dict as plain_state_dict
 from securitynet_hub.weights.hub import HubFile, download_hub_file, hub_snapshot
@@ -78,7 +79,7 @@ def build(annotation: Annotation, *, test_size: bool = False) -> tuple[torch.nn.
     """
     timm = import_network("timm", annotation.architecture)
     try:
-        with _quiet():
+        with _quiet(), bounded_building():
             network: torch.nn.Module = timm.create_model(_local(annotation))
             settings = timm.data.resolve_data_config({}, model=network, use_test_size=test_size)
     except Exception as error:  # whatever a stranger's configuration leads to
@@ -141,7 +142,7 @@ def state_dict(checkpoint: Mapping[str, Any], annotation: Annotation) -> dict[st
     tensors = plain_state_dict(checkpoint, annotation)
     wrong = f"{annotation.id}: the weights are not those of this network"
     try:
-        with _quiet() as log:
+        with _quiet() as log, bounded_building():
             network = timm.create_model(
                 _local(annotation), pretrained=True, pretrained_cfg_overlay=NOWHERE | {"state_dict": tensors}
             )

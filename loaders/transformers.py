@@ -22,6 +22,7 @@ from securitynet_hub.annotations.schema import Annotation, plain_name, unlisted
 from securitynet_hub.core.errors import ModelError, WeightsError
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.data.sources import Change
+from securitynet_hub.models.building import bounded_building, require_moderate_pass
 from securitynet_hub.models.hub_models import MAX_CONFIG, linked_file, read_config
 from securitynet_hub.weights.hashes import check_file
 from securitynet_hub.weights.hub import HubFile, download_hub_file, hub_snapshot
@@ -33,10 +34,6 @@ WEIGHTS = (
     "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
 )  # fmt: skip
 """Names of weights files in a folder, the preferred ones first."""
-
-
-MAX_PARAMETERS = 4_000_000_000
-"""Parameters of a network: 16 GB in float32."""
 
 
 class Logits(torch.nn.Module):
@@ -170,7 +167,9 @@ def build(annotation: Annotation) -> tuple[torch.nn.Module, Processor]:
         processor = _processors().from_pretrained(settings.parent, trust_remote_code=False, backend="pil")
         side = annotation.image_size or 224
         wrapped = Processor(processor, (side, side, getattr(config, "num_channels", 3)))
-        _network(config, device="meta")  # found to be of a moderate size before it takes any memory
+        # Found to be of a moderate size before it takes any memory.
+        height, width, channels = wrapped.shape
+        require_moderate_pass(Logits(_network(config, device="meta").eval()), (1, channels, height, width))
         return Logits(_network(config)), wrapped
     except Exception as error:  # whatever a stranger's configuration leads to
         raise ModelError(f"{annotation.id} cannot be built by transformers: {error}") from error
@@ -272,16 +271,13 @@ def _network(config: Any, device: str = "cpu") -> torch.nn.Module:
     """Build the configured network, in float32 whatever precision the configuration asks for.
 
     Raises:
-        ModelError: it has more parameters than MAX_PARAMETERS.
+        ModelError: it has more modules or parameters than are built.
     """
     transformers: Any = importlib.import_module("transformers")
-    with torch.device(device):
+    with torch.device(device), bounded_building():
         network: torch.nn.Module = transformers.AutoModelForImageClassification.from_config(
             config, trust_remote_code=False
         )
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    if parameters > MAX_PARAMETERS:
-        raise ModelError(f"it would have {parameters:,} parameters; at most {MAX_PARAMETERS:,} are built.")
     return network
 
 

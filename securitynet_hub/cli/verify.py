@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 from securitynet_hub.cli.console import output
 from securitynet_hub.cli.json_output import add_json_flag, print_json
+from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.core.tables import plain_table
 from securitynet_hub.core.text import printable_markup
 
@@ -29,6 +31,9 @@ def add(commands: Any) -> None:
         "such files (.index.json)",
     )
     add_json_flag(parser)
+    parser.add_argument(
+        "--sarif", type=Path, metavar="FILE", help="also write the findings as SARIF, for code scanners"
+    )
     parser.set_defaults(run=run)
 
 
@@ -39,15 +44,32 @@ def run(options: argparse.Namespace) -> None:
     a format that is not read; 3, that all are safe, but one holds no weights that can be loaded (there are no
     tensors, or there is NaN or infinity in them).
     """
-    from securitynet_hub.core.files import max_bytes
+    from securitynet_hub.core.files import atomic_path, max_bytes
+    from securitynet_hub.weights.findings import findings, sarif
     from securitynet_hub.weights.reading.checkpoints import judge
 
     limit = max_bytes()
     verdicts = [(path, judge(path, max_bytes=limit)) for path in options.files]
     if options.json:
-        print_json([{"file": str(path), **verdict._asdict()} for path, verdict in verdicts])
+        print_json(
+            [
+                {
+                    "file": str(path),
+                    **verdict._asdict(),
+                    "rules": [finding.rule.id for finding in findings(verdict)],
+                }
+                for path, verdict in verdicts
+            ]
+        )
     else:
         _print_table(verdicts)
+    if options.sarif is not None:
+        try:
+            with atomic_path(options.sarif) as part:
+                log = sarif((str(path), verdict) for path, verdict in verdicts)
+                part.write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise WeightsError(f"cannot write {options.sarif}: {error.strerror or error}.") from error
     if not all(verdict.safe for _, verdict in verdicts):
         raise SystemExit(UNSAFE)
     if not all(verdict.loadable for _, verdict in verdicts):

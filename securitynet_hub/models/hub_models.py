@@ -23,6 +23,10 @@ LAYERS = re.compile(r"(?:\w+_)?(?:layers|depths?|blocks|stages|repeats)")
 """The names of settings that count layers."""
 
 
+SIDES, MAX_SIDE = re.compile(r"(?:image_|crop_)?size|height|width|(?:short|long)est_edge"), 4096
+"""The names of settings that are sides of an image in pixels, and the largest one."""
+
+
 LABELS = "label2id"
 """The setting whose keys are names of classes."""
 
@@ -47,13 +51,17 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: it is not a JSON object, or a number is too large.
     """
-    config = json.loads(path.read_text(encoding="utf-8"))
+    with path.open("rb") as file:
+        content = file.read(MAX_CONFIG + 1)
+    if len(content) > MAX_CONFIG:
+        raise ValueError(f"{path.name} has more than {MAX_CONFIG:,} bytes.")
+    config = json.loads(content)
     if not isinstance(config, dict):
         raise ValueError(f"{path.name} holds a {type(config).__name__} where an object was expected.")
     todo: list[tuple[str, Any]] = [("", config)]
     while todo:
         name, value = todo.pop()
-        most = MAX_LAYERS if LAYERS.fullmatch(name) else MAX_NUMBER
+        most = MAX_LAYERS if LAYERS.fullmatch(name) else MAX_SIDE if SIDES.fullmatch(name) else MAX_NUMBER
         if isinstance(value, dict):
             todo.extend((name if name == LABELS else key, item) for key, item in value.items())
         elif isinstance(value, list):

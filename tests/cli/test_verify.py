@@ -1,13 +1,18 @@
 """``securitynet verify``: the judgement on anyone's weights file."""
 
 import argparse
+import io
 import json
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+
+from securitynet_hub.weights.findings import RULES
 
 
 @pytest.fixture
@@ -60,11 +65,12 @@ def test_json(verify, safe, page):
     assert first == {
         "file": str(safe), "safe": True, "format": "safetensors", "reason": None,
         "tensors": 2, "parameters": 10, "bytes": safe.stat().st_size,
-        "loadable": True, "weights": "", "ignored": [], "names": [],
+        "loadable": True, "weights": "", "ignored": [], "names": [], "rules": [],
     }  # fmt: skip
     assert not second["safe"]
     assert second["format"] == "unknown"
     assert "HTML" in second["reason"]
+    assert second["rules"] == ["SNW004"]
 
 
 def test_a_torch_file(verify, tmp_path):
@@ -152,3 +158,41 @@ def test_a_file_is_needed():
     done = subprocess.run([sys.executable, "-m", "securitynet_hub", "verify"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "FILE" in done.stderr
+
+
+def archive(pickled):
+    """What torch.save writes, around any pickle."""
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w") as file:
+        file.writestr("archive/data.pkl", pickled)
+        file.writestr("archive/version", b"3\n")
+    return body.getvalue()
+
+
+def test_sarif(verify, safe, page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"net": {"a": torch.tensor([float("nan")])}, "at": argparse.Namespace()}, "a nan.pth")
+    (tmp_path / "evil.pkl").write_bytes(archive(b"\x80\x02cos\nsystem\n."))
+    code, _ = verify(safe, page, "a nan.pth", tmp_path / "evil.pkl", "--sarif", "out.sarif")
+    assert code == 1
+    log = json.loads((tmp_path / "out.sarif").read_text())
+    (run,) = log["runs"]
+    rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
+    assert [result["ruleId"] for result in run["results"]] == ["SNW004", "SNW006", "SNW008", "SNW001"]
+    assert all(rules[result["ruleIndex"]] == result["ruleId"] for result in run["results"])
+    places = [
+        result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for result in run["results"]
+    ]
+    assert places == ["page.pth", "a%20nan.pth", "a%20nan.pth", "evil.pkl"]
+    assert len({json.dumps(result["partialFingerprints"]) for result in run["results"]}) == 4
+    assert "null" not in json.dumps(log)
+    assert verify(safe, "--sarif", "out.sarif")[0] == 0
+    assert json.loads((tmp_path / "out.sarif").read_text())["runs"][0]["results"] == []
+
+
+def test_rules_are_told_in_the_docs():
+    page = (Path(__file__).parents[2] / "docs/verify.md").read_text(encoding="utf-8")
+    for rule in RULES:
+        assert f"### {rule.id}: {rule.name}" in page
+        assert rule.text in page
+        assert all(tag in page for tag in rule.tags)

@@ -1,0 +1,220 @@
+"""What is wrong with a weights file, by rules with stable names, and as SARIF 2.1.0 for code scanners.
+
+SARIF: OASIS Standard, Static Analysis Results Interchange Format Version 2.1.0. The names of rules never
+change; a rule that is no longer used is not used again for something else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from securitynet_hub.weights.reading.checkpoints import Verdict
+
+SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
+
+
+class Rule(NamedTuple):
+    """One sort of finding.
+
+    Attributes:
+        id: stable name.
+        name: in a few words.
+        level: ``error``, ``warning`` or ``note``, as SARIF has them.
+        severity: 0 to 10, as code scanners sort by.
+        text: what it means, in a sentence.
+        danger: why that is dangerous.
+        advice: what to do.
+        pattern: which refusals are of this sort.
+        tags: ids of MITRE ATLAS techniques.
+    """
+
+    id: str
+    name: str
+    level: str
+    severity: float
+    text: str
+    danger: str
+    advice: str
+    pattern: str = ""
+    tags: tuple[str, ...] = ()
+
+
+UNSAFE, CHAIN = "AML.T0011.000", "AML.T0010.003"
+
+RUNS_CODE = Rule(
+    "SNW001",
+    "RunsCode",
+    "error",
+    9.8,
+    "The file names what can run code when it is unpickled.",
+    "Whoever loads it with pickle, or with torch.load(weights_only=False), runs the author's code.",
+    "Do not load it. Ask its publisher for safetensors, and report the file.",
+    r"asks for '|asks for an attribute|calls a |makes an object|sets the state|with hooks|has the opcode"
+    r"|persistent id|global without|TorchScript",
+    (UNSAFE, CHAIN),
+)
+EXCEEDS = Rule(
+    "SNW002",
+    "ExceedsBounds",
+    "error",
+    7.5,
+    "Reading the file would take more memory or time than a file of its size may.",
+    "It can exhaust the machine that reads it.",
+    "Do not load it elsewhere. If it is your own, write the weights alone.",
+    r"at most|more than|grows beyond|would take|would have|exceeds|reserves|holds itself|levels of nesting"
+    r"|no short tuple|elements of",
+    (UNSAFE,),
+)
+HIDDEN = Rule(
+    "SNW003",
+    "HiddenContent",
+    "error",
+    7.0,
+    "The file holds bytes that readers may take for different things, or that no weights need.",
+    "What one tool has checked may not be what another one loads.",
+    "Do not load it. Write the weights again with torch.save or as safetensors.",
+    r"junk|overlap|twice|several folders|leads out|none that torch\.save|behind its end|encrypted|comment"
+    r"|differently|unknown bytes|compressed; torch|a link or|belongs to no|flags|extra data|a hole|two sizes"
+    r"|outside its",
+    (UNSAFE, CHAIN),
+)
+FOREIGN = Rule(
+    "SNW004",
+    "UnknownFormat",
+    "error",
+    5.0,
+    "The file is of a format that is not read, so nothing is known about it.",
+    "It may hold a program.",
+    "Convert the weights to safetensors where the file comes from.",
+    r"was expected$|^it is (?:a page|empty|HDF5|TFLite|compressed|a pickle)|safetensors or a file of torch",
+)
+DAMAGED = Rule(
+    "SNW005",
+    "Damaged",
+    "error",
+    4.0,
+    "The file is not whole, or is not what its format says.",
+    "Its numbers may have been changed.",
+    "Download it again and compare its hash.",
+)
+NOT_FINITE = Rule(
+    "SNW006",
+    "NotFinite",
+    "warning",
+    2.0,
+    "The weights hold NaN or infinity.",
+    "The network answers with NaN.",
+    "Ask for the weights of an earlier step.",
+    "NaN or infinity",
+)
+NO_WEIGHTS = Rule(
+    "SNW007",
+    "NoWeights",
+    "warning",
+    1.0,
+    "The file is safe, but holds no named tensors.",
+    "No network can be loaded from it.",
+    "Save the state_dict of the network.",
+)
+IMPORTS = Rule(
+    "SNW008",
+    "ImportsModules",
+    "note",
+    3.0,
+    "Another reader would import modules of other packages for this file.",
+    "Importing runs the code of those modules, which must be trusted.",
+    "Write the tensors alone, best as safetensors.",
+    "",
+    (UNSAFE,),
+)
+RULES = (RUNS_CODE, EXCEEDS, HIDDEN, FOREIGN, DAMAGED, NOT_FINITE, NO_WEIGHTS, IMPORTS)
+
+
+class Finding(NamedTuple):
+    """A rule that a file breaks, and what was found."""
+
+    rule: Rule
+    message: str
+
+
+def findings(verdict: Verdict) -> list[Finding]:
+    """Return what a verdict finds, the worst first; nothing for a file that is safe and whole.
+
+    >>> refused = Verdict(False, "torch zip", "its pickle asks for 'os.system': no data", 0, 0, 9)
+    >>> [finding.rule.id for finding in findings(refused)]
+    ['SNW001']
+    """
+    found = []
+    if verdict.reason is not None:
+        if verdict.safe:
+            rule = NOT_FINITE if re.search(NOT_FINITE.pattern, verdict.reason) else NO_WEIGHTS
+        else:
+            sorts = (rule for rule in RULES if rule.pattern and re.search(rule.pattern, verdict.reason))
+            rule = FOREIGN if verdict.format == "unknown" else next(sorts, DAMAGED)
+        found.append(Finding(rule, verdict.reason))
+    if verdict.names:
+        shown = ", ".join(verdict.names[:10]) + (", ..." if len(verdict.names) > 10 else "")
+        found.append(Finding(IMPORTS, f"another reader would import {shown}"))
+    return found
+
+
+def sarif(verdicts: Iterable[tuple[str, Verdict]]) -> dict[str, Any]:
+    """Return verdicts as a SARIF log of one run.
+
+    Args:
+        verdicts: of files, each with its path (relative to the repository where it can be) or address.
+    """
+    results = [
+        {
+            "ruleId": finding.rule.id,
+            "ruleIndex": RULES.index(finding.rule),
+            "level": finding.rule.level,
+            "message": {"text": f"{finding.rule.text} {finding.message}"},
+            "locations": [{"physicalLocation": {"artifactLocation": {"uri": _uri(name)}}}],
+            "partialFingerprints": {"securitynetFinding/v1": _fingerprint(name, finding)},
+        }
+        for name, verdict in verdicts
+        for finding in findings(verdict)
+    ]
+    driver = {
+        "name": "securitynet verify",
+        "version": metadata.version("securitynet-hub"),
+        "rules": [_described(rule) for rule in RULES],
+    }
+    return {"$schema": SCHEMA, "version": "2.1.0", "runs": [{"tool": {"driver": driver}, "results": results}]}
+
+
+def _described(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": rule.id,
+        "name": rule.name,
+        "shortDescription": {"text": rule.text},
+        "fullDescription": {"text": f"{rule.text} {rule.danger}"},
+        "help": {"text": f"{rule.danger} {rule.advice} See docs/verify.md, {rule.id}."},
+        "defaultConfiguration": {"level": rule.level},
+        "properties": {
+            "tags": ["security", *(f"ATLAS/{tag}" for tag in rule.tags)],
+            "security-severity": f"{rule.severity:.1f}",
+        },
+    }
+
+
+def _uri(name: str) -> str:
+    """Return a relative path as a URI; one below the working folder is made relative to it."""
+    if re.match(r"[a-z]+://", name):
+        return quote(name, safe="/:@!=,+~")
+    path = Path(name)
+    if path.is_absolute() and path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
+    return path.absolute().as_uri() if path.is_absolute() else quote(PurePath(path).as_posix())
+
+
+def _fingerprint(name: str, finding: Finding) -> str:
+    """Return what tells a finding from others from one run to the next: the file and the rule."""
+    return hashlib.sha256(f"{_uri(name)}\0{finding.rule.id}".encode()).hexdigest()[:32]
