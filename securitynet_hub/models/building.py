@@ -75,11 +75,11 @@ def bounded_building() -> Iterator[None]:
             handle.remove()
 
 
-class _Followed(TorchDispatchMode):
+class _Followed(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Count what the steps of a forward pass would write."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = self.steps = 0
         self.began = time.monotonic()
 
