@@ -33,6 +33,7 @@ from securitynet_hub.attacks.membership.running import (
 )
 from securitynet_hub.attacks.membership.samples import measure_slices, sample_table, write_samples
 from securitynet_hub.attacks.membership.shadows import Shadows
+from securitynet_hub.attacks.membership.tail import LiraEstimate, estimate_lira
 from securitynet_hub.attacks.subject import AuditData, at_one_size, describe_subject
 from securitynet_hub.core.errors import RecordError, UnknownNameError
 from securitynet_hub.data.augmentations import VIEWS
@@ -203,6 +204,15 @@ class _Audit:
             differs=self.differs,
         )
 
+    @cached_property
+    def lira_estimate(self) -> LiraEstimate | None:
+        """Return what LiRA would find, by the losses; None for a target that answers without them."""
+        if self.answers is None or self.target.labels_only:
+            return None
+        rows = slice(0, len(self.labels))  # without candidates
+        losses, is_member = self.answers.inputs.score("loss")[rows], self.data.split.is_member
+        return estimate_lira(losses, is_member, confidence_level=self.measuring["confidence_level"])
+
     def attack(self, attack: Attack, settings: dict[str, Any]) -> tuple[Run, Record]:
         """Run one attack and measure it."""
         began = time.perf_counter()
@@ -221,6 +231,8 @@ class _Audit:
         sized = not attack.shares_pass or several or "features" in attack.needs
         data = at_one_size(self.target, self.data)[1] if sized else self.data
         result["blind_baseline"] = self.baseline.as_result()
+        if self.lira_estimate is not None:
+            result["lira_estimate"] = self.lira_estimate.as_result()
         if self.baseline.differs:
             result["matched"] = self.baseline.match(run.scores, run.rows, is_member[run.rows])
         if self.plan is not None:

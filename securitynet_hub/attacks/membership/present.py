@@ -17,7 +17,7 @@ from securitynet_hub.attacks.membership.member_lists import SHOWN as PICTURED
 from securitynet_hub.attacks.membership.member_lists import NamedMembers, describe
 from securitynet_hub.attacks.membership.samples import most_exposed
 from securitynet_hub.attacks.membership.verdict import Judgement, judge
-from securitynet_hub.attacks.membership.wording import word
+from securitynet_hub.attacks.membership.wording import lira_estimate, one_in, share_with_interval, word
 from securitynet_hub.attacks.present import (
     Column,
     Figures,
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 
 COLOURS = {"alarm": "bold red", "calm": "bold green", "open": "bold yellow"}
 """Colours of the verdicts in a terminal, by tone."""
+
+ESTIMATED = "LiRA, estimated"
+"""Heading of the line for what LiRA would find."""
 
 SHOWN = 6
 """Attacks in one ROC figure: the strongest."""
@@ -91,10 +94,16 @@ def _verdicts(judgements: Mapping[str, Judgement]) -> Iterator[Table | Text]:
         yield Text.assemble((title, COLOURS[judgement.tone]), f"\n{text}\n")
         return
     table = plain_table("Membership inference: verdicts", caption="An audit of one model says more.")
-    for heading in ("model", "verdict"):
+    estimates = {id: lira_estimate(judgement.records) for id, judgement in judgements.items()}
+    known = [found for found in estimates.values() if found]
+    fpr = f"{one_in(known[0].fpr)} accused" if known else ""
+    for heading in ("model", "verdict", *([f"LiRA would find\n(estimate, {fpr})"] if known else [])):
         table.add_column(heading, overflow="fold")
     for id, judgement in judgements.items():
-        table.add_row(printable_markup(short(id)), Text(word(judgement).short, COLOURS[judgement.tone]))
+        found = estimates[id]
+        share = share_with_interval(found.value, found.ci) if found else "-"
+        verdict = Text(word(judgement).short, COLOURS[judgement.tone])
+        table.add_row(printable_markup(short(id)), verdict, *([share] if known else []))
     yield table
 
 
@@ -328,25 +337,36 @@ def _standing(entry: Entry) -> Standing | None:
 def _table(entries: Sequence[Entry]) -> PageTable:
     results = [entry.record.result for entry in entries]
     rates = [_rates(result) for result in results]
-    fprs = sorted({fpr for found in rates for fpr in found})
+    estimate = lira_estimate([entry.record for entry in entries])
+    fprs = sorted({fpr for found in rates for fpr in found} | ({estimate.fpr} if estimate else set()))
     few = sorted({fpr for found in rates for fpr, rate in found.items() if not rate.get("resolvable")})
     named = ", ".join(f"{100 * fpr:g} %" for fpr in few)
+    lines = [
+        Line(
+            words_of(entry.attack),
+            [measured(entry, "auc"), measured(entry, "advantage")]
+            + [_rate(entry, found.get(fpr)) for fpr in fprs],
+        )
+        for entry, found in zip(entries, rates, strict=True)
+    ]
+    notes = (
+        [f"Too few non-members to resolve {named}: only the upper ends there say anything."] if few else []
+    )
+    if estimate:
+        shown = Measured(entries[0].model, estimate.value, estimate.ci)
+        cells = [shown if fpr == estimate.fpr else None for fpr in fprs]
+        lines.append(Line(ESTIMATED, [None, None, *cells]))
+        notes.append(
+            f"{ESTIMATED}: what LiRA with 63 reference models would find, by the losses of this model alone; "
+            "the interval covers the error that this estimate had on networks where LiRA was run."
+        )
     return PageTable(
         label=f"Membership inference against {entries[0].model}",
         heading="attack",
         columns=[Column(n) for n in ("AUC", "advantage", *(f"TPR at {100 * fpr:g} % FPR" for fpr in fprs))],
-        lines=[
-            Line(
-                words_of(entry.attack),
-                [measured(entry, "auc"), measured(entry, "advantage")]
-                + [_rate(entry, found.get(fpr)) for fpr in fprs],
-            )
-            for entry, found in zip(entries, rates, strict=True)
-        ],
+        lines=lines,
         caption=_sizes(results),
-        note=f"Too few non-members to resolve {named}: only the upper ends there say anything."
-        if few
-        else "",
+        note=" ".join(notes),
     )
 
 

@@ -150,11 +150,33 @@ class Listed(Part):
         return self
 
 
+class LiraEstimate(Figures):
+    """The TPR that LiRA would reach at an FPR, estimated from the losses; not below the FPR, as guessing."""
+
+    target_fpr: Rate
+    tpr: Rate
+    tpr_ci: Ends
+    sampling_ci: Ends
+    resolvable: Flag
+    n_members: Positive
+    n_nonmembers: Positive
+    confidence_level: Level
+
+    @model_validator(mode="after")
+    def _agree(self) -> LiraEstimate:
+        if self.tpr < self.target_fpr - TOLERANCE:
+            raise ValueError(
+                f"tpr should be at least the target_fpr {self.target_fpr:.6g}; got {self.tpr:.6g}"
+            )
+        return self
+
+
 class Result(Measured):
     """The result of one attack, and what was measured beside it."""
 
     blind_baseline: BlindBaseline | None = None
     matched: dict[str, Any] | None = None
+    lira_estimate: LiraEstimate | None = None
 
     accusations: Accusations | None = None
     slices: dict[str, Measured | None] | None = None

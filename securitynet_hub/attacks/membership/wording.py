@@ -43,6 +43,14 @@ def word(judgement: Judgement) -> Words:
     return Words(title, short, " ".join(filter(None, sentences)))
 
 
+class LiraTpr(NamedTuple):
+    """The TPR that LiRA is estimated to reach at a false-positive rate, and its interval."""
+
+    fpr: float
+    value: float
+    ci: tuple[float, float]
+
+
 Said = tuple[str, list[str]]
 """A title, and sentences, of which empty ones are left out."""
 
@@ -156,7 +164,8 @@ def _leak(judgement: Judgement) -> Said:
             f"{words_of(strongest[None].attack)} is {_auc(strongest[None])}."
         )
     title = f"Leaks membership ({judgement.severity}): {_says(first)}"
-    return title, [*sentences, _correction(judgement), _turned(judgement), *_caveats(judgement.records)]
+    sentences += [_estimate(judgement), _correction(judgement), _turned(judgement)]
+    return title, [*sentences, *_caveats(judgement.records)]
 
 
 def _reversed(judgement: Judgement) -> Said:
@@ -173,7 +182,7 @@ def _reversed(judgement: Judgement) -> Said:
 
 def _uncertain(judgement: Judgement) -> Said:
     with_ci = [f for f in judgement.figures if f.fpr is None and f.ci]
-    caveats = [_correction(judgement), *_caveats(judgement.records)]
+    caveats = [_estimate(judgement), _correction(judgement), *_caveats(judgement.records)]
     if not with_ci:
         lacks = "no AUC" if None not in judgement.strongest else "no interval of the AUC"
         return f"Cannot tell: the records state {lacks}", caveats
@@ -220,7 +229,7 @@ def _nothing(judgement: Judgement) -> Said:
         _best_says(_best(judgement)),
         _left_open(judgement),
         silent,
-        _references(judgement),
+        _estimate(judgement) or _references(judgement),
         _correction(judgement),
         *_caveats(judgement.records),
     ]
@@ -324,6 +333,33 @@ def _references(judgement: Judgement) -> str:
     if not known or any("reference" in need for attack in known for need in attack.needs):
         return ""
     return "No attack with reference models was run; those find more."
+
+
+def _estimate(judgement: Judgement) -> str:
+    """Say what LiRA would probably find, where no attack with reference models was run."""
+    found = lira_estimate(judgement.records)
+    if found is None or not _references(judgement):
+        return ""
+    return (
+        "No attack with reference models was run. By the losses alone, such an attack (LiRA, 63 models) "
+        f"would identify {share_with_interval(found.value, found.ci)} of the training images while wrongly "
+        f"accusing {one_in(found.fpr)} non-members: an estimate, not a measurement."
+    )
+
+
+def lira_estimate(records: Sequence[Record]) -> LiraTpr | None:
+    """Return the first estimate among records of what LiRA would find, where the members resolve it."""
+    for record in records:
+        stated = record.result.get("lira_estimate")
+        if isinstance(stated, dict) and stated.get("resolvable") is True:
+            fpr, value, ci = (
+                number(stated.get("target_fpr")),
+                number(stated.get("tpr")),
+                interval(stated.get("tpr_ci")),
+            )
+            if fpr is not None and value is not None and ci is not None and 0 < fpr <= value <= 1:
+                return LiraTpr(fpr, value, ci)
+    return None
 
 
 def _sizes(judgement: Judgement) -> str:
