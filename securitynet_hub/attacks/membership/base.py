@@ -1,21 +1,26 @@
 """BASE, the Bayes-optimal attack by the losses of reference models, and RMIA's ratio without a population.
 
 Lassila, Ostman, Ngo & Graell i Amat (2025), Practical Bayes-Optimal Membership Inference Attacks,
-arXiv 2505.24089. The attack accuses a sample whose loss lies below a threshold of its own, which the losses of
-reference models give. Scores are log ratios, so that they are not tied at 0 and 1 as shares of a population are.
+arXiv 2505.24089. The attack accuses a sample whose loss lies below a threshold of its own, which the losses
+of reference models give. Scores are log ratios, without the ties at 0 and 1 that shares of a population have.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
-
-import numpy as np
+from typing import Any, get_args
 
 from securitynet_hub.attacks.membership.attack import Attack, Rows
 from securitynet_hub.attacks.membership.inputs import MembershipInputs
-from securitynet_hub.attacks.membership.reference_models import check_references
-from securitynet_hub.attacks.membership.rmia import Mode, log_mean, log_ratios
+from securitynet_hub.attacks.membership.reference_models import References, check_references
+from securitynet_hub.attacks.membership.rmia import (
+    Mode,
+    log_mean,
+    log_ratios,
+    require_not_positive,
+    require_share,
+)
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.statistics.signals import Outputs
@@ -66,16 +71,19 @@ def base_scores(
 
     Example: the target gives a probability of 0.9, the reference models 0.2 and 0.4.
 
+    >>> import numpy as np
     >>> scores = base_scores(np.log([0.9]), np.log([[0.2], [0.4]]), [[False], [True]], mode="online")
     >>> float(np.exp(scores[0]).round(6))  # 0.9 / 0.3
     3.0
     """
-    references = _checked(target, reference, reference_in, mode, requested_models)
-    if not 0 <= scale <= 1:
-        raise ValueError(f"scale must lie in 0..1; got {scale!r}.")
+    if mode not in get_args(Mode):
+        raise UnknownNameError("mode of BASE", mode, get_args(Mode))
+    require_share(scale, "scale")
+    fewest_out = int(mode == "offline")
+    references = _checked(target, reference, reference_in, requested_models, fewest_out=fewest_out)
     if mode == "online":
-        return (references.target - log_mean(references)).mean(1)
-    return (references.target - scale * log_mean(references, inside=False)).mean(1)
+        return _mean(references.target - log_mean(references))
+    return _mean(references.target - scale * log_mean(references, inside=False))
 
 
 def ratio_scores(
@@ -83,17 +91,80 @@ def ratio_scores(
     reference: Outputs,
     reference_in: Outputs,
     *,
-    mode: Mode = "offline",
     a: float = 0.3,
     requested_models: int | None = None,
 ) -> Scores:
-    """Score each sample by the logarithm of RMIA's ratio p(x | theta) / p(x), without a population.
+    """Score each sample by the logarithm of offline RMIA's ratio ``p(x | theta) / p(x)``, without population.
 
-    The ratio is that of `rmia_scores` for its `mode` and `a`. RMIA ranks it among the ratios of a population,
-    which keeps the order of samples but ties those above, and those below, all of the population (section 4 of
-    arXiv 2505.24089 has the equivalence). Arguments, errors and warnings as for `base_scores`.
+    The ratio is that of `rmia_scores`, ``p(x) = ((1 + a) p_out + (1 - a)) / 2``. RMIA ranks it among those of
+    a population, which keeps the order of samples, but ties all above the whole population and all below it.
+    arXiv 2505.24089 shows this equivalence. Online, `base_scores` is that logarithm.
 
-    >>> float(np.exp(ratio_scores(np.log([0.9]), np.log([[0.45]]), [[False]], a=1)[0]).round(6))
-    2.0
+    Arguments, errors and warnings are those of `base_scores`, and `a` is that of `rmia_scores`.
+
+    >>> import numpy as np
+    >>> ratio_scores(np.log([0.9]), np.log([[0.45]]), [[False]], a=1).round(6)  # log 2
+    array([0.693147])
     """
-    return log_ratios(_checked(target, reference, reference_in, mode, requested_models), mode, a).mean(1)
+    require_share(a, "a")
+    return _mean(log_ratios(_checked(target, reference, reference_in, requested_models), "offline", a))
+
+
+def _checked(
+    target: Outputs, reference: Outputs, reference_in: Outputs, requested: int | None, *, fewest_out: int = 1
+) -> References:
+    references = check_references(
+        target, reference, reference_in, fewest_out=fewest_out, requested_models=requested
+    )
+    require_not_positive(references.target, "target", 0)
+    return references
+
+
+def _mean(ratios: Scores) -> Scores:
+    means: Scores = ratios.mean(1)
+    return means
+
+
+def run_on_losses(
+    scores: Callable[..., Scores], inputs: MembershipInputs, rows: Rows, **settings: Any
+) -> Scores:
+    """Run one of the functions above on the losses of all augmentations."""
+    target, reference = (read("loss", views=True) for read in (inputs.score, inputs.reference_scores))
+    return scores(target, reference, inputs.reference_in, **settings)[rows]
+
+
+ATTACKS = (
+    Attack(
+        name="base",
+        run=partial(run_on_losses, base_scores),
+        summary="loss relative to the log mean probability of reference models without the sample",
+        formula="log p_y - scale log mean of the reference models' p_y",
+        source="Lassila et al. 2025",
+        needs=("labels", "reference_outputs", "reference_in"),
+        configured_by=base_scores,
+        min_references=(0, 1),
+        augmented=True,
+    ),
+    Attack(
+        name="base_online",
+        run=partial(run_on_losses, partial(base_scores, mode="online")),
+        summary="loss relative to the log mean probability of all reference models",
+        formula="log p_y - log mean of the reference models' p_y",
+        source="Lassila et al. 2025",
+        needs=("labels", "reference_outputs", "reference_in"),
+        configured_by=base_scores,
+        min_references=(1, 1),
+        augmented=True,
+    ),
+    Attack(
+        name="rmia_ratio",
+        run=partial(run_on_losses, ratio_scores),
+        summary="RMIA's likelihood ratio itself, without a population",
+        formula="log p(x | theta) - log p(x)",
+        source="Zarifzadeh et al. 2024; Lassila et al. 2025",
+        needs=("labels", "reference_outputs", "reference_in"),
+        configured_by=ratio_scores,
+        min_references=(0, 1),
+        augmented=True,
+    ),
+)

@@ -133,7 +133,7 @@ def rmia_scores(
         fewest_out=1,
         requested_models=requested_models,
     )
-    _require_not_positive(of_x.target, "target_x", 0)
+    require_not_positive(of_x.target, "target_x", 0)
     of_z = _population(target_z, ref_z, ref_in_z, mode)
     if of_x.target.shape[1] != of_z.target.shape[1] or len(of_x.is_in) != len(of_z.is_in):
         raise ValueError(
@@ -141,11 +141,10 @@ def rmia_scores(
             f"{len(of_x.is_in)} models and {of_x.target.shape[1]} queries for x, {len(of_z.is_in)} and "
             f"{of_z.target.shape[1]} for z."
         )
-    average = _online_average if mode == "online" else lambda r: _mixed(_log_mean(r, inside=False), a)
-    ratio_z = np.concatenate([block.target - average(block) for _, block in of_z.blocks()])
+    ratio_z = log_ratios(of_z, mode, a)
     scores = np.empty(len(of_x.target))
     for part, block in of_x.blocks():
-        scores[part] = _share_below(ratio_z, block.target - average(block) - math.log(gamma))
+        scores[part] = _share_below(ratio_z, log_ratios(block, mode, a) - math.log(gamma))
     return scores
 
 
@@ -218,7 +217,7 @@ def tune_offline_a(
                 (signals_z, in_z, z, ("ref_z", "ref_z", "ref_in_z")),
             )
         )
-        out_x, out_z = (_log_mean(r, inside=False) for r in (of_x, of_z))
+        out_x, out_z = (log_mean(r, inside=False) for r in (of_x, of_z))
         for column, a in enumerate(candidates):
             ratio_x, ratio_z = of_x.target - _mixed(out_x, a), of_z.target - _mixed(out_z, a)
             aucs[model, column] = roc_auc(_share_below(ratio_z, ratio_x - math.log(gamma)), in_x[model, x])
@@ -236,8 +235,17 @@ def _population(target_z: Outputs, ref_z: Outputs, ref_in_z: Outputs | None, mod
         names=("target_z", "ref_z", "ref_in_z"),
         fewest_out=int(mode == "offline"),
     )
-    _require_not_positive(of_z.target, "target_z", 0)
+    require_not_positive(of_z.target, "target_z", 0)
     return of_z
+
+
+def log_ratios(references: References, mode: Mode, a: float) -> Scores:
+    """Return log(p(x | theta) / p(x)), shape (n, augmentations); see `rmia_scores`."""
+
+    def average(block: References) -> Scores:
+        return _online_average(block) if mode == "online" else _mixed(log_mean(block, inside=False), a)
+
+    return np.concatenate([block.target - average(block) for _, block in references.blocks()])
 
 
 def _mixed(outside: Scores, a: float) -> Scores:
@@ -246,25 +254,26 @@ def _mixed(outside: Scores, a: float) -> Scores:
 
 
 def _online_average(references: References) -> Scores:
-    inside, outside = (_log_mean(references, inside=side) for side in (True, False))
+    inside, outside = (log_mean(references, inside=side) for side in (True, False))
     # A side without models has the mean -inf; then only the other side counts.
     sides = np.isfinite(inside).astype(np.float64) + np.isfinite(outside)
     average: Scores = np.logaddexp(inside, outside) - np.log(sides)
     return average
 
 
-def _log_mean(references: References, *, inside: bool) -> Scores:
-    """Return the log of the mean probability over the models of one side, -inf where there are none."""
+def log_mean(references: References, *, inside: bool | None = None) -> Scores:
+    """Return the log of the mean probability over the models of one side, or all; -inf where are none."""
     means = np.full(references.target.shape, -np.inf)
     # Multiples of this number's last digit add up without rounding, so the order of models does not matter.
     coarse = 2.0 ** math.ceil(math.log2(len(references.is_in)))
     for part, signals in signal_chunks(references):
         # With models as the first axis, NumPy adds whole rows at a time.
-        chosen = references.is_in[:, part] == inside
+        is_in = references.is_in[:, part]
+        chosen = np.ones_like(is_in) if inside is None else is_in == inside
         counts = chosen.sum(0)[:, None]
         values = np.where(chosen[..., None], np.moveaxis(signals, -1, 0), -np.inf)
         largest = values.max(0, initial=-LARGEST)
-        _require_not_positive(largest, references.name, references.first + part.start)
+        require_not_positive(largest, references.name, references.first + part.start)
         # Relative to the largest, no probability underflows, and equal probabilities average to themselves.
         values -= largest
         shares = np.exp(values, out=values)
@@ -308,11 +317,17 @@ def _ranks(ranked: Scores, values: Scores, side: Literal["left", "right"]) -> np
 def _require_in_range(gamma: float, a: float) -> None:
     if not 1 <= gamma < math.inf:
         raise ValueError(f"gamma must be a finite number of at least 1; got {gamma!r}.")
-    if not 0 <= a <= 1:
-        raise ValueError(f"a must lie in 0..1; got {a!r}.")
+    require_share(a, "a")
 
 
-def _require_not_positive(values: Scores, name: str, start: int) -> None:
+def require_share(value: float, name: str) -> None:
+    """Refuse a coefficient outside 0..1."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie in 0..1; got {value!r}.")
+
+
+def require_not_positive(values: Scores, name: str, start: int) -> None:
+    """Refuse signals that are no log-probabilities; `start` is the first row's number."""
     bad = np.flatnonzero((values > 0).reshape(len(values), -1).any(1))
     if len(bad):
         raise ValueError(

@@ -99,7 +99,7 @@ def test_out_models_that_agree_give_one_average_however_many_there_are(probabili
     scores = rmia_scores(target_x, ref_x, ref_in, target_z, ref_z)
     assert len(set(scores)) == 1
     references = reference_models.check_references(target_x, ref_x, ref_in)
-    assert set(rmia._log_mean(references, inside=False).ravel()) == {math.log(probability)}
+    assert set(rmia.log_mean(references, inside=False).ravel()) == {math.log(probability)}
 
 
 def test_members_of_the_target_score_higher_and_gap_zero_is_chance():
@@ -158,7 +158,7 @@ def test_averages_do_not_depend_on_the_order_of_models_to_the_bit(models):
     reference, is_in = np.log(rng.random((models, 500))), rng.random((models, 500)) < 0.3
     order = rng.permutation(models)
     means, moved = (
-        rmia._log_mean(reference_models.check_references(reference[0], r, i), inside=False)[:, 0]
+        rmia.log_mean(reference_models.check_references(reference[0], r, i), inside=False)[:, 0]
         for r, i in ((reference, is_in), (reference[order], is_in[order]))
     )
     assert np.array_equal(moved, means)
