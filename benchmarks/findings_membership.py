@@ -16,6 +16,7 @@ import torch
 from scipy import stats
 from tables import writing
 
+from securitynet_hub.attacks.membership.base import base_scores, ratio_scores
 from securitynet_hub.attacks.membership.learned import fit_learned_attack
 from securitynet_hub.attacks.membership.lira import lira_scores
 from securitynet_hub.attacks.membership.measures import draw_share, measure_membership
@@ -31,7 +32,6 @@ from securitynet_hub.statistics.signals import SIGNALS
 from securitynet_hub.zoo.train import prepare_data
 
 POOL = 4000
-X, Z = slice(0, POOL), slice(POOL, None)
 # The second network is trained on shifted images, and is asked about them.
 KINDS = {
     "overfitted": (64, Recipe(epochs=40, batch_size=100, learning_rate=3e-3), (identity,)),
@@ -67,7 +67,7 @@ def pool_and_population(data):
 def trained(kind, images, folder):
     models, recipe, views = KINDS[kind]
     masks = np.zeros((models, len(images)), np.bool_)
-    masks[:, X] = balanced_masks(models, POOL, seed=0)
+    masks[:, :POOL] = balanced_masks(models, POOL, seed=0)
     return train_shadows(
         lambda: NETWORKS["cnn"](len(images.class_names)),
         images,
@@ -82,9 +82,14 @@ def trained(kind, images, folder):
 
 
 class Bench:
-    """The models of one kind, any of them in the target's place; views=None looks at the first view alone."""
+    """The models of one kind, any of them in the target's place.
 
-    def __init__(self, shadows, labels, views=None):
+    The first `pool` images are members or not, the rest are the population; views=None looks at the first
+    view alone.
+    """
+
+    def __init__(self, shadows, labels, views=None, pool=POOL):
+        self.x, self.z, self.pool = slice(0, pool), slice(pool, None), pool
         self.masks, self.labels = shadows.masks, labels
         self.logits = shadows.logits[:, :, 0]
         self.margins, self.log_p = (
@@ -97,27 +102,32 @@ class Bench:
         others = np.arange(len(self.masks))
         return others[others != target] if models is None else others[others // 2 != target // 2][:models]
 
+    def members(self, target):
+        return self.masks[target, self.x]
+
     def signal(self, name, target, others):
-        return SIGNALS[name](self.logits[target, X], self.labels[X], from_logits=True)
+        return SIGNALS[name](self.logits[target, self.x], self.labels[self.x], from_logits=True)
 
     def learned(self, name, target, others):
-        known = draw_share(0.5, self.masks[target, X], 0)
-        outputs, labels, members = self.logits[target, X], self.labels[X], self.masks[target, X]
+        known = draw_share(0.5, self.members(target), 0)
+        outputs, labels, members = self.logits[target, self.x], self.labels[self.x], self.members(target)
         attack = fit_learned_attack(name, outputs[known], labels[known], members[known], from_logits=True)
-        scores = np.full(POOL, np.nan)
+        scores = np.full(self.pool, np.nan)
         scores[~known] = attack.score(outputs[~known], labels[~known], from_logits=True)
         return scores
 
-    def ranked(self, attack, target, others):
-        return attack(self.log_p[target, X], self.log_p[others, X], self.masks[others, X])
+    def ranked(self, attack, target, others, **settings):
+        beside = self.log_p[target, self.x], self.log_p[others, self.x], self.masks[others, self.x]
+        return attack(*beside, **settings)
 
     def lira(self, mode, variance, target, others):
-        beside = self.margins[target, X], self.margins[others, X], self.masks[others, X]
+        beside = self.margins[target, self.x], self.margins[others, self.x], self.masks[others, self.x]
         return lira_scores(*beside, mode=mode, variance=variance)
 
     def rmia(self, mode, target, others):
-        beside = self.log_p[others, X], self.masks[others, X], self.log_p[target, Z], self.log_p[others, Z]
-        return rmia_scores(self.log_p[target, X], *beside, mode=mode)
+        beside = self.log_p[others, self.x], self.masks[others, self.x]
+        population = self.log_p[target, self.z], self.log_p[others, self.z]
+        return rmia_scores(self.log_p[target, self.x], *beside, *population, mode=mode)
 
 
 def figures(scores, members):
@@ -144,38 +154,44 @@ def row(name, results):
     print(f"| {name} | {' | '.join(cells(results))} |", flush=True)
 
 
-def tables(kind, bench, targets):
-    def judged(attack, models=None):
-        return [figures(attack(t, bench.others(t, models)), bench.masks[t, X]) for t in targets]
+def judged(bench, targets, attack, models=None):
+    return [figures(attack(t, bench.others(t, models)), bench.members(t)) for t in targets]
 
-    def line(name, attack, models):
-        row(name, judged(attack, models))
 
+def table(kind, bench, targets, command=COMMAND):
+    """What every attack finds, with all other networks as reference models."""
     attacks = {
         **{f"`{name}`": partial(bench.signal, name) for name in ("correctness", "loss", "modified_entropy")},
         **{f"`{name}`": partial(bench.learned, name) for name in ("logistic", "mlp_top3")},
         "`attack_r`": partial(bench.ranked, attack_r_scores),
         "`difficulty_calibration`": partial(bench.ranked, difficulty_calibrated_scores),
+        "`base`": partial(bench.ranked, base_scores),
+        "`rmia_ratio`": partial(bench.ranked, ratio_scores),
+        "`rmia`": partial(bench.rmia, "offline"),
         "`lira_offline`": partial(bench.lira, "offline", "per_example"),
+        "`base_online`": partial(bench.ranked, partial(base_scores, mode="online")),
+        "`rmia_online`": partial(bench.rmia, "online"),
         "`lira`": partial(bench.lira, "online", "per_example"),
         "`lira`, Bayesian": partial(bench.lira, "online", "bayesian"),
-        "`rmia`": partial(bench.rmia, "offline"),
-        "`rmia_online`": partial(bench.rmia, "online"),
     }
     columns = ["attack", "AUC", *(f"TPR at {100 * rate:g} % FPR" for rate in FPRS)]
-    with writing(f"membership-{kind}", COMMAND, columns) as write:
+    with writing(f"membership-{kind}", command, columns) as write:
         for name, attack in attacks.items():
-            write(name, *cells(judged(attack)))
+            write(name, *cells(judged(bench, targets, attack)))
 
+
+def few_models(kind, bench, targets):
+    """What LiRA and RMIA find with few reference models."""
     header(f"{kind}, few reference models")
     for models in FEW:
         if models >= len(bench.masks) - 2:
             break
         for mode, variance in SETTINGS:
             if models > 2:  # of one model on a side there is no deviation
-                line(f"LiRA {mode}, {variance}, {models} models", partial(bench.lira, mode, variance), models)
+                found = judged(bench, targets, partial(bench.lira, mode, variance), models)
+                row(f"LiRA {mode}, {variance}, {models} models", found)
         for mode in ("offline", "online"):
-            line(f"RMIA {mode}, {models} models", partial(bench.rmia, mode), models)
+            row(f"RMIA {mode}, {models} models", judged(bench, targets, partial(bench.rmia, mode), models))
 
 
 def main(folder, data, kinds):
@@ -184,11 +200,12 @@ def main(folder, data, kinds):
     for kind in kinds:
         shadows = trained(kind, images, folder / kind)
         right = shadows.logits[:, :, 0].argmax(-1) == images.labels
-        inside, outside = right[shadows.masks].mean(), right[:, Z].mean()
+        inside, outside = right[shadows.masks].mean(), right[:, POOL:].mean()
         print(f"\n{kind}: accuracy {inside:.3f} on members, {outside:.3f} on images no model saw")
         bench = Bench(shadows, images.labels)
         targets = range(0, len(shadows.masks), len(shadows.masks) // TARGETS)[:TARGETS]
-        tables(kind, bench, targets)
+        table(kind, bench, targets)
+        few_models(kind, bench, targets)
         views = len(shadows.views)
         if views > 1:
             header(f"{kind}, {views} views of each image")
@@ -197,16 +214,16 @@ def main(folder, data, kinds):
                 ("lira", partial(several.lira, "online", "per_example")),
                 ("rmia_online", partial(several.rmia, "online")),
             ):
-                row(name, [figures(attack(t, bench.others(t)), bench.masks[t, X]) for t in targets])
-        others = bench.others(0)
-        tuned = tune_offline_a(bench.log_p[others, X], bench.masks[others, X], bench.log_p[others, Z])
+                row(name, judged(several, targets, attack))
+        others, (x, z) = bench.others(0), (bench.x, bench.z)
+        tuned = tune_offline_a(bench.log_p[others, x], bench.masks[others, x], bench.log_p[others, z])
         print(f"RMIA's a, tuned on the reference models of the first target: {tuned}", flush=True)
         plain = bench.signal("modified_entropy", 0, None)
         for name, scores in (
             ("LiRA", bench.lira("online", "per_example", 0, bench.others(0))),
             ("RMIA", bench.rmia("online", 0, bench.others(0))),
         ):
-            found = paired_auc_difference(scores, plain, bench.masks[0, X])
+            found = paired_auc_difference(scores, plain, bench.members(0))
             print(f"{name} less modified entropy, first target: {found}", flush=True)
 
 
