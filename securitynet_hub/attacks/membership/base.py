@@ -37,7 +37,7 @@ def base_scores(
 ) -> Scores:
     """Score each sample by its log-probability beyond that of the reference models.
 
-    With p the probability of the label, BASE's score is
+    From Lassila et al. 2025, arXiv 2505.24089. With p the probability of the label, BASE's score is
 
     - ``online``: ``log p(target) - log mean p(reference)``, the mean over **all** models;
     - ``offline``: ``log p(target) - scale log mean p(reference)``, the mean over the OUT models. The scale
@@ -96,9 +96,10 @@ def ratio_scores(
 ) -> Scores:
     """Score each sample by the logarithm of offline RMIA's ratio ``p(x | theta) / p(x)``, without population.
 
-    The ratio is that of `rmia_scores`, ``p(x) = ((1 + a) p_out + (1 - a)) / 2``. RMIA ranks it among those of
-    a population, which keeps the order of samples, but ties all above the whole population and all below it.
-    arXiv 2505.24089 shows this equivalence. Online, `base_scores` is that logarithm.
+    The ratio is that of `rmia_scores` (Zarifzadeh et al. 2024, arXiv 2312.03262), with
+    ``p(x) = ((1 + a) p_out + (1 - a)) / 2``. RMIA ranks it among those of a population, which keeps the order
+    of samples, but ties all above the whole population and all below it. Lassila et al. 2025 show this
+    equivalence. Online, `base_scores` is that logarithm.
 
     Arguments, errors and warnings are those of `base_scores`, and `a` is that of `rmia_scores`.
 
