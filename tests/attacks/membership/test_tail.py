@@ -1,6 +1,8 @@
 """The estimate of what LiRA would find: its rate, its interval, and where records and pages have it."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from securitynet_hub.attacks.membership.tail import DESIGNS, MODEL_ERROR, estima
 from securitynet_hub.attacks.membership.verdict import judge
 from securitynet_hub.attacks.membership.wording import word
 from securitynet_hub.statistics.roc import tpr_at_fpr
+
+RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
 
 
 def losses(members, nonmembers, tail, seed=0):
@@ -39,6 +43,13 @@ def test_of_very_many_samples_only_the_error_of_the_estimate_remains():
     factor = math.exp(MODEL_ERROR * stats.t.ppf(0.975, DESIGNS))
     assert found.tpr_ci.high / found.tpr == pytest.approx(factor, rel=0.01)
     assert found.tpr / found.tpr_ci.low == pytest.approx(factor, rel=0.01)
+
+
+def test_its_error_is_the_measured_one():
+    *sets, summary = json.loads((RESULTS / "membership-tail-calibration.json").read_text())["rows"]
+    logs = [math.log(float(ratio)) for *_, ratio in sets]
+    assert (len(sets), round(math.sqrt(np.mean(np.square(logs))), 2)) == (DESIGNS, round(MODEL_ERROR, 2))
+    assert float(summary[-1]) == pytest.approx(MODEL_ERROR, abs=0.001)
 
 
 def test_no_difference_is_an_estimate_of_guessing():
