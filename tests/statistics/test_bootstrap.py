@@ -36,14 +36,14 @@ def test_equals_scoring_every_resample_by_itself(decimals, block, monkeypatch):
     monkeypatch.setattr(bootstrap, "BLOCK_ELEMENTS", block)
     scores, is_member = gaussian(np.random.default_rng(0), 40, 60)
     scores = scores.round(decimals)
-    drawn = list(unrolled(split_scores(scores, is_member), 200, 3))
+    drawn = list(unrolled(split_scores(scores, is_member), 60, 3))
     assert {(int(sides.sum()), len(sides)) for _, sides in drawn} == {(40, 100)}
     aucs = [roc_auc_score(sides, values) for values, sides in drawn]
-    found = auc_bootstrap_interval(scores, is_member, resamples=200, seed=3, confidence_level=0.9)
+    found = auc_bootstrap_interval(scores, is_member, resamples=60, seed=3, confidence_level=0.9)
     assert found == pytest.approx(tuple(np.quantile(aucs, [0.05, 0.95])), abs=1e-12)
     for target in (0, 0.1, 0.29, 1):
         rates = [tpr_at_threshold(values, sides, target).tpr for values, sides in drawn]
-        found = tpr_bootstrap_interval(scores, is_member, target, resamples=200, seed=3)
+        found = tpr_bootstrap_interval(scores, is_member, target, resamples=60, seed=3)
         assert found == pytest.approx(tuple(np.quantile(rates, [0.025, 0.975])), abs=1e-12)
 
 
