@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "files",
         nargs="+",
-        type=Path,
         metavar="FILE",
         help="weights: safetensors, what torch.save wrote (.pt, .pth, .ckpt, .bin), or the index of several "
-        "such files (.index.json)",
+        "such files (.index.json); hf://OWNER/NAME[@REVISION][/FILE] for those of a repository on the Hub, "
+        "which are not kept",
     )
     add_json_flag(parser)
     parser.add_argument(
@@ -46,28 +47,31 @@ def run(options: argparse.Namespace) -> None:
     """
     from securitynet_hub.core.files import atomic_path, max_bytes
     from securitynet_hub.weights.findings import findings, sarif
-    from securitynet_hub.weights.reading.checkpoints import judge
 
-    limit = max_bytes()
-    verdicts = [(path, judge(path, max_bytes=limit)) for path in options.files]
+    verdicts: list[tuple[str, Any]] = []
+    scans: dict[str, str] = {}
+    for name, verdict, scan in _judged(options.files, max_bytes()):
+        verdicts.append((name, verdict))
+        if scan is not None:
+            scans[name] = scan
     if options.json:
         print_json(
             [
                 {
-                    "file": str(path),
+                    "file": name,
                     **verdict._asdict(),
                     "rules": [finding.rule.id for finding in findings(verdict)],
+                    **({"hub_scan": scans[name]} if name in scans else {}),
                 }
-                for path, verdict in verdicts
+                for name, verdict in verdicts
             ]
         )
     else:
-        _print_table(verdicts)
+        _print_table(verdicts, scans)
     if options.sarif is not None:
         try:
             with atomic_path(options.sarif) as part:
-                log = sarif((str(path), verdict) for path, verdict in verdicts)
-                part.write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
+                part.write_text(json.dumps(sarif(verdicts), indent=1) + "\n", encoding="utf-8")
         except OSError as error:
             raise WeightsError(f"cannot write {options.sarif}: {error.strerror or error}.") from error
     if not all(verdict.safe for _, verdict in verdicts):
@@ -76,7 +80,20 @@ def run(options: argparse.Namespace) -> None:
         raise SystemExit(NOT_LOADABLE)
 
 
-def _print_table(verdicts: list[tuple[Path, Any]]) -> None:
+def _judged(files: list[str], limit: int) -> Iterator[tuple[str, Any, str | None]]:
+    """Yield the name and the verdict of each file, and what the Hub's scanners say if it is there."""
+    from securitynet_hub.weights.reading.checkpoints import judge
+
+    for name in files:
+        if name.startswith("hf://"):
+            from securitynet_hub.weights.hub_files import judge_repository
+
+            yield from judge_repository(name, max_bytes=limit)
+        else:
+            yield name, judge(Path(name), max_bytes=limit), None
+
+
+def _print_table(verdicts: list[tuple[str, Any]], scans: dict[str, str]) -> None:
     loadable = sum(verdict.loadable for _, verdict in verdicts)
     refused = not all(verdict.safe for _, verdict in verdicts)
     table = plain_table(
@@ -85,14 +102,17 @@ def _print_table(verdicts: list[tuple[Path, Any]]) -> None:
     )
     table.add_column("file", overflow="fold")
     table.add_column("verdict")
+    if scans:
+        table.add_column("the Hub's scan")
     table.add_column("format")
     for heading in ("tensors", "parameters", "bytes"):
         table.add_column(heading, justify="right")
     table.add_column("why, or what was ignored", overflow="fold")
-    for path, verdict in verdicts:
+    for name, verdict in verdicts:
         table.add_row(
-            printable_markup(str(path)),
+            printable_markup(name),
             _verdict(verdict),
+            *([scans.get(name, "-")] if scans else ()),
             verdict.format,
             *(f"{count:,}" if verdict.safe else "-" for count in (verdict.tensors, verdict.parameters)),
             f"{verdict.bytes:,}",

@@ -36,11 +36,14 @@ def as_array(values: Any, name: str) -> npt.NDArray[Any]:
     """Return a list, an array, or a torch tensor of any device and precision as a NumPy array.
 
     Raises:
-        ValueError: the values are ragged or masked.
+        ValueError: the values are ragged, masked or sparse, or on the meta device.
     """
     if isinstance(values, np.ma.MaskedArray):
         raise ValueError(f"{name} is a masked array; fill or drop the masked entries first.")
     if hasattr(values, "detach"):
+        if values.is_meta or values.is_sparse or not str(values.layout).endswith("strided"):
+            kind = "on the meta device: it holds no numbers" if values.is_meta else "sparse: use to_dense()"
+            raise ValueError(f"{name} is a tensor that is {kind}.")
         tensor = values.detach().cpu()
         values = tensor.double().numpy() if tensor.is_floating_point() else tensor.numpy()
     try:

@@ -8,6 +8,7 @@ input, leaves its arguments untouched and computes in float64.
 from __future__ import annotations
 
 import math
+import numbers
 from numbers import Real
 from statistics import NormalDist
 from typing import NamedTuple
@@ -240,10 +241,12 @@ def wilson_interval(successes: int, trials: int, *, confidence_level: float = CO
     (0.0, 0.037)
     """
     level = require_level(confidence_level)
-    if not (successes == int(successes) and 0 <= successes <= trials and trials >= 1):
+    proper = all(isinstance(count, numbers.Real) and math.isfinite(count) for count in (successes, trials))
+    if not (proper and successes == int(successes) and 0 <= successes <= trials and trials >= 1):
         raise ValueError(
             f"successes must be a count in 0..trials with trials >= 1; got {successes} of {trials}."
         )
+    successes, trials = int(successes), int(trials)
     z = NormalDist().inv_cdf((1 + level) / 2)
     rate, weight = successes / trials, z * z / trials
     centre = (rate + weight / 2) / (1 + weight)

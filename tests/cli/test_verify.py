@@ -196,3 +196,47 @@ def test_rules_are_told_in_the_docs():
         assert f"### {rule.id}: {rule.name}" in page
         assert rule.text in page
         assert all(tag in page for tag in rule.tags)
+
+
+@pytest.fixture
+def repository(hub, safe, tmp_path):
+    """A repository on the Hub with a good file, an evil one and one that is no weights."""
+    evil = archive(b"\x80\x02cos\nsystem\n.")
+    commit = "0123456789" * 4
+    files = {"good.safetensors": safe.read_bytes(), "evil.bin": evil, "README.md": b"# a model"}
+    hub.serve_repository("org/net", commit, files)
+    entries = [
+        {"path": "evil.bin", "securityFileStatus": {"status": "safe"}},
+        {"path": "good.safetensors", "securityFileStatus": {"status": "unscanned"}},
+    ]
+    hub.serve(f"/api/models/org/net/tree/{commit}", json.dumps(entries).encode())
+    return f"hf://org/net@{commit}"
+
+
+def test_a_repository(verify, repository, tmp_path):
+    code, out = verify("hf://org/net", "--json")
+    assert code == 1
+    evil, good = json.loads(out)
+    assert (evil["file"], evil["safe"], evil["rules"], evil["hub_scan"]) == (
+        f"{repository}/evil.bin", False, ["SNW001"], "safe"
+    )  # fmt: skip
+    assert (good["file"], good["loadable"], good["hub_scan"]) == (
+        f"{repository}/good.safetensors", True, "not scanned"
+    )  # fmt: skip
+    code, out = verify("hf://org/net/good.safetensors")
+    assert code == 0
+    assert "not scanned" in " ".join(out.split())
+    assert not list(tmp_path.rglob("models--org--net"))
+
+
+@pytest.mark.parametrize("answer", [b"{}", b"[1, {}]", b"no JSON", b'[{"path": "evil.bin"}]'])
+def test_scans_that_are_not_understood_are_no_scans(answer, verify, repository, hub):
+    hub.routes[f"/api/models/org/net/tree/{'0123456789' * 4}"].content = answer
+    assert {each["hub_scan"] for each in json.loads(verify("hf://org/net", "--json")[1])} == {"not scanned"}
+
+
+@pytest.mark.parametrize("address", ["hf://org", "hf://org/net/none.bin", "hf://../..", "hf://org/other"])
+def test_addresses_of_nothing(address, repository, run):
+    code, _, err = run("verify", address)
+    assert code not in (0, 3)
+    assert "Traceback" not in err

@@ -17,7 +17,7 @@ from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.weights.reading.layout import ITEM_SIZES, Storage, View
 
 MAX_HEADER = 8 << 20
-MAX_TENSORS = 100_000
+MAX_TENSORS = 50_000
 MAX_DIMENSIONS = 64
 
 DTYPES = {
