@@ -32,8 +32,8 @@ def rmia(target, signals, mask, mode, size):
 def read(target, signals, mask):
     """Read every signal once, in the order of the samples."""
     total = 0.0
-    for start in range(0, len(target), 1024):
-        part = slice(start, start + 1024)
+    for start in range(0, len(target), 1 << 16):
+        part = slice(start, start + (1 << 16))
         total += sum(float(own[part].sum()) for own in signals) + int(mask[:, part].sum())
     return total
 
