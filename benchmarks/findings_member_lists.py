@@ -20,7 +20,6 @@ TARGETS = 12
 RATES = (0.1, 0.2)
 ATTACKS = {
     "modified_entropy": {},
-    "mlp_top3": {},
     "difficulty_calibration": {},
     "lira": {"variance": "bayesian"},
     "rmia": {},

@@ -107,6 +107,9 @@ def power(replicates):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replicates", type=int, default=1000)
+    parser.add_argument("--only", choices=("rates", "power"))
     options = parser.parse_args()
-    rates(options.replicates)
-    power(options.replicates)
+    if options.only != "power":
+        rates(options.replicates)
+    if options.only != "rates":
+        power(options.replicates // 5)
