@@ -196,7 +196,7 @@ def describe(attack: str, listed: Mapping[str, Any]) -> str:
     >>> for part in describe("loss", {**counts, **rates}).split(". "):
     ...     print(part)
     loss names 40 of 900 images as members
-    At most 9 of these 40 are wrongly accused (95 % confidence), on average over such lists 10 % or less
+    At most 9 of these 40 are wrongly accused (95 % confidence), on average over such lists 10 % or less are
     In truth: 2.
     """
     named, candidates = listed["listed"], f"{listed['candidates']:,}"
@@ -210,11 +210,13 @@ def describe(attack: str, listed: Mapping[str, Any]) -> str:
             f"{attack} names none of {candidates} images as a member: with {listed['known_nonmembers']:,} "
             f"known non-members, {listed.get('shortest', 1):,} or more would have to exceed them all."
         )
-    text = (
-        f"{attack} names {named:,} of {candidates} images as members. At most {listed['at_most_wrong']:,} of "
-        f"these {named:,} are wrongly accused ({100 * listed['confidence_level']:g} % confidence), on "
-        f"average over such lists {100 * listed['fdr'] / listed['attacks']:.3g} % or less."
-    )
+    bound, level = listed["at_most_wrong"], f"{100 * listed['confidence_level']:g} % confidence"
+    text = f"{attack} names {named:,} of {candidates} images as members. "
+    if bound < named:
+        text += f"At most {bound:,} of these {named:,} are wrongly accused ({level}), on average "
+    else:
+        text += f"All of these {named:,} may be wrongly accused: so few say nothing with {level}. On average "
+    text += f"over such lists {100 * listed['fdr'] / listed['attacks']:.3g} % or less are."
     return text if listed.get("wrong") is None else f"{text} In truth: {listed['wrong']:,}."
 
 
