@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from securitynet_hub.attacks.kind import CONFIDENCE_LEVEL
 from securitynet_hub.core.arrays import Scores, as_array, name_rows, require_finite
-from securitynet_hub.statistics.means import mean_interval
+from securitynet_hub.statistics.means import resolvable_interval
 from securitynet_hub.statistics.posteriors import CLIP
 from securitynet_hub.statistics.rates import Interval, wilson_interval
 from securitynet_hub.statistics.signals import CHUNK_ELEMENTS, Outputs, require_probabilities
@@ -89,8 +89,8 @@ def measure_stealing(
         accuracy, target_accuracy and agreement, each with its Wilson interval; relative_accuracy, their
         ratio (None where the target is never right); agreement_on_target_errors with its interval (None
         where the target makes no error); kl and total_variation (None unless both sides gave outputs), each
-        with its interval (`means.mean_interval`; None of a single sample); the number of samples n and of
-        the target's errors.
+        with its interval (`means.resolvable_interval`; None of fewer than 100 samples); the number of
+        samples n and of the target's errors.
 
     Raises:
         ValueError: sides of different length or number of classes, empty or non-finite input, labels that
@@ -274,9 +274,7 @@ def _mean(
         return None, None
     # Summed without rounding, so that the order of the rows cannot matter.
     mean = math.fsum(values) / len(values)
-    if len(values) < 2:
-        return mean, None
-    return mean, mean_interval(values, bounds=(0, most), confidence_level=confidence_level)
+    return mean, resolvable_interval(values, bounds=(0, most), confidence_level=confidence_level)
 
 
 def _divergences(rows: _Aligned, from_logits: bool) -> tuple[Scores | None, Scores | None]:
