@@ -40,7 +40,7 @@ Returns:
     agreement_on_target_errors, agreement_on_target_errors_ci: the same where the target is wrong; None where
         it never is.
     kl, kl_ci: mean KL(target || surrogate) of the posteriors in nats, None unless both sides gave outputs.
-        Of fewer than 100 samples the interval is None: not resolvable.
+        Of fewer than 200 samples the interval is None: not resolvable.
     total_variation, total_variation_ci: mean of half the sum of the differences of the posteriors, None
         likewise.
     n, n_target_errors: the counts.

@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.core.arrays import Scores, as_array
-from securitynet_hub.statistics.means import MIN_SAMPLES, resolvable_interval
+from securitynet_hub.statistics.means import resolvable_interval
 from securitynet_hub.statistics.rates import CONFIDENCE_LEVEL, Interval, require_level
 from securitynet_hub.statistics.signals import confidence, correctness
 
 BINS = 15
+
+MIN_SAMPLES = 100
+"""Of fewer samples the ECE's interval was not measured, and it says little."""
 
 
 class Calibration(TypedDict):
@@ -56,8 +59,8 @@ def measure_calibration(
         confidence_level: level of the intervals.
 
     Returns:
-        ece, debiased_ece with debiased_ece_ci, bins, brier with brier_ci (`means.mean_interval`), n. Of
-        fewer than `means.MIN_SAMPLES` samples both intervals are None: not resolvable.
+        ece, debiased_ece with debiased_ece_ci, bins, brier with brier_ci
+        (`means.resolvable_interval`), n. Of fewer than `MIN_SAMPLES` samples debiased_ece_ci is None.
 
     Raises:
         ValueError: as `signals.confidence`, or bins is not a count.
@@ -110,9 +113,9 @@ def estimate_ece(
     resampling** (Chuang & Lai 2000, Statistica Sinica 10:1), without random numbers.
 
     - The candidates are the likeliest g of each ECE: ``|g_b| = max(0, |G_b| - c s_b^2)`` for every real c.
-    - Under g, each |G_b| is a folded normal with the binomial variance at ``right = confidence +- gap``. Their
-      sum T has the mean, variance and skewness of theirs, and the shape of a gamma distribution (Wilson &
-      Hilferty 1931).
+    - Under g, each |G_b| is a folded normal with the binomial variance at ``right = confidence +- gap``.
+      Their sum T has the mean, variance and skewness of theirs, and the shape of a gamma distribution
+      (Wilson & Hilferty 1931).
     - The estimate is the candidate whose mean is T. The interval holds all of which T is neither the lowest
       nor the highest ``alpha / 2``.
 
@@ -194,7 +197,8 @@ def _estimate(found: _Bins, level: float) -> tuple[float, Interval]:
     variances = found.counts * smooth * (1 - smooth) / n**2
 
     def candidate(c: float) -> Scores:
-        return np.maximum(0, found.gaps - c * variances)
+        likeliest: Scores = np.maximum(0, found.gaps - c * variances)
+        return likeliest
 
     def solve(total: float, z: float | None) -> float:
         """Return the candidate ECE under which `total` is the quantile at z, or the mean."""

@@ -34,6 +34,11 @@ RESULTS = st.fixed_dictionaries(
         **dict.fromkeys(("norms", "margins"), CLASSES | st.lists(CLASSES, max_size=2) | ODD),
         "classes": st.just([4, 5, 6]) | ODD,
         "flagged_classes": st.just([4]) | ODD,
+        "independent": st.fixed_dictionaries(
+            {}, optional={"agreement_on_target_errors": st.lists(SHARES | ODD) | ODD}
+        )
+        | ODD,
+        "calibration": st.fixed_dictionaries({}, optional={"surrogate": RATES | ODD}) | ODD,
         "tpr_at_fpr": st.lists(RATES | ODD, max_size=2) | ODD,
     },
 )

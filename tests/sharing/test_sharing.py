@@ -163,6 +163,14 @@ class TestValidation:
             ({"n_target_errors": 0}, "n_target_errors should be"),
             ({"relative_accuracy": 9.0}, "relative_accuracy is not"),
             ({"n": None}, "n should be a whole number"),
+            (
+                {"independent": {"models": ["a"], "agreement_on_target_errors": [0.123]}},
+                "independent.agreement_on_target_errors should be a whole number",
+            ),
+            (
+                {"independent": {"models": ["a"], "agreement_on_target_errors": []}},
+                "the shares of independent models",
+            ),
         ],
     )  # fmt: skip
     def test_nor_of_stealing(self, parts, reason):

@@ -70,14 +70,15 @@ def test_the_ece_of_few_samples_is_biased_and_its_estimate_is_not():
 
 def test_of_fewer_than_a_hundred_samples_no_interval_is_claimed():
     few, enough = (measure_calibration(P[:n], LABELS[:n], from_logits=False) for n in (99, 100))
-    assert few["debiased_ece_ci"] is few["brier_ci"] is None
+    assert few["debiased_ece_ci"] is None
     assert enough["debiased_ece_ci"].low <= enough["debiased_ece"] <= enough["debiased_ece_ci"].high
     assert enough["debiased_ece"] <= enough["ece"]
 
 
 def test_a_hundred_sure_answers_without_an_error_prove_little():
     low, high = estimate_ece([0.9999] * 100, [1] * 100).ci
-    assert low == 0 and 0.02 < high < 0.06
+    assert low == 0
+    assert 0.02 < high < 0.06
     low, _ = estimate_ece([1.0] * 100, [0] + [1] * 99).ci  # an error that a calibrated one never makes
     assert low > 0
 

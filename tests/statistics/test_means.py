@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import t
 
-from securitynet_hub.statistics.means import mean_interval, resolvable_interval
+from securitynet_hub.statistics.means import MIN_SAMPLES, mean_interval, resolvable_interval
 
 
 def hall_end(values, share, freedom):
@@ -18,7 +18,9 @@ def hall_end(values, share, freedom):
         return T + scale * T**2 / 3 + scale**2 * T**3 / 27 + scale / 6
 
     wide = 9 * values.std()
-    return brentq(lambda mu: transform(mu) - t.ppf(share, freedom), values.mean() - wide, values.mean() + wide)
+    return brentq(
+        lambda mu: transform(mu) - t.ppf(share, freedom), values.mean() - wide, values.mean() + wide
+    )
 
 
 @pytest.mark.parametrize("values", [np.r_[:50.0, -49:1.0], np.random.default_rng(0).lognormal(size=40)])
@@ -33,8 +35,8 @@ def test_each_end_is_the_outer_one_of_hall_s_with_and_without_one_more_extreme_v
 
 
 def test_of_few_values_nothing_is_claimed():
-    values = np.random.default_rng(0).random(100)
-    assert resolvable_interval(values[:99]) is None
+    values = np.random.default_rng(0).random(MIN_SAMPLES)
+    assert resolvable_interval(values[1:]) is None
     assert resolvable_interval(values, bounds=(0, 1)) == mean_interval(values, bounds=(0, 1))
 
 

@@ -89,7 +89,7 @@ def measure_stealing(
         accuracy, target_accuracy and agreement, each with its Wilson interval; relative_accuracy, their
         ratio (None where the target is never right); agreement_on_target_errors with its interval (None
         where the target makes no error); kl and total_variation (None unless both sides gave outputs), each
-        with its interval (`means.resolvable_interval`; None of fewer than 100 samples); the number of
+        with its interval (`means.resolvable_interval`; None of fewer than 200 samples); the number of
         samples n and of the target's errors.
 
     Raises:

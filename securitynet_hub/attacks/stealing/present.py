@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from securitynet_hub.attacks.present import (
+    Cell,
     Column,
     Figures,
     Line,
@@ -27,16 +28,27 @@ from securitynet_hub.plots.budgets import budgets_plot
 from securitynet_hub.plots.measured import Measured, percent, percent_with_interval
 from securitynet_hub.plots.plot import Plot, words_of
 from securitynet_hub.records.entries import Entry
-from securitynet_hub.records.figures import number
+from securitynet_hub.records.figures import interval, number
 from securitynet_hub.records.record import Record
 
 FIGURES = {
     "agreement": "agreement",
     "agreement_on_target_errors": "where the model errs",
+    "independent": "independent networks there",
     "accuracy": "accuracy of the copy",
     "target_accuracy": "accuracy of the model",
+    "debiased_ece": "calibration error of the copy",
 }
 """The figures of a stolen copy that its table shows, with their headings."""
+
+WIDE = 110
+"""Columns of a terminal that has room for the figures beside the agreement."""
+
+NOTE = (
+    " Independent networks: clean ones of the target's architecture and training images. Calibration error: "
+    "of the surrogate."
+)
+"""What the caption adds for these."""
 
 FRAMED = {
     "accuracy": "stealing_accuracy",
@@ -51,47 +63,65 @@ DERIVED = {"budget", "surrogate_parameters", "surrogate_transform"}
 INDEPENDENT = (0.63, 0.80)
 """Shares of each other's errors on which independent networks agree: clean zoo networks of one kind.
 
-The smallest and the largest of 60 pairs; the median is 0.70. Of two architectures it is 0.46 to 0.64.
+The smallest and the largest of 60 pairs; the median is 0.70. Of two architectures it is 0.46 to 0.64. They
+stand for a model of which a record names no independent networks.
 """
 
 MEANINGS = {
     "Agreement": "The share of test images that a stolen copy answers as its target does. Where the model "
-    "errs, "
-    f"independent networks agree, too: those of the zoo on {percent(INDEPENDENT[0], 0)} to "
-    f"{percent(INDEPENDENT[1], 0)}. Only a copy that agrees on more has surely learnt the model and not just "
-    "the task."
+    "errs, independent networks agree, too. The table shows on how much: the least and the most of the "
+    "networks that the record names, of the model's architecture and trained on the same images with other "
+    "random numbers. Without such networks it shows none; those of the zoo agree on "
+    f"{percent(INDEPENDENT[0], 0)} to {percent(INDEPENDENT[1], 0)} of each other's errors. Only a copy that "
+    "agrees on more has surely learnt the model and not just the task.",
+    "Calibration error": "The distance between how sure a network is and how often it is right (the expected "
+    "calibration error of bins), without the bias that few images give it.",
 }
 
 
 def tables(audited: Audited, width: int) -> Iterator[Table]:
     """Yield the table of an audit for a terminal: agreement by model and query budget."""
-    yield _stealing_table(audited)
-
-
-def _stealing_table(audited: Audited) -> Table:
     level = next(r for _, records in audited for r in records).result["confidence_level"]
+    wide = width >= WIDE
     table = plain_table(
         f"Model stealing: agreement with the target and its {level:.0%} interval",
-        caption="Queries: images that the target was asked about. Accuracy: of surrogate and target.",
+        caption="Queries: images that the target was asked about. Accuracy: of surrogate and target."
+        + (NOTE if wide else ""),
     )
+    lines = [(annotation, _line(record, wide)) for annotation, records in audited for record in records]
     table.add_column("model", overflow="fold")
-    headings = ("queries", "seed", "agreement", "where the\ntarget errs", "accuracy", "target\naccuracy")
-    for heading in headings:
+    for heading in lines[0][1]:
         table.add_column(heading, justify="right", no_wrap=True)
-    for annotation, records in audited:
-        for record in records:
-            result, errors = record.result, record.result["agreement_on_target_errors"]
-            low, high = result["agreement_ci"]
-            table.add_row(
-                printable_markup(short(annotation.id)),
-                str(record.attack["budget"]),
-                str(record.attack["seed"]),
-                f"{result['agreement']:.3f} ({low:.3f}-{high:.3f})",
-                "-" if errors is None else f"{errors:.3f}",
-                f"{result['accuracy']:.3f}",
-                f"{result['target_accuracy']:.3f}",
-            )
-    return table
+    for annotation, line in lines:
+        table.add_row(printable_markup(short(annotation.id)), *line.values())
+    yield table
+
+
+def _line(record: Record, wide: bool) -> dict[str, str]:
+    """Return the cells of one copy by their headings."""
+    result, errors = record.result, record.result["agreement_on_target_errors"]
+    low, high = result["agreement_ci"]
+    line = {
+        "queries": str(record.attack["budget"]),
+        "seed": str(record.attack["seed"]),
+        "agreement": f"{result['agreement']:.3f} ({low:.3f}-{high:.3f})",
+        "where the\ntarget errs": "-" if errors is None else f"{errors:.3f}",
+        "accuracy": f"{result['accuracy']:.3f}",
+        "target\naccuracy": f"{result['target_accuracy']:.3f}",
+    }
+    if wide:
+        others, ece = independent_shares(record), measured_ece(record)
+        line["independent\nnetworks there"] = f"{min(others):.3f}-{max(others):.3f}" if others else "-"
+        ends = f" ({ece.ci[0]:.3f}-{ece.ci[1]:.3f})" if ece and ece.ci else ""
+        line["calibration\nerror"] = f"{ece.value:.3f}{ends}" if ece else "-"
+    return line
+
+
+def _cell(entry: Entry, name: str) -> Cell:
+    if name == "independent":
+        shares = independent_shares(entry.record)
+        return f"{min(shares):.3f} to {max(shares):.3f}" if shares else None
+    return measured_ece(entry.record) if name == "debiased_ece" else measured(entry, name)
 
 
 def summarise(entries: Sequence[Entry], samples: Path | None) -> Summary:
@@ -121,7 +151,7 @@ def section(entries: Sequence[Entry], samples: Path | None) -> Section:
         heading="queries",
         columns=[Column(name) for name in FIGURES.values()],
         lines=[
-            Line(", ".join(filter(None, (_queries(entry), way))), [measured(entry, name) for name in FIGURES])
+            Line(", ".join(filter(None, (_queries(entry), way))), [_cell(entry, name) for name in FIGURES])
             for entry, way in zip(entries, ways, strict=True)
         ],
         caption="One copy for each budget of queries, compared with the model on images that neither was "
@@ -148,12 +178,19 @@ def verdict(entries: Sequence[Entry]) -> Verdict:
     made = f" made with {queries:,.0f} queries" if queries else ""
     text = f"A stolen copy{made} answers as the model does on {percent_with_interval(agreement)} of images"
     if errors := measured(best, "agreement_on_target_errors"):
-        low, high = (percent(end, 0) for end in INDEPENDENT)
-        more = errors.ci is not None and errors.ci[0] > INDEPENDENT[1]
+        own = independent_shares(best.record)
+        low, high = (min(own), max(own)) if own else INDEPENDENT
+        whose = (
+            f"{len(own)} clean networks of the same architecture and training images, which never saw this "
+            "model's answers, agree there"
+            if own
+            else "No independent networks of its architecture and training images were at hand; the zoo's "
+            "clean ones agree, where one of them errs,"
+        )
+        more = errors.ci is not None and errors.ci[0] > high
         text += (
-            f", and on {percent_with_interval(errors)} of those that the model gets wrong. Independent "
-            "networks of "
-            f"one architecture agree there on {low} to {high} (the zoo's clean ones): "
+            f", and on {percent_with_interval(errors)} of those that the model gets wrong. {whose} on "
+            f"{percent(low, 0)} to {percent(high, 0)}: "
             f"{'more than that is learnt from this model' if more else 'this is no sign of copied mistakes'}"
         )
     share = percent(agreement.value, 0)
@@ -163,6 +200,24 @@ def verdict(entries: Sequence[Entry]) -> Verdict:
         text=f"{text}.",
         short=f"A copy agrees on {share}",
     )
+
+
+def independent_shares(record: Record) -> list[float]:
+    """Return how often each of a record's independent networks agrees where the target errs."""
+    found = record.result.get("independent")
+    shares = found.get("agreement_on_target_errors") if isinstance(found, dict) else None
+    rates = [number(share) for share in shares] if isinstance(shares, list) else []
+    known = [rate for rate in rates if rate is not None and 0 <= rate <= 1]
+    return known if len(known) == len(rates) else []
+
+
+def measured_ece(record: Record) -> Measured | None:
+    """Return the debiased calibration error of a record's surrogate; None of a record without one."""
+    calibration = record.result.get("calibration")
+    own = calibration.get("surrogate") if isinstance(calibration, dict) else None
+    if not isinstance(own, dict) or (value := number(own.get("debiased_ece"))) is None:
+        return None
+    return Measured("surrogate", value, interval(own.get("debiased_ece_ci")))
 
 
 def budget(record: Record) -> float | None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from securitynet_hub.attacks.checks import TOLERANCE, Figures, parse_result, require_equal, wilson
+from securitynet_hub.attacks.checks import TOLERANCE, Figures, parse_result, require_equal, whole, wilson
 from securitynet_hub.attacks.stealing.measures import require_agreement_bound
 from securitynet_hub.records.record import Record
 from securitynet_hub.records.schema import Count, Ends, Level, Number, Part, Positive, Rate
@@ -45,6 +45,13 @@ class Transfer(Figures):
         return self
 
 
+class Independent(Part):
+    """How often each of some networks that were trained without the target agrees with it where it errs."""
+
+    models: Annotated[list[str], Field(min_length=1, max_length=1000)]
+    agreement_on_target_errors: list[Rate]
+
+
 class Result(Figures):
     """How a surrogate compares with its target.
 
@@ -71,6 +78,7 @@ class Result(Figures):
     per_class: Annotated[list[ClassAgreement], Field(max_length=100_000)] | None = None
     calibration: dict[str, Any] | None = None
     transfer: Transfer | None = None
+    independent: Independent | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> Result:
@@ -86,6 +94,11 @@ class Result(Figures):
             interval = self.agreement_on_target_errors_ci
             rate = self.agreement_on_target_errors
             wilson(rate, n - right, interval, "agreement_on_target_errors", level)
+        if self.independent is not None:
+            shares = self.independent.agreement_on_target_errors
+            require_equal(len(shares), len(self.independent.models), "the shares of independent models")
+            for share in shares:
+                whole(share, n - right, "independent.agreement_on_target_errors")
         relative = self.relative_accuracy
         if relative is not None and abs(relative * self.target_accuracy - self.accuracy) > TOLERANCE:
             raise ValueError(f"relative_accuracy is not accuracy / target_accuracy: {relative:.6g}")

@@ -23,6 +23,7 @@ from securitynet_hub.attacks.stealing.extraction import (
     find_recipe,
     find_view,
 )
+from securitynet_hub.attacks.stealing.independent import measure_independent
 from securitynet_hub.attacks.stealing.kind import BUDGETS, KIND
 from securitynet_hub.attacks.stealing.measures import agreement_per_class, measure_stealing
 from securitynet_hub.attacks.stealing.output_formats import OutputFormat
@@ -151,8 +152,8 @@ def run(
 
     Returns:
         One record for each seed and budget, all budgets of a seed together. Its result is that of
-        `measure_stealing`, with ``per_class``, ``calibration`` of surrogate and target, and ``transfer``
-        (None for a preprocessing without gradient).
+        `measure_stealing`, with ``per_class``, ``calibration`` of surrogate and target, ``transfer``
+        (None for a preprocessing without gradient), and ``independent``, that of `measure_independent`.
 
     Raises:
         UnknownNameError: no such setting, or as `Extraction`.
@@ -178,6 +179,7 @@ def run(
     held_out = _answer_held_out(target, data, batch_size, on_batch)
     if data.validity is not None:
         data.validity.judge(whole, original, data.split.nonmembers, held_out.logits)
+    independent = measure_independent(target, *held_out, batch_size=batch_size)
     records = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) if keep is None else Path(keep)
@@ -189,6 +191,7 @@ def run(
             for surrogate in surrogates:
                 began = time.perf_counter()
                 result = _compare(surrogate, target, held_out, extraction, seed, confidence_level)
+                result["independent"] = independent
                 record = Record(
                     **describe_subject(whole, data),
                     attack=_describe(surrogate, network, pool, extraction, seed, confidence_level),

@@ -12,12 +12,18 @@ import torch
 from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
+<<<<<<< HEAD
 from support.processes import run_python
+=======
+from support.report_pages import entries
+>>>>>>> fa84c65 (Show how far independent networks of a model's own kind agree on its errors; measure calibration errors, contaminated members and lighter pseudo-samples; rerun single cells)
 
 from securitynet_hub import audit, load_target, read_records
 from securitynet_hub.attacks.kind import find_attack
 from securitynet_hub.attacks.stealing import surrogate_attack
 from securitynet_hub.attacks.stealing.black_box import BlackBox
+from securitynet_hub.attacks.stealing.independent import independent_models
+from securitynet_hub.attacks.stealing.present import tables, verdict
 from securitynet_hub.attacks.stealing.surrogates import steal
 from securitynet_hub.attacks.subject import AuditData, known_data
 from securitynet_hub.data.query_images import fit_pixels, query_images
@@ -27,6 +33,7 @@ from securitynet_hub.engine.training import Recipe
 from securitynet_hub.models.architectures import Architecture
 from securitynet_hub.models.loading import find_annotation
 from securitynet_hub.models.zoo_networks import NETWORKS, TRANSFORM
+from securitynet_hub.plots.measured import percent
 from securitynet_hub.records.record import write_record
 
 ID = "zoo/fashion-mnist/cnn-clean/1"
@@ -71,6 +78,29 @@ class TestRecords:
         assert first.data["split_sha256"] == DATA.split.sha256
         json.dumps([r.as_dict() for r in records], allow_nan=False)
 
+    def test_a_record_holds_how_far_networks_agree_that_never_saw_the_target(self, records, target):
+        rows = DATA.split.nonmembers
+        pixels, labels = DATA.images.pixels[rows], DATA.images.labels[rows]
+        told = predict(target, pixels).argmax(1)
+        others = [f"zoo/fashion-mnist/cnn-clean/{seed}" for seed in range(2, 7)]
+        answers = [predict(load_target(other), pixels).argmax(1) for other in others]
+        shares = [float((own == told)[told != labels].mean()) for own in answers]
+        for record in records:
+            assert record.result["independent"] == {"models": others, "agreement_on_target_errors": shares}
+            said = verdict(entries(record)).text
+            low, high = (percent(end, 0) for end in (min(shares), max(shares)))
+            assert "5 clean networks of the same architecture and training images" in said
+            assert f"on {low} to {high}" in said
+        old = replace(records[0], result={**records[0].result, "independent": None})
+        assert "No independent networks" in verdict(entries(old)).text
+        annotation = find_annotation(ID)
+        wide, narrow = (next(tables([(annotation, records)], width)) for width in (160, 80))
+        assert len(wide.columns) == len(narrow.columns) + 2
+
+    def test_there_are_none_for_a_model_of_other_training_images(self):
+        small = load_target("zoo/fashion-mnist/cnn-overfitted-250/1")
+        assert independent_models(small) == []
+
     def test_the_figures_are_those_of_the_non_members(self, records, target):
         held = DATA.split.nonmembers
         told = predict(target, DATA.images.pixels[held]).argmax(1)
@@ -80,7 +110,9 @@ class TestRecords:
             agreeing = sum(round(c["agreement"] * c["n"]) for c in result["per_class"])
             assert agreeing / 1000 == result["agreement"]
             assert result["calibration"]["target"]["n"] == result["n"] == 1000
-            assert 0 < result["calibration"]["surrogate"]["ece"] < 1
+            own = result["calibration"]["surrogate"]
+            assert 0 <= own["debiased_ece"] <= own["ece"] < 1
+            assert own["debiased_ece_ci"][0] <= own["debiased_ece"] <= own["debiased_ece_ci"][1]
             assert result["transfer"]["n"] <= 30
         assert records[0].result["calibration"]["target"] == records[3].result["calibration"]["target"]
 
@@ -270,6 +302,8 @@ import torch._dynamo  # what each child would import itself, when it first train
 from securitynet_hub import load_images, load_target
 from securitynet_hub.engine import training
 from securitynet_hub.attacks.stealing.black_box import BlackBox
+from securitynet_hub.attacks.stealing.independent import independent_models
+from securitynet_hub.attacks.stealing.present import tables, verdict
 from securitynet_hub.attacks.stealing.surrogates import steal
 from securitynet_hub.engine.training import Recipe
 from securitynet_hub.models.zoo_networks import NETWORKS
