@@ -12,11 +12,8 @@ import torch
 from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
-<<<<<<< HEAD
 from support.processes import run_python
-=======
 from support.report_pages import entries
->>>>>>> fa84c65 (Show how far independent networks of a model's own kind agree on its errors; measure calibration errors, contaminated members and lighter pseudo-samples; rerun single cells)
 
 from securitynet_hub import audit, load_target, read_records
 from securitynet_hub.attacks.kind import find_attack
