@@ -206,7 +206,7 @@ def main():
     parser.add_argument("--replicates", type=int, default=1000, help="samples of each cell (default: 1000)")
     parser.add_argument(
         "--only",
-        choices=("tpr", "auc", "weights", "means", "ece", "slices", "boards", "paired"),
+        choices=("tpr", "exceptions", "auc", "weights", "means", "ece", "slices", "boards", "paired"),
         help="only these tables",
     )
     parser.add_argument(
@@ -231,7 +231,8 @@ def main():
         measure_rates(options.replicates, command + "tpr", options.scores)
         of = {4: "covered", 7: "widest / oracle's", 8: "Wilson's at the threshold covered"}
         summarise("tpr", of, by=(0, 2))
-        measure_exceptions(options.replicates)
+    if options.only in (None, "exceptions"):
+        measure_exceptions(options.replicates, command + "exceptions")
     if options.only in (None, "auc"):
         measure_areas(options.replicates, command + "auc", options.scores)
         of = {3: "AUC covered", 5: "widest / oracle's", 7: "advantage covered", 9: "its widest / oracle's"}
@@ -257,24 +258,24 @@ def summarise(name, columns, by):
     keep(f"coverage-{name}", replace(cells, columns=[*heads, *columns.values()], rows=rows))
 
 
-def measure_exceptions(replicates):
+def measure_exceptions(replicates, command):
     """Measure again the resolvable cells that miss a bar, beside an interval that knows the threshold."""
-    cells = read("cells/coverage-tpr")
     columns = ["scores", "members/non-members", "FPR", "members above, expected", "covered"]
     columns += ["known threshold covered", "width / oracle's", "width / known threshold's"]
-    rows = []
-    for name, sizes, fpr, _, covered, _, _, width, _ in cells.rows:
-        m, n = (int(size.replace(",", "")) for size in sizes.split("/"))
-        f = float(fpr.split()[0]) / 100
-        too_often = float(covered) > 0.975 and n * f >= 9.9
-        if "not resolvable" in fpr or not (too_often or float(width) > 1.5):
-            continue
-        ((*_, found, _),) = rates(replicates, {name: FAMILIES[name]}, ((m, n),), (f,))
-        _, low, high = np.array(found.found).T
-        known, known_width = known_threshold(m, found.truth)
-        expected, relative = f"{m * found.truth:.2f}", f"{(high - low).mean() / known_width:.2f}"
-        rows.append([name, sizes, fpr, expected, covered, text(known), width, relative])
-    keep("coverage-tpr-exceptions", replace(cells, columns=columns, rows=rows))
+    with writing("coverage-tpr-exceptions", command, columns) as row:
+        for name, sizes, fpr, _, covered, _, _, width, _ in read("cells/coverage-tpr").rows:
+            m, n = (int(size.replace(",", "")) for size in sizes.split("/"))
+            f = float(fpr.split()[0]) / 100
+            too_often = float(covered) > 0.975 and n * f >= 9.9
+            if "not resolvable" in fpr or not (too_often or float(width) > 1.5):
+                continue
+            ((*_, found, _),) = rates(replicates, {name: FAMILIES[name]}, ((m, n),), (f,))
+            own, *_, oracle = found.cells()
+            _, low, high = np.array(found.found).T
+            known, known_width = known_threshold(m, found.truth)
+            relative = (high - low).mean() / known_width
+            expected = f"{m * found.truth:.2f}"
+            row(name, sizes, fpr, expected, text(own), text(known), f"{oracle:.2f}", f"{relative:.2f}")
 
 
 def measure_rates(replicates, command, only=None):
