@@ -194,14 +194,6 @@ class TestAudit:
         assert "damaged" in err
         assert list(tmp_path.iterdir()) == []
 
-    @pytest.mark.slow
-    def test_the_whole_zoo(self, run, tmp_path):
-        code, out, _ = run("audit", "zoo", "--attacks", "modified_entropy", "--out", tmp_path)
-        assert code == 0
-        for id in load_annotations("zoo"):
-            assert id.removeprefix("zoo/fashion-mnist/") in out
-        assert len(list(read_records(tmp_path))) == 44
-
     @pytest.mark.parametrize(
         ("arguments", "code", "sentence"),
         [

@@ -1,6 +1,7 @@
 """Everything the README tells a user to type works."""
 
 import hashlib
+import os
 import re
 import shlex
 from pathlib import Path
@@ -14,6 +15,7 @@ from securitynet_hub.annotations.schema import load_annotations, unlisted
 from securitynet_hub.attacks.listing import fill_tables, listed_attacks
 from securitynet_hub.cli.main import main
 from securitynet_hub.models import loading as targets
+from securitynet_hub.records.record import read_records
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,9 +49,14 @@ def test_commands_run(command, tmp_path):
         audit = ["audit", "zoo/fashion-mnist/cnn-clean/1", "--out", "records", "--samples", "samples"]
         assert run_python("-m", "securitynet_hub", *audit, cwd=tmp_path).returncode == 0
     torch.save({"weight": torch.ones(2)}, tmp_path / "model.pth")
-    done = run_python("-m", "securitynet_hub", *arguments[1:], cwd=tmp_path)
+    environment = os.environ | {"COLUMNS": "200"}
+    done = run_python("-m", "securitynet_hub", *arguments[1:], cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+    if "zoo" in arguments:  # all of it
+        for id in load_annotations("zoo"):
+            assert id.removeprefix("zoo/fashion-mnist/") in done.stdout
+        assert len(list(read_records(tmp_path / "records"))) == 2 * 44
 
 
 def test_make_targets_exist():
