@@ -32,6 +32,18 @@ def printable(text: object, *, limit: int = LONGEST, lines: bool = False) -> str
     return shown if len(shown) <= limit else f"{shown[:limit]}..."
 
 
+def csv_cell(value: object) -> object:
+    """Return a cell of a CSV file: text is `printable` and never what a spreadsheet takes for a formula.
+
+    >>> csv_cell("=HYPERLINK(1)"), csv_cell(-0.5)
+    ("'=HYPERLINK(1)", -0.5)
+    """
+    if not isinstance(value, str):
+        return value
+    shown = printable(value, limit=LONGEST_CELL)
+    return f"'{shown}" if shown[:1] in set("=+-@\t\r") else shown
+
+
 def printable_markup(text: object, *, limit: int = LONGEST_CELL, lines: bool = False) -> str:
     r"""Return `printable` text for a rich table or console, with its own markup escaped.
 

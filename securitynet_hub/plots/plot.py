@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from securitynet_hub.core.errors import RecordError
+from securitynet_hub.core.text import csv_cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,7 +111,8 @@ class Plot:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.data)
-        writer.writerows(zip(*self.data.values(), strict=True))
+        for row in zip(*self.data.values(), strict=True):
+            writer.writerow(map(csv_cell, row))
         return text.getvalue()
 
     def write(self, folder: Path, prefix: str = "") -> None:

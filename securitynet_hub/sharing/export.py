@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from securitynet_hub.core.text import printable
+from securitynet_hub.core.text import csv_cell, printable
 from securitynet_hub.sharing.leaderboard import Board, Standing
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -40,8 +40,8 @@ def to_csv(boards: Sequence[Board]) -> str:
         for s in board.standings:
             figure = ("" if number is None else repr(number) for number in s.figure)
             counted = (str(s.runs), "yes" if s.disputed else "no")
-            texts = map(_csv, (*about, str(s.best), str(s.worst), s.target))
-            last = map(_csv, (s.record.created, s.record.author or "", s.record.id, board.comparison))
+            texts = map(csv_cell, (*about, str(s.best), str(s.worst), s.target))
+            last = map(csv_cell, (s.record.created, s.record.author or "", s.record.id, board.comparison))
             writer.writerow((*texts, *figure, *counted, *last))
     return file.getvalue()
 
@@ -101,9 +101,3 @@ def _markdown(text: str) -> str:
     for text, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("://", ":&#47;/")):
         escaped = escaped.replace(text, shown)
     return re.sub(r"(?i)www\.", lambda found: f"{found[0][:-1]}&#46;", escaped)
-
-
-def _csv(text: str) -> str:
-    """Keep a spreadsheet from taking text for a formula."""
-    shown = printable(text)
-    return f"'{shown}" if shown[:1] in set("=+-@\t\r") else shown

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
+from securitynet_hub.core.text import csv_cell
 from securitynet_hub.study.estimates import Estimate
 from securitynet_hub.study.findings import Finding, Row
 
@@ -93,10 +94,11 @@ def as_csv(findings: Sequence[Finding]) -> str:
                     estimate.statistic, estimate.value, estimate.ci.low, estimate.ci.high
                 )  # fmt: skip
                 expected = "" if row.expected is None else row.expected
-                writer.writerow(
-                    (found.name, found.verdict, row.group, row.quantity, row.n, *numbers, expected,
-                     row.answer or "", sum(row.left_out.values()), left_out_text(row), row.warning)
+                cells = (
+                    found.name, found.verdict, row.group, row.quantity, row.n, *numbers, expected,
+                    row.answer or "", sum(row.left_out.values()), left_out_text(row), row.warning
                 )  # fmt: skip
+                writer.writerow(map(csv_cell, cells))
     return text.getvalue()
 
 
