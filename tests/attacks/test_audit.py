@@ -483,6 +483,11 @@ class TestRefusals:
         with pytest.raises(ValueError, match="between 0 and 1"):
             audit(OVERFITTED, attacks=["loss", "entropy"], out=tmp_path, **setting)
 
+    @pytest.mark.parametrize("value", ["no", "yes", 1])
+    def test_a_word_is_neither_true_nor_false(self, value):
+        with pytest.raises(ValueError, match=r"the setting calibrated of lira must be true or false; got"):
+            audit(OVERFITTED, attacks=["lira"], settings={"lira": {"calibrated": value}})
+
 
 def test_every_public_name_is_there_and_documented():
     for name in securitynet_hub.__all__:

@@ -382,7 +382,8 @@ def _settings(
 
     Raises:
         UnknownNameError: no such attack or setting; the closest names are given.
-        ValueError: class-wise thresholds are asked for, and an attack has none.
+        ValueError: class-wise thresholds are asked for, and an attack has none; or a setting that is true or
+            false has another value, such as the word no.
     """
     if class_wise:
         require_class_wise(names)
@@ -391,6 +392,9 @@ def _settings(
         attack, own = find(name), settings.get(name, {})
         attack.require_settings(own)
         known = {key: value for key, value in attack.settings.items() if key != "requested_models"}
+        for key, value in own.items():
+            if isinstance(known.get(key), bool) and not isinstance(_plain(value, None), bool):
+                raise ValueError(f"the setting {key} of {name} must be true or false; got {value!r}.")
         chosen[name] = {key: _plain(own.get(key, default), default) for key, default in known.items()}
     return chosen
 
@@ -432,7 +436,7 @@ def _require_inputs(attacks: Sequence[str], pool: Pool | None, options: Options)
         if "base_features" in missing:
             raise ValueError(
                 f"{name} compares with the public model that the target was fine-tuned from: name it with "
-                "base= (on the command line, --base)."
+                "base=."
             )
         if missing:
             raise ValueError(

@@ -154,7 +154,7 @@ class TestAudit:
         for base in (None, BASE):
             found = applicable(load_target(TARGET), data, Options(base=base), Context())
             assert ("base_calibration" in found) == (base is not None)
-        with pytest.raises(ValueError, match=r"with the public model.*base= \(on the command line, --base"):
+        with pytest.raises(ValueError, match=r"with the public model .* name it with base="):
             audit(TARGET, attacks=["base_calibration"], data=data)
 
     def test_the_target_is_no_base_of_itself(self, data):
