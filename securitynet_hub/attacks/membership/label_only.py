@@ -115,9 +115,11 @@ def augmentation_scores(
 def _network_scores(right: Flags, is_member: Flags, unknown: Flags, seed: int) -> Scores:
     """Train on right and wrong answers, shape (known, queries); return the log-odds of the unknown."""
     order = np.lexsort((is_member, *right.T))  # the order of the samples must not matter
-    log_odds = fit_binary_network(right[order].astype(np.float64), is_member[order], seed, hidden=HIDDEN)
+    log_odds = fit_binary_network(
+        2.0 * right[order] - 1, is_member[order], seed, hidden=HIDDEN, batch=16, learning_rate=0.01
+    )
     kinds, kind = np.unique(unknown, axis=0, return_inverse=True)  # equal answers tie
-    scores: Scores = log_odds(kinds.astype(np.float64))[kind.reshape(-1)]
+    scores: Scores = log_odds(2.0 * kinds - 1)[kind.reshape(-1)]
     return scores
 
 

@@ -177,7 +177,13 @@ def _features(name: str, outputs: Outputs, labels: Outputs | None, from_logits: 
 
 
 def fit_binary_network(
-    features: Scores, is_member: Membership, seed: int, *, hidden: tuple[int, int] = (64, 64)
+    features: Scores,
+    is_member: Membership,
+    seed: int,
+    *,
+    hidden: tuple[int, int] = (64, 64),
+    batch: int = BATCH,
+    learning_rate: float = LEARNING_RATE,
 ) -> LogOdds:
     """Train a network with two hidden layers; return its log-odds of membership, as a function of features.
 
@@ -186,6 +192,8 @@ def fit_binary_network(
         is_member: shape (n,).
         seed: decides the initial weights and the order of the samples.
         hidden: units of the hidden layers.
+        batch: samples in a step.
+        learning_rate: the highest.
 
     >>> log_odds = fit_binary_network(np.array([[0.0], [1.0]] * 200), np.array([False, True] * 200), 0)
     >>> bool(log_odds(np.array([[1.0]])) > log_odds(np.array([[0.0]])))
@@ -200,10 +208,10 @@ def fit_binary_network(
             torch.nn.Linear(hidden[1], 2),
         ).double()  # fmt: skip
         optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY)
-        steps = EPOCHS * -(-len(inputs) // BATCH)
-        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
+        steps = EPOCHS * -(-len(inputs) // batch)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
         for _ in range(EPOCHS):
-            for rows in torch.split(torch.randperm(len(inputs)), BATCH):
+            for rows in torch.split(torch.randperm(len(inputs)), batch):
                 optimizer.zero_grad()
                 error = torch.nn.functional.cross_entropy(network(inputs[rows]), classes[rows])
                 error.backward()  # type: ignore[no-untyped-call]
