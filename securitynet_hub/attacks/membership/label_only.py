@@ -115,11 +115,12 @@ def augmentation_scores(
 def _network_scores(right: Flags, is_member: Flags, unknown: Flags, seed: int) -> Scores:
     """Train on right and wrong answers, shape (known, queries); return the log-odds of the unknown."""
     order = np.lexsort((is_member, *right.T))  # the order of the samples must not matter
-    log_odds = fit_binary_network(
-        2.0 * right[order] - 1, is_member[order], seed, hidden=HIDDEN, batch=16, learning_rate=0.01
-    )
     kinds, kind = np.unique(unknown, axis=0, return_inverse=True)  # equal answers tie
-    scores: Scores = log_odds(2.0 * kinds - 1)[kind.reshape(-1)]
+    answers, asked = (np.where(each, 1.0, -1.0) for each in (right[order], kinds))
+    log_odds = fit_binary_network(
+        answers, is_member[order], seed, hidden=HIDDEN, batch=16, learning_rate=0.01
+    )
+    scores: Scores = log_odds(asked)[kind.reshape(-1)]
     return scores
 
 
