@@ -16,6 +16,7 @@ from securitynet_hub.attacks.membership.kind import KIND
 from securitynet_hub.attacks.membership.member_lists import SHOWN as PICTURED
 from securitynet_hub.attacks.membership.member_lists import NamedMembers, describe
 from securitynet_hub.attacks.membership.samples import most_exposed
+from securitynet_hub.attacks.membership.tail import REFERENCES
 from securitynet_hub.attacks.membership.verdict import Judgement, judge
 from securitynet_hub.attacks.membership.wording import lira_estimate, one_in, share_with_interval, word
 from securitynet_hub.attacks.present import (
@@ -357,8 +358,8 @@ def _table(entries: Sequence[Entry]) -> PageTable:
         cells = [shown if fpr == estimate.fpr else None for fpr in fprs]
         lines.append(Line(ESTIMATED, [None, None, *cells]))
         notes.append(
-            f"{ESTIMATED}: what LiRA with 63 reference models would find, by the losses of this model alone; "
-            "the interval covers the error that this estimate had on networks where LiRA was run."
+            f"{ESTIMATED}: what LiRA with {REFERENCES} reference models would find, by this model's losses "
+            "alone; the interval covers the error that this estimate had on networks where LiRA was run."
         )
     return PageTable(
         label=f"Membership inference against {entries[0].model}",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from securitynet_hub.attacks.membership.kind import KIND
+from securitynet_hub.attacks.membership.tail import REFERENCES
 from securitynet_hub.attacks.membership.verdict import Figure, Judgement, differing, poor
 from securitynet_hub.plots.measured import percent
 from securitynet_hub.plots.plot import words_of
@@ -341,9 +342,9 @@ def _estimate(judgement: Judgement) -> str:
     if found is None or not _references(judgement):
         return ""
     return (
-        "No attack with reference models was run. By the losses alone, such an attack (LiRA, 63 models) "
-        f"would identify {share_with_interval(found.value, found.ci)} of the training images while wrongly "
-        f"accusing {one_in(found.fpr)} non-members: an estimate, not a measurement."
+        "No attack with reference models was run. By the losses alone, such an attack (LiRA, "
+        f"{REFERENCES} models) would identify {share_with_interval(found.value, found.ci)} of the training "
+        f"images while wrongly accusing {one_in(found.fpr)} non-members: an estimate, not a measurement."
     )
 
 
