@@ -27,14 +27,9 @@ from securitynet_hub.statistics.signals import logit_margin
 TARGETS = 12
 COMMAND = "python benchmarks/measure_last_layer.py FOLDER"
 ATTACKS = ("loss", "modified_entropy", "logistic", "mlp_top3", "leverage", "inverse_hessian")
-NAMES = {
-    "fashion-overfitted": "Fashion-MNIST, overfitted",
-    "fashion-regularised": "Fashion-MNIST, regularised",
-    "emoji": "emoji pictures",
-}
 RELATED = {
-    "leverage g": lambda known: known["g"],
-    "leverage of the features alone": lambda known: known["h"],
+    "leverage g = p_y (1 - p_y) h": lambda known: known["g"],
+    "h alone": lambda known: known["h"],
     "loss": lambda known: known["loss"],
 }
 
@@ -111,24 +106,24 @@ def related(corpus, number, inputs):
 
 def main(folder, designs):
     torch.set_num_threads(1)
-    corpora = {name: Corpus(folder, name) for name in designs}
-    attacks, relations = {}, {}
-    for design, corpus in corpora.items():
+    for design in designs:
+        corpus = Corpus(folder, design)
+        attacks, relations = {}, {}
         for number in corpus.targets:
             inputs = corpus.inputs(number)
             for name, figures in found(inputs).items():
-                attacks.setdefault((design, name), []).append(figures)
+                attacks.setdefault(name, []).append(figures)
             for name, figures in related(corpus, number, inputs).items():
-                relations.setdefault((design, name), []).append(figures)
+                relations.setdefault(name, []).append(figures)
             print(f"  {design}: {number}", file=sys.stderr, flush=True)
-    columns = ["networks", "attack", "AUC", "TPR at 1 % FPR"]
-    with writing("membership-last-layer", COMMAND, columns) as row:
-        for (design, name), results in attacks.items():
-            row(NAMES[design], f"`{name}`", *cells(results))
-    columns = ["networks", "of the target alone", "separation of LiRA's two normals", "LiRA's score"]
-    with writing("membership-vulnerability", COMMAND, columns) as row:
-        for (design, name), results in relations.items():
-            row(NAMES[design], name, *cells(results))
+        columns = ["attack", "AUC", "TPR at 1 % FPR"]
+        with writing(f"membership-last-layer-{design}", COMMAND, columns) as row:
+            for name, results in attacks.items():
+                row(f"`{name}`", *cells(results))
+        columns = ["of the target alone", "separation of LiRA's two normals", "LiRA's score"]
+        with writing(f"membership-vulnerability-{design}", COMMAND, columns) as row:
+            for name, results in relations.items():
+                row(name, *cells(results))
 
 
 if __name__ == "__main__":
