@@ -115,7 +115,7 @@ def inverse_hessian_scores(
     curved = part(order[np.linspace(0, len(order) - 1, min(members, len(order))).round().astype(np.int64)])
     apply = _hessian(curved.posteriors, curved.features, damping)
     classes, width = curved.posteriors.shape[1], curved.features.shape[1]
-    step = max(1, BLOCK // (classes * width))
+    step, few = max(1, BLOCK // (classes + width)), max(1, BLOCK // (classes * width))
     mean_gradient = np.zeros((classes, width))
     for chosen in _chunks(known, step):
         own = part(chosen)
@@ -125,8 +125,8 @@ def inverse_hessian_scores(
     work = len(rows) * len(curved.features) * classes * width
     probes = (PROBES if work > EXACT_WORK else 0) if probes is None else probes
     found = np.empty((2, len(rows)))
-    sketch = _sketch(apply, (probes, classes, width), tolerance, inputs.seed, step)
-    for places in _chunks(np.arange(len(rows)), step):
+    sketch = _sketch(apply, (probes, classes, width), tolerance, inputs.seed, few)
+    for places in _chunks(np.arange(len(rows)), step if probes else few):
         own = part(rows[places])
         found[1, places] = ((own.errors @ towards) * own.features).sum(1)
         if probes:
