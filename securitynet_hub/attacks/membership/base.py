@@ -43,10 +43,11 @@ def base_scores(
     - ``offline``: ``log p(target) - scale log mean p(reference)``, the mean over the OUT models. The scale
       makes up for the missing IN models, which lie closer to 1.
 
-    These are the definitions of the authors' code (LeakPro, attack BASE), and its scale. That code divides
-    the logits by a temperature of 2 first, and here they stay as they are. Online, where half of the models
-    were trained on each sample, the score is the logarithm of RMIA's ratio ``p(x | theta) / p(x)``, of which
-    RMIA's own score is the rank among those of a population, so that both give one order but for RMIA's ties.
+    These are the definitions of the authors' code (LeakPro, attack BASE), and its scale; of the paper we
+    could read the abstract alone. The code divides the logits by a temperature of 2 first; here they stay as
+    they are. Online, where half of the models were trained on each sample, the score is the logarithm of
+    RMIA's ratio ``p(x | theta) / p(x)``. RMIA's own score is the rank of that ratio among those of a
+    population, so that both give one order but for RMIA's ties.
 
     Several augmentations of a sample are scored one by one and averaged.
 

@@ -3,7 +3,8 @@
 Dodd, Krco, Shilov & de Montjoye (2025), arXiv 2510.19773: training moves the samples at risk out of the tail
 of high losses into the head of low ones, while non-members stay in the tail. So the true-negative rate (TNR)
 of the loss attack at a low false-negative rate (FNR) predicts the true-positive rate (TPR) of LiRA at an
-equally low false-positive rate (FPR).
+equally low false-positive rate (FPR). Of the paper we could read the abstract alone: equal rates on both
+sides are our reading, and the interval is ours.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def estimate_lira(
     TPR of guessing, where the TNR is smaller.
 
     **Interval.** The TNR has a sampling error, whose interval is that of `tpr_at_fpr`. The other error, that
-    the TNR is not LiRA's TPR, was measured, because we have no interval by the paper: over `DESIGNS` sets of
+    the TNR is not LiRA's TPR, was measured: over `DESIGNS` sets of
     64 networks each the root mean square of ``log(TPR / TNR)`` is `MODEL_ERROR`. For a model that is to these
     as they are to one another, that ratio lies within ``exp(t MODEL_ERROR)``, t the quantile of Student's
     distribution with `DESIGNS` degrees of freedom. Both errors are combined on the logarithmic scale as the
