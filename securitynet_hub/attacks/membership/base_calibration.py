@@ -40,11 +40,13 @@ LOGITS = (0.1, 200.0)
 def base_calibrated_scores(signals: Outputs, base_features: Outputs, labels: Outputs) -> Scores:
     """Score each sample by how far the target's signal exceeds what the base's features lead one to expect.
 
-    ``s_i = signal(x_i) - E[signal | m_i]``. Here m_i is the logit margin that a linear probe of the base
-    gives to the label of x_i, and the expectation is a cubic in m, fitted by least squares. Neither the probe
-    nor the cubic that judge x_i are fitted to x_i: both are linear smoothers ``f = H y``, whose prediction
-    for i without i is ``y_i - (y_i - f_i) / (1 - H_ii)`` (Allen 1974, Technometrics 16:125). Membership is
-    not used; other members among the samples make the expectation a little too high, so that scores stay low.
+    After Watson et al. 2022, arXiv 2111.08440: ``s_i = signal(x_i) - E[signal | m_i]``.
+
+    Here m_i is the logit margin that a linear probe of the base gives to the label of x_i, and the
+    expectation is a cubic in m, fitted by least squares. Neither the probe nor the cubic that judge x_i are
+    fitted to x_i: both are linear smoothers ``f = H y``, whose prediction for i without i is ``y_i - (y_i -
+    f_i) / (1 - H_ii)`` (Allen 1974, Technometrics 16:125). Membership is not used; other members among the
+    samples make the expectation a little too high, so that scores stay low.
 
     The probe is a ridge regression of the one-hot labels. Its penalty has the smallest squared leave-one-out
     error of `PENALTIES`, and its predictions are multiplied by the number that gives their softmax the
