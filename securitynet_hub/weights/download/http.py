@@ -226,7 +226,7 @@ def _chunks(response: requests.Response, url: str) -> Iterator[bytes]:
     """
     with _faults(url):
         since, arrived = time.monotonic(), 0
-        while chunk := response.raw.read1(CHUNK, decode_content=False):
+        for chunk in _pieces(response):
             yield chunk
             arrived += len(chunk)
             seconds = time.monotonic() - since
@@ -234,6 +234,12 @@ def _chunks(response: requests.Response, url: str) -> Iterator[bytes]:
                 if arrived < MIN_RATE * seconds:
                     raise TransientError(f"{arrived:,} bytes arrived in {seconds:.0f} s; that is too slow.")
                 since, arrived = time.monotonic(), 0
+
+
+def _pieces(response: requests.Response) -> Iterator[bytes]:
+    if hasattr(response.raw, "read1"):
+        return iter(lambda: response.raw.read1(CHUNK, decode_content=False), b"")
+    return response.iter_content(CHUNK)  # urllib3 1: what is slow is only seen when a whole piece is there
 
 
 def _seconds(retry_after: str | None) -> float | None:

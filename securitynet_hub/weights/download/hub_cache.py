@@ -40,7 +40,7 @@ class _HubLogin(requests.auth.AuthBase):
     """Send the user's token to the Hub alone, not to the servers to which it redirects."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        token = huggingface_hub.get_token()
+        token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else huggingface_hub.get_token()
         if token and urlsplit(request.url or "")[:2] == urlsplit(constants.ENDPOINT)[:2]:
             request.headers["Authorization"] = f"Bearer {token}"
         return request
