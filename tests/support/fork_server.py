@@ -1,7 +1,8 @@
 """Run Python programs in forks of a process that has imported the libraries which take seconds to import.
 
-``fork_server.py FD`` serves the socket of that number: each message is a program with its four open files
-(its standard streams, and a pipe for its process id and its exit code). ``support.processes`` asks it.
+``fork_server.py FD`` serves the socket of that number: each line is a program, in JSON, and comes with its
+four open files (its standard streams, and a pipe for its process id and its exit code).
+``support.processes`` asks it.
 What is tested is not imported ahead, nor what reads the environment when it is imported (Hugging Face's).
 """
 
@@ -27,16 +28,18 @@ LIBRARIES = [
 def serve(control):
     """Fork for each program that is asked for, and return it in the fork."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asked, who then ends this
-    warnings.filterwarnings(
-        "ignore", ".* is multi-threaded, use of fork", DeprecationWarning
-    )  # an allocator's
+    # The other thread is an allocator's, which knows of forks.
+    warnings.filterwarnings("ignore", ".* is multi-threaded, use of fork", DeprecationWarning)
     while True:
-        message, files, _, _ = socket.recv_fds(control, 1 << 20, 4)
+        message, files = b"", []
+        while not message.endswith(b"\n"):
+            part, received, _, _ = socket.recv_fds(control, 1 << 16, 4)
+            if not part:  # whoever asked has ended
+                os._exit(0)
+            message, files = message + part, files + received
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        if not message:  # whoever asked has ended
-            os._exit(0)
         if os.fork() == 0:
             break
         for file in files:

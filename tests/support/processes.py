@@ -20,8 +20,7 @@ SERVER = Path(__file__).with_name("fork_server.py")
 
 @functools.cache
 def _server():
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    ours, theirs = socket.socketpair()
     program = [sys.executable, str(SERVER), str(theirs.fileno())]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     process = subprocess.Popen(program, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)
@@ -37,10 +36,12 @@ class Program:
     def __init__(self, arguments, *, cwd=None, env=None):
         self.args = [str(argument) for argument in arguments]
         self.returncode = None
-        message = json.dumps([self.args, str(cwd or os.getcwd()), dict(os.environ if env is None else env)])
+        asked = json.dumps([self.args, str(cwd or os.getcwd()), dict(os.environ if env is None else env)])
+        message = asked.encode() + b"\n"
         pipes = [os.pipe() for _ in range(4)]
         theirs = [pipes[0][0], *(write for _, write in pipes[1:])]
-        socket.send_fds(_server(), [message.encode()], theirs)
+        sent = socket.send_fds(_server(), [message], theirs)
+        _server().sendall(message[sent:])
         for file in theirs:
             os.close(file)
         self.stdin = os.fdopen(pipes[0][1], "w")
