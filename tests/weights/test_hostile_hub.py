@@ -67,6 +67,12 @@ def test_an_etag_names_no_file(etag, mirror, tmp_path):
     assert only_the_right_files(tmp_path)
 
 
+@pytest.mark.parametrize("content", [b"", b"<html>a page that its author keeps</html>"])
+def test_what_its_author_keeps_is_taken_as_it_is(content, mirror):
+    mirror.serve_repository("org/model", COMMIT, {"README.md": content})
+    assert download_hub_file(FILE._replace(name="README.md"), limit=10_000).read_bytes() == content
+
+
 OTHER = {"rfilename": "w.bin", "size": 7, "blobId": "0" * 40}
 DESCRIPTIONS = {
     "another commit": ({"sha": "f" * 40}, "describes the commit f{40} instead"),

@@ -111,7 +111,7 @@ def download_into_cache(
         if not blob.exists() or _differs(blob, check):
             part = blob.with_name(f"{check.digest}.part")
             with hub_session() as session:
-                download(session, url, part, limit=limit, progress=progress)
+                download(session, url, part, limit=limit, progress=progress, any_content=True)
             try:
                 check_file(part, (check,), url)
             except WeightsError:

@@ -39,12 +39,15 @@ def download(
     limit: int,
     span: Span | None = None,
     progress: bool = False,
+    any_content: bool = False,
 ) -> None:
     """Download a URL, or a span of it, into `part`.
 
     A note beside the part records the version of the remote file. However a process ends, the next call
     resumes where the part ends, if the server still has that version and supports ranges; otherwise it starts
     over.
+
+    With `any_content` the file may be empty or a web page, because its hash is compared next.
 
     Raises:
         WeightsError: the download fails, the file is larger than `limit` bytes or than the free disk space,
@@ -71,7 +74,7 @@ def download(
 
     with _progress_bar(part.stem, progress) as show:
         retry_download(url, attempt, progressed=progressed)
-    if span is None:
+    if span is None and not any_content:
         _refuse_stand_ins(part, url)
 
 
