@@ -1,17 +1,25 @@
 """Leverages against linear algebra, and the likelihood ratio against its two normal distributions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import softmax
 from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 
+from securitynet_hub import audit, black_box, load_target
 from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.attacks.membership.leverage import (
     feature_leverages,
     generalised_leverages,
     leverage_scores,
 )
+from securitynet_hub.attacks.membership.registry import find
+from securitynet_hub.attacks.membership.running import measure_attack
+from securitynet_hub.attacks.subject import known_data
+from securitynet_hub.data.splits import Split
+from securitynet_hub.engine.features import predict_with_features
 from securitynet_hub.statistics.rates import roc_auc
 
 N, D = 60, 5
@@ -153,3 +161,24 @@ def test_leverage_of_wrong_samples_counts_against_them():
     far[-1] = 50 * X[-2]
     scores = leverage_scores(inputs(far, logits, labels), ALL[N // 2 :])
     assert scores[-1] < scores[-2] < scores[:-2].min()
+
+
+def test_an_audit_takes_the_features_from_its_own_forward_pass():
+    target = load_target("zoo/fashion-mnist/cnn-overfitted-250/1")
+    known = known_data(target.annotation)
+    split = Split(members=known.split.members[:60], nonmembers=known.split.nonmembers[:60])
+    small, rows = replace(known, split=split), split.indices
+    logits, features = predict_with_features(target, small.images.select(rows))
+    held = MembershipInputs(
+        outputs=logits, labels=small.images.labels[rows], is_member=small.split.is_member, from_logits=True,
+        calibration=0.5, penultimate=features,
+    )  # fmt: skip
+    for batch_size in (256, 7):
+        (record,) = audit(target, attacks=["leverage"], data=small, batch_size=batch_size)
+        assert record.result["auc"] == pytest.approx(measure_attack("leverage", held)["auc"], abs=1e-3)
+        assert record.counts["forwarded"] == 120
+
+
+def test_a_target_that_only_answers_is_refused_in_a_sentence():
+    box = black_box(lambda images: images.mean((1, 2))[:, :1] * np.ones(3), num_classes=3, outputs="logits")
+    assert find("leverage").unanswerable(box) == f"it needs the model's weights, and {box.id} only answers"
