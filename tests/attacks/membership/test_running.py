@@ -260,7 +260,7 @@ class TestSettings:
         [
             ("loss", ()),
             ("mlp_full", ()),
-            ("lira_offline", ("variance", "centre", "requested_models")),
+            ("lira_offline", ("variance", "centre", "calibrated", "cut", "requested_models")),
             ("rmia", ("gamma", "a", "requested_models")),
             ("attack_r", ("smoothing", "requested_models")),
             ("quantile", ("hidden", "epochs", "learning_rate", "weight_decay")),
