@@ -248,7 +248,8 @@ def summarise(name, columns, by):
             groups.setdefault(tuple(row[each] for each in by), []).append(row)
     rows = []
     for key, group in groups.items():
-        ends = {each: (min(r[each] for r in group), max(r[each] for r in group)) for each in columns}
+        found = {each: sorted((r[each] for r in group), key=float) for each in columns}
+        ends = {each: (own[0], own[-1]) for each, own in found.items()}
         shown = [
             ends[each][1] if "widest" in head else f"{ends[each][0]} to {ends[each][1]}"
             for each, head in columns.items()
