@@ -2,7 +2,8 @@
 
 Suri, Zhang & Evans (2024, arXiv 2406.11544) derive the optimal membership test for a model trained by SGD. It
 needs the inverse Hessian of the training loss. The formula here is that of the authors' code without weight
-decay (``mib/attacks/theory_new.py``, class ``IHA``, as their script ``IHA.sh`` runs it), with its defaults.
+decay (``mib/attacks/theory_new.py``, class ``IHA``, as their script ``IHA.sh`` runs it), with its
+damping, momentum and tolerance; the learning rate of a target is seldom known, and has little effect.
 
 Two things differ, and both are assumptions to know of. The last linear layer alone is taken for the model,
 which the authors' code offers as ``--partial_model``: its Hessian is positive definite with damping, so that
