@@ -422,7 +422,8 @@ def _exchanged(labels: Labels, answers: Labels, count: int) -> _Explanation | No
     """Return the order of the classes where some have one another's places in the model; None where none do.
 
     A class has another's place where more than half of its images get that name, four times as many as get
-    their own, and where more are right so on images that the pairs were not found on (McNemar's test).
+    their own, where that other class has lost its place, too, if it has images enough to tell, and where more
+    are right so on images that the pairs were not found on (McNemar's test).
     """
     found = _paired_order(labels, answers, count)
     assert found.class_order is not None
@@ -433,6 +434,9 @@ def _exchanged(labels: Labels, answers: Labels, count: int) -> _Explanation | No
         other, own = (given == order[label]).sum(), (given == label).sum()
         if len(given) >= FEWEST and 2 * other > len(given) and other > 4 * own:
             moved.append(label)
+    few = np.flatnonzero(np.bincount(labels, minlength=count) < FEWEST)
+    while lone := [label for label in moved if order[label] not in moved and order[label] not in few]:
+        moved = [label for label in moved if label not in lone]
     rows = np.flatnonzero(np.isin(labels[found.rows], moved))
     before, after = (labels == answers)[found.rows][rows], found.right[rows]
     gained, lost = int((after & ~before).sum()), int((before & ~after).sum())

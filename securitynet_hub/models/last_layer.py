@@ -13,6 +13,9 @@ from securitynet_hub.models.eval_mode import evaluating
 TOLERANCE = 1e-3
 """Largest difference between logits and those of the layer, relative to the largest logit."""
 
+STRENGTHS = (1.0, 5.0, 1.0, 5.0, 1.0, 5.0)
+"""By what the noise of each input is multiplied that a network is tried with."""
+
 
 class WithFeatures(nn.Module):
     """A classifier that also returns what its last linear layer reads, beside its logits.
@@ -52,9 +55,9 @@ class WithFeatures(nn.Module):
 def find_last_layer(classifier: nn.Module, shape: tuple[int, ...]) -> str | None:
     """Return the name of the linear layer that makes a classifier's logits, or None where there is none.
 
-    The classifier is asked about two inputs of noise. A layer is the last one if the logits are its outputs,
-    up to one number for each image. That holds for a network that ends in a softmax, and for no ensemble and
-    no network whose outputs are scaled, combined or made by a function.
+    The classifier is asked about a few inputs of noise, faint and strong. A layer is the last one if the
+    logits are its outputs, up to one number for each image. That holds for a network that ends in a softmax,
+    and for no ensemble and no network whose outputs are scaled, combined or made by a function.
 
     Args:
         classifier: maps a batch of inputs to logits.
@@ -66,7 +69,8 @@ def find_last_layer(classifier: nn.Module, shape: tuple[int, ...]) -> str | None
     parameter = next((p for p in classifier.parameters() if p.is_floating_point()), None)
     if parameter is None:
         return None
-    noise = torch.randn((2, shape[-1], *shape[:-1]), generator=torch.Generator().manual_seed(0))
+    noise = torch.randn((len(STRENGTHS), shape[-1], *shape[:-1]), generator=torch.Generator().manual_seed(0))
+    noise *= torch.tensor(STRENGTHS).view(-1, *[1] * len(shape))
     candidates: dict[nn.Module, str] = {
         part: name for name, part in classifier.named_modules() if _is_linear(part)
     }

@@ -24,7 +24,8 @@ def resolvable_interval(
     """Return `mean_interval`, or None for fewer than `MIN_SAMPLES` values: the mean is not resolvable.
 
     If one value in fifty is large and decides the mean, one sample of 100 values in eight holds none of
-    these, and no interval can know of them; of 200 values, one sample in 57. Arguments and errors as
+    these, and no interval can know of them; of 200 values, one sample in 57. Of rarer values 200 do not know
+    either: the interval covers if four large ones or more are expected. Arguments and errors as
     `mean_interval`.
 
     >>> resolvable_interval([0.25] * 199), resolvable_interval([0.25] * 200)

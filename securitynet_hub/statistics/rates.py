@@ -130,7 +130,7 @@ def roc_auc_interval(
     or an AUC near 1 may show no bad placement where there are some. So a pseudo-sample is added at placement
     0 and one at placement 1: on each side with the weight ``2 PSEUDO * other side / both sides``, which a
     side of many samples does not notice. docs/numbers.md shows how often the interval covers: 93 to 98 % up
-    to an AUC of 0.99, more above.
+    to an AUC of 0.9, and 92 to 100 % above.
 
     At an AUC of 1 all ``n = min(n_members, n_nonmembers)`` disjoint pairs are ordered correctly. This has a
     probability of at least alpha/2 only if the AUC is above ``(alpha/2) ** (1/n)``. The same holds at 0.

@@ -223,7 +223,7 @@ class TestAudit:
 
 
 def test_wrong_usage_exits_with_2(run):
-    assert run()[0] == 2
+    assert run("no-such-command")[0] == 2
     assert run("list", "--no-such-option")[0] == 2
 
 

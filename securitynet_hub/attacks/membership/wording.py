@@ -241,7 +241,8 @@ def _says(figure: Figure) -> str:
     share = share_with_interval(figure.value, figure.ci)
     if not figure.steady and figure.ci is not None and figure.ci[0] > figure.guessing:
         low, high = map(percent, figure.ci)
-        share = f"at least {low} (estimate {percent(figure.value)}, at most {high})"
+        least = f"at least {low}" if low != percent(figure.guessing) else f"more than {low}"
+        share = f"{least} (estimate {percent(figure.value)}, at most {high})"
     if figure.fpr is None:
         given = "given a training image and another image, an attacker picks the training image in"
         return f"{given} {share} of cases"
