@@ -13,7 +13,7 @@ from securitynet_hub.models.eval_mode import evaluating
 TOLERANCE = 1e-3
 """Largest difference between logits and those of the layer, relative to the largest logit."""
 
-STRENGTHS = (1.0, 5.0, 1.0, 5.0, 1.0, 5.0)
+STRENGTHS = (1.0, 5.0, 25.0, 1.0, 5.0, 25.0)
 """By what the noise of each input is multiplied that a network is tried with."""
 
 
@@ -56,8 +56,9 @@ def find_last_layer(classifier: nn.Module, shape: tuple[int, ...]) -> str | None
     """Return the name of the linear layer that makes a classifier's logits, or None where there is none.
 
     The classifier is asked about a few inputs of noise, faint and strong. A layer is the last one if the
-    logits are its outputs, up to one number for each image. That holds for a network that ends in a softmax,
-    and for no ensemble and no network whose outputs are scaled, combined or made by a function.
+    logits are its outputs, up to one number for each image, and if it is asked once. That holds for a network
+    that ends in a softmax, and for no ensemble and no network whose outputs are scaled, combined or made by a
+    function.
 
     Args:
         classifier: maps a batch of inputs to logits.
@@ -84,8 +85,9 @@ def find_last_layer(classifier: nn.Module, shape: tuple[int, ...]) -> str | None
     try:
         with plain_torch(), evaluating(classifier), torch.inference_mode():
             logits = classifier(noise.to(parameter.device)).float()
+            once = [part for part, _ in called]
             for part, given in reversed(called):
-                if _makes(part, given, logits):
+                if once.count(part) == 1 and _makes(part, given, logits):
                     return candidates[part]
     except Exception:  # a stranger's network; the pass over the images says what is wrong with it
         return None

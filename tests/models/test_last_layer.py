@@ -95,6 +95,23 @@ def test_other_networks_have_none(net):
     assert find_last_layer(net, SHAPE) is None
 
 
+class Twice(nn.Module):
+    """A network that asks its head about the mirrored image as well, after what it returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(8 * 8 * 3, 4)
+
+    def forward(self, images):
+        answer = self.head(images.flatten(1))
+        self.aside = self.head(images.flip(3).flatten(1))
+        return answer
+
+
+def test_a_layer_that_is_asked_twice_is_not_taken():
+    assert find_last_layer(Twice(), (8, 8, 3)) is None
+
+
 def test_looking_changes_neither_flags_nor_hooks_nor_the_random_state():
     net = flat(nn.Linear(7, 4)).train()
     before = torch.random.get_rng_state()

@@ -17,7 +17,7 @@ from securitynet_hub.attacks.membership.attack import Attack
 from securitynet_hub.attacks.membership.base_calibration import find_base
 from securitynet_hub.attacks.membership.blind_baseline import BlindBaseline, find_baseline
 from securitynet_hub.attacks.membership.candidates import Candidates, find_candidates
-from securitynet_hub.attacks.membership.kind import KIND, NEEDS, Options
+from securitynet_hub.attacks.membership.kind import FDR, KIND, NEEDS, Options
 from securitynet_hub.attacks.membership.measures import draw_share, measure_membership
 from securitynet_hub.attacks.membership.member_lists import NamedMembers, Plan
 from securitynet_hub.attacks.membership.pool import Answers, Pool, find_pool, forward
@@ -61,6 +61,7 @@ def run(
     data.require_classes_of(target)
     if options.samples is not None and (Path(options.samples) / target.id).exists():
         raise RecordError(f"{Path(options.samples) / target.id} exists already; it is never overwritten.")
+    _require_used(attacks, options)
     chosen = _settings(attacks, context.settings, class_wise=options.class_wise)
     _require_answers(attacks, target)
     plan, candidates = _plan(target, data, attacks, options, context)
@@ -179,7 +180,7 @@ class _Audit:
     def differs(self) -> bool:
         """Whether the candidates certainly differ from the known non-members by their images alone."""
         if self.candidates is None:
-            return False
+            return self.baseline.differs
         level = self.measuring["confidence_level"]
         return self.candidates.compare(self.data, seed=self.context.seed, confidence_level=level).differs
 
@@ -320,6 +321,17 @@ class _Audit:
             if attack.augmented:
                 decided["views"] = list(pool.shadows.views)
         return decided
+
+
+def _require_used(attacks: Sequence[str], options: Options) -> None:
+    """Refuse options that no attack of this audit would look at."""
+    if options.base is not None and not any("base_features" in find(name).needs for name in attacks):
+        raise ValueError(
+            "none of the attacks compares with the model that base= (--base) names: name base_calibration "
+            "among them. The attack named base is another one, with reference models."
+        )
+    if options.fdr != FDR and not options.list_members and options.candidates is None:
+        raise ValueError("fdr= (--fdr) is the rate of list_members= (--list-members): ask for that, too.")
 
 
 def _plan(

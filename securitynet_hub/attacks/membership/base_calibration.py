@@ -166,7 +166,13 @@ def find_base(base: Target | str, target: Target) -> Target:
         UnknownNameError: there is no such model.
         WeightsError: its weights are missing or damaged.
     """
-    found = load_target(base) if isinstance(base, str) else base
+    try:
+        found = base if isinstance(base, Target) else load_target(base)
+    except ValueError as error:
+        raise ValueError(
+            f"the base model cannot be loaded: {error} A base of your own is named module:FILE.py:FACTORY, "
+            "where the factory returns the network with its weights, and its Transform."
+        ) from error
     own, others = (each.annotation.weights_hash for each in (target, found))
     if found is target or found.module is target.module or (own is not None and own == others):
         raise ValueError(

@@ -34,6 +34,9 @@ OWN = ("limit", "seed", "channels", "range", "config", "revision", "image", "lab
 READ = {**{name: SETTINGS[name] for name in OWN}, "split": lambda text: ("split", text)}
 """Arguments that a reference to candidates may have, and how each is read."""
 
+FEWEST = 20
+"""Of fewer candidates it is not certain that others of another sort would be noticed."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Candidates:
@@ -124,6 +127,12 @@ def find_candidates(given: Any, target: Target, data: AuditData) -> Candidates:
             DataWarning,
         )
         images = images.select(np.array(kept))
+    if len(kept) < FEWEST:
+        warn_caller(
+            f"{len(kept)} candidate(s) are too few to check that they are of the same sort as the known "
+            "non-members. If they are not, the list says nothing.",
+            DataWarning,
+        )
     return Candidates(images=images, labelled=labelled)
 
 

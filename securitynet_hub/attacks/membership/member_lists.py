@@ -81,12 +81,12 @@ class Plan:
         known = -(-nonmembers // 2) if halved else nonmembers
         needed = nonmembers_needed(self.share)
         if known < needed:
-            shared = f", of which {name} has one of {self.attacks} equal parts" if self.attacks > 1 else ""
+            shared = f", of which {name} has one of {self.attacks} equal parts," if self.attacks > 1 else ""
             of = f", half of the {nonmembers:,} that it may judge" if halved else ""
             raise ValueError(
                 f"a list with a false-discovery rate of {self.fdr:g}{shared} needs {needed:,} or more known "
-                f"non-members; {name} has {known:,}{of}. Give more non-members, allow a higher rate (--fdr)"
-                f"{' or run fewer attacks' if self.attacks > 1 else ''}."
+                f"non-members; {name} has {known:,}{of}. Give more non-members or allow a higher rate (--fdr)"
+                f"{', or run fewer attacks' if self.attacks > 1 else ''}."
             )
 
     def halve(self, rows: Rows, is_member: Flags) -> tuple[Rows, Rows]:

@@ -376,6 +376,7 @@ def _lists(entries: Sequence[Entry], samples: Path | None) -> Iterator[PageTable
     found = [(entry, listed) for entry in entries if (listed := entry.record.result.get("listed"))]
     if not found:
         return
+    differing = [describe(words_of(entry.attack), each) for entry, each in found if each.get("differs")]
     columns = [
         "candidates",
         "named",
@@ -388,7 +389,7 @@ def _lists(entries: Sequence[Entry], samples: Path | None) -> Iterator[PageTable
         heading="attack",
         columns=[Column(name) for name in columns],
         lines=[Line(words_of(entry.attack), _counted(listed)) for entry, listed in found],
-        caption="Images that each attack names as members of the training set.",
+        caption=" ".join(["Images that each attack names as members of the training set.", *differing]),
     )
     folder, pictures = _folder(samples, entries[0].model), []
     for entry, listed in found:

@@ -94,6 +94,11 @@ class Figure(NamedTuple):
         return self.ci is None or (self.ci[0] > self.guessing and self.ci[0] >= self.value / 2)
 
     @property
+    def low(self) -> float:
+        """Where the interval begins; the figure itself where there is none."""
+        return self.value if self.ci is None else self.ci[0]
+
+    @property
     def at_least(self) -> float:
         """The figure itself where it is steady, else its lower end."""
         return self.value if self.steady or self.ci is None else self.ci[0]
@@ -148,8 +153,16 @@ class Judgement:
 
     @property
     def sure(self) -> dict[float | None, Figure]:
-        """The strongest figures that lie above guessing, the worst first, of equally bad ones the steady."""
-        found = strongest(figure for figure in self.figures if figure.adjusted <= self.alpha)
+        """Of the figures that surely lie above guessing the worst of each sort.
+
+        That is the one whose interval begins highest; how small its p-value is says nothing of the size. The
+        worst sort comes first, of equally bad ones a steady figure.
+        """
+        found: dict[float | None, Figure] = {}
+        for figure in self.figures:
+            if figure.adjusted <= self.alpha:
+                known = found.setdefault(figure.fpr, figure)
+                found[figure.fpr] = max(known, figure, key=lambda each: (each.low, each.value))
         order = sorted(
             found, key=lambda fpr: (-found[fpr].grade, not found[fpr].steady, 1.0 if fpr is None else fpr)
         )

@@ -99,10 +99,23 @@ class TestWithoutCandidates:
     def test_too_few_nonmembers_are_refused_with_how_many_it_takes(self):
         with pytest.raises(ValueError, match=r"needs 199 or more known non-members; loss has 100, half of"):
             listed(fdr=0.005)
-        with pytest.raises(ValueError, match=r"one of 2 equal parts needs 199 .* or run fewer attacks"):
+        with pytest.raises(ValueError, match=r"one of 2 equal parts, needs 199 .* or run fewer attacks"):
             listed(["loss", "entropy"], fdr=0.01)
         with pytest.raises(ValueError, match=r"between 0 and 1; got 10"):
             listed(fdr=10)
+
+    def test_sides_that_differ_before_any_training_give_no_list(self):
+        dark = AuditData.from_arrays((MEMBERS, np.zeros(60, int)), (OUTSIDE[:200] // 3, np.zeros(200, int)))
+        (record,), (named,) = listed(data=dark)
+        assert record.result["blind_baseline"]["auc_ci"][0] > 0.5
+        assert record.result["listed"]["differs"]
+        assert len(named.rows) == 0
+
+    def test_what_no_attack_would_look_at_is_refused(self):
+        with pytest.raises(ValueError, match=r"fdr= \(--fdr\) is the rate of list_members="):
+            listed(list_members=False, fdr=0.2)
+        with pytest.raises(ValueError, match="name base_calibration among them"):
+            listed(base="zoo/fashion-mnist/cnn-clean/1")
 
 
 class TestCandidates:
@@ -145,6 +158,13 @@ class TestCandidates:
         with pytest.warns(DataWarning, match="6 of 96 candidates"):
             (record,), _ = listed(candidates=source)
         assert record.result["listed"]["candidates"] == 90
+
+    def test_few_are_told_that_they_are_too_few_to_check(self):
+        source = LabelledImages(
+            name="few", pixels=CANDIDATES[:5], labels=np.zeros(5, int), class_names=("0", "1")
+        )
+        with pytest.warns(DataWarning, match="5 candidate.* are too few to check"):
+            listed(candidates=source)
 
     def test_other_images_than_the_nonmembers_are_not_judged(self):
         source = LabelledImages(

@@ -166,6 +166,13 @@ class TestSeverity:
         assert max(figure.p_value for figure in judgement.figures if figure.fpr is None) < 1e-4
         assert word(judgement).short == f"Leaks membership ({severity})"
 
+    def test_a_surer_and_smaller_figure_beside_it_makes_no_leak_milder(self):
+        large, small = audited(*normal(1.5, 60, 60)), audited(*normal(0.5, 3000, 3000), attack="loss")
+        alone, together = judge([large]), judge([large, small])
+        assert together.sure[None].attack == "lira"
+        assert alone.severity == together.severity == "severe"
+        assert together.rank >= alone.rank
+
     def test_worse_models_rank_higher(self):
         ranks = [judge([audited(*normal(shift, 1000, 1000))]).rank for shift in (-1, 0, 0.3, 0.7, 2)]
         assert ranks == sorted(ranks)
