@@ -92,7 +92,8 @@ FOREIGN = Rule(
     "The file is of a format that is not read, so nothing is known about it.",
     "It may hold a program.",
     "Convert the weights to safetensors where the file comes from.",
-    r"was expected$|^it is (?:a page|empty|HDF5|TFLite|compressed|a pickle)|safetensors or a file of torch",
+    r"^(?!.*asks for ')(?:.*was expected$|it is (?:a page|empty|HDF5|TFLite|compressed|a pickle)"
+    r"|.*safetensors or a file of torch)",
 )
 DAMAGED = Rule(
     "SNW005",

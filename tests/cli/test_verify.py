@@ -240,3 +240,13 @@ def test_addresses_of_nothing(address, repository, run):
     code, _, err = run("verify", address)
     assert code not in (0, 3)
     assert "Traceback" not in err
+
+
+def test_a_plain_pickle_says_what_it_asks_for(run, tmp_path):
+    path = tmp_path / "plain.pth"
+    path.write_bytes(b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x02ls\x94\x85\x94R\x94.")
+    code, out, _ = run("verify", path, "--json")
+    (verdict,) = json.loads(out)
+    assert code == 1
+    assert "asks for 'posix.system': do not load it" in verdict["reason"]
+    assert verdict["rules"] == ["SNW001"]

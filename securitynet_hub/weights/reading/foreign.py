@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import pickletools
 import struct
+from contextlib import suppress
+
+from securitynet_hub.core.text import printable
+from securitynet_hub.weights.reading.globals import why_refused
 
 _TO_ONNX = "convert the model to ONNX and audit that"
 
@@ -24,7 +29,7 @@ def foreign(head: bytes) -> str:
     >>> foreign(b"")
     'is empty'
     """
-    member = first_member(head)
+    member, danger = first_member(head), _danger(head)
     page = head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
     packed = head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf"))
     looks = {
@@ -46,10 +51,29 @@ def foreign(head: bytes) -> str:
             b"\x93NUMPY"
         ),
         _MEMBERS.get(member or "", NUMPY): member is not None,
+        f"is a pickle that torch.save did not write, and asks for {danger}: do not load it": bool(danger),
         "is a pickle that torch.save did not write: where you trust it, load it and torch.save the dict of "
         "tensors": head[:1] == b"\x80" and head[1:2] <= b"\x05",
     }
     return next((look for look, true in looks.items() if true), "is of no known format")
+
+
+def _danger(head: bytes) -> str:
+    r"""Return the first name that a pickle asks for in its first bytes and weights do not, empty for none.
+
+    >>> _danger(b"\x80\x02cposix\nsystem\n.")
+    "'posix.system'"
+    """
+    texts: list[str] = []
+    with suppress(Exception):  # it breaks off, or is none
+        for opcode, argument, _ in pickletools.genops(head if head[:1] == b"\x80" else b""):
+            if opcode.name in ("BINUNICODE", "SHORT_BINUNICODE"):
+                texts.append(str(argument))
+            elif opcode.name in ("GLOBAL", "STACK_GLOBAL"):
+                name = str(argument).replace(" ", ".") if argument else ".".join(texts[-2:])
+                if why_refused(name):
+                    return repr(printable(name))
+    return ""
 
 
 def is_other_archive(head: bytes) -> bool:
