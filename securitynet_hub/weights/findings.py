@@ -92,8 +92,7 @@ FOREIGN = Rule(
     "The file is of a format that is not read, so nothing is known about it.",
     "It may hold a program.",
     "Convert the weights to safetensors where the file comes from.",
-    r"^(?!.*asks for ')(?:.*was expected$|it is (?:a page|empty|HDF5|TFLite|compressed|a pickle)"
-    r"|.*safetensors or a file of torch)",
+    r"was expected$|^it is (?:a page|empty|HDF5|TFLite|compressed|a pickle)|safetensors or a file of torch",
 )
 DAMAGED = Rule(
     "SNW005",
@@ -157,7 +156,8 @@ def findings(verdict: Verdict) -> list[Finding]:
             rule = NOT_FINITE if re.search(NOT_FINITE.pattern, verdict.reason) else NO_WEIGHTS
         else:
             sorts = (rule for rule in RULES if rule.pattern and re.search(rule.pattern, verdict.reason))
-            rule = FOREIGN if verdict.format == "unknown" else next(sorts, DAMAGED)
+            unread = verdict.format == "unknown" and not re.search(RUNS_CODE.pattern, verdict.reason)
+            rule = FOREIGN if unread else next(sorts, DAMAGED)
         found.append(Finding(rule, verdict.reason))
     if verdict.names:
         shown = ", ".join(verdict.names[:10]) + (", ..." if len(verdict.names) > 10 else "")
