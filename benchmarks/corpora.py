@@ -70,7 +70,7 @@ def emoji_pictures(data, hand):
 
 
 def emoji(data):
-    """Of each sign one hand's picture is in the pool, by a coin, and the other's in the population.
+    """Put one hand's picture of each sign, by a coin, into the pool, and the other's into the population.
 
     So both are of one distribution, and neither holds two skin tones, or two pictures, of a sign.
     """

@@ -82,7 +82,7 @@ def attacked(target, margins, masks, **settings):
 
 
 def finite_pool(found, margins):
-    # Of one training set a sample is in or out, so that the variance by seeds alone is known of some samples.
+    # Networks of one training set differ by their seeds alone; only samples outside it are OUT.
     seeds = margins[MEMBERS].var(0, ddof=1)[~found[MEMBERS].masks[0]].mean()
     columns = [
         "others drawn from", "variance of OUT margins", "without that of seeds",

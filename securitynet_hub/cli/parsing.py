@@ -30,8 +30,9 @@ class Parser(argparse.ArgumentParser):
         given = [word.partition("=")[0] for word in words if word.startswith("--")]
         for action in self._actions:
             flags = [flag for flag in given if flag in action.option_strings]
-            if len(flags) > 1 and action.nargs is None and not isinstance(action, argparse._AppendAction):
-                self.error(f"{flags[0]} is given {len(flags)} times; it takes one value")
+            adds = action.nargs == 0 or isinstance(action, (argparse._AppendAction, Several))
+            if len(flags) > 1 and not adds:
+                self.error(f"{flags[0]} is given {len(flags)} times; say all of it once")
 
 
 def id_first(words: Sequence[str], several: set[str]) -> list[str]:

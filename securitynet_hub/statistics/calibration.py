@@ -17,7 +17,7 @@ from securitynet_hub.statistics.signals import confidence, correctness
 BINS = 15
 
 MIN_SAMPLES = 100
-"""Of fewer samples the ECE's interval was not measured, and it says little."""
+"""Fewer samples than this get no interval: its coverage was not measured, and it would be wide."""
 
 
 class Calibration(TypedDict):

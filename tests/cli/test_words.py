@@ -66,7 +66,7 @@ def test_numbers_too(capsys):
 def test_a_flag_of_one_value_is_not_given_twice(run, flag):
     code, _, err = run("audit", ID, flag, "a", flag, "b")
     assert code == 2
-    assert f"{flag} is given 2 times; it takes one value" in err
+    assert f"{flag} is given 2 times; say all of it once" in err
 
 
 @pytest.mark.parametrize(
@@ -126,3 +126,10 @@ def test_data_says_where_no_audit_runs(run, pictures, tmp_path):
 def test_an_unknown_name_is_close_in_any_case():
     assert UnknownNameError("colour", "Gren", ["green", "RED"]).closest == ["green"]
     assert UnknownNameError("colour", "x", ["green"], "Lead.").args[3] == "Lead."
+
+
+def test_a_flag_of_several_values_is_not_given_twice_where_it_would_not_add(run, tmp_path):
+    sweep = ("sweep", "--attacks", "loss", "--out", tmp_path, "--dry-run")
+    code, _, err = run(*sweep, "--models", ID, "--models", "zoo")
+    assert code == 2
+    assert "--models is given 2 times; say all of it once" in err

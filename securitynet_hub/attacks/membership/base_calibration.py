@@ -17,6 +17,7 @@ import numpy.typing as npt
 from securitynet_hub.attacks.membership.attack import Attack, Rows
 from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.core.arrays import Labels, Scores, as_array, require_finite
+from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.data.sources import ImageSource
 from securitynet_hub.engine.features import predict_with_features, without_features
 from securitynet_hub.engine.inference import predict
@@ -162,12 +163,14 @@ def find_base(base: Target | str, target: Target) -> Target:
     """Return the base model, loaded.
 
     Raises:
-        ValueError: it is the target itself.
+        ValueError: it is the target itself, or cannot be loaded by its name alone.
         UnknownNameError: there is no such model.
         WeightsError: its weights are missing or damaged.
     """
     try:
         found = base if isinstance(base, Target) else load_target(base)
+    except UnknownNameError:
+        raise
     except ValueError as error:
         raise ValueError(
             f"the base model cannot be loaded: {error} A base of your own is named module:FILE.py:FACTORY, "

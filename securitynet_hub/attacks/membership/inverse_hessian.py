@@ -17,12 +17,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import softmax
 
 from securitynet_hub.attacks.membership.attack import Attack, Rows, Tuned
 from securitynet_hub.attacks.membership.inputs import MembershipInputs
-from securitynet_hub.attacks.membership.leverage import checked_features
+from securitynet_hub.attacks.membership.leverage import checked_features, chunks
 from securitynet_hub.core.arrays import Scores, as_array
 
 Apply = Callable[[Scores], Scores]
@@ -118,7 +117,7 @@ def inverse_hessian_scores(
     classes, width = curved.posteriors.shape[1], curved.features.shape[1]
     step, few = max(1, BLOCK // (classes + width)), max(1, BLOCK // (classes * width))
     mean_gradient = np.zeros((classes, width))
-    for chosen in _chunks(known, step):
+    for chosen in chunks(known, step):
         own = part(chosen)
         mean_gradient += own.errors.T @ own.features / len(known)
     (towards,) = solve(apply, solve(apply, mean_gradient[None], tolerance), tolerance)
@@ -127,7 +126,7 @@ def inverse_hessian_scores(
     probes = (PROBES if work > EXACT_WORK else 0) if probes is None else probes
     found = np.empty((2, len(rows)))
     sketch = _sketch(apply, (probes, classes, width), tolerance, inputs.seed, few)
-    for places in _chunks(np.arange(len(rows)), step if probes else few):
+    for places in chunks(np.arange(len(rows)), step if probes else few):
         own = part(rows[places])
         found[1, places] = ((own.errors @ towards) * own.features).sum(1)
         if probes:
@@ -208,12 +207,8 @@ def _sketch(
 ) -> list[Scores]:
     """Return ``H^-1 r`` for vectors r of random signs."""
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], shape)
-    return [found for chosen in _chunks(np.arange(len(signs)), step)
+    return [found for chosen in chunks(np.arange(len(signs)), step)
             for found in solve(apply, signs[chosen], tolerance)]  # fmt: skip
-
-
-def _chunks(rows: npt.NDArray[np.int64], step: int) -> list[npt.NDArray[np.int64]]:
-    return [rows[start : start + step] for start in range(0, len(rows), step)]
 
 
 ATTACK = Attack(

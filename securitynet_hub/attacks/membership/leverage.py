@@ -137,15 +137,15 @@ def feature_leverages(
         raise ValueError(f"ridge must be above 0; got {ridge}.")
     if not len(members):
         raise ValueError("leverages need known members, whose features give the curvature; there are none.")
-    squares = sum(float((features[part].astype(np.float64) ** 2).sum()) for part in _chunks(members))
+    squares = sum(float((features[part].astype(np.float64) ** 2).sum()) for part in chunks(members, CHUNK))
     unit = np.sqrt(squares / (len(members) * features.shape[1])) or 1.0
     curvature = np.zeros((features.shape[1] + 1,) * 2)
-    for part in _chunks(members):
+    for part in chunks(members, CHUNK):
         f = _with_bias(features[part], unit)
         curvature += (f * weights[part, None]).T @ f
     curvature[np.diag_indices(len(curvature))] += ridge * np.trace(curvature) / len(curvature)
     half = solve_triangular(np.linalg.cholesky(curvature), np.eye(len(curvature)), lower=True)
-    parts = [((_with_bias(features[part], unit) @ half.T) ** 2).sum(1) for part in _chunks(rows)]
+    parts = [((_with_bias(features[part], unit) @ half.T) ** 2).sum(1) for part in chunks(rows, CHUNK)]
     return np.concatenate(parts) if parts else np.empty(0)
 
 
@@ -153,8 +153,13 @@ def _with_bias(features: Scores, unit: float) -> Scores:
     return np.concatenate([features.astype(np.float64) / unit, np.ones((len(features), 1))], 1)
 
 
-def _chunks(rows: Rows) -> list[Rows]:
-    return [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+def chunks(rows: Rows, size: int) -> list[Rows]:
+    """Return rows in parts of a size, the last one as long as the rest.
+
+    >>> [part.tolist() for part in chunks(np.arange(3), 2)]
+    [[0, 1], [2]]
+    """
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def checked_features(inputs: MembershipInputs) -> Scores:

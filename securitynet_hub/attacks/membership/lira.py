@@ -111,7 +111,7 @@ def lira_scores(
         centre: median or mean. Default: the median, as in the authors' code; the mean for ``bayesian``, as
             its formula requires.
         calibrated: make the scores of all samples comparable; online and with a normal only.
-        cut: whether each side uses as many models for every sample as the sample with the fewest has.
+        cut: whether every sample uses equally many models on each side: the smallest number of any sample.
         requested_models: intended number of shadow models.
 
     Returns:

@@ -239,7 +239,8 @@ def correlations(records: Sequence[Record], by: str, samples: Path) -> Scores:
             give the record's AUC: another audit's may lie there.
 
     Returns:
-        Shape (records, records); NaN where one has no such file, or the images or members are others.
+        Shape (records, records); NaN for a pair of which one has no such file, or that were not measured on
+        the same images and members.
 
     Raises:
         RecordError: a file is damaged, or is no table of scores.
