@@ -16,8 +16,22 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 # Python compiles a module when it is first imported: most of what is installed never is. It must keep what it
 # compiled, or each of the many processes of the tests would compile it again, which takes some 15 seconds.
 unexport PYTHONDONTWRITEBYTECODE
-PIP := -m pip install --quiet --disable-pip-version-check --no-compile
-INSTALL := $(BIN)/python $(PIP)
+# With UV=uv, uv installs: in a quarter of pip's time, and what two environments share lies on the disk once.
+ifdef UV
+export UV_PRERELEASE := disallow
+venv = $(UV) venv --quiet --seed --python $(PYTHON) --allow-existing
+install = $(UV) pip install --quiet --python $(1)/bin/python
+REQUIREMENTS := -r pyproject.toml --extra dev
+WHEEL := $(UV) build --quiet --wheel --out-dir
+consistent = $(UV) pip check --python $(1)/bin/python
+else
+venv = $(PYTHON) -m venv
+install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile
+REQUIREMENTS := ".[dev]"
+WHEEL := $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir
+consistent = $(1)/bin/python -m pip check
+endif
+INSTALL := $(call install,$(VENV))
 
 .PHONY: demo gallery tables coverage test test-alone test-coverage test-fast test-exhaustive test-vision test-hosted check bench test-lowest clean
 
@@ -112,20 +126,21 @@ clean:
 
 $(VENV)/requirements: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): a few minutes, once."
-	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) -c constraints.txt ".[dev]"
+	$(venv) $(VENV)
+	$(INSTALL) -c constraints.txt $(REQUIREMENTS)
 	$(INSTALL) --no-deps pytorchcv==0.0.74  # with its dependencies it would replace torch
 	touch $@
 
 .venv-lowest/requirements: pyproject.toml
-	$(PYTHON) -m venv --clear .venv-lowest
+	rm -rf .venv-lowest
+	$(venv) .venv-lowest
 	.venv-lowest/bin/python tests/support/lowest_versions.py $(if $(TORCH),torch==$(TORCH)) > .venv-lowest/lowest.txt
-	.venv-lowest/bin/python $(PIP) -r .venv-lowest/lowest.txt
+	$(call install,.venv-lowest) -r .venv-lowest/lowest.txt
 	touch $@
 
 .venv-lowest/installed: .venv-lowest/requirements dist/built
-	.venv-lowest/bin/python $(PIP) -c .venv-lowest/lowest.txt --force-reinstall --no-deps dist/*.whl
-	.venv-lowest/bin/python -m pip check
+	$(call install,.venv-lowest) -c .venv-lowest/lowest.txt --force-reinstall --no-deps dist/*.whl
+	$(call consistent,.venv-lowest)
 	touch $@
 
 $(VENV)/vision/installed: $(VENV)/requirements
@@ -135,7 +150,7 @@ $(VENV)/vision/installed: $(VENV)/requirements
 
 dist/built: $(VENV)/requirements $(SOURCES) README.md LICENSE
 	rm -rf build dist *.egg-info
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(WHEEL) dist .
 	rm -rf build *.egg-info
 	touch $@
 
