@@ -259,11 +259,13 @@ class Described:
         needs: what the attack needs beside the model's answers, in words.
         shares_pass: as `Attack.shares_pass`.
         order: sort key of the kind's attacks: those that need least come first.
+        atlas: ids of techniques of MITRE ATLAS, beside those of the kind.
     """
 
     needs: tuple[str, ...] = ()
     shares_pass: bool = False
     order: tuple[int, ...] = (0,)
+    atlas: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,6 +293,8 @@ class Kind:
         naming: settings that may hold the model's own id, by which two models' settings do not differ.
         outcomes: what records keep beside the settings although the attack made it; it tells no two
             measurements apart.
+        atlas: ids of the techniques of MITRE ATLAS that its attacks carry out or look for; see
+            `securitynet_hub.core.atlas`.
     """
 
     name: str
@@ -311,6 +315,7 @@ class Kind:
     incidental_counts: frozenset[str] = frozenset()
     naming: frozenset[str] = frozenset()
     outcomes: frozenset[str] = frozenset()
+    atlas: tuple[str, ...] = ()
 
     @cached_property
     def attacks(self) -> Mapping[str, Attack]:

@@ -43,6 +43,7 @@ class Listed:
         needs: what it needs beside the model's answers, in words.
         shares_pass: whether it reads nothing but the answers of one forward pass, which such attacks share.
         column: the column of the annotations that holds SecurityNet's own figure for this attack.
+        atlas: ids of the techniques of MITRE ATLAS that it carries out or looks for.
         literal: every field that its literal gives; those that are no constants as `Expression`.
     """
 
@@ -54,11 +55,12 @@ class Listed:
     needs: tuple[str, ...]
     shares_pass: bool
     column: str | None
+    atlas: tuple[str, ...]
     literal: Mapping[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
         """Return what ``securitynet attacks --json`` prints."""
-        names = ("name", "kind", "summary", "formula", "source", "needs", "shares_pass")
+        names = ("name", "kind", "summary", "formula", "source", "needs", "shares_pass", "atlas")
         return {name: getattr(self, name) for name in names}
 
 
@@ -77,6 +79,18 @@ def listed_attacks() -> tuple[Listed, ...]:
             literals.setdefault(attack.name, vars(attack))
         found += (_listed(kind, literal) for literal in literals.values())
     return tuple(found)
+
+
+def techniques(kind: str, attack: str) -> tuple[str, ...]:
+    """Return the techniques of MITRE ATLAS of an attack, or of its kind alone where the attack is not known.
+
+    >>> techniques("backdoor-detection", "strip"), techniques("membership-inference", "another")
+    (('AML.T0018.000', 'AML.T0043.004'), ('AML.T0024.000',))
+    """
+    for listed in listed_attacks():
+        if (listed.kind, listed.name) == (kind, attack):
+            return listed.atlas
+    return kinds()[kind].atlas if kind in kinds() else ()
 
 
 def paper_attacks() -> list[str]:
@@ -139,6 +153,7 @@ def _listed(kind: Kind, literal: Mapping[str, Any]) -> Listed:
         needs=described.needs,
         shares_pass=described.shares_pass,
         column=literal.get("column"),
+        atlas=(*kind.atlas, *described.atlas),
         literal=literal,
     )
 

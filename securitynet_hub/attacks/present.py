@@ -120,11 +120,13 @@ class Section:
         title: its heading.
         parts: in the order of the page; empty figures are left out.
         missing: what cannot be shown, and how to get it: whole sentences.
+        atlas: techniques of MITRE ATLAS that the attacks carry out or look for; the report fills them in.
     """
 
     title: str
     parts: Sequence[PageTable | Figures] = ()
     missing: Sequence[str] = ()
+    atlas: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from securitynet_hub.annotations.schema import Annotation, ZooAnnotation, load_annotations
 from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.attacks.listing import techniques
 from securitynet_hub.attacks.present import Figures, Section, Summary, Verdict
+from securitynet_hub.core.atlas import described
 from securitynet_hub.plots.plot import Plot, words_of
 from securitynet_hub.records.entries import Entry
 from securitynet_hub.report.placement import Placement, draw_placements, place
@@ -74,24 +76,6 @@ class Model:
         return [*self.placed, *(plot for part in parts for plot in part.plots)]
 
 
-def by_model(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """Gather entries by model; only the last of several measurements with the same settings and data stays.
-
-    A correction is a new record, so the last created is the one that counts.
-    """
-    latest: dict[tuple[str, ...], Entry] = {}
-    for entry in sorted(entries, key=lambda entry: (entry.record.created, entry.record.id)):
-        record = entry.record
-        outcomes = kinds()[entry.kind].outcomes if entry.kind in kinds() else ()
-        data = {name: record.data.get(name) for name in ("sha256", "split_sha256")}
-        settings = sorted(item for item in record.attack.items() if item[0] not in outcomes)
-        latest[entry.model, entry.kind, repr(settings), repr(data)] = entry
-    models: dict[str, list[Entry]] = {}
-    for key in sorted(latest):
-        models.setdefault(key[0], []).append(latest[key])
-    return models
-
-
 def describe(id: str, entries: Sequence[Entry], samples: Path | None = None) -> Model:
     """Gather what records and annotations say of one model; draw nothing yet."""
     annotation = _annotations().get(id)
@@ -126,9 +110,18 @@ def draw(model: Model, samples: Path | None) -> None:
     """Draw a model's placements and the section of each kind of attack."""
     model.placed = draw_placements(model.placements)
     model.sections = [
-        *(kinds()[name].present.section(own.entries, samples) for name, own in model.summaries.items()),
+        *(_section(name, own, samples) for name, own in model.summaries.items()),
         *map(unknown_section, model.unknown),
     ]
+
+
+def _section(kind: str, summary: Summary, samples: Path | None) -> Section:
+    """Return the section of a kind of attack, with the techniques of its attacks."""
+    atlas = dict.fromkeys(
+        technique for entry in summary.entries for technique in techniques(kind, entry.attack)
+    )
+    section = kinds()[kind].present.section(summary.entries, samples)
+    return replace(section, atlas=tuple(map(described, atlas)))
 
 
 def _facts(annotation: Annotation | None, model: Model, entries: Sequence[Entry]) -> list[tuple[str, str]]:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.attacks.latest import by_model
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.records.entries import Entry
 from securitynet_hub.report.comparison import compare, draw_overview, summarise
-from securitynet_hub.report.models import Model, by_model, describe, draw
+from securitynet_hub.report.models import Model, describe, draw
 from securitynet_hub.report.placement import in_sentences
 
 if TYPE_CHECKING:

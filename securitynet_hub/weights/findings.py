@@ -14,6 +14,7 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from securitynet_hub.core.atlas import CORRUPT_MODEL, SUPPLY_CHAIN, UNSAFE_ARTIFACT, tag
 from securitynet_hub.weights.reading.checkpoints import Verdict
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
@@ -45,8 +46,6 @@ class Rule(NamedTuple):
     tags: tuple[str, ...] = ()
 
 
-UNSAFE, CHAIN = "AML.T0011.000", "AML.T0010.003"
-
 RUNS_CODE = Rule(
     "SNW001",
     "RunsCode",
@@ -57,7 +56,7 @@ RUNS_CODE = Rule(
     "Do not load it. Ask its publisher for safetensors, and report the file.",
     r"asks for '|asks for an attribute|calls a |makes an object|sets the state|with hooks|has the opcode"
     r"|persistent id|global without|TorchScript",
-    (UNSAFE, CHAIN),
+    (UNSAFE_ARTIFACT, SUPPLY_CHAIN),
 )
 EXCEEDS = Rule(
     "SNW002",
@@ -69,7 +68,7 @@ EXCEEDS = Rule(
     "Do not load it elsewhere. If it is your own, write the weights alone.",
     r"at most|more than|grows beyond|would take|would have|exceeds|reserves|holds itself|levels of nesting"
     r"|no short tuple|elements of",
-    (UNSAFE,),
+    (UNSAFE_ARTIFACT,),
 )
 HIDDEN = Rule(
     "SNW003",
@@ -82,7 +81,7 @@ HIDDEN = Rule(
     r"junk|overlap|twice|several folders|leads out|none that torch\.save|behind its end|encrypted|comment"
     r"|differently|unknown bytes|compressed; torch|a link or|belongs to no|flags|extra data|a hole|two sizes"
     r"|outside its",
-    (UNSAFE, CHAIN),
+    (UNSAFE_ARTIFACT, SUPPLY_CHAIN, CORRUPT_MODEL),
 )
 FOREIGN = Rule(
     "SNW004",
@@ -131,7 +130,7 @@ IMPORTS = Rule(
     "Importing runs the code of those modules, which must be trusted.",
     "Write the tensors alone, best as safetensors.",
     "",
-    (UNSAFE,),
+    (UNSAFE_ARTIFACT,),
 )
 RULES = (RUNS_CODE, EXCEEDS, HIDDEN, FOREIGN, DAMAGED, NOT_FINITE, NO_WEIGHTS, IMPORTS)
 
@@ -200,7 +199,7 @@ def _described(rule: Rule) -> dict[str, Any]:
         "help": {"text": f"{rule.danger} {rule.advice} See docs/verify.md, {rule.id}."},
         "defaultConfiguration": {"level": rule.level},
         "properties": {
-            "tags": ["security", *(f"ATLAS/{tag}" for tag in rule.tags)],
+            "tags": ["security", *map(tag, rule.tags)],
             "security-severity": f"{rule.severity:.1f}",
         },
     }

@@ -32,6 +32,7 @@ COMMANDS = [
     "report --help",
     "study --help",
     "power --help",
+    "bom --help",
     "verify --help",
     "publish --help",
     "fetch --help",

@@ -61,6 +61,7 @@ COMMANDS = {
         {"out": "report.html", "samples": None, "data": None, "details": 12,
          "title": "SecurityNet Hub: report"},
     ),
+    "bom": ({"--out FILE", "RECORDS [RECORDS ...]"}, ["RECORDS"], {"out": None}),
     "study": ({"--records RECORDS [RECORDS ...]", "--out DIR"}, [], {"records": [], "out": None}),
     "publish": (
         {"--repo OWNER/NAME", "--private", "--create-pr", "--records DIR", "--weights FILE", "--target ID",

@@ -13,6 +13,7 @@ from support.report_pages import HOSTILE, MEMBER, OVERFITTED, RNG, SCORES, Page,
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.attacks.backdoor.present import per_class
 from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.attacks.latest import by_model
 from securitynet_hub.attacks.membership.measures import measure_membership
 from securitynet_hub.attacks.membership.running import Run
 from securitynet_hub.attacks.membership.samples import sample_table, write_samples
@@ -26,7 +27,7 @@ from securitynet_hub.plots.scores import scores_plot
 from securitynet_hub.records.entries import read_entries
 from securitynet_hub.records.record import read_records, write_record
 from securitynet_hub.report.comparison import compare
-from securitynet_hub.report.models import by_model, describe, draw
+from securitynet_hub.report.models import describe, draw
 from securitynet_hub.report.page import write_report
 from securitynet_hub.report.placement import in_sentences, percentile_of, place
 from securitynet_hub.statistics.roc import tpr_at_fpr
@@ -290,6 +291,8 @@ class TestRealRecords:
                         "Backdoor detection", "Recovered triggers", "What each number means"):  # fmt: skip
             assert heading in page.text
         assert "known truth backdoored: corner-patch leads to class 0" in page.text
+        for technique in ("AML.T0024.000", "AML.T0024.002", "AML.T0018.000"):
+            assert f"MITRE ATLAS: {technique}" in page.text
         assert "Not shown" not in page.text
 
     def test_figures_are_those_of_the_records(self, audited):

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,8 +18,10 @@ from securitynet_hub.attacks.backdoor.inputs import find_inputs
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.core.errors import RecordError, UnknownNameError
 from securitynet_hub.models.loading import load_target
+from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.record import parse_record
 from securitynet_hub.records.rows import FOLDER, find_figure
+from securitynet_hub.sharing.bom import bill_of_materials
 from securitynet_hub.sharing.export import FORMATS
 from securitynet_hub.sharing.fetching import fetch_results, keep_records, read_shard
 from securitynet_hub.sharing.leaderboard import leaderboards, unranked
@@ -55,6 +58,17 @@ def test_a_record_of_every_attack_is_published_fetched_and_ranked(records, whole
         assert standing.figure == kinds()[board.kind].headline_of(standing.record.result)[1]
     code, out, err = run("leaderboard", "--repo", REPO)
     assert (code, err, out.count("## ")) == (0, "", len(names))
+
+
+def test_every_figure_of_every_attack_is_in_a_valid_bill_of_materials(records):
+    validation = pytest.importorskip("cyclonedx.validation.json")
+    bill = bill_of_materials([Entry(record, Path("x.json")) for record in records])
+    validator = validation.JsonStrictValidator(pytest.importorskip("cyclonedx.schema").SchemaVersion.V1_7)
+    assert validator.validate_str(json.dumps(bill)) is None
+    card = bill["components"][0]["modelCard"]
+    shown = [metric["type"].split()[:2] for metric in card["quantitativeAnalysis"]["performanceMetrics"]]
+    for record in records:
+        assert [record.attack["kind"], record.attack["name"]] in shown
 
 
 def test_every_result_is_parsed_and_keeps_all_that_it_holds(records):

@@ -17,7 +17,9 @@ def lowest_versions(overrides):
     """Map each dependency to the lowest version allowed."""
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
     requirements = [*project["dependencies"], *project["optional-dependencies"]["test"]]
-    lowest = dict(re.match(r"([\w-]+)>=([\w.]+)", requirement).groups() for requirement in requirements)
+    lowest = dict(
+        re.match(r"([\w-]+(?:\[[\w,-]+\])?)>=([\w.]+)", requirement).groups() for requirement in requirements
+    )
     return lowest | dict(override.split("==") for override in overrides)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from securitynet_hub.attacks.backdoor import needs
 from securitynet_hub.attacks.backdoor.needs import Need
 from securitynet_hub.attacks.kind import Decorated, Described, Kind, option
+from securitynet_hub.core.atlas import POISONED_DATA, POISONED_MODEL, TRIGGER
 
 if TYPE_CHECKING:
     from securitynet_hub.attacks.backdoor.inputs import Inputs
@@ -38,6 +39,9 @@ class Options:
 JUDGES = ("model", "inputs", "training")
 """What a detector may judge, in the order of the tables."""
 
+LOOKS_FOR = {"inputs": (TRIGGER,), "training": (POISONED_DATA,)}
+"""What it looks for beside a poisoned model, by what it judges."""
+
 
 def describe(literal: Mapping[str, Any]) -> Described:
     """Say what a detector needs, as tables have it.
@@ -46,8 +50,9 @@ def describe(literal: Mapping[str, Any]) -> Described:
     ('clean images', '3 or more classes')
     """
     words = tuple(part for need in literal.get("needs", ()) for part in _words(need))
-    order = (JUDGES.index(literal.get("judges", "model")), len(words))
-    return Described(needs=words, order=order)
+    judges = literal.get("judges", "model")
+    order = (JUDGES.index(judges), len(words))
+    return Described(needs=words, order=order, atlas=LOOKS_FOR.get(judges, ()))
 
 
 def _words(need: Need | str) -> tuple[str, ...]:
@@ -85,4 +90,5 @@ KIND = Kind(
     options=Options,
     sizes=("n_poisoned", "n_clean"),
     describe=describe,
+    atlas=(POISONED_MODEL,),
 )

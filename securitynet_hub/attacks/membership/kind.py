@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.attacks.kind import Described, Kind, option
+from securitynet_hub.core.atlas import MEMBERSHIP
 
 if TYPE_CHECKING:
     from securitynet_hub.attacks.membership.member_lists import NamedMembers
@@ -143,6 +144,7 @@ KIND = Kind(
     options=Options,
     sizes=("n_members", "n_nonmembers"),
     describe=describe,
+    atlas=(MEMBERSHIP,),
     incidental=frozenset({"target_fprs", "starts", "shadows_sha256", "base"}),
     incidental_counts=frozenset(
         {"forwarded", "fewest_in", "fewest_out", "most_for_one_sample", "members_right", "nonmembers_right"}

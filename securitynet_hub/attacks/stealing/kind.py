@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from securitynet_hub.attacks.kind import Kind, option
+from securitynet_hub.core.atlas import EXTRACTION
 
 BUDGETS = (100, 500)
 """Query budgets, unless others are asked for."""
@@ -47,4 +48,5 @@ KIND = Kind(
     incidental_counts=frozenset({"forwarded"}),
     naming=frozenset({"surrogate"}),
     outcomes=frozenset({"surrogate_sha256"}),
+    atlas=(EXTRACTION,),
 )
