@@ -94,7 +94,9 @@ def adopt(
         outputs: what the model answers with: ``logits``, ``posteriors``, ``log-posteriors`` or ``labels``.
             Logits, unless given; then answers that look like posteriors give a warning.
         reduce: picks the answers out of what the model returns, where they are not found by themselves.
-        build: makes the network anew, with initial weights, for attacks that train such networks.
+        build: makes the network anew, with initial weights, for attacks that train such networks. Unless
+            given, its class is called, if it needs no arguments and makes the same layers; otherwise a copy
+            draws its weights anew, if all of its layers know how (``reset_parameters``).
 
     Raises:
         ModelError: the model is not there (on the meta device), cannot forward images of this preprocessing,
@@ -135,8 +137,40 @@ def adopt(
         transform=own.transform,
         num_classes=classes,
         outputs=outputs or "logits",
-        build=build,
+        build=build or _builder(own.network),
     )
+
+
+def _builder(network: torch.nn.Module) -> Callable[[], torch.nn.Module] | None:
+    """Return what makes a network anew, with initial weights, where that is known.
+
+    >>> _builder(torch.nn.Sequential(torch.nn.Linear(2, 1))) is not None
+    True
+    """
+    made_by = type(network)
+    shapes = {
+        name: tuple(value.shape) for name, value in _tensors(network).items() if hasattr(value, "shape")
+    }
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):  # layers without values cost nothing
+            fresh = made_by().state_dict()
+        if shapes and {name: tuple(value.shape) for name, value in fresh.items()} == shapes:
+            return made_by
+    except Exception:  # the caller's class may need arguments
+        pass
+    parts = [part for part in network.modules() if part._parameters or part._buffers]
+    if not parts or not all(hasattr(part, "reset_parameters") for part in parts):
+        return None
+
+    def build() -> torch.nn.Module:
+        copied = copy.deepcopy(network).cpu()
+        for part in copied.modules():
+            reset: Any = getattr(part, "reset_parameters", None)
+            if reset is not None:
+                reset()
+        return copied.requires_grad_(True)
+
+    return build
 
 
 class Digest(NamedTuple):

@@ -53,6 +53,11 @@ Examples:
 class BackdoorInputDetection(evaluation.ArrayMetric):
     """A thin `evaluate` face of `measure_input_detection`."""
 
+    named = (
+        ("scores", "predictions"),
+        ("is_poisoned", "references"),
+    )
+
     def _info(self) -> evaluate.MetricInfo:
         number = datasets.Value("float64")
         return evaluate.MetricInfo(

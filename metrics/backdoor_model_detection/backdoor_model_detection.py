@@ -49,6 +49,11 @@ Examples:
 class BackdoorModelDetection(evaluation.ArrayMetric):
     """A thin `evaluate` face of `measure_model_detection`."""
 
+    named = (
+        ("scores", "predictions"),
+        ("is_backdoored", "references"),
+    )
+
     def _info(self) -> evaluate.MetricInfo:
         number = datasets.Value("float64")
         return evaluate.MetricInfo(

@@ -49,6 +49,8 @@ Examples:
 class BackdoorTriggerInversion(evaluation.ArrayMetric):
     """A thin `evaluate` face of `measure_inversion`."""
 
+    named = (("norms", "predictions"),)
+
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description=_DESCRIPTION,

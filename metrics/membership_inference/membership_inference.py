@@ -89,6 +89,13 @@ class MembershipInference(evaluation.ArrayMetric):
     """A thin `evaluate` face of `measure_membership` and, for attacks on outputs, of `measure_attack`."""
 
     @property
+    def named(self):
+        """What messages call the inputs."""
+        if self.takes_scores:
+            return ("scores", "predictions"), ("is_member", "references")
+        return ("outputs", "predictions"), ("labels", "references"), ("is_member", "membership")
+
+    @property
     def attack(self):
         """The attack of this config; None for the default."""
         return attacks().get(self.config_name)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.attacks.kind import (
     BATCH_SIZE,
@@ -28,7 +28,11 @@ from securitynet_hub.engine.processes import find_place
 from securitynet_hub.models.loading import find_annotation, load_target
 from securitynet_hub.models.outputs import Outputs, Reduce
 from securitynet_hub.models.target import Target
+from securitynet_hub.records.collection import Records
 from securitynet_hub.records.record import Record, require_writable, write_record
+
+if TYPE_CHECKING:
+    import torch
 
 
 def default_attacks() -> tuple[str, ...]:
@@ -54,6 +58,7 @@ def audit(
     num_classes: int | None = None,
     outputs: Outputs | None = None,
     reduce: Reduce | None = None,
+    build: Callable[[], torch.nn.Module] | None = None,
     attacks: str | Iterable[str] | None = None,
     data: AuditData | str | Path | None = None,
     settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
@@ -70,18 +75,19 @@ def audit(
     on_record: Callable[[Record], Path | None] = lambda record: None,
     on_skipped: Callable[[str, Exception], None] | None = None,
     **options: Any,
-) -> list[Record]:
+) -> Records:
     """Audit a model; return one record for each attack, and for model stealing one for each budget.
 
     Args:
         target: an annotated model's id, a loaded `Target`, or a model in memory (a `torch.nn.Module`, a model
             of transformers or timm, a pipeline).
-        name: what records call a model in memory; as are the next four, an argument of `load_target`.
+        name: what records call a model in memory; as are the next five, an argument of `load_target`.
         transform: preprocessing of a model in memory.
         num_classes: number of classes of a model in memory.
         outputs: what a model in memory answers with: ``logits`` (default), ``posteriors``,
             ``log-posteriors`` or ``labels``.
         reduce: picks the answers out of what a model in memory returns.
+        build: makes the network of a model in memory anew, for attacks that train such networks.
         attacks: names from `attack_names`; the group name of a kind, such as ``all`` or
             ``backdoor-detection``, stands for those of its attacks that apply here. Default:
             `default_attacks`.
@@ -125,7 +131,7 @@ def audit(
     if folder is not None:
         require_writable(folder)
     own = {"name": name, "transform": transform, "num_classes": num_classes, "outputs": outputs}
-    target = _in_memory(target, {**own, "reduce": reduce})
+    target = _in_memory(target, {**own, "reduce": reduce, "build": build})
     # Find the data before the weights are downloaded: without data there is nothing to audit.
     if isinstance(data, (str, Path)):
         data = find_data(str(data))
@@ -170,7 +176,7 @@ def audit(
     data = data.matched_to(target)
     if attacks is None:
         names = [name for name in names if find_attack(name).unanswerable(target) is None]
-    records: list[Record] = []
+    records = Records()
     for kind in kinds().values():
         chosen = own_names(kind, names)
         if kind.group in chosen:

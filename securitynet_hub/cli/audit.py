@@ -163,7 +163,7 @@ def _audit(
     from securitynet_hub.zoo.shadows import trainer
 
     own_settings, chosen = settings(options.setting), kind_options(options, "audit")
-    records = []
+    records: list[list[Record]] = []
     recipe = _recipe(options)
     with progress_bars() as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)  # `_print_check` says the same

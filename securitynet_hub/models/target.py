@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from html import escape
 from typing import Any, Protocol
 
 import torch
 
 from securitynet_hub.annotations.schema import Annotation
+from securitynet_hub.core.text import printable
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.models.outputs import Outputs
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Target:
     """A classifier under audit: logits = module(transform(pixels)), shape (n, num_classes).
 
@@ -29,13 +31,13 @@ class Target:
     """
 
     annotation: Annotation
-    module: torch.nn.Module = field(repr=False)
+    module: torch.nn.Module
     transform: Preprocessing
     num_classes: int
     outputs: Outputs = "logits"
-    build: Callable[[], torch.nn.Module] | None = field(default=None, repr=False)
+    build: Callable[[], torch.nn.Module] | None = None
     notes: tuple[str, ...] = ()
-    class_names: tuple[str, ...] | None = field(default=None, repr=False)
+    class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.annotation.num_classes != self.num_classes:
@@ -45,6 +47,25 @@ class Target:
             )
         if not getattr(self.module, "borrowed", False):  # a caller's own, which could not be copied
             self.module.eval()
+
+    def __repr__(self) -> str:
+        return f"Target({', '.join([repr(printable(self.id)), *self._facts()])})"
+
+    def _repr_html_(self) -> str:
+        facts = [*self._facts(), *self.notes]
+        return f"<b>{escape(printable(self.id))}</b><br>" + "<br>".join(
+            escape(printable(fact)) for fact in facts
+        )
+
+    def _facts(self) -> list[str]:
+        size = " x ".join(map(str, self.transform.shape))
+        weights = sum(parameter.numel() for parameter in self.module.parameters())
+        return [
+            f"{self.num_classes} classes",
+            f"input {size}",
+            f"{weights:,} parameters" if self.has_weights else "answers only",
+            f"answers with {self.outputs}",
+        ]
 
     @property
     def id(self) -> str:

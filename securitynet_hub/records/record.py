@@ -26,6 +26,7 @@ from securitynet_hub.core.digest import json_digest
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.files import atomic_path
 from securitynet_hub.core.text import printable
+from securitynet_hub.records.rows import headline
 from securitynet_hub.records.schema import require_form
 
 MAX_BYTES = 16 << 20
@@ -82,7 +83,7 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Record:
     """One measurement.
 
@@ -120,6 +121,17 @@ class Record:
 
     def __hash__(self) -> int:
         return hash(self.id)
+
+    def __repr__(self) -> str:
+        name, figure = headline(self.result)
+        shown = f": {name} {figure.shown()}" if figure else ""
+        names = (str(about.get(key)) for about, key in ((self.attack, "name"), (self.target, "id")))
+        return f"Record({' on '.join(map(printable, names))}{shown})"
+
+    def _repr_html_(self) -> str:
+        from securitynet_hub.records.collection import Records
+
+        return Records([self])._repr_html_()
 
     @property
     def unit(self) -> str:

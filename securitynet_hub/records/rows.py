@@ -16,6 +16,9 @@ from securitynet_hub.records.figures import number
 CONFIG = "results"
 FOLDER = f"data/{CONFIG}"
 
+FIRST = ("auc", "agreement", "score")
+"""Figures that sum a result up, where it has one of them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
@@ -47,6 +50,15 @@ class Figure(NamedTuple):
     low: float | None
     high: float | None
 
+    def shown(self) -> str:
+        """Return the figure and its interval as text.
+
+        >>> Figure(0.75, 0.5, 0.9).shown(), Figure(2.5, None, None).shown()
+        ('0.750 (0.500 to 0.900)', '2.500')
+        """
+        ends = "" if self.low is None else f" ({self.low:.3f} to {self.high:.3f})"
+        return f"{self.value:.3f}{ends}"
+
 
 def find_figure(result: Mapping[str, Any], name: str) -> Figure | None:
     """Return a figure of a record's result by its name, None where it has none.
@@ -72,3 +84,18 @@ def find_figure(result: Mapping[str, Any], name: str) -> Figure | None:
     if figure is None:
         return None
     return Figure(figure, None, None) if low is None or high is None else Figure(figure, low, high)
+
+
+def headline(result: Mapping[str, Any]) -> tuple[str, Figure | None]:
+    """Return the name of the figure that sums a result up, and the figure: of `FIRST`, or with an interval.
+
+    >>> headline({"n": 9, "auc": 0.75, "auc_ci": [0.5, 0.9]})
+    ('auc', Figure(value=0.75, low=0.5, high=0.9))
+    >>> headline({"n": 9})
+    ('', None)
+    """
+    for name in (*FIRST, *(name.removesuffix("_ci") for name in result if name.endswith("_ci"))):
+        figure = find_figure(result, name)
+        if figure is not None:
+            return name, figure
+    return "", None

@@ -8,8 +8,9 @@ import securitynet_hub
 from securitynet_hub.cli.main import build_parser
 
 NAMES = {
-    "AuditData", "LabelledImages", "PerImage", "Split", "Transform", "audit", "black_box", "load_annotations",
-    "load_images", "load_metric", "load_target", "read_records", "signals", "statistics",
+    "AuditData", "LabelledImages", "PerImage", "Recipe", "Split", "Transform", "audit", "black_box",
+    "compare", "load_annotations", "load_images", "load_metric", "load_target", "read_records", "report",
+    "signals", "statistics", "to_frame", "train_shadows",
 }  # fmt: skip
 
 # For each command: what its usage says of each argument (name, how many values, choices), the arguments

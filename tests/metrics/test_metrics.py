@@ -153,7 +153,7 @@ class TestMembershipInference:
             ({"predictions": [0.1, np.nan], "references": [0, 1]}, r"1 row\(s\) \(1\) hold NaN"),
             ({"predictions": [0.1, np.inf], "references": [0, 1]}, "infinite"),
             ({"predictions": [0.1, 0.2], "references": [1, 1]}, "all 2 samples are members"),
-            ({"predictions": [0.1, 0.2, 0.3], "references": [0, 1]}, "3 scores and 2 memberships"),
+            ({"predictions": [0.1, 0.2, 0.3], "references": [0, 1]}, "3 predictions and 2 memberships"),
             ({"predictions": [], "references": []}, "empty"),
             ({"predictions": [0.1, 0.2]}, "got no references"),
             ({}, "got no predictions and no references"),

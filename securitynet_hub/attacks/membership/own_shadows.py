@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from securitynet_hub.attacks.kind import Trainer
-from securitynet_hub.attacks.membership.shadows import Shadows, balanced_masks, train_shadows
-from securitynet_hub.attacks.subject import AuditData
+from securitynet_hub.attacks.membership.shadows import Shadows, balanced_masks
+from securitynet_hub.attacks.membership.shadows import train_shadows as train_rows
+from securitynet_hub.attacks.subject import AuditData, find_data
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.data.augmentations import VIEWS
 from securitynet_hub.engine.training import Recipe
+from securitynet_hub.models.loading import load_target
 from securitynet_hub.models.target import Target
+from securitynet_hub.weights.fetch import cache_folder
 
 
 def as_recipe(stated: Mapping[str, Any]) -> Recipe:
@@ -56,7 +59,7 @@ def own_trainer(
         if target.build is None:
             raise ValueError(
                 f"how the network of {target.id} is made is not known here: name its factory with "
-                "module= (--module package.module:factory), or pass build= to load_target."
+                "module= (--module package.module:factory), or pass build= in Python."
             )
         pool = np.sort(data.split.indices)
         parts = max(2, round(len(pool) / len(data.split.members)))
@@ -65,7 +68,7 @@ def own_trainer(
                 f"{len(data.split.members):,} of {len(pool):,} images are members: it takes {parts} shadow "
                 f"models or more for every image to be in one; got {count}."
             )
-        return train_shadows(
+        return train_rows(
             target.build,
             data.images,
             pool,
@@ -78,3 +81,51 @@ def own_trainer(
         )
 
     return train
+
+
+def train_shadows(
+    target: Any,
+    count: int,
+    recipe: Recipe,
+    *,
+    data: AuditData | str | Path,
+    views: Sequence[str] = ("identity",),
+    folder: str | Path | None = None,
+    on_model: Callable[[int], None] = lambda number: None,
+    **loading: Any,
+) -> Shadows:
+    """Train reference models like one's own, for ``audit(..., shadows=...)``: LiRA, RMIA and the like.
+
+    Each is trained on as large a share of the images as the target's members are, drawn anew. A model is kept
+    as soon as it is trained, and found again by the next call.
+
+    Args:
+        target: a network in memory, or a loaded `Target` that knows how its network is made.
+        count: number of models.
+        recipe: how the target was trained.
+        data: the images of the audit, as `audit` takes them.
+        views: names of augmentations that the models are asked about.
+        folder: where the models are kept; in the cache, unless given.
+        on_model: called with its number after each model.
+        loading: arguments of `load_target` for a network in memory: ``transform``, ``build``, ...
+
+    Raises:
+        ValueError: how the network is made is not known, or there are too few models.
+
+    >>> import torch
+    >>> from securitynet_hub import Recipe, Transform, load_images, Split
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    >>> data = AuditData(images=load_images(), split=Split(members=range(50), nonmembers=range(50, 100)))
+    >>> grey = Transform(height=28, width=28, channels=1)
+    >>> shadows = train_shadows(net, 2, Recipe(epochs=1), data=data, transform=grey)
+    >>> shadows.logits.shape  # of each model for each of the 100 images
+    (2, 100, 1, 10)
+    """
+    if not isinstance(target, Target):
+        target = load_target(target, **loading)
+    elif loading:
+        raise ValueError(f"{', '.join(loading)} belong to a network in memory; got a target, which has them.")
+    data = (find_data(str(data)) if isinstance(data, (str, Path)) else data).matched_to(target)
+    place = cache_folder() / "shadows" / target.id if folder is None else Path(folder)
+    shadows: Shadows = own_trainer(data, recipe, place, on_model=on_model)(target, count, views=views)
+    return shadows

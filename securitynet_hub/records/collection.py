@@ -1,0 +1,83 @@
+"""Several records together: as a table for pandas, and as one for a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from securitynet_hub.core.text import printable
+from securitynet_hub.records.record import Record
+from securitynet_hub.records.rows import find_figure, headline
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN = 100
+"""Rows of a table in a notebook."""
+
+
+class Records(list[Record]):
+    """A list of records that a notebook shows as a table."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row for each record; see `to_frame`."""
+        return to_frame(self)
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for record in self[:SHOWN]:
+            name, figure = headline(record.result)
+            about = record.target.get("id"), record.attack.get("name"), record.data.get("name")
+            rows.append([*map(str, about), name, figure.shown() if figure else "-"])
+        headings = ("model", "attack", "images", "figure", "value (interval)")
+        lines = "".join(f"<tr>{_cells(row, 'td')}</tr>" for row in rows)
+        more = f"<p>and {len(self) - SHOWN:,} more</p>" if len(self) > SHOWN else ""
+        head = f"<thead><tr>{_cells(headings, 'th')}</tr></thead>"
+        return f"<table>{head}<tbody>{lines}</tbody></table>{more}"
+
+
+def to_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Return records as a table for pandas, one row each.
+
+    Columns are ``model``, ``kind``, ``attack``, ``images``, ``created``, ``author`` and ``id``, then every
+    number of the results by its name, with its interval in ``NAME_low`` and ``NAME_high``; the true-positive
+    rates are ``tpr@0.01`` and so on. What a result does not have is missing (NaN).
+
+    Args:
+        records: from `audit` or `read_records`.
+
+    >>> from securitynet_hub import audit
+    >>> frame = to_frame(audit("zoo/fashion-mnist/cnn-overfitted-500/1", attacks="modified_entropy"))
+    >>> frame.loc[0, "attack"], float(frame.loc[0, "auc"])
+    ('modified_entropy', 0.628)
+    """
+    import pandas as pd
+
+    return pd.DataFrame([_row(record) for record in records])
+
+
+def _row(record: Record) -> dict[str, Any]:
+    row = {
+        "model": record.target.get("id"),
+        "kind": record.attack.get("kind"),
+        "attack": record.attack.get("name"),
+        "images": record.data.get("name"),
+        "created": record.created,
+        "author": record.author,
+        "id": record.id,
+    }
+    names = [name for name in record.result if name not in row]
+    for entry in record.result.get("tpr_at_fpr") or ():
+        names.append(f"tpr@{entry['target_fpr']:g}")
+    for name in names:
+        figure = find_figure(record.result, name)
+        if figure is not None:
+            row[name] = figure.value
+            if figure.low is not None:
+                row |= {f"{name}_low": figure.low, f"{name}_high": figure.high}
+    return row
+
+
+def _cells(texts: Iterable[str], tag: str) -> str:
+    return "".join(f"<{tag}>{escape(printable(text))}</{tag}>" for text in texts)
