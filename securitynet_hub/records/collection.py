@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
 from typing import TYPE_CHECKING, Any
 
-from securitynet_hub.core.text import printable
-from securitynet_hub.records.record import Record
-from securitynet_hub.records.rows import find_figure, headline
+from securitynet_hub.records.record import Record, html_table
+from securitynet_hub.records.rows import find_figure
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SHOWN = 100
-"""Rows of a table in a notebook."""
 
 
 class Records(list[Record]):
@@ -25,16 +20,7 @@ class Records(list[Record]):
         return to_frame(self)
 
     def _repr_html_(self) -> str:
-        rows = []
-        for record in self[:SHOWN]:
-            name, figure = headline(record.result)
-            about = record.target.get("id"), record.attack.get("name"), record.data.get("name")
-            rows.append([*map(str, about), name, figure.shown() if figure else "-"])
-        headings = ("model", "attack", "images", "figure", "value (interval)")
-        lines = "".join(f"<tr>{_cells(row, 'td')}</tr>" for row in rows)
-        more = f"<p>and {len(self) - SHOWN:,} more</p>" if len(self) > SHOWN else ""
-        head = f"<thead><tr>{_cells(headings, 'th')}</tr></thead>"
-        return f"<table>{head}<tbody>{lines}</tbody></table>{more}"
+        return html_table(self)
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -77,7 +63,3 @@ def _row(record: Record) -> dict[str, Any]:
             if figure.low is not None:
                 row |= {f"{name}_low": figure.low, f"{name}_high": figure.high}
     return row
-
-
-def _cells(texts: Iterable[str], tag: str) -> str:
-    return "".join(f"<{tag}>{escape(printable(text))}</{tag}>" for text in texts)

@@ -14,10 +14,11 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
+from html import escape
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ from securitynet_hub.records.schema import require_form
 
 MAX_BYTES = 16 << 20
 """Size of the largest record in bytes that is read; records of the package's own attacks have some 3,000."""
+
+SHOWN = 100
+"""Rows of a table of records in a notebook."""
 
 SCHEMA_VERSION = 1
 DECIDING = ("attacks", "data", "engine", "loaders", "models", "statistics")
@@ -129,9 +133,7 @@ class Record:
         return f"Record({' on '.join(map(printable, names))}{shown})"
 
     def _repr_html_(self) -> str:
-        from securitynet_hub.records.collection import Records
-
-        return Records([self])._repr_html_()
+        return html_table([self])
 
     @property
     def unit(self) -> str:
@@ -147,6 +149,23 @@ class Record:
     def as_dict(self) -> dict[str, Any]:
         """Return the content as it is written, hashes first."""
         return {"id": self.id, "unit": self.unit, **asdict(self)}
+
+
+def html_table(records: Sequence[Record]) -> str:
+    """Return records as a table of HTML, no more than `SHOWN` rows; all text is escaped."""
+    rows = []
+    for record in records[:SHOWN]:
+        name, figure = headline(record.result)
+        about = record.target.get("id"), record.attack.get("name"), record.data.get("name")
+        rows.append([*about, name, figure.shown() if figure else "-"])
+    head = _cells(("model", "attack", "images", "figure", "value (interval)"), "th")
+    lines = "".join(f"<tr>{_cells(row, 'td')}</tr>" for row in rows)
+    more = f"<p>and {len(records) - SHOWN:,} more</p>" if len(records) > SHOWN else ""
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>{more}"
+
+
+def _cells(texts: Iterable[object], tag: str) -> str:
+    return "".join(f"<{tag}>{escape(printable(text))}</{tag}>" for text in texts)
 
 
 def write_record(record: Record, folder: Path, *, name: str | None = None) -> Path:
