@@ -48,13 +48,19 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--benchmark", metavar="OWNER/NAME", help="dataset repository whose leaderboards get an evaluation"
     )
+    parser.add_argument(
+        "--benchmark-framework",
+        metavar="NAME",
+        help="evaluation framework that the data set's eval.yaml names; it must be on the Hub's list",
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Publish the data set, the metrics, records, a surrogate, or a model's evaluation.
 
-    Each repository gets one commit, or one pull request: all of it or nothing.
+    Each repository gets one commit, or one pull request: all of it or nothing. The data set's eval.yaml has a
+    commit of its own, which the Hub may refuse.
     """
     for name in NEEDS.get(options.what, ()):
         if getattr(options, name) is None:
@@ -67,8 +73,10 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(
             f"--private is for a new repository; `securitynet publish {options.what}` makes none."
         )
+    if options.benchmark_framework is not None and options.what != "dataset":
+        raise ValueError("--benchmark-framework is for `securitynet publish dataset`.")
     for done in _publish(options):
-        where = f"{done.repository.kind} {done.repository.name}"
+        where = " ".join(filter(None, (done.repository.kind, done.repository.name, done.part)))
         print(f"{where}: nothing new" if done.url is None else f"{where}: {done.url}", flush=True)
 
 
@@ -81,6 +89,11 @@ def _publish(options: argparse.Namespace) -> Iterator[Published]:
     records = [] if options.records is None else list(read_records(options.records))
     if options.what == "dataset":
         yield publishing.publish_dataset(options.repo, **how)
+        benchmark = publishing.publish_benchmark(
+            options.repo, options.benchmark_framework, create_pr=options.create_pr
+        )
+        if benchmark is not None:
+            yield benchmark
     elif options.what == "metrics":
         names = [options.repo] if "/" in options.repo else [f"{options.repo}/{m}" for m in known_metrics()]
         for name in names:

@@ -91,6 +91,10 @@ class HubError(SecurityNetError):
     """The Hub cannot be reached or refuses the request; the message says what to do."""
 
 
+class HubWarning(UserWarning):
+    """The Hub refused a part that the rest does not depend on; the message says what to do."""
+
+
 class UnknownNameError(SecurityNetError, KeyError, ValueError):
     """A name is not among the known ones; the message gives the closest known names.
 

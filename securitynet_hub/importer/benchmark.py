@@ -12,8 +12,8 @@ from securitynet_hub.records.rows import CONFIG
 DESCRIPTION = (
     "How much public image classifiers give away: "
     + ", ".join(f"{kind.headline[0].replace('_', ' ')} of {name}" for name, kind in kinds().items())
-    + ". Higher is worse for the model. Intervals and settings stand in the records of the config "
-    f"{CONFIG}; compare models of one task only."
+    + ". A value is 1 minus a rate, or minus a score: the highest stands first and gives away least. "
+    f"Intervals and settings stand in the records of the config {CONFIG}; compare models of one task only."
 )
 
 
@@ -21,7 +21,8 @@ def benchmark(datasets: Iterable[str]) -> str:
     """Return the text of `eval.yaml` for the data sets that models were trained on.
 
     Each attack that its literal calls ranked has a task for each data set, as scores of detectors have units
-    of their own; a kind whose results compare however they were made has one task.
+    of their own; a kind whose results compare however they were made has one task. It names no
+    ``evaluation_framework``: that must be one which the Hub lists (`sharing.benchmark_file`).
 
     >>> yaml.safe_load(benchmark(["SVHN"]))["tasks"][-1]
     {'id': 'neuron_noise.svhn', 'config': 'results', 'split': 'train'}
@@ -35,7 +36,6 @@ def benchmark(datasets: Iterable[str]) -> str:
     content = {
         "name": "SecurityNet",
         "description": DESCRIPTION,
-        "evaluation_framework": "securitynet-hub",
         "tasks": tasks,
     }
     text: str = yaml.safe_dump(content, sort_keys=False, width=100)

@@ -52,7 +52,7 @@ def evaluations(records: Iterable[Record], benchmark: str) -> list[EvalResultEnt
         entries[task] = EvalResultEntry(
             dataset_id=benchmark,
             task_id=task,
-            value=figure.value,
+            value=rank_value(name, figure.value),
             date=record.created,
             source_url=f"https://huggingface.co/datasets/{benchmark}",
             source_name=f"record {record.id}",
@@ -125,6 +125,27 @@ def _as_eval_result(entry: EvalResultEntry) -> EvalResult:
     )
 
 
+def rank_value(name: str, value: float) -> float:
+    """Return a figure as the Hub ranks it, which puts the highest first and has no "lower is better".
+
+    Every headline figure is worse for the model the higher it is: rates and AUCs become their complement, a
+    detector's score its negative, so that the model that gives away least stands first.
+
+    >>> rank_value("auc", 0.75), rank_value("score", 2.5)
+    (0.25, -2.5)
+    """
+    return -value if name == "score" else 1 - value
+
+
+def rank_name(name: str) -> str:
+    """Name what `rank_value` returns.
+
+    >>> rank_name("auc"), rank_name("score")
+    ('1 - auc', '- score')
+    """
+    return f"{'-' if name == 'score' else '1 -'} {name.replace('_', ' ')}"
+
+
 def _headline(record: Record) -> tuple[str, Figure]:
     kind = kinds().get(record.attack["kind"])
     found = kind and kind.headline_of(record.result)
@@ -150,9 +171,11 @@ def _dataset(record: Record) -> str:
 
 
 def _notes(record: Record, name: str, figure: Figure) -> str:
-    interval = "" if figure.low is None else f", {figure.low:.4f} to {figure.high:.4f}"
+    interval = f" {figure.value:.4f}"
+    interval += "" if figure.low is None else f", {figure.low:.4f} to {figure.high:.4f}"
     level = record.attack.get("confidence_level")
-    share = f" at {level:.0%}" if interval and isinstance(level, float) else ""
+    share = f" at {level:.0%}" if figure.low is not None and isinstance(level, float) else ""
     budget = record.attack.get("budget")
     cost = f", {budget} queries" if isinstance(budget, int) else ""
-    return re.sub(r"\s+", " ", f"{name.replace('_', ' ')}{interval}{share}; {record.attack['name']}{cost}")
+    figure_text = f"{rank_name(name)}; {name.replace('_', ' ')}{interval}{share}"
+    return re.sub(r"\s+", " ", f"{figure_text}; {record.attack['name']}{cost}")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 from securitynet_hub.annotations.schema import HUB_DATASET
 from securitynet_hub.attacks.stealing.surrogate_files import CARD, WEIGHTS, bare_card, surrogate_card
-from securitynet_hub.core.errors import RecordError, UnknownNameError, WeightsError
+from securitynet_hub.core.errors import HubError, HubWarning, RecordError, UnknownNameError, WeightsError
 from securitynet_hub.core.metric_files import known_metrics, metric_folder
+from securitynet_hub.core.retry import TransientError
 from securitynet_hub.records.record import Record
 from securitynet_hub.records.rows import FOLDER
+from securitynet_hub.sharing import benchmark_file
 from securitynet_hub.sharing.cards import (
     EVAL_RESULTS,
     eval_results_file,
@@ -36,6 +39,8 @@ METRIC_FILES = ("README.md", "app.py", "requirements.txt")
 def publish_dataset(name: str, *, private: bool = False, create_pr: bool = False) -> Published:
     """Publish the data set that ships with this package; results in the repository are kept.
 
+    `publish_benchmark` adds `eval.yaml`, which the Hub may refuse.
+
     Args:
         name: owner/name of the dataset repository, which is created if needed.
         private: whether a new repository is private.
@@ -46,9 +51,56 @@ def publish_dataset(name: str, *, private: bool = False, create_pr: bool = False
     """
     where = repository("dataset", name)
     files = _contents(HUB_DATASET)
+    del files[benchmark_file.PATH]
     if not create_pr:
         create(where, private=private)
     return commit(where, lambda _: files, "Publish the annotations", create_pr=create_pr)
+
+
+def publish_benchmark(
+    name: str, framework: str | None = None, *, create_pr: bool = False
+) -> Published | None:
+    """Make a published data set a benchmark of the Hub: one commit with `eval.yaml` alone.
+
+    The Hub validates this file, and its list of frameworks grows: where it refuses the commit, a `HubWarning`
+    says why and what to do, and the data set stays as it is.
+
+    Args:
+        name: owner/name of a repository that `publish_dataset` made.
+        framework: the evaluation framework to name; none unless given.
+        create_pr: open a pull request instead.
+
+    Returns:
+        The commit; None if it was refused.
+
+    Raises:
+        HubError: the Hub cannot be reached for now.
+    """
+    where = repository("dataset", name)
+    files = {benchmark_file.PATH: benchmark_file.benchmark_text(framework).encode()}
+    try:
+        done = commit(where, lambda _: files, "Declare the benchmark", create_pr=create_pr)
+    except HubError as error:
+        if isinstance(error, TransientError):
+            raise
+        warnings.warn(_refusal(str(error), framework), HubWarning, stacklevel=2)
+        return None
+    return done._replace(part=benchmark_file.PATH)
+
+
+def _refusal(sentence: str, framework: str | None) -> str:
+    known = benchmark_file.known_frameworks()
+    advice = (
+        f"give one that it lists as --benchmark-framework, such as {', '.join(sorted(known.names)[:3])}"
+        if framework is None
+        else "leave --benchmark-framework out"
+        if framework in known.names
+        else f"it was not in the Hub's list of {known.date}; leave --benchmark-framework out, or name another"
+    )
+    return (
+        f"the data set is published, but not {benchmark_file.PATH}, without which the Hub shows no "
+        f"leaderboards: {sentence.removesuffix('.')}. To try again: {advice}."
+    )
 
 
 def publish_metric(name: str, *, private: bool = False, create_pr: bool = False) -> Published:

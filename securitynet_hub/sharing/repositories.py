@@ -58,11 +58,16 @@ class Repository(NamedTuple):
 
 
 class Published(NamedTuple):
-    """The result of a publication: a commit or the URL of a pull request; None if nothing was new."""
+    """The result of a publication: a commit or the URL of a pull request; None if nothing was new.
+
+    Attributes:
+        part: the file that was published by itself, if it is not the whole.
+    """
 
     repository: Repository
     commit: str | None
     url: str | None
+    part: str = ""
 
 
 def repository(kind: str, name: str) -> Repository:

@@ -66,10 +66,11 @@ COMMANDS = {
     "study": ({"--records RECORDS [RECORDS ...]", "--out DIR"}, [], {"records": [], "out": None}),
     "publish": (
         {"--repo OWNER/NAME", "--private", "--create-pr", "--records DIR", "--weights FILE", "--target ID",
-         "--benchmark OWNER/NAME", "{dataset,metrics,records,surrogate,evaluation}"},
+         "--benchmark OWNER/NAME", "--benchmark-framework NAME",
+         "{dataset,metrics,records,surrogate,evaluation}"},
         ["--repo", "OWNER/NAME", "records"],
         {"private": False, "create_pr": False, "records": None, "weights": None, "target": None,
-         "benchmark": None},
+         "benchmark": None, "benchmark_framework": None},
     ),
     "fetch": (
         {"--repo OWNER/NAME", "--revision REVISION", "--out DIR", "{results}"},

@@ -86,18 +86,47 @@ def finish(process):
 
 
 class TestDataset:
-    def test_is_published_as_it_is_in_one_commit(self, whole_hub, run):
+    def test_is_published_as_it_is(self, whole_hub, run):
         code, out, err = run("publish", "dataset", "--repo", REPO)
         assert code == 0, err
         repo = whole_hub.dataset(REPO)
         local = {p.relative_to(HUB_DATASET).as_posix(): p for p in HUB_DATASET.rglob("*") if p.is_file()}
         assert set(repo.files) == {*local, ".gitattributes"}
         assert all(repo.files[name].content == path.read_bytes() for name, path in local.items())
-        assert len(repo.commits) == 2  # the repository's first and ours
-        assert f"{whole_hub.endpoint}/datasets/{REPO}/commit/{repo.head}" in out
+        _, data, benchmark = repo.commits  # the repository's, ours, and that of eval.yaml alone
+        assert set(repo.commits[benchmark]) - set(repo.commits[data]) == {"eval.yaml"}
+        url = f"{whole_hub.endpoint}/datasets/{REPO}/commit"
+        lines = [f"dataset {REPO}: {url}/{data}", f"dataset {REPO} eval.yaml: {url}/{benchmark}"]
+        assert out.splitlines() == lines
 
-        assert run("publish", "dataset", "--repo", REPO)[1] == f"dataset {REPO}: nothing new\n"
-        assert len(repo.commits) == 2
+        again = f"dataset {REPO}: nothing new\ndataset {REPO} eval.yaml: nothing new\n"
+        assert run("publish", "dataset", "--repo", REPO)[1] == again
+        assert len(repo.commits) == 3
+
+    @pytest.mark.filterwarnings("default::securitynet_hub.core.errors.HubWarning")
+    @pytest.mark.parametrize(
+        ("framework", "advice"),
+        [(None, "give one that it lists as --benchmark-framework"),
+         ("inspect-ai", "leave --benchmark-framework out"),
+         ("inspect-a", "it was not in the Hub's list of 2026-")],
+    )  # fmt: skip
+    def test_stands_where_its_benchmark_is_refused(self, whole_hub, run, framework, advice):
+        if framework != "inspect-a":  # which is not in the enumeration
+            whole_hub.refused_files["eval.yaml"] = "Invalid input at tasks"
+        named = () if framework is None else ("--benchmark-framework", framework)
+        code, out, err = run("publish", "dataset", "--repo", REPO, *named)
+        told = " ".join(err.split())
+        assert code == 0
+        assert out.count("\n") == 1
+        assert "the data set is published, but not eval.yaml" in told
+        assert "Invalid input" in told
+        assert advice in told
+        assert set(whole_hub.dataset(REPO).files) >= {"README.md", "data/models.parquet"}
+        assert "eval.yaml" not in whole_hub.dataset(REPO).files
+        whole_hub.refused_files.clear()
+        code, out, err = run("publish", "dataset", "--repo", REPO, "--benchmark-framework", "inspect-ai")
+        assert (code, err) == (0, "")
+        assert b'evaluation_framework: "inspect-ai"' in whole_hub.dataset(REPO).files["eval.yaml"].content
 
     def test_leaves_the_results_of_others(self, published):
         before = ids()
@@ -130,7 +159,7 @@ class TestDataset:
 
     def test_its_benchmark_has_a_task_per_attack_and_data_set(self):
         benchmark = yaml.safe_load((HUB_DATASET / "eval.yaml").read_text())
-        assert set(benchmark) == {"name", "description", "evaluation_framework", "tasks"}
+        assert set(benchmark) == {"name", "description", "tasks"}
         tasks = [task["id"] for task in benchmark["tasks"]]
         measured = {
             kind.name if kind.pooled else attack
@@ -397,11 +426,15 @@ class TestEvaluation:
         assert "/commit/" in out
         (entry,) = self.entries(repo.files)
         assert (entry.dataset_id, entry.task_id) == (REPO, "modified_entropy.fashion-mnist")
-        assert (entry.value, entry.date) == (record.result["auc"], record.created)
+        assert (entry.value, entry.date) == (1 - record.result["auc"], record.created)
+        low, high = record.result["auc_ci"]
+        assert entry.notes == (
+            f"1 - auc; auc {record.result['auc']:.4f}, {low:.4f} to {high:.4f} at 95%; modified_entropy"
+        )
         assert record.id in entry.source_name
         written = ModelCard(repo.files["README.md"].content.decode())
         (result,) = written.data.eval_results
-        assert (result.metric_value, result.dataset_type) == (record.result["auc"], REPO)
+        assert (result.metric_value, result.dataset_type) == (1 - record.result["auc"], REPO)
         assert written.data.license == "mit"
         assert "Text." in written.text
 
@@ -414,9 +447,9 @@ class TestEvaluation:
         publish_evaluation("lab/net", [latest, older], REPO)
         entries = self.entries(repo.files)
         assert [entry.dataset_id for entry in entries] == ["cais/hle", REPO]
-        assert entries[1].value == latest.result["auc"]
+        assert entries[1].value == 1 - latest.result["auc"]
         card = ModelCard(repo.files["README.md"].content.decode())
-        assert [result.metric_value for result in card.data.eval_results] == [latest.result["auc"]]
+        assert [result.metric_value for result in card.data.eval_results] == [1 - latest.result["auc"]]
         assert publish_evaluation("lab/net", [latest], REPO).url is None
 
     def test_is_a_pull_request_anywhere_else(self, whole_hub):

@@ -42,7 +42,7 @@ def test_the_cycle_of_the_readme(prepared, run, tmp_path):
     assert len(others) < 10
     told = [run(*command[1:]) for command in others]
     assert [code for code, _, _ in told] == [0] * len(others), told
-    assert len(prepared.dataset("alice/securitynet").commits) == 3  # made, the data set, the records
+    assert len(prepared.dataset("alice/securitynet").commits) == 4  # made, the data set, eval.yaml, records
     own, fetched = (set(read_records(tmp_path / name)) for name in ("records", "results"))
     assert own < fetched
     board = told[-2][1]

@@ -1,29 +1,46 @@
-"""A small Hub on loopback: repositories with commits, pull requests, LFS, and faults on demand.
+"""A small Hub on loopback: repositories with commits, pull requests, LFS, Xet, and faults on demand.
 
-It answers what huggingface_hub, datasets and evaluate ask for, in the forms their sources read, so that the
-real clients do all the talking. What the Hub would refuse is refused: commits of another form than the
-client's, contents that were not uploaded as told, cards and results that are not valid, and tokens where none
-belong.
+It answers what huggingface_hub, `hf`, @huggingface/hub, datasets and evaluate ask for, in the forms that their
+sources read, so that clients which nobody here wrote do the talking (benchmarks/check_hub_clients.py runs them).
+What the Hub would refuse is refused: `hub_rules` has each rule with its source; the rest is below.
+
+| what | source |
+|---|---|
+| a token that is not known or expired: 401, "Invalid credentials in Authorization header" | huggingface_hub/utils/_http.py, hf_raise_for_status |
+| who is not logged in gets 401 for what is not there or private, others 404, X-Error-Code RepoNotFound | the same |
+| a gated repository: 403, X-Error-Code GatedRepo; its list of files stays public | the same; hub-docs, models-gated.md |
+| a renamed repository: 307 to the new name | hub-docs, repositories-settings.md; huggingface_hub/file_download.py follows relative ones only |
+| a full quota: 403 with a sentence, when contents or commits are sent | huggingface_hub issues 3049 and 3366 |
+| a parent commit that is not the head: 412 | HfApi.create_commit, parent_commit; _commit_api.py |
+| LFS: basic, multipart beyond a size, with signed links that refuse a second login | huggingface_hub/lfs.py; commit.ts of @huggingface/hub |
+| Xet: write tokens in headers and JSON, xorbs and shards | huggingface_hub/utils/_xet.py; xetWriteToken.ts; `xet_storage` |
+| lists in pages, the next one in Link | huggingface_hub/utils/_pagination.py; list-files.ts |
+| a commit deletes what is there alone: 404, "A file with this name doesn't exist" | HfApi.create_commit |
+| up to 256 files in one preupload | huggingface_hub/_commit_api.py, _fetch_upload_modes |
 """
 
 import base64
+import fnmatch
 import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
-LARGE = (".parquet", ".safetensors", ".npz", ".bin")
-MOST_REGULAR = 10 << 20
-SDKS = ("gradio", "docker", "static")
+from .hub_rules import MAX_FILE, MAX_REGULAR, SDKS, card_errors, crowded, file_errors, name_error, path_error
+from .xet_storage import Storage
+
+LARGE = ("*.parquet", "*.safetensors", "*.npz", "*.bin")
+ATTRIBUTES = "".join(f"{pattern} filter=lfs diff=lfs merge=lfs -text\n" for pattern in LARGE).encode()
 KINDS = {"datasets": "dataset", "spaces": "space", "models": "model"}
+QUOTA = "Private repository storage limit reached, please upgrade your plan"
 
 
 @dataclass
@@ -56,6 +73,7 @@ class Repository:
     """Commits by their hash, each a map from paths to files, and what the names of revisions point to."""
 
     private: bool = False
+    gated: bool = False
     sdk: str | None = None
     commits: dict = field(default_factory=dict)
     refs: dict = field(default_factory=dict)
@@ -78,6 +96,11 @@ class Repository:
     @property
     def files(self):
         return self.commits[self.head]
+
+    @property
+    def patterns(self):
+        present = self.files.get(".gitattributes") if self.refs else None
+        return large_patterns(present.content if present else b"")
 
     @property
     def pull_requests(self):
@@ -111,6 +134,13 @@ class Hub:
         self.uploaded = {}  # and not verified yet
         self.objects = {}
         self.faults = []
+        self.renamed = {}  # (kind, old name) -> new name
+        self.full = set()  # owners whose quota is used up
+        self.page = 1000  # entries of a list in one answer
+        self.multipart = 8 << 20  # bytes from which LFS contents go up in parts of as many
+        self.parts = {}
+        self.xet = Storage()
+        self.refused_files = {}  # path -> why the Hub finds its content not valid
         self.log = []
         self.lock = threading.RLock()
 
@@ -134,9 +164,16 @@ class Hub:
     def add(self, kind, name, files=None):
         """Make a repository; files map paths to contents."""
         repository = self.repositories[kind, name] = Repository()
-        contents = {".gitattributes": b"*.parquet filter=lfs\n", **(files or {})}
-        repository.commit({path: File(content, path.endswith(LARGE)) for path, content in contents.items()})
+        contents = {".gitattributes": ATTRIBUTES, **(files or {})}
+        large = large_patterns(contents[".gitattributes"])
+        repository.commit(
+            {path: File(content, is_large(path, len(content), large)) for path, content in contents.items()}
+        )
         return repository
+
+    def rename(self, kind, old, new):
+        self.repositories[kind, new] = self.repositories.pop((kind, old))
+        self.renamed[kind, old] = new
 
     def may_write(self, user, name):
         owner = name.split("/")[0]
@@ -147,73 +184,43 @@ class Hub:
         return user is not None and (owner == user[0] or owner in user[1])
 
 
-def card_errors(content, kind):
-    """Judge a card's metadata as the Hub does: YAML, a map, known kinds of values."""
-    found = re.match(r"---\r?\n(.*?)\r?\n---(\r?\n|$)", content, re.DOTALL)
-    if found is None:
-        return []
-    try:
-        card = yaml.safe_load(found[1])
-    except yaml.YAMLError as error:
-        return [f"YAML: {error}"]
-    if not isinstance(card, dict):
-        return ["the metadata must be a map"]
-    wrong = [
-        f"{name} must be a list" for name in ("tags", "configs") if not isinstance(card.get(name, []), list)
+def large_patterns(attributes):
+    """Return the patterns that a .gitattributes keeps in LFS."""
+    lines = (line.split() for line in attributes.decode(errors="replace").splitlines())
+    return [words[0] for words in lines if "filter=lfs" in words[1:]]
+
+
+def is_large(path, size, patterns):
+    """Tell what the Hub keeps in LFS: what .gitattributes names, and all large files, but nothing empty."""
+    name = path.rsplit("/", 1)[-1]
+    named = any(fnmatch.fnmatchcase(path, each) or fnmatch.fnmatchcase(name, each) for each in patterns)
+    return size > 0 and (named or size > MAX_REGULAR)
+
+
+def leaderboard(hub, name):
+    """Return the entries of a benchmark, the highest value first: HfApi.get_dataset_leaderboard."""
+    found = []
+    for (kind, model), repository in hub.repositories.items():
+        for entry in evaluations_of(repository.files) if kind == "model" else []:
+            if entry["data"]["dataset"]["id"] == name:
+                found.append((entry["data"]["value"], model, entry))
+    found.sort(key=lambda each: (-each[0], each[1]))
+    return [
+        {"rank": rank, "modelId": model, "value": value, "filename": entry["filename"], "verified": False,
+         "source": entry["data"].get("source"), "notes": entry["data"].get("notes"),
+         "author": {"name": model.split("/")[0], "fullname": "", "avatarUrl": "", "type": "user"}}
+        for rank, (value, model, entry) in enumerate(found, 1)
+    ]  # fmt: skip
+
+
+def evaluations_of(files):
+    """Return a model's results as `expand=["evalResults"]` gives them: huggingface_hub/_eval_results.py."""
+    return [
+        {"filename": path, "data": entry}
+        for path, file in files.items()
+        if re.fullmatch(r"\.eval_results/[^/]+\.yaml", path)
+        for entry in yaml.safe_load(file.content)
     ]
-    wrong += ["license must be text" for _ in [0] if not isinstance(card.get("license", ""), str | list)]
-    for config in card.get("configs", []):
-        if not {"config_name", "data_files"} <= set(config):
-            wrong.append('"configs" entries need "config_name" and "data_files"')
-    if kind == "space":
-        if card.get("sdk") not in SDKS:
-            wrong.append(f'"sdk" must be one of {", ".join(SDKS)}')
-        colours = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray", None)
-        wrong += [f"{n} is no colour" for n in ("colorFrom", "colorTo") if card.get(n) not in colours]
-    for model in card.get("model-index", []) if kind == "model" else []:
-        for result in model["results"]:
-            parts = [result["task"], result["dataset"], *result["metrics"]]
-            named = all(part.get("type") for part in parts) and result["dataset"].get("name")
-            if not (model.get("name") and named and all("value" in metric for metric in result["metrics"])):
-                wrong.append('"model-index" results need task, dataset and metrics, with types and values')
-    return wrong
-
-
-def file_errors(kind, path, content):
-    """Judge what makes benchmarks, as the Hub does at every push."""
-    wrong = card_errors(content.decode(), kind) if path == "README.md" else []
-    if kind == "dataset" and path == "eval.yaml":
-        benchmark = yaml.safe_load(content)
-        texts = [benchmark[name] for name in ("name", "description", "evaluation_framework")]
-        tasks = benchmark["tasks"]
-        texts += [task[name] for task in tasks for name in ("id", "config", "split")]
-        if not all(isinstance(text, str) and text for text in texts):
-            wrong.append("eval.yaml: texts are needed")
-        if len({task["id"] for task in tasks}) < len(tasks):
-            wrong.append("eval.yaml: a task is named twice")
-    if kind == "model" and re.fullmatch(r"\.eval_results/[^/]+\.yaml", path):
-        for entry in yaml.safe_load(content):
-            if set(entry) - {
-                "dataset",
-                "value",
-                "verifyToken",
-                "date",
-                "source",
-                "notes",
-                "evaluation_framework",
-            }:
-                wrong.append(f"{path}: unknown keys")
-            if not {"id", "task_id"} <= set(entry["dataset"]) <= {"id", "task_id", "revision"}:
-                wrong.append(f"{path}: dataset needs id and task_id")
-            if "value" not in entry or not set(entry.get("source", ["url"])) >= {"url"}:
-                wrong.append(f"{path}: value and the source's url are needed")
-            datetime.fromisoformat(entry.get("date", "2026-01-01"))
-    return wrong
-
-
-def is_large(path, size):
-    """Tell what the Hub keeps in LFS: what .gitattributes names by default, and all large files."""
-    return path.endswith(LARGE) or size > MOST_REGULAR
 
 
 @contextmanager
@@ -242,14 +249,14 @@ def running_hub():
                 return self.refuse(fault.status, fault.message, **fault.headers)
             self.silent = bool(fault)
             token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-            self.user = hub.users.get(token)
+            self.user = hub.users.get(token.removeprefix("xet_"))
             if token and self.user is None:
                 headers = {"X-Error-Message": "Invalid credentials in Authorization header"}
                 return self.refuse(401, f"token {token} is expired", **headers)
             with hub.lock:
                 return self.route(self.command, address.path)
 
-        do_GET = do_HEAD = do_POST = do_PUT = handle_any
+        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any
 
         def chunks(self):
             """Read a body sent without a length."""
@@ -268,6 +275,10 @@ def running_hub():
             return self.refuse(404, f"no {path} here")
 
         def repository(self, kind, name):
+            if (kind, name) in hub.renamed:
+                place = self.path.replace(f"/{name}", f"/{hub.renamed[kind, name]}", 1)
+                self.send(307, b"", "text/plain", {"Location": place})
+                return None
             repository = hub.repositories.get((kind, name))
             hidden = repository and repository.private and not hub.may_read(self.user, name)
             if (
@@ -305,8 +316,8 @@ def running_hub():
             if self.user is None:
                 return self.refuse(401, "Invalid username or password.")
             name = f"{asked.get('organization') or self.user[0]}/{asked['name']}"
-            if kind not in KINDS.values() or not re.fullmatch(r"\w[\w.-]{0,95}", asked["name"], re.ASCII):
-                return self.refuse(400, f"no {kind} may be called {name}")
+            if kind not in KINDS.values() or name_error(name):
+                return self.refuse(400, name_error(name) or f"there are no {kind}s")
             if kind == "space" and asked.get("sdk") not in SDKS:
                 return self.refuse(400, "a Space needs an sdk")
             if not hub.may_write(self.user, name):
@@ -319,19 +330,40 @@ def running_hub():
             repository.sdk = asked.get("sdk")
             return self.json({"url": url, "name": name, "id": name})
 
+        def delete(self):
+            asked = json.loads(self.body)
+            kind, name = asked.get("type") or "model", f"{asked.get('organization')}/{asked['name']}"
+            if self.repository(kind, name) is None or not self.permitted(name):
+                return None
+            del hub.repositories[kind, name]
+            return self.json({})
+
+        def over_quota(self, name):
+            """Refuse contents for an owner whose storage is full."""
+            if name.split("/")[0] in hub.full:
+                self.refuse(403, QUOTA)
+            return name.split("/")[0] in hub.full
+
         def preupload(self, kinds, name, revision):
             sha, files = self.at(KINDS[kinds], name, revision)
             if sha is None or not self.permitted(name):
-                return
-            answers = []
-            for file in json.loads(self.body)["files"]:
+                return None
+            answers, asked = [], json.loads(self.body)
+            if len(asked["files"]) > 256:
+                return self.refuse(400, "up to 256 files at once")
+            patterns = hub.repositories[KINDS[kinds], name].patterns
+            if asked.get("gitAttributes"):
+                patterns = large_patterns(asked["gitAttributes"].encode())
+            for file in asked["files"]:
                 path, sample = file["path"], base64.b64decode(file["sample"], validate=True)
                 assert len(sample) == min(512, file["size"])
+                if file["size"] > MAX_FILE:
+                    return self.refuse(413, f"{path} is larger than a file may be")
                 present = files.get(path)
-                mode = "lfs" if is_large(path, file["size"]) else "regular"
+                mode = "lfs" if is_large(path, file["size"], patterns) else "regular"
                 oid = {} if present is None else {"oid": present.etag}
                 answers.append({"path": path, "uploadMode": mode, "shouldIgnore": False, **oid})
-            self.json({"files": answers})
+            return self.json({"files": answers})
 
         def permitted(self, name):
             if self.user is None:
@@ -348,29 +380,98 @@ def running_hub():
             if self.repository(KINDS[kinds or "models"], name) is None:
                 return None
             asked = json.loads(self.body)
-            told = {key: asked.get(key) for key in ("operation", "hash_algo")}
+            if self.over_quota(name):
+                return None
+            told = {
+                "operation": asked.get("operation"), "hash_algo": asked.get("hash_algo", "").replace("_", ""),
+            }  # fmt: skip
             lfs = all(
                 self.headers[name] == "application/vnd.git-lfs+json" for name in ("Accept", "Content-Type")
             )
             if told != {"operation": "upload", "hash_algo": "sha256"} or not lfs:
                 return self.refuse(400, f"cannot do {told}")
+            xet = "xet" in asked["transfers"]
             objects = []
             for wanted in asked["objects"]:
-                entry = {"oid": wanted["oid"], "size": wanted["size"]}
-                if wanted["oid"] not in hub.objects:
-                    upload = {"href": f"{hub.endpoint}/lfs/{wanted['oid']}?signature=hidden"}
+                oid, size = wanted["oid"], wanted["size"]
+                entry = {"oid": oid, "size": size}
+                if oid not in hub.objects:
+                    upload = {"href": f"{hub.endpoint}/lfs/{oid}?signature=hidden"}
+                    if xet:
+                        href = f"{hub.endpoint}/api/{kinds or 'models'}/{name}/xet-write-token/main"
+                        upload = {"href": href, "header": self.xet_headers()}
+                    elif size > hub.multipart and "multipart" in asked["transfers"]:
+                        count = -(-size // hub.multipart)
+                        links = {
+                            str(n): f"{hub.endpoint}/lfs/{oid}?signature=hidden&part={n}"
+                            for n in range(1, count + 1)
+                        }
+                        upload = {"href": f"{hub.endpoint}/lfs/complete"}
+                        upload["header"] = {"chunk_size": str(hub.multipart), **links}
                     entry["actions"] = {"upload": upload, "verify": {"href": f"{hub.endpoint}/lfs/verify"}}
                 objects.append(entry)
-            transfer = "xet" if "xet" in asked["transfers"] else "basic"
+            several = any("header" in entry.get("actions", {}).get("upload", {}) for entry in objects)
+            transfer = "xet" if xet else "multipart" if several else "basic"
             return self.json({"transfer": transfer, "objects": objects})
+
+        def xet_headers(self):
+            token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+            return {
+                "X-Xet-Cas-Url": hub.endpoint,
+                "X-Xet-Access-Token": f"xet_{token}",
+                "X-Xet-Token-Expiration": str(int(time.time()) + 3600),
+            }
+
+        def xet_token(self, kinds, name, _right, _revision):
+            """Lend a token of the storage; for a pull request who may read may write."""
+            if self.user is None:
+                return self.refuse(401, "Invalid username or password.")
+            if self.repository(KINDS[kinds], name) is None or self.over_quota(name):
+                return None
+            headers = self.xet_headers()
+            names = {"casUrl": "Cas-Url", "accessToken": "Access-Token", "exp": "Token-Expiration"}
+            content = {key: headers[f"X-Xet-{header}"] for key, header in names.items()}
+            return self.json({**content, "exp": int(content["exp"])}, headers=headers)
+
+        def add_xorb(self, xorb):
+            if not self.headers.get("Authorization", "").startswith("Bearer xet_"):
+                return self.refuse(401, "no token of this storage")
+            hub.xet.add_xorb(xorb, self.body)
+            return self.json({"was_inserted": True})
+
+        def add_shard(self):
+            if not self.headers.get("Authorization", "").startswith("Bearer xet_"):
+                return self.refuse(401, "no token of this storage")
+            try:
+                hub.objects |= hub.xet.files(self.body)
+            except (KeyError, ValueError) as error:
+                return self.refuse(400, f"shard: {error}")
+            return self.json({"result": 1})
 
         def upload(self, oid):
             """Take contents as S3 does behind a signed link, which refuses a second way to log in."""
             if "Authorization" in self.headers or self.query.get("signature") != "hidden":
                 return self.refuse(400, "only one authentication mechanism is allowed")
+            if "part" in self.query:
+                hub.parts[oid, int(self.query["part"])] = self.body
+                etag = hashlib.md5(self.body).hexdigest()
+                return self.send(200, b"", "text/plain", {"ETag": f'"{etag}"'})
             if hashlib.sha256(self.body).hexdigest() != oid:
                 return self.refuse(400, "the content has another hash")
             hub.uploaded[oid] = self.body
+            return self.json({})
+
+        def complete(self):
+            """Join the parts of contents, each with the tag that its upload answered."""
+            asked = json.loads(self.body)
+            parts = [hub.parts.get((asked["oid"], part["partNumber"])) for part in asked["parts"]]
+            tags = [part["etag"].strip('"') for part in asked["parts"]]
+            whole = b"".join(parts) if None not in parts else b""
+            right = tags == [hashlib.md5(part or b"").hexdigest() for part in parts]
+            if not right or hashlib.sha256(whole).hexdigest() != asked["oid"]:
+                return self.refuse(400, "the parts are not those that were uploaded")
+            hub.uploaded[asked["oid"]] = whole
+            hub.objects[asked["oid"]] = whole
             return self.json({})
 
         def verify(self):
@@ -396,39 +497,69 @@ def running_hub():
             sha, files = self.at(kind, name, revision)
             if sha is None or not self.permitted(name):
                 return None
+            if self.over_quota(name):
+                return None
             header, *lines = [json.loads(line) for line in self.body.splitlines()]
             if self.headers["Content-Type"] != "application/x-ndjson" or header["key"] != "header":
                 return self.refuse(400, "a commit is lines of JSON, the header first")
             if not header["value"].get("summary"):
                 return self.refuse(400, "a commit needs a summary")
             parent = header["value"].get("parentCommit")
-            if "create_pr" not in self.query and parent not in (None, sha):
-                return self.refuse(412, "A commit has happened since. Please refresh and try again.")
-            files = dict(hub.repositories[kind, name].commits[parent or sha])
-            for line in lines:
-                wrong = self.change(files, kind, line["key"], line["value"])
-                if wrong:
-                    return self.refuse(400, wrong)
-            repository = hub.repositories[kind, name]
-            number = len(repository.pull_requests) + 1
             asks = "create_pr" in self.query
-            new = repository.commit(files, f"refs/pr/{number}" if asks else "refs/heads/main")
+            if not asks and parent not in (None, sha):
+                return self.refuse(412, "A commit has happened since. Please refresh and try again.")
+            repository = hub.repositories[kind, name]
+            files = dict(repository.commits[parent or sha])
+            for line in lines:
+                if line["key"] in ("deletedFile", "deletedFolder"):
+                    if not self.delete_from(files, line["value"]["path"], line["key"] == "deletedFolder"):
+                        return None
+                elif wrong := self.change(files, kind, line["key"], line["value"], repository.patterns):
+                    return self.refuse(400, wrong)
+            if (folder := crowded(files)) is not None:
+                return self.refuse(400, f"the folder {folder or '/'} holds more than 10000 files")
+            number = len(repository.pull_requests) + 1
+            ref = revision if revision.startswith("refs/") else f"refs/heads/{revision}"
+            new = repository.commit(files, f"refs/pr/{number}" if asks else ref)
             url = f"{hub.endpoint}/{'' if kind == 'model' else kinds + '/'}{name}"
-            answer = {"commitUrl": f"{url}/commit/{new}", "commitOid": new, "success": True}
+            answer = {"commitUrl": f"{url}/commit/{new}", "commitOid": new, "success": True, "hookOutput": ""}
             return self.json(answer | ({"pullRequestUrl": f"{url}/discussions/{number}"} if asks else {}))
 
-        def change(self, files, kind, key, value):
+        def delete_from(self, files, path, folder):
+            """Delete a file, or a folder; refuse what is not there."""
+            gone = (
+                [known for known in files if known.startswith(path.rstrip("/") + "/")] if folder else [path]
+            )
+            if not gone or not set(gone) <= set(files):
+                message = "A file with this name doesn't exist"
+                self.refuse(404, message, **{"X-Error-Code": "EntryNotFound"})
+                return False
+            for known in gone:
+                del files[known]
+            return True
+
+        def merge(self, kinds, name, number):
+            """Make what a pull request proposes the head: HfApi.merge_pull_request."""
+            repository = self.repository(KINDS[kinds or "models"], name)
+            if repository is None or not self.permitted(name):
+                return None
+            sha = repository.resolve(f"refs/pr/{number}")
+            if sha is None:
+                return self.refuse(404, "no such discussion")
+            repository.refs["refs/heads/main"] = sha
+            return self.json({})
+
+        def change(self, files, kind, key, value, patterns):
             """Do one operation of a commit; return why it is refused."""
             path = value["path"]
-            if path.startswith("/") or {"", ".", ".."} & set(path.split("/")):
-                return f"{path} is no path"
-            if key == "deletedFile":
-                del files[path]
-            elif key == "file" and value["encoding"] == "base64":
+            if wrong := path_error(path):
+                return wrong
+            if key == "file" and value["encoding"] == "base64":
                 content = base64.b64decode(value["content"], validate=True)
-                if content and is_large(path, len(content)):
+                if is_large(path, len(content), patterns):
                     return f"{path} must be uploaded to LFS"
                 wrong = file_errors(kind, path, content)
+                wrong += [hub.refused_files[path]] if path in hub.refused_files else []
                 if wrong:
                     return "; ".join(wrong)
                 files[path] = File(content, False)
@@ -453,8 +584,19 @@ def running_hub():
             private = hub.repositories[KINDS[kinds], name].private
             author = name.split("/")[0]
             answer = {"id": name, "author": author, "sha": sha, "private": private, "siblings": siblings}
-            answer |= {"tags": [], "downloads": 0, "likes": 0, "disabled": False, "gated": False}
+            answer |= {"tags": [], "downloads": 0, "likes": 0, "disabled": False}
+            answer |= {"gated": "auto" if hub.repositories[KINDS[kinds], name].gated else False}
+            if "evalResults" in parse_qs(urlsplit(self.path).query).get("expand", []):
+                answer["evalResults"] = evaluations_of(files)
             self.json(answer)
+
+        def leaderboard(self, name):
+            repository = self.repository("dataset", name)
+            if repository is None:
+                return None
+            if "eval.yaml" not in repository.files:
+                return self.refuse(404, "this data set is no benchmark")
+            return self.json(leaderboard(hub, name))
 
         def refs(self, kinds, name):
             repository = self.repository(KINDS[kinds], name)
@@ -486,7 +628,15 @@ def running_hub():
                 if deep or len(parts) == 1:
                     entries.append(file.described(path))
             entries += [{"type": "directory", "path": path, "oid": "0" * 40, "size": 0} for path in folders]
-            return self.json(sorted(entries, key=lambda entry: entry["path"]))
+            entries.sort(key=lambda entry: entry["path"])
+            start = int(self.query.get("cursor", 0))
+            after = start + int(self.query.get("limit", hub.page))
+            link = {}
+            if after < len(entries):
+                address = urlsplit(self.path)
+                kept = "&".join(part for part in address.query.split("&") if not part.startswith("cursor="))
+                link = {"Link": f'<{hub.endpoint}{address.path}?{kept}&cursor={after}>; rel="next"'}
+            return self.json(entries[start:after], headers=link)
 
         def paths(self, kinds, name, revision):
             sha, files = self.at(KINDS[kinds], name, revision)
@@ -506,6 +656,11 @@ def running_hub():
                 return None
             if path not in files:
                 return self.refuse(404, "Entry not found", **{"X-Error-Code": "EntryNotFound"})
+            if hub.repositories[KINDS[kinds or "models"], name].gated and not hub.may_read(self.user, name):
+                message = f"Access to {name} is restricted and you are not in the authorized list."
+                return self.refuse(
+                    401 if self.user is None else 403, message, **{"X-Error-Code": "GatedRepo"}
+                )
             file = files[path]
             headers = {"ETag": f'"{file.etag}"', "X-Repo-Commit": sha}
             if file.large:
@@ -537,7 +692,8 @@ def running_hub():
         def refuse(self, status, message, url=None, **headers):
             self.silent = False
             body = {"error": message} | ({"url": url} if url else {})
-            self.json(body, status, {"X-Error-Message": message, **headers})
+            plain = " ".join(message.encode("ascii", "ignore").decode().split())  # what a header can hold
+            self.json(body, status, {"X-Error-Message": plain, **headers})
 
         def send(self, status, body, kind, headers):
             self.send_response(status)
@@ -554,17 +710,27 @@ def running_hub():
         (r"GET /api/whoami-v2", Handler.whoami),
         (r"POST /api/validate-yaml", Handler.validate),
         (r"POST /api/repos/create", Handler.create),
+        (r"DELETE /api/repos/delete", Handler.delete),
+        (r"GET /api/datasets/([^/]+/[^/]+)/leaderboard", Handler.leaderboard),
+        (rf"GET {api}/xet-(read|write)-token(?:/(.+))?", Handler.xet_token),
+        (r"POST /v1/xorbs/default/([0-9a-f]{64})", Handler.add_xorb),
+        (r"POST /(?:v1/)?shards", Handler.add_shard),
+        (rf"POST /api/(?:(models|datasets|spaces)/)?{repo}/discussions/(\d+)/merge", Handler.merge),
         (rf"POST {api}/preupload/(.+)", Handler.preupload),
         (rf"POST {api}/commit/(.+)", Handler.commit),
         (rf"POST {api}/paths-info/(.+)", Handler.paths),
         (rf"GET {api}/refs", Handler.refs),
-        (rf"GET {api}/tree/([^/]+)(/.*)?", Handler.tree),
+        (rf"GET {api}/tree/(refs/(?:pr|heads)/[^/]+|[^/]+)(/.*)?", Handler.tree),
         (rf"(?:GET|HEAD) {api}(?:/revision/(.+))?", Handler.describe),
         (rf"POST /(?:(datasets|spaces)/)?{repo}\.git/info/lfs/objects/batch", Handler.batch),
         (r"PUT /lfs/([0-9a-f]{64})", Handler.upload),
         (r"POST /lfs/verify", Handler.verify),
+        (r"POST /lfs/complete", Handler.complete),
         (r"(?:GET|HEAD) /cdn/([0-9a-f]{64})", Handler.cdn),
-        (rf"(?:GET|HEAD) /(?:(datasets|spaces)/)?{repo}/resolve/([^/]+)/(.+)", Handler.resolve),
+        (
+            rf"(?:GET|HEAD) /(?:(datasets|spaces)/)?{repo}/resolve/(refs/(?:pr|heads)/[^/]+|[^/]+)/(.+)",
+            Handler.resolve,
+        ),
     ]
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         http.daemon_threads = True
