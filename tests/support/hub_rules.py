@@ -19,47 +19,21 @@ FRAMEWORKS = frozenset(json.loads(COPY.read_text(encoding="utf-8"))["names"])
 
 # https://huggingface.co/docs/hub/repositories-licenses, as stored in October 2026; those that we could name.
 LICENSES = frozenset(
-    [
-        "apache-2.0",
-        "mit",
-        "openrail",
-        "bsd",
-        "bsd-2-clause",
-        "bsd-3-clause",
-        "cc",
-        "cc0-1.0",
-        "cc-by-4.0",
-        "cc-by-sa-4.0",
-        "cc-by-nc-4.0",
-        "gpl",
-        "gpl-2.0",
-        "gpl-3.0",
-        "lgpl",
-        "agpl-3.0",
-        "isc",
-        "mpl-2.0",
-        "odc-by",
-        "odbl",
-        "unlicense",
-        "unknown",
-        "other",
-    ]
+    re.split(
+        " ",
+        "apache-2.0 mit openrail bsd bsd-2-clause bsd-3-clause cc cc0-1.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 gpl "
+        "gpl-2.0 gpl-3.0 lgpl agpl-3.0 isc mpl-2.0 odc-by odbl unlicense unknown other",
+    )
 )
 
 # huggingface.js, packages/tasks/src/pipelines.ts: the tasks of images.
 TASKS = frozenset(
-    [
-        "image-classification",
-        "image-segmentation",
-        "image-to-image",
-        "image-to-text",
-        "object-detection",
-        "depth-estimation",
-        "zero-shot-image-classification",
-        "unconditional-image-generation",
-        "image-feature-extraction",
-        "other",
-    ]
+    re.split(
+        " ",
+        "image-classification image-segmentation image-to-image image-to-text object-detection "
+        "depth-estimation zero-shot-image-classification unconditional-image-generation "
+        "image-feature-extraction other",
+    )
 )
 
 # https://huggingface.co/docs/hub/datasets-cards and datasetcard.md of hub-docs.
@@ -69,8 +43,8 @@ SIZES = re.compile(r"n<1K|1K<n<10K|10K<n<100K|100K<n<1M|1M<n<10M|10M<n<100M|100M
 SDKS = ("gradio", "docker", "static")
 COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray", None)
 
-# https://huggingface.co/docs/hub/storage-limits: "cannot exceed 10k files per folder", "500GB is the hard limit
-# for a single file size"; what is not in LFS or Xet has at most 10 MiB (hub-docs, repositories-getting-started).
+# https://huggingface.co/docs/hub/storage-limits: "cannot exceed 10k files per folder", "500GB is the hard
+# limit for a single file size"; what is not in LFS has at most 10 MiB (hub-docs, repositories-getting-started).
 MAX_FOLDER, MAX_FILE, MAX_REGULAR = 10_000, 500 * 10**9, 10 << 20
 
 
@@ -105,7 +79,7 @@ def crowded(paths):
 def card_errors(content, kind):
     """Judge a card's metadata: YAML, a map, known kinds of values, enumerations.
 
-    POST /api/validate-yaml: huggingface_hub/repocard.py: RepoCard.validate, which the client asks before every
+    POST /api/validate-yaml (huggingface_hub/repocard.py, RepoCard.validate), which the client asks before each
     commit with a README.md; the rules are those of hub-docs (datasetcard.md, modelcard.md, spaces).
     """
     found = re.match(r"\ufeff?\s*---\r?\n(.*?)\r?\n---(\r?\n|$)", content, re.DOTALL)

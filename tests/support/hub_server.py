@@ -1,22 +1,21 @@
 """A small Hub on loopback: repositories with commits, pull requests, LFS, Xet, and faults on demand.
 
-It answers what huggingface_hub, `hf`, @huggingface/hub, datasets and evaluate ask for, in the forms that their
-sources read, so that clients which nobody here wrote do the talking (benchmarks/check_hub_clients.py runs them).
-What the Hub would refuse is refused: `hub_rules` has each rule with its source; the rest is below.
+It answers what huggingface_hub, `hf`, @huggingface/hub, datasets and evaluate ask for, in the forms that
+their sources read, so that clients which nobody here wrote do the talking (benchmarks/measure_hub_clients.py).
+What the Hub would refuse is refused. `hub_rules` has the rules of contents with their sources; the others:
 
-| what | source |
-|---|---|
-| a token that is not known or expired: 401, "Invalid credentials in Authorization header" | huggingface_hub/utils/_http.py, hf_raise_for_status |
-| who is not logged in gets 401 for what is not there or private, others 404, X-Error-Code RepoNotFound | the same |
-| a gated repository: 403, X-Error-Code GatedRepo; its list of files stays public | the same; hub-docs, models-gated.md |
-| a renamed repository: 307 to the new name | hub-docs, repositories-settings.md; huggingface_hub/file_download.py follows relative ones only |
-| a full quota: 403 with a sentence, when contents or commits are sent | huggingface_hub issues 3049 and 3366 |
-| a parent commit that is not the head: 412 | HfApi.create_commit, parent_commit; _commit_api.py |
-| LFS: basic, multipart beyond a size, with signed links that refuse a second login | huggingface_hub/lfs.py; commit.ts of @huggingface/hub |
-| Xet: write tokens in headers and JSON, xorbs and shards | huggingface_hub/utils/_xet.py; xetWriteToken.ts; `xet_storage` |
-| lists in pages, the next one in Link | huggingface_hub/utils/_pagination.py; list-files.ts |
-| a commit deletes what is there alone: 404, "A file with this name doesn't exist" | HfApi.create_commit |
-| up to 256 files in one preupload | huggingface_hub/_commit_api.py, _fetch_upload_modes |
+- a token that is not known or expired: 401, "Invalid credentials in Authorization header"; whoever is not
+  logged in gets 401 for what is not there or private, others 404, X-Error-Code RepoNotFound; a gated repository:
+  403, X-Error-Code GatedRepo (huggingface_hub/utils/_http.py, hf_raise_for_status)
+- a renamed repository: 307 to the new name (hub-docs, repositories-settings.md)
+- a full quota: 403 and a sentence, for contents and commits (issues 3049 and 3366 of huggingface_hub)
+- a parent commit that is not the head: 412 (huggingface_hub/hf_api.py, create_commit)
+- a file that is deleted must be there: 404, "A file with this name doesn't exist" (the same)
+- up to 256 files in one preupload (huggingface_hub/_commit_api.py, _fetch_upload_modes)
+- LFS: basic, or in parts beyond a size, behind links that refuse a second login (huggingface_hub/lfs.py;
+  commit.ts of @huggingface/hub)
+- Xet: tokens, xorbs and shards (huggingface_hub/utils/_xet.py; xetWriteToken.ts; `xet_storage`)
+- lists in pages, the next one in Link (huggingface_hub/utils/_pagination.py; list-files.ts)
 """
 
 import base64
@@ -706,6 +705,7 @@ def running_hub():
 
     repo = r"([^/]+/[^/]+)"
     api = rf"/api/(models|datasets|spaces)/{repo}"
+    ref = r"(refs/(?:pr|heads)/[^/]+|[^/]+)"
     ROUTES = [
         (r"GET /api/whoami-v2", Handler.whoami),
         (r"POST /api/validate-yaml", Handler.validate),
@@ -720,7 +720,7 @@ def running_hub():
         (rf"POST {api}/commit/(.+)", Handler.commit),
         (rf"POST {api}/paths-info/(.+)", Handler.paths),
         (rf"GET {api}/refs", Handler.refs),
-        (rf"GET {api}/tree/(refs/(?:pr|heads)/[^/]+|[^/]+)(/.*)?", Handler.tree),
+        (rf"GET {api}/tree/{ref}(/.*)?", Handler.tree),
         (rf"(?:GET|HEAD) {api}(?:/revision/(.+))?", Handler.describe),
         (rf"POST /(?:(datasets|spaces)/)?{repo}\.git/info/lfs/objects/batch", Handler.batch),
         (r"PUT /lfs/([0-9a-f]{64})", Handler.upload),
@@ -728,7 +728,7 @@ def running_hub():
         (r"POST /lfs/complete", Handler.complete),
         (r"(?:GET|HEAD) /cdn/([0-9a-f]{64})", Handler.cdn),
         (
-            rf"(?:GET|HEAD) /(?:(datasets|spaces)/)?{repo}/resolve/(refs/(?:pr|heads)/[^/]+|[^/]+)/(.+)",
+            rf"(?:GET|HEAD) /(?:(datasets|spaces)/)?{repo}/resolve/{ref}/(.+)",
             Handler.resolve,
         ),
     ]
