@@ -21,8 +21,8 @@ FRAMEWORKS = frozenset(json.loads(COPY.read_text(encoding="utf-8"))["names"])
 LICENSES = frozenset(
     re.split(
         " ",
-        "apache-2.0 mit openrail bsd bsd-2-clause bsd-3-clause cc cc0-1.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 gpl "
-        "gpl-2.0 gpl-3.0 lgpl agpl-3.0 isc mpl-2.0 odc-by odbl unlicense unknown other",
+        "apache-2.0 mit openrail bsd bsd-2-clause bsd-3-clause cc cc0-1.0 cc-by-4.0 cc-by-sa-4.0 "
+        "cc-by-nc-4.0 gpl gpl-2.0 gpl-3.0 lgpl agpl-3.0 isc mpl-2.0 odc-by odbl unlicense unknown other",
     )
 )
 
@@ -44,7 +44,7 @@ SDKS = ("gradio", "docker", "static")
 COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray", None)
 
 # https://huggingface.co/docs/hub/storage-limits: "cannot exceed 10k files per folder", "500GB is the hard
-# limit for a single file size"; what is not in LFS has at most 10 MiB (hub-docs, repositories-getting-started).
+# limit for a single file size"; what is not in LFS has up to 10 MiB (hub-docs, repositories-getting-started).
 MAX_FOLDER, MAX_FILE, MAX_REGULAR = 10_000, 500 * 10**9, 10 << 20
 
 
@@ -79,7 +79,7 @@ def crowded(paths):
 def card_errors(content, kind):
     """Judge a card's metadata: YAML, a map, known kinds of values, enumerations.
 
-    POST /api/validate-yaml (huggingface_hub/repocard.py, RepoCard.validate), which the client asks before each
+    POST /api/validate-yaml (huggingface_hub/repocard.py, RepoCard.validate), which clients ask before each
     commit with a README.md; the rules are those of hub-docs (datasetcard.md, modelcard.md, spaces).
     """
     found = re.match(r"\ufeff?\s*---\r?\n(.*?)\r?\n---(\r?\n|$)", content, re.DOTALL)

@@ -1,11 +1,11 @@
 """A small Hub on loopback: repositories with commits, pull requests, LFS, Xet, and faults on demand.
 
 It answers what huggingface_hub, `hf`, @huggingface/hub, datasets and evaluate ask for, in the forms that
-their sources read, so that clients which nobody here wrote do the talking (benchmarks/measure_hub_clients.py).
+their sources read, so that clients which nobody here wrote do the talking (`hub_clients` runs them).
 What the Hub would refuse is refused. `hub_rules` has the rules of contents with their sources; the others:
 
 - a token that is not known or expired: 401, "Invalid credentials in Authorization header"; whoever is not
-  logged in gets 401 for what is not there or private, others 404, X-Error-Code RepoNotFound; a gated repository:
+  logged in gets 401 for what is not there or private, others 404, X-Error-Code RepoNotFound; a gated one:
   403, X-Error-Code GatedRepo (huggingface_hub/utils/_http.py, hf_raise_for_status)
 - a renamed repository: 307 to the new name (hub-docs, repositories-settings.md)
 - a full quota: 403 and a sentence, for contents and commits (issues 3049 and 3366 of huggingface_hub)
