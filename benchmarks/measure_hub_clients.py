@@ -1,7 +1,7 @@
 """What clients that nobody here wrote do with the Hub of our tests: the table of docs/sharing.md.
 
-Run ``python benchmarks/measure_hub_clients.py LOWEST NEWEST NODE``, then ``make tables``. LOWEST and NEWEST are
-virtual environments with the lowest and the newest huggingface_hub (with hf_xet and click), NODE is a folder in
+Run ``python benchmarks/measure_hub_clients.py LOWEST NEWEST NODE``, then ``make tables``. LOWEST and NEWEST
+are virtual environments with these huggingface_hub (and hf_xet, click), NODE is a folder in
 which ``npm install @huggingface/hub`` ran.
 """
 

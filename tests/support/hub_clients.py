@@ -1,6 +1,6 @@
 """Programs that use the test Hub through clients that nobody here wrote, one operation after the other.
 
-Each takes a repository's name and a folder with `small.txt` and `large.bin`, and prints a line of JSON for each
+Each takes a repository's name and a folder with `small.txt` and `large.bin`; it prints a line of JSON for an
 operation: its name, whether it did what it should, and what was seen. `OPERATIONS` is what all of them do.
 """
 
