@@ -1,4 +1,4 @@
-"""What the README and docs/sharing.md tell a user to type about sharing works, in that order, on one Hub."""
+"""What the tutorial and docs/sharing.md tell users to type about sharing works, in that order, on one Hub."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ from securitynet_hub.records.rows import FOLDER
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload")
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Sharing\n")[2].partition("\n## ")[0]
+TUTORIAL = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8").partition("\n## 7. Share it\n")[2]
 PAGE = (ROOT / "docs/sharing.md").read_text(encoding="utf-8")
 
 
@@ -36,8 +36,8 @@ def prepared(whole_hub, tmp_path, monkeypatch):
     return whole_hub
 
 
-def test_the_cycle_of_the_readme(prepared, run, tmp_path):
-    first, *others = commands(README)
+def test_the_cycle_of_the_tutorial(prepared, run, tmp_path):
+    first, *others = commands(TUTORIAL)
     assert first == ["hf", "auth", "login"]
     assert len(others) < 10
     told = [run(*command[1:]) for command in others]
@@ -66,7 +66,7 @@ def test_the_commands_of_the_page(prepared, run, tmp_path):
 def test_every_command_has_its_row():
     rows = re.findall(r"^\| `((?:publish|fetch|leaderboard)[a-z ]*)` \|", PAGE, re.MULTILINE)
     assert sorted(rows) == sorted([*(f"publish {what}" for what in WHAT), "fetch results", "leaderboard"])
-    for command in commands(PAGE) + commands(README):
+    for command in commands(PAGE) + commands(TUTORIAL):
         if command[1] in ("publish", "fetch", "leaderboard"):
             build_parser().parse_args(command[1:])
 

@@ -1,4 +1,4 @@
-"""The README's seven lines on models of one's own, each on something real of a small size."""
+"""The seven lines of docs/models.md on models of one's own, each on something real of a small size."""
 
 import io
 import json
@@ -19,8 +19,8 @@ from support import onnx_files
 import securitynet_hub as hub
 from securitynet_hub.data.transforms import Transform
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-SECTION = README.partition("## Your own model\n")[2].partition("\n## ")[0]
+PAGE = (Path(__file__).parents[2] / "docs/models.md").read_text(encoding="utf-8")
+SECTION = PAGE.partition("## Seven lines\n")[2].partition("\n## ")[0]
 PYTHON = re.search(r"```py\n(.*?)```", SECTION, re.DOTALL)[1].splitlines()
 COMMANDS = [line[2:] for line in SECTION.splitlines() if line.startswith("$ ")]
 SIDE = 32
