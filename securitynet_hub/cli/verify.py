@@ -6,13 +6,16 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.cli.console import output
 from securitynet_hub.cli.json_output import add_json_flag, print_json
 from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.core.tables import plain_table
 from securitynet_hub.core.text import printable_markup
+
+if TYPE_CHECKING:
+    from securitynet_hub.weights.hub_files import HubVerdict
 
 ORDER = 50
 
@@ -35,6 +38,12 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--sarif", type=Path, metavar="FILE", help="also write the findings as SARIF, for code scanners"
     )
+    parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="download files of the Hub whole, so that their hashes and numbers are checked, too (default: "
+        "of large files only what can run code is asked for)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -49,11 +58,11 @@ def run(options: argparse.Namespace) -> None:
     from securitynet_hub.weights.findings import findings, sarif
 
     verdicts: list[tuple[str, Any]] = []
-    scans: dict[str, str] = {}
-    for name, verdict, scan in _judged(options.files, max_bytes()):
+    hub: dict[str, HubVerdict] = {}
+    for name, verdict, beside in _judged(options.files, max_bytes(), options.whole):
         verdicts.append((name, verdict))
-        if scan is not None:
-            scans[name] = scan
+        if beside is not None:
+            hub[name] = beside
     if options.json:
         print_json(
             [
@@ -61,13 +70,13 @@ def run(options: argparse.Namespace) -> None:
                     "file": name,
                     **verdict._asdict(),
                     "rules": [finding.rule.id for finding in findings(verdict)],
-                    **({"hub_scan": scans[name]} if name in scans else {}),
+                    **({"hub_scan": hub[name].scan, "unread": hub[name].unread} if name in hub else {}),
                 }
                 for name, verdict in verdicts
             ]
         )
     else:
-        _print_table(verdicts, scans)
+        _print_table(verdicts, hub)
     if options.sarif is not None:
         try:
             with atomic_path(options.sarif) as part:
@@ -80,20 +89,21 @@ def run(options: argparse.Namespace) -> None:
         raise SystemExit(NOT_LOADABLE)
 
 
-def _judged(files: list[str], limit: int) -> Iterator[tuple[str, Any, str | None]]:
-    """Yield the name and the verdict of each file, and what the Hub's scanners say if it is there."""
+def _judged(files: list[str], limit: int, whole: bool) -> Iterator[tuple[str, Any, HubVerdict | None]]:
+    """Yield the name and the verdict of each file, with what belongs to it if it is on the Hub."""
     from securitynet_hub.weights.reading.checkpoints import judge
 
     for name in files:
         if name.startswith("hf://"):
             from securitynet_hub.weights.hub_files import judge_repository
 
-            yield from judge_repository(name, max_bytes=limit)
+            for found in judge_repository(name, max_bytes=limit, whole=whole):
+                yield found.name, found.verdict, found
         else:
             yield name, judge(Path(name), max_bytes=limit), None
 
 
-def _print_table(verdicts: list[tuple[str, Any]], scans: dict[str, str]) -> None:
+def _print_table(verdicts: list[tuple[str, Any]], hub: dict[str, HubVerdict]) -> None:
     loadable = sum(verdict.loadable for _, verdict in verdicts)
     refused = not all(verdict.safe for _, verdict in verdicts)
     table = plain_table(
@@ -102,7 +112,7 @@ def _print_table(verdicts: list[tuple[str, Any]], scans: dict[str, str]) -> None
     )
     table.add_column("file", overflow="fold")
     table.add_column("verdict")
-    if scans:
+    if hub:
         table.add_column("the Hub's scan")
     table.add_column("format")
     for heading in ("tensors", "parameters", "bytes"):
@@ -112,11 +122,11 @@ def _print_table(verdicts: list[tuple[str, Any]], scans: dict[str, str]) -> None
         table.add_row(
             printable_markup(name),
             _verdict(verdict),
-            *([scans.get(name, "-")] if scans else ()),
+            *([hub[name].scan if name in hub else "-"] if hub else ()),
             verdict.format,
             *(f"{count:,}" if verdict.safe else "-" for count in (verdict.tensors, verdict.parameters)),
             f"{verdict.bytes:,}",
-            printable_markup(verdict.reason or _found(verdict)),
+            printable_markup(verdict.reason or _found(verdict, hub[name].unread if name in hub else 0)),
         )
     output().print(table)
 
@@ -127,8 +137,9 @@ def _verdict(verdict: Any) -> str:
     return "[yellow]safe, not loadable[/yellow]" if verdict.safe else "[red]refused[/red]"
 
 
-def _found(verdict: Any) -> str:
-    """Say where the weights are and what stands beside them."""
+def _found(verdict: Any, unread: int) -> str:
+    """Say where the weights are, what stands beside them, and how much of the file was not read."""
     where = f"weights under {verdict.weights!r}" if verdict.weights else ""
     beside = f"ignored: {', '.join(verdict.ignored)}" if verdict.ignored else ""
-    return "; ".join(filter(None, (where, beside))) or "-"
+    left = f"{unread:,} bytes were not read: numbers and hash are unchecked (--whole)" if unread else ""
+    return "; ".join(filter(None, (where, beside, left))) or "-"

@@ -46,13 +46,14 @@ class RangesIgnoredError(Exception):
 
 
 class Reply(NamedTuple):
-    """A response whose body has not been read yet."""
+    """A response whose body has not been read yet; `following` is the address of the next page, if any."""
 
     partial: bool
     start: int
     total: int | None
     version: str | None
     chunks: Iterator[bytes]
+    following: str | None = None
 
 
 def retry_download(url: str, action: Callable[[], T], *, progressed: Callable[[], bool] = lambda: False) -> T:
@@ -215,7 +216,8 @@ def _reply(response: requests.Response, url: str, start: int, stop: int | None, 
         return Reply(True, start, total, found, _chunks(response, url))
     length = response.headers.get("Content-Length", "")
     stated_length = int(length) if re.fullmatch(r"\d{1,18}", length) else None
-    return Reply(False, 0, stated_length, found, _chunks(response, url))
+    following = response.links.get("next", {}).get("url")
+    return Reply(False, 0, stated_length, found, _chunks(response, url), following)
 
 
 def _chunks(response: requests.Response, url: str) -> Iterator[bytes]:

@@ -12,9 +12,10 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import filelock
 import huggingface_hub
@@ -34,6 +35,9 @@ HASHES = {"sha256": 64, "git-blob-sha1": 40}
 
 MAX_ANSWER = 64 << 20
 """Largest description of a repository in bytes: some have 100,000 files."""
+
+MAX_PAGES = 200
+"""Most pages of an answer that are asked for."""
 
 
 class _HubLogin(requests.auth.AuthBase):
@@ -62,19 +66,44 @@ def hub_json(path: str) -> Any:
     Raises:
         WeightsError: the Hub cannot be reached, refuses, or does not answer in JSON.
     """
-    url = constants.ENDPOINT + path
+    return _page(constants.ENDPOINT + path)[0]
 
-    def attempt() -> bytes:
+
+def hub_pages(path: str) -> Iterator[Any]:
+    """Ask the Hub's API a question that it answers in pages, and yield them, at most `MAX_PAGES`.
+
+    Args:
+        path: as `hub_json`.
+
+    Raises:
+        WeightsError: as `hub_json`, or the next page is at another address than the Hub's.
+    """
+    url = constants.ENDPOINT + path
+    for _ in range(MAX_PAGES):
+        answer, following = _page(url)
+        yield answer
+        if following is None:
+            return
+        url = urljoin(url, following)
+        if urlsplit(url)[:2] != urlsplit(constants.ENDPOINT)[:2]:
+            raise WeightsError(f"{constants.ENDPOINT} continues its answer at {printable(url)}.")
+
+
+def _page(url: str) -> tuple[Any, str | None]:
+    """Return an answer in JSON, and the address of the next page, if any."""
+
+    def attempt() -> tuple[bytes, str | None]:
         answer = bytearray()
         with hub_session() as session, open_url(session, url) as reply:
             require_within(reply.total or 0, MAX_ANSWER, url)
             for chunk in reply.chunks:
                 answer += chunk
                 require_within(len(answer), MAX_ANSWER, url)
-        return bytes(answer)
+        return bytes(answer), reply.following
 
     try:
-        return json.loads(retry_download(url, attempt))
+        text, following = retry_download(url, attempt)
+        return json.loads(text), following
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{url} answered with what is no JSON: {printable(error)}") from error
 

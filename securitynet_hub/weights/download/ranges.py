@@ -22,17 +22,23 @@ MAX_DIRECTORY = 4 << 20
 class RemoteFile(io.RawIOBase):
     """A seekable remote file, read by HTTP ranges in blocks, at most `MAX_DIRECTORY` bytes in all.
 
+    Args:
+        session: to ask with.
+        url: where the file is.
+        worthwhile: number of bytes beyond which reading parts is given up, in place of that bound.
+
     Raises:
-        RangesIgnoredError: the server does not support ranges.
+        RangesIgnoredError: the server does not support ranges, or more than `worthwhile` bytes are asked for.
     """
 
-    def __init__(self, session: requests.Session, url: str) -> None:
+    def __init__(self, session: requests.Session, url: str, *, worthwhile: int | None = None) -> None:
         self.url = url
         self.size = 0
         self.version: str | None = None
         self._session = session
+        self._worthwhile = worthwhile
         self._position = 0
-        self._fetched = 0
+        self.fetched = 0
         self._blocks: dict[int, bytes] = {}
         self._overlay: tuple[int, int, BinaryIO] | None = None
         self._get(0, 1)
@@ -94,8 +100,10 @@ class RemoteFile(io.RawIOBase):
         return joined[offset : offset + stop - start]
 
     def _get(self, start: int, stop: int) -> bytes:
-        self._fetched += stop - start
-        if self._fetched > MAX_DIRECTORY:
+        self.fetched += stop - start
+        if self._worthwhile is not None and self.fetched > self._worthwhile:
+            raise RangesIgnoredError
+        if self._worthwhile is None and self.fetched > MAX_DIRECTORY:
             raise WeightsError(f"{self.url} has a directory of more than {MAX_DIRECTORY:,} bytes.")
 
         def attempt() -> bytes:

@@ -48,6 +48,20 @@ def build_tensors(
     return tensors
 
 
+def describe_tensors(views: Iterable[View]) -> dict[View, torch.Tensor]:
+    """Return tensors of the described shapes on the meta device, which hold no numbers.
+
+    Raises:
+        WeightsError: torch cannot have a tensor of such a shape.
+    """
+    try:
+        return {
+            view: torch.empty(view.shape, dtype=getattr(torch, view.dtype), device="meta") for view in views
+        }
+    except RuntimeError as error:
+        raise WeightsError(f"its tensors cannot be built ({error})") from error
+
+
 def _laid_out(view: View, held: torch.Tensor) -> torch.Tensor:
     """Return the view on the storage's bytes; booleans as bytes."""
     dtype: torch.dtype = getattr(torch, view.dtype)

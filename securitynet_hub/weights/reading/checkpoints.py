@@ -12,18 +12,18 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
 import torch
 
 from securitynet_hub.core.errors import NoWeightsError, WeightsError
 from securitynet_hub.core.files import MAX_BYTES
 from securitynet_hub.core.text import printable
-from securitynet_hub.weights.reading.build import build_tensors
+from securitynet_hub.weights.reading.build import build_tensors, describe_tensors
 from securitynet_hub.weights.reading.foreign import foreign, is_other_archive
 from securitynet_hub.weights.reading.layout import UNTYPED, Storage, View
 from securitynet_hub.weights.reading.pickle_walk import (
@@ -42,7 +42,12 @@ from securitynet_hub.weights.reading.pickle_walk import (
 )
 from securitynet_hub.weights.reading.safetensors_layout import MAX_TENSORS, read_header
 from securitynet_hub.weights.reading.summary import described, find_weights
-from securitynet_hub.weights.reading.zip_layout import read_archive, read_member
+from securitynet_hub.weights.reading.zip_layout import (
+    Member,
+    read_archive,
+    read_listed_archive,
+    read_member,
+)
 from securitynet_hub.weights.shards import is_index, read_index, why_not_shard
 
 T = TypeVar("T")
@@ -115,6 +120,24 @@ def read_checkpoint(path: Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]
         raise WeightsError(f"{path} is refused: {printable(error, limit=LONGEST_REASON)}.") from error
 
 
+def judge_parts(file: BinaryIO, size: int) -> Verdict | None:
+    """Judge an opened file by what can run code, without reading its numbers; None for a form that needs all.
+
+    Of safetensors the header is read, of torch's zipped form the directory, the pickle and the few small
+    members. The verdict tells no NaN and no changed number.
+
+    Args:
+        file: can be read and sought; what is asked of it is little, whatever its size.
+        size: its size in bytes.
+    """
+    kind = UNKNOWN
+    try:
+        kind = _sniff(file, size)
+        return None if kind == LEGACY else _verdict(_read(file, size, kind, numbers=False), kind, size)
+    except WeightsError as error:
+        return _refusal(error, kind, size)
+
+
 def judge(path: Path, *, max_bytes: int = MAX_BYTES) -> Verdict:
     """Return whether a weights file is safe and complete, by the rules of :func:`read_checkpoint`.
 
@@ -126,10 +149,17 @@ def judge(path: Path, *, max_bytes: int = MAX_BYTES) -> Verdict:
     try:
         with _opened(path, max_bytes) as (file, size):
             kind = _sniff(file, size)
-            content = _read(file, size, kind)
+            return _verdict(_read(file, size, kind), kind, size)
     except WeightsError as error:
-        safe = isinstance(error, NoWeightsError)
-        return Verdict(safe, kind, printable(error, limit=LONGEST_REASON), 0, 0, size)
+        return _refusal(error, kind, size)
+
+
+def _refusal(error: WeightsError, kind: str, size: int) -> Verdict:
+    safe = isinstance(error, NoWeightsError)
+    return Verdict(safe, kind, printable(error, limit=LONGEST_REASON), 0, 0, size)
+
+
+def _verdict(content: Content, kind: str, size: int) -> Verdict:
     tensors = {id(leaf): leaf for leaf in _leaves(content.values, torch.Tensor)}
     found = find_weights(content.values)
     return Verdict(
@@ -211,19 +241,29 @@ def _sniff(file: BinaryIO, size: int) -> str:
     raise WeightsError(f"it {foreign(head)}; safetensors or a file of torch.save was expected")
 
 
-def _read(file: BufferedReader, size: int, kind: str) -> Content:
+def _read(file: BinaryIO, size: int, kind: str, *, numbers: bool = True) -> Content:
+    """Return what a file holds; without the numbers, tensors are on the meta device."""
     try:
         if kind == SAFETENSORS:
             header = read_header(file, size)
-            tensors = build_tensors(file, header.tensors.values(), header.places)
+            tensors = _tensors(file, header.tensors.values(), header.places, numbers)
             return Content({name: tensors[view] for name, view in header.tensors.items()}, ())
-        return _read_torch(file, size, kind)
+        return _read_torch(file, size, kind, numbers)
     except MemoryError as error:
         raise WeightsError("it needs more memory than there is") from error
 
 
-def _read_torch(file: BufferedReader, size: int, kind: str) -> Content:
-    found, places = (_walk_zipped if kind == ZIPPED else _walk_legacy)(file, size)
+def _tensors(
+    file: BinaryIO, views: Iterable[View], places: Mapping[str, int], numbers: bool
+) -> dict[View, torch.Tensor]:
+    return build_tensors(cast(BufferedReader, file), views, places) if numbers else describe_tensors(views)
+
+
+def _read_torch(file: BinaryIO, size: int, kind: str, numbers: bool) -> Content:
+    if kind == ZIPPED:
+        found, places = _walk_zipped(file, (read_archive if numbers else read_listed_archive)(file, size))
+    else:
+        found, places = _walk_legacy(file, size)
     views = list(_leaves(found.value, View))
     if len(views) > MAX_TENSORS:
         raise WeightsError(f"it names {len(views):,} tensors; at most {MAX_TENSORS:,} are read")
@@ -232,7 +272,7 @@ def _read_torch(file: BufferedReader, size: int, kind: str) -> Content:
         raise WeightsError(f"its tensors would take {total:,} bytes, the file has {size:,}")
     if not isinstance(found.value, (dict, Inert)) or parts(found.value) is None:
         raise NoWeightsError(f"it holds {described(found.value)}, not a dict of named values")
-    content = _fill(found.value, build_tensors(file, dict.fromkeys(views), places))
+    content = _fill(found.value, _tensors(file, dict.fromkeys(views), places, numbers))
     return Content({key: value for key, value in content.items() if type(key) is not Inert}, found.names)
 
 
@@ -268,9 +308,8 @@ def _state_dict(module: Any, tensors: dict[View, torch.Tensor], prefix: str) -> 
             yield f"{prefix}{name}", _fill(value, tensors)
 
 
-def _walk_zipped(file: BinaryIO, size: int) -> tuple[Walk, dict[str, int]]:
+def _walk_zipped(file: BinaryIO, members: Mapping[str, Member]) -> tuple[Walk, dict[str, int]]:
     """Return what the pickle describes, and where each storage's bytes start."""
-    members = read_archive(file, size)
     pickled = members["data.pkl"]
     found = walk(read_member(file, pickled, MAX_PICKLE))
     if found.end != pickled.size:
