@@ -44,7 +44,11 @@ COMMANDS = {
         ["--members", "9", "--nonmembers", "9"],
         {"fpr": [0.001, 0.01], "auc": None, "tpr": None, "power": 0.8, "level": 0.95, "json": False},
     ),
-    "verify": ({"--json", "--sarif FILE", "FILE [FILE ...]"}, ["FILE"], {"json": False, "sarif": None}),
+    "verify": (
+        {"--json", "--sarif FILE", "--whole", "FILE [FILE ...]"},
+        ["FILE"],
+        {"json": False, "sarif": None, "whole": False},
+    ),
     "sweep": (
         {"--models PATTERN [PATTERN ...]", "--targets FILE", "--where CONDITION",
          "--attacks ATTACK [ATTACK ...]",

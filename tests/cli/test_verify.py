@@ -8,10 +8,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import safetensors.torch
 import torch
 
+from securitynet_hub.weights.download import hub_cache
 from securitynet_hub.weights.findings import RULES
 
 
@@ -160,11 +162,13 @@ def test_a_file_is_needed():
     assert "FILE" in done.stderr
 
 
-def archive(pickled):
+def archive(pickled, numbers=b""):
     """What torch.save writes, around any pickle."""
     body = io.BytesIO()
     with zipfile.ZipFile(body, "w") as file:
         file.writestr("archive/data.pkl", pickled)
+        if numbers:
+            file.writestr("archive/data/0", numbers)
         file.writestr("archive/version", b"3\n")
     return body.getvalue()
 
@@ -233,6 +237,107 @@ def test_a_repository(verify, repository, tmp_path):
 def test_scans_that_are_not_understood_are_no_scans(answer, verify, repository, hub):
     hub.routes[f"/api/models/org/net/tree/{'0123456789' * 4}"].content = answer
     assert {each["hub_scan"] for each in json.loads(verify("hf://org/net", "--json")[1])} == {"not scanned"}
+
+
+@pytest.fixture
+def large(hub):
+    """Serve a file of a repository and return its address."""
+
+    def served(name, content):
+        hub.serve_repository("org/net", "0123456789" * 4, {name: content})
+        return f"hf://org/net/{name}"
+
+    return served
+
+
+def saved(write, tensors):
+    body = io.BytesIO()
+    write(tensors, body)
+    return body.getvalue()
+
+
+LARGE = {"a": torch.ones(3 << 20), "b": torch.zeros(4)}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.safetensors", safetensors.torch.save(LARGE)),
+        ("x.bin", saved(torch.save, {"net": LARGE, "epoch": 3})),
+    ],
+)
+def test_of_a_large_file_only_what_can_run_code_is_asked_for(name, content, verify, large, hub):
+    address = large(name, content)
+    code, out = verify(address, "--json")
+    (found,) = json.loads(out)
+    assert (code, found["loadable"], found["tensors"], found["bytes"]) == (0, True, 2, len(content))
+    assert found["unread"] > len(content) - 300_000
+    assert hub.sent < 300_000
+    assert "numbers and hash are unchecked" in " ".join(verify(address)[1].split())
+    code, out = verify(address, "--whole", "--json")
+    assert code == 0
+    assert json.loads(out)[0] == {**found, "unread": 0}
+    assert hub.sent > len(content)
+
+
+def test_a_server_without_ranges_sends_all(verify, large, hub):
+    address = large("x.safetensors", safetensors.torch.save(LARGE))
+    for route in hub.routes.values():
+        route.ranges = False
+    code, out = verify(address, "--json")
+    assert (code, json.loads(out)[0]["unread"]) == (0, 0)
+
+
+def test_a_form_that_needs_all_is_read_whole(verify, large):
+    legacy = saved(lambda *args: torch.save(*args, _use_new_zipfile_serialization=False), LARGE)
+    code, out = verify(large("x.pt", legacy), "--json")
+    assert (code, json.loads(out)[0]["format"], json.loads(out)[0]["unread"]) == (0, "torch legacy", 0)
+
+
+def test_code_in_a_large_file_is_found_by_ranges(verify, large, hub):
+    evil = archive(b"\x80\x02cos\nsystem\n.", bytes(6 << 20))
+    code, out = verify(large("x.bin", evil), "--json")
+    assert (code, json.loads(out)[0]["rules"]) == (1, ["SNW001"])
+    assert hub.sent < 300_000
+
+
+def test_further_pages_of_scans(verify, hub, safe):
+    """The real client reads the same states from the same server."""
+    commit = "0123456789" * 4
+    files = {f"{letter}.safetensors": safe.read_bytes() for letter in "abc"}
+    hub.serve_repository("org/net", commit, files)
+    tree = f"/api/models/org/net/tree/{commit}"
+    pages = [("a", "unsafe", "/2"), ("b", "safe", "/3"), ("c", "queued", None)]
+    for number, (letter, status, after) in enumerate(pages, start=1):
+        entry = {
+            "type": "file", "path": f"{letter}.safetensors", "size": 9, "oid": "0" * 40,
+            "securityFileStatus": {"status": status, "avScan": None, "pickleImportScan": None},
+        }  # fmt: skip
+        headers = {"Link": f'<{hub.url(tree)}{after}?cursor=x>; rel="next"'} if after else {}
+        place = tree if number == 1 else f"{tree}/{number}"
+        hub.serve(place, json.dumps([entry]).encode(), content_type="application/json", headers=headers)
+    states = {each["file"][-13:]: each["hub_scan"] for each in json.loads(verify("hf://org/net", "--json")[1])}
+    listed = huggingface_hub.HfApi().list_repo_tree("org/net", revision=commit, recursive=True, expand=True)
+    assert states == {entry.path: entry.security.status for entry in listed}
+    assert states == {"a.safetensors": "unsafe", "b.safetensors": "safe", "c.safetensors": "queued"}
+    hub.log.clear()
+    verify("hf://org/net/a.safetensors")
+    assert [request.path for request in hub.log if request.path.startswith(tree)] == [tree]
+
+
+def test_pages_elsewhere_are_not_asked_for(verify, hub, repository):
+    tree = hub.routes[f"/api/models/org/net/tree/{'0123456789' * 4}"]
+    tree.content, tree.headers = b"[]", {"Link": '<http://127.0.0.1:9/x>; rel="next"'}
+    assert {each["hub_scan"] for each in json.loads(verify("hf://org/net", "--json")[1])} == {"not scanned"}
+
+
+def test_pages_without_end_are_given_up(verify, hub, repository, monkeypatch):
+    monkeypatch.setattr(hub_cache, "MAX_PAGES", 5)
+    path = f"/api/models/org/net/tree/{'0123456789' * 4}"
+    hub.routes[path].content = b"[]"
+    hub.routes[path].headers = {"Link": f'<{hub.url(path)}>; rel="next"'}
+    verify("hf://org/net")
+    assert len(hub.asked(path)) == 5
 
 
 @pytest.mark.parametrize("address", ["hf://org", "hf://org/net/none.bin", "hf://../..", "hf://org/other"])

@@ -1,10 +1,12 @@
 """The corpus of hostile files: each is refused, for a reason that has a rule, and touches no marker."""
 
+import io
+
 import pytest
 from support.hostile_files import directories, hostile_files
 
 from securitynet_hub.weights.findings import RULES, findings
-from securitynet_hub.weights.reading.checkpoints import judge
+from securitynet_hub.weights.reading.checkpoints import judge, judge_parts
 
 
 @pytest.mark.exhaustive
@@ -16,6 +18,8 @@ def test_every_file_is_refused(tmp_path):
         path.write_bytes(content)
         verdict = judge(path)
         assert not verdict.loadable, name
+        by_parts = judge_parts(io.BytesIO(content), len(content))
+        assert by_parts is None or not by_parts.loadable or "truth value" in verdict.reason, name
         assert {finding.rule for finding in findings(verdict)} <= set(RULES), name
         seen |= {finding.rule.id for finding in findings(verdict)}
         count += 1
