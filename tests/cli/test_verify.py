@@ -316,7 +316,9 @@ def test_further_pages_of_scans(verify, hub, safe):
         headers = {"Link": f'<{hub.url(tree)}{after}?cursor=x>; rel="next"'} if after else {}
         place = tree if number == 1 else f"{tree}/{number}"
         hub.serve(place, json.dumps([entry]).encode(), content_type="application/json", headers=headers)
-    states = {each["file"][-13:]: each["hub_scan"] for each in json.loads(verify("hf://org/net", "--json")[1])}
+    states = {
+        each["file"][-13:]: each["hub_scan"] for each in json.loads(verify("hf://org/net", "--json")[1])
+    }
     listed = huggingface_hub.HfApi().list_repo_tree("org/net", revision=commit, recursive=True, expand=True)
     assert states == {entry.path: entry.security.status for entry in listed}
     assert states == {"a.safetensors": "unsafe", "b.safetensors": "safe", "c.safetensors": "queued"}
