@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import Field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from securitynet_hub.attacks.kind import (
     Trainer,
     attack_names,
     find_attack,
+    flags_of,
     kinds,
     split_options,
 )
@@ -163,6 +164,7 @@ def audit(
         on_skipped=skip,
     )
     _require_used(settings, names)
+    _require_own(own_options, names)
     validity = Validity(
         expected=expected_accuracy,
         confidence_level=confidence_level,
@@ -234,6 +236,28 @@ def find_names(attacks: str | Iterable[str]) -> list[str]:
 def own_names(kind: Kind, names: Iterable[str]) -> list[str]:
     """Return those of the names that are attacks of a kind, or its group name."""
     return [name for name in names if name in kind.attacks or name == kind.group]
+
+
+def _require_own(options: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Refuse options of a kind of which no attack is run: nothing would look at them."""
+    for kind in kinds().values():
+        given = [
+            part
+            for part in fields(kind.options)
+            if part.metadata.get("help") and not _is_default(part, getattr(options[kind.name], part.name))
+        ]
+        if given and not own_names(kind, names):
+            name = given[0].name
+            raise ValueError(
+                f"{name}= ({flags_of(given[0])[0]}) belongs to {kind.title.lower()}, and none of its attacks "
+                "is named: name one, or leave it out."
+            )
+
+
+def _is_default(part: Field[Any], value: Any) -> bool:
+    """Return whether an option has the value that it has where it is not given."""
+    same: bool = (tuple(value) if isinstance(value, list) else value) == part.default
+    return same
 
 
 def _require_used(settings: Mapping[str, Mapping[str, Any]], names: list[str]) -> None:

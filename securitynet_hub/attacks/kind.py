@@ -20,7 +20,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from securitynet_hub.annotations.schema import Annotation
     from securitynet_hub.attacks.present import Section, Summary
     from securitynet_hub.attacks.subject import AuditData
+    from securitynet_hub.data.sources import ImageSource
     from securitynet_hub.models.target import Target
     from securitynet_hub.records.entries import Entry
     from securitynet_hub.records.record import Record
@@ -167,8 +168,15 @@ class Context:
 class Trainer(Protocol):
     """What trains reference models for a target."""
 
-    def __call__(self, target: Target, count: int, *, views: Sequence[str]) -> Any:
-        """Train `count` reference models; return their answers for these augmentations of each image."""
+    def __call__(
+        self, target: Target, count: int, *, views: Sequence[str], candidates: ImageSource | None = None
+    ) -> Any:
+        """Train `count` reference models; return their answers for these augmentations of each image.
+
+        If `candidates` are given, some of the models are trained on each of them, too, as on the audit's own
+        images; they are the last images of ``Chained(data.images, candidates)``. They are given to a trainer
+        only where an attack needs that.
+        """
 
 
 class Audits(Protocol):
@@ -398,9 +406,16 @@ def option(default: Any, help: str = "", **flag: Any) -> Any:
         default: the field's default.
         help: what the flag is.
         flag: further arguments of `argparse.ArgumentParser.add_argument`, ``commands``, those that have the
-            flag (``("audit",)`` unless given), and ``name``, where the flag is not named after the field.
+            flag (``("audit",)`` unless given), and ``name``, one or several, where it is not named after the
+            field.
     """
     return field(default=default, metadata={"help": help, **flag} if help else {})
+
+
+def flags_of(part: Field[Any]) -> tuple[str, ...]:
+    """Return the names of the flag that is made of an option; its own comes first."""
+    name: str | tuple[str, ...] = part.metadata.get("name", f"--{part.name.replace('_', '-')}")
+    return (name,) if isinstance(name, str) else name
 
 
 @lru_cache(maxsize=1)

@@ -9,7 +9,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from securitynet_hub.attacks.kind import Kind, kinds
+from securitynet_hub.attacks.kind import Kind, flags_of, kinds
 from securitynet_hub.cli.parsing import Several, count
 
 READERS: dict[str, Any] = {"int": count, "float": float, "Path": Path, "str": str}
@@ -25,8 +25,7 @@ def add_kind_flags(parser: argparse.ArgumentParser, command: str) -> None:
         flags = list(_flags(kind, command))
         group = parser.add_argument_group(kind.title.lower()) if flags else parser
         for part in flags:
-            name = part.metadata.get("name", f"--{part.name.replace('_', '-')}")
-            group.add_argument(name, dest=part.name, **_argument(part))
+            group.add_argument(*flags_of(part), dest=part.name, **_argument(part))
 
 
 def kind_options(options: argparse.Namespace, command: str) -> dict[str, Any]:

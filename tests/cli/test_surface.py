@@ -28,7 +28,7 @@ COMMANDS = {
         {"--attacks ATTACK [ATTACK ...]", "--data REFERENCE", "--setting ATTACK.NAME=VALUE", "--class-wise",
          "--slices", "--max-queries N", "--budgets N [N ...]", "--inputs DIR", "--shadows N",
          "--views VIEW [VIEW ...]", "--samples DIR", "--list-members", "--fdr RATE", "--candidates REFERENCE",
-         "--base MODEL", "--expected-accuracy SHARE",
+         "--base-model MODEL", "--expected-accuracy SHARE",
          "--out DIR", "--json", "--module MODULE:FACTORY",
          "--transform NAME=VALUE,...", "--outputs {logits,posteriors,log-posteriors,labels}",
          "--num-classes N", "--key-prefix KEY", "--name NAME", "--recipe FILE", "id"},

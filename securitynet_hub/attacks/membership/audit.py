@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from securitynet_hub.attacks.membership.candidates import Candidates, find_candi
 from securitynet_hub.attacks.membership.kind import FDR, KIND, NEEDS, Options
 from securitynet_hub.attacks.membership.measures import draw_share, measure_membership
 from securitynet_hub.attacks.membership.member_lists import NamedMembers, Plan
-from securitynet_hub.attacks.membership.pool import Answers, Pool, find_pool, forward
+from securitynet_hub.attacks.membership.pool import Answers, Pool, ask_about, find_pool, forward
 from securitynet_hub.attacks.membership.registry import attacks as registered
 from securitynet_hub.attacks.membership.registry import find
 from securitynet_hub.attacks.membership.running import (
@@ -63,13 +63,13 @@ def run(
         raise RecordError(f"{Path(options.samples) / target.id} exists already; it is never overwritten.")
     _require_used(attacks, options)
     chosen = _settings(attacks, context.settings, class_wise=options.class_wise)
-    _require_answers(attacks, target)
+    _require_answers(attacks, target, options)
     plan, candidates = _plan(target, data, attacks, options, context)
     asking = [name for name in attacks if not find(name).shares_pass]
     for name in asking:
         asked = data if candidates is None else candidates.beside(data)
         _require_affordable(find(name), chosen[name], at_one_size(target, asked)[1], options.max_queries)
-    pool = _pool(target, data, options, context)
+    pool = _pool(target, data, options, context, candidates, attacks)
     comparing = [name for name in attacks if name not in asking]
     _require_inputs(comparing, pool, options)
 
@@ -98,9 +98,19 @@ def run(
 
 def applicable(target: Target, data: AuditData, options: Options, context: Context) -> list[str]:
     """List the attacks on answers for which there is everything: reference models enough, a population."""
-    pool = _pool(target, data, options, context)
+    names, candidates = [name for name in registered() if find(name).unanswerable(target) is None], None
+    if options.candidates is not None:
+        candidates = find_candidates(options.candidates, target, data)
+        kept = isinstance(options.shadows, Shadows) and not candidates.are_known_to(options.shadows, data)
+        names = [
+            name
+            for name in names
+            if not (kept and find(name).min_references[0])
+            and (candidates.labelled or not find(name).labelled)
+        ]
+    pool = _pool(target, data, options, context, candidates, names)
     found = runnable(_held(pool, options), _fewest_references(pool))
-    return [name for name in found if find(name).unanswerable(target) is None]
+    return [name for name in found if name in names]
 
 
 def left_out(target: Target, data: AuditData, options: Options) -> dict[str, str]:
@@ -203,6 +213,7 @@ class _Audit:
             known=len(known),
             is_member=is_member[judged] if self.candidates is None else None,
             differs=self.differs,
+            candidates=None if self.candidates is None else self.candidates.images,
         )
 
     @cached_property
@@ -327,8 +338,8 @@ def _require_used(attacks: Sequence[str], options: Options) -> None:
     """Refuse options that no attack of this audit would look at."""
     if options.base is not None and not any("base_features" in find(name).needs for name in attacks):
         raise ValueError(
-            "none of the attacks compares with the model that base= (--base) names: name base_calibration "
-            "among them. The attack named base is another one, with reference models."
+            "none of the attacks compares with the model that base= (--base-model) names: name "
+            "base_calibration among them. The attack named base is another one, with reference models."
         )
     if options.fdr != FDR and not options.list_members and options.candidates is None:
         raise ValueError("fdr= (--fdr) is the rate of list_members= (--list-members): ask for that, too.")
@@ -362,29 +373,49 @@ def _plan(
         plan.require_enough(name, left, halved=not given)
     if not given:
         return plan, None
-    if options.shadows is not None:
-        raise ValueError(
-            "reference models were asked about the images of the data alone: leave out their number "
-            "(--shadows) or the candidates (--candidates)."
-        )
     candidates = find_candidates(options.candidates, target, data)
     candidates.require_answerable(chosen)
     return plan, candidates
 
 
-def _pool(target: Target, data: AuditData, options: Options, context: Context) -> Pool | None:
-    """Return the reference models' answers; train the models now if the options give their number."""
+def _pool(
+    target: Target,
+    data: AuditData,
+    options: Options,
+    context: Context,
+    candidates: Candidates | None,
+    attacks: Iterable[str],
+) -> Pool | None:
+    """Return the reference models' answers; train the models now if the options give their number.
+
+    Candidates are among what they are trained on where an attack needs models trained with each image, and
+    otherwise only asked about, so that models that were trained before serve for any candidates.
+    """
     for name in options.views:
         if name not in VIEWS:
             raise UnknownNameError("view", name, VIEWS)
-    if options.shadows is None or isinstance(options.shadows, Shadows):
-        return None if options.shadows is None else find_pool(options.shadows, data)
-    if context.trainer is None:
+    shadows = options.shadows
+    if shadows is None:
+        return None
+    asked = data if candidates is None else candidates.beside(data)
+    online = [name for name in attacks if find(name).min_references[0]]
+    if not isinstance(shadows, Shadows):
+        if context.trainer is None:
+            raise ValueError(
+                f"how {target.id} was trained is not known here: pass the answers of reference models, "
+                "shadows=train_shadows(...), in place of their number."
+            )
+        among = {"candidates": candidates.images} if candidates is not None and online else {}
+        shadows = context.trainer(target, shadows, views=options.views, **among)
+    if candidates is None or candidates.are_known_to(shadows, data):
+        return find_pool(shadows, asked)
+    if online:
         raise ValueError(
-            f"how {target.id} was trained is not known here: pass the answers of reference models, "
-            "shadows=train_shadows(...), in place of their number."
+            f"{' and '.join(online)} compare with models trained on each image, and these were not trained "
+            "on the candidates: pass the number of models (--shadows N), so that they are trained on some of "
+            "them, or name an attack that compares with models without the image, such as lira_offline."
         )
-    return find_pool(context.trainer(target, options.shadows, views=options.views), data)
+    return find_pool(ask_about(shadows, data, candidates, seed=context.seed), asked)
 
 
 def _settings(
@@ -430,12 +461,26 @@ def _require_affordable(attack: Attack, settings: dict[str, Any], data: AuditDat
         )
 
 
-def _require_answers(attacks: Sequence[str], target: Target) -> None:
-    """Refuse attacks for which the target answers with too little."""
+def _require_answers(attacks: Sequence[str], target: Target, options: Options) -> None:
+    """Refuse attacks for which the target answers with too little; name those that can run here."""
     for name in attacks:
         if reason := find(name).unanswerable(target):
-            enough = [other for other in registered() if find(other).unanswerable(target) is None]
+            held = ALWAYS_HELD | _given(options)
+            enough = [
+                other
+                for other in registered()
+                if find(other).unanswerable(target) is None and held >= set(find(other).needed(held))
+            ]
             raise ValueError(f"{name} cannot attack {target.id}: {reason}. These can: {', '.join(enough)}.")
+
+
+def _given(options: Options) -> set[str]:
+    """Return the fields of the inputs that the options may give, if all goes well."""
+    references = {"reference_outputs", "reference_in"}
+    population = {"population_outputs", "population_labels", "reference_population_outputs"}
+    return (set() if options.base is None else {"base_features"}) | (
+        set() if options.shadows is None else references | population
+    )
 
 
 def _require_inputs(attacks: Sequence[str], pool: Pool | None, options: Options) -> None:
@@ -448,7 +493,7 @@ def _require_inputs(attacks: Sequence[str], pool: Pool | None, options: Options)
         if "base_features" in missing:
             raise ValueError(
                 f"{name} compares with the public model that the target was fine-tuned from: name it with "
-                "base=."
+                "base= (--base-model)."
             )
         if missing:
             raise ValueError(

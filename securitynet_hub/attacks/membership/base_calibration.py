@@ -9,19 +9,22 @@ regression, both in their leave-one-out form, are ours.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from securitynet_hub.attacks.membership.attack import Attack, Rows
 from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.core.arrays import Labels, Scores, as_array, require_finite
-from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.core.errors import UnknownNameError, WeightsError
 from securitynet_hub.data.sources import ImageSource
 from securitynet_hub.engine.features import predict_with_features, without_features
 from securitynet_hub.engine.inference import predict
 from securitynet_hub.models.loading import load_target
+from securitynet_hub.models.outputs import Classifier
 from securitynet_hub.models.target import Target
 from securitynet_hub.statistics.signals import Outputs, logit_margin
 
@@ -33,6 +36,12 @@ TAIL = 0.01
 
 FEWEST = 10
 """Smallest number of samples that probe and regression are fitted to."""
+
+OWN_BASE = (
+    "A base whose network is another one is named module:FILE.py:FACTORY, where the factory returns the "
+    "network with its weights, and its Transform."
+)
+"""How to name a base of one's own."""
 
 LOGITS = (0.1, 200.0)
 """Smallest and largest number by which the probe's shares are multiplied to become logits."""
@@ -162,20 +171,19 @@ def _check(signals: Outputs, base_features: Outputs, labels: Outputs) -> tuple[S
 def find_base(base: Target | str, target: Target) -> Target:
     """Return the base model, loaded.
 
+    A file of weights, ``file:PATH``, fills the target's own network, with the target's preprocessing.
+
     Raises:
         ValueError: it is the target itself, or cannot be loaded by its name alone.
         UnknownNameError: there is no such model.
-        WeightsError: its weights are missing or damaged.
+        WeightsError: its weights are missing or damaged, or do not fit the target's network.
     """
     try:
-        found = base if isinstance(base, Target) else load_target(base)
+        found = base if isinstance(base, Target) else _load(base, target)
     except UnknownNameError:
         raise
     except ValueError as error:
-        raise ValueError(
-            f"the base model cannot be loaded: {error} A base of your own is named module:FILE.py:FACTORY, "
-            "where the factory returns the network with its weights, and its Transform."
-        ) from error
+        raise ValueError(f"the base model cannot be loaded: {error} {OWN_BASE}") from error
     own, others = (each.annotation.weights_hash for each in (target, found))
     if found is target or found.module is target.module or (own is not None and own == others):
         raise ValueError(
@@ -183,6 +191,29 @@ def find_base(base: Target | str, target: Target) -> Target:
             f"target was fine-tuned from; got {found.id}, which has the same weights."
         )
     return found
+
+
+def _load(base: str, target: Target) -> Target:
+    """Load a base model by its name; a file of weights into a network like the target's."""
+    build = target.build
+    if not base.startswith("file:") or build is None:
+        return load_target(base)
+
+    def network() -> torch.nn.Module:
+        made = build()
+        return made.network if isinstance(made, Classifier) else made
+
+    how = {"module": network, "transform": target.transform, "num_classes": target.num_classes}
+    place = target.annotation.weights_key_prefix or None
+    try:
+        if place is not None:  # where the target's weights lie in theirs
+            with contextlib.suppress(WeightsError):
+                return load_target(base, **how, key_prefix=place)
+        return load_target(base, **how)
+    except WeightsError as error:
+        raise WeightsError(
+            f"the base model is read into the target's network, and cannot be: {error} {OWN_BASE}"
+        ) from error
 
 
 def describe_features(base: Target, images: ImageSource, **settings: Any) -> npt.NDArray[np.float32]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from securitynet_hub.attacks.membership.attack import Attack
 from securitynet_hub.attacks.membership.blind_baseline import BlindBaseline, find_baseline
+from securitynet_hub.attacks.membership.shadows import Shadows
 from securitynet_hub.attacks.subject import (
     SETTINGS,
     AuditData,
@@ -17,8 +18,10 @@ from securitynet_hub.attacks.subject import (
     parse_reference,
     require_channels_of,
 )
+from securitynet_hub.core.arrays import Rows
 from securitynet_hub.core.errors import DataWarning
 from securitynet_hub.core.telling import warn_caller
+from securitynet_hub.data.classes import match_classes
 from securitynet_hub.data.dataset_rows import load_split, side_of_dataset
 from securitynet_hub.data.decoding import Decoding
 from securitynet_hub.data.folders import read_pictures
@@ -59,6 +62,10 @@ class Candidates:
         )
         return replace(data, images=images, split=split)
 
+    def are_known_to(self, shadows: Shadows, data: AuditData) -> bool:
+        """Return whether shadow models have answered for the candidates, some trained on each."""
+        return shadows.images_sha256 == self.beside(data).images.sha256
+
     def compare(self, data: AuditData, *, seed: int, confidence_level: float) -> BlindBaseline:
         """Measure how well images alone distinguish candidates from the known non-members."""
         images: ImageSource = Chained(data.images, self.images)
@@ -72,16 +79,9 @@ class Candidates:
         """Refuse attacks that cannot judge the candidates.
 
         Raises:
-            ValueError: an attack needs labels and there are none, or answers of reference models.
+            ValueError: an attack needs labels and there are none.
         """
         for name, attack in attacks.items():
-            if any("reference" in need or "population" in need for need in attack.needs) and not (
-                attack.alternatives
-            ):
-                raise ValueError(
-                    f"{name} compares the target with reference models, whose answers for the candidates are "
-                    "not known: name another attack, or leave out the candidates."
-                )
             if attack.labelled and not self.labelled:
                 raise ValueError(
                     f"{name} needs the candidates' labels: put them into a folder for each class, "
@@ -109,12 +109,12 @@ def find_candidates(given: Any, target: Target, data: AuditData) -> Candidates:
     else:
         images, labelled = _read(str(given), channels=data.images.read(0).shape[-1])
     if labelled and not images.matched:
-        images = matched_images(images, target)
+        images = _matched(images, target, data)
     require_channels_of(target, images)
-    known = {_digest(data.images, int(row)) for row in data.split.indices}
+    known = {image_digest(data.images, int(row)) for row in data.split.indices}
     kept = []
     for row in range(len(images)):
-        digest = _digest(images, row)
+        digest = image_digest(images, row)
         if digest not in known:
             kept.append(row)
             known.add(digest)
@@ -136,8 +136,41 @@ def find_candidates(given: Any, target: Target, data: AuditData) -> Candidates:
     return Candidates(images=images, labelled=labelled)
 
 
-def _digest(images: ImageSource, row: int) -> bytes:
+def _matched(images: ImageSource, target: Target, data: AuditData) -> ImageSource:
+    """Return candidates with labels of the target's classes, by the data's names of these, else by its own.
+
+    Raises:
+        ValueError: a class has none of these names, number or synset; the order alone tells nothing.
+    """
+    if images.numbered:
+        return matched_images(images, target)
+    known = data.images.class_names
+    for names in (known, target.class_names):
+        try:
+            match = match_classes(
+                images.class_names, target.num_classes, names, data=images.name, model=target.id
+            )
+        except ValueError:
+            continue
+        if match.how != "in order":
+            return Relabelled(images, match.positions, known, match.how)
+    strange = [name for name in images.class_names if name not in known] or images.class_names
+    raise ValueError(
+        f"the candidates of {images.name} must have classes of {data.images.name}, such as "
+        f"{', '.join(map(repr, known[:3]))}; {', '.join(map(repr, strange[:3]))} cannot be told. Name their "
+        "folders as those of the data."
+    )
+
+
+def image_digest(images: ImageSource, row: int) -> bytes:
+    """Return a hash of an image's pixels."""
     return image_digests(images.read(row)[None])[0]
+
+
+def without_copies(images: ImageSource, positions: Rows, others: ImageSource) -> Rows:
+    """Return those positions whose image is none of the others."""
+    known = {image_digest(others, row) for row in range(len(others))}
+    return np.array([row for row in positions if image_digest(images, int(row)) not in known], np.int64)
 
 
 def _read(text: str, *, channels: int) -> tuple[ImageSource, bool]:
@@ -164,4 +197,6 @@ def _read(text: str, *, channels: int) -> tuple[ImageSource, bool]:
         )
     decoding = Decoding(channels=given.get("channels", channels), value_range=given.get("value_range"))
     source = path.resolve().name if path.exists() else reference
+    if split is not None:
+        source += f" ({split})"
     return one_side(side, source=source, limit=limit, seed=seed, decoding=decoding), labelled

@@ -36,10 +36,12 @@ class Options:
             refused before it begins.
         shadows: reference models' answers for every sample of the split; or how many reference models to
             train, where the target's training can be repeated here. Samples of their pool beyond the split
-            are the population, and must be unknown to the target.
+            are the population, and must be unknown to the target. They are asked about candidates, too; where
+            an attack needs models trained with each image, their number must be given, and some are trained
+            on each candidate.
         views: names of augmentations that LiRA and RMIA ask about, where reference models are trained.
         base: the public model that the target was fine-tuned from: a loaded target, or what `load_target`
-            takes; `base_calibration` asks it about the same images.
+            takes; `base_calibration` asks it about the same images. The attack named ``base`` does not.
         samples: folder for every sample's scores and for pictures of the members with the highest scores,
             below the model's id. They show training images: mind whose they are.
         list_members: name the images that each attack finds to be members; the counts are
@@ -72,9 +74,11 @@ class Options:
     )
     base: Target | str | None = option(
         None,
-        "public model that the target was fine-tuned from, as the target is named; base_calibration compares "
-        "with it, and trains no network",
+        "public model that the target was fine-tuned from, as the target is named (file:WEIGHTS in the "
+        "target's own network); base_calibration compares with it, and trains no network. The attack named "
+        "base has nothing to do with it: that one compares with reference models (--shadows)",
         metavar="MODEL",
+        name=("--base-model", "--base"),
     )
     samples: Path | None = option(
         None, "folder for all scores and for pictures of the members with the highest scores", metavar="DIR"

@@ -121,6 +121,7 @@ class NamedMembers:
         is_member: shape (m,), the truth; None where it is not known.
         differs: whether candidates and known non-members certainly differ by their images alone, so that
             nothing is named.
+        candidates: the images in question; None where they are the audit's own.
     """
 
     model: str
@@ -133,6 +134,7 @@ class NamedMembers:
     known: int
     is_member: Flags | None = field(default=None, repr=False)
     differs: bool = False
+    candidates: ImageSource | None = field(default=None, repr=False)
 
     @property
     def rows(self) -> Rows:
@@ -142,7 +144,7 @@ class NamedMembers:
     @property
     def result(self) -> dict[str, Any]:
         """The counts, as a record has them under ``listed``; nothing in them is about a single image."""
-        rows = self.rows
+        rows, judged = self.rows, self.candidates
         return {
             "fdr": self.plan.fdr,
             "attacks": self.plan.attacks,
@@ -154,6 +156,7 @@ class NamedMembers:
             "wrong": None if self.is_member is None else int((~self.is_member[rows]).sum()),
             "shortest": self.found.shortest,
             "differs": self.differs,
+            "images": None if judged is None else {"name": judged.name, "sha256": judged.sha256},
         }
 
     @cached_property
@@ -200,18 +203,20 @@ def describe(attack: str, listed: Mapping[str, Any]) -> str:
     In truth: 2.
     """
     named, candidates = listed["listed"], f"{listed['candidates']:,}"
+    of = f" of {listed['images']['name']}" if listed.get("images") else ""
     if listed.get("differs"):
         return (
-            f"{attack} names no image: the {candidates} candidates differ from the known non-members by the "
-            "images alone, so that what stands out need not come from the training."
+            f"{attack} names no image: the {candidates} candidates{of} differ from the known non-members by "
+            "the images alone, so that what stands out need not come from the training."
         )
     if not named:
         return (
-            f"{attack} names none of {candidates} images as a member: with {listed['known_nonmembers']:,} "
-            f"known non-members, {listed.get('shortest', 1):,} or more would have to exceed them all."
+            f"{attack} names none of {candidates} images{of} as a member: with "
+            f"{listed['known_nonmembers']:,} known non-members, {listed.get('shortest', 1):,} or more would "
+            "have to exceed them all."
         )
     bound, level = listed["at_most_wrong"], f"{100 * listed['confidence_level']:g} % confidence"
-    text = f"{attack} names {named:,} of {candidates} images as members. "
+    text = f"{attack} names {named:,} of {candidates} images{of} as members. "
     if bound < named:
         text += f"At most {bound:,} of these {named:,} are wrongly accused ({level}), on average "
     else:

@@ -15,6 +15,7 @@ from securitynet_hub.attacks.membership.shadows import train_shadows as train_ro
 from securitynet_hub.attacks.subject import AuditData, find_data
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.data.augmentations import VIEWS
+from securitynet_hub.data.sources import Chained, ImageSource
 from securitynet_hub.engine.training import Recipe
 from securitynet_hub.models.loading import load_target
 from securitynet_hub.models.target import Target
@@ -46,7 +47,7 @@ def own_trainer(
     """Return a function that trains shadow models of a caller's network for `audit`.
 
     Each is trained on as large a share of the split's images as the target's members are, drawn anew, so that
-    every image is a member of some models and none of others.
+    every image is a member of some models and none of others. So are candidates, where they are given.
 
     Args:
         data: the images of the audit; members and non-members together are the pool.
@@ -55,13 +56,18 @@ def own_trainer(
         on_model: called with its number after each model.
     """
 
-    def train(target: Target, count: int, *, views: Sequence[str]) -> Shadows:
+    def train(
+        target: Target, count: int, *, views: Sequence[str], candidates: ImageSource | None = None
+    ) -> Shadows:
         if target.build is None:
             raise ValueError(
                 f"how the network of {target.id} is made is not known here: name its factory with "
                 "module= (--module package.module:factory), or pass build= in Python."
             )
-        pool = np.sort(data.split.indices)
+        images, pool = data.images, np.sort(data.split.indices)
+        if candidates is not None:
+            images = Chained(images, candidates)
+            pool = np.append(pool, np.arange(len(data.images), len(images)))
         parts = max(2, round(len(pool) / len(data.split.members)))
         if count < parts:
             raise ValueError(
@@ -70,7 +76,7 @@ def own_trainer(
             )
         return train_rows(
             target.build,
-            data.images,
+            images,
             pool,
             balanced_masks(count, len(pool), parts=parts, seed=recipe.seed),
             recipe,

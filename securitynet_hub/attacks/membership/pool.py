@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.attacks.membership.base_calibration import describe_features
+from securitynet_hub.attacks.membership.candidates import Candidates, image_digest
 from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.attacks.membership.reference_models import ModelCounts, count_models
 from securitynet_hub.attacks.membership.shadows import Shadows
@@ -19,6 +21,9 @@ from securitynet_hub.data.features import grid_means, image_features
 from securitynet_hub.engine.features import predict_with_features
 from securitynet_hub.engine.inference import predict
 from securitynet_hub.models.target import Target
+
+STREAM = 19
+"""Tells the draw of models that candidates are compared with from other draws by the same seed."""
 
 CHUNK = 1024
 """Images of which features are computed at a time."""
@@ -113,6 +118,49 @@ def find_pool(shadows: Shadows, data: AuditData) -> Pool:
         )
     samples = np.array([places[position] for position in data.split.indices.tolist()])
     return Pool(shadows, samples, np.setdiff1d(np.arange(len(shadows.pool)), samples))
+
+
+def ask_about(shadows: Shadows, data: AuditData, candidates: Candidates, *, seed: int) -> Shadows:
+    """Ask kept shadow models about candidates; return them with the candidates in their pool.
+
+    No model was trained on a candidate, unless its image is one of the pool. As many models as for a known
+    image are compared with it all the same: those that were trained on a non-member, drawn for each
+    candidate, are left out, so that scores of candidates vary as those of known non-members do.
+
+    Args:
+        shadows: models that answered for the samples of the audit.
+        data: the audit's own data.
+        candidates: the images that the models are asked about.
+        seed: decides the draw.
+
+    Raises:
+        ValueError: the models' answers were kept alone, or they are not for the samples of the audit.
+        WeightsError: a model's file is missing or damaged.
+    """
+    own, asked = find_pool(shadows, data), candidates.beside(data)
+    if shadows.networks is None:
+        raise ValueError(
+            "of these shadow models the answers alone are known, not those for the candidates: pass what "
+            "train_shadows returned in this process, or the number of models, shadows=N (--shadows N)."
+        )
+    places = np.arange(len(data.images), len(asked.images))
+    further = {image_digest(data.images, int(shadows.pool[row])): row for row in own.outside}
+    copies = [further.get(image_digest(candidates.images, row)) for row in range(len(places))]
+    nonmembers = own.samples[~data.split.is_member]
+    drawn = np.random.default_rng([STREAM, seed]).choice(nonmembers, len(places))
+    masks = shadows.masks[:, drawn]
+    for place, row in enumerate(copies):
+        if row is not None and shadows.masks[:, row].any():
+            masks[:, place] = shadows.masks[:, row]
+    kept = np.setdiff1d(np.arange(len(shadows.pool)), [row for row in copies if row is not None])
+    answered = shadows.networks.answers(candidates.images)
+    return replace(
+        shadows,
+        images_sha256=asked.images.sha256,
+        pool=np.append(shadows.pool[kept], places),
+        masks=np.hstack([shadows.masks[:, kept], masks]),
+        logits=np.concatenate([shadows.logits[:, kept], answered], 1),
+    )
 
 
 class Answers(NamedTuple):

@@ -123,11 +123,19 @@ def _auc_table(audited: Audited, names: list[str], judgements: Mapping[str, Judg
         first = next(iter(records.values()))
         table.add_row(
             printable_markup(short(annotation.id)),
-            f"{first.result['n_members']}/{first.result['n_nonmembers']}",
+            _counts(first),
             _gap(annotation, first),
-            *(_auc(records[name], judgements[annotation.id]) if name in records else "-" for name in names),
+            *(
+                _auc(records[name], judgements[annotation.id], beside=first) if name in records else "-"
+                for name in names
+            ),
         )
     return table
+
+
+def _counts(record: Record) -> str:
+    """Write on how many members and non-members a record's figures are."""
+    return f"{record.result['n_members']}/{record.result['n_nonmembers']}"
 
 
 def _gap(annotation: Annotation, record: Record) -> str:
@@ -139,9 +147,14 @@ def _gap(annotation: Annotation, record: Record) -> str:
     return f"{members - nonmembers:.3f}"
 
 
-def _auc(record: Record, judgement: Judgement) -> str:
-    """Write an AUC, in colour where it surely differs from one half and describes the model."""
-    text, name = auc_text(record.result), record.attack["name"]
+def _auc(record: Record, judgement: Judgement, *, beside: Record) -> str:
+    """Write an AUC, in colour where it surely differs from one half and describes the model.
+
+    Where it is over other numbers of members and non-members than the record `beside`, these stand below it.
+    """
+    text, name, counts = auc_text(record.result), record.attack["name"], _counts(record)
+    if counts != _counts(beside):
+        text += f"\nof {counts}"
     if judgement.finding in ("cannot be judged", "withheld"):
         return f"[dim]{text}[/dim]"
     if judgement.leaks(name):

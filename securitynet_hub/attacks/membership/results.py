@@ -115,9 +115,17 @@ class BlindBaseline(Figures):
     differs: Flag
 
 
+class Judged(Part):
+    """The candidates of a list: what they are called, and a hash of all images and labels."""
+
+    name: str
+    sha256: str
+
+
 class Listed(Part):
     """How many images an attack names as members, and how many of them are wrong at most.
 
+    Where the candidates were the audit's own samples, or the record is of an older version, `images` is None.
     Each list's rate is ``fdr / attacks``, which the smallest p-value ``1 / (known_nonmembers + 1)`` reaches.
     """
 
@@ -131,6 +139,7 @@ class Listed(Part):
     wrong: Count | None = None
     shortest: Count
     differs: Flag = False
+    images: Judged | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> Listed:

@@ -2,7 +2,7 @@
 
 Attacks that compare a target with models trained with, and without, a sample (LiRA, RMIA, Attack-R) use the
 answers of shadow models. Every model is saved as soon as it is trained, under a hash of everything that
-decided it, so that training can be interrupted, resumed and extended.
+decided it, so that training can be interrupted, resumed and extended, and the models can be asked again.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from securitynet_hub.engine.training import Recipe, describe_processes, train
 from securitynet_hub.models.network_size import at_one_size
 from securitynet_hub.models.target import Preprocessing
 from securitynet_hub.statistics.signals import logit_margin, loss
+from securitynet_hub.weights.hashes import file_digests
 
 Masks = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.int64]
@@ -107,6 +108,41 @@ def fresh_samples(candidates: npt.ArrayLike, num_models: int, size: int, *, seed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class KeptNetworks:
+    """The networks of shadow models, in files: they can be asked about further images.
+
+    Attributes:
+        build: makes a network with initial weights.
+        transform: preprocessing of the networks.
+        views: augmentations that they are asked about.
+        files: of each network, its file and the sha256 that this must have.
+    """
+
+    build: Callable[[], torch.nn.Module] = field(repr=False)
+    transform: Preprocessing
+    views: Sequence[View] = field(repr=False)
+    files: Sequence[tuple[Path, str]] = field(repr=False)
+
+    def answers(self, images: ImageSource) -> npt.NDArray[np.float32]:
+        """Return the networks' logits, shape (models, n, augmentations, classes).
+
+        Raises:
+            WeightsError: a file is missing, or is not the one that was kept.
+        """
+        images, transform = at_one_size(images, self.transform)
+        pixels = images.array(np.arange(len(images)))
+        found = []
+        for path, sha256 in self.files:
+            module = find_trained(self.build, path)
+            if module is None or file_digests(path, {"sha256"})["sha256"] != sha256:
+                raise WeightsError(
+                    f"the shadow model {path} is gone, damaged or another one: train the shadow models again."
+                )
+            found.append(answers(module, transform, pixels, self.views))
+        return np.stack(found)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Shadows:
     """The answers of shadow models for the samples of a pool.
 
@@ -116,6 +152,7 @@ class Shadows:
         masks: shape (models, n), True where the model was trained on the sample.
         views: names of the augmentations that the models were asked about.
         logits: shape (models, n, augmentations, classes), float32.
+        networks: the models themselves; None where their answers alone are known.
     """
 
     images_sha256: str
@@ -123,6 +160,7 @@ class Shadows:
     pool: npt.NDArray[np.int64] = field(repr=False)
     masks: Masks = field(repr=False)
     logits: npt.NDArray[np.float32] = field(repr=False)
+    networks: KeptNetworks | None = field(default=None, repr=False)
 
     @cached_property
     def sha256(self) -> str:
@@ -200,9 +238,10 @@ def train_shadows(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WeightsError(f"shadow models cannot be kept in {folder}: {error.strerror}.") from error
+    networks = KeptNetworks(build=build, transform=transform, views=tuple(views), files=[])
     images, transform = at_one_size(images, transform)
     pixels = images.array(positions)
-    logits = []
+    logits, files = [], []
     for number, mask in enumerate(masks):
         members = np.concatenate([positions[mask], fresh[number]])
         own = replace(recipe, seed=recipe.seed + number)
@@ -226,6 +265,7 @@ def train_shadows(
             module = train(build, inputs, labels, own)
             keep_trained(module, path, decided)
         logits.append(answers(module, transform, pixels, views))
+        files.append((path, file_digests(path, {"sha256"})["sha256"]))
         on_model(number)
     return Shadows(
         images_sha256=images.sha256,
@@ -233,6 +273,7 @@ def train_shadows(
         pool=positions,
         masks=masks.copy(),
         logits=np.stack(logits),
+        networks=replace(networks, files=tuple(files)),
     )
 
 

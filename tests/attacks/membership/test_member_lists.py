@@ -180,10 +180,6 @@ class TestCandidates:
         assert record.result["n_members"] == 60
         assert len(named.scores) == 90
 
-    def test_reference_models_do_not_know_them(self, folder):
-        with pytest.raises(ValueError, match="leave out"):
-            listed("lira", candidates=str(folder / "classes"), shadows=4)
-
     def test_what_is_no_folder_is_refused(self, tmp_path):
         with pytest.raises(ValueError, match="there is no folder"):
             listed(candidates=str(tmp_path / "missing"))
