@@ -155,6 +155,6 @@ def _require_at_least(scores, attack):
 def _whole(values, name):
     """Return whole numbers as integers, which Arrow gives back as floats, and anything else as it is."""
     array = as_array(values, name)
-    if array.dtype.kind == "f" and (array == array.astype("int64")).all():
+    if array.dtype.kind == "f" and (abs(array) < 2**53).all() and (array == array.astype("int64")).all():
         array = array.astype("int64")
     return array

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -36,20 +38,105 @@ def as_array(values: Any, name: str) -> npt.NDArray[Any]:
     """Return a list, an array, or a torch tensor of any device and precision as a NumPy array.
 
     Raises:
-        ValueError: the values are ragged, masked or sparse, or on the meta device.
+        ValueError: the values are ragged, masked, no array at all, or a tensor as `require_plain` refuses it.
     """
     if isinstance(values, np.ma.MaskedArray):
         raise ValueError(f"{name} is a masked array; fill or drop the masked entries first.")
     if hasattr(values, "detach"):
-        if values.is_meta or values.is_sparse or not str(values.layout).endswith("strided"):
-            kind = "on the meta device: it holds no numbers" if values.is_meta else "sparse: use to_dense()"
-            raise ValueError(f"{name} is a tensor that is {kind}.")
+        require_plain(values, name)
         tensor = values.detach().cpu()
         values = tensor.double().numpy() if tensor.is_floating_point() else tensor.numpy()
     try:
-        return np.asarray(values)
+        array = np.asarray(values)
     except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, lists of tensors with gradients
         raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from error
+    if array.dtype == object and not array.ndim and values is not None:
+        raise ValueError(f"{name} must be a list, an array or a tensor; got {type(values).__name__}.")
+    return array
+
+
+def require_plain(tensor: Any, name: str) -> None:
+    """Refuse a tensor that does not simply hold its numbers: a meta, sparse, nested or quantized one."""
+    for strange, kind in (
+        (tensor.is_meta, "on the meta device: it holds no numbers"),
+        (getattr(tensor, "is_nested", False), "nested: use to_padded_tensor()"),
+        (tensor.is_sparse or not str(tensor.layout).endswith("strided"), "sparse: use to_dense()"),
+        (tensor.is_quantized, "quantized: use dequantize()"),
+    ):
+        if strange:
+            raise ValueError(f"{name} is a tensor that is {kind}.")
+
+
+def is_real(value: Any) -> bool:
+    """Return whether a value is one real number: no truth value, no text, no duration, no array.
+
+    >>> is_real(0.5), is_real(np.float32(2)), is_real(True), is_real("1"), is_real(10**400)
+    (True, True, False, False, False)
+    """
+    if isinstance(value, bool | np.timedelta64) or not isinstance(value, Real):
+        return False
+    try:
+        float(value)
+    except OverflowError:
+        return False
+    return True
+
+
+def require_flag(value: Any, name: str) -> bool:
+    """Return True or False; refuse what is only taken for one, such as "no" or NaN."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False; got {shortened(value)}.")
+    return bool(value)
+
+
+def as_list(values: Iterable[Any], name: str) -> list[Any]:
+    """Return several values as a list; refuse one alone, and text."""
+    try:
+        if isinstance(values, str | bytes | dict):
+            raise TypeError("text and maps are no lists")
+        return list(values)
+    except (TypeError, RuntimeError) as error:  # RuntimeError: a nested tensor
+        raise ValueError(f"{name} must be a list; got {shortened(values)}.") from error
+
+
+def as_ids(first: Any, second: Any, names: tuple[str, str]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return what identifies the samples of two groups: whole numbers in both, or texts in both.
+
+    Anything else may not equal itself, and a number never equals a text.
+
+    >>> first, second = as_ids([3, 1], [4], ("ids", "population_ids"))
+    >>> first.tolist(), second.tolist()
+    ([3, 1], [4])
+    """
+    arrays = []
+    for values, name in ((first, names[0]), (second, names[1])):
+        array = as_array(values, name)
+        if array.dtype == object and all(isinstance(value, str) for value in array.flat):
+            array = array.astype(np.str_)
+        if array.ndim != 1 or array.dtype.kind not in "iuU":
+            raise ValueError(
+                f"{name} must be a list of whole numbers or of texts; got {array.shape} of {array.dtype}."
+            )
+        arrays.append(array)
+    if len({array.dtype.kind == "U" for array in arrays}) > 1:
+        raise ValueError(f"{names[0]} and {names[1]} must both be numbers, or both texts.")
+    return arrays[0], arrays[1]
+
+
+def require_seed(seed: Any) -> int:
+    """Return a seed; refuse anything but a whole number of 0 or more."""
+    if not is_real(seed) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed must be a whole number of 0 or more; got {shortened(seed)}.")
+    return int(seed)
+
+
+def shortened(value: Any) -> str:
+    """Return a value as an error message shows it: its form in Python, cut off after 100 characters."""
+    try:
+        shown = repr(value)
+    except Exception:  # whatever the type of a caller's value does
+        shown = ""
+    return (shown if len(shown) <= 100 else f"{shown[:100]}...") if shown else type(value).__name__
 
 
 def in_order(values: npt.NDArray[Any]) -> Scores:

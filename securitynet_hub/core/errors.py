@@ -111,7 +111,8 @@ class UnknownNameError(SecurityNetError, KeyError, ValueError):
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], lead: str = "") -> None:
-        super().__init__(kind, str(name), tuple(known), lead)
+        name = str(name)
+        super().__init__(kind, name if len(name) <= 200 else f"{name[:200]}...", tuple(known), lead)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"

@@ -15,8 +15,17 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.core.arrays import Rows, Scores, as_array, in_order, require_finite
-from securitynet_hub.statistics.rates import CONFIDENCE_LEVEL, require_level
+from securitynet_hub.core.arrays import (
+    Rows,
+    Scores,
+    as_array,
+    in_order,
+    is_real,
+    require_finite,
+    require_flag,
+    shortened,
+)
+from securitynet_hub.statistics.rates import CONFIDENCE_LEVEL, require_level, require_share
 
 FDR = 0.1
 """The default false-discovery rate."""
@@ -89,9 +98,10 @@ def member_list(
     >>> found.rows, found.p_values[:3].round(3), found.at_most_wrong
     (array([0, 1, 2]), array([0.143, 0.143, 0.143]), 3)
     """
-    if not 0 < fdr < 1:
-        raise ValueError(f"the false-discovery rate must lie between 0 and 1; got {fdr}.")
+    if not (is_real(fdr) and 0 < fdr < 1):
+        raise ValueError(f"the false-discovery rate must lie between 0 and 1; got {shortened(fdr)}.")
     require_level(confidence_level)
+    require_flag(adaptive, "adaptive")
     judged, known = _columns(candidates, nonmembers)
     n, m = len(known), len(judged)
     if n < nonmembers_needed(fdr):
@@ -123,11 +133,23 @@ def benjamini_hochberg(p_values: npt.ArrayLike, *, fdr: float = FDR, nonmembers:
         fdr: the false-discovery rate.
         nonmembers: m0.
 
+    Raises:
+        ValueError: the p-values or the rate are no numbers in 0..1, or m0 is negative.
+
     >>> benjamini_hochberg([0.01, 0.2, 0.02, 0.9], fdr=0.1), benjamini_hochberg([0.04, 0.9], fdr=0.05)
     (2, 0)
     """
-    ordered = np.sort(np.asarray(p_values, np.float64))
+    given = as_array(p_values, "p_values")
+    if given.ndim != 1:
+        raise ValueError(f"p_values must have one dimension, one entry per candidate; got {given.shape}.")
+    require_finite(given, "p_values")
+    ordered = np.sort(given.astype(np.float64))
+    if len(ordered) and not 0 <= ordered[0] <= ordered[-1] <= 1:
+        raise ValueError(f"p_values must lie in 0..1; got {ordered[0]:g} to {ordered[-1]:g}.")
+    require_share(fdr, "fdr")
     m0 = len(ordered) if nonmembers is None else nonmembers
+    if not (is_real(m0) and 0 <= m0 < math.inf):
+        raise ValueError(f"nonmembers must be a number of candidates, 0 or more; got {shortened(m0)}.")
     # With a margin, as 0.1 * 3 is not 0.3.
     found = np.flatnonzero(ordered * m0 <= fdr * np.arange(1, len(ordered) + 1) * SLACK)
     return int(found[-1]) + 1 if len(found) else 0

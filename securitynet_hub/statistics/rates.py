@@ -8,15 +8,23 @@ input, leaves its arguments untouched and computes in float64.
 from __future__ import annotations
 
 import math
-import numbers
-from numbers import Real
 from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.core.arrays import Flags, Rows, Scores, as_array, in_order, name_rows, require_finite
+from securitynet_hub.core.arrays import (
+    Flags,
+    Rows,
+    Scores,
+    as_array,
+    in_order,
+    is_real,
+    name_rows,
+    require_finite,
+    shortened,
+)
 
 CONFIDENCE_LEVEL = 0.95
 """The default level of every interval."""
@@ -90,6 +98,8 @@ def check_scores(
     if not len(values):
         raise ValueError(f"scores and {truth} are empty; {positives} and {negatives} are needed.")
     require_finite(values, "scores")
+    if membership.dtype.kind not in "biufO":
+        raise ValueError(f"{truth} must hold booleans or 0/1; got {membership.dtype}.")
     if membership.dtype != np.bool_:
         strange = np.flatnonzero((membership != 0) & (membership != 1))
         if len(strange):
@@ -186,9 +196,14 @@ def auc_variance(ranking: Ranking, auc: float) -> float:
 
 def require_rate(target_fpr: float) -> float:
     """Return a false-positive rate as a float; raise ValueError unless it lies between 0 and 1."""
-    if not (isinstance(target_fpr, Real) and 0 <= target_fpr <= 1):
-        raise ValueError(f"target_fpr must be a rate between 0 and 1; got {target_fpr!r}.")
-    return float(target_fpr)
+    return require_share(target_fpr, "target_fpr")
+
+
+def require_share(share: float, name: str) -> float:
+    """Return a rate as a float; raise ValueError unless it is a number between 0 and 1."""
+    if not (is_real(share) and 0 <= share <= 1):
+        raise ValueError(f"{name} must be a rate between 0 and 1; got {shortened(share)}.")
+    return float(share)
 
 
 def advantage(scores: npt.ArrayLike, is_member: npt.ArrayLike) -> float:
@@ -241,10 +256,11 @@ def wilson_interval(successes: int, trials: int, *, confidence_level: float = CO
     (0.0, 0.037)
     """
     level = require_level(confidence_level)
-    proper = all(isinstance(count, numbers.Real) and math.isfinite(count) for count in (successes, trials))
+    proper = all(is_real(count) and math.isfinite(count) for count in (successes, trials))
     if not (proper and successes == int(successes) and 0 <= successes <= trials and trials >= 1):
         raise ValueError(
-            f"successes must be a count in 0..trials with trials >= 1; got {successes} of {trials}."
+            f"successes must be a count in 0..trials with trials >= 1; got {shortened(successes)} of "
+            f"{shortened(trials)}."
         )
     successes, trials = int(successes), int(trials)
     z = NormalDist().inv_cdf((1 + level) / 2)
@@ -312,6 +328,8 @@ def _placement_variance(side: Scores, other: Scores, ddof: int = 1) -> float:
 def require_level(confidence_level: float) -> float:
     """Return a confidence level as a float; raise ValueError unless it lies strictly between 0 and 1."""
     # 1 - 1e-16 rounds to where the normal quantile is infinite.
-    if not (isinstance(confidence_level, Real) and 1e-9 < confidence_level < 1 - 1e-9):
-        raise ValueError(f"confidence_level must lie strictly between 0 and 1; got {confidence_level!r}.")
+    if not (is_real(confidence_level) and 1e-9 < confidence_level < 1 - 1e-9):
+        raise ValueError(
+            f"confidence_level must lie strictly between 0 and 1; got {shortened(confidence_level)}."
+        )
     return float(confidence_level)

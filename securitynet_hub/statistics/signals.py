@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.core.arrays import Scores, as_array, name_rows
+from securitynet_hub.core.arrays import Scores, as_array, as_list, name_rows, require_plain
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.statistics.posteriors import Logits, Probabilities
 
@@ -146,9 +146,9 @@ def score_all(
     >>> score_all([[0.25, 0.75]], [1], from_logits=False, signals=["correctness", "confidence"])
     {'correctness': array([1.]), 'confidence': array([0.75])}
     """
-    names = [signals] if isinstance(signals, str) else list(signals)
+    names = [signals] if isinstance(signals, str) else as_list(signals, "signals")
     for name in names:
-        if name not in SIGNALS:
+        if not isinstance(name, str) or name not in SIGNALS:
             raise UnknownNameError("signal", name, SIGNALS)
     return _score(outputs, labels, from_logits, names)
 
@@ -157,6 +157,8 @@ def _score(outputs: Outputs, labels: Outputs, from_logits: bool, names: list[str
     if not isinstance(from_logits, (bool, np.bool_)):
         raise ValueError(f"from_logits must be True or False, it is never guessed; got {from_logits!r}.")
     # A tensor is converted chunk by chunk, so that a large one is never held twice.
+    if hasattr(outputs, "detach"):
+        require_plain(outputs, "outputs")
     values = outputs if hasattr(outputs, "detach") else as_array(outputs, "outputs")
     targets = as_array(labels, "labels")
     _require_shapes(values, targets)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from securitynet_hub.core.arrays import Scores, as_array, name_rows, require_finite
+from securitynet_hub.core.arrays import Scores, as_array, is_real, name_rows, require_finite, shortened
 from securitynet_hub.statistics.rates import median_and_scale
 
 THRESHOLD = 2.0
@@ -123,7 +123,14 @@ def measure_inversion(
     values = _as_norms(norms)
     restarts, k = values.shape
     names = np.arange(k) if classes is None else as_array(classes, "classes")
-    compared = np.ones(k, np.bool_) if controls is None else as_array(controls, "controls").astype(np.bool_)
+    compared = np.ones(k, np.bool_) if controls is None else as_array(controls, "controls")
+    if names.dtype.kind not in "iu":
+        raise ValueError(f"classes must be whole numbers; got {names.dtype}.")
+    if compared.dtype.kind not in "biu" or not np.isin(compared, (0, 1)).all():
+        raise ValueError(f"controls must be booleans or 0/1; got {compared.dtype}.")
+    compared = compared.astype(np.bool_)
+    if not (is_real(threshold) and math.isfinite(threshold)):
+        raise ValueError(f"threshold must be a number; got {shortened(threshold)}.")
     if names.shape != (k,) or compared.shape != (k,):
         raise ValueError(
             f"classes and controls must have an entry for each of {k} norms; got {names.shape} and "
@@ -218,6 +225,9 @@ def _as_norms(norms: Any) -> Scores:
     """Return norms as (restarts, classes), NaN for what is missing."""
     values = as_array(norms, "norms")
     if values.dtype == object:
+        strange = [v for v in values.flat if v is not None and not is_real(v)]
+        if strange:
+            raise ValueError(f"norms must be numbers, or None; got {shortened(strange[0])}.")
         values = np.array([math.nan if v is None else v for v in values.flat], np.float64).reshape(
             values.shape
         )

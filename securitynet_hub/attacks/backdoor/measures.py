@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.attacks.kind import CONFIDENCE_LEVEL
-from securitynet_hub.core.arrays import as_array, name_rows, require_finite
-from securitynet_hub.statistics.rates import Interval, Sides, auc_interval, split_scores, wilson_interval
+from securitynet_hub.core.arrays import as_array, as_ids, as_list, name_rows, require_finite
+from securitynet_hub.statistics.rates import (
+    Interval,
+    Sides,
+    auc_interval,
+    require_share,
+    split_scores,
+    wilson_interval,
+)
 
 TARGET_FRRS = (0.01, 0.05)
 SIDES = Sides("is_poisoned", "mark", "poisoned", "clean")
@@ -91,10 +97,10 @@ def measure_input_detection(
     acceptance = None
     n_calibration = 0
     if calibration is not None:
-        n_calibration = len(as_array(calibration, "calibration"))
+        n_calibration = len(_calibration(calibration))
         _require_disjoint(ids, len(poisoned) + len(clean), calibration_ids, n_calibration)
         acceptance = []
-        for target in target_frrs:
+        for target in as_list(target_frrs, "target_frrs"):
             threshold = rejection_threshold(calibration, target)
             cut = math.inf if threshold is None else threshold
             rejected, accepted = int((clean > cut).sum()), int((poisoned <= cut).sum())
@@ -137,14 +143,8 @@ def rejection_threshold(calibration: npt.ArrayLike, target_frr: float) -> float 
     >>> rejection_threshold([5, 1, 2, 3, 4, 6, 7, 8, 9], 0.2), rejection_threshold([1, 2], 0.1)
     (8.0, None)
     """
-    values = as_array(calibration, "calibration")
-    if values.ndim != 1 or not len(values):
-        raise ValueError(
-            f"calibration must be one score for each clean image, at least one; got {values.shape}."
-        )
-    require_finite(values, "calibration")
-    if not (isinstance(target_frr, Real) and 0 <= target_frr <= 1):
-        raise ValueError(f"target_frr must be a rate between 0 and 1; got {target_frr!r}.")
+    values = _calibration(calibration)
+    require_share(target_frr, "target_frr")
     rank = math.ceil(
         round((1 - target_frr) * (len(values) + 1), 9)
     )  # 0.9 * 10 is 9.000000000000002 elsewhere
@@ -153,10 +153,20 @@ def rejection_threshold(calibration: npt.ArrayLike, target_frr: float) -> float 
     return float(np.sort(values.astype(np.float64))[max(rank, 1) - 1])
 
 
+def _calibration(scores: npt.ArrayLike) -> npt.NDArray[Any]:
+    values = as_array(scores, "calibration")
+    if values.ndim != 1 or not len(values):
+        raise ValueError(
+            f"calibration must be one score for each clean image, at least one; got {values.shape}."
+        )
+    require_finite(values, "calibration")
+    return values
+
+
 def _require_disjoint(ids: Any, n: int, calibration_ids: Any, n_calibration: int) -> None:
     if ids is None and calibration_ids is None:
         return
-    judged, known = as_array(ids, "ids"), as_array(calibration_ids, "calibration_ids")
+    judged, known = as_ids(ids, calibration_ids, ("ids", "calibration_ids"))
     if judged.shape != (n,) or known.shape != (n_calibration,):
         raise ValueError(
             f"ids and calibration_ids must name {n} and {n_calibration} images; got {judged.shape} and "

@@ -8,7 +8,7 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.core.arrays import Scores, name_rows
+from securitynet_hub.core.arrays import Scores, name_rows, require_flag
 from securitynet_hub.statistics.rates import Interval, auc_interval, check_scores, require_level, split_scores
 
 CLIP = 1e-12
@@ -61,7 +61,7 @@ def measure_model_detection(
     values, truth = check_scores(scores, is_backdoored)
     auc, auc_ci = auc_interval(split_scores(values, truth), level)
     errors: list[tuple[float, Interval] | tuple[None, None]] = [(None, None)] * 2
-    if probabilities:
+    if require_flag(probabilities, "probabilities"):
         beyond = np.flatnonzero((values < 0) | (values > 1))
         if len(beyond):
             raise ValueError(f"probabilities must lie between 0 and 1; {name_rows(beyond)} do not.")

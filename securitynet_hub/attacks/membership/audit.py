@@ -243,7 +243,8 @@ class _Audit:
         sized = not attack.shares_pass or several or "features" in attack.needs
         data = at_one_size(self.target, self.data)[1] if sized else self.data
         result["blind_baseline"] = self.baseline.as_result()
-        if self.lira_estimate is not None:
+        # A record says the same whatever runs beside its attack: only one on answers surely has the losses.
+        if attack.shares_pass and self.lira_estimate is not None:
             result["lira_estimate"] = self.lira_estimate.as_result()
         if self.baseline.differs:
             result["matched"] = self.baseline.match(run.scores, run.rows, is_member[run.rows])

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from securitynet_hub.attacks.membership.measures import draw_share
 from securitynet_hub.attacks.membership.reference_models import require_disjoint
-from securitynet_hub.core.arrays import Scores, as_array
+from securitynet_hub.core.arrays import Scores, as_array, require_plain, require_seed
 from securitynet_hub.statistics.rates import check_scores
 from securitynet_hub.statistics.signals import SIGNALS, Outputs
 
@@ -74,7 +74,7 @@ class MembershipInputs:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        shapes = {name: np.shape(getattr(self, name)) for name in AXES if getattr(self, name) is not None}
+        shapes = {name: _shape(getattr(self, name), name) for name in AXES if getattr(self, name) is not None}
         classes = {name: shape[-1] for name, shape in shapes.items() if shape}
         if len(set(classes.values())) > 1:
             raise ValueError(
@@ -87,6 +87,7 @@ class MembershipInputs:
                 f"of views are {views}."
             )
         require_disjoint(self.ids, self.population_ids, ("ids", "population_ids"))
+        require_seed(self.seed)
 
     @cached_property
     def membership(self) -> npt.NDArray[np.bool_]:
@@ -176,6 +177,18 @@ class MembershipInputs:
         # One augmentation at a time, so that errors name rows as the caller counts them.
         each = (outputs[:, view] for view in range(outputs.shape[1]))
         return np.stack([score(own, labels, from_logits=self.from_logits) for own in each], 1)
+
+
+def _shape(values: Outputs, name: str) -> tuple[int, ...]:
+    if hasattr(values, "detach"):
+        require_plain(values, name)
+    try:
+        shape = tuple(np.shape(values))
+    except ValueError as error:  # ragged lists
+        raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from error
+    if not shape or not shape[0]:
+        raise ValueError(f"{name} must hold an answer at least; got shape {shape}.")
+    return shape
 
 
 def _calibration_mask(calibration: Any, is_member: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.bool_]:

@@ -163,6 +163,8 @@ def label_only_scores(answers: npt.ArrayLike, labels: npt.ArrayLike) -> Scores:
     for name, array in (("answers", predicted), ("labels", right)):
         if array.dtype.kind not in "iu":
             raise ValueError(f"{name} must be integers, the numbers of classes; got {array.dtype}.")
+        if array.size and array.min() < 0:
+            raise ValueError(f"{name} must be the numbers of classes; got {array.min()}.")
     if predicted.ndim != 2 or right.shape != predicted.shape[:1] or not predicted.size:
         raise ValueError(
             "answers must have shape (samples, queries), at least one of each, and labels one entry for each "

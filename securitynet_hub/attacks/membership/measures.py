@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from securitynet_hub.attacks.kind import CONFIDENCE_LEVEL
 from securitynet_hub.attacks.membership.kind import TARGET_FPRS
+from securitynet_hub.core.arrays import as_list
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.statistics.comparison import auc_difference, paired_auc_difference
 from securitynet_hub.statistics.rates import (
@@ -99,7 +100,8 @@ def measure_membership(
     ranking = split_scores(scores, is_member)
     auc, auc_ci = auc_interval(ranking, confidence_level)
     advantage, advantage_ci = advantage_interval(ranking, confidence_level)
-    rates = [rate_at_fpr(ranking, target, confidence_level) for target in target_fprs]
+    targets = as_list(target_fprs, "target_fprs")
+    rates = [rate_at_fpr(ranking, target, confidence_level) for target in targets]
     result = MembershipResult(
         auc=auc,
         auc_ci=auc_ci,
@@ -130,7 +132,7 @@ def _epsilon_bound(
 
     from securitynet_hub.attacks.membership import privacy
 
-    if method not in EPSILON_METHODS:
+    if not isinstance(method, str) or method not in EPSILON_METHODS:
         raise UnknownNameError("way to bound epsilon", method, EPSILON_METHODS)
     values, membership = check_scores(scores, is_member)
     fewer = min(int(membership.sum()), int((~membership).sum()))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.core.arrays import Scores, as_array, name_rows
+from securitynet_hub.core.arrays import Scores, as_array, as_ids, name_rows
 from securitynet_hub.core.errors import FewModelsWarning
 from securitynet_hub.statistics.signals import Outputs
 
@@ -253,7 +253,7 @@ def require_disjoint(ids: Outputs | None, other_ids: Outputs | None, names: tupl
     """
     if ids is None or other_ids is None:
         return
-    shared = np.intersect1d(as_array(ids, names[0]), as_array(other_ids, names[1]))
+    shared = np.intersect1d(*as_ids(ids, other_ids, names))
     if len(shared):
         raise ValueError(
             f"{names[0]} and {names[1]} must not share a sample; {len(shared)} are in both, such as "

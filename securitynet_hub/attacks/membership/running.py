@@ -20,7 +20,7 @@ from securitynet_hub.attacks.membership.kind import TARGET_FPRS
 from securitynet_hub.attacks.membership.measures import measure_membership
 from securitynet_hub.attacks.membership.registry import attacks, find
 from securitynet_hub.attacks.membership.thresholds import fit_thresholds, measure_threshold_attack
-from securitynet_hub.core.arrays import Scores, as_array
+from securitynet_hub.core.arrays import Scores, as_array, require_flag
 from securitynet_hub.statistics.comparison import paired_auc_difference
 
 ALWAYS_HELD = frozenset({"labels", "calibration", "features", "penultimate"})
@@ -57,7 +57,7 @@ def run_attack(name: str, inputs: MembershipInputs, *, class_wise: bool = False,
     >>> run_attack("hinge", inputs).scores
     array([ 2., -1.])
     """
-    attack = find(name)
+    attack, class_wise = find(name), require_flag(class_wise, "class_wise")
     if not attack.shares_pass:
         raise ValueError(f"{name} asks about images that it makes; it cannot be run on answers only.")
     if class_wise:
