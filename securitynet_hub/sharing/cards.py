@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
@@ -17,7 +18,7 @@ from huggingface_hub import (
 
 from securitynet_hub.annotations.schema import HUB_DATASET, load_annotations
 from securitynet_hub.attacks.kind import kinds
-from securitynet_hub.core.errors import HubError, RecordError, UnknownNameError
+from securitynet_hub.core.errors import HubError, HubWarning, RecordError, UnknownNameError
 from securitynet_hub.records.record import Record
 from securitynet_hub.records.rows import CONFIG, Figure
 
@@ -34,21 +35,36 @@ def known_tasks() -> tuple[str, ...]:
 def evaluations(records: Iterable[Record], benchmark: str) -> list[EvalResultEntry]:
     """Return one entry for each task that records of one model belong to: the latest record of the task.
 
+    Records of attacks without a leaderboard are left out with a `HubWarning`.
+
     Args:
         records: all of one model.
         benchmark: owner/name of the dataset repository with the leaderboards.
 
     Raises:
         RecordError: there are no records, they are of several models, or one has no figure to rank by.
-        UnknownNameError: a record belongs to none of the benchmark's tasks; the closest are given.
+        UnknownNameError: no record belongs to one of the benchmark's tasks; the closest are given.
     """
     chosen = sorted(records, key=lambda record: (record.created, record.id))
     targets = sorted({record.target["id"] for record in chosen})
     if len(targets) != 1:
         raise RecordError(f"records of one model are needed; got those of {', '.join(targets) or 'none'}.")
     entries = {}
+    tasks = {record.id: _task(record) for record in chosen}
+    left_out = sorted(set(tasks.values()) - set(known_tasks()))
+    if len(left_out) == len(set(tasks.values())):
+        raise UnknownNameError("task of the benchmark", left_out[0], known_tasks())
+    if left_out:
+        warnings.warn(
+            f"left out, as the benchmark has no such leaderboard: {', '.join(left_out)}.",
+            HubWarning,
+            stacklevel=3,
+        )
     for record in chosen:
-        (name, figure), task = _headline(record), _task(record)
+        task = tasks[record.id]
+        if task in left_out:
+            continue
+        name, figure = _headline(record)
         entries[task] = EvalResultEntry(
             dataset_id=benchmark,
             task_id=task,
@@ -98,7 +114,8 @@ def with_model_index(card: str | None, name: str, entries: Sequence[EvalResultEn
         HubError: the card's metadata cannot be read.
     """
     try:
-        model = ModelCard(card or f"---\n{{}}\n---\n\n# {name.partition('/')[2]}\n")
+        text = f"# {name.partition('/')[2]}\n" if card is None else card
+        model = ModelCard(text if re.match(r"\s*---\s*\n", text) else f"---\n{{}}\n---\n\n{text}")
         new = [_as_eval_result(entry) for entry in entries]
         tasks = {(result.dataset_type, result.metric_type) for result in new}
         present = model.data.get("eval_results") or []
@@ -155,10 +172,11 @@ def _headline(record: Record) -> tuple[str, Figure]:
 
 
 def _task(record: Record) -> str:
-    task = kinds()[record.attack["kind"]].task_id(record.attack["name"], _dataset(record))
-    if task not in known_tasks():
-        raise UnknownNameError("task of the benchmark", task, known_tasks())
-    return task
+    """Name the leaderboard that a record is of, whether the benchmark has it or not."""
+    kind = kinds().get(record.attack["kind"])
+    if kind is None:
+        return f"{record.attack['name']} of {record.attack['kind']}"
+    return kind.task_id(record.attack["name"], _dataset(record))
 
 
 def _dataset(record: Record) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
+import warnings
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +14,14 @@ from typing import NamedTuple, TypeVar
 import huggingface_hub
 from huggingface_hub import CommitOperationAdd, RepoFile, constants
 from huggingface_hub.errors import (
+    GatedRepoError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
 
-from securitynet_hub.core.errors import HubError
+from securitynet_hub.core.errors import HubError, HubWarning
 from securitynet_hub.core.retry import RetryPolicy, TransientError, with_retries
 from securitynet_hub.core.text import printable
 from securitynet_hub.weights.download.hub_cache import download_into_cache
@@ -38,6 +41,11 @@ MOVED = {409, 412}
 
 NOT_DONE = MOVED | {429, 503}
 """Status codes after which the commit has certainly not happened."""
+
+STORAGE = r"storage|quota|upgrade your plan"
+"""Words of the refusals of an owner whose storage is full; the Hub has no code for them."""
+
+GATED = "its owners ask for consent. Accept on its page, with the account of your login."
 
 PASSING = NOT_DONE | {408, 500, 502, 504}
 
@@ -94,11 +102,17 @@ def head_of(repository: Repository, revision: str | None = None) -> str:
     """
     with hub_errors_explained(repository, "read"):
         info = api().repo_info(repository.name, repo_type=repository.kind, revision=revision)
-        return str(info.sha)
+    if info.id.lower() != repository.name.lower():
+        warnings.warn(
+            f"{repository} has been renamed to {printable(info.id)}; use that name from now on.",
+            HubWarning,
+            stacklevel=2,
+        )
+    return str(info.sha)
 
 
 def create(repository: Repository, *, private: bool = False) -> None:
-    """Create a repository if it does not exist.
+    """Create a repository if it does not exist, also under another name to which its own leads.
 
     Raises:
         HubError: the login has no permission, or the Hub cannot be reached.
@@ -106,6 +120,8 @@ def create(repository: Repository, *, private: bool = False) -> None:
 
     def attempt() -> None:
         with hub_errors_explained(repository, "create"):
+            if api().repo_exists(repository.name, repo_type=repository.kind):
+                return
             api().create_repo(
                 repository.name,
                 repo_type=repository.kind,
@@ -193,7 +209,11 @@ def commit(
         files = files_for(head)
         if not files:
             return Published(repository, None, None)
-        with hub_errors_explained(repository, "write"), progress_bars(sys.stderr.isatty()):
+        with (
+            hub_errors_explained(repository, "write"),
+            progress_bars(sys.stderr.isatty()),
+            _silent(logging.getLogger("huggingface_hub.hf_api")),
+        ):
             info = api().create_commit(
                 repository.name,
                 [CommitOperationAdd(path, content) for path, content in files.items()],
@@ -207,6 +227,17 @@ def commit(
         return Published(repository, info.oid, info.pr_url or info.commit_url)
 
     return retry_hub(attempt, only=NOT_DONE if create_pr else None)
+
+
+@contextmanager
+def _silent(logger: logging.Logger) -> Iterator[None]:
+    """Leave out a client's remarks that a commit changes nothing, which the caller says itself."""
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager
@@ -302,6 +333,17 @@ def _sentence(error: Exception, repository: Repository | None, doing: str) -> st
         )
     if status == 401 or isinstance(error, huggingface_hub.errors.LocalTokenNotFoundError):
         return f"{what}: your login is missing, wrong or expired. Run `hf auth login` and try again."
+    if isinstance(error, GatedRepoError):
+        return f"{what}: {GATED}"
+    owner = repository.owner if repository else "its owner"
+    if status == 413 or (status == 403 and re.search(STORAGE, str(error), re.IGNORECASE)):
+        words = getattr(error, "server_message", None) or error
+        return (
+            f"{what}: it is too large, or the storage of {owner} is full ({_plain(words).rstrip('.')}). "
+            "Make room, ask for more storage, or publish elsewhere."
+        )
+    if status == 403 and _is_from_xet(error):  # which leaves out the Hub's words
+        return f"{what}: your login may not, or the storage of {owner} is full. Ask its owners."
     if status == 403:
         return f"{what}: your login may not. Ask its owners for access, or propose with --create-pr."
     if isinstance(error, RepositoryNotFoundError) or status in {404, 410}:
@@ -317,7 +359,7 @@ def _sentence(error: Exception, repository: Repository | None, doing: str) -> st
     return f"{what}: {_plain(error)}"
 
 
-def _plain(error: Exception) -> str:
+def _plain(error: Exception | str) -> str:
     """Return an error's text in one line, with no token and nothing that a link was signed with."""
     text = " ".join(str(error).split()) or type(error).__name__
     token = huggingface_hub.get_token()

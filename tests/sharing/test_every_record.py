@@ -9,8 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
+from huggingface_hub import HfApi, ModelCard, parse_eval_result_entries
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.drawn_records import ZOO
 from support.every_record import drawn_shadows, every_record, few_samples, quickly
 from support.published_results import REPO, WHERE, changed
 
@@ -25,7 +28,7 @@ from securitynet_hub.sharing.bom import bill_of_materials
 from securitynet_hub.sharing.export import FORMATS
 from securitynet_hub.sharing.fetching import fetch_results, keep_records, read_shard
 from securitynet_hub.sharing.leaderboard import leaderboards, unranked
-from securitynet_hub.sharing.publishing import publish_records
+from securitynet_hub.sharing.publishing import publish_evaluation, publish_records
 from securitynet_hub.sharing.rows import result_row, results_shard
 from securitynet_hub.sharing.validation import problems
 
@@ -69,6 +72,36 @@ def test_every_figure_of_every_attack_is_in_a_valid_bill_of_materials(records):
     shown = [metric["type"].split()[:2] for metric in card["quantitativeAnalysis"]["performanceMetrics"]]
     for record in records:
         assert [record.attack["kind"], record.attack["name"]] in shown
+
+
+@pytest.mark.filterwarnings("default::securitynet_hub.core.errors.HubWarning")
+def test_every_ranked_attack_stands_on_the_hubs_leaderboards(records, whole_hub, run, tmp_path):
+    """The Hub's own clients read it back: validated entries, the least exposed model first."""
+    assert run("publish", "dataset", "--repo", REPO)[0] == 0
+    other = next(id for id in ZOO if id != records[0].target["id"])
+    exposed = [changed(record, target={"id": other, "weights_hash": ZOO[other]}) for record in records]
+    for name, shown in (("lab/net", records), ("lab/other", exposed)):
+        whole_hub.add("model", name, {"README.md": b"# Net\n"})
+        publish_evaluation(name, shown, REPO)
+    ranked = {attack for kind in kinds().values() for attack in kind.ranked} & {
+        record.attack["name"] if not kinds()[record.attack["kind"]].pooled else record.attack["kind"]
+        for record in records
+    }
+    files = whole_hub.repositories["model", "lab/net"].files
+    entries = parse_eval_result_entries(yaml.safe_load(files[".eval_results/securitynet.yaml"].content))
+    assert {entry.task_id.partition(".")[0] for entry in entries} >= ranked
+    card = ModelCard(files["README.md"].content.decode())
+    assert {(r.metric_type, r.metric_value) for r in card.data.eval_results} == {
+        (entry.task_id, entry.value) for entry in entries
+    }
+    api = HfApi()
+    if hasattr(api, "get_dataset_leaderboard"):
+        board = api.get_dataset_leaderboard(REPO)
+        assert {entry.model_id for entry in board} == {"lab/net", "lab/other"}
+        values = [entry.value for entry in board]
+        assert values == sorted(values, reverse=True)
+        info = api.model_info("lab/net", expand=["evalResults"])
+        assert [(e.task_id, e.value) for e in info.eval_results] == [(e.task_id, e.value) for e in entries]
 
 
 def test_every_result_is_parsed_and_keeps_all_that_it_holds(records):

@@ -23,6 +23,7 @@ import fnmatch
 import hashlib
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -220,6 +221,14 @@ def evaluations_of(files):
         if re.fullmatch(r"\.eval_results/[^/]+\.yaml", path)
         for entry in yaml.safe_load(file.content)
     ]
+
+
+class Server(ThreadingHTTPServer):
+    """A server that does not report clients which hang up."""
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 @contextmanager
@@ -732,7 +741,7 @@ def running_hub():
             Handler.resolve,
         ),
     ]
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+    with Server(("127.0.0.1", 0), Handler) as http:
         http.daemon_threads = True
         hub = Hub(f"127.0.0.1:{http.server_port}")
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})

@@ -187,6 +187,8 @@ def _refuse_errors(response: requests.Response, url: str) -> None:
     if status not in {200, 206}:
         hint = " It may have moved." if status in {404, 410} else ""
         hint = " It may take a login, or not be there." if status in {401, 403} else hint
+        if response.headers.get("X-Error-Code") == "GatedRepo":
+            hint = " Its owners ask for consent: accept on its page, with the account of your login."
         raise WeightsError(f"{url} answered {status} {printable(response.reason)} instead of a file.{hint}")
     kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
     if kind in {"text/html", "application/xhtml+xml"}:
