@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from support.speed_comparison import in_turn, tell
 
-from securitynet_hub.attacks.membership.rmia import _share_below, rmia_scores
+from securitynet_hub.attacks.membership.rmia import _Population, rmia_scores
 
 N, POPULATION, MODELS = 20_000, 10_000, 4
 rng = np.random.default_rng(0)
@@ -56,7 +56,7 @@ def test_the_ranks_alone_against_the_matrix_alone():
         return (np.exp(x)[:, None] / np.exp(z) >= 1).mean(1)
 
     def ranks():
-        return _share_below(z[:, None], x[:, None])
+        return _Population(z[:, None]).share_below(x[:, None])
 
     np.testing.assert_allclose(ranks(), matrix(), atol=2 / POPULATION)
     assert tell("RMIA's ranks", *in_turn(ranks, matrix), "the matrix") > 200

@@ -209,7 +209,7 @@ class _Answers:
         if self.are_empty:
             shape = (self._rows, *answers.shape[1:])
             if self._may_spill and 4 * math.prod(shape) > LOGITS_BYTES:
-                self.on_disk = _array_on_disk(shape)
+                self.on_disk = array_on_disk(shape, np.float32)
             else:
                 self._all = answers.new_empty(shape)
         rows = slice(self._done, self._done + len(answers))
@@ -224,20 +224,20 @@ class _Answers:
         return self._all
 
 
-def _array_on_disk(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+def array_on_disk(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Return an array of a temporary file, which is gone with the array.
 
     Raises:
         ModelError: there is no room for it.
     """
-    size = 4 * math.prod(shape)
+    size = np.dtype(dtype).itemsize * math.prod(shape)
     try:
         with tempfile.TemporaryFile(prefix="securitynet-outputs-") as file:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)  # or a full disk would end the process later
             else:
                 file.truncate(size)
-            return np.memmap(file, np.float32, "r+", shape=shape)
+            return np.memmap(file, dtype, "r+", shape=shape)
     except OSError as error:
         raise ModelError(
             f"{size:,} bytes of outputs do not fit into {tempfile.gettempdir()}: {error.strerror or error}. "

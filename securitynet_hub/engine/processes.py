@@ -5,16 +5,18 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object, get_cpu_distributed_information
 
 from securitynet_hub.core.errors import ProcessError
+from securitynet_hub.core.shares import Part, Result
 
 LAUNCH = (
     "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE",
@@ -177,6 +179,35 @@ def raise_together(error: Exception | None) -> Exception | None:
         return error
     failed = [(number, message) for number, message in enumerate(messages) if message is not None]
     return PeerProcessError(f"process {failed[0][0]} failed: {failed[0][1]}") if failed else None
+
+
+def share_out(work: Callable[[Part], Result], parts: Sequence[Part], /) -> list[Result]:
+    """Return ``[work(part) for part in parts]``, each part done by one process; a `core.shares.Share`.
+
+    Every process must call this with the same parts. Consecutive parts are done by one process; the results,
+    which are pickled, are joined in order.
+
+    Raises:
+        Exception: what `work` raised; on a process that did not fail, a `PeerProcessError` instead.
+        ProcessError: another process has ended.
+
+    >>> share_out(abs, [-1, 2])
+    [1, 2]
+    """
+    accelerator = init_processes()
+    if accelerator.num_processes == 1:
+        return [work(part) for part in parts]
+    own = np.array_split(np.arange(len(parts)), accelerator.num_processes)[accelerator.process_index]
+    results: list[Result] = []
+    failure: Exception | None = None
+    try:
+        results = [work(parts[place]) for place in own]
+    except Exception as error:
+        failure = error
+    if failure := raise_together(failure):
+        raise failure
+    with _connected():
+        return list(gather_object(results))
 
 
 class PeerProcessError(Exception):

@@ -154,7 +154,7 @@ class Logits(_Rows):
     @cached_property
     def loss(self) -> Scores:
         """``log p_y``."""
-        return _log_sigmoid(self.logit_margin)
+        return log_sigmoid(self.logit_margin)
 
     @property
     def entropy(self) -> Scores:
@@ -169,7 +169,7 @@ class Logits(_Rows):
         p[self.at_label] = 0
         # The top class has no weight; it counts among the other classes if the prediction is wrong.
         top_margin = self._lead - np.log(self._rest)
-        of_top = np.where(self.right, 0, _sigmoid(top_margin) * _log_sigmoid(-top_margin))
+        of_top = np.where(self.right, 0, _sigmoid(top_margin) * log_sigmoid(-top_margin))
         return _sigmoid(-self.logit_margin) * self.loss + of_top + _sums_of_p_log_one_minus_p(p)
 
 
@@ -201,7 +201,12 @@ def _sigmoid(x: Scores) -> Scores:
     return probability
 
 
-def _log_sigmoid(x: Scores) -> Scores:
+def log_sigmoid(x: Scores) -> Scores:
+    """Return the loss signal ``log p_y`` from the label's logit margin.
+
+    >>> log_sigmoid(np.array([0.0, 800.0, -800.0]))
+    array([-6.93147181e-01,  0.00000000e+00, -8.00000000e+02])
+    """
     return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
 
 

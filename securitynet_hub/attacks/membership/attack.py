@@ -73,7 +73,7 @@ class Attack(kind.Attack):
     kind: ClassVar[str] = "membership-inference"
     supplied: ClassVar[frozenset[str]] = frozenset(
         {"mode", "ref_in_z", "ids", "ids_x", "ids_z", "population_ids", "calibration_ids", "classes",
-         "population_classes", "seed", "batch_size", "starts", "known", "kind"}
+         "population_classes", "seed", "batch_size", "starts", "known", "kind", "share"}
     )  # fmt: skip
 
     alternatives: tuple[str, ...] = ()

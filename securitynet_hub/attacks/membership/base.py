@@ -23,6 +23,7 @@ from securitynet_hub.attacks.membership.rmia import (
 )
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.core.shares import Share, alone
 from securitynet_hub.statistics.signals import Outputs
 
 
@@ -34,6 +35,7 @@ def base_scores(
     mode: Mode = "offline",
     scale: float = 0.33,
     requested_models: int | None = None,
+    share: Share = alone,
 ) -> Scores:
     """Score each sample by its log-probability beyond that of the reference models.
 
@@ -58,6 +60,7 @@ def base_scores(
         mode: ``offline`` or ``online``.
         scale: offline only, 0..1.
         requested_models: intended number of reference models.
+        share: who scores which block of samples, as for `lira_scores`.
 
     Returns:
         Shape (n,), float64, higher = more likely a member. The order of models and samples does not matter.
@@ -82,9 +85,13 @@ def base_scores(
     require_share(scale, "scale")
     fewest_out = int(mode == "offline")
     references = _checked(target, reference, reference_in, requested_models, fewest_out=fewest_out)
-    if mode == "online":
-        return _mean(references.target - log_mean(references))
-    return _mean(references.target - scale * log_mean(references, inside=False))
+
+    def ratios(block: References) -> Scores:
+        if mode == "online":
+            return block.target - log_mean(block)
+        return block.target - scale * log_mean(block, inside=False)
+
+    return _mean(references.in_blocks(ratios, share))
 
 
 def ratio_scores(
@@ -94,6 +101,7 @@ def ratio_scores(
     *,
     a: float = 0.3,
     requested_models: int | None = None,
+    share: Share = alone,
 ) -> Scores:
     """Score each sample by the logarithm of offline RMIA's ratio ``p(x | theta) / p(x)``, without population.
 
@@ -109,7 +117,8 @@ def ratio_scores(
     array([0.693147])
     """
     require_share(a, "a")
-    return _mean(log_ratios(_checked(target, reference, reference_in, requested_models), "offline", a))
+    references = _checked(target, reference, reference_in, requested_models)
+    return _mean(references.in_blocks(lambda block: log_ratios(block, "offline", a), share))
 
 
 def _checked(
@@ -131,8 +140,8 @@ def run_on_losses(
     scores: Callable[..., Scores], inputs: MembershipInputs, rows: Rows, **settings: Any
 ) -> Scores:
     """Run one of the functions above on the losses of all augmentations."""
-    target, reference = (read("loss", views=True) for read in (inputs.score, inputs.reference_scores))
-    return scores(target, reference, inputs.reference_in, **settings)[rows]
+    target, reference = (read("loss", views=True) for read in (inputs.score, inputs.reference_signals))
+    return scores(target, reference, inputs.reference_in, share=inputs.share, **settings)[rows]
 
 
 ATTACKS = (

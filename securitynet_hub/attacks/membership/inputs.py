@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.attacks.membership.measures import draw_share
-from securitynet_hub.attacks.membership.reference_models import require_disjoint
+from securitynet_hub.attacks.membership.model_answers import ModelAnswers
+from securitynet_hub.attacks.membership.reference_models import Unread, require_disjoint
 from securitynet_hub.core.arrays import Scores, as_array, require_plain, require_seed
+from securitynet_hub.core.shares import Share, alone
 from securitynet_hub.statistics.rates import check_scores
 from securitynet_hub.statistics.signals import SIGNALS, Outputs
 
@@ -53,6 +55,7 @@ class MembershipInputs:
         ids: shape (n,), a unique identifier of each sample.
         population_ids: shape (m,), likewise; if both are given, a sample in both is refused.
         seed: decides everything that an attack draws.
+        share: who does which part of the scoring; by default this process does all.
     """
 
     outputs: Outputs = field(repr=False)
@@ -72,6 +75,7 @@ class MembershipInputs:
     ids: Outputs | None = field(default=None, repr=False)
     population_ids: Outputs | None = field(default=None, repr=False)
     seed: int = 0
+    share: Share = field(default=alone, repr=False)
 
     def __post_init__(self) -> None:
         shapes = {name: _shape(getattr(self, name), name) for name in AXES if getattr(self, name) is not None}
@@ -143,6 +147,10 @@ class MembershipInputs:
 
     def reference_scores(self, signal: str, *, views: bool = False) -> Scores:
         """Return the signal of each reference model's answers, shape (models, n[, augmentations])."""
+        return np.asarray(self.reference_signals(signal, views=views))
+
+    def reference_signals(self, signal: str, *, views: bool = False) -> Scores | Unread:
+        """Return what `reference_scores` does, read a part at a time if the outputs are `ModelAnswers`."""
         return self._each_model(signal, self.reference_outputs, self.labels, views)
 
     def population_scores(self, signal: str, *, views: bool = False) -> Scores:
@@ -154,9 +162,17 @@ class MembershipInputs:
 
         Its shape is (models, m[, augmentations]).
         """
+        return np.asarray(self.reference_population_signals(signal, views=views))
+
+    def reference_population_signals(self, signal: str, *, views: bool = False) -> Scores | Unread:
+        """Return what `reference_population_scores` does, as `reference_signals` does."""
         return self._each_model(signal, self.reference_population_outputs, self.population_labels, views)
 
-    def _each_model(self, signal: str, outputs: Any, labels: Outputs, views: bool) -> Scores:
+    def _each_model(self, signal: str, outputs: Any, labels: Outputs, views: bool) -> Scores | Unread:
+        if isinstance(outputs, ModelAnswers):
+            if (found := outputs.signals(signal, views=views)) is not None:
+                return found
+            outputs = np.asarray(outputs)
         return np.stack([self._signal(signal, own, labels, views) for own in outputs])
 
     def _signal(self, signal: str, outputs: Any, labels: Outputs, views: bool) -> Scores:

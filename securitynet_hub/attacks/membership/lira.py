@@ -7,7 +7,6 @@ which is nearly normal over models trained on random halves of the data.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, Literal, NamedTuple, get_args
@@ -25,6 +24,7 @@ from securitynet_hub.attacks.membership.reference_models import (
 )
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.core.shares import Share, alone
 from securitynet_hub.statistics.signals import Outputs
 
 Mode = Literal["online", "offline", "offline_two_sided"]
@@ -55,6 +55,7 @@ def lira_scores(
     calibrated: bool = False,
     cut: bool = False,
     requested_models: int | None = None,
+    share: Share = alone,
 ) -> Scores:
     """Score each sample by the likelihood of the target's signal under IN and OUT shadow models.
 
@@ -113,6 +114,8 @@ def lira_scores(
         calibrated: make the scores of all samples comparable; online and with a normal only.
         cut: whether every sample uses equally many models on each side: the smallest number of any sample.
         requested_models: intended number of shadow models.
+        share: who scores which block of samples, such as `engine.processes.share_out`; by default this
+            process scores all. The scores are the same to the bit.
 
     Returns:
         Shape (n,), float64, higher = more likely a member. Online, swapping IN and OUT negates the scores
@@ -159,13 +162,22 @@ def lira_scores(
         requested_models=requested_models,
     )
     sides = (True, False) if mode == "online" else (False,)
-    scores = np.empty(len(references.target))
     # A deviation of all samples together comes first; then, and else at once, one block after the other.
-    whole = [] if variance == "per_example" else _fits(references, sides, variance, centre, cut)
-    for part, block in references.blocks():
-        fits = [fit.of(part) for fit in whole] or _fits(block, sides, variance, centre, cut)
-        scores[part] = _score(block.target, fits, mode, calibrated).mean(1)
-    return scores
+    whole: list[_Fit] = []
+    if variance != "per_example":
+        whole = [_fit(_all_moments(references, side, centre, cut, share), variance) for side in sides]
+        if variance == "reference":
+            whole = [fit._replace(scale=whole[0].scale) for fit in whole]
+
+    def score(block: References) -> Scores:
+        part = slice(block.first, block.first + len(block.target))
+        fits = [fit.of(part) for fit in whole] or [
+            _fit(_moments(block, inside=side, centre=centre, cut=cut), variance) for side in sides
+        ]
+        mean: Scores = _score(block.target, fits, mode, calibrated).mean(1)
+        return mean
+
+    return references.in_blocks(score, share)
 
 
 class _Moments(NamedTuple):
@@ -191,15 +203,7 @@ class _Fit(NamedTuple):
         return _Fit(self.centre[part], scale, None if self.degrees is None else self.degrees[part])
 
 
-def _fits(
-    references: References, sides: Sequence[bool], variance: Variance, centre: Centre, cut: bool
-) -> list[_Fit]:
-    """Fit each side, IN before OUT."""
-    fits = [_fit(_moments(references, inside=side, centre=centre, cut=cut), variance) for side in sides]
-    return [fit._replace(scale=fits[0].scale) for fit in fits] if variance == "reference" else fits
-
-
-def _score(phi: Scores, fits: Sequence[_Fit], mode: Mode, calibrated: bool) -> Scores:
+def _score(phi: Scores, fits: list[_Fit], mode: Mode, calibrated: bool) -> Scores:
     """Return the score of every augmentation, shape (n, augmentations)."""
     outside = fits[-1]
     if mode == "offline":
@@ -209,6 +213,17 @@ def _score(phi: Scores, fits: Sequence[_Fit], mode: Mode, calibrated: bool) -> S
     if calibrated:
         return -_log_rate(phi, fits[0], outside)
     return _log_density(phi, fits[0]) - _log_density(phi, outside)
+
+
+def _all_moments(references: References, inside: bool, centre: Centre, cut: bool, share: Share) -> _Moments:
+    """Return the moments of all samples, computed in blocks."""
+
+    def columns(block: References) -> Scores:
+        counts, *moments = _moments(block, inside=inside, centre=centre, cut=cut)
+        return np.concatenate([counts, *moments], 1)
+
+    counts, moments = np.split(references.in_blocks(columns, share), [1], 1)
+    return _Moments(counts.astype(np.int64), *np.split(moments, 3, 1))
 
 
 def _moments(references: References, *, inside: bool, centre: Centre, cut: bool) -> _Moments:
@@ -360,9 +375,10 @@ def run_lira(mode: Mode, inputs: MembershipInputs, rows: Rows, **settings: Any) 
     """Run `lira_scores` on the logit margins of all augmentations."""
     target, reference = (
         inputs.score("logit_margin", views=True),
-        inputs.reference_scores("logit_margin", views=True),
+        inputs.reference_signals("logit_margin", views=True),
     )
-    return lira_scores(target, reference, inputs.reference_in, mode=mode, **settings)[rows]
+    found = lira_scores(target, reference, inputs.reference_in, mode=mode, share=inputs.share, **settings)
+    return found[rows]
 
 
 ATTACKS = (

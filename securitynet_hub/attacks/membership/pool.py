@@ -13,13 +13,16 @@ import numpy.typing as npt
 from securitynet_hub.attacks.membership.base_calibration import describe_features
 from securitynet_hub.attacks.membership.candidates import Candidates, image_digest
 from securitynet_hub.attacks.membership.inputs import MembershipInputs
-from securitynet_hub.attacks.membership.reference_models import ModelCounts, count_models
+from securitynet_hub.attacks.membership.model_answers import ModelAnswers
+from securitynet_hub.attacks.membership.reference_models import ModelCounts
 from securitynet_hub.attacks.membership.shadows import Shadows
 from securitynet_hub.attacks.subject import AuditData, at_one_size
+from securitynet_hub.core.arrays import Labels, Rows
 from securitynet_hub.data.augmentations import VIEWS, View, identity
 from securitynet_hub.data.features import grid_means, image_features
 from securitynet_hub.engine.features import predict_with_features
 from securitynet_hub.engine.inference import predict
+from securitynet_hub.engine.processes import share_out
 from securitynet_hub.models.target import Target
 
 STREAM = 19
@@ -45,7 +48,9 @@ class Pool(NamedTuple):
     @property
     def counts(self) -> ModelCounts:
         """The number of models, and the smallest numbers trained with, and without, any one sample."""
-        return count_models(self.shadows.masks[:, self.samples])
+        masks = self.shadows.masks
+        inside = masks.sum(0, dtype=np.int32)[self.samples]
+        return ModelCounts(len(masks), int(inside.min()), len(masks) - int(inside.max()))
 
     @property
     def population(self) -> npt.NDArray[np.int64]:
@@ -69,20 +74,29 @@ class Pool(NamedTuple):
         return [VIEWS[name] for name in self.shadows.views]
 
     def inputs(
-        self, outputs: npt.NDArray[Any], labels: npt.NDArray[np.int64], *, views: bool
+        self, outputs: npt.NDArray[Any], labels: Labels, pool_labels: Labels, *, views: bool
     ) -> dict[str, Any]:
         """Return the shadow models' part of the inputs, for every augmentation or only for the first.
 
         Args:
             outputs: the target's answers for the population.
             labels: labels of the population.
+            pool_labels: labels of the whole pool.
             views: whether all augmentations are compared.
         """
-        answers, masks = self.shadows.logits, self.shadows.masks
-        if not views:
-            answers = answers[:, :, 0]
+        shadows, masks = self.shadows, self.shadows.masks
+
+        def answers(places: Rows) -> ModelAnswers:
+            return ModelAnswers(
+                lambda: shadows.margins(pool_labels),
+                places,
+                shape=(len(masks), len(shadows.views), shadows.num_classes),
+                views=views,
+                logits=shadows.logits,
+            )
+
         known: dict[str, Any] = {
-            "reference_outputs": answers[:, self.samples],
+            "reference_outputs": answers(self.samples),
             "reference_in": masks[:, self.samples],
         }
         if len(self.outside):
@@ -90,7 +104,7 @@ class Pool(NamedTuple):
                 "population_outputs": outputs,
                 "population_labels": labels,
                 "population_ids": self.population,
-                "reference_population_outputs": answers[:, self.outside],
+                "reference_population_outputs": answers(self.outside),
                 "reference_population_in": masks[:, self.outside],
             }
         return known
@@ -109,14 +123,14 @@ def find_pool(shadows: Shadows, data: AuditData) -> Pool:
             f"{data.images.sha256[:12]}); they answered for {shadows.images_sha256[:12]}, and their first "
             f"augmentation is {shadows.views[0]!r}."
         )
-    places = {position: place for place, position in enumerate(shadows.pool.tolist())}
-    unknown = [position for position in data.split.indices.tolist() if position not in places]
-    if unknown:
+    order, indices = np.argsort(shadows.pool), data.split.indices
+    samples = order[np.searchsorted(shadows.pool, indices, sorter=order).clip(max=len(order) - 1)]
+    unknown = indices[shadows.pool[samples] != indices]
+    if len(unknown):
         raise ValueError(
             f"the shadow models must answer for every sample of the split; {len(unknown)} are not in their "
             f"pool, the first is image {unknown[0]}."
         )
-    samples = np.array([places[position] for position in data.split.indices.tolist()])
     return Pool(shadows, samples, np.setdiff1d(np.arange(len(shadows.pool)), samples))
 
 
@@ -152,6 +166,11 @@ def ask_about(shadows: Shadows, data: AuditData, candidates: Candidates, *, seed
     for place, row in enumerate(copies):
         if row is not None and shadows.masks[:, row].any():
             masks[:, place] = shadows.masks[:, row]
+    if shadows.logits is None:
+        raise ValueError(
+            "of these shadow models the margins were kept alone, which cannot be joined with those for the "
+            "candidates: train with train_shadows(..., keep='logits')."
+        )
     kept = np.setdiff1d(np.arange(len(shadows.pool)), [row for row in copies if row is not None])
     answered = shadows.networks.answers(candidates.images)
     return replace(
@@ -229,6 +248,7 @@ def forward(
             answers = predict(target, changed, **asking)
         each.append(answers)
     logits = np.stack(each, 1) if several else each[0]
+    pool_labels = labels if pool is None else data.images.labels[pool.shadows.pool].astype(np.int64)
     inputs = MembershipInputs(
         outputs=logits[:n],
         labels=labels[:n],
@@ -240,7 +260,8 @@ def forward(
         features=_features(target, data, labels[:n]) if features else None,
         penultimate=None if layer is None else layer[:n],
         base_features=None if base is None else describe_features(base, own, **asking),
-        **({} if pool is None else pool.inputs(logits[n:], labels[n:], views=several)),
+        **({} if pool is None else pool.inputs(logits[n:], labels[n:], pool_labels, views=several)),
+        share=share_out,
     )
     return Answers(inputs, each[0][:n], len(positions) * len(asked), time.perf_counter() - began)
 

@@ -18,12 +18,14 @@ from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.attacks.membership.reference_models import (
     Counts,
     RankedSide,
+    References,
     check_references,
     ranked_side,
     require_disjoint,
 )
 from securitynet_hub.core.arrays import Scores, as_array, name_rows, require_finite
 from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.core.shares import Share, alone
 from securitynet_hub.statistics.signals import Outputs
 
 Smoothing = Literal["none", "linear"]
@@ -90,6 +92,7 @@ def attack_r_scores(
     *,
     smoothing: Smoothing = "none",
     requested_models: int | None = None,
+    share: Share = alone,
 ) -> Scores:
     """Score each sample by the target's rank among the reference models not trained on it (Attack-R).
 
@@ -108,6 +111,7 @@ def attack_r_scores(
         reference_in: shape (models, n), True where the sample was in that model's training set.
         smoothing: ``none`` or ``linear``.
         requested_models: intended number of reference models.
+        share: who scores which block of samples, as for `lira_scores`.
 
     Returns:
         Shape (n,), float64 in [0, 1], higher = more likely a member.
@@ -132,20 +136,29 @@ def attack_r_scores(
     )
     if smoothing == "linear":
         _require_losses(references.target, "target")
-    scores = np.empty(references.target.shape)
-    for side in ranked_side(references, inside=False):
-        at = references.target[side.samples, :, None]
-        below, to = (side.values < at).sum(-1), (side.values <= at).sum(-1)
-        if smoothing == "none":
-            scores[side.samples] = (below + to) / (2 * side.counts)
-        else:
-            scores[side.samples] = _interpolate(side, at, below, to)
-    mean: Scores = scores.mean(1)
-    return mean
+
+    def score(block: References) -> Scores:
+        scores = np.empty(block.target.shape)
+        for side in ranked_side(block, inside=False):
+            at = block.target[side.samples, :, None]
+            below, to = (side.values < at).sum(-1), (side.values <= at).sum(-1)
+            if smoothing == "none":
+                scores[side.samples] = (below + to) / (2 * side.counts)
+            else:
+                scores[side.samples] = _interpolate(side, at, below, to, block.first)
+        mean: Scores = scores.mean(1)
+        return mean
+
+    return references.in_blocks(score, share)
 
 
 def difficulty_calibrated_scores(
-    target: Outputs, reference: Outputs, reference_in: Outputs, *, requested_models: int | None = None
+    target: Outputs,
+    reference: Outputs,
+    reference_in: Outputs,
+    *,
+    requested_models: int | None = None,
+    share: Share = alone,
 ) -> Scores:
     """Score each sample by how far the target's signal exceeds that of models not trained on the sample.
 
@@ -157,6 +170,7 @@ def difficulty_calibrated_scores(
         reference: shape (models, n) or (models, n, augmentations).
         reference_in: shape (models, n), True where the sample was in that model's training set.
         requested_models: intended number of reference models.
+        share: who scores which block of samples, as for `lira_scores`.
 
     Returns:
         Shape (n,), float64, higher = more likely a member.
@@ -173,11 +187,15 @@ def difficulty_calibrated_scores(
     references = check_references(
         target, reference, reference_in, fewest_out=1, requested_models=requested_models
     )
-    scores = np.empty(references.target.shape)
-    for part, values, counts, held in ranked_side(references, inside=False):
-        scores[part] = references.target[part] - values.sum(-1, where=held) / counts
-    mean: Scores = scores.mean(1)
-    return mean
+
+    def score(block: References) -> Scores:
+        scores = np.empty(block.target.shape)
+        for part, values, counts, held in ranked_side(block, inside=False):
+            scores[part] = block.target[part] - values.sum(-1, where=held) / counts
+        mean: Scores = scores.mean(1)
+        return mean
+
+    return references.in_blocks(score, share)
 
 
 def _rank(signals: Scores, population: Scores) -> Scores:
@@ -187,12 +205,12 @@ def _rank(signals: Scores, population: Scores) -> Scores:
     return share
 
 
-def _interpolate(side: RankedSide, at: Scores, below: Counts, to: Counts) -> Scores:
+def _interpolate(side: RankedSide, at: Scores, below: Counts, to: Counts, first: int) -> Scores:
     """Return a signal's position between the sorted signals, which are at 1 / (k + 1), ..., k / (k + 1)."""
     values = np.zeros((*below.shape, side.values.shape[-1] + 2))
     # After a sample's last signal comes 0, the upper end.
     np.copyto(values[..., 1:-1], side.values, where=side.held)
-    _require_losses(values, "reference", side.samples.start)
+    _require_losses(values, "reference", first + side.samples.start)
     values[..., 0] = -LARGEST_LOSS
     lower, upper = (np.take_along_axis(values, i[..., None], -1)[..., 0] for i in (below, below + 1))
     between = below + (at[..., 0] - lower) / np.where(upper > lower, upper - lower, 1)
@@ -239,8 +257,9 @@ def run_beside_references(
     function: Callable[..., Scores], inputs: MembershipInputs, rows: Rows, **settings: Any
 ) -> Scores:
     """Run an attack that compares the target's losses with those of reference models."""
-    reference = inputs.reference_scores("loss")
-    return function(inputs.score("loss"), reference, inputs.reference_in, **settings)[rows]
+    reference = inputs.reference_signals("loss")
+    own = inputs.score("loss")
+    return function(own, reference, inputs.reference_in, share=inputs.share, **settings)[rows]
 
 
 ATTACKS = (

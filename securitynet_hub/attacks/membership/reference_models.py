@@ -8,7 +8,7 @@ or with sums that do not round, so that the order of the models does not change 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from securitynet_hub.core.arrays import Scores, as_array, as_ids, name_rows
 from securitynet_hub.core.errors import FewModelsWarning
+from securitynet_hub.core.shares import Share
 from securitynet_hub.statistics.signals import Outputs
 
 Mask = npt.NDArray[np.bool_]
@@ -28,7 +29,10 @@ CHUNK_ELEMENTS = 1 << 16
 """Signals are widened to float64 and sorted in chunks of this many elements, which fit a core's cache."""
 
 BLOCK = 1 << 16
-"""Samples that are scored at a time: memory beyond the signals' own does not grow with samples x models."""
+"""Most samples that are scored at a time: memory beyond the signals' own does not grow with their number."""
+
+BLOCK_SIGNALS = 1 << 22
+"""Signals in a block of samples: 32 MiB in float64. A sample may have more."""
 
 
 class ModelCounts(NamedTuple):
@@ -44,7 +48,7 @@ class References(NamedTuple):
 
     target: Scores
     reference: Any
-    """Shape (models, n, augmentations), a tensor or array of real numbers; see `signal_chunks`."""
+    """Shape (models, n[, augmentations]), numbers: a tensor, an array or `Unread`; see `signal_chunks`."""
     is_in: Mask
     """Shape (models, n)."""
     name: str
@@ -54,39 +58,76 @@ class References(NamedTuple):
     first: int = 0
     """The place of the first sample, where these are a block of more."""
 
-    def blocks(self) -> Iterator[tuple[slice, References]]:
-        """Yield the samples in blocks of `BLOCK`, without a copy."""
-        for start in range(0, len(self.target), BLOCK):
-            part = slice(start, start + BLOCK)
-            yield (
-                part,
-                self._replace(
-                    target=self.target[part],
-                    reference=self.reference[:, part],
-                    is_in=self.is_in[:, part],
-                    first=self.first + start,
-                ),
-            )
+    def block(self, part: slice) -> References:
+        """Return some of the samples, their signals read if they are not yet."""
+        return self._replace(
+            target=self.target[part],
+            reference=self.reference[:, part],
+            is_in=self.is_in[:, part],
+            first=self.first + part.start,
+        )
+
+    def in_blocks(self, work: Callable[[References], Scores], share: Share) -> Scores:
+        """Return what `work` gives for each sample, a block of them at a time, shared out by `share`."""
+        n, augmentations = self.target.shape
+        size = max(1, min(BLOCK, BLOCK_SIGNALS // (len(self.is_in) * augmentations)))
+        parts = [slice(start, start + size) for start in range(0, n, size)]
+        return np.concatenate(share(lambda part: work(self.block(part)), parts))
 
 
-class ModelByModel:
+Chosen = slice | npt.NDArray[np.int64]
+"""Some models, or some samples."""
+
+
+class Unread:
+    """Signals of models, shape (models, n[, augmentations]), that are read or computed a part at a time."""
+
+    shape: tuple[int, ...]
+
+    def __getitem__(self, key: tuple[Chosen, Chosen]) -> npt.NDArray[Any]:
+        """Return the signals of some models for some samples, ``[models, samples]``."""
+        raise NotImplementedError
+
+    def __array__(self, *arguments: Any, **options: Any) -> npt.NDArray[Any]:
+        """Return all signals."""
+        return np.asarray(self[:, :], *arguments, **options)
+
+
+class ModelByModel(Unread):
     """Signals of models in an array each, such as a memory-mapped file; see `check_references`.
 
     Args:
-        models: arrays of shape (n, augmentations).
+        models: arrays of shape (n[, augmentations]).
     """
 
     def __init__(self, models: Sequence[npt.NDArray[Any]]) -> None:
         self._models = models
         self.shape = (len(models), *models[0].shape)
 
-    def __getitem__(self, key: tuple[slice, slice]) -> ModelByModel:
-        """Return the signals of a part of the samples, ``[:, part]``, not read yet."""
-        return ModelByModel([model[key[1]] for model in self._models])
+    def __getitem__(self, key: tuple[Chosen, Chosen]) -> npt.NDArray[Any]:
+        """Read the signals of some models for some samples."""
+        return np.stack([self._models[model][key[1]] for model in np.arange(len(self._models))[key[0]]])
 
-    def __array__(self, *arguments: Any, **options: Any) -> npt.NDArray[Any]:
-        """Read the signals, shape (models, n, augmentations)."""
-        return np.asarray(np.stack(self._models), *arguments, **options)
+
+class Selected(Unread):
+    """Signals of some models for some samples, without a copy.
+
+    Args:
+        signals: shape (models, n[, augmentations]), an array or `Unread`.
+        models: indices.
+        rows: indices of samples.
+    """
+
+    def __init__(self, signals: Any, models: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> None:
+        self._signals, self._models, self._rows = signals, models, rows
+        self.shape = (len(models), len(rows), *signals.shape[2:])
+
+    def __getitem__(self, key: tuple[Chosen, Chosen]) -> npt.NDArray[Any]:
+        """Read the signals of some of the models for some of the samples."""
+        models, rows = self._models[key[0]], self._rows[key[1]]
+        chosen = (models, rows) if isinstance(self._signals, Unread) else np.ix_(models, rows)
+        found: npt.NDArray[Any] = self._signals[chosen]
+        return found
 
 
 class RankedSide(NamedTuple):
@@ -130,7 +171,7 @@ def check_references(
     Args:
         target: shape (n,) or (n, augmentations).
         reference: shape (models, n) or (models, n, augmentations). A memory-mapped array is read a chunk at a
-            time, and so is a list of arrays, one for each model, such as of a file each.
+            time, and so are `Unread` and a list of arrays, one for each model, such as of a file each.
         reference_in: shape (models, n), booleans; it may be memory-mapped, too.
         names: the caller's names of the three, for errors.
         fewest_in: minimum number of IN models for every sample.
@@ -146,14 +187,8 @@ def check_references(
     """
     of_target, of_reference, of_mask = names
     values, is_in = as_array(target, of_target), _as_mask(reference_in, of_mask)
-    signals: Any
-    # What may be large is converted chunk by chunk, so that it is never in memory twice.
-    if hasattr(reference, "detach"):
-        signals = reference
-    elif _is_model_by_model(reference):
-        signals = ModelByModel(reference)
-    else:
-        signals = as_array(reference, of_reference)
+    # A tensor is converted chunk by chunk, so that it is never in memory twice.
+    signals: Any = reference if hasattr(reference, "detach") else as_signals(reference, of_reference)
     if values.ndim not in (1, 2) or values.dtype.kind not in "fiu" or not values.size:
         raise ValueError(
             f"{of_target} must be numbers of shape (samples,) or (samples, augmentations), at least one; got "
@@ -171,11 +206,6 @@ def check_references(
         )
     if values.ndim == 1:
         values = values[:, None]
-        signals = (
-            ModelByModel([own[:, None] for own in reference])
-            if isinstance(signals, ModelByModel)
-            else signals[..., None]
-        )
     values = values.astype(np.float64)
     _require_moderate(values, of_target, 0)
     counts = is_in.sum(0, dtype=np.int32)
@@ -196,17 +226,25 @@ def check_references(
     return References(values, signals, is_in, of_reference, most)
 
 
+def as_signals(reference: Outputs, name: str) -> npt.NDArray[Any] | Unread:
+    """Return signals of models as an array or, what may be large, in a form that is read part by part."""
+    if isinstance(reference, Unread):
+        return reference
+    return ModelByModel(reference) if _is_model_by_model(reference) else as_array(reference, name)
+
+
 def signal_chunks(references: References) -> Iterator[tuple[slice, Scores]]:
     """Yield chunks of samples with their signals in float64, shape (samples, augmentations, models).
 
     Raises:
         ValueError: a signal is not a finite number; the error names the samples.
     """
-    models, samples, augmentations = references.reference.shape
-    size = max(1, CHUNK_ELEMENTS // (models * augmentations))
+    samples, augmentations = references.target.shape
+    size = max(1, CHUNK_ELEMENTS // (len(references.is_in) * augmentations))
     for start in range(0, samples, size):
         part = slice(start, start + size)
         chunk = as_array(references.reference[:, part], references.name)
+        chunk = chunk if chunk.ndim == 3 else chunk[..., None]
         if chunk.dtype.kind not in "fiu":
             raise ValueError(f"{references.name} must be real numbers; got {chunk.dtype}.")
         signals = np.moveaxis(np.asarray(chunk, np.float64), 0, -1)

@@ -25,12 +25,15 @@ from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.attacks.membership.reference_models import (
     LARGEST,
     References,
+    Selected,
+    as_signals,
     check_references,
     require_disjoint,
     signal_chunks,
 )
 from securitynet_hub.core.arrays import Scores, as_array, name_rows
 from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.core.shares import Share, alone
 from securitynet_hub.statistics.rates import roc_auc
 from securitynet_hub.statistics.signals import Outputs
 
@@ -67,6 +70,7 @@ def rmia_scores(
     ids_x: Outputs | None = None,
     ids_z: Outputs | None = None,
     requested_models: int | None = None,
+    share: Share = alone,
 ) -> Scores:
     """Score each sample by the share of the population that the target favours gamma times less.
 
@@ -99,6 +103,7 @@ def rmia_scores(
         ids_x: shape (n,), a unique identifier of each sample.
         ids_z: shape (m,), likewise; if both are given, they must not overlap.
         requested_models: intended number of reference models.
+        share: who scores which block of samples, as for `lira_scores`.
 
     Returns:
         Shape (n,), float64 in [0, 1], higher = more likely a member. The order of models, samples and
@@ -141,11 +146,10 @@ def rmia_scores(
             f"{len(of_x.is_in)} models and {of_x.target.shape[1]} queries for x, {len(of_z.is_in)} and "
             f"{of_z.target.shape[1]} for z."
         )
-    ratio_z = log_ratios(of_z, mode, a)
-    scores = np.empty(len(of_x.target))
-    for part, block in of_x.blocks():
-        scores[part] = _share_below(ratio_z, log_ratios(block, mode, a) - math.log(gamma))
-    return scores
+    population = _Population(of_z.in_blocks(lambda block: log_ratios(block, mode, a), share))
+    return of_x.in_blocks(
+        lambda block: population.share_below(log_ratios(block, mode, a) - math.log(gamma)), share
+    )
 
 
 def tune_offline_a(
@@ -156,6 +160,7 @@ def tune_offline_a(
     gamma: float = 2.0,
     candidates: Sequence[float] = CANDIDATES,
     ref_in_z: Outputs | None = None,
+    share: Share = alone,
 ) -> TunedA:
     """Choose the offline coefficient by attacking each reference model with all other reference models.
 
@@ -169,6 +174,7 @@ def tune_offline_a(
         gamma: likewise.
         candidates: values of a in 0..1.
         ref_in_z: likewise. A z that the attacked model was trained on is left out of its population.
+        share: who attacks which reference models, as for `lira_scores`.
 
     Raises:
         ValueError: as `rmia_scores`; there are fewer than two models or no candidates; or for some model no
@@ -183,31 +189,30 @@ def tune_offline_a(
     """
     for a in candidates:
         _require_in_range(gamma, a)
-    signals_x, signals_z, in_x = (
-        as_array(ref_x, "ref_x"),
-        as_array(ref_z, "ref_z"),
-        as_array(ref_in, "ref_in"),
+    signals_x, signals_z = as_signals(ref_x, "ref_x"), as_signals(ref_z, "ref_z")
+    models, in_x = signals_x.shape[0], as_array(ref_in, "ref_in")
+    in_z = (
+        np.zeros(tuple(signals_z.shape[:2]), np.bool_) if ref_in_z is None else as_array(ref_in_z, "ref_in_z")
     )
-    in_z = np.zeros(signals_z.shape[:2], np.bool_) if ref_in_z is None else as_array(ref_in_z, "ref_in_z")
-    if len(signals_x) < 2 or not len(candidates):
+    if models < 2 or not len(candidates):
         raise ValueError(
-            f"at least two reference models and one candidate are needed; got {len(signals_x)} and "
-            f"{len(candidates)}."
+            f"at least two reference models and one candidate are needed; got {models} and {len(candidates)}."
         )
-    if not len(signals_x) == len(in_x) == len(signals_z) == len(in_z):
+    if not models == len(in_x) == signals_z.shape[0] == len(in_z):
         raise ValueError(
             "ref_x, ref_in, ref_z and ref_in_z must have one row for each model; got "
-            f"{len(signals_x)}, {len(in_x)}, {len(signals_z)} and {len(in_z)}."
+            f"{models}, {len(in_x)}, {signals_z.shape[0]} and {len(in_z)}."
         )
-    aucs = np.zeros((len(signals_x), len(candidates)))
-    for model in range(len(signals_x)):
-        others = np.arange(len(signals_x)) != model
+
+    def attacked(model: int) -> list[float]:
+        """Return the AUC of each candidate."""
+        others = np.delete(np.arange(models), model)
         x = np.flatnonzero(~in_x[others].all(0))
         z = np.flatnonzero(~in_z[others].all(0) & ~in_z[model])
         of_x, of_z = (
             check_references(
-                signals[model, rows],
-                signals[np.ix_(others, rows)],
+                np.asarray(Selected(signals, np.array([model]), rows))[0],
+                Selected(signals, others, rows),
                 is_in[np.ix_(others, rows)],
                 names=names,
                 fewest_out=1,
@@ -218,10 +223,15 @@ def tune_offline_a(
             )
         )
         out_x, out_z = (log_mean(r, inside=False) for r in (of_x, of_z))
-        for column, a in enumerate(candidates):
+        found = []
+        for a in candidates:
             ratio_x, ratio_z = of_x.target - _mixed(out_x, a), of_z.target - _mixed(out_z, a)
-            aucs[model, column] = roc_auc(_share_below(ratio_z, ratio_x - math.log(gamma)), in_x[model, x])
-    means = {float(a): math.fsum(column) / len(aucs) for a, column in zip(candidates, aucs.T, strict=True)}
+            scores = _Population(ratio_z).share_below(ratio_x - math.log(gamma))
+            found.append(roc_auc(scores, in_x[model, x]))
+        return found
+
+    aucs = np.array(share(attacked, range(models)))
+    means = {float(a): math.fsum(column) / models for a, column in zip(candidates, aucs.T, strict=True)}
     return TunedA(max(means, key=means.__getitem__), means)
 
 
@@ -241,11 +251,9 @@ def _population(target_z: Outputs, ref_z: Outputs, ref_in_z: Outputs | None, mod
 
 def log_ratios(references: References, mode: Mode, a: float) -> Scores:
     """Return log(p(x | theta) / p(x)), shape (n, augmentations); see `rmia_scores`."""
-
-    def average(block: References) -> Scores:
-        return _online_average(block) if mode == "online" else _mixed(log_mean(block, inside=False), a)
-
-    return np.concatenate([block.target - average(block) for _, block in references.blocks()])
+    if mode == "online":
+        return references.target - _online_average(references)
+    return references.target - _mixed(log_mean(references, inside=False), a)
 
 
 def _mixed(outside: Scores, a: float) -> Scores:
@@ -284,26 +292,33 @@ def log_mean(references: References, *, inside: bool | None = None) -> Scores:
     return means
 
 
-def _share_below(ratios: Scores, limits: Scores) -> Scores:
-    """Return, for each row of `limits`, the share of rows of `ratios` not above it in most columns."""
-    n, queries = limits.shape
-    ratios, limits = np.round(ratios, DECIMALS), np.round(limits, DECIMALS)
-    ranked = np.sort(ratios, 0)
-    # Ranks instead of ratios: whole numbers compare faster than floats, with the same result.
-    reached = _ranks(ranked, limits, "right")
-    if queries == 1:
-        return reached[:, 0] / len(ratios)
-    kind = np.min_scalar_type(len(ratios))
-    reached, places = reached.astype(kind), _ranks(ranked, ratios, "left").astype(kind)
-    shares = np.empty(n)
-    size = max(1, PAIRS // len(ratios))
-    for start in range(0, n, size):
-        part = slice(start, start + size)
-        votes = np.zeros((len(reached[part]), len(places)), np.uint16)
-        for query in range(queries):
-            votes += places[:, query] < reached[part, query, None]
-        shares[part] = (2 * votes > queries).mean(1)
-    return shares
+class _Population:
+    """The ratios of the population, shape (m, queries), sorted once."""
+
+    def __init__(self, ratios: Scores) -> None:
+        ratios = np.round(ratios, DECIMALS)
+        self._ranked = np.sort(ratios, 0)
+        self._kind = np.min_scalar_type(len(ratios))
+        # Ranks instead of ratios: whole numbers compare faster than floats, with the same result.
+        several = ratios.shape[1] > 1
+        self._places = _ranks(self._ranked, ratios, "left").astype(self._kind) if several else None
+
+    def share_below(self, limits: Scores) -> Scores:
+        """Return, for each row of `limits`, the share of the population not above it in most columns."""
+        n, queries = limits.shape
+        reached = _ranks(self._ranked, np.round(limits, DECIMALS), "right")
+        if self._places is None:
+            return reached[:, 0] / len(self._ranked)
+        reached = reached.astype(self._kind)
+        shares = np.empty(n)
+        size = max(1, PAIRS // len(self._places))
+        for start in range(0, n, size):
+            part = slice(start, start + size)
+            votes = np.zeros((len(reached[part]), len(self._places)), np.uint16)
+            for query in range(queries):
+                votes += self._places[:, query] < reached[part, query, None]
+            shares[part] = (2 * votes > queries).mean(1)
+        return shares
 
 
 def _ranks(ranked: Scores, values: Scores, side: Literal["left", "right"]) -> npt.NDArray[np.intp]:
@@ -343,14 +358,16 @@ TUNED = "tuned"
 def run_rmia(mode: Mode, inputs: MembershipInputs, rows: Rows, **settings: Any) -> Scores | Tuned:
     """Run `rmia_scores` on the losses of all augmentations, with `tune_offline_a` if a is "tuned"."""
     log_confidences = (
-        inputs.score, inputs.reference_scores, inputs.population_scores, inputs.reference_population_scores,
+        inputs.score, inputs.reference_signals, inputs.population_scores, inputs.reference_population_signals,
     )  # fmt: skip
     target_x, ref_x, target_z, ref_z = (signal("loss", views=True) for signal in log_confidences)
     ref_in_z = inputs.reference_population_in
     tuned: dict[str, float] = {}
     if settings.get("a") == TUNED:
         gamma = settings.get("gamma", 2.0)
-        tuned["a"] = tune_offline_a(ref_x, inputs.reference_in, ref_z, gamma=gamma, ref_in_z=ref_in_z).a
+        tuned["a"] = tune_offline_a(
+            ref_x, inputs.reference_in, ref_z, gamma=gamma, ref_in_z=ref_in_z, share=inputs.share
+        ).a
     scores = rmia_scores(
         target_x,
         ref_x,
@@ -359,6 +376,7 @@ def run_rmia(mode: Mode, inputs: MembershipInputs, rows: Rows, **settings: Any) 
         ref_z,
         mode=mode,
         ref_in_z=ref_in_z,
+        share=inputs.share,
         **{**settings, **tuned},
     )[rows]
     return Tuned(scores, tuned) if tuned else scores

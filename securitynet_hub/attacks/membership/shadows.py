@@ -13,27 +13,37 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from securitynet_hub.core.arrays import Scores
+from securitynet_hub.core.arrays import Labels, Scores
 from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.data.augmentations import View, identity
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.data.sources import ImageSource
-from securitynet_hub.engine.inference import predict_module
+from securitynet_hub.engine.inference import array_on_disk, predict_module
 from securitynet_hub.engine.trained import find_trained, keep_trained, network_hash
 from securitynet_hub.engine.training import Recipe, describe_processes, train
 from securitynet_hub.models.network_size import at_one_size
 from securitynet_hub.models.target import Preprocessing
-from securitynet_hub.statistics.signals import logit_margin, loss
+from securitynet_hub.statistics.posteriors import log_sigmoid
+from securitynet_hub.statistics.signals import logit_margin
 from securitynet_hub.weights.hashes import file_digests
 
 Masks = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.int64]
+
+LOGITS_BYTES = 1 << 30
+"""Bytes of logits above which `train_shadows` keeps margins alone."""
+
+MARGINS_BYTES = 1 << 28
+"""Bytes of margins above which they lie in a temporary file."""
+
+ROWS = 1 << 13
+"""Samples whose logits are looked at together."""
 
 
 def balanced_masks(num_models: int, num_samples: int, *, parts: int = 2, seed: int) -> Masks:
@@ -107,6 +117,23 @@ def fresh_samples(candidates: npt.ArrayLike, num_models: int, size: int, *, seed
     return np.stack(rows)
 
 
+class KeptMargins(NamedTuple):
+    """What is left of logits: the labels' logit margins, from which LiRA, RMIA and the like follow.
+
+    Attributes:
+        margins: shape (models, n, augmentations), floating-point; float64 gives the same scores to the bit as
+            logits. A memory-mapped file is read a part at a time.
+        labels: shape (n,).
+        classes: number of classes.
+        sha256: what `Shadows.sha256` would be of the logits; None where they were never known.
+    """
+
+    margins: npt.NDArray[Any]
+    labels: Labels
+    classes: int
+    sha256: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KeptNetworks:
     """The networks of shadow models, in files: they can be asked about further images.
@@ -151,7 +178,8 @@ class Shadows:
         pool: shape (n,), positions in the image set.
         masks: shape (models, n), True where the model was trained on the sample.
         views: names of the augmentations that the models were asked about.
-        logits: shape (models, n, augmentations, classes), float32.
+        logits: shape (models, n, augmentations, classes), float32; None where the margins alone were kept.
+        kept: these margins.
         networks: the models themselves; None where their answers alone are known.
     """
 
@@ -159,24 +187,76 @@ class Shadows:
     views: tuple[str, ...]
     pool: npt.NDArray[np.int64] = field(repr=False)
     masks: Masks = field(repr=False)
-    logits: npt.NDArray[np.float32] = field(repr=False)
+    logits: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+    kept: KeptMargins | None = field(default=None, repr=False)
     networks: KeptNetworks | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if (self.logits is None) == (self.kept is None):
+            raise ValueError("shadow models have either logits or kept margins.")
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        return self.kept.classes if self.logits is None else self.logits.shape[-1]  # type: ignore[union-attr]
 
     @cached_property
     def sha256(self) -> str:
         """Hash of the pool, the masks and the answers, for a record."""
-        digest = hashlib.sha256(repr((self.masks.shape, self.logits.shape)).encode())
-        for array in (self.pool.astype("<i8"), self.masks, self.logits.astype("<f4")):
-            digest.update(np.ascontiguousarray(array).data)
+        if self.kept is None:
+            assert self.logits is not None
+            return _begin_digest(self.pool, self.masks, self.logits.shape, self.logits).hexdigest()
+        if self.kept.sha256 is not None:
+            return self.kept.sha256
+        digest = _begin_digest(self.pool, self.masks, self.kept.margins.shape)
+        digest.update(self.kept.labels.astype("<i8").data)
+        for own in self.kept.margins:
+            digest.update(np.ascontiguousarray(own, "<f8").data)
         return digest.hexdigest()
 
     def margins(self, labels: npt.ArrayLike) -> Scores:
-        """Return `signals.logit_margin` of every answer, shape (models, n, augmentations)."""
-        return each_answer(logit_margin, self.logits, labels)
+        """Return `signals.logit_margin` of every answer, shape (models, n, augmentations).
+
+        They are computed once, and lie in a temporary file if they are many.
+
+        Raises:
+            ValueError: the margins alone were kept, and those of other labels.
+        """
+        given = np.asarray(labels)
+        if self.kept is not None:
+            if not np.array_equal(self.kept.labels, given):
+                raise ValueError(
+                    "of these shadow models the margins of the labels were kept alone, and the labels here "
+                    "are others."
+                )
+            return self.kept.margins
+        assert self.logits is not None
+        known: tuple[npt.NDArray[Any], Scores] | None = self.__dict__.get("_margins")
+        if known is None or not np.array_equal(known[0], given):
+            found = _room(self.logits.shape[:-1])
+            for own, logits in zip(found, self.logits, strict=True):
+                own[:] = each_answer(logit_margin, logits, given)
+            known = self.__dict__["_margins"] = given.copy(), found
+        return known[1]
 
     def log_confidences(self, labels: npt.ArrayLike) -> Scores:
         """Return `signals.loss`, log p_y, of every answer, shape (models, n, augmentations)."""
-        return each_answer(loss, self.logits, labels)
+        return log_sigmoid(np.asarray(self.margins(labels), np.float64))
+
+
+def _begin_digest(
+    pool: Positions, masks: Masks, shape: tuple[int, ...], *answers: npt.NDArray[Any]
+) -> hashlib._Hash:
+    digest = hashlib.sha256(repr((masks.shape, shape)).encode())
+    for array in (pool.astype("<i8"), masks, *(each.astype("<f4", copy=False) for each in answers)):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest
+
+
+def _room(shape: tuple[int, ...]) -> Scores:
+    """Return an array for margins, in memory or in a temporary file."""
+    size = 8 * int(np.prod(shape))
+    return np.empty(shape) if size <= MARGINS_BYTES else array_on_disk(shape, np.float64)
 
 
 def each_answer(signal: Callable[..., Scores], logits: npt.NDArray[Any], labels: npt.ArrayLike) -> Scores:
@@ -190,7 +270,62 @@ def answers(
     module: torch.nn.Module, transform: Preprocessing, pixels: Pixels, views: Sequence[View] = (identity,)
 ) -> npt.NDArray[np.float32]:
     """Return a network's logits for every augmentation of every image, shape (n, augmentations, classes)."""
-    return np.stack([predict_module(module, transform, view(pixels)) for view in views], axis=1)
+    return np.stack(_each_view(module, transform, pixels, views), axis=1)
+
+
+def _each_view(
+    module: torch.nn.Module, transform: Preprocessing, pixels: Pixels, views: Sequence[View]
+) -> list[npt.NDArray[np.float32]]:
+    return [predict_module(module, transform, view(pixels)) for view in views]
+
+
+class _Keeping:
+    """Takes the logits of one model after the other, and keeps them, or their margins alone.
+
+    Args:
+        pool: the samples' positions.
+        masks: shape (models, n).
+        labels: shape (n,).
+        keep: what to keep; None for the logits unless they take more than `LOGITS_BYTES`.
+    """
+
+    def __init__(
+        self, pool: Positions, masks: Masks, labels: Labels, keep: Literal["logits", "margins"] | None
+    ) -> None:
+        self._pool, self._masks, self._labels, self._keep = pool, masks, labels, keep
+        self._done, self._classes, self._digest = 0, 0, hashlib.sha256()
+        self._room: npt.NDArray[Any] = np.empty(0)
+
+    def add(self, each_view: Sequence[npt.NDArray[np.float32]]) -> None:
+        """Take the logits of the next model, an array of shape (n, classes) for each augmentation."""
+        shape = (*self._masks.shape, len(each_view), each_view[0].shape[1])
+        if not self._done:
+            self._keep = self._keep or (
+                "logits" if 4 * np.prod(shape, dtype=float) <= LOGITS_BYTES else "margins"
+            )
+            self._room = _room(shape[:-1]) if self._keep == "margins" else np.empty(shape, np.float32)
+            self._classes, self._digest = shape[-1], _begin_digest(self._pool, self._masks, shape)
+        for start in range(0, len(self._labels), ROWS):
+            part = slice(start, start + ROWS)
+            found: npt.NDArray[Any] = np.stack([view[part] for view in each_view], 1)
+            if self._keep == "margins":
+                self._digest.update(found.astype("<f4", copy=False).data)
+                found = each_answer(logit_margin, found, self._labels[part])
+            self._room[self._done, part] = found
+        self._done += 1
+
+    def shadows(self, images_sha256: str, views: tuple[str, ...]) -> Shadows:
+        """Return what was kept of all models."""
+        margins = self._keep == "margins"
+        kept = KeptMargins(self._room, self._labels, self._classes, self._digest.hexdigest())
+        return Shadows(
+            images_sha256=images_sha256,
+            views=views,
+            pool=self._pool,
+            masks=self._masks.copy(),
+            logits=None if margins else self._room,
+            kept=kept if margins else None,
+        )
 
 
 def train_shadows(
@@ -204,6 +339,7 @@ def train_shadows(
     folder: Path,
     views: Sequence[View] = (identity,),
     fresh: Positions | None = None,
+    keep: Literal["logits", "margins"] | None = None,
     on_model: Callable[[int], None] = lambda number: None,
 ) -> Shadows:
     """Train one model for each row of `masks`, or find it in `folder`, and ask each about the pool.
@@ -223,6 +359,9 @@ def train_shadows(
         views: augmentations that the models are asked about.
         fresh: shape (models, k), positions of further training samples of each model, as from
             `fresh_samples`; the models are not asked about these.
+        keep: what to keep of the answers: the ``logits``, or the labels' ``margins`` alone, 8 bytes for each
+            model, sample and augmentation, from which all our attacks follow to the bit. By default the
+            logits, unless they take more than `LOGITS_BYTES`.
         on_model: called with the row's number after each model, for a progress bar.
 
     Raises:
@@ -241,7 +380,8 @@ def train_shadows(
     networks = KeptNetworks(build=build, transform=transform, views=tuple(views), files=[])
     images, transform = at_one_size(images, transform)
     pixels = images.array(positions)
-    logits, files = [], []
+    kept = _Keeping(positions, masks, images.labels[positions].astype(np.int64), keep)
+    files = []
     for number, mask in enumerate(masks):
         members = np.concatenate([positions[mask], fresh[number]])
         own = replace(recipe, seed=recipe.seed + number)
@@ -264,17 +404,11 @@ def train_shadows(
             labels = torch.from_numpy(images.labels[members].astype(np.int64))
             module = train(build, inputs, labels, own)
             keep_trained(module, path, decided)
-        logits.append(answers(module, transform, pixels, views))
+        kept.add(_each_view(module, transform, pixels, views))
         files.append((path, file_digests(path, {"sha256"})["sha256"]))
         on_model(number)
-    return Shadows(
-        images_sha256=images.sha256,
-        views=tuple(view.__name__ for view in views),
-        pool=positions,
-        masks=masks.copy(),
-        logits=np.stack(logits),
-        networks=replace(networks, files=tuple(files)),
-    )
+    found = kept.shadows(images.sha256, tuple(view.__name__ for view in views))
+    return replace(found, networks=replace(networks, files=tuple(files)))
 
 
 def _require_fitting(positions: npt.NDArray[Any], masks: Masks, size: int) -> None:
