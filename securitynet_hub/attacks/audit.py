@@ -139,7 +139,8 @@ def audit(
     data = data or known_data(find_annotation(target) if isinstance(target, str) else target.annotation)
 
     def written(record: Record) -> Path | None:
-        path = None if folder is None else write_record(record, folder)
+        # Processes that share the work have the same records; one of them writes.
+        path = write_record(record, folder) if folder is not None and find_place().is_main else None
         return on_record(record) or path
 
     skipped: dict[str, Exception] = {}

@@ -87,12 +87,15 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Audit one model, or the whole embedded zoo, and print a table of the figures."""
     from securitynet_hub.attacks.audit import find_names
+    from securitynet_hub.engine.processes import find_place
 
     find_names(options.attacks)
     subjects = _load(options)
     skipped: Skipped = []
     lists: list[NamedMembers] = []
     records = _audit(options, subjects, skipped, lists)
+    if not find_place().is_main:  # of processes that share the work, one writes and prints
+        return
     for id, name, error in skipped:
         errors().print(f"{printable_markup(id)}: {name} was not run: {printable_markup(str(error))}")
     if options.json:
@@ -159,13 +162,14 @@ def _audit(
     """Return the records of each model; note which attacks could not run, and what they name as members."""
     from securitynet_hub.attacks.audit import audit
     from securitynet_hub.attacks.membership.own_shadows import own_trainer
+    from securitynet_hub.engine.processes import find_place
     from securitynet_hub.weights.fetch import cache_folder
     from securitynet_hub.zoo.shadows import trainer
 
     own_settings, chosen = settings(options.setting), kind_options(options, "audit")
     records: list[list[Record]] = []
-    recipe = _recipe(options)
-    with progress_bars() as progress, warnings.catch_warnings():
+    recipe, prints = _recipe(options), find_place().is_main
+    with progress_bars(disable=not prints) as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)  # `_print_check` says the same
         task = progress.add_task("auditing", total=len(subjects))
         images = progress.add_task("images asked about", total=None)
@@ -199,7 +203,9 @@ def _audit(
                 on_attack=partial(begin, target.id),
                 on_batch=lambda size: progress.advance(images, size),
                 expected_accuracy=options.expected_accuracy,
-                on_check=partial(_print_check, target.id, quiet=options.json or len(subjects) > 1),
+                on_check=partial(_print_check, target.id, quiet=options.json or len(subjects) > 1)
+                if prints
+                else lambda check: None,
                 on_skipped=partial(note, target.id),
                 on_list=lists.append,
                 **chosen,

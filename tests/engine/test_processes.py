@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.commands.launch import launch_command_parser
-from support.joint_predictions import ID, IMAGES, SIZES
+from support.joint_predictions import ID, IMAGES, SHARED, SIZES, audited
 from support.joint_processes import RECIPE, blobs, linear
 from support.processes import run_python
 from support.sweep_processes import made_up_jobs, measure
@@ -24,6 +24,7 @@ from securitynet_hub.engine.processes import (
     find_precision,
     init_processes,
     is_left_alone,
+    share_out,
     shutdown,
 )
 from securitynet_hub.engine.training import train
@@ -54,12 +55,12 @@ def found(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def predictions(tmp_path_factory):
-    """What two processes predicted together, by number and size of batches."""
+    """The folder of what two processes predicted, and audited, together."""
     folder = tmp_path_factory.mktemp("predictions")
     script = PROCESSES.with_name("joint_predictions.py")
     done = run_python(script, folder, env=with_support())
     assert done.returncode == 0, done.stderr
-    return {(number, size): np.load(folder / f"{number}-{size}.npy") for number in (0, 1) for size in SIZES}
+    return folder
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -67,7 +68,22 @@ def test_rows_of_two_processes_are_put_in_their_place(predictions, size):
     """A process with a batch less fills its rows up; what it fills them with is no image's."""
     expected = predict(load_target(ID), load_images().pixels[:IMAGES], batch_size=size)
     for number in (0, 1):
-        assert np.array_equal(predictions[number, size], expected)
+        assert np.array_equal(np.load(predictions / f"{number}-{size}.npy"), expected)
+
+
+def test_scores_in_shares_are_those_of_one_process_byte_for_byte(predictions):
+    alone = audited()
+    for number in (0, 1):
+        assert (predictions / f"{number}-audit.json").read_text() == alone
+    names = [record.attack["name"] for record in read_records(predictions / "records")]
+    assert sorted(names) == sorted(SHARED)
+
+
+def test_a_share_of_one_process_is_all():
+    with pytest.raises(ZeroDivisionError):
+        share_out(lambda part: 1 / part, [1, 0])
+    assert share_out(lambda part: 1 / part, [1, 2]) == [1, 0.5]
+    assert share_out(abs, []) == []
 
 
 @pytest.mark.slow
@@ -84,6 +100,14 @@ class TestTogether:
 
     def test_what_fails_on_one_is_raised_on_the_others(self, found):
         assert found[1]["failed"] == "PeerProcessError: process 1 failed: ValueError: bad luck"
+
+    def test_scores_in_shares_are_those_of_one_process_byte_for_byte(self, found):
+        assert found[1]["audited"] == audited()
+
+    def test_a_share_that_fails_is_raised_on_the_others(self, found):
+        assert (
+            found[1]["unshared"] == "PeerProcessError: process 1 failed: ZeroDivisionError: division by zero"
+        )
 
     def test_weights_are_those_of_one_process_up_to_rounding(self, found):
         alone = train(linear, *blobs(), RECIPE).state_dict()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from support.joint_predictions import ID, IMAGES, SIZES
+from support.joint_predictions import ID, IMAGES, SIZES, audited
 from support.sweep_processes import made_up_jobs, measure
 
 from securitynet_hub import load_images, load_target
@@ -22,7 +22,7 @@ from securitynet_hub.attacks.subject import AuditData
 from securitynet_hub.core.errors import ProcessError
 from securitynet_hub.data.splits import Split
 from securitynet_hub.engine.inference import predict
-from securitynet_hub.engine.processes import broadcast, find_place, init_processes
+from securitynet_hub.engine.processes import broadcast, find_place, init_processes, share_out
 from securitynet_hub.engine.training import Recipe, train
 from securitynet_hub.sweeps.ledger import Ledger
 from securitynet_hub.sweeps.run import sweep
@@ -61,6 +61,8 @@ def main(folder):
     for size in SIZES:
         np.save(folder / f"{place.number}-{size}.npy", predict(target, pixels, batch_size=size))
     known["failed"] = fails(target, pixels)
+    known["audited"] = audited()
+    known["unshared"] = unshared()
     torch.save(train(linear, *blobs(), RECIPE).state_dict(), folder / f"{place.number}-linear.pt")
     torch.save(train(with_batch_norm, *blobs(), RECIPE).state_dict(), folder / f"{place.number}-norm.pt")
     known["stolen"] = stolen(target)
@@ -74,6 +76,14 @@ def fails(target, pixels):
     """What fails on the other process is raised on this one."""
     try:
         predict(replace(target, module=FailsOnOne()), pixels, batch_size=4)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def unshared():
+    """The second of two parts, which the second process has, fails."""
+    try:
+        share_out(lambda part: 1 / part, [1, 0])
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 

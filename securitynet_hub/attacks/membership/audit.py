@@ -38,6 +38,7 @@ from securitynet_hub.attacks.subject import AuditData, at_one_size, describe_sub
 from securitynet_hub.core.errors import RecordError, UnknownNameError
 from securitynet_hub.data.augmentations import VIEWS
 from securitynet_hub.data.features import COMPONENTS
+from securitynet_hub.engine.processes import find_place
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import Record
 
@@ -85,7 +86,7 @@ def run(
             runs[name], record = audit.attack(find(name), chosen[name])
             records.append(record)
             context.on_record(record)
-    if options.samples is not None:
+    if options.samples is not None and find_place().is_main:
         positions = data.split.indices
         table = sample_table(
             runs, data.split.is_member, labels=data.images.labels[positions], positions=positions

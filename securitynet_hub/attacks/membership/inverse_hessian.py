@@ -21,7 +21,7 @@ from scipy.special import softmax
 
 from securitynet_hub.attacks.membership.attack import Attack, Rows, Tuned
 from securitynet_hub.attacks.membership.inputs import MembershipInputs
-from securitynet_hub.attacks.membership.leverage import checked_features, chunks
+from securitynet_hub.attacks.membership.leverage import checked_features, chunks, sum_over
 from securitynet_hub.core.arrays import Scores, as_array
 
 Apply = Callable[[Scores], Scores]
@@ -116,25 +116,33 @@ def inverse_hessian_scores(
     apply = _hessian(curved.posteriors, curved.features, damping)
     classes, width = curved.posteriors.shape[1], curved.features.shape[1]
     step, few = max(1, BLOCK // (classes + width)), max(1, BLOCK // (classes * width))
-    mean_gradient = np.zeros((classes, width))
-    for chosen in chunks(known, step):
+
+    def gradient(chosen: Rows) -> Scores:
         own = part(chosen)
-        mean_gradient += own.errors.T @ own.features / len(known)
+        summed: Scores = own.errors.T @ own.features / len(known)
+        return summed
+
+    mean_gradient = sum_over(gradient, chunks(known, step), inputs.share)
     (towards,) = solve(apply, solve(apply, mean_gradient[None], tolerance), tolerance)
 
     work = len(rows) * len(curved.features) * classes * width
     probes = (PROBES if work > EXACT_WORK else 0) if probes is None else probes
-    found = np.empty((2, len(rows)))
-    sketch = _sketch(apply, (probes, classes, width), tolerance, inputs.seed, few)
-    for places in chunks(np.arange(len(rows)), step if probes else few):
-        own = part(rows[places])
-        found[1, places] = ((own.errors @ towards) * own.features).sum(1)
+    signs = np.random.default_rng(inputs.seed).choice([-1.0, 1.0], (probes, classes, width))
+    # ``H^-1 r`` for vectors r of random signs.
+    solved = inputs.share(lambda some: solve(apply, some, tolerance), chunks(signs, few))
+    sketch = [each for some in solved for each in some]
+
+    def terms(chosen: Rows) -> Scores:
+        """Return ``|H^-1 g|^2`` and ``g_0' H^-2 g`` of some samples."""
+        own = part(chosen)
+        along = ((own.errors @ towards) * own.features).sum(1)
         if probes:
             dots = [((own.errors @ probe) * own.features).sum(1) for probe in sketch]
-            found[0, places] = np.mean(np.square(dots), 0)
-        else:
-            gradients = own.errors[:, :, None] * own.features[:, None, :]
-            found[0, places] = (solve(apply, gradients, tolerance) ** 2).sum((1, 2))
+            return np.stack([np.mean(np.square(dots), 0), along])
+        gradients = own.errors[:, :, None] * own.features[:, None, :]
+        return np.stack([(solve(apply, gradients, tolerance) ** 2).sum((1, 2)), along])
+
+    found = np.concatenate(inputs.share(terms, chunks(rows, step if probes else few)), 1)
     n = len(known) if training_size is None else training_size
     scores = losses[rows] / (1 + momentum) - (found[0] / n + 2 * found[1]) / learning_rate
     return Tuned(scores, {"probes": float(probes)})
@@ -200,15 +208,6 @@ def solve(apply: Apply, right: Scores, tolerance: float) -> Scores:
         f"conjugate gradients did not reach a residual of {tolerance:g} in {ITERATIONS} steps: raise damping "
         "or tolerance."
     )
-
-
-def _sketch(
-    apply: Apply, shape: tuple[int, int, int], tolerance: float, seed: int, step: int
-) -> list[Scores]:
-    """Return ``H^-1 r`` for vectors r of random signs."""
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], shape)
-    return [found for chosen in chunks(np.arange(len(signs)), step)
-            for found in solve(apply, signs[chosen], tolerance)]  # fmt: skip
 
 
 ATTACK = Attack(

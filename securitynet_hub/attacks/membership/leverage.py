@@ -27,16 +27,28 @@ classes d x classes d. For two classes the leverage is exactly Pregibon's.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import iadd
+from typing import TypeVar
+
 import numpy as np
+import numpy.typing as npt
 from scipy.linalg import solve_triangular
 from scipy.special import expit
 
 from securitynet_hub.attacks.membership.attack import Attack, Rows
 from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.core.arrays import Scores, as_array, require_finite
+from securitynet_hub.core.shares import Share, alone
+
+Row = TypeVar("Row", bound=np.generic)
 
 CHUNK = 1 << 13
 """Samples whose features are in float64 at a time."""
+
+SUMS = 8
+"""Partial sums over the known members, which processes share."""
 
 SMALLEST_WEIGHT = 1e-12
 """Curvature that every sample has at least, so that a model that is certain of all has leverages, too."""
@@ -73,7 +85,7 @@ def leverage_scores(inputs: MembershipInputs, rows: Rows, *, ridge: float = 0.01
     features, margins = checked_features(inputs), inputs.score("logit_margin")
     weights = np.maximum(expit(margins) * expit(-margins), SMALLEST_WEIGHT)
     known = np.flatnonzero(inputs.calibrated_on & inputs.membership)
-    h = feature_leverages(features, weights, known, rows, ridge=ridge)
+    h = feature_leverages(features, weights, known, rows, ridge=ridge, share=inputs.share)
     g, residual = weights[rows] * h, expit(-margins[rows])
     scores: Scores = np.log1p(g) - residual**2 * h * (2 + g) / (2 * (1 + g))
     return scores
@@ -108,13 +120,19 @@ def generalised_leverages(
 
 
 def feature_leverages(
-    features: Scores, weights: Scores, members: Rows, rows: Rows, *, ridge: float = 0.01
+    features: Scores,
+    weights: Scores,
+    members: Rows,
+    rows: Rows,
+    *,
+    ridge: float = 0.01,
+    share: Share = alone,
 ) -> Scores:
     """Return ``h = f' H^-1 f`` for some samples, ``H = sum over members of w f f' + ridge mean(diag) I``.
 
     Each feature vector gets a 1 for the bias. All features are divided by their root mean square over the
-    members first, so that h does not depend on their unit, nor on a rotation of their axes. Memory is d x d
-    and a chunk of samples; time is O(n d^2), whatever the number of classes.
+    members first, so that h does not depend on their unit, nor on a rotation of their axes. Memory is
+    `SUMS` x d x d and a chunk of samples; time is O(n d^2), whatever the number of classes.
 
     Args:
         features: shape (n, d).
@@ -122,6 +140,7 @@ def feature_leverages(
         members: rows of the samples that H sums over.
         rows: the samples asked about.
         ridge: above 0.
+        share: who works on which chunk of samples, as for `lira_scores`.
 
     Returns:
         Shape (rows,), at least 0.
@@ -139,21 +158,42 @@ def feature_leverages(
         raise ValueError("leverages need known members, whose features give the curvature; there are none.")
     squares = sum(float((features[part].astype(np.float64) ** 2).sum()) for part in chunks(members, CHUNK))
     unit = np.sqrt(squares / (len(members) * features.shape[1])) or 1.0
-    curvature = np.zeros((features.shape[1] + 1,) * 2)
-    for part in chunks(members, CHUNK):
+
+    def curved(part: Rows) -> Scores:
         f = _with_bias(features[part], unit)
-        curvature += (f * weights[part, None]).T @ f
+        product: Scores = (f * weights[part, None]).T @ f
+        return product
+
+    curvature = sum_over(curved, chunks(members, CHUNK), share)
     curvature[np.diag_indices(len(curvature))] += ridge * np.trace(curvature) / len(curvature)
     half = solve_triangular(np.linalg.cholesky(curvature), np.eye(len(curvature)), lower=True)
-    parts = [((_with_bias(features[part], unit) @ half.T) ** 2).sum(1) for part in chunks(rows, CHUNK)]
-    return np.concatenate(parts) if parts else np.empty(0)
+
+    def leverages(part: Rows) -> Scores:
+        found: Scores = ((_with_bias(features[part], unit) @ half.T) ** 2).sum(1)
+        return found
+
+    return np.concatenate([np.empty(0), *share(leverages, chunks(rows, CHUNK))])
 
 
 def _with_bias(features: Scores, unit: float) -> Scores:
     return np.concatenate([features.astype(np.float64) / unit, np.ones((len(features), 1))], 1)
 
 
-def chunks(rows: Rows, size: int) -> list[Rows]:
+def sum_over(term: Callable[[Rows], Scores], parts: Sequence[Rows], share: Share) -> Scores:
+    """Return the sum of a term over parts, rounded alike for any number of processes.
+
+    >>> sum_over(lambda part: part.astype(float), [np.array([1, 2]), np.array([3, 4])], alone)
+    array([4., 6.])
+    """
+
+    def partial(several: Sequence[Rows]) -> Scores:
+        return reduce(iadd, map(term, several))
+
+    groups = [parts[first::SUMS] for first in range(min(SUMS, len(parts)))]
+    return reduce(iadd, share(partial, groups))
+
+
+def chunks(rows: npt.NDArray[Row], size: int) -> list[npt.NDArray[Row]]:
     """Return rows in parts of a size, the last one as long as the rest.
 
     >>> [part.tolist() for part in chunks(np.arange(3), 2)]
