@@ -229,16 +229,16 @@ class Presents(Protocol):
         """Yield tables of an audit's records, by model, for a terminal of so many columns."""
 
     @staticmethod
-    def summarise(entries: Sequence[Entry], samples: Path | None) -> Summary:
+    def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
         """Sum up one model's records of the kind; draw nothing.
 
         Args:
             entries: at least one; of each measurement the last record.
-            samples: the folder in which an audit wrote what belongs to single samples.
+            samples: the folders in which audits wrote what belongs to single samples.
         """
 
     @staticmethod
-    def section(entries: Sequence[Entry], samples: Path | None) -> Section:
+    def section(entries: Sequence[Entry], samples: Sequence[Path]) -> Section:
         """Return tables, plots and pictures of one model, from the entries in the order of its summary."""
 
     @staticmethod

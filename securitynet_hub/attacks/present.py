@@ -30,9 +30,12 @@ class Verdict:
     Attributes:
         tone: ``alarm`` where an attack certainly succeeds, ``calm`` where none does, else ``open``.
         title: what was found, in one line.
-        text: the figures behind it, with their uncertainty.
+        text: what it means, and the figures behind it, with their uncertainty.
         short: the title where there is little room; the title itself, unless given.
         counted: whether a comparison counts the models that have this (short) title.
+        severity: of what is certain, how bad it is: 1 slight, 2 moderate, 3 severe; 0 if nothing is graded.
+        points: what else was found, the most serious first: each can be read alone.
+        basis: how sure all this is, and what it rests on.
     """
 
     tone: Tone
@@ -40,6 +43,9 @@ class Verdict:
     text: str
     short: str = ""
     counted: bool = False
+    severity: int = 0
+    points: Sequence[str] = ()
+    basis: str = ""
 
     @property
     def in_short(self) -> str:
@@ -55,12 +61,17 @@ class Column(NamedTuple):
         digits: decimals of its figures.
         guessing: the value that guessing reaches; None where there is no such value.
         prose: whether it holds text to read rather than figures.
+        measure: what is measured, where other attacks measure it, too: a share, such as "AUC". An overview
+            draws these on one scale.
+        attack: the attack that is measured, which a page explains; empty where the column is of several.
     """
 
     name: str
     digits: int = 3
     guessing: float | None = None
     prose: bool = False
+    measure: str = ""
+    attack: str = ""
 
 
 Cell = Measured | str | None
@@ -68,10 +79,11 @@ Cell = Measured | str | None
 
 
 class Line(NamedTuple):
-    """A line of a table: its heading and a cell for each column."""
+    """A line of a table: its heading, a cell for each column, and the attack that a page explains, if any."""
 
     name: str
     cells: Sequence[Cell]
+    attack: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +141,20 @@ class Section:
     atlas: Sequence[str] = ()
 
 
+class Ground(NamedTuple):
+    """What must hold for the figures to mean anything.
+
+    Attributes:
+        name: in a few words, as it should be: "enough images".
+        holds: None where that is not known.
+        text: what was found.
+    """
+
+    name: str
+    holds: bool | None
+    text: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Standing:
     """A figure that SecurityNet also gives for public models, so that the model can be placed among them.
@@ -160,7 +186,8 @@ class Summary:
         images: how many these are.
         gap: accuracy on training images less accuracy on other images.
         standings: figures to place among the public models'.
-        compared: figures for the comparison of models, by column.
+        compared: figures for the comparison of models, by column; of one measure the worst first.
+        grounds: what must hold for the figures to mean anything, and whether it does.
         meanings: explains the figures, by their names.
     """
 
@@ -172,6 +199,7 @@ class Summary:
     gap: float | None = None
     standings: Sequence[Standing] = ()
     compared: Mapping[Column, Measured] = field(default_factory=lambda: MappingProxyType({}))
+    grounds: Sequence[Ground] = ()
     meanings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 

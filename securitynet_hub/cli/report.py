@@ -28,10 +28,11 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--samples",
+        action="append",
         type=Path,
         metavar="DIR",
-        help="folder from `securitynet audit --samples`, for ROC curves and pictures (default: a folder "
-        "`samples` in RECORDS, if there is one)",
+        help="folder from `securitynet audit --samples`, for ROC curves and pictures; may be repeated, one "
+        "for each audit (default: the folders `samples` in RECORDS)",
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder for each figure as SVG, PNG and CSV")
     parser.add_argument(
@@ -41,20 +42,20 @@ def add(commands: Any) -> None:
         metavar="N",
         help="number of models to show in full, those with the worst results (default: %(default)s)",
     )
-    parser.add_argument("--title", default="SecurityNet Hub: report", help="heading of the page")
+    parser.add_argument("--title", help="heading of the page (default: what was audited)")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write one self-contained HTML page: verdicts, figures with intervals, place among the public models."""
+    """Write one self-contained HTML page: findings, validity, figures with intervals, plots."""
     from securitynet_hub.records.entries import read_entries
     from securitynet_hub.report.page import write_report
 
-    beside = (place / "samples" for place in options.records if (place / "samples").is_dir())
+    beside = [place / "samples" for place in options.records if (place / "samples").is_dir()]
     out = write_report(
         read_entries(options.records),
         options.out,
-        samples=options.samples or next(beside, None),
+        samples=options.samples or beside,
         data=options.data,
         details=options.details,
         title=options.title,

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from securitynet_hub.plots.measured import Measured
-from securitynet_hub.plots.plot import CYCLE, Plot, drawing, label, words_of
+from securitynet_hub.plots.plot import CYCLE, Plot, drawing, label, legend_below, words_of
 
 
 def budgets_plot(points: Mapping[str, Sequence[tuple[float, Measured]]]) -> Plot:
     """Draw how well stolen copies agree with their target by the number of queries, a line for each way."""
     data: dict[str, list[Any]] = {name: [] for name in ("attack", "budget", "agreement", "low", "high")}
-    with drawing(4.6, 3.0) as (figure, (axes,)):
+    with drawing(4.6, 3.0 + 0.2 * (len(points) > 1) * len(points)) as (figure, (axes,)):
         for number, (name, found) in enumerate(points.items()):
             line = sorted(found)
             budgets, values = [b for b, _ in line], [m.value for _, m in line]
@@ -31,7 +31,7 @@ def budgets_plot(points: Mapping[str, Sequence[tuple[float, Measured]]]) -> Plot
         axes.set_xticks(budgets, [f"{budget:,.0f}" for budget in budgets])
         axes.minorticks_off()
         if len(points) > 1:
-            axes.legend(fontsize=8)
+            legend_below(figure, axes)
     ends = [(name, min(found), max(found)) for name, found in points.items()]
     return Plot(
         "stealing",

@@ -18,7 +18,7 @@ LABELLED = 30
 def overview_plot(
     panels: Mapping[str, Sequence[Measured]], guessing: Mapping[str, float] = MappingProxyType({})
 ) -> Plot:
-    """Draw the figures of all models: one panel for each figure, one line for each model, with intervals.
+    """Draw figures with their intervals on one scale: a panel for each figure, a line for each model.
 
     Args:
         panels: for each figure's name the models' values; the models keep their order in every panel.
@@ -29,6 +29,10 @@ def overview_plot(
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     labelled = len(models) <= LABELLED
+    every_end = [end for found in panels.values() for m in found for end in (m.value, *(m.ci or ()))]
+    ends = [*every_end, *guessing.values()]
+    margin = 0.04 * ((max(ends) - min(ends)) or 1)
+    scale = (min(ends) - margin, max(ends) + margin)
     height = max(1.6, 0.8 + (0.22 * len(models) if labelled else 3.0))
     data: dict[str, list[Any]] = {name: [] for name in ("figure", "model", "value", "low", "high")}
     with drawing(9.0, height * rows, rows, columns) as (figure, every):
@@ -42,7 +46,7 @@ def overview_plot(
             axes.plot(values, places, "o", color=BLUE, ms=4 if labelled else 2, mew=0)
             if name in guessing:
                 axes.axvline(guessing[name], color=INK, lw=0.8, ls=(0, (2, 3)))
-            axes.set(title=label(name), ylim=(len(models) - 0.5, -0.5), yticks=[])
+            axes.set(title=label(name), xlim=scale, ylim=(len(models) - 0.5, -0.5), yticks=[])
             if number % columns == 0 and labelled:
                 axes.set_yticks(range(len(models)), [label(_tail(model)) for model in models], fontsize=8)
             elif number % columns == 0:
@@ -56,8 +60,8 @@ def overview_plot(
         + " ".join(_extent(name, found) for name, found in panels.items()),
         figure,
         data,
-        "The same figures side by side: one line for each model, in the table's first order. Lines through "
-        "the dots: intervals. Dashed: guessing.",
+        "One line for each model, in the table's first order, all panels on one scale. Lines through the "
+        "dots: intervals. Dashed: guessing.",
     )
 
 

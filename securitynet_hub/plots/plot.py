@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from securitynet_hub.core.errors import RecordError
-from securitynet_hub.core.text import csv_cell
+from securitynet_hub.core.text import LONGEST_CELL, csv_cell, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +31,10 @@ BLUE, ORANGE, GREEN, PURPLE = "#2b7bba", "#d55e00", "#138a6b", "#a861a8"
 """Contrast of at least 3 to 1 on white and on near-black; colour-blind readers can tell them apart."""
 
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE)
+"""Colours in their order; in a page these are its properties --c1 to --c4, which its dark form brightens."""
+
+HALF_LINE = 24
+"""Characters of a legend in half the width of a figure of 4.6 inches."""
 
 STYLE: dict[str, Any] = {
     "font.size": 9,
@@ -84,10 +89,21 @@ class Plot:
             FigureCanvasSVG(self.figure).print_svg(file, metadata=unsaid)  # type: ignore[no-untyped-call]
         text = file.getvalue()
         text = re.sub(r" id=\"[A-Za-z.]+(2d)?_\d+\"", "", text[text.index("<svg") :])
+        # A hundredth of a point is enough.
+        text = re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda part: _rounded(part[0]), text)
         text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-        label = f'role="img" aria-label="{escape(self.alt)}"'
+        alt = printable(self.alt.replace("\u00a0", " "), limit=LONGEST_CELL)
+        label = f'role="img" aria-label="{escape(alt)}"'
         text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', lambda _: label, text, count=1)
         return text.replace(INK, "currentColor").strip()
+
+    @property
+    def inline(self) -> str:
+        """The SVG in the colours of a page."""
+        text = self.svg
+        for number, colour in enumerate(CYCLE, 1):
+            text = text.replace(colour, f"var(--c{number},{colour})")
+        return text
 
     def png(self) -> bytes:
         """Return the figure on white."""
@@ -147,6 +163,10 @@ def drawing(
         figure.set_layout_engine("none")
 
 
+def _rounded(text: str) -> str:
+    return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), text)
+
+
 @contextmanager
 def _style() -> Iterator[None]:
     import matplotlib
@@ -155,6 +175,14 @@ def _style() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]
         yield
+
+
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """Name the lines below the axes, where no curve runs behind them; long names are broken, never cut."""
+    handles, names = axes.get_legend_handles_labels()
+    columns = 2 if max(map(len, names)) <= HALF_LINE else 1
+    names = [fill(name, 2 * HALF_LINE + 4) for name in names]
+    figure.legend(handles, names, loc="outside lower left", ncols=columns, fontsize=8)
 
 
 def words_of(name: str) -> str:
@@ -167,8 +195,8 @@ def words_of(name: str) -> str:
 
 
 def label(name: str) -> str:
-    """Write a name for a figure: Matplotlib reads $...$ as mathematics, and names are never that."""
-    return words_of(name).replace("$", r"\$")
+    """Write a name for a figure: short, visible, and no mathematics, as which Matplotlib reads $...$."""
+    return printable(words_of(name), limit=80).replace("$", r"\$")
 
 
 def file_name(name: str) -> str:

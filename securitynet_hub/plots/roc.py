@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.plots.plot import CYCLE, INK, Plot, drawing, label, words_of
+from securitynet_hub.plots.plot import CYCLE, INK, Plot, drawing, label, legend_below, words_of
 from securitynet_hub.statistics.rates import CONFIDENCE_LEVEL, split_scores
 from securitynet_hub.statistics.roc import rate_at_fpr
 
@@ -53,7 +53,7 @@ def roc_curve(
 def roc_plot(curves: Mapping[str, Curve]) -> Plot:
     """Draw ROC curves with their bands on logarithmic axes, which show low false-positive rates."""
     data: dict[str, list[Any]] = {name: [] for name in ("attack", *Curve._fields)}
-    with drawing(4.6, 4.0) as (figure, (axes,)):
+    with drawing(4.6, 4.4) as (figure, (axes,)):
         lowest = min((min(curve.fpr) for curve in curves.values() if curve.fpr), default=0.01)
         floor = 10 ** math.floor(math.log10(lowest))
         for number, (name, curve) in enumerate(curves.items()):
@@ -68,7 +68,7 @@ def roc_plot(curves: Mapping[str, Curve]) -> Plot:
         axes.plot([floor, 1], [floor, 1], color=INK, lw=0.8, ls=(0, (2, 3)), label="guessing")
         axes.set(xscale="log", yscale="log", xlim=(floor, 1.05), ylim=(floor, 1.15))
         axes.set(xlabel="non-members accused (FPR)", ylabel="members found (TPR)")
-        axes.legend(loc="lower right", fontsize=8)
+        legend_below(figure, axes)
     return Plot(
         "roc",
         "ROC curves on logarithmic axes with 95 % bands: "

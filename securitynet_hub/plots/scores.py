@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from securitynet_hub.core.arrays import Flags, Scores
-from securitynet_hub.plots.plot import BLUE, ORANGE, Plot, drawing, file_name, label, words_of
+from securitynet_hub.plots.plot import BLUE, ORANGE, Plot, drawing, file_name, legend_below, words_of
 
 BINS = 40
 """Bins of a histogram."""
@@ -29,12 +29,12 @@ def scores_plot(attack: str, scores: Scores, is_member: Flags) -> Plot:
         name: np.histogram(inside[rows], edges)[0] / max(1, rows.sum())
         for name, rows in (("members", is_member), ("non-members", ~is_member))
     }
-    with drawing(4.6, 2.6) as (figure, (axes,)):
+    with drawing(4.6, 2.9) as (figure, (axes,)):
         for (name, share), colour, hatch in zip(shares.items(), (ORANGE, BLUE), ("///", None), strict=True):
             axes.stairs(share, edges, color=colour, fill=True, alpha=0.3, lw=0, hatch=hatch)
             axes.stairs(share, edges, color=colour, lw=1.4, label=name)
-        axes.set(xlabel=f"{quantity} by {label(attack)} (higher: more likely a member)", ylabel="share")
-        axes.legend(fontsize=8)
+        axes.set(xlabel=f"{quantity} (higher: more likely a member)", ylabel="share")
+        legend_below(figure, axes)
     note = (
         "Far scores are counted into the outer bins."
         if quantity == "score"

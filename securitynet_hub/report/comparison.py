@@ -1,20 +1,22 @@
-"""The comparison of several models: every figure by column, side by side."""
+"""The comparison of several models: every figure by column, and the worst of each on one scale."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.present import Column
+from securitynet_hub.pages.scale import Scale, common_scale
 from securitynet_hub.plots.measured import Measured
 from securitynet_hub.plots.overview import overview_plot
-from securitynet_hub.plots.plot import Plot
+from securitynet_hub.plots.plot import Plot, words_of
 from securitynet_hub.report.models import Model
 
-PANELS, OF_ONE_KIND = 9, 6
-"""Most panels of the overview, and most panels of one kind of attack."""
+MEASURES = 4
+"""Most measures that the table of models draws, each on a scale of its own."""
+
+Row = tuple[Column, Measured]
 
 
 class Comparison(NamedTuple):
@@ -34,6 +36,34 @@ class Comparison(NamedTuple):
     def columns(self) -> list[Column]:
         """All columns, in the order of the table."""
         return [column for group in self.groups for column in group]
+
+    @property
+    def measures(self) -> dict[str, Scale]:
+        """What the models are compared by at a glance, each with the scale on which all are drawn."""
+        columns = {column.measure: column for column in self.columns[::-1] if column.measure}
+        names = list(dict.fromkeys(column.measure for column in self.columns if column.measure))[:MEASURES]
+        found = {
+            name: common_scale(
+                _ends(row for own in self.figures.values() for row in own.items() if row[0].measure == name),
+                columns[name].guessing,
+            )
+            for name in names
+        }
+        return {name: scale for name, scale in found.items() if scale}
+
+    def worst(self, model: str) -> dict[str, Row]:
+        """Return a model's first figure of each measure, which is its worst, with its column."""
+        found: dict[str, Row] = {}
+        for column, measured in self.figures[model].items():
+            found.setdefault(column.measure, (column, measured))
+        return found
+
+
+class Forest(NamedTuple):
+    """The figures of one model on one scale: lines by what is measured."""
+
+    scale: Scale
+    groups: dict[str, list[Row]]
 
 
 def compare(models: Sequence[Model]) -> Comparison:
@@ -55,22 +85,36 @@ def compare(models: Sequence[Model]) -> Comparison:
     return Comparison([*groups.values(), percentiles], figures, _beginning([model.id for model in models]))
 
 
-def summarise(models: Sequence[Model]) -> list[tuple[str, int]]:
-    """Count the models by what their verdicts say, the most alarming first, as the models are sorted."""
-    verdicts = (verdict for model in models for verdict in model.verdicts if verdict.counted)
-    return list(Counter(verdict.in_short for verdict in verdicts).items())
+def forest(comparison: Comparison, model: str) -> Forest | None:
+    """Return the figures of one model, each measure's worst first, on one scale; None without any."""
+    groups: dict[str, list[Row]] = {}
+    for column, measured in comparison.figures[model].items():
+        if column.measure:
+            groups.setdefault(column.measure, []).append((column, measured))
+    rows = [row for found in groups.values() for row in found]
+    guessing = [column.guessing for column, _ in rows if column.guessing is not None]
+    scale = common_scale([*_ends(rows), *guessing]) if rows else None
+    return Forest(scale, groups) if scale else None
 
 
 def draw_overview(models: Sequence[Model], comparison: Comparison) -> Plot | None:
-    """Draw the columns that several models have, at most nine, and at most six of one kind of attack."""
-    rows = [comparison.figures[model.id] for model in models]
-    chosen: list[Column] = []
-    for group in comparison.groups:
-        several = [column for column in group if sum(column in row for row in rows) > 1]
-        chosen += several[:OF_ONE_KIND]
-    panels = {column.name: [row[column] for row in rows if column in row] for column in chosen[:PANELS]}
-    guessing = {column.name: column.guessing for column in chosen if column.guessing is not None}
+    """Draw what the page shows at a glance: of one model a line for each attack, else for each model."""
+    if len(models) == 1:
+        found = forest(comparison, models[0].id)
+        groups = found.groups if found else {}
+        panels = {
+            name: [Measured(words_of(column.attack), *measured[1:]) for column, measured in rows]
+            for name, rows in groups.items()
+        }
+    else:
+        worst = [comparison.worst(model.id) for model in models]
+        panels = {name: [row[name][1] for row in worst if name in row] for name in comparison.measures}
+    guessing = {c.measure: c.guessing for c in comparison.columns if c.measure and c.guessing is not None}
     return overview_plot(panels, guessing) if panels else None
+
+
+def _ends(rows: Iterable[Row]) -> list[float]:
+    return [end for _, measured in rows for end in (measured.value, *(measured.ci or ()))]
 
 
 def _append(columns: list[Column], column: Column) -> None:

@@ -42,7 +42,7 @@ def report(
     records: str | Path | Record | Iterable[str | Path | Record],
     out: str | Path | None = None,
     *,
-    samples: str | Path | None = None,
+    samples: str | Path | Iterable[str | Path] | None = None,
     **options: Any,
 ) -> Report:
     """Return a report of records: verdicts in plain words, figures with intervals, plots.
@@ -50,7 +50,7 @@ def report(
     Args:
         records: what `audit` returns, a folder of records, or several of either.
         out: a file to write it to as well.
-        samples: the folder that ``audit(samples=...)`` wrote, for ROC curves and pictures.
+        samples: the folder that ``audit(samples=...)`` wrote, or several, for ROC curves and pictures.
         options: more of `page.write_report`: ``title``, ``details``, ``data``.
 
     Raises:
@@ -64,7 +64,7 @@ def report(
     entries = read_entries([place for place in given if not isinstance(place, Record)])
     # Beside no file: pictures are found only beside records that were read from one.
     entries += [Entry(record, Path()) for record in given if isinstance(record, Record)]
-    how = {"samples": None if samples is None else Path(samples), **options}
+    how = {"samples": samples, **options}
     if out is not None:
         path = write_report(entries, Path(out), **how)
         return Report(path.read_text(encoding="utf-8"), len(entries), path)

@@ -11,10 +11,12 @@ from typing import Any
 from securitynet_hub.annotations.schema import Annotation, ZooAnnotation, load_annotations
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.listing import techniques
-from securitynet_hub.attacks.present import Figures, Section, Summary, Verdict
+from securitynet_hub.attacks.present import Figures, Ground, Section, Summary, Verdict
 from securitynet_hub.core.atlas import described
+from securitynet_hub.plots.measured import percent
 from securitynet_hub.plots.plot import Plot, words_of
 from securitynet_hub.records.entries import Entry
+from securitynet_hub.records.figures import number
 from securitynet_hub.report.placement import Placement, draw_placements, place
 from securitynet_hub.report.unknown import unknown_section
 from securitynet_hub.study.frames import dataset_named
@@ -33,6 +35,7 @@ class Model:
         accuracy: on images that it was not trained on: annotated, else measured.
         gap: accuracy on training images less accuracy on other images: annotated, else measured.
         facts: names and values.
+        grounds: what must hold for the figures to mean anything, and whether it does.
         summaries: what each kind of attack says, by its name, in the order of the kinds.
         unknown: records of kinds that are not installed.
         placements: the model's place among the public models, by figure and group of peers.
@@ -46,6 +49,7 @@ class Model:
     accuracy: float | None
     gap: float | None
     facts: list[tuple[str, str]] = field(default_factory=list)
+    grounds: list[Ground] = field(default_factory=list)
     summaries: dict[str, Summary] = field(default_factory=dict)
     unknown: list[Entry] = field(default_factory=list)
     placements: list[Placement] = field(default_factory=list)
@@ -76,7 +80,7 @@ class Model:
         return [*self.placed, *(plot for part in parts for plot in part.plots)]
 
 
-def describe(id: str, entries: Sequence[Entry], samples: Path | None = None) -> Model:
+def describe(id: str, entries: Sequence[Entry], samples: Sequence[Path] = ()) -> Model:
     """Gather what records and annotations say of one model; draw nothing yet."""
     annotation = _annotations().get(id)
     images = str(entries[0].record.data.get("name", "unknown"))
@@ -96,17 +100,19 @@ def describe(id: str, entries: Sequence[Entry], samples: Path | None = None) -> 
     standings = [standing for summary in model.summaries.values() for standing in summary.standings]
     if annotation is None and model.dataset != images:
         model.notes.append(f"The images that it was audited with suggest a model of {model.dataset}.")
-    if annotation is None and model.accuracy is None and standings:
+    if annotation is None and model.accuracy is None:
         model.notes.append(
             "Its accuracy is not known, so it is not compared with models of similar accuracy."
         )
     model.facts = _facts(annotation, model, entries)
+    model.grounds = [*_accuracy_ground(entries), *(g for s in model.summaries.values() for g in s.grounds)]
     about: dict[str, Any] = {"dataset": model.dataset, "accuracy": model.accuracy, "gap": model.gap}
-    model.placements = [found for standing in standings for found in place(standing, **about, id=id)]
+    placed = [found for standing in standings for found in place(standing, **about, id=id)]
+    model.placements = [found for found in placed if found.tells]
     return model
 
 
-def draw(model: Model, samples: Path | None) -> None:
+def draw(model: Model, samples: Sequence[Path]) -> None:
     """Draw a model's placements and the section of each kind of attack."""
     model.placed = draw_placements(model.placements)
     model.sections = [
@@ -115,7 +121,7 @@ def draw(model: Model, samples: Path | None) -> None:
     ]
 
 
-def _section(kind: str, summary: Summary, samples: Path | None) -> Section:
+def _section(kind: str, summary: Summary, samples: Sequence[Path]) -> Section:
     """Return the section of a kind of attack, with the techniques of its attacks."""
     atlas = dict.fromkeys(
         technique for entry in summary.entries for technique in techniques(kind, entry.attack)
@@ -138,9 +144,8 @@ def _facts(annotation: Annotation | None, model: Model, entries: Sequence[Entry]
         facts.append(("known truth", _truth(annotation)))
     facts += [
         ("classes", record.target.get("num_classes")),
-        ("audited with", record.data.get("name")),
-        ("right in this audit", _right(model)),
-        ("data and model", _checked(entries)),
+        ("audited with", images_called(entries, model.dataset)),
+        ("right in this audit", "" if _accuracy_ground(entries) else _right(model)),
         ("weights", _hash(record.target)),
         ("measured", ", ".join(sorted({str(entry.record.created)[:10] for entry in entries}))),
         ("by", ", ".join(sorted({entry.record.author for entry in entries if entry.record.author}))),
@@ -156,17 +161,30 @@ def _right(model: Model) -> str:
     return ""
 
 
-def _checked(entries: Sequence[Entry]) -> str:
+def images_called(entries: Sequence[Entry], dataset: str = "") -> str:
+    """Name the images of an audit as people call them, and as the audit was given them."""
+    name = str(entries[0].record.data.get("name") or "unknown images")
+    called = dataset or dataset_named(name)
+    return name if called == name else f"{called} ({name})"
+
+
+def _accuracy_ground(entries: Sequence[Entry]) -> list[Ground]:
     """Say whether the last audit that looked found the images to be the model's, and what is wrong if not."""
     checks = [entry.record.data.get("check") for entry in entries]
     known = [check for check in checks if isinstance(check, Mapping) and "status" in check]
     if not known:
-        return ""
+        return []
     check = known[-1]
-    expected, reason = check.get("expected"), check.get("likely_reason")
-    stated = f" (expected: {expected:.1%})" if isinstance(expected, int | float) else ""
-    status = NOTHING_EXPECTED if check["status"] == "no expectation" else check["status"]
-    return f"accuracy {status}{stated}" + (f"; probably {reason}" if reason else "")
+    status, reason = check["status"], check.get("likely_reason")
+    found, expected = (number(check.get(name)) for name in ("accuracy", "expected"))
+    right = "" if found is None else f"Right on {percent(found)} of new images"
+    stated = "" if expected is None else f", {percent(expected)} expected"
+    status_words = NOTHING_EXPECTED if status == "no expectation" else status
+    likely = f" Probably {reason}." if reason else ""
+    holds = {"as expected": True, "no expectation": None}.get(status, False)
+    doubt = "" if holds else f": {status_words}"
+    text = f"{right}{stated}{doubt}.{likely}" if right else f"Accuracy {status_words}{stated}.{likely}"
+    return [Ground("Accuracy as expected", holds, text)]
 
 
 def _truth(annotation: ZooAnnotation) -> str:

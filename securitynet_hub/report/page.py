@@ -1,25 +1,21 @@
-"""Write records as one HTML file that needs no network, escapes every text and allows only its own script."""
+"""Write records as one HTML page."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Sequence
-from functools import lru_cache
-from importlib import metadata
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.latest import by_model
 from securitynet_hub.core.errors import RecordError
+from securitynet_hub.pages.page import render, write_page
+from securitynet_hub.plots.plot import words_of
 from securitynet_hub.records.entries import Entry
-from securitynet_hub.report.comparison import compare, draw_overview, summarise
-from securitynet_hub.report.models import Model, describe, draw
+from securitynet_hub.report.comparison import compare, draw_overview, forest
+from securitynet_hub.report.findings import of_one, of_several, validity
+from securitynet_hub.report.models import Model, describe, draw, images_called
 from securitynet_hub.report.placement import in_sentences
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 HERE = Path(__file__).parent
 DETAILED = 12
@@ -36,24 +32,41 @@ MEANINGS = {
 """What the figures of every report mean; kinds of attack explain their own."""
 
 
+class Explained(NamedTuple):
+    """An attack for readers who do not know it, from its own literal.
+
+    Attributes:
+        anchor: of its place on the page.
+        words: its name.
+        summary: what it does.
+        more: what it needs, its score and its source.
+    """
+
+    anchor: str
+    words: str
+    summary: str
+    more: str
+
+
 def write_report(
     entries: Sequence[Entry],
     out: Path,
     *,
-    samples: Path | None = None,
+    samples: str | Path | Iterable[str | Path] | None = None,
     data: Path | None = None,
     details: int = DETAILED,
-    title: str = "SecurityNet Hub: report",
+    title: str | None = None,
 ) -> Path:
     """Write a report of records, one self-contained HTML file; an older one is replaced.
 
     Args:
         entries: from `read_entries`.
         out: the file.
-        samples: where an audit wrote every sample's scores, for ROC curves, distributions and pictures.
+        samples: folder, or several, where audits wrote every sample's scores: for ROC curves, distributions
+            and pictures.
         data: a folder for each figure as SVG, as PNG and as CSV.
         details: how many models get figures of their own: those that do worst.
-        title: of the page.
+        title: of the page; by default it says what was audited.
 
     Raises:
         RecordError: no records, or a file cannot be read or written.
@@ -63,74 +76,71 @@ def write_report(
         raise ValueError(f"details must be at least 1, the number of models shown in full; got {details}.")
     if not entries:
         raise RecordError("there are no records to report on.")
-    models = [describe(id, found, samples) for id, found in by_model(entries).items()]
+    given = [samples] if isinstance(samples, str | Path) else samples or ()
+    folders = [Path(folder) for folder in given]
+    models = [describe(id, found, folders) for id, found in by_model(entries).items()]
     models.sort(key=lambda model: ([-severity for severity in model.severity], model.id))
-    for model in models[:details]:
-        draw(model, samples)
+    detailed = models[:details]
+    for model in detailed:
+        draw(model, folders)
     comparison = compare(models)
-    overview = draw_overview(models, comparison) if len(models) > 1 else None
+    single = models[0] if len(models) == 1 else None
+    about = f"{models[0].id}" if single else f"{len(models)} models"
     html = render(
-        "report.html",
-        title=title,
-        records=len(entries),
+        HERE / "report.html",
+        title=title or f"Security audit of {about}",
+        opening=_opening(entries, models),
+        single=single,
         models=models,
-        detailed=models[:details],
+        detailed=detailed,
+        places={model.id: place for place, model in enumerate(detailed, 1)},
+        findings=of_one(single) if single else of_several(models),
+        validity=validity(models),
         comparison=comparison,
-        overview=overview,
-        summary=summarise(models),
+        forest=forest(comparison, single.id) if single else None,
+        sentences={model.id: in_sentences(model.placements) for model in detailed},
+        explained=_explained(entries),
         meanings=_meanings(models),
     )
     if data is not None:
-        if overview:
+        if overview := draw_overview(models, comparison):
             overview.write(data)
-        for place, model in enumerate(models[:details], 1):
+        for place, model in enumerate(detailed, 1):
             for plot in model.plots:
                 plot.write(data, prefix=f"model-{place}-")
     return write_page(out, html)
 
 
-def render(template: str, **content: Any) -> str:
-    """Fill a template of this folder; all text is escaped except the page's own style, script and plots."""
-    from markupsafe import Markup
-
-    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return _environment().get_template(template).render(
-        css=Markup(style),
-        script=Markup(script),
-        script_hash=digest,
-        version=metadata.version("securitynet-hub"),
-        **content,
-    )  # fmt: skip
-
-
-def write_page(out: Path, html: str) -> Path:
-    """Write a page.
-
-    Raises:
-        RecordError: the file cannot be written.
-    """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(html, encoding="utf-8")
-    except OSError as error:
-        raise RecordError(f"cannot write {out}: {error.strerror or error}.") from error
-    return out
+def _opening(entries: Sequence[Entry], models: Sequence[Model]) -> str:
+    """Say in a sentence or two what was audited, with which images, when and by whom."""
+    trained_on = {model.id: model.dataset for model in models}
+    images = sorted({images_called([entry], trained_on[entry.model]) for entry in entries})
+    days = sorted({str(entry.record.created)[:10] for entry in entries})
+    authors = sorted({entry.record.author for entry in entries if entry.record.author})
+    shown = ", ".join(images[:3]) + (f" and {len(images) - 3} more" if len(images) > 3 else "")
+    parts = [
+        f"{len(entries)} record{'s' if len(entries) != 1 else ''}"
+        + (f" of {len(models)} models" if len(models) > 1 else ""),
+        f"measured with {shown}",
+        f"on {days[0]}" if len(days) == 1 else f"from {days[0]} to {days[-1]}",
+        *([f"by {', '.join(authors[:3])}"] if authors else []),
+    ]
+    return f"{', '.join(parts)}."
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=False,
-    )
-    environment.filters.update(sentences=in_sentences)
-    return environment
+def _explained(entries: Sequence[Entry]) -> dict[str, Explained]:
+    """Explain the attacks of the records by their names: those of the kinds that are installed."""
+    met = {entry.attack for entry in entries}
+    found: dict[str, Explained] = {}
+    for kind in kinds().values():
+        for name, attack in kind.attacks.items():
+            if name in met:
+                needs = "; ".join(kind.describe(vars(attack)).needs)
+                parts = (("Needs", needs), ("Score", attack.formula), ("Source", attack.source))
+                more = " ".join(f"{part}: {text.rstrip('.')}." for part, text in parts if text)
+                anchor = f"attack-{len(found) + 1}"
+                found[name] = Explained(anchor, words_of(name), attack.summary, more)
+    return found
 
 
 def _meanings(models: Sequence[Model]) -> dict[str, str]:

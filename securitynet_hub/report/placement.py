@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 SIMILAR = 0.02
 """Largest difference of two accuracies, or two overfit gaps, that are called similar."""
 
-WIDEST = 80
+WIDEST = 60
 """Most percentage points that the percentiles of an interval may span where a figure is placed."""
 
 FEWEST = 5
@@ -59,6 +58,12 @@ class Placement(NamedTuple):
     percentile_ci: Interval | None
     left_out: dict[str, int]
     caveats: tuple[str, ...]
+
+    @property
+    def tells(self) -> bool:
+        """Whether there is a place to tell: too few peers give none, nor an interval over most of them."""
+        over = self.percentile_ci
+        return self.percentile is not None and (over is None or over.high - over.low <= WIDEST)
 
 
 def percentile_of(value: float, figures: npt.ArrayLike) -> float:
@@ -146,32 +151,23 @@ def draw_placements(placements: Sequence[Placement]) -> list[Plot]:
 
 
 def in_sentences(placements: Sequence[Placement]) -> list[str]:
-    """Say where a model stands: a sentence for each percentile, and one for each group of too few peers."""
-    sentences, lacking = [], defaultdict(list)
+    """Say where a model stands: a sentence for each placement that tells."""
+    sentences = []
     for placement in placements:
-        figure = f"{placement.words}, {placement.value:.3f}"
+        if placement.percentile is None or not placement.tells:
+            continue
         left = ", ".join(f"{count} {reason}" for reason, count in placement.left_out.items())
         left = f" Left out: {left}." if left else ""
-        if placement.percentile is None:
-            lacking[placement.peers, left].append(figure)
-            continue
         over = placement.percentile_ci
-        if over and over.high - over.low > WIDEST:
-            sentences.append(
-                f"{_capital(figure)}: its interval reaches from above {percent(over.low / 100, 0)} to above "
-                f"{percent(over.high / 100, 0)} of SecurityNet's {len(placement.figures)} "
-                f"{placement.peers}: too wide to place it.{left}"
-            )
-            continue
-        extent = f" ({over.low:.0f} to {percent(over.high / 100, 0)} over its interval)" if over else ""
+        ends = (f"{over.low:.0f}", percent(over.high / 100, 0)) if over else ("", "")
+        wide = over and not ends[1].startswith(f"{ends[0]}\u00a0")
+        extent = f" ({ends[0]} to {ends[1]} over its interval)" if wide else ""
         sentences.append(
-            f"{_capital(figure)}: higher than that of {percent(placement.percentile / 100, 0)}{extent} of "
-            f"SecurityNet's {len(placement.figures)} {placement.peers}.{left}"
+            f"{_capital(placement.words)}, {placement.value:.3f}: higher than that of "
+            f"{percent(placement.percentile / 100, 0)}{extent} of SecurityNet's {len(placement.figures)} "
+            f"{placement.peers}.{left}"
         )
-    return sentences + [
-        f"{_capital('; '.join(figures))}: no percentile among SecurityNet's {peers}.{left}"
-        for (peers, left), figures in lacking.items()
-    ]
+    return sentences
 
 
 def _placed(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from securitynet_hub.core.errors import RecordError
+from securitynet_hub.pages.page import render, write_page
 from securitynet_hub.plots.plot import BLUE, GREEN, INK, ORANGE, PURPLE, Plot, drawing
 from securitynet_hub.records.record import Record
 from securitynet_hub.report.frames import record_frame
-from securitynet_hub.report.page import render, write_page
 from securitynet_hub.study.findings import Finding
 from securitynet_hub.study.frames import AUDITED, annotation_frame, column_words, complete
 from securitynet_hub.study.panels import Panel, count_panels
@@ -52,7 +52,7 @@ def write_study(out: Path, records: Iterable[Record] = ()) -> list[Finding]:
         if finding.relations or finding.answers
     }
     html = render(
-        "study.html",
+        Path(__file__).parent / "study.html",
         title="SecurityNet's findings, derived again",
         introduction=INTRODUCTION,
         rule=RULE,

@@ -64,7 +64,7 @@ COMMANDS = {
          "RECORDS [RECORDS ...]"},
         ["RECORDS"],
         {"out": "report.html", "samples": None, "data": None, "details": 12,
-         "title": "SecurityNet Hub: report"},
+         "title": None},
     ),
     "bom": ({"--out FILE", "RECORDS [RECORDS ...]"}, ["RECORDS"], {"out": None}),
     "study": ({"--records RECORDS [RECORDS ...]", "--out DIR"}, [], {"records": [], "out": None}),

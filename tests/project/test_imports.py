@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 FLOORS = [
     {"core"},
     {"annotations", "data", "evaluation", "statistics", "weights"},
-    {"models", "plots", "records"},
+    {"models", "pages", "plots", "records"},
     {"engine", "loaders", "study"},
     {"attacks"},
     {"importer", "metrics", "report", "sharing", "sweeps", "zoo"},

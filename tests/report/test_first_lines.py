@@ -29,8 +29,8 @@ def images():
 
 def first_line(records, tmp_path):
     page = Page(write_report(entries(*records), tmp_path / "report.html")).source
-    article = page[page.index("<article") :]
-    return re.sub(r"<[^>]+>|\s+", " ", article[: article.index("<dl")]).replace("\u00a0", " ")
+    found = page[page.index('class="findings"') :]
+    return re.sub(r"(<[^>]+>|\s)+", " ", found[: found.index("</ol>")]).replace("\u00a0", " ")
 
 
 def changed(images, rows, change):

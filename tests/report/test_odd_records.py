@@ -58,7 +58,7 @@ def test_no_record_breaks_a_report(kind, result, attack, settings_, counts):
     odd = record(attack=attack, kind=kind, result=result, attack_more=settings_, counts=counts)
     ((id, found),) = by_model(entries(odd)).items()
     model = describe(id, found)
-    draw(model, None)
+    draw(model, [])
     assert len(model.sections) == 1
     assert list(compare([model]).figures) == [id]
     assert len(record_frame([odd])) == 1

@@ -107,7 +107,7 @@ def _images_table(audited: Audited) -> Table:
     return table
 
 
-def summarise(entries: Sequence[Entry], samples: Path | None) -> Summary:
+def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
     """Sum up the detectors on one model: those that judge the model, then those that judge images."""
     of_images = [entry for entry in entries if "judges" in entry.record.result]
     of_model = [entry for entry in entries if "judges" not in entry.record.result]
@@ -115,8 +115,13 @@ def summarise(entries: Sequence[Entry], samples: Path | None) -> Summary:
     for entry in entries:
         for name in ("anomaly_index", "score"):
             if found := measured(entry, name):
-                compared.setdefault(Column(f"{words_of(entry.attack)} {words_of(name)}"), found)
+                column = f"{words_of(entry.attack)} {words_of(name)}"
+                compared.setdefault(Column(column, attack=entry.attack), found)
                 break
+        if auc := measured(entry, "auc"):
+            column = f"{words_of(entry.attack)} AUC"
+            detection = Column(column, guessing=0.5, measure="AUC of detection", attack=entry.attack)
+            compared.setdefault(detection, auc)
     return Summary(
         entries=entries,
         verdicts=[
@@ -128,13 +133,13 @@ def summarise(entries: Sequence[Entry], samples: Path | None) -> Summary:
     )
 
 
-def section(entries: Sequence[Entry], samples: Path | None) -> Section:
+def section(entries: Sequence[Entry], samples: Sequence[Path]) -> Section:
     """Show each detector's figures, what it found for each class, and the triggers that it recovered."""
     table = PageTable(
         label=f"Backdoor detectors on {entries[0].model}",
         heading="detector",
         columns=[Column("score"), Column("suspected class"), Column("flagged"), Column("more", prose=True)],
-        lines=[Line(words_of(entry.attack), _cells(entry)) for entry in entries],
+        lines=[Line(words_of(entry.attack), _cells(entry), entry.attack) for entry in entries],
         caption="Scores: higher = more likely poisoned, and comparable only within one detector on networks "
         "of one kind.",
     )
@@ -176,7 +181,13 @@ def model_verdict(entries: Sequence[Entry]) -> Verdict:
         if every
         else "That is no proof: detectors miss backdoors."
     )
-    return Verdict(tone="open", title=title, text=f"{sentence(clauses)} {proof}")
+    return Verdict(
+        tone="open",
+        title=title,
+        text=f"{sentence(clauses)} {proof}",
+        short="A detector flags a class" if every else "",
+        counted=True,
+    )
 
 
 def images_verdict(entries: Sequence[Entry]) -> Verdict:

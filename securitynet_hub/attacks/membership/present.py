@@ -17,8 +17,14 @@ from securitynet_hub.attacks.membership.member_lists import SHOWN as PICTURED
 from securitynet_hub.attacks.membership.member_lists import NamedMembers, describe
 from securitynet_hub.attacks.membership.samples import most_exposed
 from securitynet_hub.attacks.membership.tail import REFERENCES
-from securitynet_hub.attacks.membership.verdict import Judgement, judge
-from securitynet_hub.attacks.membership.wording import lira_estimate, one_in, share_with_interval, word
+from securitynet_hub.attacks.membership.verdict import SEVERITIES, Judgement, judge
+from securitynet_hub.attacks.membership.wording import (
+    grounds,
+    lira_estimate,
+    one_in,
+    share_with_interval,
+    word,
+)
 from securitynet_hub.attacks.present import (
     Column,
     Figures,
@@ -38,7 +44,7 @@ from securitynet_hub.core.text import printable, printable_markup
 from securitynet_hub.plots.measured import Measured, percent
 from securitynet_hub.plots.pictures import Picture, read_picture
 from securitynet_hub.plots.plot import Plot, words_of
-from securitynet_hub.plots.roc import Curve, roc_curve, roc_plot
+from securitynet_hub.plots.roc import roc_curve, roc_plot
 from securitynet_hub.plots.scores import scores_plot
 from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.figures import interval, mappings, number
@@ -57,6 +63,9 @@ ESTIMATED = "LiRA, estimated"
 
 SHOWN = 6
 """Attacks in one ROC figure: the strongest."""
+
+SAME = 1e-9
+"""Largest difference of a record's AUC from that of the scores of its samples."""
 
 CORRECTNESS = "correctness"
 """The attack whose AUC gives the overfit gap: gap = 2 AUC - 1, exactly, on the same samples."""
@@ -91,7 +100,10 @@ def _verdicts(judgements: Mapping[str, Judgement]) -> Iterator[Table | Text]:
     """Yield the verdict on one model in full, those on several in a table."""
     if len(judgements) == 1:
         ((id, judgement),) = judgements.items()
-        title, _, text = (printable(part.replace("\u00a0", " "), limit=4000) for part in word(judgement))
+        words = word(judgement)
+        title, text = (
+            printable(part.replace("\u00a0", " "), limit=4000) for part in (words.title, words.text)
+        )
         yield Text.assemble((title, COLOURS[judgement.tone]), f"\n{text}\n")
         return
     table = plain_table("Membership inference: verdicts", caption="An audit of one model says more.")
@@ -162,15 +174,11 @@ def _auc(record: Record, judgement: Judgement, *, beside: Record) -> str:
     return f"[yellow]{text}[/yellow]" if judgement.is_reversed(name) else text
 
 
-def summarise(entries: Sequence[Entry], samples: Path | None) -> Summary:
+def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
     """Sum up the attacks on one model, the strongest first."""
     ordered = sorted(entries, key=lambda entry: (-strength(entry), entry.attack))
     judgement = judge([entry.record for entry in ordered])
     describes = judgement.finding not in ("cannot be judged", "withheld")
-    compared: dict[Column, Measured] = {}
-    for entry in ordered:
-        if auc := measured(entry, "auc"):
-            compared.setdefault(Column(f"{words_of(entry.attack)} AUC", guessing=0.5), auc)
     accuracy, images = _accuracy(ordered, samples)
     return Summary(
         entries=ordered,
@@ -180,24 +188,37 @@ def summarise(entries: Sequence[Entry], samples: Path | None) -> Summary:
         images=images,
         gap=_gap_from([entry.record for entry in ordered]),
         standings=[s for entry in ordered if (s := _standing(entry))] if describes else [],
-        compared=compared,
+        compared=_compared(ordered, judgement),
+        grounds=grounds(judgement),
         meanings=MEANINGS,
     )
 
 
-def section(entries: Sequence[Entry], samples: Path | None) -> Section:
+def section(entries: Sequence[Entry], samples: Sequence[Path]) -> Section:
     """Show ROC curves, scores, the most exposed members, and each attack's figures."""
-    table = scores_table(samples, entries[0].model)
-    missing = (
-        "ROC curve, score distributions and most exposed samples need every sample's score: audit with "
-        "--samples DIR and pass the same --samples DIR to this report."
-    )
-    plots, pictures = ([], []) if table is None else _score_figures(entries, table, samples)
+    found = {entry.attack: rows for entry in entries if (rows := _scored(entry, samples)) is not None}
+    plots, pictures = _score_figures(found, entries[0].model, samples) if found else ([], [])
     return Section(
         title=KIND.title,
         parts=[Figures(plots=plots, pictures=pictures), _table(entries), *_lists(entries, samples)],
-        missing=[missing] if table is None else [],
+        missing=_missing([entry.attack for entry in entries], list(found)),
     )
+
+
+def _missing(attacks: Sequence[str], drawn: Sequence[str]) -> list[str]:
+    """Say which attacks the figures of single samples lack, and why."""
+    if not drawn:
+        return [
+            "ROC curve, score distributions and most exposed samples need every sample's score: audit with "
+            "--samples DIR and pass the same --samples DIR to this report; several may be given."
+        ]
+    lacking = ", ".join(words_of(name) for name in dict.fromkeys(attacks) if name not in drawn)
+    weaker = ", ".join(map(words_of, drawn[SHOWN:]))
+    reasons = {
+        lacking: "no folder of --samples has the scores of their records",
+        weaker: f"only the {SHOWN} strongest attacks are drawn",
+    }
+    return [f"ROC curves of {names}: {reason}." for names, reason in reasons.items() if names]
 
 
 def frame(records: Sequence[Record]) -> dict[str, float | None]:
@@ -232,8 +253,17 @@ def list_tables(lists: Sequence[NamedMembers], most: int = 20) -> Iterator[Table
 
 def verdict(judgement: Judgement) -> Verdict:
     """Put a judgement in words for a page."""
-    title, short, text = word(judgement)
-    return Verdict(tone=judgement.tone, title=title, text=text, short=short, counted=True)
+    words, severity = word(judgement), judgement.severity
+    return Verdict(
+        tone=judgement.tone,
+        title=words.title,
+        text=words.meaning,
+        short=words.short,
+        counted=True,
+        severity=0 if severity is None else 1 + SEVERITIES.index(severity),
+        points=words.points,
+        basis=words.basis,
+    )
 
 
 def strength(entry: Entry) -> float:
@@ -270,7 +300,7 @@ def correlations(records: Sequence[Record], by: str, samples: Path) -> Scores:
         rows = table[table[attack].notna()].sort_values("position")
         scores, members = rows[attack].to_numpy(np.float64), rows["is_member"].to_numpy(np.bool_)
         auc = number(record.result.get("auc"))
-        if auc is None or not members.any() or members.all() or abs(roc_auc(scores, members) - auc) > 1e-9:
+        if auc is None or not members.any() or members.all() or abs(roc_auc(scores, members) - auc) > SAME:
             continue
         same = rows["position"].to_numpy(np.int64).tobytes() + members.tobytes()
         groups.setdefault(same, []).append((place, scores, members))
@@ -283,8 +313,8 @@ def correlations(records: Sequence[Record], by: str, samples: Path) -> Scores:
     return found
 
 
-def scores_table(samples: Path | None, model: str) -> pd.DataFrame | None:
-    """Read the scores of single samples that an audit wrote; None where there are none.
+def scores_table(samples: Path, model: str) -> pd.DataFrame | None:
+    """Read the scores of single samples that an audit wrote into a folder; None where there are none.
 
     Raises:
         RecordError: the file is damaged, or is no such table.
@@ -304,16 +334,34 @@ def scores_table(samples: Path | None, model: str) -> pd.DataFrame | None:
     return table
 
 
-def _accuracy(entries: Sequence[Entry], samples: Path | None) -> tuple[float | None, int | None]:
+def _scored(entry: Entry, samples: Sequence[Path]) -> pd.DataFrame | None:
+    """Return the rows of single samples that give a record's AUC, of the first folder that has them.
+
+    Another audit's may lie there, too: of other images, or with other settings.
+    """
+    auc = number(entry.record.result.get("auc"))
+    for folder in samples:
+        table = scores_table(folder, entry.model)
+        if auc is None or table is None or entry.attack not in table:
+            continue
+        rows = table[table[entry.attack].notna()]
+        scores, is_member = rows[entry.attack].to_numpy(), rows["is_member"].to_numpy(np.bool_)
+        if scores.dtype.kind not in "fiub" or not is_member.any() or is_member.all():
+            continue
+        if abs(roc_auc(scores.astype(np.float64), is_member) - auc) <= SAME:
+            return rows
+    return None
+
+
+def _accuracy(entries: Sequence[Entry], samples: Sequence[Path]) -> tuple[float | None, int | None]:
     """Return the model's accuracy on non-members, and their number where an audit counted right answers."""
     for entry in entries:
         right, asked = (number(entry.record.counts.get(n)) for n in ("nonmembers_right", "nonmembers"))
         if right is not None and asked:
             return right / asked, int(asked)
-    if any(entry.attack == CORRECTNESS for entry in entries):
-        table = scores_table(samples, entries[0].model)
-        if table is not None and CORRECTNESS in table:
-            return number(float(table.loc[~table["is_member"], CORRECTNESS].mean())), None
+    for entry in entries:
+        if entry.attack == CORRECTNESS and (rows := _scored(entry, samples)) is not None:
+            return number(float(rows.loc[~rows["is_member"], CORRECTNESS].mean())), None
     return None, None
 
 
@@ -354,19 +402,16 @@ def _table(entries: Sequence[Entry]) -> PageTable:
     rates = [_rates(result) for result in results]
     estimate = lira_estimate([entry.record for entry in entries])
     fprs = sorted({fpr for found in rates for fpr in found} | ({estimate.fpr} if estimate else set()))
-    few = sorted({fpr for found in rates for fpr, rate in found.items() if not rate.get("resolvable")})
-    named = ", ".join(f"{100 * fpr:g} %" for fpr in few)
     lines = [
         Line(
             words_of(entry.attack),
             [measured(entry, "auc"), measured(entry, "advantage")]
             + [_rate(entry, found.get(fpr)) for fpr in fprs],
+            entry.attack,
         )
         for entry, found in zip(entries, rates, strict=True)
     ]
-    notes = (
-        [f"Too few non-members to resolve {named}: only the upper ends there say anything."] if few else []
-    )
+    notes = _unresolved({entry.attack: found for entry, found in zip(entries, rates, strict=True)})
     if estimate:
         shown = Measured(entries[0].model, estimate.value, estimate.ci)
         cells = [shown if fpr == estimate.fpr else None for fpr in fprs]
@@ -385,7 +430,7 @@ def _table(entries: Sequence[Entry]) -> PageTable:
     )
 
 
-def _lists(entries: Sequence[Entry], samples: Path | None) -> Iterator[PageTable | Figures]:
+def _lists(entries: Sequence[Entry], samples: Sequence[Path]) -> Iterator[PageTable | Figures]:
     """Yield what attacks name as members: the counts, and pictures where an audit wrote them."""
     found = [(entry, listed) for entry in entries if (listed := entry.record.result.get("listed"))]
     if not found:
@@ -402,16 +447,15 @@ def _lists(entries: Sequence[Entry], samples: Path | None) -> Iterator[PageTable
         label=f"Images named as members of {entries[0].model}",
         heading="attack",
         columns=[Column(name) for name in columns],
-        lines=[Line(words_of(entry.attack), _counted(listed)) for entry, listed in found],
+        lines=[Line(words_of(entry.attack), _counted(listed), entry.attack) for entry, listed in found],
         caption=" ".join(["Images that each attack names as members of the training set.", *differing]),
     )
-    folder, pictures = _folder(samples, entries[0].model), []
+    pictures: list[Picture] = []
     for entry, listed in found:
-        if folder is not None and Path(entry.attack).name == entry.attack and listed["listed"]:
+        if listed["listed"]:
             text = describe(words_of(entry.attack), listed)
             text += f" The first {PICTURED} are shown." if listed["listed"] > PICTURED else ""
-            picture = read_picture(folder / f"members-{entry.attack}.png", text, text)
-            pictures += [picture] if picture else []
+            pictures += _pictures(samples, entry.model, f"members-{entry.attack}.png", text, text)
     yield Figures(pictures=pictures, heading="Named as members")
 
 
@@ -419,6 +463,38 @@ def _counted(listed: Mapping[str, Any]) -> list[str | None]:
     wrong, share = listed.get("wrong"), listed["fdr"] / listed["attacks"]
     counts = [f"{listed[name]:,}" for name in ("candidates", "listed", "at_most_wrong")]
     return [*counts, percent(share, 1), None if wrong is None else f"{wrong:,}"]
+
+
+def _unresolved(rates: Mapping[str, Mapping[float, Mapping[str, Any]]]) -> list[str]:
+    """Say of which attacks too few non-members resolve a false-positive rate; of none, if of all."""
+    few: dict[tuple[str, ...], list[float]] = {}
+    for fpr in sorted({fpr for found in rates.values() for fpr in found}):
+        met = {name: found[fpr] for name, found in rates.items() if fpr in found}
+        names = tuple(name for name, rate in met.items() if not rate.get("resolvable"))
+        if names:
+            few.setdefault(names, []).append(fpr)
+    sentences = []
+    for names, fprs in few.items():
+        of = f" of {', '.join(map(words_of, names))}" if len(names) < len(rates) else ""
+        at = ", ".join(f"{100 * fpr:g} %" for fpr in fprs)
+        sentences.append(f"Too few non-members{of} to resolve {at}: only the upper ends there say anything.")
+    return sentences
+
+
+def _compared(ordered: Sequence[Entry], judgement: Judgement) -> dict[Column, Measured]:
+    """Return AUCs, and TPRs at the rates that are resolved, by column: of each the worst first."""
+    found: dict[Column, Measured] = {}
+    for entry in ordered:
+        if auc := measured(entry, "auc"):
+            name = f"{words_of(entry.attack)} AUC"
+            found.setdefault(Column(name, guessing=0.5, measure="AUC", attack=entry.attack), auc)
+    rates = [(figure.fpr, figure) for figure in judgement.figures if figure.fpr is not None]
+    for fpr, figure in sorted(rates, key=lambda pair: (pair[0], -pair[1].low, -pair[1].value)):
+        measure = f"TPR at {100 * fpr:g}\u00a0% FPR"
+        name = f"{words_of(figure.attack)} {measure}"
+        column = Column(name, guessing=fpr, measure=measure, attack=figure.attack)
+        found.setdefault(column, Measured(ordered[0].model, figure.value, figure.ci))
+    return found
 
 
 def _rates(result: dict[str, Any]) -> dict[float, dict[str, Any]]:
@@ -442,37 +518,30 @@ def _sizes(results: Sequence[dict[str, Any]]) -> str:
 
 
 def _score_figures(
-    entries: Sequence[Entry], table: pd.DataFrame, samples: Path | None
+    found: Mapping[str, pd.DataFrame], model: str, samples: Sequence[Path]
 ) -> tuple[list[Plot], list[Picture]]:
-    curves: dict[str, Curve] = {}
-    for name in dict.fromkeys(entry.attack for entry in entries if entry.attack in table):
-        rows = table[table[name].notna()]
-        curves[name] = roc_curve(rows[name], rows["is_member"])
-    if not curves:
-        return [], []
+    curves = {name: roc_curve(rows[name], rows["is_member"]) for name, rows in list(found.items())[:SHOWN]}
     # Two distinct scores, such as those of correctness, are no distribution and rank no sample.
-    strongest = next((name for name in curves if table[name].nunique() > 2), next(iter(curves)))
-    rows = table[table[strongest].notna()]
+    strongest = next((name for name, rows in found.items() if rows[name].nunique() > 2), next(iter(found)))
+    rows = found[strongest]
     scores, is_member = rows[strongest].to_numpy(float), rows["is_member"].to_numpy(bool)
-    plots = [roc_plot(dict(list(curves.items())[:SHOWN])), scores_plot(strongest, scores, is_member)]
+    plots = [roc_plot(curves), scores_plot(strongest, scores, is_member)]
     classes = rows["label"].to_numpy()[most_exposed(scores, is_member)] if "label" in rows else ()
-    picture = _exposed(samples, entries[0].model, strongest, [str(label) for label in classes])
-    return plots, [picture] if picture else []
+    caption = f"The members with the highest scores by {words_of(strongest)}, the highest first, row by row."
+    labels = f" Their classes: {', '.join(map(str, classes))}." if len(classes) else ""
+    return plots, _pictures(samples, model, f"exposed-{strongest}.png", caption + labels, caption)
 
 
-def _exposed(samples: Path | None, model: str, attack: str, classes: Sequence[str]) -> Picture | None:
-    """Return the picture of the members with the highest scores, where an audit wrote it."""
-    folder = _folder(samples, model)
-    if folder is None or Path(attack).name != attack:
-        return None
-    caption = f"The members with the highest scores by {words_of(attack)}, the highest first, row by row."
-    labels = f" Their classes: {', '.join(classes)}." if classes else ""
-    return read_picture(folder / f"exposed-{attack}.png", caption + labels, caption)
+def _pictures(samples: Sequence[Path], model: str, name: str, alt: str, caption: str) -> list[Picture]:
+    """Return the picture of that name beside a model's scores, of the first folder that has it."""
+    if Path(name).name != name:
+        return []
+    folders = (folder for each in samples if (folder := _folder(each, model)))
+    found = (read_picture(folder / name, alt, caption) for folder in folders)
+    return [picture for picture in found if picture][:1]
 
 
-def _folder(samples: Path | None, model: str) -> Path | None:
+def _folder(samples: Path, model: str) -> Path | None:
     """Return a model's folder below `samples`; None where its name would lead out of that folder."""
-    if samples is None:
-        return None
     folder = (samples / model).resolve()
     return folder if folder.is_relative_to(samples.resolve()) else None

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from securitynet_hub.attacks.membership.kind import KIND
 from securitynet_hub.attacks.membership.tail import REFERENCES
-from securitynet_hub.attacks.membership.verdict import Figure, Judgement, differing, poor
+from securitynet_hub.attacks.membership.verdict import COARSE, Figure, Judgement, differing, poor
+from securitynet_hub.attacks.present import Ground
 from securitynet_hub.plots.measured import percent
 from securitynet_hub.plots.plot import words_of
 from securitynet_hub.records.figures import interval, mappings, number
@@ -21,16 +22,31 @@ UNSURE = 0.65
 
 
 class Words(NamedTuple):
-    """A verdict: in a line, in a word or two, and what else there is to know, in sentences."""
+    """A verdict in words.
+
+    Attributes:
+        title: in a line.
+        short: in a word or two.
+        meaning: what the line means.
+        points: what else was found; each can be read alone.
+        basis: how sure all this is, and what it rests on.
+    """
 
     title: str
     short: str
-    text: str
+    meaning: str
+    points: tuple[str, ...]
+    basis: str
+
+    @property
+    def text(self) -> str:
+        """All that there is to know beside the title."""
+        return " ".join(filter(None, (self.meaning, *self.points, self.basis)))
 
 
 def word(judgement: Judgement) -> Words:
     """Put a judgement in words."""
-    title, sentences = {
+    title, *said = {
         "cannot be judged": _poor,
         "withheld": _withheld,
         "leak": _leak,
@@ -41,7 +57,30 @@ def word(judgement: Judgement) -> Words:
     short = _capital(judgement.finding)
     if judgement.severity is not None:
         short = f"Leaks membership ({judgement.severity})"
-    return Words(title, short, " ".join(filter(None, sentences)))
+    meaning, points, basis = (list(filter(None, sentences)) for sentences in said)
+    return Words(title, short, " ".join(meaning), tuple(points), " ".join(basis))
+
+
+def grounds(judgement: Judgement) -> list[Ground]:
+    """Say whether members and non-members are alike without the model, and whether they are enough."""
+    record = judgement.records[0]
+    blind = record.result.get("blind_baseline")
+    blind = blind if isinstance(blind, dict) else {}
+    auc, ci = number(blind.get("auc")), interval(blind.get("auc_ci"))
+    if auc is None:
+        alike, seen = None, "Whether they differ before any training was not checked."
+    else:
+        alike = False if differing(record) else None if ci is not None and ci[1] > UNSURE else True
+        seen = f"A classifier that never asks the model tells them apart with an AUC of {_numbers(auc, ci)}."
+    found = [Ground("Members and non-members look alike", alike, seen)]
+    if sizes := _sizes(judgement):
+        smallest = judgement.smallest.get(None)
+        could = "No leak" if smallest is None else f"An AUC of {smallest:.2f} or more"
+        power = f"{could} would be found with 80\u00a0% power."
+        enough = None not in judgement.smallest or (smallest or 1.0) <= COARSE
+        silent = _silent(judgement)
+        found.append(Ground("Enough images", enough, " ".join(filter(None, (f"{sizes}.", power, silent)))))
+    return found
 
 
 class LiraTpr(NamedTuple):
@@ -52,8 +91,8 @@ class LiraTpr(NamedTuple):
     ci: tuple[float, float]
 
 
-Said = tuple[str, list[str]]
-"""A title, and sentences, of which empty ones are left out."""
+Said = tuple[str, list[str], list[str], list[str]]
+"""A title, and sentences for meaning, points and basis, of which empty ones are left out."""
 
 
 def _poor(judgement: Judgement) -> Said:
@@ -78,9 +117,8 @@ def _poor(judgement: Judgement) -> Said:
         "deviation), is not the model's own."
     )
     guessing = f"Guessing is right on {percent(1 / classes)}." if classes else ""
-    return f"Cannot be judged: the model {what}", [
-        guessing, reason, "The attacks' figures do not describe the model.",
-    ]  # fmt: skip
+    meaning = [guessing, reason, "The attacks' figures do not describe the model."]
+    return f"Cannot be judged: the model {what}", meaning, [], []
 
 
 def _withheld(judgement: Judgement) -> Said:
@@ -97,16 +135,17 @@ def _withheld(judgement: Judgement) -> Said:
     else:
         title += "the classes have other shares among members than among non-members"
         title += "" if p is None else f" (p = {p:.1g})"
-    return title, [
+    meaning = [
         seen,
         unbalanced,
         "An attack may have found that difference, so that its figures need not say anything about the "
         "training.",
-        *_matched(judgement.records),
-        "Better: take non-members that were collected, chosen and stored in the same way as the training "
-        "images.",
-        *_caveats(judgement.records),
     ]
+    better = (
+        "Better: take non-members that were collected, chosen and stored in the same way as the training "
+        "images."
+    )
+    return title, meaning, [*_matched(judgement.records), better], _caveats(judgement.records)
 
 
 def _matched(records: Sequence[Record]) -> list[str]:
@@ -142,51 +181,51 @@ def _matched(records: Sequence[Record]) -> list[str]:
 def _leak(judgement: Judgement) -> Said:
     sure, strongest = judgement.sure, judgement.strongest
     first, *others = sure.values()
-    sentences = [f"By {words_of(first.attack)}."]
+    meaning, points = [f"By {words_of(first.attack)}."], []
     if first.fpr is None:
-        sentences.append(f"Guessing does so in {percent(0.5, 0)}.")
+        meaning.append(f"Guessing does so in {percent(0.5, 0)}.")
     else:
         right = first.at_least / (first.at_least + first.fpr)
         share = percent(right, 0) if right < 0.99 else f"more than {percent(0.99, 0)}"
         share = share if first.steady or right >= 0.99 else f"at least {share}"
-        sentences.append(
+        meaning.append(
             f"Guessing would identify {_short_percent(first.fpr)}. Where members and non-members are equally "
             f"many, {share} of these accusations are right."
         )
-    sentences += [_capital(f"{_says(other)}, by {words_of(other.attack)}.") for other in others]
+    points += [_capital(f"{_says(other)}, by {words_of(other.attack)}.") for other in others]
     unsure = [one_in(fpr) for fpr in strongest if fpr is not None and fpr not in sure]
     if unsure:
-        sentences.append(
+        points.append(
             f"With {' or '.join(unsure)} wrongly accused, no attack surely finds more than guessing would."
         )
     if None in strongest and None not in sure:
-        sentences.append(
+        points.append(
             "Over all images, no attack surely ranks better than guessing: the AUC of "
             f"{words_of(strongest[None].attack)} is {_auc(strongest[None])}."
         )
     title = f"Leaks membership ({judgement.severity}): {_says(first)}"
-    sentences += [_estimate(judgement), _correction(judgement), _turned(judgement)]
-    return title, [*sentences, *_caveats(judgement.records)]
+    points.append(_estimate(judgement))
+    return title, meaning, points, [_correction(judgement), _turned(judgement), *_caveats(judgement.records)]
 
 
 def _reversed(judgement: Judgement) -> Said:
     lowest = judgement.reversed[0]
     title = f"Sign reversed: {words_of(lowest.attack)} ranks non-members above members, AUC {_auc(lowest)}"
-    return title, [
+    meaning = [
         _turned(judgement),
         "This is no all-clear: whoever turns the score round tells training images from others. Check that "
         "the lists of members and non-members are not swapped, and the order of the classes.",
-        _correction(judgement),
-        *_caveats(judgement.records),
     ]
+    return title, meaning, [], [_correction(judgement), *_caveats(judgement.records)]
 
 
 def _uncertain(judgement: Judgement) -> Said:
     with_ci = [f for f in judgement.figures if f.fpr is None and f.ci]
-    caveats = [_estimate(judgement), _correction(judgement), *_caveats(judgement.records)]
+    estimate = [_estimate(judgement)]
+    basis = [_correction(judgement), *_caveats(judgement.records)]
     if not with_ci:
         lacks = "no AUC" if None not in judgement.strongest else "no interval of the AUC"
-        return f"Cannot tell: the records state {lacks}", caveats
+        return f"Cannot tell: the records state {lacks}", [], estimate, basis
     best, smallest, sizes = _best(judgement), judgement.smallest.get(None), _sizes(judgement)
     assert best.ci is not None
     ask = "`securitynet power` says how many images find a smaller leak."
@@ -195,13 +234,14 @@ def _uncertain(judgement: Judgement) -> Said:
             f"Cannot tell: {words_of(best.attack)} looks better than guessing, AUC {_auc(best)}, but as the "
             f"best of {len(judgement.figures)} figures it may be luck"
         )
-        return title, [_best_says(best), f"{sizes} were compared. {ask}" if sizes else "", *caveats]
+        compared = f"{sizes} were compared. {ask}" if sizes else ""
+        return title, [_best_says(best), compared], estimate, basis
     if not sizes:
         title = "Cannot tell: the records do not say how many images were compared"
-        return title, [_best_says(best), _left_open(judgement), *caveats]
+        return title, [_best_says(best), _left_open(judgement)], estimate, basis
     could = "no leak at all" if smallest is None else f"only an AUC of {smallest:.2f} or more"
     title = f"Cannot tell: {sizes} are too few; {could} would be found with 80\u00a0% power"
-    return title, [_best_says(best), _left_open(judgement), ask, *caveats]
+    return title, [_best_says(best), _left_open(judgement), ask], estimate, basis
 
 
 def _nothing(judgement: Judgement) -> Said:
@@ -213,27 +253,25 @@ def _nothing(judgement: Judgement) -> Said:
         if fpr is not None and value is not None
     ]
     tail = f"So would an attacker who identifies {', or '.join(tails)}." if tails else ""
+    best = f"{_best_says(_best(judgement))} {_left_open(judgement)}".strip()
+    points = [best, _silent(judgement), _estimate(judgement) or _references(judgement)]
+    return title, [tail], points, [_correction(judgement), *_caveats(judgement.records)]
+
+
+def _silent(judgement: Judgement) -> str:
+    """Say of which attackers too few non-members tell nothing."""
     unresolved = {
         fpr
         for record in judgement.records
         for rate in mappings(record.result.get("tpr_at_fpr"))
         if not rate.get("resolvable") and (fpr := number(rate.get("target_fpr"))) and 0 < fpr < 1
     } - set(judgement.strongest)
-    silent = (
+    if not unresolved:
+        return ""
+    return (
         "There are too few non-members to say anything of an attacker who may wrongly accuse only "
         f"{' or '.join(map(one_in, sorted(unresolved)))}."
-        if unresolved
-        else ""
     )
-    return title, [
-        tail,
-        _best_says(_best(judgement)),
-        _left_open(judgement),
-        silent,
-        _estimate(judgement) or _references(judgement),
-        _correction(judgement),
-        *_caveats(judgement.records),
-    ]
 
 
 def _says(figure: Figure) -> str:

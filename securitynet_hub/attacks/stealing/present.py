@@ -60,6 +60,9 @@ FRAMED = {
 DERIVED = {"budget", "surrogate_parameters", "surrogate_transform"}
 """Settings that do not name a line of the plot: its axis, and what the copy's network decides."""
 
+AGREEMENT = "agreement of a stolen copy"
+"""What the comparison of models calls it."""
+
 INDEPENDENT = (0.63, 0.80)
 """Shares of each other's errors on which independent networks agree: clean zoo networks of one kind.
 
@@ -124,7 +127,7 @@ def _cell(entry: Entry, name: str) -> Cell:
     return measured_ece(entry.record) if name == "debiased_ece" else measured(entry, name)
 
 
-def summarise(entries: Sequence[Entry], samples: Path | None) -> Summary:
+def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
     """Sum up the copies of one model, the smallest budget first."""
     ordered = sorted(entries, key=lambda entry: budget(entry.record) or 0.0)
     largest = ordered[-1]
@@ -132,7 +135,8 @@ def summarise(entries: Sequence[Entry], samples: Path | None) -> Summary:
     compared: dict[Column, Measured] = {}
     for entry in reversed(ordered):
         if found := measured(entry, "agreement"):
-            compared.setdefault(Column(f"{words_of(entry.attack)} agreement"), found)
+            name = f"{words_of(entry.attack)} agreement"
+            compared.setdefault(Column(name, measure=AGREEMENT, attack=entry.attack), found)
     return Summary(
         entries=ordered,
         verdicts=[verdict(ordered)],
@@ -143,7 +147,7 @@ def summarise(entries: Sequence[Entry], samples: Path | None) -> Summary:
     )
 
 
-def section(entries: Sequence[Entry], samples: Path | None) -> Section:
+def section(entries: Sequence[Entry], samples: Sequence[Path]) -> Section:
     """Show agreement by budget, and each copy's figures."""
     ways = varying(entries)
     table = PageTable(

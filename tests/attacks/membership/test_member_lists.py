@@ -204,7 +204,7 @@ class TestShown:
 
     def test_in_a_report(self, written):
         record, samples = written
-        parts = present.section([Entry(record, samples)], samples).parts
+        parts = present.section([Entry(record, samples)], [samples]).parts
         tables = [part for part in parts if getattr(part, "caption", "").startswith("Images that each")]
         counts = record.result["listed"]
         assert tables[0].lines[0].cells[:3] == ["90", str(counts["listed"]), str(counts["at_most_wrong"])]

@@ -81,7 +81,7 @@ def test_verdict_and_page_have_it_beside_what_was_found():
     parse(one)
     text = word(judge([one])).text.replace("\u00a0", " ")
     assert "(LiRA, 63 models) would identify 20." in text
-    (line,) = [line for line in section(entries(one), None).parts[1].lines if line.name == ESTIMATED]
+    (line,) = [line for line in section(entries(one), []).parts[1].lines if line.name == ESTIMATED]
     assert [cell and round(cell.value, 2) for cell in line.cells] == [None, None, None, 0.21]
 
 

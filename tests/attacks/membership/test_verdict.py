@@ -99,9 +99,8 @@ class TestTail:
         }  # fmt: skip
         judgement = judge([record(result=result)])
         assert (judgement.severity, list(judgement.sure)) == ("moderate", [None, 0.001])
-        title, _, text = word(judgement)
-        assert "picks the training image in 64.0" in title
-        assert "identifies at least 4.6" in text
+        assert "picks the training image in 64.0" in word(judgement).title
+        assert "identifies at least 4.6" in word(judgement).text
 
     @pytest.mark.exhaustive
     def test_a_null_attack_is_seldom_a_leak(self):

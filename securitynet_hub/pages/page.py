@@ -1,0 +1,81 @@
+"""Fill a template as one HTML file that needs no network, escapes every text and runs only its own script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from securitynet_hub.core.errors import RecordError
+from securitynet_hub.core.text import LONGEST_CELL, printable
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+HERE = Path(__file__).parent
+UNBROKEN = "\u00a0"
+"""The space that no line break separates: it does not print, and this package's own sentences have it."""
+
+
+def render(template: Path, **content: Any) -> str:
+    """Fill a template, which extends ``base.html``.
+
+    Every text passes `shown` and is then escaped, except the page's own style, script and plots.
+    """
+    from markupsafe import Markup
+
+    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return _environment(template.parent).get_template(template.name).render(
+        css=Markup(style),
+        script=Markup(script),
+        script_hash=digest,
+        version=metadata.version("securitynet-hub"),
+        **content,
+    )  # fmt: skip
+
+
+def write_page(out: Path, html: str) -> Path:
+    """Write a page.
+
+    Raises:
+        RecordError: the file cannot be written.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise RecordError(f"cannot write {out}: {error.strerror or error}.") from error
+    return out
+
+
+def shown(value: Any) -> Any:
+    r"""Return text with every character visible but for spaces that do not break; what is no text as it is.
+
+    >>> shown("50\u00a0%"), shown("\u202egnp.exe"), shown(3)
+    ('50\xa0%', '\\u202egnp.exe', 3)
+    """
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    if value.isprintable() and len(value) <= LONGEST_CELL:
+        return value
+    parts = value[: LONGEST_CELL + 1].split(UNBROKEN)
+    return UNBROKEN.join(printable(part, limit=LONGEST_CELL, lines=True) for part in parts)
+
+
+@lru_cache
+def _environment(folder: Path) -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader([folder, HERE]),
+        autoescape=True,
+        finalize=shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
+    )

@@ -1,0 +1,112 @@
+"""What a report says first: a few findings in plain words, and whether the audit is valid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from securitynet_hub.attacks.present import Ground, Tone, Verdict
+from securitynet_hub.report.models import Model
+
+MOST, NAMED = 5, 3
+"""Most findings on the first screen, and most models that one of them names."""
+
+
+class Finding(NamedTuple):
+    """One finding.
+
+    Attributes:
+        tone: as of a `Verdict`.
+        severity: as of a `Verdict`.
+        title: what was found, in a line.
+        text: what it means.
+        basis: how sure it is, and what else was found.
+        models: the worst models that it is about, where it is about several.
+        search: what finds all of these models on the page.
+    """
+
+    tone: Tone
+    severity: int
+    title: str
+    text: str = ""
+    basis: str = ""
+    models: tuple[Model, ...] = ()
+    search: str = ""
+
+
+class Validity(NamedTuple):
+    """Whether a ground holds: of one model what was found, of several for how many it does."""
+
+    name: str
+    holds: bool | None
+    text: str
+
+
+def weight(verdict: Verdict | Finding) -> tuple[int, int]:
+    """Return what findings are ordered by: the most consequential is the largest.
+
+    An attack that certainly succeeds, by severity; then what is open, such as an audit that cannot be judged;
+    then what is calm.
+    """
+    return ("calm", "open", "alarm").index(verdict.tone), verdict.severity
+
+
+def of_one(model: Model) -> list[Finding]:
+    """Return a model's findings, the most consequential first."""
+    verdicts = sorted(model.verdicts, key=weight, reverse=True)
+    room = max(0, MOST - len(verdicts))
+    found = []
+    for verdict in verdicts:
+        points, rest = verdict.points[:room], verdict.points[room:]
+        room -= len(points)
+        basis = " ".join(filter(None, (*rest, verdict.basis)))
+        found.append(Finding(verdict.tone, verdict.severity, verdict.title, verdict.text, basis))
+        found += [Finding("open", 0, "", point) for point in points]
+    return found
+
+
+def of_several(models: Sequence[Model]) -> list[Finding]:
+    """Count the models by what their verdicts say, the most consequential first; name the worst."""
+    groups: dict[str, list[tuple[Verdict, Model]]] = {}
+    for model in models:
+        for verdict in model.verdicts:
+            if verdict.counted:
+                groups.setdefault(verdict.in_short, []).append((verdict, model))
+    found = []
+    for short, members in groups.items():
+        verdict = members[0][0]
+        # The title goes on where the short one ends: "Leaks membership (severe): an attacker ...".
+        rest = verdict.title.removeprefix(f"{short}: ")
+        text = rest if rest != verdict.title else ""
+        found.append(
+            Finding(
+                verdict.tone,
+                verdict.severity,
+                f"{short}: {len(members)} of {len(models)} models",
+                f"{text[:1].upper()}{text[1:]}" + "." * bool(text),
+                models=tuple(model for _, model in members[:NAMED]),
+                search=short,
+            )
+        )
+    return sorted(found, key=weight, reverse=True)[:MOST]
+
+
+def validity(models: Sequence[Model]) -> list[Validity]:
+    """Say which grounds hold: of one model what was found, of several for how many, and for which not."""
+    if len(models) == 1:
+        return [Validity(*ground) for ground in models[0].grounds]
+    names: dict[str, list[tuple[Model, Ground]]] = {}
+    for model in models:
+        for ground in model.grounds:
+            names.setdefault(ground.name, []).append((model, ground))
+    return [_summed(name, found) for name, found in names.items()]
+
+
+def _summed(name: str, found: Sequence[tuple[Model, Ground]]) -> Validity:
+    parts = [f"{sum(ground.holds is True for _, ground in found)} of {len(found)} models"]
+    for holds, words in ((False, "not"), (None, "not known")):
+        ids = [model.id for model, ground in found if ground.holds is holds]
+        more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
+        parts += [f"{words}: {', '.join(ids[:NAMED])}{more}"] if ids else []
+    states = {ground.holds for _, ground in found}
+    return Validity(name, False if False in states else None if None in states else True, "; ".join(parts))
