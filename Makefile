@@ -6,6 +6,7 @@
 # make check  lint, types, import directions, tables, and the floor of coverage where it was collected
 # make bench  speed side by side with peers
 # make gallery  the pictures of docs/gallery.md
+# make docs  the documentation site, into build/site
 # make tables  the tables of attacks and of kept results in the README and in docs
 PYTHON ?= python3
 VENV ?= .venv
@@ -33,7 +34,7 @@ consistent = $(1)/bin/python -m pip check
 endif
 INSTALL := $(call install,$(VENV))
 
-.PHONY: demo gallery tables coverage test test-alone test-coverage test-fast test-exhaustive test-vision test-hosted check bench test-lowest clean
+.PHONY: demo docs gallery tables coverage test test-alone test-coverage test-fast test-exhaustive test-vision test-hosted check bench test-lowest clean
 
 demo: $(VENV)/installed
 	rm -rf records/samples
@@ -121,14 +122,24 @@ ROOMS ?= tests --pyargs securitynet_hub
 test-lowest: .venv-lowest/installed
 	.venv-lowest/bin/pytest $(PARALLEL) $(ROOMS) -m "not slow and not exhaustive"
 
+# The site, with search, for a server or to be opened from disk. A broken link, anchor or missing page fails.
+docs: .venv-docs/installed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build
+
 clean:
-	rm -rf $(VENV) .venv-lowest build dist *.egg-info .coverage
+	rm -rf $(VENV) .venv-lowest .venv-docs build dist *.egg-info .coverage
 
 $(VENV)/requirements: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): a few minutes, once."
 	$(venv) $(VENV)
 	$(INSTALL) -c constraints.txt $(REQUIREMENTS)
 	$(INSTALL) --no-deps pytorchcv==0.0.74  # with its dependencies it would replace torch
+	touch $@
+
+.venv-docs/installed: docs/requirements.txt
+	rm -rf .venv-docs
+	$(venv) .venv-docs
+	$(call install,.venv-docs) -r docs/requirements.txt
 	touch $@
 
 .venv-lowest/requirements: pyproject.toml

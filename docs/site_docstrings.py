@@ -20,11 +20,11 @@ class Examples(griffe.Extension):
 
 
 def fenced(text: str) -> str:
-    """Return a docstring with its examples between fences.
+    r"""Return a docstring with its examples between fences.
 
     >>> fenced("Add.")
     'Add.'
-    >>> fenced("A.\\n\\n>>> 1\\n1").count("```")
+    >>> fenced("A.\n\n>>> 1\n1").count("```")
     2
     """
     return EXAMPLE.sub(lambda example: f"```pycon\n{example[0].rstrip()}\n```\n", text)

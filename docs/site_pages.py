@@ -1,8 +1,8 @@
-"""What the site has beside this folder: the pages at the repository's root, and links that hold in both places.
+"""What the site has beside this folder: the pages at the repository's root, and links that hold there.
 
-A page is written once and read in two places: in the repository, where its links are paths, and on the site. Links
-between pages stay; a link to any other file leads to the repository, if REPOSITORY_URL says where that is, and is
-otherwise text. `absolute` makes a page that stands alone, such as the one that a package index shows.
+A page is written once and read in two places: in the repository, where its links are paths, and on the site.
+Links between pages stay; a link to any other file leads to the repository, if REPOSITORY_URL says where that
+is, and is otherwise text. `absolute` makes a page that stands alone, such as the one that a package index shows.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ def main() -> None:
     """Make the README and the project's addresses absolute in this checkout, before a release is built."""
     repository, revision = os.environ["REPOSITORY_URL"].rstrip("/"), os.environ["REVISION"]
     readme = ROOT / "README.md"
-    readme.write_text(absolute(readme.read_text("utf-8"), "README.md", repository, revision), encoding="utf-8")
+    text = absolute(readme.read_text(encoding="utf-8"), "README.md", repository, revision)
+    readme.write_text(text, encoding="utf-8")
     addresses = {
         "Documentation": os.environ.get("SITE_URL") or f"{repository}/tree/{revision}/docs",
         "Source": repository,
