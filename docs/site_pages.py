@@ -2,7 +2,7 @@
 
 A page is written once and read in two places: in the repository, where its links are paths, and on the site.
 Links between pages stay; a link to any other file leads to the repository, if REPOSITORY_URL says where that
-is, and is otherwise text. `absolute` makes a page that stands alone, such as the one that a package index shows.
+is, and is otherwise text. `absolute` makes a page that stands alone, as a package index shows it.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def test_commands_are_understood(words):
 
 
 def _check_command(arguments):
-    if len(arguments) == 1:  # a mention, such as `securitynet study`
+    if all(word.isalpha() for word in arguments):  # a mention, such as `securitynet publish dataset`
         with pytest.raises(SystemExit) as leave:
             build_parser().parse_args([*arguments, "--help"])
         assert leave.value.code == 0, f"there is no command {arguments[0]}"
@@ -117,8 +117,3 @@ def test_links_of_docs_lead_somewhere():
         for link in re.findall(r"\]\(([^)#\s]+)", text):
             if "://" not in link:
                 assert (path.parent / link).exists(), f"{name}: {link}"
-
-
-def test_every_page_is_linked_from_the_readme():
-    text = PAGES["README.md"].read_text(encoding="utf-8")
-    assert [name for name in PAGES if name.startswith("docs/") and name not in text] == []
