@@ -31,12 +31,30 @@ def add(commands: Any) -> None:
         nargs="+",
         metavar="FILE",
         help="weights: safetensors, what torch.save wrote (.pt, .pth, .ckpt, .bin), or the index of several "
-        "such files (.index.json); hf://OWNER/NAME[@REVISION][/FILE] for those of a repository on the Hub, "
-        "which are not kept",
+        "such files (.index.json); a folder for all in it; hf://OWNER/NAME[@REVISION][/FILE] for those of a "
+        "repository on the Hub, which are not kept",
     )
     add_json_flag(parser)
     parser.add_argument(
         "--sarif", type=Path, metavar="FILE", help="also write the findings as SARIF, for code scanners"
+    )
+    signer = parser.add_mutually_exclusive_group()
+    signer.add_argument(
+        "--public-key",
+        type=Path,
+        metavar="FILE",
+        help="public key (PEM) of the publisher: the signature model.sig of each FOLDER is verified with it",
+    )
+    signer.add_argument(
+        "--certificate",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="trusted certificate (PEM) to which the signer's must lead; may be given several times",
+    )
+    parser.add_argument(
+        "--signature", type=Path, metavar="FILE", help="signature of the FOLDER (default: its model.sig)"
     )
     parser.add_argument(
         "--whole",
@@ -59,7 +77,7 @@ def run(options: argparse.Namespace) -> None:
 
     verdicts: list[tuple[str, Any]] = []
     hub: dict[str, HubVerdict] = {}
-    for name, verdict, beside in _judged(options.files, max_bytes(), options.whole):
+    for name, verdict, beside in _judged(options, max_bytes()):
         verdicts.append((name, verdict))
         if beside is not None:
             hub[name] = beside
@@ -89,18 +107,52 @@ def run(options: argparse.Namespace) -> None:
         raise SystemExit(NOT_LOADABLE)
 
 
-def _judged(files: list[str], limit: int, whole: bool) -> Iterator[tuple[str, Any, HubVerdict | None]]:
+def _judged(options: argparse.Namespace, limit: int) -> Iterator[tuple[str, Any, HubVerdict | None]]:
     """Yield the name and the verdict of each file, with what belongs to it if it is on the Hub."""
+    from securitynet_hub.weights.folders import weights_files
     from securitynet_hub.weights.reading.checkpoints import judge
 
-    for name in files:
+    signed = options.public_key is not None or bool(options.certificate)
+    _require_folders(options, signed)
+    for name in options.files:
         if name.startswith("hf://"):
             from securitynet_hub.weights.hub_files import judge_repository
 
-            for found in judge_repository(name, max_bytes=limit, whole=whole):
+            for found in judge_repository(name, max_bytes=limit, whole=options.whole):
                 yield found.name, found.verdict, found
+        elif Path(name).is_dir():
+            if signed:
+                yield from _signed(Path(name), options)
+            paths = weights_files(Path(name))
+            if not paths and not signed:
+                raise WeightsError(f"{name} has no weights files.")
+            for path in paths:
+                yield str(path), judge(path, max_bytes=limit), None
         else:
             yield name, judge(Path(name), max_bytes=limit), None
+
+
+def _signed(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, Any, None]]:
+    """Yield what is wrong with a folder's signature and its files, or that nothing is."""
+    from securitynet_hub.weights.signature import verify_signature
+
+    for path, verdict in verify_signature(
+        folder, signature=options.signature, public_key=options.public_key, certificates=options.certificate
+    ):
+        yield str(path), verdict, None
+
+
+def _require_folders(options: argparse.Namespace, signed: bool) -> None:
+    """Refuse a key without a folder to verify, and a signature without a key or for several folders."""
+    folders = [name for name in options.files if Path(name).is_dir()]
+    if signed and len(folders) != len(options.files):
+        other = next(name for name in options.files if name not in folders)
+        raise WeightsError(
+            f"signatures are those of folders; {other} is none. Download a repository of the Hub first: "
+            "hf download OWNER/NAME --local-dir FOLDER."
+        )
+    if options.signature is not None and (not signed or len(folders) > 1):
+        raise WeightsError("--signature takes one folder, and --public-key or --certificate.")
 
 
 def _print_table(verdicts: list[tuple[str, Any]], hub: dict[str, HubVerdict]) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from securitynet_hub.core.atlas import CORRUPT_MODEL, SUPPLY_CHAIN, UNSAFE_ARTIFACT, tag
+from securitynet_hub.weights import signature
 from securitynet_hub.weights.reading.checkpoints import Verdict
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
@@ -132,7 +133,72 @@ IMPORTS = Rule(
     "",
     (UNSAFE_ARTIFACT,),
 )
-RULES = (RUNS_CODE, EXCEEDS, HIDDEN, FOREIGN, DAMAGED, NOT_FINITE, NO_WEIGHTS, IMPORTS)
+SIGNATURE = Rule(
+    "SNW009",
+    "SignatureInvalid",
+    "error",
+    8.0,
+    "The signature of the model does not hold, or there is none.",
+    "The files may be another's, or have been changed since the publisher signed them.",
+    "Do not load them. Ask the publisher for the key or certificate, and for a signature that it verifies.",
+    "",
+    (SUPPLY_CHAIN,),
+)
+CHANGED = Rule(
+    "SNW010",
+    "SignedFileChanged",
+    "error",
+    8.0,
+    "A file differs from the one that its publisher signed.",
+    "Its weights or its configuration are not the publisher's.",
+    "Do not load it. Download it again; report it if it still differs.",
+    "",
+    (SUPPLY_CHAIN,),
+)
+MISSING = Rule(
+    "SNW011",
+    "SignedFileMissing",
+    "error",
+    5.0,
+    "A file that the publisher signed is missing.",
+    "What is loaded in its place may be another's.",
+    "Download the model again, whole.",
+    "",
+    (SUPPLY_CHAIN,),
+)
+UNSIGNED = Rule(
+    "SNW012",
+    "FileNotSigned",
+    "error",
+    7.0,
+    "A file lies beside the signed ones that the signature does not cover.",
+    "A loader may prefer it to a signed file, or run it.",
+    "Remove it, or ask the publisher for a signature that covers it.",
+    "",
+    (SUPPLY_CHAIN,),
+)
+RULES = (
+    RUNS_CODE,
+    EXCEEDS,
+    HIDDEN,
+    FOREIGN,
+    DAMAGED,
+    NOT_FINITE,
+    NO_WEIGHTS,
+    IMPORTS,
+    SIGNATURE,
+    CHANGED,
+    MISSING,
+    UNSIGNED,
+)
+
+OF_SIGNED_FILES = {
+    signature.CHANGED: CHANGED,
+    signature.MISSING: MISSING,
+    signature.UNSIGNED: UNSIGNED,
+    signature.LINK: UNSIGNED,
+}
+"""The rule of each reason why a file is not as signed; other reasons are about the signature."""
 
 
 class Finding(NamedTuple):
@@ -151,7 +217,9 @@ def findings(verdict: Verdict) -> list[Finding]:
     """
     found = []
     if verdict.reason is not None:
-        if verdict.safe:
+        if verdict.format == signature.FORMAT:
+            rule = OF_SIGNED_FILES.get(verdict.reason, SIGNATURE)
+        elif verdict.safe:
             rule = NOT_FINITE if re.search(NOT_FINITE.pattern, verdict.reason) else NO_WEIGHTS
         else:
             sorts = (rule for rule in RULES if rule.pattern and re.search(rule.pattern, verdict.reason))

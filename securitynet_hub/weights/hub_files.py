@@ -22,15 +22,12 @@ from securitynet_hub.weights.download.http import RangesIgnoredError
 from securitynet_hub.weights.download.hub_cache import hub_pages, hub_session
 from securitynet_hub.weights.download.ranges import RemoteFile
 from securitynet_hub.weights.download.resume import download
+from securitynet_hub.weights.folders import ENDS, MAX_FILES
 from securitynet_hub.weights.hashes import check_file, parse_checks
 from securitynet_hub.weights.hub import Snapshot, hub_snapshot
 from securitynet_hub.weights.reading.checkpoints import UNKNOWN, Verdict, judge, judge_parts
 
 SCHEME = "hf://"
-ENDS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".keras", ".onnx", ".npz")
-"""Ends of names of files that may hold weights."""
-
-MAX_FILES = 1000
 WHOLE = 4 << 20
 """Files of up to so many bytes are downloaded whole, so that hash and numbers are checked."""
 

@@ -45,9 +45,11 @@ COMMANDS = {
         {"fpr": [0.001, 0.01], "auc": None, "tpr": None, "power": 0.8, "level": 0.95, "json": False},
     ),
     "verify": (
-        {"--json", "--sarif FILE", "--whole", "FILE [FILE ...]"},
+        {"--json", "--sarif FILE", "--whole", "--public-key FILE | --certificate FILE", "--signature FILE",
+         "FILE [FILE ...]"},
         ["FILE"],
-        {"json": False, "sarif": None, "whole": False},
+        {"json": False, "sarif": None, "whole": False, "public_key": None, "certificate": [],
+         "signature": None},
     ),
     "sweep": (
         {"--models PATTERN [PATTERN ...]", "--targets FILE", "--where CONDITION",
