@@ -78,6 +78,11 @@ COMMANDS = {
         {"private": False, "create_pr": False, "records": None, "weights": None, "target": None,
          "benchmark": None, "benchmark_framework": None},
     ),
+    "reproduce": (
+        {"--model ID", "--data REFERENCE", "--seed N", "--out DIR", "--json", "RECORD"},
+        ["RECORD"],
+        {"model": None, "data": None, "seed": None, "out": None, "json": False},
+    ),
     "fetch": (
         {"--repo OWNER/NAME", "--revision REVISION", "--out DIR", "{results}"},
         ["--repo", "OWNER/NAME", "results"],

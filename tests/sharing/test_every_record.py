@@ -29,6 +29,7 @@ from securitynet_hub.sharing.export import FORMATS
 from securitynet_hub.sharing.fetching import fetch_results, keep_records, read_shard
 from securitynet_hub.sharing.leaderboard import leaderboards, unranked
 from securitynet_hub.sharing.publishing import publish_evaluation, publish_records
+from securitynet_hub.sharing.reproduction import reproduce
 from securitynet_hub.sharing.rows import result_row, results_shard
 from securitynet_hub.sharing.validation import problems
 
@@ -102,6 +103,16 @@ def test_every_ranked_attack_stands_on_the_hubs_leaderboards(records, whole_hub,
         assert values == sorted(values, reverse=True)
         info = api.model_info("lab/net", expand=["evalResults"])
         assert [(e.task_id, e.value) for e in info.eval_results] == [(e.task_id, e.value) for e in entries]
+
+
+@pytest.mark.exhaustive
+def test_every_record_without_reference_models_is_reproduced(records):
+    """Exactly, as seed and code are the same. The reference models of these records were drawn, not trained."""
+    own = [record for record in records if "shadows_sha256" not in record.attack]
+    done = [reproduce(record, data=few_samples()) for record in own]
+    assert [(each.name, each.differences) for each in done if not each.reproduced] == []
+    assert all(each.new.value == pytest.approx(each.figure.value, abs=1e-9) for each in done)
+    assert len(done) > 30
 
 
 def test_every_result_is_parsed_and_keeps_all_that_it_holds(records):

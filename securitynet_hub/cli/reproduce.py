@@ -1,0 +1,81 @@
+"""``securitynet reproduce``: measure again what a record says."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from securitynet_hub.cli.console import output
+from securitynet_hub.cli.json_output import add_json_flag, print_json
+from securitynet_hub.cli.own_flags import add_own_flags, own_options
+from securitynet_hub.core.text import printable_markup
+
+ORDER = 65
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser = commands.add_parser(
+        "reproduce", help="measure again what a record says, and compare", description=run.__doc__
+    )
+    parser.add_argument("record", type=Path, metavar="RECORD", help="a record's JSON file")
+    parser.add_argument(
+        "--model",
+        metavar="ID",
+        help="the record's model, as `securitynet audit` takes it (default: the annotated model of its id)",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="REFERENCE",
+        help="its images, as `securitynet audit` takes them, for models outside the zoo",
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="decides what the attack draws (default: the record's)"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the new record, to publish it")
+    add_json_flag(parser)
+    add_own_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run a record's attack again and compare the figures.
+
+    Exit status 0 if the new figure lies within the record's interval, 1 if not, or if other things were
+    measured than the record says.
+    """
+    from securitynet_hub.attacks.subject import find_data
+    from securitynet_hub.models.loading import load_target
+    from securitynet_hub.records.record import read_record
+    from securitynet_hub.sharing.reproduction import reproduce
+    from securitynet_hub.weights.fetch import cache_folder
+    from securitynet_hub.zoo.shadows import trainer
+
+    record = read_record(options.record)
+    loading = own_options(options)
+    target = (
+        load_target(options.model or record.target["id"], **{"name": record.target["id"], **loading})
+        if (options.model or loading)
+        else None
+    )
+    done = reproduce(
+        record,
+        target,
+        data=None if options.data is None else find_data(options.data),
+        seed=options.seed,
+        out=options.out,
+        trainer=trainer(cache_folder() / "shadows"),
+    )
+    if options.json:
+        print_json(
+            {
+                "record": record.id, "again": done.again.id, "figure": done.name, "value": done.figure.value,
+                "low": done.figure.low, "high": done.figure.high, "new": done.new.value,
+                "reproduced": done.reproduced, "differences": list(done.differences),
+            }
+        )  # fmt: skip
+    else:
+        output().print(printable_markup(done.sentence()))
+    if not done.reproduced:
+        raise SystemExit(1)
