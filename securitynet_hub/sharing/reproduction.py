@@ -115,7 +115,7 @@ def reproduce(
 
 def _attack_of(record: Record) -> tuple[Kind, Attack]:
     kind = kinds().get(record.attack["kind"])
-    attack = kind and kind.attacks.get(record.attack["name"])
+    attack = None if kind is None else kind.attacks.get(record.attack["name"])
     if kind is None or attack is None:
         raise RecordError(
             f"the record {record.id} is of {record.attack['name']}, an attack of {record.attack['kind']} "
@@ -160,7 +160,7 @@ def _as_json(value: Any) -> Any:
 
 def _rebuilt(value: Any, default: Any) -> Any:
     """Return a setting of a record as the type that the attack's default has."""
-    if is_dataclass(default) and isinstance(value, Mapping):
+    if is_dataclass(default) and not isinstance(default, type) and isinstance(value, Mapping):
         known = {part.name: getattr(default, part.name) for part in fields(default)}
         return type(default)(
             **{name: _rebuilt(value[name], own) for name, own in known.items() if name in value}

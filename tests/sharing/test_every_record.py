@@ -107,7 +107,7 @@ def test_every_ranked_attack_stands_on_the_hubs_leaderboards(records, whole_hub,
 
 @pytest.mark.exhaustive
 def test_every_record_without_reference_models_is_reproduced(records):
-    """Exactly, as seed and code are the same. The reference models of these records were drawn, not trained."""
+    """Exactly, as seed and code are the same. Nobody trained the reference models of the other records."""
     own = [record for record in records if "shadows_sha256" not in record.attack]
     done = [reproduce(record, data=few_samples()) for record in own]
     assert [(each.name, each.differences) for each in done if not each.reproduced] == []
