@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from securitynet_hub.cli.refused import print_refused
+from securitynet_hub.cli.signers_flag import add_signers_flag
 
 ORDER = 100
 
@@ -24,17 +25,30 @@ def add(commands: Any) -> None:
         metavar="DIR",
         help="folder for the records (default: %(default)s)",
     )
+    add_signers_flag(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Download results, skip those that fail validation, and save the rest as records."""
     from securitynet_hub.records.record import require_writable
-    from securitynet_hub.sharing.fetching import fetch_results, keep_records
+    from securitynet_hub.sharing.fetching import (
+        fetch_results,
+        keep_records,
+        keep_signatures_of,
+        signatures_at,
+    )
     from securitynet_hub.sharing.repositories import repository
+    from securitynet_hub.sharing.signatures import signers_by_record
 
     require_writable(options.out)
-    fetched = fetch_results(repository("dataset", options.repo), options.revision)
+    where = repository("dataset", options.repo)
+    fetched = fetch_results(where, options.revision)
+    signatures = [] if options.signers is None else signatures_at(where, fetched.commit)
     new = keep_records(fetched.records, options.out)
     print_refused(fetched.refused)
     print(f"{len(fetched.records)} results at {fetched.commit}, {new} of them new, below {options.out}/")
+    if options.signers is not None:
+        signers = signers_by_record(fetched.records, signatures, options.signers)
+        keep_signatures_of(fetched.records, signatures, options.out)
+        print(f"{len(signers)} of them signed by those whom {options.signers} allows")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.cli.refused import print_refused
+from securitynet_hub.cli.signers_flag import add_signers_flag
 
 if TYPE_CHECKING:
     from securitynet_hub.records.record import Record
@@ -43,6 +44,7 @@ def add(commands: Any) -> None:
         help="format of the tables (default: %(default)s)",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="file to write instead of printing")
+    add_signers_flag(parser)
     parser.set_defaults(run=run)
 
 
@@ -52,9 +54,9 @@ def run(options: argparse.Namespace) -> None:
     from securitynet_hub.sharing.fetching import Refused
     from securitynet_hub.sharing.leaderboard import leaderboards, unranked
 
-    records = _records(options)
+    records, signers = _records(options)
     choice = {name: getattr(options, name) for name in ("by", "dataset", "kind", "attack")}
-    boards = leaderboards(records, **choice, samples=options.samples)
+    boards = leaderboards(records, **choice, samples=options.samples, signers=signers)
     print_refused([Refused(*each) for each in unranked(records, **choice)])
     if not boards:
         print("there are no results to rank", file=sys.stderr)
@@ -65,17 +67,24 @@ def run(options: argparse.Namespace) -> None:
         options.out.write_text(text, encoding="utf-8")
 
 
-def _records(options: argparse.Namespace) -> list[Record]:
+def _records(options: argparse.Namespace) -> tuple[list[Record], dict[str, set[str]]]:
+    """Return the valid records, and who signed them, of those whom the reader allows."""
     from securitynet_hub.core.text import printable
     from securitynet_hub.records.record import read_records
-    from securitynet_hub.sharing.fetching import Refused, fetch_results
+    from securitynet_hub.sharing.fetching import Refused, fetch_results, record_path, signatures_at
     from securitynet_hub.sharing.repositories import repository
+    from securitynet_hub.sharing.signatures import signatures_beside, signers_by_record
     from securitynet_hub.sharing.validation import problems
 
     if options.repo:
-        fetched = fetch_results(repository("dataset", options.repo))
+        where = repository("dataset", options.repo)
+        fetched = fetch_results(where)
         print_refused(fetched.refused)
-        return fetched.records
+        if options.signers is None:
+            return fetched.records, {}
+        return fetched.records, signers_by_record(
+            fetched.records, signatures_at(where, fetched.commit), options.signers
+        )
     damaged: list[Refused] = []
     found = read_records(
         options.records,
@@ -83,4 +92,12 @@ def _records(options: argparse.Namespace) -> list[Record]:
     )
     judged = [(record, problems(record)) for record in found]
     print_refused([*damaged, *(Refused(record.id, "; ".join(wrong)) for record, wrong in judged if wrong)])
-    return [record for record, wrong in judged if not wrong]
+    records = [record for record, wrong in judged if not wrong]
+    if options.signers is None:
+        return records, {}
+    signatures = [
+        signature
+        for record in records
+        for signature in signatures_beside(record_path(record, options.records), record.id)
+    ]
+    return records, signers_by_record(records, signatures, options.signers)

@@ -39,6 +39,12 @@ def add(commands: Any) -> None:
         "--create-pr", action="store_true", help="propose to the owners of a repository that is not yours"
     )
     parser.add_argument("--records", type=Path, metavar="DIR", help="folder with records of audits")
+    parser.add_argument(
+        "--sign",
+        type=Path,
+        metavar="KEY",
+        help="SSH key (a private key's file, or the public key of one in ssh-agent) to sign the records with",
+    )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="the surrogate's safetensors")
     parser.add_argument(
         "--target",
@@ -75,6 +81,8 @@ def run(options: argparse.Namespace) -> None:
         )
     if options.benchmark_framework is not None and options.what != "dataset":
         raise ValueError("--benchmark-framework is for `securitynet publish dataset`.")
+    if options.sign is not None and options.what != "records":
+        raise ValueError("--sign is for `securitynet publish records`.")
     for done in _publish(options):
         where = " ".join(filter(None, (done.repository.kind, done.repository.name, done.part)))
         print(f"{where}: nothing new" if done.url is None else f"{where}: {done.url}", flush=True)
@@ -103,7 +111,9 @@ def _publish(options: argparse.Namespace) -> Iterator[Published]:
             options.repo, options.weights, options.target, records=records, **how
         )
     elif options.what == "records":
-        yield publishing.publish_records(options.repo, records, create_pr=options.create_pr)
+        yield publishing.publish_records(
+            options.repo, records, sign_with=options.sign, create_pr=options.create_pr
+        )
     else:
         records = [record for record in records if record.target["id"] == options.target]
         yield publishing.publish_evaluation(

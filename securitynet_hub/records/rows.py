@@ -60,6 +60,21 @@ class Figure(NamedTuple):
         return f"{self.value:.3f}{ends}"
 
 
+SAME = 1e-6
+"""Largest difference of two figures that count as one, where nobody gives an interval."""
+
+
+def within(value: float, figure: Figure) -> bool:
+    """Return whether a value lies within a figure's interval, or is that figure where it has none.
+
+    >>> within(0.61, Figure(0.6, 0.55, 0.65)), within(0.61, Figure(0.6, None, None))
+    (True, False)
+    """
+    if figure.low is None or figure.high is None:
+        return abs(value - figure.value) <= SAME
+    return figure.low - SAME <= value <= figure.high + SAME
+
+
 def find_figure(result: Mapping[str, Any], name: str) -> Figure | None:
     """Return a figure of a record's result by its name, None where it has none.
 

@@ -32,7 +32,8 @@ def to_csv(boards: Sequence[Board]) -> str:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(
         ("kind", "attack", "data", "samples", "settings", "figure", "best", "worst", "model", "value", "low",
-         "high", "runs", "disputed", "measured", "by", "record", "comparison")
+         "high", "runs", "disputed", "measured", "by", "record", "comparison",
+         "verified", "signed")
     )  # fmt: skip
     for board in boards:
         samples = " ".join(f"{name}={count}" for name, count in board.samples.items())
@@ -42,7 +43,8 @@ def to_csv(boards: Sequence[Board]) -> str:
             counted = (str(s.runs), "yes" if s.disputed else "no")
             texts = map(csv_cell, (*about, str(s.best), str(s.worst), s.target))
             last = map(csv_cell, (s.record.created, s.record.author or "", s.record.id, board.comparison))
-            writer.writerow((*texts, *figure, *counted, *last))
+            trust = ("yes" if s.verified else "no", csv_cell(" ".join(s.signed)))
+            writer.writerow((*texts, *figure, *counted, *last, *trust))
     return file.getvalue()
 
 
@@ -76,9 +78,10 @@ def _cells(standing: Standing) -> Iterator[str]:
     yield standing.target
     yield f"{figure.value:.3f}"
     yield "-" if figure.low is None or figure.high is None else f"{figure.low:.3f}-{figure.high:.3f}"
-    yield f"{standing.runs}{', disputed' if standing.disputed else ''}"
+    opinion = ", disputed" if standing.disputed else ", verified" if standing.verified else ""
+    yield f"{standing.runs}{opinion}"
     yield standing.record.created[:10]
-    yield standing.record.author or "-"
+    yield f"{', '.join(standing.signed)} (signed)" if standing.signed else standing.record.author or "-"
     yield standing.record.id
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from huggingface_hub import RepoFile
+from huggingface_hub.errors import EntryNotFoundError
 
 from securitynet_hub.annotations.schema import features
 from securitynet_hub.core.errors import RecordError
@@ -29,6 +30,8 @@ from securitynet_hub.sharing.repositories import (
     retry_hub,
 )
 from securitynet_hub.sharing.rows import contradicted
+from securitynet_hub.sharing.signatures import FOLDER as SIGNATURES
+from securitynet_hub.sharing.signatures import MAX_FILE, Signature, keep_signatures, parse_signatures
 from securitynet_hub.sharing.validation import MAX_BYTES, problems
 from securitynet_hub.weights.hub import progress_bars
 
@@ -106,6 +109,28 @@ def _shards(repository: Repository, commit: str) -> list[RepoFile]:
         return [entry for entry in entries if isinstance(entry, RepoFile)]
 
 
+def signatures_at(repository: Repository, commit: str) -> list[Signature]:
+    """Read the signatures of records at a commit; files of another form or size are left out.
+
+    Raises:
+        HubError: the Hub cannot be reached.
+    """
+    found: list[Signature] = []
+    with hub_errors_explained(repository, f"read {SIGNATURES} of"):
+        try:
+            entries = list(
+                api().list_repo_tree(repository.name, SIGNATURES, revision=commit, repo_type=repository.kind)
+            )
+        except EntryNotFoundError:
+            return found
+        for file in entries:
+            named = re.fullmatch(rf"{SIGNATURES}/[\w-]{{1,100}}\.jsonl", file.path, re.ASCII)
+            if isinstance(file, RepoFile) and named and file.size <= MAX_FILE:
+                path = download_listed(repository, commit, file, limit=MAX_FILE)
+                found += parse_signatures(path.read_bytes())
+    return found
+
+
 def _unfit(file: RepoFile) -> str | None:
     """Return why a file must not be downloaded, None if it may be."""
     if not re.fullmatch(rf"{FOLDER}/[\w-]{{1,100}}\.parquet", file.path, re.ASCII):
@@ -165,6 +190,19 @@ def _validated(row: dict[str, Any], place: str) -> Record | Refused:
     return Refused(place, "; ".join(wrong)) if wrong else record
 
 
+def keep_signatures_of(records: list[Record], signatures: list[Signature], folder: Path) -> None:
+    """Write the signatures of records beside their files."""
+    for record in records:
+        if own := [signature for signature in signatures if signature.record == record.id]:
+            keep_signatures(record_path(record, folder), own)
+
+
+def record_path(record: Record, folder: Path) -> Path:
+    """Return the file below a folder that holds a record which was fetched."""
+    path: Path = folder / record.target["id"] / f"{record.attack['name']}-{record.id}.json"
+    return path
+
+
 def keep_records(records: list[Record], folder: Path) -> int:
     """Write records as files below a folder; return how many of them are new.
 
@@ -173,7 +211,7 @@ def keep_records(records: list[Record], folder: Path) -> int:
     """
     new = 0
     for record in records:
-        path = folder / record.target["id"] / f"{record.attack['name']}-{record.id}.json"
+        path = record_path(record, folder)
         with suppress(FileNotFoundError, NotADirectoryError):
             if path.lstat() and read_record(path) == record:
                 continue

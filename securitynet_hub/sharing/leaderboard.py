@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import NormalDist
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from securitynet_hub.attacks.kind import Kind, kinds
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.records.figures import number
 from securitynet_hub.records.record import Record
-from securitynet_hub.records.rows import Figure, find_figure
+from securitynet_hub.records.rows import Figure, find_figure, within
 
 NEVER_DECIDING = frozenset({"name", "kind", "seed"})
 """Parts of every attack's description by which results are not told apart here: `Board` names the first two,
@@ -25,6 +26,9 @@ and seeds are meant to differ."""
 
 
 Models = dict[tuple[str, str | None], list[tuple[Record, Figure]]]
+Signers = Mapping[str, Collection[str]]
+"""Who signed a record, by its id."""
+
 Correlations = npt.NDArray[np.float64]
 
 FALSE_ORDERS = 0.05
@@ -53,7 +57,10 @@ class Standing(NamedTuple):
         best: the first place that the intervals allow: 1 + the models that are certainly more exposed.
         worst: the last place that they allow: the number of models but those certainly less exposed.
         runs: records of this model; the latest is shown.
-        disputed: whether the intervals of two of them do not overlap.
+        disputed: whether the intervals of two of them do not overlap, or one signer's figure lies outside the
+            interval of another's earlier one.
+        verified: whether a second signer's figure lies within the interval of another's and none is disputed.
+        signed: who signed the record that is shown, of those whom the reader allows.
     """
 
     best: int
@@ -63,6 +70,8 @@ class Standing(NamedTuple):
     runs: int
     disputed: bool
     record: Record
+    verified: bool = False
+    signed: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:
@@ -119,6 +128,7 @@ def leaderboards(
     kind: str | None = None,
     attack: str | None = None,
     samples: Path | None = None,
+    signers: Signers = MappingProxyType({}),
 ) -> list[Board]:
     """Rank models, the most exposed first, on one board for each set of comparable results.
 
@@ -138,6 +148,8 @@ def leaderboards(
         kind: only this kind of attack.
         attack: only this attack.
         samples: folder in which audits wrote the scores of single images (``--samples``).
+        signers: who signed the record of an id, of those whom the reader allows; without them nothing is
+            verified.
 
     Raises:
         UnknownNameError: no record has such images, kind, attack or figure.
@@ -166,7 +178,7 @@ def leaderboards(
                 alike["data"],
                 alike["samples"],
                 alike["settings"],
-                _rank(latest, -1 if name in kind_of.falling else 1, shared),
+                _rank(latest, -1 if name in kind_of.falling else 1, shared, signers),
                 int(np.isfinite(shared[np.triu_indices(len(shared), 1)]).sum()),
             )
         )
@@ -285,7 +297,7 @@ def _correlations(kind: Kind, records: Sequence[Record], by: str, samples: Path 
     return found
 
 
-def _rank(models: Models, sign: int, shared: Correlations) -> list[Standing]:
+def _rank(models: Models, sign: int, shared: Correlations, signers: Signers) -> list[Standing]:
     """Rank the latest run of each model; the sign is -1 of a figure whose lowest stands first."""
     figures = [_oriented(runs[-1][1], sign) for runs in models.values()]
     level = next(number(runs[-1][0].result.get("confidence_level")) for runs in models.values())
@@ -296,9 +308,22 @@ def _rank(models: Models, sign: int, shared: Correlations) -> list[Standing]:
         record, figure = known[-1]
         runs = [_oriented(run, sign) for _, run in known]
         disputed = max(run.low for run in runs) > min(run.high for run in runs)
+        seconds = list(_second_opinions(known, signers))
+        disputed = disputed or not all(seconds)
         ends = int(best[place]), int(worst[place])
-        standings.append(Standing(*ends, model[0], figure, len(runs), disputed, record))
+        signed = tuple(sorted(signers.get(record.id, ())))
+        verified = bool(seconds) and not disputed
+        standings.append(Standing(*ends, model[0], figure, len(runs), disputed, record, verified, signed))
     return sorted(standings, key=lambda s: (s.best, s.worst, -sign * s.figure.value, s.target, s.record.id))
+
+
+def _second_opinions(runs: Sequence[tuple[Record, Figure]], signers: Signers) -> Iterator[bool]:
+    """Yield, for each run and each other signer's run before, whether it lies within that one's interval."""
+    latest: dict[str, Figure] = {}
+    for record, figure in runs:
+        own = signers.get(record.id, ())
+        yield from (within(figure.value, known) for name, known in latest.items() if own and name not in own)
+        latest |= dict.fromkeys(own, figure)
 
 
 def parted(

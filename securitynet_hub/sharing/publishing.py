@@ -31,6 +31,7 @@ from securitynet_hub.sharing.repositories import (
     writable_owners,
 )
 from securitynet_hub.sharing.rows import results_shard
+from securitynet_hub.sharing.signatures import sign, signatures_file
 from securitynet_hub.sharing.validation import problems
 
 METRIC_FILES = ("README.md", "app.py", "requirements.txt")
@@ -127,7 +128,9 @@ def publish_metric(name: str, *, private: bool = False, create_pr: bool = False)
     return commit(where, lambda _: files, f"Publish the metric {metric}", create_pr=create_pr)
 
 
-def publish_records(name: str, records: Iterable[Record], *, create_pr: bool = False) -> Published:
+def publish_records(
+    name: str, records: Iterable[Record], *, sign_with: Path | None = None, create_pr: bool = False
+) -> Published:
     """Add records to the config ``results`` of a dataset repository, as a new Parquet file.
 
     Existing files are never changed. A record that is already in the repository is left out, so any number of
@@ -136,6 +139,7 @@ def publish_records(name: str, records: Iterable[Record], *, create_pr: bool = F
     Args:
         name: owner/name of a repository that `publish_dataset` made.
         records: records from `audit` or `read_records`.
+        sign_with: SSH key to sign all of them with, also those that are in the repository already.
         create_pr: open a pull request instead.
 
     Raises:
@@ -144,12 +148,14 @@ def publish_records(name: str, records: Iterable[Record], *, create_pr: bool = F
     """
     where = repository("dataset", name)
     own = _validated(records)
+    signatures = [] if sign_with is None else [sign(record, sign_with) for record in own.values()]
 
     def shard(head: str) -> dict[str, bytes]:
         present = {record.id for record in results_at(where, head).records}
         new = [record for id, record in own.items() if id not in present]
         ids = hashlib.sha256("".join(sorted(record.id for record in new)).encode())
-        return {f"{FOLDER}/{ids.hexdigest()[:32]}.parquet": results_shard(new)} if new else {}
+        files = {f"{FOLDER}/{ids.hexdigest()[:32]}.parquet": results_shard(new)} if new else {}
+        return files | (dict([signatures_file(signatures)]) if signatures else {})
 
     return commit(where, shard, f"Add up to {len(own)} results", create_pr=create_pr)
 

@@ -16,11 +16,8 @@ from securitynet_hub.attacks.subject import AuditData
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import Record
-from securitynet_hub.records.rows import Figure
+from securitynet_hub.records.rows import Figure, within
 from securitynet_hub.sharing.leaderboard import comparable
-
-SAME = 1e-6
-"""Largest difference of two figures that count as one, where the record gives no interval."""
 
 
 class Reproduction(NamedTuple):
@@ -51,17 +48,6 @@ class Reproduction(NamedTuple):
         ends = "" if self.figure.low is None else f", {self.figure.low:.4f} to {self.figure.high:.4f}"
         outcome = "reproduced" if self.reproduced else "not reproduced"
         return f"{what} is {self.new.value:.4f}, the record has {self.figure.value:.4f}{ends}: {outcome}."
-
-
-def within(value: float, figure: Figure) -> bool:
-    """Return whether a value lies within a figure's interval, or is that figure where it has none.
-
-    >>> within(0.61, Figure(0.6, 0.55, 0.65)), within(0.61, Figure(0.6, None, None))
-    (True, False)
-    """
-    if figure.low is None or figure.high is None:
-        return abs(value - figure.value) <= SAME
-    return figure.low - SAME <= value <= figure.high + SAME
 
 
 def reproduce(

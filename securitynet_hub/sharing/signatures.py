@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from securitynet_hub.core.errors import RecordError
+from securitynet_hub.core.files import atomic_path
 from securitynet_hub.core.text import printable
 from securitynet_hub.records.record import Record
 
@@ -30,6 +31,9 @@ SUFFIX = ".sig"
 
 MAX_SIGNATURE = 16 << 10
 """Characters of a signature; those of RSA keys of 16,384 bits have some 6,000."""
+
+MAX_FILE = 8 << 20
+"""Bytes of a file of signatures."""
 
 ARMOUR = re.compile(r"-----BEGIN SSH SIGNATURE-----\n[A-Za-z0-9+/=\n]+-----END SSH SIGNATURE-----\n?")
 
@@ -77,7 +81,9 @@ def signers_of(record: Record, signatures: Iterable[Signature], allowed: Path) -
         RecordError: there is no ssh-keygen, or no such file.
     """
     if not allowed.is_file():
-        raise RecordError(f"there is no file of allowed signers {allowed}: one line NAME KEYTYPE KEY for each.")
+        raise RecordError(
+            f"there is no file of allowed signers {allowed}: one line NAME KEYTYPE KEY for each."
+        )
     found: set[str] = set()
     for signature in signatures:
         if signature.record != record.id or not is_signature(signature.text):
@@ -94,6 +100,21 @@ def signers_of(record: Record, signatures: Iterable[Signature], allowed: Path) -
                 if checked.returncode == 0:
                     found.add(printable(name))
     return found
+
+
+def signers_by_record(
+    records: Iterable[Record], signatures: Iterable[Signature], allowed: Path
+) -> dict[str, set[str]]:
+    """Return the allowed signers of each record that has some, by its id.
+
+    Raises:
+        RecordError: as `signers_of`.
+    """
+    known: dict[str, list[Signature]] = {}
+    for signature in signatures:
+        known.setdefault(signature.record, []).append(signature)
+    found = {record.id: signers_of(record, known.get(record.id, ()), allowed) for record in records}
+    return {id: names for id, names in found.items() if names}
 
 
 def is_signature(text: str) -> bool:
@@ -125,13 +146,18 @@ def parse_signatures(content: bytes) -> Iterator[Signature]:
                 yield Signature(record, text)
 
 
-def signature_beside(path: Path) -> str | None:
-    """Return the signature that lies beside a record's file, None where none does."""
+def signatures_beside(path: Path, record: str) -> list[Signature]:
+    """Return the signatures that lie beside a record's file, one after the other in RECORD.json.sig."""
     beside = path.with_name(path.name + SUFFIX)
-    if not beside.is_file() or beside.stat().st_size > MAX_SIGNATURE:
-        return None
-    text = beside.read_text(encoding="ascii", errors="replace")
-    return text if is_signature(text) else None
+    if not beside.is_file() or beside.stat().st_size > MAX_FILE:
+        return []
+    return [Signature(record, text) for text in ARMOUR.findall(beside.read_text("ascii", errors="replace"))]
+
+
+def keep_signatures(path: Path, signatures: Iterable[Signature]) -> None:
+    """Write the signatures of a record beside its file, in place of those that lie there."""
+    with atomic_path(path.with_name(path.name + SUFFIX)) as part:
+        part.write_text("".join(sorted(signature.text for signature in signatures)), encoding="ascii")
 
 
 def _keygen(*arguments: str, content: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -72,11 +72,11 @@ COMMANDS = {
     "study": ({"--records RECORDS [RECORDS ...]", "--out DIR"}, [], {"records": [], "out": None}),
     "publish": (
         {"--repo OWNER/NAME", "--private", "--create-pr", "--records DIR", "--weights FILE", "--target ID",
-         "--benchmark OWNER/NAME", "--benchmark-framework NAME",
+         "--benchmark OWNER/NAME", "--benchmark-framework NAME", "--sign KEY",
          "{dataset,metrics,records,surrogate,evaluation}"},
         ["--repo", "OWNER/NAME", "records"],
         {"private": False, "create_pr": False, "records": None, "weights": None, "target": None,
-         "benchmark": None, "benchmark_framework": None},
+         "benchmark": None, "benchmark_framework": None, "sign": None},
     ),
     "reproduce": (
         {"--model ID", "--data REFERENCE", "--seed N", "--out DIR", "--json", "RECORD"},
@@ -84,17 +84,17 @@ COMMANDS = {
         {"model": None, "data": None, "seed": None, "out": None, "json": False},
     ),
     "fetch": (
-        {"--repo OWNER/NAME", "--revision REVISION", "--out DIR", "{results}"},
+        {"--repo OWNER/NAME", "--revision REVISION", "--out DIR", "--signers FILE", "{results}"},
         ["--repo", "OWNER/NAME", "results"],
-        {"revision": None, "out": "results"},
+        {"revision": None, "out": "results", "signers": None},
     ),
     "leaderboard": (
         {"--repo OWNER/NAME", "--records DIR", "--samples DIR", "--by FIGURE", "--dataset DATASET",
-         "--kind KIND", "--attack ATTACK", "--format {markdown,csv,html}", "--out FILE"},
+         "--kind KIND", "--attack ATTACK", "--format {markdown,csv,html}", "--out FILE", "--signers FILE"},
         ["--repo", "OWNER/NAME"],
         {"records": None, "samples": None, "by": None, "dataset": None, "kind": None, "attack": None,
          "format": "markdown",
-         "out": None},
+         "out": None, "signers": None},
     ),
 }  # fmt: skip
 

@@ -742,7 +742,7 @@ class TestExport:
 
     def test_csv(self, text):
         rows = list(csv.reader(io.StringIO(to_csv(self.boards(text)))))
-        assert [len(row) for row in rows] == [18, 18]
+        assert [len(row) for row in rows] == [20, 20]
         assert not any(cell.startswith(("=", "+", "-", "@")) for cell in rows[1])
 
 

@@ -2,6 +2,9 @@
 
 import re
 import shlex
+import shutil
+import subprocess
+from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,10 @@ from securitynet_hub.cli.publish import WHAT
 from securitynet_hub.records.record import read_records
 from securitynet_hub.records.rows import FOLDER
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload"),
+    pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed"),
+]
 
 ROOT = Path(__file__).parents[2]
 TUTORIAL = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8").partition("\n## 7. Share it\n")[2]
@@ -33,6 +39,11 @@ def prepared(whole_hub, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_file({"weight": np.ones((2, 3), np.float32)}, tmp_path / "model.safetensors")
     whole_hub.add("model", "lab/net")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    key = tmp_path / ".ssh/id_ed25519"
+    key.parent.mkdir()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    (tmp_path / "signers.txt").write_text(f"me {key.with_suffix('.pub').read_text()}")
     return whole_hub
 
 
@@ -54,10 +65,11 @@ def test_the_cycle_of_the_tutorial(prepared, run, tmp_path):
 @pytest.mark.slow
 def test_the_commands_of_the_page(prepared, run, tmp_path):
     for command in commands(PAGE):
-        code, _, err = run(*command[1:])
+        typed = [match for word in command[1:] for match in glob(str(Path(word).expanduser())) or [word]]
+        code, _, err = run(*typed)
         assert code == 0, (command, err)
     repo = prepared.dataset("lab/securitynet")
-    assert len([path for path in repo.files if path.startswith(f"{FOLDER}/")]) == 2
+    assert len([path for path in repo.files if path.startswith(f"{FOLDER}/")]) == 3
     assert repo.pull_requests == []  # nothing was new
     assert ".eval_results/securitynet.yaml" in prepared.repositories["model", "lab/net"].files
     assert (tmp_path / "board.csv").read_text().startswith("kind,")
