@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of all commands, or of one, if there is a command of that name.
 
-    A command is a module of this folder with ``ORDER``, ``add`` and ``run``, and is named after it.
+    A command is a module of this folder with ``ORDER``, ``add`` and ``run``, and is named after it (with
+    hyphens for underscores).
     """
     parser = Parser(
         prog="securitynet",
@@ -78,7 +79,9 @@ def _commands(only: str | None) -> list[Any]:
     package = importlib.import_module("securitynet_hub.cli")
     names = [module.name for module in pkgutil.iter_modules(package.__path__)]
     modules: list[Any] = [
-        importlib.import_module(f"{package.__name__}.{name}") for name in names if only in (None, name)
+        importlib.import_module(f"{package.__name__}.{name}")
+        for name in names
+        if only in (None, name.replace("_", "-"))
     ]
     found = sorted((module for module in modules if hasattr(module, "ORDER")), key=lambda m: m.ORDER)
     return found if found or only is None else _commands(None)

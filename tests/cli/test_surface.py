@@ -78,6 +78,10 @@ COMMANDS = {
         {"private": False, "create_pr": False, "records": None, "weights": None, "target": None,
          "benchmark": None, "benchmark_framework": None, "sign": None},
     ),
+    "check-links": (
+        {"--sample N", "--pause SECONDS", "--out FILE"}, [],
+        {"sample": None, "pause": 2.0, "out": "links.tsv"},
+    ),
     "reproduce": (
         {"--model ID", "--data REFERENCE", "--seed N", "--out DIR", "--json", "RECORD"},
         ["RECORD"],

@@ -102,11 +102,45 @@ def open_url(
         response.close()
 
 
-def _follow(session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
+class Head(NamedTuple):
+    """What a server says of a file without sending it: the status, and how large the file is, if it says."""
+
+    status: int
+    size: int | None
+
+
+def ask_for_head(session: requests.Session, url: str) -> Head:
+    """Ask for the headers of a URL, following redirects as for a download; no byte of the file is read.
+
+    Where a server does not answer to HEAD, the first byte is requested and not read.
+
+    Raises:
+        TransientError: the same request may succeed later, such as after the pause that the server asks for.
+        WeightsError: the link is not https, or redirects too often.
+    """
+    headers = {"Accept-Encoding": "identity", "User-Agent": "securitynet-hub"}
+    for method, more in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):
+        with _faults(url), _follow(session, url, {**headers, **more}, method) as response:
+            status = response.status_code
+            if status == 429 or status >= 500:
+                raise TransientError(
+                    f"the server answered {status}.", _seconds(response.headers.get("Retry-After"))
+                )
+            if status in {403, 405, 501} and method == "HEAD":
+                continue
+            sized = response.headers.get("Content-Range", "").rpartition("/")[2]
+            sized = sized or response.headers.get("Content-Length", "")
+            return Head(status, int(sized) if sized.isdecimal() and status in {200, 206} else None)
+    raise AssertionError("the second answer counts, whatever it is")
+
+
+def _follow(
+    session: requests.Session, url: str, headers: dict[str, str], method: str = "GET"
+) -> requests.Response:
     address = url
     for _ in range(MAX_REDIRECTS + 1):
         _require_safe(address, url)
-        response = _answer(session, address, headers)
+        response = _answer(session, address, headers, method)
         if response.status_code not in {301, 302, 303, 307, 308}:
             return response
         response.close()
@@ -114,14 +148,18 @@ def _follow(session: requests.Session, url: str, headers: dict[str, str]) -> req
     raise WeightsError(f"{url} redirects more than {MAX_REDIRECTS} times.")
 
 
-def _answer(session: requests.Session, address: str, headers: dict[str, str]) -> requests.Response:
+def _answer(
+    session: requests.Session, address: str, headers: dict[str, str], method: str = "GET"
+) -> requests.Response:
     """Return the head of an answer; the client's own limit starts again with every byte that arrives."""
     found: list[requests.Response | Exception] = []
 
     def ask() -> None:
         try:
             found.append(
-                session.get(address, headers=headers, stream=True, allow_redirects=False, timeout=TIMEOUTS)
+                session.request(
+                    method, address, headers=headers, stream=True, allow_redirects=False, timeout=TIMEOUTS
+                )
             )
         except Exception as error:  # raised again by the one who waits
             found.append(error)
