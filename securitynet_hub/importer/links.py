@@ -16,8 +16,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import requests
-
 from securitynet_hub.annotations.schema import HUB_DATASET, Annotation, load_annotations
 from securitynet_hub.core.errors import SecurityNetError, WeightsError
 from securitynet_hub.core.files import atomic_path
@@ -117,21 +115,20 @@ def check_links(
     wanted = links_of(load_annotations("extended").values()) if urls is None else list(urls)
     left = [url for url in wanted if url not in found or found[url].status == "unclear"]
     asked: dict[str, float] = {}
-    with requests.Session() as session:
-        for url in left[:sample]:
-            host = urlsplit(url).hostname or ""
-            time.sleep(max(0.0, asked.get(host, -pause) + pause - time.monotonic()))
-            found[url] = _ask(session, url)
-            asked[host] = time.monotonic()
-            write_links(found, path)
-            on_link(found[url])
+    for url in left[:sample]:
+        host = urlsplit(url).hostname or ""
+        time.sleep(max(0.0, asked.get(host, -pause) + pause - time.monotonic()))
+        found[url] = _ask(url)
+        asked[host] = time.monotonic()
+        write_links(found, path)
+        on_link(found[url])
     return found
 
 
-def _ask(session: requests.Session, url: str) -> Link:
+def _ask(url: str) -> Link:
     today = datetime.now(timezone.utc).date().isoformat()
     try:
-        head = with_retries(lambda: ask_for_head(session, url), lambda _: TRIES)
+        head = with_retries(lambda: ask_for_head(url), lambda _: TRIES)
     except (TransientError, WeightsError) as error:
         return Link(url, "unclear", printable(str(error))[:200], "", today)
     size = "" if head.size is None else str(head.size)

@@ -109,7 +109,7 @@ class Head(NamedTuple):
     size: int | None
 
 
-def ask_for_head(session: requests.Session, url: str) -> Head:
+def ask_for_head(url: str) -> Head:
     """Ask for the headers of a URL, following redirects as for a download; no byte of the file is read.
 
     Where a server does not answer to HEAD, the first byte is requested and not read.
@@ -120,7 +120,11 @@ def ask_for_head(session: requests.Session, url: str) -> Head:
     """
     headers = {"Accept-Encoding": "identity", "User-Agent": "securitynet-hub"}
     for method, more in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"})):
-        with _faults(url), _follow(session, url, {**headers, **more}, method) as response:
+        with (
+            requests.Session() as session,
+            _faults(url),
+            _follow(session, url, {**headers, **more}, method) as response,
+        ):
             status = response.status_code
             if status == 429 or status >= 500:
                 raise TransientError(
