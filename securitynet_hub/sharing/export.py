@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from securitynet_hub.core.text import csv_cell, printable
 from securitynet_hub.sharing.leaderboard import Board, Standing
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+HERE = Path(__file__).parent
 HEADER = ("place", "model", "figure", "interval", "runs", "measured", "by", "record")
 
 
@@ -49,20 +49,30 @@ def to_csv(boards: Sequence[Board]) -> str:
 
 
 def to_html(boards: Sequence[Board]) -> str:
-    """Return the boards as one HTML page that may load and run nothing."""
-    parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8"><title>Leaderboards</title>',
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-        "<style>body{font-family:sans-serif}td,th{padding:0 .7em;text-align:left}</style></head><body>",
-    ]
-    for board in boards:
-        parts += [f"<h2>{_html(board.title)}</h2><p>{_html(_about(board))}</p>", "<table>"]
-        parts.append("<tr>" + "".join(f"<th>{name}</th>" for name in HEADER) + "</tr>")
-        for standing in board.standings:
-            parts.append("<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in _cells(standing)) + "</tr>")
-        parts.append("</table>")
-    return "\n".join([*parts, "</body></html>", ""])
+    """Return the boards as one HTML page that loads nothing, and runs only what sorts and searches it."""
+    from securitynet_hub.pages.page import render
+    from securitynet_hub.pages.scale import common_scale
+    from securitynet_hub.study.frames import dataset_named
+
+    standings = [standing for board in boards for standing in board.standings]
+    days = sorted({standing.record.created[:10] for standing in standings})
+    images = {board.data: dataset_named(board.data) for board in boards}
+    return render(
+        HERE / "board.html",
+        title="Leaderboards",
+        models=len({standing.target for standing in standings}),
+        days=days,
+        authors=any(standing.record.author for standing in standings),
+        boards=[
+            (f"board-{place}", board, _about(board), common_scale(_ends(board.standings)))
+            for place, board in enumerate(boards, 1)
+        ],
+        images=images,
+    )
+
+
+def _ends(standings: Sequence[Standing]) -> list[float]:
+    return [end for standing in standings for end in standing.figure if end is not None]
 
 
 FORMATS: dict[str, Callable[[Sequence[Board]], str]] = {
@@ -91,10 +101,6 @@ def _settings(board: Board) -> str:
 
 def _about(board: Board) -> str:
     return "; ".join(filter(None, (_settings(board), board.comparison)))
-
-
-def _html(text: str) -> str:
-    return html.escape(printable(text))
 
 
 def _markdown(text: str) -> str:

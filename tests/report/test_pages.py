@@ -3,11 +3,14 @@
 import pytest
 from support.audit_records import many_records
 from support.browsers import running_browser
+from support.drawn_records import measured
 from support.report_pages import HOSTILE, Page, entries, record
 
 from securitynet_hub.records.entries import read_entries
 from securitynet_hub.report.page import write_report
 from securitynet_hub.report.study import write_study
+from securitynet_hub.sharing.export import to_html
+from securitynet_hub.sharing.leaderboard import leaderboards
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +52,7 @@ FAINT_MARKS = """() => {
     const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
     const parts = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
     const paper = parts(getComputedStyle(document.body).backgroundColor);
-    return [...document.querySelectorAll("svg path, svg use")].filter(mark => {
+    return [...document.querySelectorAll("svg path, svg use, svg line, svg circle")].filter(mark => {
         const style = getComputedStyle(mark);
         const ink = style.stroke !== "none" ? style.stroke : style.fill;
         if (ink === "none" || ink.startsWith("url") || mark.closest("defs") || style.opacity < 0.5
@@ -58,6 +61,17 @@ FAINT_MARKS = """() => {
         return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05) < 3;
     }).map(mark => mark.outerHTML.slice(0, 120));
 }"""
+
+
+# No label of a figure is cut off by the figure's edge.
+CUT = """() => [...document.querySelectorAll("figure svg")].flatMap(svg => {
+    const edge = svg.getBoundingClientRect();
+    return [...svg.querySelectorAll("text")].filter(text => {
+        const box = text.getBoundingClientRect();
+        return box.left < edge.left - 1 || box.right > edge.right + 1 || box.top < edge.top - 1
+            || box.bottom > edge.bottom + 1;
+    }).map(text => text.textContent);
+})"""
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +106,15 @@ def study(tmp_path_factory):
     return folder / "study.html"
 
 
+@pytest.fixture(scope="module")
+def board(tmp_path_factory):
+    """A leaderboard of five models and a hostile one."""
+    out = tmp_path_factory.mktemp("board") / "board.html"
+    records = [measured(n, target=id) for n, id in enumerate([HOSTILE, *(f"lab/net-{n}" for n in range(5))])]
+    out.write_text(to_html(leaderboards(records)), encoding="utf-8")
+    return out
+
+
 @pytest.fixture
 def opened(browser, request):
     """Open a page; at the end, its console must be empty and nothing asked for but the file."""
@@ -115,29 +138,48 @@ def opened(browser, request):
         context.close()
 
 
-@pytest.mark.parametrize("name", ["report", "audited", "study"])
-@pytest.mark.parametrize("width", [360, 1600])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_overflows_and_all_text_is_legible(name, width, scheme, opened, request):
-    page = opened(request.getfixturevalue(name), width, scheme)
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    assert page.evaluate(BEYOND) == []
-    assert page.evaluate(FAINT) == []
-    assert page.evaluate(FAINT_MARKS) == []
-    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
-    assert dark == (scheme == "dark")
+@pytest.mark.parametrize("name", ["report", "audited", "study", "board"])
+def test_nothing_overflows_and_all_text_is_whole_and_legible(name, opened, request):
+    page = opened(request.getfixturevalue(name))
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+    for width in (1280, 768, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate(BEYOND) == []
+        assert page.evaluate(CUT) == []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate(FAINT) == []
+        assert page.evaluate(FAINT_MARKS) == []
+        dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+        assert dark == (scheme == "dark")
 
 
-def test_sorting_by_mouse_and_keyboard(opened, report):
+def test_without_scripts_the_page_is_whole(browser, report):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{report.as_uri()}#model-2")
+    assert page.locator("#model-2").is_visible()  # a link into what is folded opens it
+    assert not page.locator("#model-1").is_visible()
+    assert not page.get_by_role("searchbox").is_visible()  # no control that does nothing
+    assert page.locator("th button").count() == 0
+    page.locator("details.model summary").first.click()
+    assert page.locator("#model-1").is_visible()
+    context.close()
+
+
+def test_sorting_and_searching_by_mouse_and_keyboard(opened, report):
     page = opened(report)
-    column = "#comparison ~ .scroll tbody tr td:nth-child({})"
-    headings = page.locator("#comparison ~ .scroll th[scope=col]").all_inner_texts()
+    page.get_by_text("Every figure of every model").click()
+    table = page.locator("table.every")
+    headings = table.locator("th[scope=col]").all_inner_texts()
     place = next(i for i, text in enumerate(headings, 1) if text.startswith("modified entropy AUC"))
-    figures = page.locator(column.format(place))
-    heading = page.locator(f"#comparison ~ .scroll th:nth-child({place})").first
+    heading = table.locator(f"th:nth-child({place})").first
 
     def order():
-        return [text.split()[0] for text in figures.all_inner_texts()]
+        return [
+            text.split()[0] for text in table.locator(f"tbody tr > :nth-child({place})").all_inner_texts()
+        ]
 
     heading.get_by_role("button").click()
     assert order() == ["0.100", "0.250", "0.900", "-"]
@@ -145,6 +187,13 @@ def test_sorting_by_mouse_and_keyboard(opened, report):
     heading.get_by_role("button").press("Enter")
     assert order() == ["0.900", "0.250", "0.100", "-"]  # what is missing stays last
     assert heading.get_attribute("aria-sort") == "descending"
+
+    page.get_by_role("searchbox").fill("QUARTER")
+    assert page.get_by_role("status").inner_text() == "1 of 4"
+    assert page.locator("tbody tr:visible").count() == 2  # one in each table
+    assert page.locator("details.model:visible").count() == 1
+    page.get_by_role("button", name="Cannot tell").click()  # a finding shows its models
+    assert page.get_by_role("status").inner_text() == "3 of 4"
 
 
 def test_a_hostile_record_is_text(opened, report):
@@ -154,11 +203,11 @@ def test_a_hostile_record_is_text(opened, report):
 
 
 def test_everything_is_reached_by_keyboard(opened, audited, report):
-    """First the way past the heading; then every link, every heading to sort by, every part that scrolls."""
+    """First the way past the heading; then every link, heading to sort by, field, fold and part that scrolls."""
     for path in (audited, report):
         page = opened(path, width=360)
         reached = []
-        for _ in range(60):
+        for _ in range(150):
             page.keyboard.press("Tab")
             focused = page.evaluate(
                 "[document.activeElement.tagName, document.activeElement.innerText, "
@@ -166,16 +215,19 @@ def test_everything_is_reached_by_keyboard(opened, audited, report):
             )
             if focused[0] == "BODY":
                 break
-            assert focused[2] == "solid", focused
+            assert focused[2] in ("solid", "auto"), focused
             reached.append(tuple(focused[:2]))
         assert reached[0] == ("A", "Skip to the content")
-        assert len(reached) == page.locator("a, button, [tabindex='0']").count()
+        assert len(reached) == page.evaluate(
+            "[...document.querySelectorAll('a, button, input, summary, [tabindex=\"0\"]')]"
+            ".filter(element => element.checkVisibility()).length"
+        )
 
 
 def test_every_picture_and_figure_says_what_it_shows(opened, audited, study):
     for path in (audited, study):
         found = opened(path).evaluate(
-            "[...document.querySelectorAll('img, svg')]"
+            "[...document.querySelectorAll('img, svg:not([aria-hidden])')]"
             ".map(figure => figure.alt || figure.getAttribute('aria-label') || '')"
         )
         assert len(found) > 8
@@ -197,6 +249,7 @@ def test_five_hundred_records_make_a_page_of_a_few_megabytes(tmp_path, opened):
     assert path.stat().st_size < 10e6
     page = opened(path)
     assert page.locator("#comparison ~ .scroll tbody tr").count() == 250
+    assert page.evaluate("document.documentElement.scrollHeight") < 6000  # not 40 screens
 
 
 def test_the_study_is_written_alike_twice(study, tmp_path, run):

@@ -165,6 +165,15 @@ class TestComparison:
         few = report(tmp_path, *records, details=1)
         assert re.findall(r"<h3[^>]*>\s*(\w+)", few.source) == ["exposed"]
 
+    def test_the_findings_name_the_worst_first_and_say_for_how_many_models_the_audit_is_valid(self, tmp_path):
+        good, bad = ({"status": status} for status in ("as expected", "near chance"))
+        leaks = [record(f"lab/{i}", data={"name": "own", "check": good}) for i in range(2)]
+        broken = record("lab/broken", data={"name": "own", "check": bad})
+        page = report(tmp_path, broken, *leaks)
+        found = page.source[page.source.index('class="findings"') : page.source.index("</ol>")]
+        assert found.index("Leaks membership (severe): 2 of 3") < found.index("Cannot be judged: 1 of 3")
+        assert "Accuracy as expected 2 of 3 models; not: lab/broken" in page.text
+
     def test_percentiles_have_a_column(self, tmp_path):
         page = report(tmp_path, *(record(f"lab/{i}", data={"name": "cifar10"}) for i in range(2)))
         assert "percentile, AUC of modified entropy" in page.text
@@ -192,6 +201,24 @@ class TestSamples:
         assert image["src"].startswith("data:image/png;base64,")
         assert "The members with the highest scores by modified entropy" in image["alt"]
         assert "Not shown" not in page.text
+
+    def test_of_several_folders_each_gives_the_scores_of_its_records(self, tmp_path, samples):
+        """Two audits of one model; the scores of a third are nowhere, and it is named."""
+        other = SCORES + RNG.normal(size=400)
+        table = sample_table({"loss": Run(other, np.arange(400))}, MEMBER, labels=np.zeros(400, int),
+                             positions=range(400))  # fmt: skip
+        write_samples(table, np.zeros((400, 8, 8, 1), np.uint8), tmp_path / "second" / OVERFITTED)
+        records = [
+            record(), record(attack="loss", result=dict(measure_membership(other, MEMBER))),
+            record(attack="entropy", result={"auc": 0.6, "auc_ci": [0.5, 0.7]}),
+        ]  # fmt: skip
+        page = report(tmp_path, *records, samples=[tmp_path / "second", samples])
+        labels = [a.get("aria-label", "") for tag, a in page.tags if tag == "svg"]
+        assert any("modified entropy finds" in label and "loss finds" in label for label in labels)
+        assert "Not shown: ROC curves of entropy: no folder of --samples has the scores" in page.text
+        # Another audit's scores of the same attack are not this record's.
+        mixed = report(tmp_path, record(result={"auc": 0.6, "auc_ci": [0.5, 0.7]}), samples=samples)
+        assert "need every sample's score" in mixed.text
 
     def test_a_model_cannot_name_files_elsewhere(self, tmp_path, samples):
         page = report(tmp_path, record("../samples/" + OVERFITTED), samples=tmp_path / "samples" / "zoo")

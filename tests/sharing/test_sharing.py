@@ -730,7 +730,7 @@ class TestExport:
         assert Tags(page).found == Tags(plain).found
         assert "default-src 'none'" in page
         assert page.isprintable() or page.replace("\n", "").isprintable()
-        assert len(page) < 10_000
+        assert len(page) < 30_000
 
     def test_markdown(self, text):
         lines, plain = (to_markdown(self.boards(t)).split("\n") for t in (text, "x"))
