@@ -68,6 +68,8 @@ def roc_plot(curves: Mapping[str, Curve]) -> Plot:
         axes.plot([floor, 1], [floor, 1], color=INK, lw=0.8, ls=(0, (2, 3)), label="guessing")
         axes.set(xscale="log", yscale="log", xlim=(floor, 1.05), ylim=(floor, 1.15))
         axes.set(xlabel="non-members accused (FPR)", ylabel="members found (TPR)")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(lambda rate, _: f"{100 * rate:g}\u00a0%")
         legend_below(figure, axes)
     return Plot(
         "roc",
