@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
     from securitynet_hub.sharing.fetching import Refused
     from securitynet_hub.sharing.leaderboard import leaderboards, unranked
 
-    records, signers = _records(options)
+    records, signers = read_results(options)
     choice = {name: getattr(options, name) for name in ("by", "dataset", "kind", "attack")}
     boards = leaderboards(records, **choice, samples=options.samples, signers=signers)
     print_refused([Refused(*each) for each in unranked(records, **choice)])
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
         options.out.write_text(text, encoding="utf-8")
 
 
-def _records(options: argparse.Namespace) -> tuple[list[Record], dict[str, set[str]]]:
+def read_results(options: argparse.Namespace) -> tuple[list[Record], dict[str, set[str]]]:
     """Return the valid records, and who signed them, of those whom the reader allows."""
     from securitynet_hub.core.text import printable
     from securitynet_hub.records.record import read_records

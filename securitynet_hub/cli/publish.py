@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 ORDER = 90
 
-WHAT = ("dataset", "metrics", "records", "surrogate", "evaluation")
+WHAT = ("dataset", "metrics", "records", "surrogate", "evaluation", "space")
 NEEDS = {
     "records": ("records",),
     "surrogate": ("weights",),
@@ -63,7 +63,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Publish the data set, the metrics, records, a surrogate, or a model's evaluation.
+    """Publish the data set, the metrics, records, a surrogate, a model's evaluation, or the explorer (space).
 
     Each repository gets one commit, or one pull request: all of it or nothing. The data set's eval.yaml has a
     commit of its own, which the Hub may refuse.
@@ -114,6 +114,8 @@ def _publish(options: argparse.Namespace) -> Iterator[Published]:
         yield publishing.publish_records(
             options.repo, records, sign_with=options.sign, create_pr=options.create_pr
         )
+    elif options.what == "space":
+        yield publishing.publish_space(options.repo, records, **how)
     else:
         records = [record for record in records if record.target["id"] == options.target]
         yield publishing.publish_evaluation(

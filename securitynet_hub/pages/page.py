@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -20,19 +21,28 @@ UNBROKEN = "\u00a0"
 """The space that no line break separates: it does not print, and this package's own sentences have it."""
 
 
-def render(template: Path, **content: Any) -> str:
+def render(
+    template: Path, *, scripts: Sequence[Path] = (), styles: Sequence[Path] = (), **content: Any
+) -> str:
     """Fill a template, which extends ``base.html``.
 
-    Every text passes `shown` and is then escaped, except the page's own style, script and plots.
+    Every text passes `shown` and is then escaped, except the page's own styles, scripts and plots.
+
+    Args:
+        template: the template's file.
+        scripts: files of this package to run instead of the one that sorts and filters tables.
+        styles: files to add to the style of all pages.
+        content: what the template names.
     """
     from markupsafe import Markup
 
-    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    style = "".join(path.read_text(encoding="utf-8") for path in (HERE / "page.css", *styles))
+    texts = [path.read_text(encoding="utf-8") for path in scripts or [HERE / "page.js"]]
+    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts)
     return _environment(template.parent).get_template(template.name).render(
         css=Markup(style),
-        script=Markup(script),
-        script_hash=digest,
+        scripts=[Markup(text) for text in texts],
+        script_hashes=" ".join(f"'sha256-{digest}'" for digest in hashes),
         version=metadata.version("securitynet-hub"),
         **content,
     )  # fmt: skip

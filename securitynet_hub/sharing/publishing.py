@@ -128,6 +128,31 @@ def publish_metric(name: str, *, private: bool = False, create_pr: bool = False)
     return commit(where, lambda _: files, f"Publish the metric {metric}", create_pr=create_pr)
 
 
+def publish_space(
+    name: str, records: Iterable[Record] = (), *, private: bool = False, create_pr: bool = False
+) -> Published:
+    """Publish the explorer as a static Space: one page with all annotated models, and the records' results.
+
+    Args:
+        name: owner/name of the Space, which is created if needed.
+        records: records from `audit`, `read_records` or `fetch_results`, to show and to rank.
+        private: whether a new repository is private.
+        create_pr: open a pull request in an existing repository instead.
+
+    Raises:
+        RecordError: a record is not valid; nothing was sent.
+        HubError: the publication failed; nothing of it is visible.
+    """
+    from securitynet_hub.sharing.explorer.page import CARD, explorer_page
+
+    where = repository("space", name)
+    page = explorer_page(_validated(records).values())
+    files = {"index.html": page.encode(), "README.md": CARD.read_bytes()}
+    if not create_pr:
+        create(where, private=private, space_sdk="static")
+    return commit(where, lambda _: files, "Publish the explorer", create_pr=create_pr)
+
+
 def publish_records(
     name: str, records: Iterable[Record], *, sign_with: Path | None = None, create_pr: bool = False
 ) -> Published:

@@ -111,7 +111,7 @@ def head_of(repository: Repository, revision: str | None = None) -> str:
     return str(info.sha)
 
 
-def create(repository: Repository, *, private: bool = False) -> None:
+def create(repository: Repository, *, private: bool = False, space_sdk: str = "gradio") -> None:
     """Create a repository if it does not exist, also under another name to which its own leads.
 
     Raises:
@@ -127,7 +127,7 @@ def create(repository: Repository, *, private: bool = False) -> None:
                 repo_type=repository.kind,
                 private=private or None,
                 exist_ok=True,
-                space_sdk="gradio" if repository.kind == "space" else None,
+                space_sdk=space_sdk if repository.kind == "space" else None,
             )
 
     retry_hub(attempt)

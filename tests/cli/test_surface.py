@@ -73,7 +73,7 @@ COMMANDS = {
     "publish": (
         {"--repo OWNER/NAME", "--private", "--create-pr", "--records DIR", "--weights FILE", "--target ID",
          "--benchmark OWNER/NAME", "--benchmark-framework NAME", "--sign KEY",
-         "{dataset,metrics,records,surrogate,evaluation}"},
+         "{dataset,metrics,records,surrogate,evaluation,space}"},
         ["--repo", "OWNER/NAME", "records"],
         {"private": False, "create_pr": False, "records": None, "weights": None, "target": None,
          "benchmark": None, "benchmark_framework": None, "sign": None},
@@ -99,6 +99,11 @@ COMMANDS = {
         {"records": None, "samples": None, "by": None, "dataset": None, "kind": None, "attack": None,
          "format": "markdown",
          "out": None, "signers": None},
+    ),
+    "explore": (
+        {"--repo OWNER/NAME | --records DIR", "--signers FILE", "--out FILE", "--open"},
+        [],
+        {"repo": None, "records": None, "signers": None, "open": False},
     ),
 }  # fmt: skip
 

@@ -243,6 +243,18 @@ class TestMetrics:
         assert 0 < load_metric(metric).compute(**json.loads(app.EXAMPLE))[main] < 1
 
 
+def test_the_explorer_becomes_a_static_space(whole_hub, run, tmp_path):
+    record = measured(3)
+    write_record(record, tmp_path)
+    code, out, _ = run("publish", "space", "--repo", "lab/explorer", "--records", tmp_path)
+    assert (code, out.startswith("space lab/explorer: ")) == (0, True)
+    space = whole_hub.repositories["space", "lab/explorer"]
+    assert (space.sdk, SpaceCard(space.files["README.md"].content.decode()).data.sdk) == ("static", "static")
+    assert record.id in space.files["index.html"].content.decode()
+    _, out, _ = run("publish", "space", "--repo", "lab/explorer", "--records", tmp_path)
+    assert out == "space lab/explorer: nothing new\n"
+
+
 class TestRecords:
     def test_come_back_equal(self, published, run, tmp_path):
         written = [measured(seed) for seed in range(3)]

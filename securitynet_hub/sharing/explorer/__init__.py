@@ -1,0 +1,1 @@
+"""A database explorer and leaderboards: one page that needs no server and no network."""

@@ -1,0 +1,293 @@
+"""The explorer's page: every annotated model, what records say of it, leaderboards, a script to sift them.
+
+The page has the data twice: as plain tables, for readers without JavaScript, and as JSON for its script.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from statistics import NormalDist
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from securitynet_hub.annotations.flags import FLAGS
+from securitynet_hub.annotations.schema import Annotation, columns, load_annotations
+from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.core.text import printable
+from securitynet_hub.pages.page import render
+from securitynet_hub.records.record import Record
+from securitynet_hub.sharing.leaderboard import Board, Signers, leaderboards
+from securitynet_hub.statistics.power import auc_deviation
+from securitynet_hub.statistics.rates import wilson_interval
+from securitynet_hub.study.frames import column_words
+
+HERE = Path(__file__).parent
+CARD = HERE / "space.md"
+"""The card of the Space."""
+
+ENDS = NormalDist().inv_cdf(0.975)
+
+TRIALS = {
+    "train_accuracy": "train_eval_size",
+    "test_accuracy": "test_eval_size",
+    "stealing_accuracy": "stealing_eval_size",
+    "stealing_agreement": "stealing_eval_size",
+    "wrn_stealing_accuracy": "stealing_eval_size",
+    "wrn_stealing_agreement": "stealing_eval_size",
+    "imagenet_stealing_accuracy": "stealing_eval_size",
+    "imagenet_stealing_agreement": "stealing_eval_size",
+}
+"""Columns that are shares of a known number of images, which gives them an interval (Wilson 1927)."""
+
+WORDS = {"id": "model", "dataset": "data set", "num_parameters": "parameters", "num_classes": "classes"}
+
+FIRST = (
+    "id", "dataset", "architecture", "source", "num_parameters", "train_accuracy", "test_accuracy",
+    "overfit_gap", "stealing_agreement", "mia_correctness_auc", "mia_modified_entropy_auc",
+)  # fmt: skip
+"""The columns of the table; a model's own view has all."""
+
+
+class Figures(NamedTuple):
+    """A column of figures: its name and words, a value and an interval for each model, None where unknown."""
+
+    name: str
+    words: str
+    values: list[float | None]
+    ends: list[tuple[float, float] | None] | None
+
+
+def explorer_page(
+    records: Iterable[Record] = (),
+    *,
+    signers: Signers = MappingProxyType({}),
+    title: str = "SecurityNet explorer",
+) -> str:
+    """Return the page as HTML.
+
+    Args:
+        records: results to show beside the annotations, and to rank; as `read_records` and `fetch_results`
+            give them, checked by `validation.problems`.
+        signers: as `leaderboards` takes it.
+        title: its heading.
+    """
+    known = list(records)
+    boards = leaderboards(known, signers=signers)
+    content = explorer_data(known, boards)
+    return render(
+        HERE / "explorer.html",
+        title=title,
+        scripts=[HERE / "vendor" / "vega.min.js", HERE / "explorer.js"],
+        styles=[HERE / "explorer.css"],
+        data=_embedded(content),
+        boards=content["boards"],
+        names=[column["words"] for column in content["columns"] if column["first"]],
+        rows=list(_plain_rows(content)),
+        count=len(content["models"]),
+    )
+
+
+def explorer_data(records: Sequence[Record], boards: Sequence[Board]) -> dict[str, Any]:
+    """Return what the page's script reads: columns, models, their results, and boards.
+
+    A figure that a flag of its row says not to use is left out of ``figures``, so of plots and percentiles;
+    it stands in the model's own view with the flag.
+    """
+    rows = [*load_annotations("extended").values(), *load_annotations("zoo").values()]
+    ids = [row.id for row in rows]
+    listed = set(ids)
+    ids += sorted({str(record.target.get("id")) for record in records} - listed)
+    results = _results(records)
+    figures = [*_annotated(rows, len(ids)), *_measured(results, ids)]
+    described = [
+        {
+            "name": column.name,
+            "words": WORDS.get(column.name) or column_words(column.name),
+            "meaning": printable(column.meaning),
+            "number": column.type in (int, float),
+            "first": column.name in FIRST,
+        }
+        for column in columns(Annotation)
+        if column.name not in ("corrections", "flags")
+    ]
+    described.sort(key=lambda column: FIRST.index(column["name"]) if column["first"] else len(FIRST))
+    return {
+        "columns": described,
+        "models": [
+            *([_cell(getattr(row, str(column["name"]))) for column in described] for row in rows),
+            *([id, *[None] * (len(described) - 1)] for id in ids[len(rows) :]),
+        ],
+        "flags": [*(list(row.flags) for row in rows), *([] for _ in ids[len(rows) :])],
+        "meanings": {name: flag.meaning for name, flag in FLAGS.items()},
+        "figures": [
+            {
+                "name": figure.name,
+                "words": figure.words,
+                "values": [_rounded(value) for value in figure.values],
+                "ends": figure.ends and [ends and [*map(_rounded, ends)] for ends in figure.ends],
+            }
+            for figure in figures
+            if any(value is not None for value in figure.values)
+        ],
+        "results": results,
+        "boards": [_board(board) for board in boards],
+    }
+
+
+def _annotated(rows: Sequence[Annotation], count: int) -> Iterator[Figures]:
+    """Yield the columns of numbers that may be plotted, without what flags distrust."""
+    for column in columns(Annotation):
+        if column.type not in (int, float) or column.name in ("upstream_row", "input_dims", "seed"):
+            continue
+        values = [row.trusted(column.name) for row in rows]
+        ends = [None if row.trusted(column.name) is None else _interval(row, column.name) for row in rows]
+        rest = [None] * (count - len(rows))
+        yield Figures(
+            column.name, column_words(column.name), [*values, *rest], [*ends, *rest] if any(ends) else None
+        )
+
+
+def _interval(row: Annotation, name: str) -> tuple[float, float] | None:
+    """Return the 95 % interval of an annotated figure; None where the numbers of images are not known.
+
+    Of a share Wilson's (1927); of the overfit gap Newcombe's of a difference (1998, method 10); of an AUC the
+    figure and 1.96 deviations by Hanley & McNeil (1982), which needs no scores.
+    """
+    value = getattr(row, name)
+    if name in TRIALS:
+        return _share_interval(value, getattr(row, TRIALS[name]))
+    if name == "overfit_gap":
+        train, test = row.train_accuracy, row.test_accuracy
+        one = _share_interval(train, row.train_eval_size)
+        other = _share_interval(test, row.test_eval_size)
+        if train is None or test is None or one is None or other is None:
+            return None
+        below, above = (
+            math.hypot(train - one[0], other[1] - test),
+            math.hypot(one[1] - train, test - other[0]),
+        )
+        return train - test - below, train - test + above
+    if name.endswith("_auc") and row.mia_members and row.mia_nonmembers:
+        reach = ENDS * auc_deviation(value, row.mia_members, row.mia_nonmembers)
+        return max(0.0, value - reach), min(1.0, value + reach)
+    return None
+
+
+def _share_interval(share: float | None, trials: int | None) -> tuple[float, float] | None:
+    """Return the interval of a share of so many images; None where either is not known."""
+    if share is None or not trials or not 0 <= share <= 1:
+        return None
+    low, high = wilson_interval(round(share * trials), trials)
+    return low, high
+
+
+def _results(records: Sequence[Record]) -> dict[str, list[dict[str, Any]]]:
+    """Return the headline figure of every record by its model's id, the latest first."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for record in sorted(records, key=lambda each: (each.created, each.id), reverse=True):
+        kind = kinds().get(str(record.attack.get("kind")))
+        headline = None if kind is None else kind.headline_of(record.result)
+        if headline is None:
+            continue
+        name, figure = headline
+        found.setdefault(str(record.target.get("id")), []).append(
+            {
+                "kind": _cell(record.attack["kind"]),
+                "attack": _cell(record.attack.get("name")),
+                "images": _cell(record.data.get("name")),
+                "figure": name,
+                "value": _rounded(figure.value),
+                "ends": None if figure.low is None else [_rounded(figure.low), _rounded(figure.high)],
+                "created": _cell(record.created[:10]),
+                "author": _cell(record.author),
+                "record": record.id,
+            }
+        )
+    return found
+
+
+def _measured(results: dict[str, list[dict[str, Any]]], ids: Sequence[str]) -> Iterator[Figures]:
+    """Yield one column for each attack: the latest figure that records have of each model."""
+    names = sorted(
+        {(result["kind"], result["attack"], result["figure"]) for own in results.values() for result in own}
+    )
+    for kind, attack, name in names:
+        latest = [
+            next(
+                (
+                    r
+                    for r in results.get(id, ())
+                    if (r["kind"], r["attack"], r["figure"]) == (kind, attack, name)
+                ),
+                None,
+            )
+            for id in ids
+        ]
+        yield Figures(
+            f"{kind}/{attack}/{name}",
+            f"{column_words(name)} of {str(attack).replace('_', ' ')}, from records",
+            [None if result is None else result["value"] for result in latest],
+            [None if result is None else result["ends"] for result in latest],
+        )
+
+
+def _board(board: Board) -> dict[str, Any]:
+    return {
+        "title": printable(board.title),
+        "kind": board.kind,
+        "comparison": board.comparison,
+        "settings": printable(
+            ", ".join(f"{name} {value}" for name, value in board.settings.items()), limit=400
+        ),
+        "rows": [
+            {
+                "place": standing.place,
+                "model": printable(standing.target),
+                "value": _rounded(standing.figure.value),
+                "ends": None
+                if standing.figure.low is None
+                else [_rounded(standing.figure.low), _rounded(standing.figure.high)],
+                "runs": standing.runs,
+                "opinion": "disputed" if standing.disputed else "verified" if standing.verified else "",
+                "created": printable(standing.record.created[:10]),
+                "author": printable(standing.record.author or "-"),
+                "record": standing.record.id,
+            }
+            for standing in board.standings
+        ],
+    }
+
+
+def _plain_rows(content: dict[str, Any]) -> Iterator[list[str]]:
+    """Yield the rows of the plain table, as text."""
+    shown = sum(column["first"] for column in content["columns"])
+    for row in content["models"]:
+        yield [
+            "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+            for value in row[:shown]
+        ]
+
+
+def _cell(value: Any) -> Any:
+    """Return a value for JSON: text with no character that acts, numbers rounded, lists as text."""
+    if isinstance(value, (tuple, list)):
+        return ", ".join(map(printable, value)) or None
+    if isinstance(value, str):
+        return printable(value, limit=1000)
+    return _rounded(value)
+
+
+def _rounded(value: Any) -> Any:
+    """Return a number with six digits, and None for what is none or is not finite."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value if isinstance(value, int) else None
+
+
+def _embedded(content: dict[str, Any]) -> str:
+    """Return JSON that may stand within a page: nothing in it ends the element, or begins a comment."""
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,0 +1,10 @@
+import { transforms } from "vega-dataflow";
+import { extend } from "vega-util";
+import * as tx from "vega-transforms";
+import * as vtx from "vega-view-transforms";
+import * as enc from "vega-encode";
+import { definition } from "vega-dataflow";
+extend(transforms, tx, vtx, enc);
+export { parse } from "vega-parser";
+export { View } from "vega-view";
+export { expressionInterpreter } from "vega-interpreter";

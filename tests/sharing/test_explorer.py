@@ -1,0 +1,184 @@
+"""The explorer in a real browser: what it shows, how it is sifted, that nothing in a name acts."""
+
+import csv
+import json
+
+import pytest
+
+from securitynet_hub.annotations.schema import load_annotations
+from securitynet_hub.cli.main import main
+from securitynet_hub.records.record import Record
+from securitynet_hub.sharing.explorer.page import explorer_data, explorer_page
+from tests.support.browsers import running_browser
+
+HOSTILE = '</script><img src=x onerror="document.title=1">=1+1'
+
+
+def measured(id, auc, *, created="2026-01-01T00:00:00+00:00"):
+    """Return a record of 500 members and 500 others, as `audit` writes it, with this AUC."""
+    return Record(
+        target={"id": id, "weights_hash": None},
+        data={"name": "pictures", "sha256": "0" * 64},
+        attack={"kind": "membership-inference", "name": "loss", "from_logits": True},
+        result={
+            "auc": auc,
+            "auc_ci": [auc - 0.02, auc + 0.02],
+            "n_members": 500,
+            "n_nonmembers": 500,
+            "confidence_level": 0.95,
+        },
+        counts={},
+        timings={},
+        created=created,
+        author=HOSTILE,
+    )
+
+
+@pytest.fixture(scope="module")
+def records():
+    return [
+        measured("pytorchcv/cifar10/resnet20", 0.6),
+        measured("pytorchcv/cifar10/resnet56", 0.7),
+        measured(f"mine/{HOSTILE}", 0.61),
+    ]
+
+
+@pytest.fixture(scope="module")
+def address(records, tmp_path_factory):
+    path = tmp_path_factory.mktemp("explorer") / "explorer.html"
+    path.write_text(explorer_page(records), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with running_browser() as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser, address):
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.faults = []
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on("console", lambda message: page.faults.append(message.text) if message.type == "error" else None)
+    page.on(
+        "request", lambda request: page.faults.append(request.url) if request.url.startswith("http") else None
+    )
+    page.goto(address)
+    yield page
+    assert page.faults == []
+    assert page.title() == "SecurityNet explorer"
+    page.close()
+
+
+def shown_ids(page):
+    return page.eval_on_selector_all("#grid tbody a", "links => links.map(link => link.title)")
+
+
+def test_filters_sorting_and_permalinks(page, browser):
+    total = len(load_annotations("extended")) + len(load_annotations("zoo")) + 1
+    assert page.inner_text("#count") == f"{total:,} of {total:,} models"
+    assert 0 < page.locator("#grid tbody tr").count() < 80  # only what is in sight exists
+    page.select_option("[name=dataset]", "CIFAR-10")
+    page.fill("[name=q]", "resnet20")
+    page.click("#grid thead button:has-text('test accuracy')")
+    rows = {
+        id: row.test_accuracy
+        for id, row in load_annotations("extended").items()
+        if row.dataset == "CIFAR-10" and "resnet20" in f"{id} {row.architecture}"
+    }
+    best = sorted((id for id in rows if rows[id] is not None), key=lambda id: -rows[id])
+    assert shown_ids(page)[: len(best)] == best
+    other = browser.new_page()
+    other.goto(page.url)
+    assert shown_ids(other)[: len(best)] == best
+    other.close()
+    page.click("#models .filters button")
+    page.wait_for_function(f"document.getElementById('count').textContent.startsWith('{total:,} of')")
+
+
+def test_points_are_selected_and_written_to_csv(page, tmp_path):
+    page.wait_for_selector("#plot canvas")
+    box = page.locator("#plot canvas").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 20, box["y"] + box["height"] * 0.5, steps=3)
+    page.mouse.up()
+    page.wait_for_function("document.getElementById('count').textContent.includes('selected')")
+    with page.expect_download() as found:
+        page.click("#csv")
+    found.value.save_as(tmp_path / "shown.csv")
+    with (tmp_path / "shown.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    low, high, bottom, top = (
+        float(end)
+        for end in page.evaluate("new URLSearchParams(location.hash.slice(1)).get('box')").split(",")
+    )
+    wanted = {
+        id
+        for id, row in load_annotations("extended").items()
+        if row.trusted("overfit_gap") is not None
+        and row.trusted("mia_modified_entropy_auc") is not None
+        and low <= row.overfit_gap <= high
+        and bottom <= row.mia_modified_entropy_auc <= top
+    }
+    assert {row["id"] for row in rows} == wanted
+    assert wanted
+
+
+def test_a_model_its_results_and_its_board(page, address):
+    page.goto(f"{address}#view=model&id=pytorchcv/cifar10/resnet20")
+    text = page.inner_text("#model")
+    assert "auc 0.600 (0.580 to 0.620)" in text
+    assert "train-accuracy-on-subset: The train accuracy is over" in text
+    page.goto(f"{address}#view=boards")
+    rows = page.eval_on_selector_all(
+        "#board tbody tr", "rows => rows.map(r => r.cells[0].textContent + r.cells[1].textContent)"
+    )
+    assert rows[0] == "1pytorchcv/cifar10/resnet56"
+    assert rows[1].startswith("2-3")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_narrow_screen_has_no_overflow(browser, address, scheme):
+    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    for view in ("", "#view=boards", "#view=model&id=pytorchcv/cifar10/resnet20"):
+        page.goto(address + view)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, view
+    page.close()
+
+
+def test_keys_reach_the_table_and_sort_it(page):
+    page.focus("#grid thead button >> nth=0")
+    page.keyboard.press("Enter")
+    assert page.get_attribute("#grid thead th >> nth=0", "aria-sort") == "ascending"
+    page.keyboard.press("Enter")
+    assert page.get_attribute("#grid thead th >> nth=0", "aria-sort") == "descending"
+
+
+def test_without_scripts_all_models_stand_there(browser, address):
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(address)
+    assert page.locator("#plain tbody tr").count() >= len(load_annotations("extended")) + 3
+    assert page.is_visible("text=medmnist/adrenalmnist3d/resnet18-acs/1")
+    page.close()
+
+
+def test_distrusted_figures_are_in_no_plot_and_intervals_hold_their_figure(records):
+    found = explorer_data(records, [])
+    rows = load_annotations("extended")
+    for figure in found["figures"]:
+        for i, id in enumerate(rows):
+            if figure["name"] in ("train_accuracy", "overfit_gap", "mia_modified_entropy_auc"):
+                assert (figure["values"][i] is None) == (rows[id].trusted(figure["name"]) is None)
+        for value, ends in zip(figure["values"], figure["ends"] or [], strict=False):
+            assert ends is None or ends[0] - 1e-4 <= value <= ends[1] + 1e-4, figure["name"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_the_command(tmp_path, capsys):
+    main(["explore", "--out", str(tmp_path / "page.html")])
+    assert "page.html" in capsys.readouterr().out
+    assert "connect-src" not in (text := (tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "default-src 'none'" in text
