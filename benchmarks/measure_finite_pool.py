@@ -1,4 +1,4 @@
-"""How much larger LiRA's leak looks where shadow models share one pool with the target.
+"""How much larger the leak that LiRA and RMIA find looks where shadow models share one pool with the target.
 
 Run with ``python benchmarks/measure_finite_pool.py FOLDER DATA``, some minutes of one core. DATA has the
 four files of Fashion-MNIST; FOLDER keeps the networks, so that it goes on after an interruption.
@@ -9,6 +9,7 @@ series trains on one set alone, to see what seeds do without data.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +19,26 @@ from scipy.stats import norm
 from tables import writing
 
 from securitynet_hub.attacks.membership.lira import lira_scores
-from securitynet_hub.attacks.membership.shadows import balanced_masks, fresh_samples, train_shadows
+from securitynet_hub.attacks.membership.rmia import rmia_scores
+from securitynet_hub.attacks.membership.shadows import (
+    balanced_masks,
+    each_answer,
+    fresh_samples,
+    train_shadows,
+)
 from securitynet_hub.data.images import FASHION_MNIST_CLASSES, LabelledImages
 from securitynet_hub.engine.training import Recipe
 from securitynet_hub.models.zoo_networks import NETWORKS, TRANSFORM
 from securitynet_hub.statistics.rates import roc_auc
 from securitynet_hub.statistics.roc import tpr_at_fpr
+from securitynet_hub.statistics.signals import loss
 from securitynet_hub.zoo.train import _read_idx
 
 COMMAND = "python benchmarks/measure_finite_pool.py FOLDER DATA"
 MODELS, JUDGED, MEMBERS = 64, 60, 200
 OTHERS = MEMBERS - JUDGED // 2
 POOLS = (400, 60_000)
+POPULATION = 2000
 RECIPE = Recipe(epochs=40, batch_size=100, learning_rate=3e-3)
 
 
@@ -101,6 +110,31 @@ def finite_pool(found, margins):
                   f"{rate:.3f}".lstrip("0"), auc, f"{tpr:.3f}".lstrip("0"))  # fmt: skip
 
 
+def rmia(found, labels, population):
+    """Attack every network with RMIA, by 62 others of its series; the population is in no training set."""
+    columns = ["attack", "others drawn from", "AUC", "TPR at 1 % FPR"]
+    with writing("membership-finite-pool-rmia", COMMAND, columns) as write:
+        for mode in ("offline", "online"):
+            for size in POOLS:
+                masks = found[size].masks
+                own = found[size].log_confidences(labels)[..., 0]
+                others = each_answer(loss, found[size].networks.answers(population), population.labels)[
+                    ..., 0
+                ]
+                judged = []
+                for target in range(MODELS):
+                    rest = np.arange(MODELS) // 2 != target // 2
+                    judged.append(
+                        rmia_scores(
+                            own[target], own[rest], masks[rest], others[target], others[rest], mode=mode
+                        )
+                    )
+                (auc,) = cells([[roc_auc(s, mask)] for s, mask in zip(judged, masks, strict=True)])
+                tpr = tpr_at_fpr(np.concatenate(judged), masks.ravel(), 0.01).tpr
+                name = "`rmia`" if mode == "offline" else "`rmia_online`"
+                write(name, f"{size - JUDGED:,}", auc, f"{tpr:.3f}".lstrip("0"))
+
+
 def calibrated(found, margins):
     """Compare one threshold for all samples with each sample's own, where 5 % of non-members are accused."""
     columns = [
@@ -133,4 +167,7 @@ if __name__ == "__main__":
     judged, found = train_series(images, folder)
     margins = {size: own.margins(images.labels[judged])[..., 0] for size, own in found.items()}
     finite_pool(found, margins)
+    pixels, labels = _read_idx(data, "t10k")
+    first = {"pixels": pixels[:POPULATION], "labels": labels[:POPULATION]}
+    rmia(found, images.labels[judged], replace(images, name="fashion-mnist-10k", **first))
     calibrated(found, margins)

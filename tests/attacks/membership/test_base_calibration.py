@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
@@ -14,16 +16,24 @@ from securitynet_hub.attacks.membership.base_calibration import (
     PENALTIES,
     base_calibrated_scores,
     describe_features,
+    find_base,
     probe_margins,
 )
 from securitynet_hub.attacks.membership.kind import Options
 from securitynet_hub.attacks.subject import known_data
+from securitynet_hub.cli.main import build_parser
+from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.data.images import load_images
 from securitynet_hub.data.splits import Split
 from securitynet_hub.engine.inference import predict
+from securitynet_hub.models.zoo_networks import TRANSFORM
 from securitynet_hub.statistics.rates import roc_auc
 
 TARGET, BASE = "zoo/fashion-mnist/cnn-overfitted-250/1", "zoo/fashion-mnist/bn-cnn-clean/1"
+
+
+def own_network(classes=10):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, classes))
 
 
 def fine_tuned(n=300, seed=0):
@@ -166,3 +176,76 @@ class TestAudit:
         images = load_images()
         features = describe_features(base, images.select(np.arange(4)))
         np.testing.assert_allclose(features, predict(base, images.pixels[:4]))
+
+
+class TestOwnCheckpoint:
+    """A base of one's own is a file of weights for the network that the target's weights are in."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def folder(cls, tmp_path_factory):
+        """Files of a target, of its base, of a base with another head, and of one below another key."""
+        folder = tmp_path_factory.mktemp("own")
+        torch.manual_seed(0)
+        for name in ("target", "base"):
+            save_file(own_network().state_dict(), folder / f"{name}.safetensors")
+        save_file(own_network(3).state_dict(), folder / "other.safetensors")
+        for name in ("target", "base"):
+            torch.save(
+                {"net": own_network().state_dict(), "ema": own_network().state_dict()}, folder / f"{name}.pt"
+            )
+        return folder
+
+    def test_it_gets_the_target_s_network_and_preprocessing(self, folder):
+        target = load_target(f"file:{folder}/target.safetensors", module=own_network, transform=TRANSFORM)
+        base = find_base(f"file:{folder}/base.safetensors", target)
+        assert base.transform == target.transform
+        saved = load_file(folder / "base.safetensors")
+        for name, tensor in base.module.state_dict().items():
+            assert torch.equal(tensor, saved[name.removeprefix("network.")])
+        pixels = load_images().select(np.arange(6))
+        assert describe_features(base, pixels).shape == (6, 784)
+
+    def test_its_weights_lie_where_the_target_s_do(self, folder):
+        target = load_target(
+            f"file:{folder}/target.pt", module=own_network, transform=TRANSFORM, key_prefix="ema"
+        )
+        base = find_base(f"file:{folder}/base.pt", target)
+        assert base.annotation.weights_key_prefix == "ema"
+        plain = find_base(f"file:{folder}/base.safetensors", target)  # and where they lie elsewhere
+        assert not plain.annotation.weights_key_prefix
+
+    def test_another_network_is_told_with_the_way_out(self, folder):
+        target = load_target(f"file:{folder}/target.safetensors", module=own_network, transform=TRANSFORM)
+        with pytest.raises(WeightsError, match=r"read into the target's network.*module:FILE.py:FACTORY"):
+            find_base(f"file:{folder}/other.safetensors", target)
+
+
+class TestNames:
+    def test_base_model_and_base_are_one_flag(self):
+        parser = build_parser("audit")
+        for flag in ("--base-model", "--base"):
+            assert parser.parse_args(["audit", "x", flag, "timm:y"]).base == "timm:y"
+        with pytest.raises(SystemExit):
+            parser.parse_args(["audit", "x", "--base", "y", "--base-model", "z"])
+
+    def test_the_attacks_that_can_are_those_that_have_what_they_need(self, data):
+        answers = black_box(lambda x: x.mean((1, 2)) * np.arange(10.0), num_classes=10, outputs="logits")
+        with pytest.raises(ValueError, match="These can: ") as found:
+            audit(answers, attacks=["leverage"], data=data)
+        named = str(found.value).partition("These can: ")[2].rstrip(".").split(", ")
+        assert {"loss", "attack_p", "boundary"} <= set(named)
+        assert not {"base", "lira", "rmia", "base_calibration", "leverage"} & set(named)
+        with pytest.raises(ValueError, match=r"These can: .*base_calibration"):
+            audit(answers, attacks=["leverage", "base_calibration"], data=data, base=BASE)
+
+    def test_options_of_a_kind_of_which_nothing_is_run_are_refused(self, data):
+        for options, flag in (
+            ({"list_members": True}, "--list-members"),
+            ({"candidates": "somewhere"}, "--candidates"),
+            ({"base": BASE}, "--base-model"),
+        ):
+            with pytest.raises(ValueError, match=rf"\({flag}\) belongs to membership inference"):
+                audit(TARGET, attacks=["model_stealing"], data=data, **options)
+        with pytest.raises(ValueError, match=r"\(--budgets\) belongs to model stealing"):
+            audit(TARGET, attacks=["loss"], data=data, budgets=(5,))

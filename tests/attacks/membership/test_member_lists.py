@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from securitynet_hub import AuditData, LabelledImages, Transform, audit
+from securitynet_hub import AuditData, LabelledImages, Transform, audit, load_target
 from securitynet_hub.attacks.membership import present
 from securitynet_hub.attacks.membership.member_lists import SHOWN, describe
 from securitynet_hub.attacks.membership.results import parse
@@ -194,6 +194,15 @@ def written(folder, tmp_path_factory):
 
 
 class TestShown:
+    def test_a_table_says_on_how_many_images_each_attack_is_measured(self):
+        records, _ = listed(["loss", "entropy", "logistic"], list_members=False)
+        annotation = load_target(Memory(), transform=TRANSFORM, num_classes=2).annotation
+        table = list(present.tables([(annotation, records)], 200))[-1]
+        row = [column._cells[0] for column in table.columns]
+        assert row[1] == "60/200"
+        assert not any("60/200" in cell for cell in row[3:])
+        assert row[5].splitlines()[-1].startswith("of 30/100")  # half of them are what it is fitted on
+
     def test_files_beside_the_samples(self, written):
         record, samples = written
         table = pd.read_csv(samples / record.target["id"] / "members-loss.csv")
