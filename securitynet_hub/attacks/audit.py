@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import Field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +24,7 @@ from securitynet_hub.attacks.kind import (
 from securitynet_hub.attacks.subject import AuditData, find_data, known_data
 from securitynet_hub.attacks.validity import Check, Validity
 from securitynet_hub.core.errors import ModelError, SkippedWarning, UnknownNameError
+from securitynet_hub.core.notebook import Progress
 from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.core.telling import warn_caller
 from securitynet_hub.engine.processes import find_place
@@ -71,8 +73,8 @@ def audit(
     trainer: Trainer | None = None,
     expected_accuracy: float | None = None,
     on_check: Callable[[Check], object] = lambda check: None,
-    on_attack: Callable[[str], object] = lambda name: None,
-    on_batch: Callable[[int], None] = lambda size: None,
+    on_attack: Callable[[str], object] | None = None,
+    on_batch: Callable[[int], None] | None = None,
     on_record: Callable[[Record], Path | None] = lambda record: None,
     on_skipped: Callable[[str, Exception], None] | None = None,
     **options: Any,
@@ -106,8 +108,8 @@ def audit(
             is compared with; by default the published one.
         on_check: called, before any attack, with the check that images, labels and preprocessing are the
             model's; what it finds is also in each record, under ``data.check``.
-        on_attack: called with each attack's name before it runs.
-        on_batch: called with the number of images after each batch.
+        on_attack: called with each attack's name before it runs; by default a notebook shows a bar.
+        on_batch: called with the number of images after each batch; by default as `on_attack`.
         on_record: called with each record as soon as it is measured and written; if it returns the file that
             it wrote a record to, recovered triggers are written next to that file.
         on_skipped: called with the name of an attack that could not run, and why, while others go on; by
@@ -152,6 +154,7 @@ def audit(
         if on_skipped is not None:
             on_skipped(name, error)
 
+    progress, shown = Progress(len(names)), on_attack is None and on_batch is None
     context = Context(
         settings=settings,
         seed=int(seed),
@@ -159,8 +162,8 @@ def audit(
         batch_size=batch_size,
         keep=None if keep is None else Path(keep),
         trainer=trainer,
-        on_attack=on_attack,
-        on_batch=on_batch,
+        on_attack=on_attack or (progress.on_attack if shown else lambda name: None),
+        on_batch=on_batch or (progress.on_batch if shown else lambda size: None),
         on_record=written,
         on_skipped=skip,
     )
@@ -180,22 +183,23 @@ def audit(
     if attacks is None:
         names = [name for name in names if find_attack(name).unanswerable(target) is None]
     records = Records()
-    for kind in kinds().values():
-        chosen = own_names(kind, names)
-        if kind.group in chosen:
-            chosen.remove(kind.group)
-            applicable = kind.audits.applicable(target, data, own_options[kind.name], context)
-            chosen = list(dict.fromkeys([*applicable, *chosen]))
-        if chosen:
-            own = {name: given for name, given in settings.items() if name in chosen}
-            how = replace(context, settings=own)
-            try:
-                records += kind.audits.run(target, data, chosen, own_options[kind.name], how)
-            except (ValueError, ModelError) as error:
-                if not records:
-                    raise
-                for each in chosen:
-                    skip(each, error)
+    with closing(progress):
+        for kind in kinds().values():
+            chosen = own_names(kind, names)
+            if kind.group in chosen:
+                chosen.remove(kind.group)
+                applicable = kind.audits.applicable(target, data, own_options[kind.name], context)
+                chosen = list(dict.fromkeys([*applicable, *chosen]))
+            if chosen:
+                own = {name: given for name, given in settings.items() if name in chosen}
+                how = replace(context, settings=own)
+                try:
+                    records += kind.audits.run(target, data, chosen, own_options[kind.name], how)
+                except (ValueError, ModelError) as error:
+                    if not records:
+                        raise
+                    for each in chosen:
+                        skip(each, error)
     if skipped and not records:
         raise next(iter(skipped.values()))
     if on_skipped is None:

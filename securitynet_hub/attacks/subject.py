@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -488,11 +489,35 @@ def read_data(
         return _joined(*found, source=path.name, on_progress=on_progress, **settings)
     if path.is_dir() and not chosen and (has_splits(path, members) or _is_plain(path)):
         return AuditData.from_folder(path, **sides, **settings)
-    if not path.exists() and str(reference).startswith(("/", "~", ".")):
-        raise ValueError(f"there is no folder or table {reference}.")
+    if not path.exists():
+        _require_name(str(reference))
     given = str(path) if path.exists() else str(reference)
     how: dict[str, Any] = {"config": config, "revision": revision, "streaming": streaming, **columns}
     return AuditData.from_dataset(given, **sides, **how, **settings)
+
+
+def _require_name(reference: str) -> None:
+    """Refuse what is no name of a data set of the Hub, so that no network is asked for a path.
+
+    >>> _require_name("uoft-cs/cifar10")
+    >>> _require_name("pictures")
+    Traceback (most recent call last):
+    ...
+    ValueError: there is no folder or table pictures here. A data set of the Hub is named OWNER/NAME, such \
+as uoft-cs/cifar10.
+    """
+    owner, slash, name = reference.partition("/")
+    is_path = (
+        reference.startswith(("/", "~", ".")) or "\\" in reference or "/" in name or (slash and not name)
+    )
+    if not is_path and slash and not Path(owner).is_dir() and Path(name).suffix.lower() not in TABLES:
+        return
+    place = Path(reference).expanduser().parent
+    beside = [path.name for path in place.iterdir()] if place.is_dir() else []
+    close = difflib.get_close_matches(Path(reference).name, beside, n=1)
+    hint = f" Did you mean {place / close[0]}?" if close else ""
+    named = "" if is_path or slash else " A data set of the Hub is named OWNER/NAME, such as uoft-cs/cifar10."
+    raise ValueError(f"there is no folder or table {reference} here.{hint}{named}")
 
 
 def _is_plain(folder: Path) -> bool:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.annotations.schema import Annotation, ZooAnnotation, load_annotations
 from securitynet_hub.attacks.kind import kinds
-from securitynet_hub.attacks.listing import paper_attacks
-from securitynet_hub.cli.console import errors, output
+from securitynet_hub.attacks.listing import listed_attacks, paper_attacks
+from securitynet_hub.cli.console import errors, output, step
 from securitynet_hub.cli.json_output import add_json_flag, print_json
 from securitynet_hub.cli.kind_flags import add_kind_flags, kind_options
 from securitynet_hub.cli.own_flags import add_own_flags, own_options
-from securitynet_hub.cli.parsing import ZOO, Several, settings
+from securitynet_hub.cli.parsing import ZOO, Several, add_author_flag, completes, settings
 from securitynet_hub.cli.progress import progress_bars, reading_bars
 from securitynet_hub.core.errors import AccuracyWarning
 from securitynet_hub.core.text import printable_markup
@@ -40,14 +40,15 @@ Skipped = list[tuple[str, str, Exception]]
 def add(commands: Any) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser("audit", help="audit a model", description=run.__doc__)
-    parser.add_argument(
+    model = parser.add_argument(
         "id",
         help="a model's id; 'zoo' for every model of the embedded zoo; or one of your own: file:WEIGHTS, "
         "module:MODULE:FACTORY, onnx:FILE or :hf://OWNER/NAME/FILE, transformers:FOLDER or :REPOSITORY, "
         "timm:NAME (docs/models.md)",
     )
+    completes(model, known_models)
     groups = ", ".join(kind.group for kind in kinds().values())
-    parser.add_argument(
+    names = parser.add_argument(
         "--attacks",
         action=Several,
         metavar="ATTACK",
@@ -55,6 +56,7 @@ def add(commands: Any) -> None:
         help="names from `securitynet attacks`; one of a group stands for all its attacks that apply: "
         f"{groups} (default: SecurityNet's own attacks on answers, {' '.join(paper_attacks())})",
     )
+    completes(names, known_attacks)
     parser.add_argument(
         "--data",
         metavar="REFERENCE",
@@ -78,10 +80,21 @@ def add(commands: Any) -> None:
         "measured one is compared with it before any attack (default: the published one, if any)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the records")
+    add_author_flag(parser)
     add_json_flag(parser)
     add_kind_flags(parser, "audit")
     add_own_flags(parser)
     parser.set_defaults(run=run)
+
+
+def known_models() -> list[str]:
+    """List the ids of the tables, and the name of the embedded zoo."""
+    return [ZOO, *load_annotations(ZOO), *load_annotations("extended")]
+
+
+def known_attacks() -> list[str]:
+    """List the names of attacks and of their groups."""
+    return [*(attack.name for attack in listed_attacks()), *(kind.group for kind in kinds().values())]
 
 
 def run(options: argparse.Namespace) -> None:
@@ -208,11 +221,18 @@ def _audit(
                 else lambda check: None,
                 on_skipped=partial(note, target.id),
                 on_list=lists.append,
+                on_record=_tell,
                 **chosen,
             )
             records.append(found)
             progress.advance(task)
     return records
+
+
+def _tell(record: Record) -> None:
+    """Say with ``-v`` what was run and how long it took."""
+    seconds, images = sum(record.timings.values()), record.counts.get("forwarded", 0)
+    step(f"{record.attack['name']} on {record.target['id']}: {seconds:.1f} s, {images:,} images forwarded")
 
 
 def _print_check(id: str, check: Check, *, quiet: bool) -> None:

@@ -15,6 +15,24 @@ from securitynet_hub.cli.parsing import in_flags
 from securitynet_hub.core.text import printable_markup
 
 
+class Told:
+    """How much is told beside results: set once, from ``-q`` and ``-v``."""
+
+    quiet = False
+    verbose = False
+
+
+def set_told(*, quiet: bool, verbose: bool) -> None:
+    """Choose how much is told beside results and errors."""
+    Told.quiet, Told.verbose = quiet, verbose
+
+
+def step(text: str) -> None:
+    """Print what was done on standard error, with ``-v``."""
+    if Told.verbose:
+        errors().print(f"[dim]{printable_markup(text)}[/dim]")
+
+
 def output() -> Console:
     """Return standard output as wide as the terminal; for a pipe or a log wide enough for a table."""
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120
@@ -22,8 +40,8 @@ def output() -> Console:
 
 
 def errors() -> Console:
-    """Return standard error, for notes, progress and errors."""
-    return Console(stderr=True, highlight=False, emoji=False)
+    """Return standard error, for notes and progress; with ``-q`` it prints nothing."""
+    return Console(stderr=True, highlight=False, emoji=False, quiet=Told.quiet)
 
 
 @contextmanager
@@ -36,7 +54,7 @@ def notes_for_warnings(flags: Collection[str]) -> Iterator[None]:
             if category.__module__.startswith("securitynet_hub."):
                 text = printable_markup(in_flags(str(message), flags), lines=True)
                 errors().print(f"[yellow]note:[/yellow] {text}")
-            else:
+            elif not Told.quiet:
                 show(message, category, *place, **more)
 
         warnings.showwarning = note

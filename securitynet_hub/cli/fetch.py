@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from securitynet_hub.cli.json_output import add_json_flag, print_json
 from securitynet_hub.cli.refused import print_refused
 from securitynet_hub.cli.signers_flag import add_signers_flag
 
@@ -26,6 +27,7 @@ def add(commands: Any) -> None:
         help="folder for the records (default: %(default)s)",
     )
     add_signers_flag(parser)
+    add_json_flag(parser)
     parser.set_defaults(run=run)
 
 
@@ -47,8 +49,15 @@ def run(options: argparse.Namespace) -> None:
     signatures = [] if options.signers is None else signatures_at(where, fetched.commit)
     new = keep_records(fetched.records, options.out)
     print_refused(fetched.refused)
-    print(f"{len(fetched.records)} results at {fetched.commit}, {new} of them new, below {options.out}/")
+    signers = None
     if options.signers is not None:
         signers = signers_by_record(fetched.records, signatures, options.signers)
         keep_signatures_of(fetched.records, signatures, options.out)
+    if options.json:
+        counts = {"results": len(fetched.records), "new": new, "refused": len(fetched.refused)}
+        signed = {} if signers is None else {"signed": len(signers)}
+        print_json({"commit": fetched.commit, "records": str(options.out), **counts, **signed})
+        return
+    print(f"{len(fetched.records)} results at {fetched.commit}, {new} of them new, below {options.out}/")
+    if signers is not None:
         print(f"{len(signers)} of them signed by those whom {options.signers} allows")

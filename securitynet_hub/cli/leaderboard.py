@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.cli.json_output import add_json_flag
 from securitynet_hub.cli.refused import print_refused
 from securitynet_hub.cli.signers_flag import add_signers_flag
 
@@ -39,12 +40,13 @@ def add(commands: Any) -> None:
         parser.add_argument(f"--{name}", help=f"{name} of the results to rank")
     parser.add_argument(
         "--format",
-        choices=("markdown", "csv", "html"),
+        choices=("markdown", "csv", "html", "json"),
         default="markdown",
         help="format of the tables (default: %(default)s)",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="file to write instead of printing")
     add_signers_flag(parser)
+    add_json_flag(parser)
     parser.set_defaults(run=run)
 
 
@@ -60,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
     print_refused([Refused(*each) for each in unranked(records, **choice)])
     if not boards:
         print("there are no results to rank", file=sys.stderr)
-    text = FORMATS[options.format](boards)
+    text = FORMATS["json" if options.json else options.format](boards)
     if options.out is None:
         print(text, end="")
     else:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
+import os
 import pkgutil
 import sys
+import time
+import traceback
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
-from securitynet_hub.cli.console import errors, notes_for_warnings
+from rich.console import Console
+
+from securitynet_hub.cli.console import Told, notes_for_warnings, set_told, step
 from securitynet_hub.cli.parsing import Parser, in_flags
 from securitynet_hub.core.errors import SecurityNetError
 from securitynet_hub.core.memory import keep_freed_memory
@@ -41,13 +47,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command. Exit status 0: done, 2: a wrong request, 1: the work failed, 130: Ctrl-C."""
     keep_freed_memory()
     words = sys.argv[1:] if arguments is None else arguments
+    if "_ARGCOMPLETE" in os.environ:
+        _complete()
     if not words:
         print(GREETING)
         return
-    options = build_parser(*words[:1]).parse_args(words)
+    _require_command(words[0])
+    parser = build_parser(*words[:1])
+    options = parser.parse_args(words)
+    set_told(quiet=options.quiet, verbose=options.verbose)
+    if getattr(options, "author", None):
+        os.environ["SECURITYNET_AUTHOR"] = options.author
+    began = time.monotonic()
     try:
         with notes_for_warnings(vars(options)):
             options.run(options)
+        step(f"done in {time.monotonic() - began:.1f} s")
     except KeyboardInterrupt:
         _fail(INTERRUPTION, INTERRUPTED)
     except BrokenPipeError:  # the reader of `securitynet list | head` has left
@@ -72,6 +87,15 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in _commands(only):
         module.add(commands)
+    for each in commands.choices.values():
+        told = each.add_mutually_exclusive_group()
+        told.add_argument("-q", "--quiet", action="store_true", help="no notes and no progress bars")
+        told.add_argument(
+            "-v",
+            "--verbose",
+            action="store_true",
+            help="tell each step, and where in the code an error arose",
+        )
     return parser
 
 
@@ -87,6 +111,28 @@ def _commands(only: str | None) -> list[Any]:
     return found if found or only is None else _commands(None)
 
 
+def _is_command(word: str) -> bool:
+    return len(_commands(word)) == 1
+
+
+def _complete() -> None:
+    """Answer a shell that completes a command line, if argcomplete is installed, and end."""
+    import argcomplete
+
+    words = os.environ["COMP_LINE"].split()[1:2]
+    argcomplete.autocomplete(build_parser(*words))
+
+
+def _require_command(word: str) -> None:
+    """Refuse a command that there is not, with the closest ones."""
+    if word.startswith("-") or _is_command(word):
+        return
+    names = [module.__name__.rpartition(".")[2].replace("_", "-") for module in _commands(None)]
+    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    hint = f"Did you mean {', '.join(map(repr, close))}?" if close else f"There are {', '.join(names)}."
+    _fail(f"There is no command {word!r}. {hint}", USAGE_ERROR)
+
+
 class _Version(argparse.Action):
     """Print the version, which takes a look at what is installed, only when it is asked for."""
 
@@ -96,5 +142,8 @@ class _Version(argparse.Action):
 
 
 def _fail(message: str, status: int) -> None:
-    errors().print(f"[bold red]securitynet:[/bold red] {printable_markup(message, lines=True)}")
+    if Told.verbose and sys.exc_info()[0] is not None:
+        traceback.print_exc()
+    console = Console(stderr=True, highlight=False, emoji=False)
+    console.print(f"[bold red]securitynet:[/bold red] {printable_markup(message, lines=True)}")
     raise SystemExit(status)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 ZOO = "zoo"
@@ -52,6 +52,15 @@ def id_first(words: Sequence[str], several: set[str]) -> list[str]:
     return list(words)
 
 
+def completes(action: argparse.Action, names: Callable[[], Iterable[str]]) -> None:
+    """Let a shell complete an argument by names, which are looked up only then."""
+
+    def complete(prefix: str, **_: Any) -> list[str]:
+        return [name for name in names() if name.startswith(prefix)]
+
+    action.completer = complete  # type: ignore[attr-defined]
+
+
 class Several(argparse.Action):
     """Values apart by spaces or commas; a flag that is given again adds its values.
 
@@ -91,6 +100,15 @@ def in_flags(message: str, flags: Collection[str]) -> str:
 
     names = "|".join(map(re.escape, flags)) or "(?!)"
     return re.sub(rf"(?<![\w?&.-])({names})=(?:'([^']*)'|([\w./:-]*\w)?)", flag, message)
+
+
+def add_author_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--author``, which goes before the environment variable SECURITYNET_AUTHOR."""
+    parser.add_argument(
+        "--author",
+        metavar="NAME",
+        help="who measures, as records and leaderboards say (default: SECURITYNET_AUTHOR)",
+    )
 
 
 def count(text: str) -> int:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from securitynet_hub.cli.json_output import add_json_flag, print_json
+
 if TYPE_CHECKING:
     from securitynet_hub.sharing.repositories import Published
 
@@ -59,6 +61,7 @@ def add(commands: Any) -> None:
         metavar="NAME",
         help="evaluation framework that the data set's eval.yaml names; it must be on the Hub's list",
     )
+    add_json_flag(parser)
     parser.set_defaults(run=run)
 
 
@@ -83,6 +86,19 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError("--benchmark-framework is for `securitynet publish dataset`.")
     if options.sign is not None and options.what != "records":
         raise ValueError("--sign is for `securitynet publish records`.")
+    if options.json:
+        print_json(
+            [
+                {
+                    "kind": done.repository.kind,
+                    "repository": done.repository.name,
+                    "part": done.part,
+                    "url": done.url,
+                }
+                for done in _publish(options)
+            ]
+        )
+        return
     for done in _publish(options):
         where = " ".join(filter(None, (done.repository.kind, done.repository.name, done.part)))
         print(f"{where}: nothing new" if done.url is None else f"{where}: {done.url}", flush=True)

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from securitynet_hub.cli.json_output import add_json_flag, print_json
+
 ORDER = 70
 
 
@@ -43,6 +45,7 @@ def add(commands: Any) -> None:
         help="number of models to show in full, those with the worst results (default: %(default)s)",
     )
     parser.add_argument("--title", help="heading of the page (default: what was audited)")
+    add_json_flag(parser)
     parser.set_defaults(run=run)
 
 
@@ -52,12 +55,16 @@ def run(options: argparse.Namespace) -> None:
     from securitynet_hub.report.page import write_report
 
     beside = [place / "samples" for place in options.records if (place / "samples").is_dir()]
+    entries = read_entries(options.records)
     out = write_report(
-        read_entries(options.records),
+        entries,
         options.out,
         samples=options.samples or beside,
         data=options.data,
         details=options.details,
         title=options.title,
     )
-    print(f"report: {out.resolve()}")
+    if options.json:
+        print_json({"report": str(out.resolve()), "records": len(entries)})
+    else:
+        print(f"report: {out.resolve()}")

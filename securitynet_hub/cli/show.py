@@ -8,9 +8,10 @@ from typing import Any
 
 from securitynet_hub.annotations.finding import find_listed
 from securitynet_hub.annotations.flags import FLAGS
-from securitynet_hub.annotations.schema import Annotation, columns
+from securitynet_hub.annotations.schema import Annotation, columns, load_annotations
 from securitynet_hub.cli.console import output
 from securitynet_hub.cli.json_output import add_json_flag, print_json
+from securitynet_hub.cli.parsing import completes
 from securitynet_hub.core.tables import plain_table
 from securitynet_hub.core.text import printable_markup
 from securitynet_hub.weights.hashes import describe_checks, parse_checks
@@ -27,7 +28,8 @@ BELOW = ("flags", "corrections")
 def add(commands: Any) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser("show", help="show one model", description=run.__doc__)
-    parser.add_argument("id", help="source/dataset/name[/seed], as `securitynet list` prints it")
+    model = parser.add_argument("id", help="source/dataset/name[/seed], as `securitynet list` prints it")
+    completes(model, lambda: [*load_annotations("zoo"), *load_annotations("extended")])
     add_json_flag(parser)
     parser.set_defaults(run=run)
 

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from securitynet_hub.cli.json_output import add_json_flag, print_json
+
 ORDER = 80
 
 
@@ -23,6 +25,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for study.md, study.html, study.csv and figures"
     )
+    add_json_flag(parser)
     parser.set_defaults(run=run)
 
 
@@ -35,6 +38,14 @@ def run(options: argparse.Namespace) -> None:
 
     records = [entry.record for entry in read_entries(options.records)]
     findings = write_study(options.out, records) if options.out else derive_findings(record_frame(records))
+    if options.json:
+        print_json(
+            [
+                {"name": each.name, "title": each.title, "verdict": each.verdict, "reason": each.reason}
+                for each in findings
+            ]
+        )
+        return
     width = max(len(finding.title) for finding in findings)
     for finding in findings:
         print(f"{finding.title:<{width}}  {finding.verdict:<18}  {finding.reason}")

@@ -10,7 +10,7 @@ from typing import Any
 from securitynet_hub.cli.console import errors
 from securitynet_hub.cli.json_output import add_json_flag
 from securitynet_hub.cli.kind_flags import add_kind_flags, kind_options
-from securitynet_hub.cli.parsing import Several, max_memory
+from securitynet_hub.cli.parsing import Several, add_author_flag, max_memory
 from securitynet_hub.cli.progress import reading_bars
 from securitynet_hub.core.interrupts import heed_interrupts
 from securitynet_hub.core.text import printable_markup
@@ -30,6 +30,7 @@ def add(commands: Any) -> None:
     )
     _add_work(parser)
     _add_ways(parser)
+    add_author_flag(parser)
     add_json_flag(parser)
     add_kind_flags(parser, "sweep")
     parser.set_defaults(run=run)

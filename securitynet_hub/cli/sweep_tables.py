@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.cli.json_output import print_json
+from securitynet_hub.core.tables import plain_table
 from securitynet_hub.core.text import printable_markup
+from securitynet_hub.records.entries import read_entries
 
 if TYPE_CHECKING:
+    from securitynet_hub.attacks.present import Verdict
     from securitynet_hub.sweeps.estimate import Cost
     from securitynet_hub.sweeps.launch import Prepared
     from securitynet_hub.sweeps.plan import Job
@@ -88,10 +94,14 @@ def show_outcome(prepared: Prepared, *, seconds: float, as_json: bool) -> None:
     done = prepared.count_settled() - len(failures)
     units, records = len(prepared.units), prepared.ledger.records
     if as_json:
-        print_json({"units": units, "done": done, "failed": failures, "records": str(records)})
+        verdicts = {model: [verdict.in_short for verdict in found] for model, found in _verdicts(prepared)}
+        print_json(
+            {"units": units, "done": done, "failed": failures, "records": str(records), "verdicts": verdicts}
+        )
         return
     console = _console()
     console.print(_figures_table(prepared, failures))
+    _print_verdicts(console, _verdicts(prepared))
     console.print(
         f"{done} of {units} units done, {len(failures)} failed, in {duration(seconds)}"
         + (f" by {prepared.processes} processes" if prepared.processes > 1 else "")
@@ -108,6 +118,39 @@ def show_outcome(prepared: Prepared, *, seconds: float, as_json: bool) -> None:
         )
     if failures:
         console.print("--retry-failed does them again")
+
+
+def _verdicts(prepared: Prepared) -> list[tuple[str, list[Verdict]]]:
+    """Return each model's verdicts, one for each kind of attack, the models that do worst first."""
+    found: list[tuple[float, str, list[Verdict]]] = []
+    for job in prepared.jobs:
+        paths = [path for unit in job.units if (path := prepared.ledger.record_of(unit)).exists()]
+        entries = read_entries(paths) if paths else []
+        worst = -math.inf
+        verdicts: list[Verdict] = []
+        for name, kind in kinds().items():
+            if own := [entry for entry in entries if entry.kind == name]:
+                summary = kind.present.summarise(own, ())
+                worst, verdicts = max(worst, summary.severity), [*verdicts, *summary.verdicts[:1]]
+        if verdicts:
+            found.append((-worst, job.annotation.id, verdicts))
+    return [(model, verdicts) for _, model, verdicts in sorted(found, key=lambda each: each[:2])]
+
+
+def _print_verdicts(console: Console, verdicts: list[tuple[str, list[Verdict]]]) -> None:
+    """Print the verdicts of the models that do worst, and how often each verdict was given."""
+    if not verdicts:
+        return
+    table = plain_table("Verdicts, the worst first", caption="`securitynet report` has the reasons.")
+    table.add_column("model", overflow="fold")
+    table.add_column("verdict", overflow="fold")
+    for model, found in verdicts[:SHOWN]:
+        table.add_row(printable_markup(model), printable_markup("; ".join(each.in_short for each in found)))
+    console.print(table)
+    if len(verdicts) > SHOWN:
+        counts = Counter(each.in_short for _, found in verdicts for each in found)
+        shown = ", ".join(f"{count} {title}" for title, count in counts.most_common())
+        console.print(f"of all {len(verdicts)}: {printable_markup(shown)}")
 
 
 def _figures_table(prepared: Prepared, failures: Sequence[dict[str, Any]]) -> Table:

@@ -1,9 +1,10 @@
-"""Leaderboards as Markdown, CSV and HTML in which nothing that was fetched can act."""
+"""Leaderboards as Markdown, CSV, JSON and HTML in which nothing that was fetched can act."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -75,10 +76,42 @@ def _ends(standings: Sequence[Standing]) -> list[float]:
     return [end for standing in standings for end in standing.figure if end is not None]
 
 
+def to_json(boards: Sequence[Board]) -> str:
+    """Return the boards as JSON, figures in full."""
+    found = [
+        {
+            "kind": board.kind,
+            "attack": board.attack,
+            "data": board.data,
+            "samples": board.samples,
+            "settings": board.settings,
+            "figure": board.by,
+            "comparison": board.comparison,
+            "standings": [
+                {
+                    "best": each.best,
+                    "worst": each.worst,
+                    "model": each.target,
+                    **each.figure._asdict(),
+                    "runs": each.runs,
+                    "disputed": each.disputed,
+                    "measured": each.record.created,
+                    "by": each.record.author,
+                    "record": each.record.id,
+                }
+                for each in board.standings
+            ],
+        }
+        for board in boards
+    ]
+    return json.dumps(found, indent=1, allow_nan=False) + "\n"
+
+
 FORMATS: dict[str, Callable[[Sequence[Board]], str]] = {
     "markdown": to_markdown,
     "csv": to_csv,
     "html": to_html,
+    "json": to_json,
 }
 
 

@@ -31,16 +31,21 @@ from securitynet_hub.attacks.membership.running import (
     run_attack,
     runnable,
 )
-from securitynet_hub.attacks.membership.samples import measure_slices, sample_table, write_samples
+from securitynet_hub.attacks.membership.samples import (
+    kept_scores,
+    measure_slices,
+    sample_table,
+    write_samples,
+)
 from securitynet_hub.attacks.membership.shadows import Shadows
 from securitynet_hub.attacks.membership.tail import LiraEstimate, estimate_lira
 from securitynet_hub.attacks.subject import AuditData, at_one_size, describe_subject
-from securitynet_hub.core.errors import RecordError, UnknownNameError
+from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.data.augmentations import VIEWS
 from securitynet_hub.data.features import COMPONENTS
 from securitynet_hub.engine.processes import find_place
 from securitynet_hub.models.target import Target
-from securitynet_hub.records.record import Record
+from securitynet_hub.records.record import Record, require_writable
 
 
 def run(
@@ -50,7 +55,7 @@ def run(
 
     Raises:
         UnknownNameError: no such attack, setting or augmentation; the closest names are given.
-        RecordError: the folder for samples holds this model's already.
+        RecordError: the folder for samples holds other samples' scores of this model, or cannot be written.
         ValueError: an attack lacks a field that it needs, or might forward more than ``max_queries`` images.
     """
     measuring: dict[str, Any] = {
@@ -60,8 +65,7 @@ def run(
     # Refuse impossible requests before the forward pass.
     measure_membership([1, 0], [1, 0], **measuring)
     data.require_classes_of(target)
-    if options.samples is not None and (Path(options.samples) / target.id).exists():
-        raise RecordError(f"{Path(options.samples) / target.id} exists already; it is never overwritten.")
+    _require_addable(target, data, options)
     _require_used(attacks, options)
     chosen = _settings(attacks, context.settings, class_wise=options.class_wise)
     _require_answers(attacks, target, options)
@@ -99,6 +103,7 @@ def run(
 
 def applicable(target: Target, data: AuditData, options: Options, context: Context) -> list[str]:
     """List the attacks on answers for which there is everything: reference models enough, a population."""
+    _require_addable(target, data, options)  # before reference models are trained
     names, candidates = [name for name in registered() if find(name).unanswerable(target) is None], None
     if options.candidates is not None:
         candidates = find_candidates(options.candidates, target, data)
@@ -334,6 +339,13 @@ class _Audit:
             if attack.augmented:
                 decided["views"] = list(pool.shadows.views)
         return decided
+
+
+def _require_addable(target: Target, data: AuditData, options: Options) -> None:
+    """Refuse a folder for samples that cannot take these, before any work."""
+    if options.samples is not None:
+        require_writable(Path(options.samples))
+        kept_scores(Path(options.samples) / target.id, data.split.indices, data.split.is_member)
 
 
 def _require_used(attacks: Sequence[str], options: Options) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +163,29 @@ def tile(pixels: npt.NDArray[np.uint8], *, columns: int = 5) -> npt.NDArray[np.u
     return sheet
 
 
+def kept_scores(folder: Path, positions: Any, is_member: Any) -> pd.DataFrame | None:
+    """Return the scores that an earlier audit of the same samples wrote into a folder; None without one.
+
+    Raises:
+        RecordError: there is something else in the folder, or the scores of other samples.
+    """
+    import pandas as pd
+
+    if not folder.exists():
+        return None
+    try:
+        found = pd.read_parquet(folder / "scores.parquet")
+        same = np.array_equal(found["position"], positions) and np.array_equal(found["is_member"], is_member)
+    except (OSError, ValueError, KeyError) as error:
+        raise RecordError(f"{folder} is there, but scores.parquet in it cannot be read: {error}.") from error
+    if not same:
+        raise RecordError(
+            f"{folder} has the scores of other members and non-members: name another folder with samples= "
+            "(--samples), or remove it."
+        )
+    return found
+
+
 def write_samples(
     table: pd.DataFrame,
     images: Pixels | ImageSource,
@@ -178,31 +202,50 @@ def write_samples(
     Args:
         table: from `sample_table`.
         images: shape (n, height, width, 1 or 3), uint8, or a source of one size: the image of each row.
-        folder: must not exist, so that nothing is overwritten.
+        folder: where there may be those of an earlier audit of the same samples: other attacks' scores are
+            kept, those of the same attacks replaced.
         count: images in a picture.
         lists: member lists to write beside.
 
     Raises:
-        RecordError: the folder is there already or cannot be written.
+        RecordError: the folder has other samples' scores, or cannot be written.
     """
+    before = kept_scores(folder, table["position"], table["is_member"])
+    whole = table if before is None else table.join(before[before.columns.difference(table.columns, False)])
     try:
-        if folder.exists():
-            raise RecordError(f"{folder} exists already; it is never overwritten.")
         folder.parent.mkdir(parents=True, exist_ok=True)
+        if before is not None:
+            _write_files(table, whole, images, count, lists, lambda name: atomic_path(folder / name))
+            return
         with atomic_path(folder, replace=False) as part:
             part.mkdir()
-            table.to_parquet(part / "scores.parquet", index=False)
-            for name in table.columns[3:]:
-                judged = table[table[name].notna()]
-                rows = judged.index[most_exposed(judged[name], judged["is_member"], count)]
-                shown = images.array(rows.to_numpy()) if isinstance(images, ImageSource) else images[rows]
-                sheet = tile(shown)
-                picture = Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
-                picture.save(part / f"exposed-{name}.png")
-            for named in lists:
-                place = part / f"members-{named.attack}.csv"
-                named.table.to_csv(place, index=False, errors="backslashreplace")
-                if len(named.rows):
-                    Image.fromarray(tile(named.thumbnails(), columns=10)).save(place.with_suffix(".png"))
+            _write_files(table, whole, images, count, lists, lambda name: nullcontext(part / name))
     except OSError as error:
         raise RecordError(f"cannot write {folder}: {error.strerror or error}.") from error
+
+
+def _write_files(
+    table: pd.DataFrame,
+    whole: pd.DataFrame,
+    images: Pixels | ImageSource,
+    count: int,
+    lists: Iterable[NamedMembers],
+    file: Callable[[str], AbstractContextManager[Path]],
+) -> None:
+    """Write pictures and lists, then the table of all scores; `file` gives the place for a name."""
+    for name in table.columns[3:]:
+        judged = table[table[name].notna()]
+        rows = judged.index[most_exposed(judged[name], judged["is_member"], count)]
+        shown = images.array(rows.to_numpy()) if isinstance(images, ImageSource) else images[rows]
+        sheet = tile(shown)
+        picture = Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
+        with file(f"exposed-{name}.png") as path:
+            picture.save(path, format="PNG")
+    for named in lists:
+        with file(f"members-{named.attack}.csv") as path:
+            named.table.to_csv(path, index=False, errors="backslashreplace")
+        if len(named.rows):
+            with file(f"members-{named.attack}.png") as path:
+                Image.fromarray(tile(named.thumbnails(), columns=10)).save(path, format="PNG")
+    with file("scores.parquet") as path:
+        whole.to_parquet(path, index=False)
