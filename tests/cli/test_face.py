@@ -136,7 +136,7 @@ def test_a_sweep_prints_its_verdicts(run, tmp_path):
     ("line", "completed"),
     [
         ("securitynet lea", {"leaderboard "}),
-        ("securitynet audit zoo/fashion-mnist/cnn-clean/1", {"zoo/fashion-mnist/cnn-clean/1", "zoo/fashion-mnist/cnn-clean/10"}),
+        ("securitynet audit zoo/fashion-mnist/cnn-cl", {"zoo/fashion-mnist/cnn-clean/1"}),
         ("securitynet attacks lira_offline_", {"lira_offline_two_sided "}),
     ],
 )  # fmt: skip

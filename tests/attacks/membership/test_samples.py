@@ -98,8 +98,13 @@ class TestTable:
     def test_nothing_is_overwritten_or_left(self, tmp_path):
         pixels = RNG.integers(0, 255, (300, 4, 4, 3), np.uint8)
         write_samples(self.table(), pixels, tmp_path / "x")
-        with pytest.raises(RecordError, match="never overwritten"):
-            write_samples(self.table(), pixels, tmp_path / "x")
+        with pytest.raises(RecordError, match="the scores of other members"):
+            write_samples(self.table().iloc[::-1].reset_index(drop=True), pixels, tmp_path / "x")
+        added = self.table().rename(columns={"a": "c"})
+        write_samples(added, pixels, tmp_path / "x")
+        kept = pd.read_parquet(tmp_path / "x/scores.parquet")
+        assert kept["a"].equals(self.table()["a"])  # of the audit before
+        assert kept["c"].equals(added["c"])
         (tmp_path / "file").write_text("")
         with pytest.raises(RecordError, match="cannot write"):
             write_samples(self.table(), pixels, tmp_path / "file/x")
