@@ -20,7 +20,7 @@ from securitynet_hub.attacks.membership.shadows import (
     train_shadows,
 )
 from securitynet_hub.attacks.subject import known_data
-from securitynet_hub.core.errors import RecordError, UnknownNameError, WeightsError
+from securitynet_hub.core.errors import UnknownNameError, WeightsError
 from securitynet_hub.data.augmentations import identity, mirror
 from securitynet_hub.data.images import LabelledImages, load_images
 from securitynet_hub.engine.inference import predict_module
