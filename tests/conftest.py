@@ -5,6 +5,7 @@ torchvision's wheel is built for a torch with CUDA: beside another torch its lib
 import fails for want of two operators. With them declared its classifiers, which use none, work.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -24,6 +25,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
+
+# What is imported stays: Python need not look through it for garbage again and again, which takes longer than
+# to build a network.
+gc.set_threshold(10_000, 10, 10)
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()
+
 
 if "VISION" in os.environ:
     import torch

@@ -7,6 +7,7 @@ What is tested is not imported ahead, nor what reads the environment when it is 
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -89,4 +90,5 @@ if __name__ == "__main__":
     for library in LIBRARIES:
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(library)
+    gc.freeze()  # forks would copy what they look through for garbage
     execute(*serve(socket.socket(fileno=int(sys.argv[1]))))
