@@ -6,6 +6,7 @@ four open files (its standard streams, and a pipe for its process id and its exi
 What is tested is not imported ahead, nor what reads the environment when it is imported (Hugging Face's).
 """
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -15,6 +16,7 @@ import runpy
 import signal
 import socket
 import sys
+import threading
 import warnings
 from types import ModuleType
 
@@ -85,10 +87,34 @@ def execute(arguments, folder, environment):
         runpy.run_path(first, run_name="__main__")
 
 
+def end(code):
+    """End as Python does, but leave the memory as it is: to take it apart is to copy it, for a second."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    program = vars(sys.modules["__main__"])
+    if program is not globals():
+        program.clear()
+    gc.collect()  # which closes what it left open
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)  # which tells what could not be written
+
+
 if __name__ == "__main__":
     del sys.path[0]  # the folder of this file
     for library in LIBRARIES:
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(library)
     gc.freeze()  # forks would copy what they look through for garbage
-    execute(*serve(socket.socket(fileno=int(sys.argv[1]))))
+    program = serve(socket.socket(fileno=int(sys.argv[1])))
+    try:
+        execute(*program)
+    except SystemExit as leave:
+        if not isinstance(leave.code, int | None):
+            raise
+        code = leave.code or 0
+    else:
+        code = 0
+    end(code)
