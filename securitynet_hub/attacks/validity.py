@@ -210,12 +210,12 @@ class Validity:
             check = self._measure(target, data, rows, logits)
         # In any order, as pairing takes the first ones: members stand before non-members.
         order = np.random.default_rng(self._seed).permutation(len(rows))
-        labels, answers = data.images.labels[rows[order]], logits[order].argmax(1)
+        labels, answers = data.images.labels[rows[order]], logits.argmax(1)[order]
         exchanged = None if check.is_doubtful else _exchanged(labels, answers, len(data.images.class_names))
         if exchanged is not None:
             check = replace(check, status="classes exchanged")
         if check.is_doubtful:
-            check = self._explained(check, target, data, rows[order], logits[order])
+            check = self._explained(check, target, data, rows[order], answers, logits.shape[1])
         if exchanged is not None and check.likely_reason is None:
             check = replace(check, likely_reason=exchanged.reason, class_order=exchanged.class_order)
         self.check = check
@@ -264,15 +264,16 @@ class Validity:
         target: Target,
         data: AuditData,
         rows: Rows,
-        logits: npt.NDArray[np.float32],
+        answers: Rows,
+        num_classes: int,
     ) -> Check:
         """Try what is usually wrong; return the check with what fits best.
 
         A service or function that only answers is not asked again: its queries may cost something.
         """
-        labels, answers, names = data.images.labels[rows], logits.argmax(1), data.images.class_names
+        labels, names = data.images.labels[rows], data.images.class_names
         before = answers == labels
-        found = list(_other_orders(names, labels, answers, logits.shape[1]))
+        found = list(_other_orders(names, labels, answers, num_classes))
         drawn = np.arange(len(rows))[:PROBED]
         images = data.images.select(rows[drawn])
         ways = _other_inputs(images, target.transform) if target.has_weights else ()

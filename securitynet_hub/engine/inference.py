@@ -45,7 +45,10 @@ PREPARED = 4
 
 
 LOGITS_BYTES = 1 << 30
-"""Bytes of outputs above which a single process keeps them in a temporary file."""
+"""Bytes of outputs above which a process keeps them in a temporary file."""
+
+GATHERED = 1 << 26
+"""Bytes of outputs that each process hands to the others at a time."""
 
 CHECKED = 1 << 16
 """Rows of outputs that are looked at together for what is not finite."""
@@ -154,7 +157,7 @@ def predict_module(
     share = np.array_split(np.arange(len(batches)), accelerator.num_processes)[accelerator.process_index]
     # A process without a batch repeats the first one, because all processes must take part in gathering.
     own = [batches[place] for place in share] or batches[:1]
-    answers = _Answers(sum(map(len, own)), on_disk=accelerator.num_processes == 1)
+    answers = _Answers(sum(map(len, own)))
     failure: Exception | None = None
     with plain_torch(), evaluating(module), torch.inference_mode(), accelerator.autocast():
         try:
@@ -170,9 +173,7 @@ def predict_module(
             failure = error
     if failure := raise_together(failure):
         raise failure
-    outputs = answers.on_disk
-    if outputs is None:
-        outputs = _gathered(accelerator, np.concatenate(own), answers.joined(), len(images))
+    outputs = _gathered(accelerator, np.concatenate(own), answers, len(images))
     parts = (outputs[start : start + CHECKED] for start in range(0, len(outputs), CHECKED))
     finite = np.concatenate([np.isfinite(part).reshape(len(part), -1).all(1) for part in parts])
     broken = np.flatnonzero(~finite)
@@ -191,13 +192,12 @@ class _Answers:
 
     Args:
         rows: number of images of this process.
-        on_disk: whether the outputs may lie in a file.
     """
 
-    def __init__(self, rows: int, *, on_disk: bool) -> None:
-        self._rows, self._may_spill, self._done = rows, on_disk, 0
+    def __init__(self, rows: int) -> None:
+        self._rows, self._done = rows, 0
         self._all = torch.empty(0)
-        self.on_disk: npt.NDArray[np.float32] | None = None
+        self._on_disk: npt.NDArray[np.float32] | None = None
 
     @property
     def are_empty(self) -> bool:
@@ -208,20 +208,25 @@ class _Answers:
         """Keep the outputs of the next batch."""
         if self.are_empty:
             shape = (self._rows, *answers.shape[1:])
-            if self._may_spill and 4 * math.prod(shape) > LOGITS_BYTES:
-                self.on_disk = array_on_disk(shape, np.float32)
+            if 4 * math.prod(shape) > LOGITS_BYTES:
+                self._on_disk = array_on_disk(shape, np.float32)
             else:
                 self._all = answers.new_empty(shape)
         rows = slice(self._done, self._done + len(answers))
-        if self.on_disk is None:
+        if self._on_disk is None:
             self._all[rows] = answers
         else:
-            self.on_disk[rows] = answers.cpu().numpy()
+            self._on_disk[rows] = answers.cpu().numpy()
         self._done += len(answers)
 
-    def joined(self) -> torch.Tensor:
-        """Return all outputs that are in memory."""
-        return self._all
+    def array(self) -> npt.NDArray[np.float32]:
+        """Return all outputs."""
+        return self._all.cpu().numpy() if self._on_disk is None else self._on_disk
+
+    def part(self, rows: slice, device: torch.device) -> torch.Tensor:
+        """Return some of the outputs on a device."""
+        found = self._all[rows] if self._on_disk is None else torch.from_numpy(np.array(self._on_disk[rows]))
+        return found.to(device)
 
 
 def array_on_disk(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -403,20 +408,35 @@ def _ahead(
 
 
 def _gathered(
-    accelerator: Accelerator, positions: Rows, answers: torch.Tensor, size: int
+    accelerator: Accelerator, positions: Rows, answers: _Answers, size: int
 ) -> npt.NDArray[np.float32]:
     """Return the rows of all processes in the images' order, shape (size, ...)."""
     if accelerator.num_processes == 1:
-        own: npt.NDArray[np.float32] = answers.cpu().numpy()
-        return own
-    rows = torch.from_numpy(positions).to(answers.device)
-    places = gather(accelerator, rows, pad=-1).cpu().numpy()
-    values = gather(accelerator, answers).cpu().numpy()
-    outputs = np.full((size, *values.shape[1:]), np.nan, np.float32)
-    outputs[places[places >= 0]] = values[places >= 0]
-    missing = np.setdiff1d(np.arange(size), places)
-    if len(missing):
-        raise ModelError(f"{len(missing)} of {size} images came back without an output.")
+        return answers.array()
+    device = accelerator.device
+    shape = (size, *answers.part(slice(0, 0), device).shape[1:])
+    failure: Exception | None = None
+    try:
+        outputs = (
+            array_on_disk(shape, np.float32)
+            if 4 * math.prod(shape) > LOGITS_BYTES
+            else np.empty(shape, np.float32)
+        )
+    except ModelError as error:
+        failure = error
+    if failure := raise_together(failure):
+        raise failure
+    missing = np.ones(size, np.bool_)
+    most = int(gather(accelerator, torch.tensor([len(positions)], device=device)).max())
+    step = max(1, GATHERED // (4 * math.prod(shape[1:])))
+    for start in range(0, most, step):  # of each process the same part, shorter or empty at the end
+        part = slice(start, start + step)
+        places = gather(accelerator, torch.from_numpy(positions[part]).to(device), pad=-1).cpu().numpy()
+        values = gather(accelerator, answers.part(part, device)).cpu().numpy()
+        outputs[places[places >= 0]] = values[places >= 0]
+        missing[places[places >= 0]] = False
+    if missing.any():
+        raise ModelError(f"{np.count_nonzero(missing)} of {size} images came back without an output.")
     return outputs
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.attacks.membership.measures import draw_share
-from securitynet_hub.attacks.membership.model_answers import ModelAnswers
+from securitynet_hub.attacks.membership.model_answers import FROM_MARGIN, ModelAnswers
 from securitynet_hub.attacks.membership.reference_models import Unread, require_disjoint
 from securitynet_hub.core.arrays import Scores, as_array, require_plain, require_seed
 from securitynet_hub.core.shares import Share, alone
@@ -142,6 +142,18 @@ class MembershipInputs:
 
         With `views`, return it for every augmentation, shape (n, augmentations) if outputs have that axis.
         """
+        if self.from_logits and signal in FROM_MARGIN:
+            if views not in self._margins:
+                self._margins[views] = self._own("logit_margin", views)
+            return FROM_MARGIN[signal](self._margins[views].copy())
+        return self._own(signal, views)
+
+    @cached_property
+    def _margins(self) -> dict[bool, Scores]:
+        """The margins of the target's logits, for all augmentations and for the first, once computed."""
+        return {}
+
+    def _own(self, signal: str, views: bool) -> Scores:
         labels = np.zeros(len(self.outputs), np.int64) if self.labels is None else self.labels
         return self._signal(signal, self.outputs, labels, views)
 
@@ -178,13 +190,12 @@ class MembershipInputs:
     def _signal(self, signal: str, outputs: Any, labels: Outputs, views: bool) -> Scores:
         score = SIGNALS[signal]
         if isinstance(outputs, np.memmap):  # more than fits into memory several times
-            rows = range(0, len(outputs), ROWS)
-            return np.concatenate(
-                [
-                    score(outputs[row : row + ROWS], labels[row : row + ROWS], from_logits=self.from_logits)
-                    for row in rows
-                ]
-            )
+
+            def scored(start: int) -> Scores:
+                part = slice(start, start + ROWS)
+                return score(outputs[part], labels[part], from_logits=self.from_logits)
+
+            return np.concatenate(self.share(scored, range(0, len(outputs), ROWS)))
         if np.ndim(outputs) < 3:
             return score(outputs, labels, from_logits=self.from_logits)
         outputs = outputs if hasattr(outputs, "detach") else as_array(outputs, "outputs")
