@@ -1,9 +1,9 @@
 """Time and memory of whole audits with 64 reference models, by one process and by two.
 
 Run with ``python benchmarks/measure_audits.py FOLDER``, a quarter of an hour of two cores. FOLDER keeps
-0.8 GB: the margins of the models, made up. The target is a linear network with 1,000 classes on made-up images of
-four pixels; its answers for the largest audit take 5.6 GB in a temporary file. Two processes are started by
-``accelerate launch``; their records must be those of one, but for the time.
+0.8 GB: the margins of the models, made up. The target is a linear network with 1,000 classes on made-up
+images of four pixels; its answers for the largest audit take 5.6 GB in a temporary file. Two processes are
+started by ``accelerate launch``; their records must be those of one, but for the time.
 
 Memory is the peak of a process's own (anonymous) memory, less that before; pages of files, which the system
 takes back at will, are not counted.
@@ -105,7 +105,7 @@ def audit(folder, samples, out):
         "memory": peak[0] - before,
         "resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
     }
-    (out / f"process-{os.environ.get('RANK', '0')}.json").write_text(json.dumps(taken))
+    (out / f"process-{os.environ.get('RANK', '0')}.txt").write_text(json.dumps(taken))
 
 
 def measured(folder, samples, launch, name):
@@ -114,7 +114,7 @@ def measured(folder, samples, launch, name):
     command = [sys.executable, *launch, __file__, str(folder), str(samples), str(out)]
     settings = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     subprocess.run(command, check=True, env=os.environ | settings, stdout=subprocess.DEVNULL)
-    taken = [json.loads(path.read_text()) for path in sorted(out.glob("process-*.json"))]
+    taken = [json.loads(path.read_text()) for path in sorted(out.glob("process-*.txt"))]
     records = {record.attack["name"]: record for record in read_records(out)}
     return taken, {name: [r.target, r.data, r.attack, r.result, r.counts] for name, r in records.items()}
 

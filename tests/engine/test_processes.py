@@ -71,6 +71,12 @@ def test_rows_of_two_processes_are_put_in_their_place(predictions, size):
         assert np.array_equal(np.load(predictions / f"{number}-{size}.npy"), expected)
 
 
+def test_answers_in_files_are_joined_a_few_at_a_time(predictions):
+    expected = np.load(predictions / f"0-{SIZES[0]}.npy")
+    for number in (0, 1):
+        assert np.array_equal(np.load(predictions / f"{number}-file.npy"), expected)
+
+
 def test_scores_in_shares_are_those_of_one_process_byte_for_byte(predictions):
     alone = audited()
     for number in (0, 1):

@@ -17,6 +17,7 @@ from securitynet_hub.attacks.membership import leverage, reference_models
 from securitynet_hub.attacks.membership.shadows import Shadows
 from securitynet_hub.attacks.subject import AuditData
 from securitynet_hub.data.splits import Split
+from securitynet_hub.engine import inference
 from securitynet_hub.engine.inference import predict
 
 ID = "zoo/fashion-mnist/bn-cnn-overfitted-500/1"
@@ -71,6 +72,10 @@ def work(number, port, folder):
     target, pixels = load_target(ID), load_images().pixels[:IMAGES]
     for size in SIZES:
         np.save(folder / f"{number}-{size}.npy", predict(target, pixels, batch_size=size))
+    inference.LOGITS_BYTES, inference.GATHERED = 200, 100  # in files, and two images at a time
+    found = predict(target, pixels, batch_size=SIZES[0])
+    assert isinstance(found, np.memmap)
+    np.save(folder / f"{number}-file.npy", found)
     (folder / f"{number}-audit.json").write_text(audited(folder / "records"))
 
 

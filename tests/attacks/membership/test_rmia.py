@@ -152,6 +152,15 @@ def test_samples_in_blocks_of_any_size_score_the_same(mode, queries, block, chun
         assert np.array_equal(rmia_scores(target_x, x, is_in, target_z, z, mode=mode), expected)
 
 
+def test_a_is_tuned_alike_on_files_and_in_blocks(monkeypatch):
+    (_, ref_x, is_in, _, ref_z), _ = world(5, 40, 30, 7, queries=2)
+    ref_x, is_in, ref_z = ref_x[2:], is_in[2:], ref_z[2:]
+    expected = rmia.tune_offline_a(ref_x, is_in, ref_z)
+    monkeypatch.setattr(reference_models, "BLOCK", 7)
+    monkeypatch.setattr(reference_models, "CHUNK_ELEMENTS", 60)
+    assert rmia.tune_offline_a(list(ref_x), is_in, list(ref_z)) == expected
+
+
 @pytest.mark.parametrize("models", [1, 3, 64, 100])
 def test_averages_do_not_depend_on_the_order_of_models_to_the_bit(models):
     rng = np.random.default_rng(0)

@@ -12,6 +12,7 @@ from securitynet_hub import audit, load_target, read_records
 from securitynet_hub.attacks.membership import shadows
 from securitynet_hub.attacks.membership.lira import lira_scores
 from securitynet_hub.attacks.membership.measures import measure_membership
+from securitynet_hub.attacks.membership.model_answers import ModelAnswers
 from securitynet_hub.attacks.membership.shadows import (
     answers,
     balanced_masks,
@@ -23,6 +24,7 @@ from securitynet_hub.attacks.subject import known_data
 from securitynet_hub.core.errors import UnknownNameError, WeightsError
 from securitynet_hub.data.augmentations import identity, mirror
 from securitynet_hub.data.images import LabelledImages, load_images
+from securitynet_hub.data.splits import Split
 from securitynet_hub.engine.inference import predict_module
 from securitynet_hub.engine.trained import read_decided
 from securitynet_hub.engine.training import Recipe
@@ -174,6 +176,55 @@ def test_signals_of_every_answer(three):
         for model in range(3):
             expected = signal(three.logits[model, :, 0], labels, from_logits=True)
             np.testing.assert_array_equal(found[model, :, 0], expected)
+
+
+@pytest.fixture(scope="module")
+def both(folder):
+    views = (identity, mirror)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(shadows, "ROWS", 7)
+        patched.setattr(shadows, "MARGINS_BYTES", 1000)
+        margins = trained(folder, views=views, keep="margins")
+        patched.setattr(shadows, "LOGITS_BYTES", 1000)
+        assert trained(folder, views=views).logits is None
+    return trained(folder, views=views), margins
+
+
+class TestKeptMargins:
+    """What `train_shadows` keeps where the logits are too many; here by choice, and in a file."""
+
+    def test_margins_and_hash_are_those_of_the_logits(self, both):
+        logits, margins = both
+        labels = IMAGES.labels[POOL]
+        assert (margins.logits, margins.num_classes) == (None, 10)
+        assert isinstance(margins.kept.margins, np.memmap)
+        assert margins.sha256 == logits.sha256
+        assert np.array_equal(margins.margins(labels), logits.margins(labels))
+        assert np.array_equal(margins.log_confidences(labels), logits.log_confidences(labels))
+        with pytest.raises(ValueError, match="the labels here are others"):
+            margins.margins(labels[::-1])
+
+    def test_records_are_the_same_but_for_the_time(self, both):
+        target = load_target("zoo/fashion-mnist/cnn-overfitted-500/1")
+        split = Split(members=POOL[:40], nonmembers=POOL[40:80])
+        data = dataclasses.replace(known_data(target.annotation), images=IMAGES, split=split)
+        names = ["attack_r", "difficulty_calibration", "base", "rmia"]
+        found = [
+            audit(target, attacks=names, data=data, shadows=own, settings={"rmia": {"a": "tuned"}})
+            for own in both
+        ]
+        one, other = ([(r.attack, r.result, r.counts) for r in records] for records in found)
+        assert one == other
+
+    def test_logits_that_were_not_kept_cannot_be_had(self, both):
+        held = ModelAnswers(lambda: both[1].kept.margins, np.arange(5), shape=(3, 2, 10), views=True)
+        assert held.shape == (3, 5, 2, 10)
+        with pytest.raises(ValueError, match=r"keep='logits'.*, which takes 1,200 bytes"):
+            np.asarray(held)
+
+    def test_either_logits_or_margins(self, both):
+        with pytest.raises(ValueError, match="either logits or kept margins"):
+            dataclasses.replace(both[1], logits=both[0].logits)
 
 
 def test_the_random_state_is_left_alone(folder):
