@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import os
@@ -20,6 +21,9 @@ from securitynet_hub.core.errors import WeightsError
 MAX_BYTES = 8 << 30
 """Files above this size are refused unread."""
 
+
+AT_FDCWD, RENAME_NOREPLACE = -100, 1
+"""Arguments of Linux's renameat2: paths as they are, and only to a name that is free."""
 
 CLAIM_TRIES, CLAIM_PAUSE = 50, 0.1
 """How often, and after how many seconds, to try again where another process claims the same file."""
@@ -119,6 +123,8 @@ def _move_without_replacing(part: Path, path: Path) -> None:
             raise
         except OSError:  # exFAT, SMB and Google Drive in Colab have no hard links
             pass
+    if rename_exclusively(part, path):
+        return
     claim = path.with_name(f".{path.name}.claim")
     _create_exclusively(claim, path)
     try:
@@ -127,6 +133,30 @@ def _move_without_replacing(part: Path, path: Path) -> None:
         part.rename(path)
     finally:
         claim.unlink()
+
+
+def rename_exclusively(part: Path, path: Path) -> bool:
+    """Rename a file or folder unless `path` exists, in one step; return False where that cannot be had.
+
+    Linux can (renameat2), on most file systems: vfat and SMB among those without hard links.
+
+    Raises:
+        FileExistsError: `path` exists.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> rename_exclusively(folder / "missing", folder / "x")
+    False
+    """
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError, TypeError):  # not Linux, or a C library of before 2018
+        return False
+    if rename(AT_FDCWD, os.fsencode(part), AT_FDCWD, os.fsencode(path), RENAME_NOREPLACE) == 0:
+        return True
+    if ctypes.get_errno() == errno.EEXIST:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    return False
 
 
 def _create_exclusively(claim: Path, path: Path) -> None:

@@ -45,8 +45,8 @@ def predict_with_features(
 ) -> tuple[Answers, Answers]:
     """Return the target's logits, shape (n, classes), and what its last layer reads, shape (n, d).
 
-    Logits, errors and settings are those of `predict`; both arrays lie in a temporary file together if they
-    are large.
+    Logits, errors and settings are those of `predict`. Both are parts of one array, in a temporary file if it
+    is large.
 
     Raises:
         ModelError: as `predict`, or the target has no last linear layer.
@@ -71,9 +71,7 @@ def predict_with_features(
     both = predict_module(
         WithFeatures(classifier, layer), target.transform, images, on_first=first, **settings
     )
-    if isinstance(both, np.memmap):
-        return both[:, :classes], both[:, classes:]
-    return np.ascontiguousarray(both[:, :classes]), np.ascontiguousarray(both[:, classes:])
+    return both[:, :classes], both[:, classes:]
 
 
 def _last_layer(target: Target) -> str | None:

@@ -193,15 +193,23 @@ def write_record(record: Record, folder: Path, *, name: str | None = None) -> Pa
 
 
 def require_writable(folder: Path) -> None:
-    """Raise RecordError if records cannot be written into a folder, before any work is done."""
+    """Raise RecordError if records cannot be written into a folder, once each, before any work is done."""
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     try:
         if not existing.is_dir():
             raise NotADirectoryError(20, "Not a directory")
-        with tempfile.TemporaryFile(dir=existing):
-            pass
+        with tempfile.TemporaryDirectory(prefix=".securitynet-", dir=existing) as trial:
+            for _ in range(2):
+                with atomic_path(Path(trial) / "x", replace=False, fsync=False) as part:
+                    part.touch()
+    except FileExistsError:
+        return
     except OSError as error:
         raise RecordError(f"cannot write records into {folder}: {existing}: {error.strerror}.") from error
+    raise RecordError(
+        f"cannot write records into {folder}: there one file replaces another unasked, and records are never "
+        "overwritten. Choose a folder of another file system."
+    )
 
 
 def read_record(path: Path) -> Record:

@@ -13,10 +13,12 @@ from securitynet_hub.core import files
 from securitynet_hub.core.files import atomic_path
 
 
-@pytest.fixture(params=["hard links", "no hard links"])
+@pytest.fixture(params=["hard links", "exclusive renaming", "neither"])
 def links(request, monkeypatch):
-    if request.param == "no hard links":
+    if request.param != "hard links":
         monkeypatch.setattr(os, "link", refuse)
+    if request.param == "neither":
+        monkeypatch.setattr(files, "rename_exclusively", lambda *_: False)
 
 
 def refuse(*_):
@@ -97,13 +99,20 @@ def test_what_ends_the_block_leaves_nothing(tmp_path, replace, error):
 
 @pytest.mark.parametrize(
     ("links", "dying"),
-    [(True, "os.fsync"), (True, "os.link"), (False, "os.close"), (False, "pathlib.Path.rename")],
+    [
+        (True, "os.fsync"),
+        (True, "os.link"),
+        (False, "files.rename_exclusively"),
+        (False, "os.close"),
+        (False, "pathlib.Path.rename"),
+    ],
 )
 def test_a_kill_at_any_moment_leaves_no_visible_file(tmp_path, links, dying):
     code = (
-        "import os, pathlib, sys; from securitynet_hub.core.files import atomic_path\n"
+        "import os, pathlib, sys; from securitynet_hub.core import files; atomic_path = files.atomic_path\n"
         "def refuse(*_): raise OSError(38, 'no links')\n"
         f"os.link = os.link if {links} else refuse\n"
+        "files.rename_exclusively = lambda *_: False\n"
         "with atomic_path(pathlib.Path(sys.argv[1]), replace=False) as part:\n"
         f"    part.write_text('whole'); {dying} = lambda *_: os._exit(9)\n"
     )
@@ -116,6 +125,7 @@ def test_a_kill_at_any_moment_leaves_no_visible_file(tmp_path, links, dying):
 
 def test_a_claim_that_a_killed_process_left_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(files, "rename_exclusively", lambda *_: False)
     monkeypatch.setattr(files, "CLAIM_PAUSE", 0)
     (tmp_path / ".x.claim").touch()
     with pytest.raises(OSError, match=r"if none is, delete .*\.x\.claim"):

@@ -9,6 +9,7 @@ import pytest
 from support.plain_records import make
 from support.processes import run_python
 
+from securitynet_hub.core import files
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.records import record as records
 from securitynet_hub.records.record import (
@@ -89,11 +90,31 @@ def test_of_many_writers_of_one_record_one_wins(tmp_path):
     assert read_record(written[0]) == record
 
 
-def test_folders_without_hard_links_take_records(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+def refuse(*_):
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
+
+def test_a_folder_where_files_replace_others_or_cannot_appear_is_refused_before_any_work(
+    tmp_path, monkeypatch
+):
+    require_writable(tmp_path / "new" / "folder")
+    assert list(tmp_path.iterdir()) == []
+    for name in ("link", "rename"):
+        monkeypatch.setattr(os, name, refuse)
+    monkeypatch.setattr(files, "rename_exclusively", refuse)
+    with pytest.raises(RecordError, match=r"cannot write records into .*: Function not implemented"):
+        require_writable(tmp_path)
+    monkeypatch.setattr(files, "rename_exclusively", lambda part, path: bool(part.replace(path)))
+    with pytest.raises(RecordError, match="one file replaces another unasked"):
+        require_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("renames", [True, False])
+def test_folders_without_hard_links_take_records(tmp_path, monkeypatch, renames):
     monkeypatch.setattr(os, "link", refuse)
+    if not renames:
+        monkeypatch.setattr(files, "rename_exclusively", lambda *_: False)
     record = make()
     path = write_record(record, tmp_path)
     before = path.read_bytes()
