@@ -63,7 +63,9 @@ def to_html(boards: Sequence[Board]) -> str:
         title="Leaderboards",
         models=len({standing.target for standing in standings}),
         days=days,
-        authors=any(standing.record.author for standing in standings),
+        authors={_by(standing) for standing in standings} - {"-"},
+        by=_by,
+        runs=_runs,
         boards=[
             (f"board-{place}", board, _about(board), common_scale(_ends(board.standings)))
             for place, board in enumerate(boards, 1)
@@ -121,11 +123,19 @@ def _cells(standing: Standing) -> Iterator[str]:
     yield standing.target
     yield f"{figure.value:.3f}"
     yield "-" if figure.low is None or figure.high is None else f"{figure.low:.3f}-{figure.high:.3f}"
-    opinion = ", disputed" if standing.disputed else ", verified" if standing.verified else ""
-    yield f"{standing.runs}{opinion}"
+    yield _runs(standing)
     yield standing.record.created[:10]
-    yield f"{', '.join(standing.signed)} (signed)" if standing.signed else standing.record.author or "-"
+    yield _by(standing)
     yield standing.record.id
+
+
+def _runs(standing: Standing) -> str:
+    opinion = ", disputed" if standing.disputed else ", verified" if standing.verified else ""
+    return f"{standing.runs}{opinion}"
+
+
+def _by(standing: Standing) -> str:
+    return f"{', '.join(standing.signed)} (signed)" if standing.signed else standing.record.author or "-"
 
 
 def _settings(board: Board) -> str:
