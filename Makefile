@@ -41,7 +41,7 @@ demo: $(VENV)/installed
 	$(BIN)/securitynet audit zoo --out records --samples records/samples
 	$(BIN)/securitynet report records --samples records/samples --out records/report.html
 
-# The pictures of docs/gallery.md, by the commands that stand there.
+# The pictures of docs/gallery.md, by the commands that stand there; those of pages need Chromium.
 GALLERY := build/gallery
 TWINS := bn-cnn-overfitted-500 bn-cnn-regularised-500 cnn-overfitted-250 cnn-regularised-250
 gallery: $(VENV)/installed
@@ -56,7 +56,11 @@ gallery: $(VENV)/installed
 	$(BIN)/securitynet report $(GALLERY)/records --samples $(GALLERY)/samples --out $(GALLERY)/report.html \
 		--data $(GALLERY)/figures
 	$(BIN)/securitynet study --out $(GALLERY)/study
-	cp $(addprefix $(GALLERY)/figures/,overview.png model-1-roc.png model-1-scores-mlp-top3.png) \
+	$(BIN)/securitynet leaderboard --records $(GALLERY)/records --format html --out $(GALLERY)/board.html
+	$(BIN)/python docs/screenshots.py $(GALLERY)/report.html docs/gallery/overview.png 1200 900 light
+	$(BIN)/python docs/screenshots.py $(GALLERY)/backdoored.html docs/gallery/report-phone.png 390 844 dark
+	$(BIN)/python docs/screenshots.py $(GALLERY)/board.html docs/gallery/leaderboard.png 1200 800 light
+	cp $(addprefix $(GALLERY)/figures/,model-1-roc.png model-1-scores-mlp-top3.png) \
 		$(GALLERY)/samples/zoo/fashion-mnist/bn-cnn-overfitted-500/1/exposed-mlp_top3.png \
 		$(addprefix $(GALLERY)/study/figures/,panels.png stealing-agreement-test-accuracy.png \
 		mia-modified-entropy-auc-overfit-gap.png out-of-distribution-queries.png) docs/gallery/

@@ -428,6 +428,11 @@ class TestVerdicts:
         unchecked = describe(OVERFITTED, entries(record())).grounds
         assert ground.name not in [each.name for each in unchecked]
 
+    def test_the_gap_follows_from_counts_without_correctness(self):
+        counts = {"members": 100, "members_right": 90, "nonmembers": 200, "nonmembers_right": 150}
+        model = describe("lab/own", entries(record("lab/own", counts=counts)))
+        assert (model.accuracy, model.gap) == (0.75, pytest.approx(0.15))
+
     def test_the_strongest_stands_first(self):
         strong, weak = (
             record(result={"auc": 0.7, "auc_ci": [0.6, 0.8]}),

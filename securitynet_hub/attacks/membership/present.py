@@ -222,7 +222,7 @@ def _missing(attacks: Sequence[str], drawn: Sequence[str]) -> list[str]:
 
 
 def frame(records: Sequence[Record]) -> dict[str, float | None]:
-    """Return the AUCs that SecurityNet gives, too, and the gap that follows from correctness."""
+    """Return the AUCs that SecurityNet gives, too, and the gap that follows from correctness or counts."""
     columns: dict[str, float | None] = {}
     for record in records:
         column, auc = _column(str(record.attack.get("name"))), number(record.result.get("auc"))
@@ -366,9 +366,18 @@ def _accuracy(entries: Sequence[Entry], samples: Sequence[Path]) -> tuple[float 
 
 
 def _gap_from(records: Sequence[Record]) -> float | None:
-    """Return the overfit gap by the first record of correctness that has an AUC."""
+    """Return the overfit gap by the first AUC of correctness, else by the counts of right answers."""
     aucs = (number(r.result.get("auc")) for r in records if r.attack.get("name") == CORRECTNESS)
-    return next((2 * auc - 1 for auc in aucs if auc is not None), None)
+    gaps = (members - rest for r in records for members, rest in _right(r))
+    return next((2 * auc - 1 for auc in aucs if auc is not None), next(gaps, None))
+
+
+def _right(record: Record) -> Iterator[tuple[float, float]]:
+    """Yield the shares of members and of non-members that the model answers right, where an audit counted."""
+    names = ("members", "members_right", "nonmembers", "nonmembers_right")
+    members, right, others, others_right = (number(record.counts.get(name)) for name in names)
+    if members and others and right is not None and others_right is not None:
+        yield right / members, others_right / others
 
 
 def _column(attack: str) -> str | None:
