@@ -72,9 +72,12 @@ def cached_pixels(name: str, sizes: npt.NDArray[np.int64], channels: int) -> Cac
         channels: of each picture.
 
     Returns:
-        None where nothing is kept: the cache is off, the set is larger than its limit, or the disk refuses.
+        None where nothing is kept: the cache is off, the set is larger than its limit, the disk refuses, or
+        the system cannot read at a place of a file that several threads share (Windows).
     """
     limit = cache_limit()
+    if not hasattr(os, "pread"):
+        return None
     lengths = sizes.prod(1) * channels
     if not limit or not len(sizes) or lengths.sum() > limit:
         return None
@@ -123,7 +126,7 @@ class CachedPixels:
                 return None
             length = int(self._starts[row + 1] - self._starts[row])
             pixels = np.empty((*self._sizes[row], self._channels), np.uint8)
-            found = os.preadv(self._pixels, [pixels.reshape(-1).data], int(self._starts[row]))
+            found = _read_into(self._pixels, pixels.reshape(-1).data, int(self._starts[row]))
         except OSError:
             return None
         return pixels if found == length and _checksum(pixels.reshape(-1).data) == stated else None
@@ -144,6 +147,15 @@ class CachedPixels:
                 told, self._writes = not self._writes, False
             if not told:
                 _tell(self._folder, error)
+
+
+def _read_into(file: int, buffer: memoryview, start: int) -> int:
+    """Fill a buffer from a place in a file, without another copy where the system can; return the bytes."""
+    if hasattr(os, "preadv"):
+        return os.preadv(file, [buffer], start)
+    content = os.pread(file, len(buffer), start)  # macOS
+    buffer[: len(content)] = content
+    return len(content)
 
 
 def _checksum(content: memoryview) -> int:

@@ -66,6 +66,17 @@ def test_each_picture_is_decoded_once_whoever_asks():
     assert store.reads == 10
 
 
+def test_systems_that_lack_a_call_read_otherwise_or_keep_nothing(monkeypatch):
+    sizes = np.array([[2, 2]])
+    pixels = np.arange(4, dtype=np.uint8).reshape(2, 2, 1)
+    monkeypatch.delattr(os, "preadv", raising=False)  # macOS
+    cache = cached_pixels("name", sizes, 1)
+    cache.write(0, pixels)
+    assert (cache.read(0) == pixels).all()
+    monkeypatch.delattr(os, "pread")  # Windows
+    assert cached_pixels("name", sizes, 1) is None
+
+
 def test_a_damaged_entry_is_decoded_again():
     store = Counted()
     source = images(store)
