@@ -94,7 +94,8 @@ test-coverage: $(VENV)/installed
 # The sources that take their networks from torchvision and timm. Only this run sees the two: torchvision's
 # wheel may be built for another torch, and then breaks whatever imports it.
 test-vision: $(VENV)/installed $(VENV)/vision/installed
-	VISION=$(abspath $(VENV)/vision) $(BIN)/pytest $(PARALLEL) tests/vision "tests/loaders/test_hosted.py::test_every_row_has_a_network"
+	VISION=$(abspath $(VENV)/vision) $(BIN)/pytest $(PARALLEL) tests/vision \
+		tests/loaders/test_hosted.py::test_every_family_has_a_network_for_each_of_its_data_sets
 
 # Every network of every source, which takes minutes; `make test` builds one of each family.
 test-exhaustive: $(VENV)/installed

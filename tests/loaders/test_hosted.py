@@ -14,6 +14,7 @@ import dill
 import pytest
 import torch
 from huggingface_hub import constants
+from securitynet_hub.loaders import pytorchcv
 from support.published_checkpoints import digest, host, save, undrawn
 from support.servers import PIECE
 
@@ -115,16 +116,27 @@ def check(row, server, folder):
     return hosted.row
 
 
-@pytest.mark.skipif("VISION" not in os.environ, reason="part of make test-vision, as some need torchvision")
-@pytest.mark.parametrize("source", sorted({row.source for row in ROWS.values()} - {"torchvision"}))
-def test_every_row_has_a_network(source):
-    """Build all, without their weights, but once those of rows that differ in their files alone.
+SUFFIXES = {
+    "ImageNet-1k": "", "CUB-200-2011": "_cub",
+    "CIFAR-10": "_cifar10", "CIFAR-100": "_cifar100", "SVHN": "_svhn",
+}  # fmt: skip
+"""Of the names of pytorchcv's constructors."""
 
-    Those of torchvision are built in tests/vision/test_torchvision.py.
-    """
-    rows = [row for row in ROWS.values() if row.source == source]
-    fields = ("constructor", "architecture", "num_classes", "image_size", "input_dims", "num_parameters")
-    for row in {tuple(getattr(row, field) for field in fields): row for row in rows}.values():
+with_vision = pytest.mark.skipif(
+    "VISION" not in os.environ, reason="part of make test-vision, as some need torchvision"
+)
+each_source = pytest.mark.parametrize(
+    "source", sorted({row.source for row in ROWS.values()} - {"torchvision"})
+)
+
+
+def check_networks(source, *fields):
+    """Build the smallest network of all rows that share these, without its weights."""
+    networks = {}
+    for row in sorted(ROWS.values(), key=lambda row: row.num_parameters or 0):
+        if row.source == source:
+            networks.setdefault(tuple(getattr(row, field) for field in fields), row)
+    for row in networks.values():
         with undrawn():
             network, transform = find_loader(row.source).build(row)
         assert count_classes(network) == row.num_classes, row.id
@@ -132,6 +144,30 @@ def test_every_row_has_a_network(source):
             trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
             assert trained == row.num_parameters, row.id
         assert transform.shape == (*[row.image_size or 224] * row.input_dims, 3), row.id
+
+
+@with_vision
+@each_source
+def test_every_family_has_a_network_for_each_of_its_data_sets(source):
+    """Those of torchvision are built in tests/vision/test_torchvision.py."""
+    check_networks(source, "family", "dataset", "num_classes", "image_size", "input_dims")
+
+
+def test_every_row_of_pytorchcv_names_a_network_of_its_architecture_and_data_set():
+    for row in ROWS.values():
+        if row.source == "pytorchcv":
+            assert row.constructor == row.architecture + SUFFIXES[row.dataset]
+            assert row.id.split("/")[2] == row.architecture
+            assert pytorchcv.constructor(row.constructor).__name__ == row.constructor
+
+
+@pytest.mark.exhaustive
+@with_vision
+@each_source
+def test_every_row_has_a_network(source):
+    """But once those of rows that differ in their files alone."""
+    fields = ("constructor", "architecture", "num_classes", "image_size", "input_dims", "num_parameters")
+    check_networks(source, *fields)
 
 
 @pytest.mark.parametrize("id", of_each_family())
