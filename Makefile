@@ -14,6 +14,8 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find securitynet_hub metrics loaders -type f -not -path '*/__pycache__/*')
 # In the order of the files: modules of few but slow tests are not left to one process at the end.
 PARALLEL := -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+# Of the two smaller runs; with SMALL= each is one process, which is enough for one beside `make test-alone`.
+SMALL ?= $(PARALLEL)
 # Python compiles a module when it is first imported: most of what is installed never is. It must keep what it
 # compiled, or each of the many processes of the tests would compile it again, which takes some 15 seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -94,7 +96,7 @@ test-coverage: $(VENV)/installed
 # The sources that take their networks from torchvision and timm. Only this run sees the two: torchvision's
 # wheel may be built for another torch, and then breaks whatever imports it.
 test-vision: $(VENV)/installed $(VENV)/vision/installed
-	VISION=$(abspath $(VENV)/vision) $(BIN)/pytest $(PARALLEL) tests/vision \
+	VISION=$(abspath $(VENV)/vision) $(BIN)/pytest $(SMALL) tests/vision \
 		tests/loaders/test_hosted.py::test_every_family_has_a_network_for_each_of_its_data_sets
 
 # Every network of every source, which takes minutes; `make test` builds one of each family.
@@ -125,7 +127,7 @@ bench: $(VENV)/installed
 # gigabytes of CUDA libraries; TORCH=2.13.0 takes another. ROOMS="tests/metrics tests/sharing" runs a part.
 ROOMS ?= tests --pyargs securitynet_hub
 test-lowest: .venv-lowest/installed
-	.venv-lowest/bin/pytest $(PARALLEL) $(ROOMS) -m "not slow and not exhaustive"
+	.venv-lowest/bin/pytest $(SMALL) $(ROOMS) -m "not slow and not exhaustive"
 
 # The site, with search, for a server or to be opened from disk. A broken link, anchor or missing page fails.
 docs: .venv-docs/installed
