@@ -87,6 +87,7 @@ class Board(NamedTuple):
 
     Attributes:
         paired: of how many pairs of models the scores of the same images were compared.
+        why: why not of all of them, where scores of single images were given.
     """
 
     kind: str
@@ -97,6 +98,7 @@ class Board(NamedTuple):
     settings: dict[str, Any]
     standings: list[Standing]
     paired: int = 0
+    why: str = ""
 
     @property
     def pairs(self) -> int:
@@ -111,7 +113,8 @@ class Board(NamedTuple):
         if self.paired == self.pairs:
             return "paired: compared image by image"
         some = f"{self.paired} of {self.pairs} pairs of models compared image by image, the rest"
-        return f"{some if self.paired else 'unpaired: compared'} by their intervals alone"
+        why = f" ({self.why})" if self.why else ""
+        return f"{some if self.paired else 'unpaired: compared'} by their intervals alone{why}"
 
     @property
     def title(self) -> str:
@@ -169,7 +172,8 @@ def leaderboards(
         name, alike = json.loads(key)
         kind_of = kinds()[alike["kind"]]
         latest = _latest(entries)
-        shared = _correlations(kind_of, [runs[-1][0] for runs in latest.values()], name, samples)
+        last = [runs[-1][0] for runs in latest.values()]
+        shared = _correlations(kind_of, last, name, samples)
         boards.append(
             Board(
                 alike["kind"],
@@ -180,6 +184,7 @@ def leaderboards(
                 alike["settings"],
                 _rank(latest, -1 if name in kind_of.falling else 1, shared, signers),
                 int(np.isfinite(shared[np.triu_indices(len(shared), 1)]).sum()),
+                _why_unpaired(kind_of, last, name, samples),
             )
         )
     return sorted(boards, key=lambda board: (board.kind, board.data, board.attack, str(board[4:6])))
@@ -295,6 +300,18 @@ def _correlations(kind: Kind, records: Sequence[Record], by: str, samples: Path 
         return np.full((len(records), len(records)), np.nan)
     found: Correlations = correlations(records, by, samples)
     return found
+
+
+def _why_unpaired(kind: Kind, records: Sequence[Record], by: str, samples: Path | None) -> str:
+    """Say why models are not compared image by image although there is a folder of scores."""
+    if samples is None:
+        return ""
+    unpaired = getattr(kind.present, "unpaired", None)
+    return (
+        "this kind of attack keeps no scores of single images"
+        if unpaired is None
+        else str(unpaired(records, by, samples))
+    )
 
 
 def _rank(models: Models, sign: int, shared: Correlations, signers: Signers) -> list[Standing]:

@@ -11,7 +11,7 @@ from support.processes import run_python
 
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.attacks.listing import fill_tables, listed_attacks
-from securitynet_hub.cli.main import main
+from securitynet_hub.cli.main import build_parser, main
 from securitynet_hub.records.record import read_records
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +75,11 @@ def test_commands_run(command, tmp_path):
         for id in load_annotations("zoo"):
             assert id.removeprefix("zoo/fashion-mnist/") in done.stdout
         assert len(list(read_records(tmp_path / "records"))) == 2 * 44
+
+
+def test_every_command_is_named():
+    commands = build_parser()._subparsers._group_actions[0].choices
+    assert [name for name in commands if f"securitynet {name}" not in COMMANDS_PAGE] == []
 
 
 def test_make_targets_exist():

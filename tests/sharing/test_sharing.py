@@ -543,12 +543,15 @@ class TestLeaderboard:
     def test_scores_of_other_images_members_or_audits_pair_nothing(self, audited, tmp_path):
         records, folder = audited
         table = pd.read_parquet(folder / "strong" / "scores.parquet")
-        for number, other in enumerate(
+        for number, (other, why) in enumerate(
             (
-                table.assign(position=table["position"] + 1),
-                table.assign(is_member=table["is_member"].to_numpy()[::-1]),
-                table.assign(loss=table["loss"] + np.arange(2000)),
-                table.drop(columns="loss"),
+                (table.assign(position=table["position"] + 1), "2 different sets of members"),
+                (
+                    table.assign(is_member=table["is_member"].to_numpy()[::-1]),
+                    "1 of 2 have scores of another",
+                ),
+                (table.assign(loss=table["loss"] + np.arange(2000)), "1 of 2 have scores of another audit"),
+                (table.drop(columns="loss"), "1 of 2 have scores of other attacks only"),
             )
         ):
             place = tmp_path / str(number)
@@ -558,8 +561,10 @@ class TestLeaderboard:
                 kept.to_parquet(place / name / "scores.parquet")
             (board,) = leaderboards(records[:2], samples=place)
             assert board.paired == 0
+            assert why in board.comparison
         (board,) = leaderboards(records, samples=tmp_path)  # none at all
         assert "unpaired" in board.comparison
+        assert f"3 of 3 have no scores below {tmp_path}" in board.comparison
 
     def test_models_that_differ_are_told_apart(self):
         records = [standing(f"m{n}", 0.5 + n / 25, 0.49 + n / 25, 0.51 + n / 25) for n in range(12)]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from rich.table import Table
@@ -294,16 +295,9 @@ def correlations(records: Sequence[Record], by: str, samples: Path) -> Scores:
         return found
     groups: dict[bytes, list[tuple[int, Scores, Flags]]] = {}
     for place, record in enumerate(records):
-        table, attack = scores_table(samples, str(record.target["id"])), str(record.attack["name"])
-        if table is None or attack not in table or "position" not in table:
-            continue
-        rows = table[table[attack].notna()].sort_values("position")
-        scores, members = rows[attack].to_numpy(np.float64), rows["is_member"].to_numpy(np.bool_)
-        auc = number(record.result.get("auc"))
-        if auc is None or not members.any() or members.all() or abs(roc_auc(scores, members) - auc) > SAME:
-            continue
-        same = rows["position"].to_numpy(np.int64).tobytes() + members.tobytes()
-        groups.setdefault(same, []).append((place, scores, members))
+        kept = _kept_scores(record, samples)
+        if not isinstance(kept, str):
+            groups.setdefault(kept.same, []).append((place, kept.scores, kept.members))
     for alike in groups.values():
         if len(alike) > 1:
             places, each = [place for place, *_ in alike], np.stack([own for _, own, _ in alike])
@@ -311,6 +305,42 @@ def correlations(records: Sequence[Record], by: str, samples: Path) -> Scores:
             fpr = float(rate[1]) if rate else 0.0
             found[np.ix_(places, places)] = figure_correlations(each, alike[0][2], figure, fpr=fpr)
     return found
+
+
+def unpaired(records: Sequence[Record], by: str, samples: Path) -> str:
+    """Say why models are not compared image by image; empty where all of them are. Arguments as above."""
+    if by not in ("auc", "advantage") and not by.startswith("tpr@"):
+        return f"{by} is compared by its intervals only"
+    kept = [_kept_scores(record, samples) for record in records]
+    reasons = Counter(found for found in kept if isinstance(found, str))
+    groups = Counter(found.same for found in kept if not isinstance(found, str))
+    told = [f"{count} of {len(records)} {reason}" for reason, count in reasons.most_common()]
+    if len(groups) > 1:
+        told.append(f"{sum(groups.values())} were measured on {len(groups)} different sets of members")
+    return "; ".join(told)
+
+
+class _Kept(NamedTuple):
+    """The scores behind a record, and what tells its images and members from others."""
+
+    same: bytes
+    scores: Scores
+    members: Flags
+
+
+def _kept_scores(record: Record, samples: Path) -> _Kept | str:
+    """Return the scores that a record's figures are of, or why there are none."""
+    table, attack = scores_table(samples, str(record.target["id"])), str(record.attack["name"])
+    if table is None or "position" not in table:
+        return f"have no scores below {printable(samples)}"
+    if attack not in table:
+        return f"have scores of other attacks only below {printable(samples)}"
+    rows = table[table[attack].notna()].sort_values("position")
+    scores, members = rows[attack].to_numpy(np.float64), rows["is_member"].to_numpy(np.bool_)
+    auc = number(record.result.get("auc"))
+    if auc is None or not members.any() or members.all() or abs(roc_auc(scores, members) - auc) > SAME:
+        return f"have scores of another audit below {printable(samples)}"
+    return _Kept(rows["position"].to_numpy(np.int64).tobytes() + members.tobytes(), scores, members)
 
 
 def scores_table(samples: Path, model: str) -> pd.DataFrame | None:
