@@ -1,3 +1,5 @@
+from functools import cache
+
 import datasets
 import numpy as np
 import pytest
@@ -15,11 +17,16 @@ LABELS = np.random.default_rng(1).integers(0, 7, 200)
 each_signal = pytest.mark.parametrize("name", SIGNALS)
 
 
+@cache
+def exact_softmax(logits):
+    weights = [exp(mpf(z)) for z in logits]
+    total = sum(weights)
+    return [w / total for w in weights]
+
+
 def exact(name, logits, label):
     """Evaluate the definition from the papers with 700 digits, on the softmax of one row."""
-    weights = [exp(mpf(float(z))) for z in logits]
-    total = sum(weights)
-    p = [w / total for w in weights]
+    p = exact_softmax(tuple(logits.tolist()))
     definitions = {
         "correctness": lambda: mpf(int(np.argmax(logits) == label)),
         "confidence": lambda: p[label],
