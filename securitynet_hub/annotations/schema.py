@@ -134,6 +134,11 @@ class Annotation:
     constructor: Annotated[str | None, "How its publisher's code builds the network"] = None
     num_parameters: Annotated[int | None, "Trainable parameters, as published", "parameters"] = None
     license: Annotated[str | None, "Licence of the weights (SPDX); null where it is unclear"] = None
+    link_status: Annotated[
+        str | None,
+        "What weights_url led to on that day: there, gone, login or unclear; null where nobody has asked",
+    ] = None
+    link_checked: Annotated[str | None, "Day on which it was asked", "UTC, ISO 8601"] = None
     flags: Annotated[tuple[str, ...], "What to know or distrust; see the flags below"] = ()
     corrections: Annotated[
         tuple[Correction, ...], "Every changed cell: column, upstream text, flag that explains it"

@@ -17,6 +17,7 @@ from securitynet_hub.annotations.writing import write_parquet
 from securitynet_hub.importer.benchmark import benchmark
 from securitynet_hub.importer.card import card
 from securitynet_hub.importer.dataset import UPSTREAM, build, diff
+from securitynet_hub.importer.links import KEPT
 from securitynet_hub.importer.tables import ImportProblemsError
 from securitynet_hub.records.rows import FOLDER
 
@@ -56,7 +57,8 @@ def write(folder: Path, upstream: Path) -> list[str]:
     for config, rows in built._asdict().items():
         write_parquet(rows, folder / "data" / f"{config}.parquet")
     _copy(upstream, folder / "upstream" / "Database_README.md")
-    for name in ("LICENSE", "weights.tsv", "projects.tsv", "extension.tsv"):
+    inputs = ("LICENSE", "weights.tsv", "projects.tsv", "extension.tsv", KEPT.name)
+    for name in (name for name in inputs if (KEPT.parent / name).is_file()):
         _copy(HUB_DATASET / "upstream" / name, folder / "upstream" / name)
     if (HUB_DATASET / ZOO).is_file() and not (folder / ZOO).is_file():
         _copy(HUB_DATASET / ZOO, folder / ZOO)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from securitynet_hub.annotations.schema import HUB_DATASET, Annotation, Project
 from securitynet_hub.importer.checks import check_extension, check_models, check_projects
 from securitynet_hub.importer.extension import extend
+from securitynet_hub.importer.links import KEPT, read_links, with_link
 from securitynet_hub.importer.rules import annotate, describe_project, occurrences
 from securitynet_hub.importer.tables import ImportProblemsError, Problem, parse_tables, read_tsv
 
@@ -29,7 +30,8 @@ def build(upstream: Path | str = UPSTREAM / "Database_README.md") -> Built:
     """Build all rows from the upstream Markdown, given as a path or as text.
 
     Joins it with `upstream/weights.tsv` (by table, name, data set and occurrence) and
-    `upstream/projects.tsv` (by title), and adds the models of `upstream/extension.tsv`.
+    `upstream/projects.tsv` (by title), adds the models of `upstream/extension.tsv`, and says what their links
+    led to where `upstream/links.tsv` is there, which `securitynet check-links` writes.
 
     Raises:
         ImportProblemsError: with every problem found, if there is any.
@@ -60,6 +62,9 @@ def build(upstream: Path | str = UPSTREAM / "Database_README.md") -> Built:
         problems += check_extension(models, extension)
     if problems:
         raise ImportProblemsError(sorted(problems, key=_place))
+    links = read_links(KEPT)
+    models = [with_link(row, links) for row in models]
+    extension = [with_link(row, links) for row in extension]
     return Built(models, projects, [*models, *extension])
 
 

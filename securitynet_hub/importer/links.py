@@ -11,7 +11,7 @@ import hashlib
 import io
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -76,6 +76,12 @@ def read_links(path: Path) -> dict[str, Link]:
         return {row["url"]: Link(**{name: row[name] or "" for name in COLUMNS}) for row in rows}
     except KeyError as error:
         raise SecurityNetError(f"{path} is no table of links: it lacks the column {error}.") from error
+
+
+def with_link(row: Annotation, links: Mapping[str, Link]) -> Annotation:
+    """Return a row with what its link led to, where that is known."""
+    link = links.get(row.weights_url or "")
+    return row if link is None else replace(row, link_status=link.status, link_checked=link.checked)
 
 
 def write_links(links: Mapping[str, Link], path: Path) -> None:

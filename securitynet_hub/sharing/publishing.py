@@ -90,17 +90,15 @@ def publish_benchmark(
 
 
 def _refusal(sentence: str, framework: str | None) -> str:
+    """Say that the benchmark was refused, and what to do about it."""
     known = benchmark_file.known_frameworks()
-    advice = (
-        f"give one that it lists as --benchmark-framework, such as {', '.join(sorted(known.names)[:3])}"
-        if framework is None
-        else "leave --benchmark-framework out"
-        if framework in known.names
-        else f"it was not in the Hub's list of {known.date}; leave --benchmark-framework out, or name another"
-    )
+    stale = framework is not None and framework not in known.names
+    unknown = f" {framework} was not on its list of {known.date}." if stale else ""
     return (
         f"the data set is published, but not {benchmark_file.PATH}, without which the Hub shows no "
-        f"leaderboards: {sentence.removesuffix('.')}. To try again: {advice}."
+        f"leaderboards: {sentence.removesuffix('.')}. If its evaluation_framework is the reason, leave "
+        "--benchmark-framework out, or name another one of the Hub's list, such as "
+        f"{', '.join(sorted(known.names)[:2])}.{unknown} Then run the same command again."
     )
 
 

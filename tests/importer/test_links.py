@@ -8,7 +8,7 @@ from support.servers import running_server
 
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.core.errors import SecurityNetError
-from securitynet_hub.importer.links import check_links, links_of, read_links
+from securitynet_hub.importer.links import Link, check_links, links_of, read_links, with_link
 
 
 @pytest.fixture
@@ -87,3 +87,13 @@ def test_the_command(run, monkeypatch, tmp_path):
     assert "is no table of links" in " ".join(err.split())
     with pytest.raises(SecurityNetError):
         read_links(tmp_path / "other.tsv")
+
+
+def test_a_kept_result_becomes_columns_with_its_day():
+    """Of an annotation whose link it is; nobody has asked for those that ship, so theirs are null."""
+    row = next(row for row in load_annotations("extended").values() if row.weights_url)
+    assert (row.link_status, row.link_checked) == (None, None)
+    link = Link(row.weights_url, "gone", "404", "", "2026-01-31")
+    found = with_link(row, {link.url: link})
+    assert (found.link_status, found.link_checked) == ("gone", "2026-01-31")
+    assert with_link(row, {}) == row

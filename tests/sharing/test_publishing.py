@@ -106,9 +106,9 @@ class TestDataset:
     @pytest.mark.filterwarnings("default::securitynet_hub.core.errors.HubWarning")
     @pytest.mark.parametrize(
         ("framework", "advice"),
-        [(None, "give one that it lists as --benchmark-framework"),
+        [(None, "name another one of the Hub's list, such as apex-evals"),
          ("inspect-ai", "leave --benchmark-framework out"),
-         ("inspect-a", "it was not in the Hub's list of 2026-")],
+         ("inspect-a", "inspect-a was not on its list of 2026-")],
     )  # fmt: skip
     def test_stands_where_its_benchmark_is_refused(self, whole_hub, run, framework, advice):
         if framework != "inspect-a":  # which is not in the enumeration
