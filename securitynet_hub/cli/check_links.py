@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from securitynet_hub.cli.json_output import add_json_flag, print_json
 from securitynet_hub.cli.parsing import count
 
 ORDER = 25
@@ -37,6 +39,7 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="table of the answers with their dates; what is in it is not asked again (default: %(default)s)",
     )
+    add_json_flag(parser)
     parser.set_defaults(run=run)
 
 
@@ -54,8 +57,11 @@ def run(options: argparse.Namespace) -> None:
         options.out,
         options.sample,
         pause=options.pause,
-        on_link=lambda link: print(f"{link.status}\t{link.url}", flush=True),
+        on_link=lambda link: None if options.json else print(f"{link.status}\t{link.url}", flush=True),
     )
+    if options.json:
+        print_json([asdict(link) for link in found.values()])
+        return
     counts = Counter(link.status for link in found.values())
     told = ", ".join(f"{number} {status}" for status, number in sorted(counts.items())) or "none checked"
     total = len(links_of(load_annotations("extended").values()))

@@ -79,8 +79,8 @@ COMMANDS = {
          "benchmark": None, "benchmark_framework": None, "sign": None},
     ),
     "check-links": (
-        {"--sample N", "--pause SECONDS", "--out FILE"}, [],
-        {"sample": None, "pause": 2.0, "out": "links.tsv"},
+        {"--sample N", "--pause SECONDS", "--out FILE", "--json"}, [],
+        {"sample": None, "pause": 2.0, "out": "links.tsv", "json": False},
     ),
     "reproduce": (
         {"--model ID", "--data REFERENCE", "--seed N", "--out DIR", "--json", "RECORD"},
