@@ -123,6 +123,13 @@ class Record:
         for name, value in json.loads(json.dumps(asdict(self), allow_nan=False)).items():
             object.__setattr__(self, name, value)
 
+    @classmethod
+    def _of_json(cls, content: dict[str, Any]) -> Record:
+        """Return a record of fields that JSON was read into, all of them: nothing is converted again."""
+        record = object.__new__(cls)
+        record.__dict__.update(content)
+        return record
+
     def __hash__(self) -> int:
         return hash(self.id)
 
@@ -255,10 +262,10 @@ def parse_record(text: str, place: str) -> Record:
     stated = {name: content.pop(name, None) for name in ("id", "unit")}
     try:
         require_form(content)
-        record = Record(**content)
+        record = Record._of_json(content)
+        found = {"id": record.id, "unit": record.unit}
     except ValueError as error:
         raise RecordError(f"{place} is not a record of schema {stated_version}: {error}.") from error
-    found = {"id": record.id, "unit": record.unit}
     if found != stated:
         hashes = {
             name: printable(value) if isinstance(value, str) else None for name, value in stated.items()
