@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import binomtest
 
-from securitynet_hub.attacks.accuracy import published_accuracy
+from securitynet_hub.attacks.accuracy import published_accuracy, top_classes
 from securitynet_hub.attacks.kind import BATCH_SIZE, CONFIDENCE_LEVEL
 from securitynet_hub.core.arrays import Labels, Rows
 from securitynet_hub.core.errors import AccuracyWarning, BudgetError, ModelError
@@ -210,7 +210,7 @@ class Validity:
             check = self._measure(target, data, rows, logits)
         # In any order, as pairing takes the first ones: members stand before non-members.
         order = np.random.default_rng(self._seed).permutation(len(rows))
-        labels, answers = data.images.labels[rows[order]], logits.argmax(1)[order]
+        labels, answers = data.images.labels[rows[order]], top_classes(logits)[order]
         exchanged = None if check.is_doubtful else _exchanged(labels, answers, len(data.images.class_names))
         if exchanged is not None:
             check = replace(check, status="classes exchanged")
@@ -232,7 +232,7 @@ class Validity:
         return predict_module(target.module, target.transform, images, batch_size=self._batch_size)
 
     def _measure(self, target: Target, data: AuditData, rows: Rows, logits: npt.NDArray[np.float32]) -> Check:
-        labels, answers = data.images.labels[rows], logits.argmax(1)
+        labels, answers = data.images.labels[rows], top_classes(logits)
         member = np.isin(rows, data.split.members)
         right = answers == labels
         others = ~member

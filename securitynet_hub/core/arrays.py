@@ -22,13 +22,22 @@ Flags = npt.NDArray[np.bool_]
 """One yes or no per sample."""
 
 
+LARGE = 1 << 24
+"""Entries of an array that are looked at together."""
+
+
 def require_finite(values: npt.NDArray[Any], name: str) -> None:
     """Refuse NaN and infinite entries, naming their rows (entries along the first axis)."""
     if values.dtype.kind not in "fiub":
         raise ValueError(f"{name} must be real numbers; got dtype {values.dtype}.")
     if values.dtype.kind != "f":
         return
-    finite = np.isfinite(values)
+    if values.ndim and values.size > LARGE:  # such as a file: a flag for each entry would not fit into memory
+        step = max(1, LARGE * len(values) // values.size)
+        parts = (values[start : start + step] for start in range(0, len(values), step))
+        finite = np.concatenate([np.isfinite(part).reshape(len(part), -1).all(axis=1) for part in parts])
+    else:
+        finite = np.isfinite(values)
     if not finite.all():
         bad = np.flatnonzero(~finite.reshape(len(values), -1).all(axis=1))
         raise ValueError(f"{name} must be finite; {name_rows(bad)} hold NaN or an infinite value.")

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object, get_cpu_distributed_information
@@ -208,6 +209,29 @@ def share_out(work: Callable[[Part], Result], parts: Sequence[Part], /) -> list[
         raise failure
     with _connected():
         return list(gather_object(results))
+
+
+def multiply(
+    left: npt.NDArray[np.float64], right: npt.NDArray[np.float64], *, device: torch.device | None = None
+) -> npt.NDArray[np.float64]:
+    """Return ``left @ right``, computed on the launch's accelerator if it has one that knows float64.
+
+    Args:
+        left: shape (n, k).
+        right: shape (k, m).
+        device: where to compute instead.
+
+    >>> multiply(np.eye(2), np.array([[1.0, 2.0], [3.0, 4.0]]))
+    array([[1., 2.],
+           [3., 4.]])
+    """
+    if device is None:
+        device = init_processes().device
+        if device.type in ("cpu", "mps"):
+            return left @ right
+    on_device = [torch.from_numpy(np.ascontiguousarray(matrix)).to(device) for matrix in (left, right)]
+    product: npt.NDArray[np.float64] = torch.matmul(*on_device).cpu().numpy()
+    return product
 
 
 class PeerProcessError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
@@ -56,6 +57,7 @@ class MembershipInputs:
         population_ids: shape (m,), likewise; if both are given, a sample in both is refused.
         seed: decides everything that an attack draws.
         share: who does which part of the scoring; by default this process does all.
+        multiply: multiplies large matrices; by default NumPy does, on the CPU.
     """
 
     outputs: Outputs = field(repr=False)
@@ -76,6 +78,7 @@ class MembershipInputs:
     population_ids: Outputs | None = field(default=None, repr=False)
     seed: int = 0
     share: Share = field(default=alone, repr=False)
+    multiply: Callable[[Scores, Scores], Scores] = field(default=np.matmul, repr=False)
 
     def __post_init__(self) -> None:
         shapes = {name: _shape(getattr(self, name), name) for name in AXES if getattr(self, name) is not None}

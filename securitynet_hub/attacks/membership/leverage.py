@@ -85,7 +85,9 @@ def leverage_scores(inputs: MembershipInputs, rows: Rows, *, ridge: float = 0.01
     features, margins = checked_features(inputs), inputs.score("logit_margin")
     weights = np.maximum(expit(margins) * expit(-margins), SMALLEST_WEIGHT)
     known = np.flatnonzero(inputs.calibrated_on & inputs.membership)
-    h = feature_leverages(features, weights, known, rows, ridge=ridge, share=inputs.share)
+    h = feature_leverages(
+        features, weights, known, rows, ridge=ridge, share=inputs.share, multiply=inputs.multiply
+    )
     g, residual = weights[rows] * h, expit(-margins[rows])
     scores: Scores = np.log1p(g) - residual**2 * h * (2 + g) / (2 * (1 + g))
     return scores
@@ -127,6 +129,7 @@ def feature_leverages(
     *,
     ridge: float = 0.01,
     share: Share = alone,
+    multiply: Callable[[Scores, Scores], Scores] = np.matmul,
 ) -> Scores:
     """Return ``h = f' H^-1 f`` for some samples, ``H = sum over members of w f f' + ridge mean(diag) I``.
 
@@ -141,6 +144,7 @@ def feature_leverages(
         rows: the samples asked about.
         ridge: above 0.
         share: who works on which chunk of samples, as for `lira_scores`.
+        multiply: multiplies two matrices, such as `engine.processes.multiply`, on a GPU where there is one.
 
     Returns:
         Shape (rows,), at least 0.
@@ -161,15 +165,14 @@ def feature_leverages(
 
     def curved(part: Rows) -> Scores:
         f = _with_bias(features[part], unit)
-        product: Scores = (f * weights[part, None]).T @ f
-        return product
+        return multiply((f * weights[part, None]).T, f)
 
     curvature = sum_over(curved, chunks(members, CHUNK), share)
     curvature[np.diag_indices(len(curvature))] += ridge * np.trace(curvature) / len(curvature)
     half = solve_triangular(np.linalg.cholesky(curvature), np.eye(len(curvature)), lower=True)
 
     def leverages(part: Rows) -> Scores:
-        found: Scores = ((_with_bias(features[part], unit) @ half.T) ** 2).sum(1)
+        found: Scores = (multiply(_with_bias(features[part], unit), half.T) ** 2).sum(1)
         return found
 
     return np.concatenate([np.empty(0), *share(leverages, chunks(rows, CHUNK))])

@@ -22,7 +22,7 @@ from securitynet_hub.data.augmentations import VIEWS, View, identity
 from securitynet_hub.data.features import grid_means, image_features
 from securitynet_hub.engine.features import predict_with_features
 from securitynet_hub.engine.inference import predict
-from securitynet_hub.engine.processes import share_out
+from securitynet_hub.engine.processes import multiply, share_out
 from securitynet_hub.models.target import Target
 
 STREAM = 19
@@ -262,6 +262,7 @@ def forward(
         base_features=None if base is None else describe_features(base, own, **asking),
         **({} if pool is None else pool.inputs(logits[n:], labels[n:], pool_labels, views=several)),
         share=share_out,
+        multiply=multiply,
     )
     return Answers(inputs, each[0][:n], len(positions) * len(asked), time.perf_counter() - began)
 

@@ -1,9 +1,11 @@
 """Leverages against linear algebra, and the likelihood ratio against its two normal distributions."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import softmax
 from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
@@ -20,6 +22,7 @@ from securitynet_hub.attacks.membership.running import measure_attack
 from securitynet_hub.attacks.subject import known_data
 from securitynet_hub.data.splits import Split
 from securitynet_hub.engine.features import predict_with_features
+from securitynet_hub.engine.processes import multiply
 from securitynet_hub.statistics.rates import roc_auc
 
 N, D = 60, 5
@@ -144,6 +147,16 @@ def test_what_is_certain_of_everything_has_finite_scores():
 def test_what_cannot_be_scored_is_refused(changes, words):
     with pytest.raises(ValueError, match=words):
         leverage_scores(inputs(X, np.zeros((N, 2)), np.zeros(N, int), **changes), ALL[N // 2 :])
+
+
+def test_products_of_another_device_give_the_same_to_rounding():
+    """On the CPU, for want of a GPU here: tensors of a device in place of NumPy's arrays."""
+    weights = RNG.random(N) + 0.1
+    expected = feature_leverages(X, weights, ALL, ALL)
+    assert np.array_equal(feature_leverages(X, weights, ALL, ALL, multiply=multiply), expected)
+    on_device = partial(multiply, device=torch.device("cpu"))
+    found = feature_leverages(X, weights, ALL, ALL, multiply=on_device)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_a_ridge_of_zero_is_refused():
