@@ -62,7 +62,7 @@ class ModelAnswers:
         if self._logits is None:
             raise ValueError(
                 "the logits of the reference models were not kept, only what LiRA, RMIA and the like need: "
-                "train with train_shadows(..., keep='logits'), which takes "
+                "call attacks.membership.shadows.train_shadows(..., keep='logits'), which takes "
                 f"{4 * math.prod(self.shape):,} bytes."
             )
         logits = self._logits if self._views else self._logits[:, :, 0]

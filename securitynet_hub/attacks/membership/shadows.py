@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from securitynet_hub.core.arrays import Labels, Scores
-from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.core.errors import UnknownNameError, WeightsError
 from securitynet_hub.data.augmentations import View, identity
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.data.sources import ImageSource
@@ -35,6 +35,9 @@ from securitynet_hub.weights.hashes import file_digests
 
 Masks = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.int64]
+
+KEPT = ("logits", "margins")
+"""What `train_shadows` can keep of the answers."""
 
 LOGITS_BYTES = 1 << 30
 """Bytes of logits above which `train_shadows` keeps margins alone."""
@@ -194,11 +197,22 @@ class Shadows:
     def __post_init__(self) -> None:
         if (self.logits is None) == (self.kept is None):
             raise ValueError("shadow models have either logits or kept margins.")
+        if self.kept is not None:
+            shape = (*self.masks.shape, len(self.views))
+            found, labels = self.kept.margins.shape, self.kept.labels.shape
+            if found != shape or labels != shape[1:2]:
+                raise ValueError(
+                    f"kept margins must have shape {shape}, of the masks and augmentations, and as many "
+                    f"labels as samples; got {found} and {labels}."
+                )
 
     @property
     def num_classes(self) -> int:
         """The number of classes."""
-        return self.kept.classes if self.logits is None else self.logits.shape[-1]  # type: ignore[union-attr]
+        if self.kept is not None:
+            return self.kept.classes
+        assert self.logits is not None
+        return int(self.logits.shape[-1])
 
     @cached_property
     def sha256(self) -> str:
@@ -292,6 +306,8 @@ class _Keeping:
     def __init__(
         self, pool: Positions, masks: Masks, labels: Labels, keep: Literal["logits", "margins"] | None
     ) -> None:
+        if keep not in (None, *KEPT):
+            raise UnknownNameError("sort of answers to keep", keep, KEPT)
         self._pool, self._masks, self._labels, self._keep = pool, masks, labels, keep
         self._done, self._classes, self._digest = 0, 0, hashlib.sha256()
         self._room: npt.NDArray[Any] = np.empty(0)
@@ -367,6 +383,7 @@ def train_shadows(
     Raises:
         ValueError: pool, masks and fresh samples do not fit together, a row has no member, or positions
             repeat.
+        UnknownNameError: there is nothing to keep of that name.
         WeightsError: the folder cannot be written.
     """
     positions = np.asarray(pool)

@@ -226,6 +226,12 @@ class TestKeptMargins:
         with pytest.raises(ValueError, match="either logits or kept margins"):
             dataclasses.replace(both[1], logits=both[0].logits)
 
+    def test_margins_that_do_not_fit_are_refused(self, both, tmp_path):
+        with pytest.raises(ValueError, match=r"must have shape \(3, 100, 1\).*got \(3, 100, 2\)"):
+            dataclasses.replace(both[1], views=("identity",))
+        with pytest.raises(UnknownNameError, match="Did you mean 'margins'"):
+            trained(tmp_path, keep="margin")
+
 
 def test_the_random_state_is_left_alone(folder):
     state = torch.random.get_rng_state()
