@@ -58,8 +58,9 @@ gallery: $(VENV)/installed
 	$(BIN)/securitynet report $(GALLERY)/records --samples $(GALLERY)/samples --out $(GALLERY)/report.html \
 		--data $(GALLERY)/figures
 	$(BIN)/securitynet study --out $(GALLERY)/study
-	$(BIN)/securitynet leaderboard --records $(GALLERY)/records --format html --out $(GALLERY)/board.html
-	$(BIN)/python docs/screenshots.py $(GALLERY)/report.html docs/gallery/overview.png 1200 900 light
+	$(BIN)/securitynet audit zoo --attacks modified_entropy --out $(GALLERY)/zoo
+	$(BIN)/securitynet leaderboard --records $(GALLERY)/zoo --format html --out $(GALLERY)/board.html
+	$(BIN)/python docs/screenshots.py $(GALLERY)/report.html docs/gallery/overview.png 1100 1080 light
 	$(BIN)/python docs/screenshots.py $(GALLERY)/backdoored.html docs/gallery/report-phone.png 390 844 dark
 	$(BIN)/python docs/screenshots.py $(GALLERY)/board.html docs/gallery/leaderboard.png 1200 800 light
 	cp $(addprefix $(GALLERY)/figures/,model-1-roc.png model-1-scores-mlp-top3.png) \

@@ -14,12 +14,12 @@ from support.browsers import running_browser
 
 
 def take(page_file: Path, picture: Path, width: int, height: int, scheme: str) -> None:
-    """Take the top of a page, in 64 colours: small, and no text is blurred."""
+    """Take the top of a page, in few colours: small, and no text is blurred."""
     with running_browser() as browser:
         page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
         page.goto(page_file.resolve().as_uri())
         shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    shot.quantize(64, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(picture, optimize=True)
+    shot.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(picture, optimize=True)
 
 
 if __name__ == "__main__":

@@ -59,11 +59,8 @@ class Comparison(NamedTuple):
         return found
 
 
-class Forest(NamedTuple):
-    """The figures of one model on one scale: lines by what is measured."""
-
-    scale: Scale
-    groups: dict[str, list[Row]]
+SHARES = Scale(0, 1)
+"""The scale of a forest plot: of every report, so that two can be laid side by side."""
 
 
 def compare(models: Sequence[Model]) -> Comparison:
@@ -85,26 +82,21 @@ def compare(models: Sequence[Model]) -> Comparison:
     return Comparison([*groups.values(), percentiles], figures, _beginning([model.id for model in models]))
 
 
-def forest(comparison: Comparison, model: str) -> Forest | None:
-    """Return the figures of one model, each measure's worst first, on one scale; None without any."""
+def forest(comparison: Comparison, model: str) -> dict[str, list[Row]]:
+    """Return the figures of one model by what is measured, which are shares, each measure's worst first."""
     groups: dict[str, list[Row]] = {}
     for column, measured in comparison.figures[model].items():
         if column.measure:
             groups.setdefault(column.measure, []).append((column, measured))
-    rows = [row for found in groups.values() for row in found]
-    guessing = [column.guessing for column, _ in rows if column.guessing is not None]
-    scale = common_scale([*_ends(rows), *guessing]) if rows else None
-    return Forest(scale, groups) if scale else None
+    return groups
 
 
 def draw_overview(models: Sequence[Model], comparison: Comparison) -> Plot | None:
     """Draw what the page shows at a glance: of one model a line for each attack, else for each model."""
     if len(models) == 1:
-        found = forest(comparison, models[0].id)
-        groups = found.groups if found else {}
         panels = {
             name: [Measured(words_of(column.attack), *measured[1:]) for column, measured in rows]
-            for name, rows in groups.items()
+            for name, rows in forest(comparison, models[0].id).items()
         }
     else:
         worst = [comparison.worst(model.id) for model in models]

@@ -12,7 +12,7 @@ from securitynet_hub.core.errors import RecordError
 from securitynet_hub.pages.page import render, write_page
 from securitynet_hub.plots.plot import words_of
 from securitynet_hub.records.entries import Entry
-from securitynet_hub.report.comparison import compare, draw_overview, forest
+from securitynet_hub.report.comparison import SHARES, compare, draw_overview, forest
 from securitynet_hub.report.findings import of_one, of_several, validity
 from securitynet_hub.report.models import Model, describe, draw, images_called
 from securitynet_hub.report.placement import in_sentences
@@ -97,7 +97,8 @@ def write_report(
         findings=of_one(single) if single else of_several(models),
         validity=validity(models),
         comparison=comparison,
-        forest=forest(comparison, single.id) if single else None,
+        forest=forest(comparison, single.id) if single else {},
+        shares=SHARES,
         sentences={model.id: in_sentences(model.placements) for model in detailed},
         explained=_explained(entries),
         meanings=_meanings(models),
