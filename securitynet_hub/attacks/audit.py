@@ -128,11 +128,9 @@ def audit(
     >>> records[0].result["auc_ci"][0] > 0.5  # an attacker can tell members of the overfitted model
     True
     """
-    names = find_names(default_attacks() if attacks is None else attacks)
-    own_options = split_options(options)
+    names = default_attacks() if attacks is None else attacks
+    names, own_options = require_possible(names, settings, out=out, **options)
     folder = None if out is None else Path(out)
-    if folder is not None:
-        require_writable(folder)
     own = {"name": name, "transform": transform, "num_classes": num_classes, "outputs": outputs}
     target = _in_memory(target, {**own, "reduce": reduce, "build": build})
     # Find the data before the weights are downloaded: without data there is nothing to audit.
@@ -167,8 +165,6 @@ def audit(
         on_record=written,
         on_skipped=skip,
     )
-    _require_used(settings, names)
-    _require_own(own_options, names)
     validity = Validity(
         expected=expected_accuracy,
         confidence_level=confidence_level,
@@ -219,6 +215,31 @@ def _in_memory(target: Any, loading: Mapping[str, Any]) -> str | Target:
             "load_target, and audit what it returns."
         )
     return target
+
+
+def require_possible(
+    attacks: str | Iterable[str],
+    settings: Mapping[str, Mapping[str, Any]],
+    *,
+    out: str | Path | None = None,
+    **options: Any,
+) -> tuple[list[str], dict[str, Any]]:
+    """Refuse what no model and no images could make possible, before they are loaded; arguments of `audit`.
+
+    Returns:
+        The names of the attacks, each once, and the options by kind.
+
+    Raises:
+        UnknownNameError: no such attack, setting or option; the closest names are given.
+        RecordError: the folder cannot take records.
+        ValueError: a setting or an option belongs to an attack that is not run.
+    """
+    names, own_options = find_names(attacks), split_options(options)
+    if out is not None:
+        require_writable(Path(out))
+    _require_used(settings, names)
+    _require_own(own_options, names)
+    return names, own_options
 
 
 def find_names(attacks: str | Iterable[str]) -> list[str]:

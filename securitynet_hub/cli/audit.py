@@ -99,14 +99,17 @@ def known_attacks() -> list[str]:
 
 def run(options: argparse.Namespace) -> None:
     """Audit one model, or the whole embedded zoo, and print a table of the figures."""
-    from securitynet_hub.attacks.audit import find_names
+    from securitynet_hub.attacks.audit import require_possible
     from securitynet_hub.engine.processes import find_place
 
-    find_names(options.attacks)
+    # Before a model is fetched or an image read.
+    chosen = kind_options(options, "audit")
+    require_possible(options.attacks, settings(options.setting), out=options.out, **chosen)
+    recipe = _recipe(options)
     subjects = _load(options)
     skipped: Skipped = []
     lists: list[NamedMembers] = []
-    records = _audit(options, subjects, skipped, lists)
+    records = _audit(options, subjects, skipped, lists, recipe)
     if not find_place().is_main:  # of processes that share the work, one writes and prints
         return
     for id, name, error in skipped:
@@ -160,6 +163,11 @@ def _known_data(annotation: Annotation) -> AuditData:
 def _recipe(options: argparse.Namespace) -> Recipe | None:
     """Return how the shadow models of an own network are trained."""
     if options.recipe is None:
+        if options.shadows and options.id != ZOO and not options.id.startswith(f"{ZOO}/"):
+            raise ValueError(
+                f"how {options.id} was trained is not known here: say it with --recipe FILE, a TOML "
+                "file with a line such as epochs = 20 (docs/models.md)."
+            )
         return None
     from securitynet_hub.attacks.membership.own_shadows import as_recipe
     from securitynet_hub.models.own_targets import read_toml
@@ -170,7 +178,11 @@ def _recipe(options: argparse.Namespace) -> Recipe | None:
 
 
 def _audit(
-    options: argparse.Namespace, subjects: Subjects, skipped: Skipped, lists: list[NamedMembers]
+    options: argparse.Namespace,
+    subjects: Subjects,
+    skipped: Skipped,
+    lists: list[NamedMembers],
+    recipe: Recipe | None,
 ) -> list[list[Record]]:
     """Return the records of each model; note which attacks could not run, and what they name as members."""
     from securitynet_hub.attacks.audit import audit
@@ -181,7 +193,7 @@ def _audit(
 
     own_settings, chosen = settings(options.setting), kind_options(options, "audit")
     records: list[list[Record]] = []
-    recipe, prints = _recipe(options), find_place().is_main
+    prints = find_place().is_main
     with progress_bars(disable=not prints) as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)  # `_print_check` says the same
         task = progress.add_task("auditing", total=len(subjects))

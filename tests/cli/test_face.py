@@ -85,6 +85,22 @@ def test_other_samples_are_refused_before_any_work(audited, run):
     assert "--samples" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["--setting", "los.x=1"], "no attack with settings among those to be run 'los'"),
+        (["--shadows", "4", "--attacks", "lira"], "say it with --recipe FILE"),
+        (["--budgets", "9"], "--budgets"),
+        (["--out", "/dev/null/x"], "cannot write records"),
+    ],
+)
+def test_what_can_be_refused_is_refused_before_a_model_is_looked_for(run, words, hint):
+    """The model is not there, which would be told as soon as it is looked for."""
+    code, out, err = run("audit", "file:gone.pth", *words)
+    assert (code > 0, out) == (True, "")
+    assert hint in " ".join(err.split())
+
+
 def test_json_of_commands_that_write(audited, run):
     records = audited / "records"
     code, out, _ = run("report", records, "--out", audited / "x.html", "--json")
