@@ -28,6 +28,7 @@ def published(whole_hub):
     return whole_hub
 
 
+@pytest.mark.filterwarnings("ignore:.*Use XetSession:DeprecationWarning")  # by older huggingface_hub
 def test_results_go_up_by_way_of_xet(published, monkeypatch):
     pytest.importorskip("hf_xet")
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
