@@ -9,9 +9,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
-
 from securitynet_hub.cli.parsing import in_flags
+from securitynet_hub.core.printing import PlainConsole
 from securitynet_hub.core.text import printable_markup
 
 
@@ -33,15 +32,15 @@ def step(text: str) -> None:
         errors().print(f"[dim]{printable_markup(text)}[/dim]")
 
 
-def output() -> Console:
+def output() -> PlainConsole:
     """Return standard output as wide as the terminal; for a pipe or a log wide enough for a table."""
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120
-    return Console(width=width, emoji=False)
+    return PlainConsole(width=width, emoji=False)
 
 
-def errors() -> Console:
+def errors() -> PlainConsole:
     """Return standard error, for notes and progress; with ``-q`` it prints nothing."""
-    return Console(stderr=True, highlight=False, emoji=False, quiet=Told.quiet)
+    return PlainConsole(stderr=True, highlight=False, emoji=False, quiet=Told.quiet)
 
 
 @contextmanager

@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
-from rich.console import Console
-
 from securitynet_hub.cli.console import Told, notes_for_warnings, set_told, step
 from securitynet_hub.cli.parsing import Parser, in_flags
 from securitynet_hub.core.errors import SecurityNetError
 from securitynet_hub.core.memory import keep_freed_memory
+from securitynet_hub.core.printing import PlainConsole, plain_streams
 from securitynet_hub.core.text import printable_markup
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
@@ -52,6 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not words:
         print(GREETING)
         return
+    with plain_streams():
+        _run(words)
+
+
+def _run(words: Sequence[str]) -> None:
     _require_command(words[0])
     parser = build_parser(*words[:1])
     options = parser.parse_args(words)
@@ -144,6 +148,6 @@ class _Version(argparse.Action):
 def _fail(message: str, status: int) -> None:
     if Told.verbose and sys.exc_info()[0] is not None:
         traceback.print_exc()
-    console = Console(stderr=True, highlight=False, emoji=False)
+    console = PlainConsole(stderr=True, highlight=False, emoji=False)
     console.print(f"[bold red]securitynet:[/bold red] {printable_markup(message, lines=True)}")
     raise SystemExit(status)

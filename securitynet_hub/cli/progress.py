@@ -29,6 +29,8 @@ def progress_bars(console: Console | None = None, **options: Any) -> Progress:
         TimeRemainingColumn(),
         console=console or errors(),
         transient=True,
+        redirect_stdout=False,  # rich would obey the colours and links in what others print meanwhile
+        redirect_stderr=False,
         **options,
     )
 

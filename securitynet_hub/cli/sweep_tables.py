@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.cli.json_output import print_json
+from securitynet_hub.core.printing import PlainConsole
 from securitynet_hub.core.tables import plain_table
 from securitynet_hub.core.text import printable_markup
 from securitynet_hub.records.entries import read_entries
@@ -71,7 +71,7 @@ def _plan_table(rows: Sequence[Row], units: int) -> Table:
     return table
 
 
-def _print_costs(console: Console, rows: Sequence[Row], processes: int) -> None:
+def _print_costs(console: PlainConsole, rows: Sequence[Row], processes: int) -> None:
     costs = [cost for _, _, cost in rows]
     unknown = sum(cost.download is None for cost in costs)
     console.print(
@@ -137,7 +137,7 @@ def _verdicts(prepared: Prepared) -> list[tuple[str, list[Verdict]]]:
     return [(model, verdicts) for _, model, verdicts in sorted(found, key=lambda each: each[:2])]
 
 
-def _print_verdicts(console: Console, verdicts: list[tuple[str, list[Verdict]]]) -> None:
+def _print_verdicts(console: PlainConsole, verdicts: list[tuple[str, list[Verdict]]]) -> None:
     """Print the verdicts of the models that do worst, and how often each verdict was given."""
     if not verdicts:
         return
@@ -173,9 +173,9 @@ def _figures_table(prepared: Prepared, failures: Sequence[dict[str, Any]]) -> Ta
     return table
 
 
-def _console() -> Console:
+def _console() -> PlainConsole:
     """Print as wide as the terminal; no number is coloured."""
-    return Console(highlight=False, emoji=False)
+    return PlainConsole(highlight=False, emoji=False)
 
 
 def _megabytes(size: int | None) -> str:

@@ -24,12 +24,21 @@ def printable(text: object, *, limit: int = LONGEST, lines: bool = False) -> str
     >>> printable("\x1b[2J" + "x" * 9, limit=10)
     '\\x1b[2Jxxx...'
     """
-    kept = "\n" if lines else ""
-    shown = "".join(
-        letter if letter.isprintable() or letter in kept else ascii(letter)[1:-1]
-        for letter in str(text)[: limit + 1]
-    )
+    shown = escaped(str(text)[: limit + 1], keep="\n" if lines else "")
     return shown if len(shown) <= limit else f"{shown[:limit]}..."
+
+
+def escaped(text: str, *, keep: str = "\n\t") -> str:
+    r"""Return text with every character escaped that does not print, but for those to keep.
+
+    >>> escaped("a\tb\x9b2J\n")
+    'a\tb\\x9b2J\n'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or letter in keep else ascii(letter)[1:-1] for letter in text
+    )
 
 
 def csv_cell(value: object) -> object:

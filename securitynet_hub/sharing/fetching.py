@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.text import printable
 from securitynet_hub.records.record import Record, parse_record, read_record, write_record
 from securitynet_hub.records.rows import FOLDER, Result
-from securitynet_hub.sharing.pages import unpacked_size
+from securitynet_hub.sharing.pages import require_small_footer, unpacked_size
 from securitynet_hub.sharing.repositories import (
     Repository,
     api,
@@ -155,6 +156,7 @@ def read_shard(path: Path, place: str) -> Iterator[Record | Refused]:
 def _rows(path: Path, place: str) -> Iterator[Record | Refused]:
     schema = features(Result).arrow_schema
     texts = [name for name in schema.names if pa.types.is_string(schema.field(name).type)]
+    require_small_footer(path)
     stated = pq.read_metadata(path)
     if not stated.schema.to_arrow_schema().equals(schema):
         yield Refused(place, "its columns are not those of the config results")
@@ -165,15 +167,40 @@ def _rows(path: Path, place: str) -> Iterator[Record | Refused]:
         return
     with pq.ParquetFile(path, read_dictionary=texts) as file:
         number = 0
+        seen: set[bytes] = set()
         for batch in file.iter_batches(BATCH):
             longest = pc.max(pc.binary_length(batch["record"].dictionary)).as_py() or 0
             others = (pc.max(pc.binary_length(batch[name].dictionary)).as_py() or 0 for name in texts[:-1])
             if longest > MAX_BYTES or max(others) > 1000:
                 yield Refused(place, "a text in it is longer than any record's")
                 return
-            for row in batch.to_pylist():
-                yield _validated(row, f"{place}, row {number}")
+            digests: dict[str | None, bytes] = {}
+            for row in _as_rows(batch):
+                if number >= MAX_ROWS:  # whatever the footer says
+                    yield Refused(place, f"more than {MAX_ROWS:,} rows are too many")
+                    return
+                text = row["record"]
+                if text not in digests:  # rows that share a text share the object
+                    digests[text] = hashlib.sha256((text or "").encode()).digest()
+                if text is not None and digests[text] in seen:
+                    yield Refused(f"{place}, row {number}", "it repeats an earlier row")
+                else:
+                    yield _validated(row, f"{place}, row {number}")
+                seen.add(digests[text])
                 number += 1
+
+
+def _as_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a batch; a text that several rows share is decoded once."""
+    columns = []
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type):
+            texts = column.dictionary.to_pylist()
+            columns.append([None if i is None else texts[i] for i in column.indices.to_pylist()])
+        else:
+            columns.append(column.to_pylist())
+    for values in zip(*columns, strict=True):
+        yield dict(zip(batch.schema.names, values, strict=True))
 
 
 def _validated(row: dict[str, Any], place: str) -> Record | Refused:

@@ -34,6 +34,9 @@ PLACES = {
 MODELS, CLASSES, SIDE = ("one", "two"), ("cat", "dog", "owl", "yak"), 16
 COMMIT = "3" * 40
 ATTACKS = ("loss", "modified_entropy", "translation", "noise")
+PATIENCE = 30
+"""Seconds that a process has to find out that another one died, and then to end."""
+
 LITTER = ("*.part", "*.tmp", "*.incomplete", "*.claim", "*.damaged", "*.failure")
 
 
@@ -221,8 +224,7 @@ class World:
             told = folder / f"{rank}.txt"
             processes.append(FORKS.Process(target=forked, args=(environment | ranked, told, words)))
             processes[-1].start()
-        for process in processes:
-            process.join()
+        _end_together(processes, share=spread == "images")
         return [p.exitcode for p in processes], [(folder / f"{rank}.txt").read_text() for rank in range(2)]
 
     def results(self, folder):
@@ -237,6 +239,21 @@ class World:
     def seen(self, folder, rank, phase):
         path = folder / "seen" / f"{rank}.json"
         return json.loads(path.read_text()).get(phase, 0) if path.exists() else 0
+
+
+def _end_together(processes, *, share):
+    """Wait for processes; as a launcher does, end those that shared work with one that died."""
+    while None in [process.exitcode for process in processes]:
+        time.sleep(0.05)
+        if share and any(process.exitcode for process in processes):
+            for process in processes:
+                process.join(PATIENCE)
+                if process.exitcode is None:
+                    process.terminate()
+                    process.join(PATIENCE)
+                if process.exitcode is None:
+                    process.kill()
+                    process.join()
 
 
 def _timeless(record):

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import requests
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.core.printing import PlainConsole
 from securitynet_hub.core.retry import TransientError
+from securitynet_hub.core.text import printable_markup
 from securitynet_hub.weights.download.http import RangesIgnoredError, open_url, retry_download
 
 SPARE_DISK = 64 << 20
@@ -207,11 +208,11 @@ def _refuse_stand_ins(part: Path, url: str) -> None:
 @contextmanager
 def _progress_bar(name: str, wanted: bool) -> Iterator[Callable[[int, int | None], None]]:
     """Show the progress on standard error if it is a terminal."""
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     if not (wanted and console.is_terminal):
         yield lambda have, size: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(name, total=None)
+        task = bar.add_task(printable_markup(name), total=None)
         yield lambda have, size: bar.update(task, completed=have, total=size)
