@@ -1,7 +1,7 @@
-"""What hostile weights files cost to refuse: the table of docs/verify.md, kept as results/hostile-files.json.
+"""What hostile files cost to refuse: weights for docs/verify.md, results that are shared for docs/sharing.md.
 
 Run ``python benchmarks/measure_hostile_files.py``, then ``make tables``. Each file is judged in a process of
-its own, which has torch loaded already; memory is what the judgement adds to that.
+its own, which has the libraries loaded already; memory is what the judgement adds to that.
 """
 
 import os
@@ -13,8 +13,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from support.hostile_files import hostile_files
+from support.hostile_results import hostile_results
 from tables import writing
 
+from securitynet_hub.records.record import Record
+from securitynet_hub.sharing.fetching import read_shard
 from securitynet_hub.weights.reading.checkpoints import judge
 
 
@@ -24,16 +27,26 @@ def peak():
     return int(line.split()[1]) << 10
 
 
-def cost(path):
-    """Judge a file in a fork; return whether it is safe, the seconds of CPU, and the bytes."""
+def taken(path):
+    """Return whether a weights file is taken for weights."""
+    verdict = judge(path)
+    return verdict.safe and verdict.loadable
+
+
+def believed(path):
+    """Return whether a file of results holds a record that is believed."""
+    return any(isinstance(found, Record) for found in read_shard(path, path.name))
+
+
+def cost(path, judged=taken):
+    """Judge a file in a fork; return whether it is taken, the seconds of CPU, and the bytes."""
     reading, writing_ = os.pipe()
     process = os.fork()
     if process == 0:
         try:
             Path("/proc/self/clear_refs").write_text("5")
             before, began = peak(), time.process_time()
-            verdict = judge(path)
-            told = f"{verdict.safe and verdict.loadable} {time.process_time() - began} {peak() - before}"
+            told = f"{judged(path)} {time.process_time() - began} {peak() - before}"
         except BaseException as error:
             told = f"raised {type(error).__name__} 0"
         os.write(writing_, told.encode())
@@ -69,5 +82,18 @@ def main():
             row(kind, str(len(each)), str(taken), f"{seconds:.1f}", f"{size:.0f}", str(touched))
 
 
+def measure_results():
+    """Measure every file of the corpus of results."""
+    columns = ["file", "bytes", "seconds", "MB", "records believed"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.parquet"
+        with writing("hostile-results", "python benchmarks/measure_hostile_files.py", columns) as row:
+            for name, content in hostile_results():
+                path.write_bytes(content)
+                found, seconds, size = cost(path, believed)
+                row(name, f"{len(content):,}", f"{seconds:.1f}", f"{size / 1e6:.0f}", str(int(found)))
+
+
 if __name__ == "__main__":
     main()
+    measure_results()

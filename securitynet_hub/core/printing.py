@@ -73,7 +73,7 @@ class PlainStream:
 def plain_streams() -> Iterator[None]:
     """Filter both standard streams within the block, whoever writes to them."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (PlainStream(stream) for stream in before)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = (PlainStream(stream) for stream in before)
     try:
         yield
     finally:

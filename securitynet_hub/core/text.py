@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rich.markup import escape
 
 LONGEST, LONGEST_CELL = 300, 4000
@@ -44,13 +46,15 @@ def escaped(text: str, *, keep: str = "\n\t") -> str:
 def csv_cell(value: object) -> object:
     """Return a cell of a CSV file: text is `printable` and never what a spreadsheet takes for a formula.
 
-    >>> csv_cell("=HYPERLINK(1)"), csv_cell(-0.5)
-    ("'=HYPERLINK(1)", -0.5)
+    Some take the wide forms of these characters as well, and where numbers have a decimal comma, a cell ends
+    at a semicolon.
+
+    >>> csv_cell("=HYPERLINK(1)"), csv_cell("a;=1"), csv_cell(-0.5)
+    ("'=HYPERLINK(1)", "a;'=1", -0.5)
     """
     if not isinstance(value, str):
         return value
-    shown = printable(value, limit=LONGEST_CELL)
-    return f"'{shown}" if shown[:1] in set("=+-@\t\r") else shown
+    return re.sub(r"(^|;)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])", r"\1'", printable(value, limit=LONGEST_CELL))
 
 
 def printable_markup(text: object, *, limit: int = LONGEST_CELL, lines: bool = False) -> str:

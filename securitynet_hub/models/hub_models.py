@@ -9,6 +9,7 @@ from typing import Any
 
 from securitynet_hub.annotations.schema import Annotation
 from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.core.text import printable
 from securitynet_hub.weights.hub import HubFile, hub_file
 
 MAX_CONFIG = 16 << 20
@@ -55,7 +56,10 @@ def read_config(path: Path) -> dict[str, Any]:
         content = file.read(MAX_CONFIG + 1)
     if len(content) > MAX_CONFIG:
         raise ValueError(f"{path.name} has more than {MAX_CONFIG:,} bytes.")
-    config = json.loads(content)
+    try:
+        config = json.loads(content)
+    except RecursionError as error:
+        raise ValueError(f"{path.name} is nested too deep.") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path.name} holds a {type(config).__name__} where an object was expected.")
     todo: list[tuple[str, Any]] = [("", config)]
@@ -67,5 +71,8 @@ def read_config(path: Path) -> dict[str, Any]:
         elif isinstance(value, list):
             todo.extend((name, item) for item in value)
         elif isinstance(value, (int, float)) and abs(value) > most:
-            raise ValueError(f"{path.name} holds the number {value:g}, {name}; at most {most:,} is accepted.")
+            shown = f"{value:g}" if abs(value) < 1e300 else "beyond 1e300"
+            raise ValueError(
+                f"{path.name} holds the number {shown}, {printable(name)}; at most {most:,} is accepted."
+            )
     return config

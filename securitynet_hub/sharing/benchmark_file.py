@@ -12,11 +12,11 @@ from functools import lru_cache
 from importlib import resources
 from typing import Annotated, NamedTuple
 
-import yaml
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 
 from securitynet_hub.annotations.schema import HUB_DATASET
 from securitynet_hub.core.errors import HubError
+from securitynet_hub.sharing.plain_yaml import load_plain_yaml
 
 PATH = "eval.yaml"
 OURS = "securitynet-hub"
@@ -84,13 +84,13 @@ def parse_benchmark(text: str) -> Benchmark:
     securitynet_hub.core.errors.HubError: eval.yaml is not a benchmark: description: Field required.
     """
     try:
-        return Benchmark.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise HubError(f"{PATH} is not YAML: {type(error).__name__}.") from error
+        return Benchmark.model_validate(load_plain_yaml(text))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or "it"
         raise HubError(f"{PATH} is not a benchmark: {place}: {first['msg']}.") from error
+    except ValueError as error:
+        raise HubError(f"{PATH} cannot be read: {error}.") from error
 
 
 def benchmark_text(framework: str | None = None) -> str:

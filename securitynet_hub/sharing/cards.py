@@ -19,8 +19,10 @@ from huggingface_hub import (
 from securitynet_hub.annotations.schema import HUB_DATASET, load_annotations
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.core.errors import HubError, HubWarning, RecordError, UnknownNameError
+from securitynet_hub.core.text import printable
 from securitynet_hub.records.record import Record
 from securitynet_hub.records.rows import CONFIG, Figure
+from securitynet_hub.sharing.plain_yaml import load_plain_yaml, require_plain_card
 
 EVAL_RESULTS = ".eval_results/securitynet.yaml"
 
@@ -84,14 +86,14 @@ def eval_results_file(entries: Sequence[EvalResultEntry], present: str = "") -> 
         HubError: what is present is no list of entries.
     """
     try:
-        kept = yaml.safe_load(present) or []
+        kept = load_plain_yaml(present) or []
         parsed = parse_eval_result_entries(kept)
         if len(parsed) != len(kept):
             raise ValueError(f"{len(kept) - len(parsed)} entries are none")
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise HubError(
-            f"{EVAL_RESULTS} in the repository is not a list of results ({type(error).__name__}); ask its "
-            "owners to mend it."
+            f"{EVAL_RESULTS} in the repository is not a list of results ({type(error).__name__}: "
+            f"{printable(error)}); ask its owners to mend it."
         ) from error
     new = {(entry.dataset_id, entry.task_id) for entry in entries}
     # As they were written: the client's own type knows fewer keys than the Hub.
@@ -115,6 +117,7 @@ def with_model_index(card: str | None, name: str, entries: Sequence[EvalResultEn
     """
     try:
         text = f"# {name.partition('/')[2]}\n" if card is None else card
+        require_plain_card(text)
         model = ModelCard(text if re.match(r"\s*---\s*\n", text) else f"---\n{{}}\n---\n\n{text}")
         new = [_as_eval_result(entry) for entry in entries]
         tasks = {(result.dataset_type, result.metric_type) for result in new}
@@ -124,7 +127,9 @@ def with_model_index(card: str | None, name: str, entries: Sequence[EvalResultEn
         model.data["eval_results"] = [*kept, *new]
         return str(model)
     except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
-        raise HubError(f"the metadata of {name}'s card cannot be read: {type(error).__name__}.") from error
+        raise HubError(
+            f"the metadata of {name}'s card cannot be read: {type(error).__name__}, {printable(error)}."
+        ) from error
 
 
 def _as_eval_result(entry: EvalResultEntry) -> EvalResult:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +41,9 @@ MAX_SHARD = 64 << 20
 MAX_UNPACKED = 256 << 20
 MAX_ROWS = 100_000
 """Largest shard: bytes of the file, bytes of its decompressed pages, and rows."""
+
+MAX_FETCHED, MAX_LISTED = 4 << 30, 20_000
+"""Bytes of all shards of a repository together, and files that are listed."""
 
 BATCH = 256
 
@@ -84,8 +88,12 @@ def results_at(repository: Repository, commit: str) -> Fetched:
     """
     records: dict[str, Record] = {}
     refused: list[Refused] = []
+    total = 0
     for file in _shards(repository, commit):
         reason = _unfit(file)
+        total += 0 if reason else file.size
+        if total > MAX_FETCHED:
+            reason = f"the files before it have {MAX_FETCHED:,} bytes, or with it more"
         if reason:
             refused.append(Refused(printable(file.path), reason))
             continue
@@ -107,7 +115,15 @@ def _shards(repository: Repository, commit: str) -> list[RepoFile]:
         entries = api().list_repo_tree(
             repository.name, FOLDER, recursive=True, revision=commit, repo_type=repository.kind
         )
-        return [entry for entry in entries if isinstance(entry, RepoFile)]
+        return _bounded(entries)
+
+
+def _bounded(entries: Iterable[Any]) -> list[RepoFile]:
+    """Return the files of a listing, which a server may continue for ever."""
+    listed = list(islice(entries, MAX_LISTED + 1))
+    if len(listed) > MAX_LISTED:
+        raise ValueError(f"more than {MAX_LISTED:,} files are listed")
+    return [entry for entry in listed if isinstance(entry, RepoFile)]
 
 
 def signatures_at(repository: Repository, commit: str) -> list[Signature]:
@@ -119,7 +135,7 @@ def signatures_at(repository: Repository, commit: str) -> list[Signature]:
     found: list[Signature] = []
     with hub_errors_explained(repository, f"read {SIGNATURES} of"):
         try:
-            entries = list(
+            entries = _bounded(
                 api().list_repo_tree(repository.name, SIGNATURES, revision=commit, repo_type=repository.kind)
             )
         except EntryNotFoundError:

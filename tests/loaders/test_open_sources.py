@@ -213,6 +213,8 @@ class TestTransformers:
             ({"depths": [2, 2, 5000]}, "holds the number 5000, depths"),
             ({"intermediate_size": 90_000, "hidden_size": 90_000, "num_hidden_layers": 90}, "than the 4,000"),
             ({"num_hidden_layers": 1000}, "more modules than the 10,000"),
+            ({"model_type": "resnet", "depths": [1000] * 20, "hidden_sizes": [8] * 20}, "than the 10,000"),
+            ({"x": [[[[[[{"depths": [[10**400]]}]]]]]]}, "holds the number beyond 1e300, depths"),
             ({"image_size": 20_000}, "holds the number 20000, image_size; at most 4,096"),
             ({"hidden_size": "x"}, "cannot be"),
             ({"model_type": "timm_wrapper"}, "timm:org/net"),

@@ -37,7 +37,7 @@ ATTACKS = ("loss", "modified_entropy", "translation", "noise")
 PATIENCE = 30
 """Seconds that a process has to find out that another one died, and then to end."""
 
-LITTER = ("*.part", "*.tmp", "*.incomplete", "*.claim", "*.damaged", "*.failure")
+LITTER = ("*.part", "*.tmp", "*.incomplete", "*.claim", "*.damaged", "*.failure", "locks/*.lock")
 
 
 def phase_of(frame):

@@ -18,6 +18,7 @@ from securitynet_hub.attacks.membership.running import Run
 from securitynet_hub.core.arrays import as_array
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.files import atomic_path
+from securitynet_hub.core.text import csv_cell
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.data.sources import ImageSource
 from securitynet_hub.statistics.rates import check_scores, split_scores
@@ -243,7 +244,8 @@ def _write_files(
             picture.save(path, format="PNG")
     for named in lists:
         with file(f"members-{named.attack}.csv") as path:
-            named.table.to_csv(path, index=False, errors="backslashreplace")
+            table = named.table.apply(lambda column: column.map(csv_cell))
+            table.to_csv(path, index=False, errors="backslashreplace")
         if len(named.rows):
             with file(f"members-{named.attack}.png") as path:
                 Image.fromarray(tile(named.thumbnails(), columns=10)).save(path, format="PNG")
