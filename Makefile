@@ -5,6 +5,7 @@
 # make coverage  how often the intervals hold the truth: the simulations behind docs/numbers.md
 # make check  lint, types, import directions, tables, and the floor of coverage where it was collected
 # make bench  speed side by side with peers
+# make fuzz   ten minutes of hostile input for each reader of files
 # make gallery  the pictures of docs/gallery.md
 # make docs  the documentation site, into build/site
 # make tables  the tables of attacks and of kept results in the README and in docs
@@ -36,7 +37,7 @@ consistent = $(1)/bin/python -m pip check
 endif
 INSTALL := $(call install,$(VENV))
 
-.PHONY: demo docs gallery tables coverage test test-alone test-coverage test-fast test-exhaustive test-vision test-hosted check bench test-lowest clean
+.PHONY: demo docs gallery tables coverage test test-alone test-coverage test-fast test-exhaustive test-vision test-hosted check bench fuzz test-lowest clean
 
 demo: $(VENV)/installed
 	rm -rf records/samples
@@ -120,6 +121,11 @@ check: $(VENV)/installed
 coverage: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/measure_coverage.py
 	$(BIN)/python benchmarks/tables.py
+
+# Ten minutes for each reader of untrusted files; what breaks one is kept in fuzz/found.
+READERS := pickle archive checkpoint safetensors onnx index signature
+fuzz: $(VENV)/installed
+	for reader in $(READERS); do OMP_NUM_THREADS=1 $(BIN)/python fuzz/readers.py $$reader || exit 1; done
 
 bench: $(VENV)/installed
 	$(BIN)/pytest benchmarks/bench_*.py -s

@@ -1,12 +1,16 @@
 """The corpus of hostile files: each is refused, for a reason that has a rule, and touches no marker."""
 
+import importlib
 import io
+from pathlib import Path
 
 import pytest
 from support.hostile_files import directories, hostile_files
 
 from securitynet_hub.weights.findings import RULES, findings
 from securitynet_hub.weights.reading.checkpoints import judge, judge_parts
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.exhaustive
@@ -33,3 +37,11 @@ def test_entries_beyond_the_bound_are_refused(tmp_path):
     name, content = next(each for each in directories() if "60,000" in each[0])
     path.write_bytes(content)
     assert "at most 50,000 are read" in judge(path).reason, name
+
+
+def test_inputs_that_once_broke_a_reader(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "fuzz"))
+    fuzz = importlib.import_module("readers")
+    for path in sorted((ROOT / "fuzz" / "seeds").glob("*/*.bin")):
+        fuzz.check(path.parent.name, path.read_bytes())
+    assert fuzz.run("index", 0.1, seed=1)[1] == {}
