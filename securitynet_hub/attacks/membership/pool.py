@@ -15,7 +15,7 @@ from securitynet_hub.attacks.membership.candidates import Candidates, image_dige
 from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.attacks.membership.model_answers import ModelAnswers
 from securitynet_hub.attacks.membership.reference_models import ModelCounts
-from securitynet_hub.attacks.membership.shadows import Shadows
+from securitynet_hub.attacks.membership.shadows import Shadows, each_answer
 from securitynet_hub.attacks.subject import AuditData, at_one_size
 from securitynet_hub.core.arrays import Labels, Rows
 from securitynet_hub.data.augmentations import VIEWS, View, identity
@@ -24,6 +24,7 @@ from securitynet_hub.engine.features import predict_with_features
 from securitynet_hub.engine.inference import predict
 from securitynet_hub.engine.processes import multiply, share_out
 from securitynet_hub.models.target import Target
+from securitynet_hub.statistics.signals import logit_margin
 
 STREAM = 19
 """Tells the draw of models that candidates are compared with from other draws by the same seed."""
@@ -166,19 +167,25 @@ def ask_about(shadows: Shadows, data: AuditData, candidates: Candidates, *, seed
     for place, row in enumerate(copies):
         if row is not None and shadows.masks[:, row].any():
             masks[:, place] = shadows.masks[:, row]
-    if shadows.logits is None:
-        raise ValueError(
-            "of these shadow models the margins were kept alone, which cannot be joined with those for the "
-            "candidates: train with train_shadows(..., keep='logits')."
-        )
     kept = np.setdiff1d(np.arange(len(shadows.pool)), [row for row in copies if row is not None])
+    known: dict[str, Any] = {}
     answered = shadows.networks.answers(candidates.images)
+    if shadows.logits is not None:
+        known["logits"] = np.concatenate([shadows.logits[:, kept], answered], 1)
+    elif shadows.kept is not None:
+        labels = candidates.images.labels
+        margins = each_answer(logit_margin, answered, labels)
+        known["kept"] = shadows.kept._replace(
+            margins=np.concatenate([shadows.kept.margins[:, kept], margins], 1),
+            labels=np.append(shadows.kept.labels[kept], labels),
+            sha256=None,
+        )
     return replace(
         shadows,
         images_sha256=asked.images.sha256,
         pool=np.append(shadows.pool[kept], places),
         masks=np.hstack([shadows.masks[:, kept], masks]),
-        logits=np.concatenate([shadows.logits[:, kept], answered], 1),
+        **known,
     )
 
 

@@ -15,7 +15,7 @@ from securitynet_hub.attacks.membership.kind import Options
 from securitynet_hub.attacks.membership.own_shadows import own_trainer
 from securitynet_hub.attacks.membership.pool import ask_about
 from securitynet_hub.attacks.membership.results import parse
-from securitynet_hub.attacks.membership.shadows import KeptNetworks, Shadows, balanced_masks
+from securitynet_hub.attacks.membership.shadows import KeptMargins, KeptNetworks, Shadows, balanced_masks
 from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.data.augmentations import identity
 from securitynet_hub.data.images import load_images
@@ -129,6 +129,16 @@ class TestKeptNetworks:
         assert (asked.masks[:, -90:].sum(0) == MODELS // 2).all()
         np.testing.assert_array_equal(asked.logits[:, :-90], kept.logits)
         assert len({tuple(column) for column in asked.masks[:, -90:].T}) > 10  # drawn for each
+
+    def test_where_the_margins_were_kept_alone(self, data, kept):
+        labels = np.zeros(len(kept.pool), int)
+        margins = KeptMargins(kept.margins(labels), labels, 2)
+        (few,), (by_margins,) = listed(
+            "lira_offline", data, shadows=replace(kept, logits=None, kept=margins), candidates=CANDIDATES
+        )
+        (all_,), (by_logits,) = listed("lira_offline", data, shadows=kept, candidates=CANDIDATES)
+        np.testing.assert_array_equal(by_margins.scores, by_logits.scores)
+        assert few.result["listed"] == all_.result["listed"]
 
     def test_an_image_of_the_pool_keeps_what_is_known_of_it(self, data, kept):
         # The first ten non-members leave the audit, and are asked about; shadow models were trained on them.
