@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -26,11 +27,13 @@ class Comparison(NamedTuple):
         groups: the columns in the order of the table: one list for each kind of attack, then percentiles.
         figures: by model and column; what was not measured is missing.
         beginning: what all ids begin with, which the table leaves out.
+        names: what the page calls the models, by id.
     """
 
     groups: list[list[Column]]
     figures: dict[str, dict[Column, Measured]]
     beginning: str
+    names: dict[str, str]
 
     @property
     def columns(self) -> list[Column]:
@@ -59,6 +62,9 @@ class Comparison(NamedTuple):
         return found
 
 
+OWN = re.compile(r"^([a-z]+/)?[0-9a-f]{12}/(?=.)")
+"""How the id of a model of one's own begins: with its source and a hash; its name follows."""
+
 SHARES = Scale(0, 1)
 """The scale of a forest plot: of every report, so that two can be laid side by side."""
 
@@ -79,7 +85,8 @@ def compare(models: Sequence[Model]) -> Comparison:
                 column = Column(f"percentile, {placement.words}", digits=0)
                 figures[model.id][column] = Measured(model.id, placement.percentile, placement.percentile_ci)
                 _append(percentiles, column)
-    return Comparison([*groups.values(), percentiles], figures, _beginning([model.id for model in models]))
+    beginning = _beginning([*figures])
+    return Comparison([*groups.values(), percentiles], figures, beginning, _names([*figures], beginning))
 
 
 def forest(comparison: Comparison, model: str) -> dict[str, list[Row]]:
@@ -112,6 +119,17 @@ def _ends(rows: Iterable[Row]) -> list[float]:
 def _append(columns: list[Column], column: Column) -> None:
     if column not in columns:
         columns.append(column)
+
+
+def _names(ids: Sequence[str], beginning: str) -> dict[str, str]:
+    """Return ids without their common beginning, and without the hashes of own models if that stays unique.
+
+    >>> _names(["file/4e43ce24dccd/mine", "zoo/a/x"], "")
+    {'file/4e43ce24dccd/mine': 'mine', 'zoo/a/x': 'zoo/a/x'}
+    """
+    full = {id: id.removeprefix(beginning) for id in ids}
+    own = {id: OWN.sub("", name) for id, name in full.items()}
+    return own if len({*own.values()}) == len(ids) else full
 
 
 def _beginning(ids: Sequence[str]) -> str:

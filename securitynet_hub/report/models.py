@@ -132,7 +132,7 @@ def _section(kind: str, summary: Summary, samples: Sequence[Path]) -> Section:
 
 def _facts(annotation: Annotation | None, model: Model, entries: Sequence[Entry]) -> list[tuple[str, str]]:
     record = entries[0].record
-    facts: list[tuple[str, Any]] = []
+    facts: list[tuple[str, Any]] = [("id", model.id)]
     if annotation:
         facts += [("network", annotation.architecture), ("trained on", annotation.dataset),
                   ("published by", annotation.source),
@@ -175,7 +175,7 @@ def _accuracy_ground(entries: Sequence[Entry]) -> list[Ground]:
     if not known:
         return []
     check = known[-1]
-    status, reason = check["status"], check.get("likely_reason")
+    status, reason = str(check["status"]), check.get("likely_reason")
     found, expected = (number(check.get(name)) for name in ("accuracy", "expected"))
     right = "" if found is None else f"Right on {percent(found)} of new images"
     stated = "" if expected is None else f", {percent(expected)} expected"

@@ -85,7 +85,7 @@ def write_report(
         draw(model, folders)
     comparison = compare(models)
     single = models[0] if len(models) == 1 else None
-    about = f"{models[0].id}" if single else f"{len(models)} models"
+    about = comparison.names[single.id] if single else f"{len(models)} models"
     html = render(
         HERE / "report.html",
         title=title or f"Security audit of {about}",

@@ -89,6 +89,7 @@ def panels_plot(panels: Sequence[Panel]) -> Plot:
                 ):  # fmt: skip
                     data[column] += values
             axes.invert_yaxis()
+            axes.set_xlim(0, 1.05 * left.max())
             axes.grid(visible=False, axis="y")
             axes.tick_params(labelsize=7.5)
             unknown = f" ({panel.left_out} unknown)" if panel.left_out else ""

@@ -174,6 +174,13 @@ class TestComparison:
         assert found.index("Leaks membership (severe): 2 of 3") < found.index("Cannot be judged: 1 of 3")
         assert "Accuracy as expected 2 of 3 models; not: lab/broken" in page.text
 
+    def test_a_model_of_ones_own_goes_by_its_name(self, tmp_path):
+        page = report(tmp_path, record("file/0123456789ab/mine"))
+        assert "Security audit of mine" in page.text
+        assert "id file/0123456789ab/mine" in page.text
+        twins = report(tmp_path, *(record(f"file/{digit * 12}/mine") for digit in "ab"))
+        assert re.findall(r"<h3[^>]*>\s*([^<]+)", twins.source) == ["aaaaaaaaaaaa/mine", "bbbbbbbbbbbb/mine"]
+
     def test_percentiles_have_a_column(self, tmp_path):
         page = report(tmp_path, *(record(f"lab/{i}", data={"name": "cifar10"}) for i in range(2)))
         assert "percentile, AUC of modified entropy" in page.text
