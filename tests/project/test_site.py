@@ -126,7 +126,7 @@ json.dump(shown, open("shown.json", "w"))
 def kinds_of(outputs):
     """Return what sorts of output a cell gave; a bar of progress has vanished, what it stood in is empty."""
     return [
-        sorted(each.get("data", {}))
+        sorted(set(each.get("data", {})) - {"image/jpeg"})  # beside a PNG of the same
         for each in outputs
         if each.get("name") != "stderr" and each.get("data", {}).get("text/html") != ""
     ]
