@@ -57,6 +57,28 @@ def csv_cell(value: object) -> object:
     return re.sub(r"(^|;)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])", r"\1'", printable(value, limit=LONGEST_CELL))
 
 
+def markdown_text(value: object) -> str:
+    r"""Return text for Markdown: what could act in it is escaped: links, emphasis, tables, tags, addresses.
+
+    >>> markdown_text("[x](y) <b> `z`")
+    '\\[x\\](y) &lt;b&gt; \\`z\\`'
+    """
+    # An underscore within a word is one; parentheses make no link without brackets.
+    escaped = re.sub(r"([\\`*{}\[\]#!|~$@]|(?<!\w)_|_(?!\w))", r"\\\1", printable(value))
+    for text, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("://", ":&#47;/")):
+        escaped = escaped.replace(text, shown)
+    return re.sub(r"(?i)www\.", lambda found: f"{found[0][:-1]}&#46;", escaped)
+
+
+def markdown_code(value: object) -> str:
+    """Return text as code within a line of Markdown, which it cannot end.
+
+    >>> markdown_code("a` <b>")
+    "`a' <b>`"
+    """
+    return f"`{printable(value).replace('`', chr(39))}`"
+
+
 def printable_markup(text: object, *, limit: int = LONGEST_CELL, lines: bool = False) -> str:
     r"""Return `printable` text for a rich table or console, with its own markup escaped.
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from securitynet_hub.core.text import csv_cell, printable
+from securitynet_hub.core.text import csv_cell, markdown_text
 from securitynet_hub.sharing.leaderboard import Board, Standing
 
 HERE = Path(__file__).parent
@@ -20,9 +19,9 @@ def to_markdown(boards: Sequence[Board]) -> str:
     """Return the boards as Markdown tables."""
     lines = []
     for board in boards:
-        lines += [f"## {_markdown(board.title)}", "", f"{_markdown(_about(board))}", ""]
+        lines += [f"## {markdown_text(board.title)}", "", f"{markdown_text(_about(board))}", ""]
         lines += [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
-        lines += [f"| {' | '.join(map(_markdown, _cells(standing)))} |" for standing in board.standings]
+        lines += [f"| {' | '.join(map(markdown_text, _cells(standing)))} |" for standing in board.standings]
         lines.append("")
     return "\n".join(lines)
 
@@ -144,12 +143,3 @@ def _settings(board: Board) -> str:
 
 def _about(board: Board) -> str:
     return "; ".join(filter(None, (_settings(board), board.comparison)))
-
-
-def _markdown(text: str) -> str:
-    """Escape what Markdown or HTML in it could act by: links, emphasis, tables, tags, bare addresses."""
-    # An underscore within a word is one; parentheses make no link without brackets.
-    escaped = re.sub(r"([\\`*{}\[\]#!|~$@]|(?<!\w)_|_(?!\w))", r"\\\1", printable(text))
-    for text, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("://", ":&#47;/")):
-        escaped = escaped.replace(text, shown)
-    return re.sub(r"(?i)www\.", lambda found: f"{found[0][:-1]}&#46;", escaped)

@@ -10,6 +10,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.core.files import atomic_path
+from securitynet_hub.core.text import markdown_code, markdown_text
 from securitynet_hub.records.record import Record
 
 WEIGHTS, CARD = "model.safetensors", "README.md"
@@ -61,31 +62,36 @@ def surrogate_card(record: Record) -> str:
         for name in ("agreement", "accuracy", "target_accuracy", "agreement_on_target_errors", "kl")
     )
     level = f"{result['confidence_level']:.0%}"
+    target_hash = f"{record.target['weights_hash_kind']} {record.target['weights_hash']}"
     text = f"""---
 {data.to_yaml()}
 ---
 
-# Surrogate of {record.target["id"]}
+# Surrogate of {markdown_text(record.target["id"])}
 
 A classifier trained on another model's answers, to measure how well that model can be extracted: for research
 and audits. Whoever redistributes it needs the rights that the target's licence gives.
 
-- Target: `{record.target["id"]}` ({record.target["weights_hash_kind"]} {record.target["weights_hash"]})
-- Network: {attack["surrogate"]}, {attack["surrogate_parameters"]:,} parameters
-- Queries: {attack["budget"]:,} images chosen by `{attack["strategy"]}`, answers: `{attack["view"]["kind"]}`
-- Training: `{attack["recipe"]}`, loss `{attack["loss"]}`
-- Preprocessing: `{attack["surrogate_transform"]}`
-- Weights: `{WEIGHTS}`, sha256 {attack["surrogate_sha256"]}
+- Target: {markdown_code(record.target["id"])} ({markdown_text(target_hash)})
+- Network: {markdown_text(attack["surrogate"])}, {attack["surrogate_parameters"]:,} parameters
+- Queries: {attack["budget"]:,} images chosen by {markdown_code(attack["strategy"])}, answers: {
+        markdown_code(attack["view"]["kind"])
+    }
+- Training: {markdown_code(attack["recipe"])}, loss {markdown_code(attack["loss"])}
+- Preprocessing: {markdown_code(attack["surrogate_transform"])}
+- Weights: `{WEIGHTS}`, sha256 {markdown_text(attack["surrogate_sha256"])}
 
 ## Compared with its target
 
-On {result["n"]:,} images of {record.data["name"]} that neither was trained on, with {level} intervals:
+On {result["n"]:,} images of {markdown_text(record.data["name"])} that neither was trained on, with {
+        level
+    } intervals:
 
 | figure | value |
 |---|---|
 {rows}
 
-Measured by securitynet-hub {record.code["version"]}, record {record.id}.
+Measured by securitynet-hub {markdown_text(record.code["version"])}, record {record.id}.
 """
     return str(ModelCard(text))
 
@@ -108,12 +114,14 @@ def bare_card(name: str, target: str, sha256: str, parameters: int) -> str:
 {data.to_yaml()}
 ---
 
-# {name.partition("/")[2]}: a copy of {target}
+# {name.partition("/")[2]}: a copy of {markdown_text(target)}
 
-A network of {parameters:,} parameters that was trained on answers of `{target}`, to measure how well that
-model can be stolen. It is evidence, not a model to use: it has the faults of its target and its own.
+A network of {parameters:,} parameters that was trained on answers of {markdown_code(target)}, to measure how
+well that model can be stolen. It is evidence, not a model to use: it has the faults of its target and its
+own.
 
-`{WEIGHTS}` has the SHA-256 `{sha256}`. What is known of the target: `securitynet show {target}`.
+`{WEIGHTS}` has the SHA-256 `{sha256}`. What is known of the target:
+{markdown_code(f"securitynet show {target}")}.
 """
 
 
