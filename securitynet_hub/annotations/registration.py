@@ -18,8 +18,19 @@ from types import ModuleType
 from typing import Any
 
 from securitynet_hub.annotations.schema import HUB_DATASET
+from securitynet_hub.core.errors import UnknownNameError
 
 NAME = "securitynet"
+
+ABOUT = {
+    "description": "SecurityNet's annotations of public image classifiers: accuracy, overfitting, model stealing, "
+    "membership inference; with flags for what cannot be relied on, and every correction.",
+    "citation": "Zhang et al., SecurityNet: Assessing Machine Learning Vulnerabilities on Public Models, USENIX "
+    "Security 2024.",
+    "homepage": "https://arxiv.org/abs/2310.12665",
+    "license": "MIT",
+}
+"""What the data set's `info` says beside its features."""
 
 
 def register() -> None:
@@ -52,10 +63,16 @@ def patch(datasets: ModuleType) -> None:
 def _routed(factory: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(factory)
     def dataset_module_factory(path: str, *args: Any, **kwargs: Any) -> Any:
-        if path != NAME or Path(NAME).is_dir():  # a folder of that name is what the user means
+        there = Path(path).is_dir()  # a folder of that name is what the user means
+        if str(path).lower() == NAME and path != NAME and not there:
+            raise UnknownNameError("data set", path, [NAME])
+        if path != NAME or there:
             return factory(path, *args, **kwargs)
         module = factory(str(HUB_DATASET), *args, **kwargs)
         module.builder_kwargs["dataset_name"] = NAME
+        for info in (module.dataset_infos or {}).values():
+            for name, text in ABOUT.items():
+                setattr(info, name, text)
         return module
 
     dataset_module_factory.__securitynet__ = True  # type: ignore[attr-defined]

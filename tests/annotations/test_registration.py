@@ -9,6 +9,7 @@ from support.processes import run_python
 
 from securitynet_hub.annotations import registration
 from securitynet_hub.annotations.schema import HUB_DATASET
+from securitynet_hub.core.errors import UnknownNameError
 
 
 @pytest.fixture
@@ -146,3 +147,20 @@ from datasets import load_dataset
 print(load_dataset("securitynet", split="train").num_rows)
 """)
     assert lines == ["529"]
+
+
+def test_the_data_set_says_what_it_is():
+    from datasets import load_dataset
+
+    info = load_dataset("securitynet", "zoo", split="train").info
+    assert "public image classifiers" in info.description
+    assert "USENIX Security 2024" in info.citation
+    assert (info.license, info.homepage) == ("MIT", "https://arxiv.org/abs/2310.12665")
+
+
+def test_the_name_in_another_case_leads_to_the_right_one(tmp_path, monkeypatch):
+    from datasets import load_dataset
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownNameError, match="Did you mean 'securitynet'"):
+        load_dataset("SecurityNet")
