@@ -23,10 +23,10 @@ from securitynet_hub.core.errors import UnknownNameError
 NAME = "securitynet"
 
 ABOUT = {
-    "description": "SecurityNet's annotations of public image classifiers: accuracy, overfitting, model stealing, "
-    "membership inference; with flags for what cannot be relied on, and every correction.",
-    "citation": "Zhang et al., SecurityNet: Assessing Machine Learning Vulnerabilities on Public Models, USENIX "
-    "Security 2024.",
+    "description": "SecurityNet's annotations of public image classifiers: accuracy, overfitting, model "
+    "stealing, membership inference; with flags for what cannot be relied on, and every correction.",
+    "citation": "Zhang et al., SecurityNet: Assessing Machine Learning Vulnerabilities on Public Models, "
+    "USENIX Security 2024.",
     "homepage": "https://arxiv.org/abs/2310.12665",
     "license": "MIT",
 }
