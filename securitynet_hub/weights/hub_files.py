@@ -32,7 +32,8 @@ WHOLE = 4 << 20
 """Files of up to so many bytes are downloaded whole, so that hash and numbers are checked."""
 
 PARTS = 32 << 20
-"""Number of bytes beyond which reading parts is given up: a header has at most 8 MiB, a pickle 64."""
+"""Number of bytes beyond which reading parts is given up, as where they are half of the file: a header has at
+most 8 MiB, a pickle 64."""
 
 NOT_SCANNED = "not scanned"
 STATES = {"safe", "caution", "suspicious", "unsafe", "error", "queued"}
@@ -103,6 +104,7 @@ def _judged_by_parts(url: str) -> tuple[Verdict | None, int]:
             remote = RemoteFile(session, url, worthwhile=PARTS)
             if remote.size <= WHOLE:
                 return None, 0
+            remote.worthwhile = min(PARTS, remote.size // 2)
             return judge_parts(cast(BinaryIO, remote), remote.size), remote.size - remote.fetched
         except (RangesIgnoredError, WeightsError):
             return None, 0

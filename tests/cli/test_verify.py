@@ -288,6 +288,14 @@ def test_a_server_without_ranges_sends_all(verify, large, hub):
     assert (code, json.loads(out)[0]["unread"]) == (0, 0)
 
 
+def test_a_file_that_is_half_pickle_is_read_whole(verify, large):
+    content = saved(
+        torch.save, {"net": {"a": torch.ones(9)}, "log": ["x" * 60_000 + str(n) for n in range(80)]}
+    )
+    code, out = verify(large("x.bin", content), "--json")
+    assert (code, json.loads(out)[0]["unread"]) == (0, 0)
+
+
 def test_a_form_that_needs_all_is_read_whole(verify, large):
     legacy = saved(lambda *args: torch.save(*args, _use_new_zipfile_serialization=False), LARGE)
     code, out = verify(large("x.pt", legacy), "--json")

@@ -7,6 +7,7 @@ certificate``.
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ pytest.importorskip("cryptography")
 
 from support.model_signatures import bundle, certificate, new_key, public_pem, statement
 
-from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.core.errors import MissingPackageError, WeightsError
 from securitynet_hub.weights.findings import findings
 from securitynet_hub.weights.signature import verify_signature
 
@@ -214,6 +215,12 @@ def test_files_that_are_no_keys(content, model, tmp_path):
             list(verify_signature(model, **options))
     with pytest.raises(WeightsError, match="cannot be read"):
         list(verify_signature(model, public_key=tmp_path / "none"))
+
+
+def test_without_the_package_it_says_what_to_install(model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cryptography.x509.verification", None)
+    with pytest.raises(MissingPackageError, match=r"pip install securitynet-hub\[signing\]"):
+        list(verify_signature(model, **KEY))
 
 
 def test_the_command(run, model, tmp_path):

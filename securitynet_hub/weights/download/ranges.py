@@ -36,7 +36,7 @@ class RemoteFile(io.RawIOBase):
         self.size = 0
         self.version: str | None = None
         self._session = session
-        self._worthwhile = worthwhile
+        self.worthwhile = worthwhile
         self._position = 0
         self.fetched = 0
         self._blocks: dict[int, bytes] = {}
@@ -101,9 +101,9 @@ class RemoteFile(io.RawIOBase):
 
     def _get(self, start: int, stop: int) -> bytes:
         self.fetched += stop - start
-        if self._worthwhile is not None and self.fetched > self._worthwhile:
+        if self.worthwhile is not None and self.fetched > self.worthwhile:
             raise RangesIgnoredError
-        if self._worthwhile is None and self.fetched > MAX_DIRECTORY:
+        if self.worthwhile is None and self.fetched > MAX_DIRECTORY:
             raise WeightsError(f"{self.url} has a directory of more than {MAX_DIRECTORY:,} bytes.")
 
         def attempt() -> bytes:
