@@ -173,6 +173,8 @@ class TestComparison:
         found = page.source[page.source.index('class="findings"') : page.source.index("</ol>")]
         assert found.index("Leaks membership (severe): 2 of 3") < found.index("Cannot be judged: 1 of 3")
         assert "Accuracy as expected 2 of 3 models; not: lab/broken" in page.text
+        assert "Not as it stands" in page.text
+        assert "Not as it stands" not in report(tmp_path, *leaks).text
 
     def test_a_model_of_ones_own_goes_by_its_name(self, tmp_path):
         page = report(tmp_path, record("file/0123456789ab/mine"))
