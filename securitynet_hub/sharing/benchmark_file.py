@@ -19,8 +19,6 @@ from securitynet_hub.core.errors import HubError
 from securitynet_hub.sharing.plain_yaml import load_plain_yaml
 
 PATH = "eval.yaml"
-OURS = "securitynet-hub"
-"""The name under which this package is proposed to the Hub's list of frameworks."""
 
 Name = Annotated[str, StringConstraints(min_length=1, strict=True)]
 
@@ -64,8 +62,8 @@ class Frameworks(NamedTuple):
 def known_frameworks() -> Frameworks:
     """Return the dated copy of the Hub's enumeration.
 
-    >>> "inspect-ai" in known_frameworks().names, OURS in known_frameworks().names
-    (True, False)
+    >>> "inspect-ai" in known_frameworks().names
+    True
     """
     file = resources.files("securitynet_hub.sharing") / "evaluation_frameworks.json"
     content = json.loads(file.read_text(encoding="utf-8"))

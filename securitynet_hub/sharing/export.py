@@ -99,6 +99,8 @@ def to_json(boards: Sequence[Board]) -> str:
                     "measured": each.record.created,
                     "by": each.record.author,
                     "record": each.record.id,
+                    "verified": each.verified,
+                    "signed": list(each.signed),
                 }
                 for each in board.standings
             ],

@@ -33,7 +33,12 @@ from securitynet_hub.sharing.repositories import (
 )
 from securitynet_hub.sharing.rows import contradicted
 from securitynet_hub.sharing.signatures import FOLDER as SIGNATURES
-from securitynet_hub.sharing.signatures import MAX_FILE, Signature, keep_signatures, parse_signatures
+from securitynet_hub.sharing.signatures import (
+    MAX_FILE,
+    Signature,
+    keep_signatures,
+    parse_signatures,
+)
 from securitynet_hub.sharing.validation import MAX_BYTES, problems
 from securitynet_hub.weights.hub import progress_bars
 

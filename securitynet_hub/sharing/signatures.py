@@ -7,13 +7,16 @@ record that no allowed signer signed is unsigned to that reader, whatever its au
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
 import shutil
+import struct
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +37,9 @@ MAX_SIGNATURE = 16 << 10
 
 MAX_FILE = 8 << 20
 """Bytes of a file of signatures."""
+
+MAX_CHECKED = 20
+"""Signatures of one record by allowed keys that are checked: a stranger may add as many that are void."""
 
 ARMOUR = re.compile(r"-----BEGIN SSH SIGNATURE-----\n[A-Za-z0-9+/=\n]+-----END SSH SIGNATURE-----\n?")
 
@@ -75,7 +81,7 @@ def signers_of(record: Record, signatures: Iterable[Signature], allowed: Path) -
     Args:
         record: what they may have signed.
         signatures: of strangers; those of other records and those that are none count as nothing.
-        allowed: the reader's file of allowed signers.
+        allowed: the reader's file of allowed signers, with their keys themselves.
 
     Raises:
         RecordError: there is no ssh-keygen, or no such file.
@@ -84,22 +90,37 @@ def signers_of(record: Record, signatures: Iterable[Signature], allowed: Path) -
         raise RecordError(
             f"there is no file of allowed signers {allowed}: one line NAME KEYTYPE KEY for each."
         )
+    known = allowed.read_text(encoding="utf-8", errors="replace")
+    own = dict.fromkeys(each.text for each in signatures if each.record == record.id)
     found: set[str] = set()
-    for signature in signatures:
-        if signature.record != record.id or not is_signature(signature.text):
-            continue
+    for text in islice((text for text in own if _key_in(text) in known), MAX_CHECKED):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"record{SUFFIX}"
-            path.write_text(signature.text, encoding="ascii")
-            own = ("-s", str(path), "-f", str(allowed))
-            named = _keygen("-Y", "find-principals", *own)
+            path.write_text(text, encoding="ascii")
+            files = ("-s", str(path), "-f", str(allowed))
+            named = _keygen("-Y", "find-principals", *files)
             for name in named.stdout.decode(errors="replace").splitlines() if named.returncode == 0 else ():
                 checked = _keygen(
-                    "-Y", "verify", *own, "-I", name, "-n", NAMESPACE, content=signed_content(record)
+                    "-Y", "verify", *files, "-I", name, "-n", NAMESPACE, content=signed_content(record)
                 )
                 if checked.returncode == 0:
                     found.add(printable(name))
     return found
+
+
+def _key_in(text: str) -> str:
+    """Return the public key in a signature as files of keys write it; a NUL where it is no signature.
+
+    The layout is that of PROTOCOL.sshsig of OpenSSH: SSHSIG, a version, the key after its length.
+    """
+    if not is_signature(text):
+        return "\0"
+    try:
+        content = base64.b64decode("".join(text.splitlines()[1:-1]))
+        (length,) = struct.unpack(">I", content[10:14])
+    except (ValueError, struct.error):
+        return "\0"
+    return base64.b64encode(content[14 : 14 + length]).decode() or "\0"
 
 
 def signers_by_record(

@@ -71,6 +71,13 @@ class TestSignature:
         forged = Signature(record.id, (tmp_path / "f.sig").read_text())
         assert signers_of(record, [forged], keys / "signers") == set()
 
+    def test_void_ones_hide_no_true_one_of_another_key(self, keys):
+        """Of Eve's signatures none is looked at; those that name Ann's key are void in number and in fact."""
+        record, other = measured(1), measured(2)
+        eves = [sign(record, keys / "eve")._replace(text=sign(record, keys / "eve").text)] * 50
+        void = sign(other, keys / "ann")._replace(record=record.id)
+        assert signers_of(record, [*eves, void, sign(record, keys / "ben")], keys / "signers") == {"ben"}
+
     def test_survives_its_file(self, keys):
         signatures = [sign(measured(n), keys / "ann") for n in range(3)]
         path, content = signatures_file(signatures)

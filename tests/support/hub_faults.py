@@ -28,6 +28,7 @@ class Situation:
     commands: tuple = ALL
     token: str = "hf_alice_secret"
     times: int = 1
+    processes: int = 1
     extra: dict = field(default_factory=dict)
 
 
@@ -44,6 +45,7 @@ def gate(hub):
 SITUATIONS = {
     "none of these": Situation(),
     "published twice": Situation(times=2),
+    "published from two processes at once": Situation(processes=2, commands=PUBLISH),
     "an expired token": Situation(token="hf_expired_secret"),
     "a full quota (403)": Situation(lambda hub: hub.full.add("alice"), (*PUBLISH, "publish evaluation")),
     "a full quota (413)": Situation(
@@ -94,14 +96,13 @@ def happened(name, what, folder):
             **os.environ, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": situation.token, "HF_HOME": str(folder),
             "HF_HUB_OFFLINE": "0", "HF_UPDATE_DOWNLOAD_COUNTS": "0", "COLUMNS": "1000",
         }  # fmt: skip
+        own = [sys.executable, "-m", "securitynet_hub", *command]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         for _ in range(situation.times):
-            done = subprocess.run(
-                [sys.executable, "-m", "securitynet_hub", *command],
-                env=environment,
-                capture_output=True,
-                text=True,
-            )
-        said = " ".join((done.stdout if done.returncode == 0 else "").split() + done.stderr.split())
+            running = [subprocess.Popen(own, env=environment, **pipes) for _ in range(situation.processes)]
+            told = [(*process.communicate(), process.returncode) for process in running]
+        said = " / ".join(" ".join(f"{'' if code else out} {err}".split()) for out, err, code in told)
+        code = max(code for *_, code in told)
         for found, shown in ((hub.endpoint, "https://huggingface.co"), (str(folder), "")):
             said = said.replace(found, shown)
         new = sorted(
@@ -111,5 +112,5 @@ def happened(name, what, folder):
             if before.get(key, {}).get(path) != file
         )
         pulls = sum(len(repository.pull_requests) for repository in hub.repositories.values())
-    told = f"{len(new)} new or changed files" if new else "nothing new"
-    return said, str(done.returncode), told + (f", {pulls} pull request" if pulls else "")
+    seen = f"{len(new)} new or changed files" if new else "nothing new"
+    return said, str(code), seen + (f", {pulls} pull request" if pulls else "")
