@@ -158,8 +158,10 @@ def _require_folders(options: argparse.Namespace, signed: bool) -> None:
 def _print_table(verdicts: list[tuple[str, Any]], hub: dict[str, HubVerdict]) -> None:
     loadable = sum(verdict.loadable for _, verdict in verdicts)
     refused = not all(verdict.safe for _, verdict in verdicts)
+    parts = sum(found.unread > 0 for found in hub.values())
+    how = f"; of {parts} only what can run code was read" if parts else " and whole"
     table = plain_table(
-        f"{loadable} of {len(verdicts)} files are safe and whole",
+        f"{loadable} of {len(verdicts)} files are safe{how}",
         caption="Refused files were not loaded." if refused else "",
     )
     table.add_column("file", overflow="fold")

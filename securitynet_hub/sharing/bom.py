@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -62,9 +63,15 @@ def bill_of_materials(entries: Iterable[Entry], *, created: datetime | None = No
         entries: the records, from `records.entries.read_entries`.
         created: when the bill was made; now, unless given. The same records and time give the same bill.
     """
-    models = by_model(entries)
+    models: defaultdict[tuple[str, Any, Any], list[Entry]] = defaultdict(list)
+    for id, own in by_model(entries).items():
+        for entry in own:
+            target = entry.record.target
+            models[id, target.get("weights_hash_kind"), target.get("weights_hash")].append(entry)
     sets: dict[tuple[str, str | None], str] = {}
-    components = [_model(id, own, place, sets) for place, (id, own) in enumerate(models.items(), start=1)]
+    components = [
+        _model(*model, own, place, sets) for place, (model, own) in enumerate(models.items(), start=1)
+    ]
     content = {
         "metadata": {
             "timestamp": (created or datetime.now(timezone.utc)).isoformat(timespec="seconds"),
@@ -127,11 +134,15 @@ def _within(part: Mapping[str, Any], prefix: str, of: str) -> Iterator[Metric]:
 
 
 def _model(
-    id: str, entries: Sequence[Entry], place: int, sets: dict[tuple[str, str | None], str]
+    id: str,
+    kind: Any,
+    digest: Any,
+    entries: Sequence[Entry],
+    place: int,
+    sets: dict[tuple[str, str | None], str],
 ) -> dict[str, Any]:
-    """Return a model's component, and enter the images that it names into `sets`."""
+    """Return the component of a model with these weights, and enter the images that it names into `sets`."""
     annotation = _annotations().get(id)
-    target = entries[0].record.target
     known = [_known_images(entry.record) for entry in entries]
     if annotation is not None:
         known.append((annotation.dataset, None))
@@ -140,7 +151,6 @@ def _model(
     atlas = dict.fromkeys(
         technique for entry in entries for technique in techniques(entry.kind, entry.attack)
     )
-    kind, digest = target.get("weights_hash_kind"), target.get("weights_hash")
     properties = [("weights hash", f"{kind} {digest}")] if digest else []
     properties += [("MITRE ATLAS", described(technique)) for technique in atlas]
     properties += [("record", entry.record.id) for entry in entries]

@@ -273,7 +273,9 @@ def test_of_a_large_file_only_what_can_run_code_is_asked_for(name, content, veri
     assert (code, found["loadable"], found["tensors"], found["bytes"]) == (0, True, 2, len(content))
     assert found["unread"] > len(content) - 300_000
     assert hub.sent < 300_000
-    assert "numbers and hash are unchecked" in " ".join(verify(address)[1].split())
+    shown = " ".join(verify(address)[1].split())
+    assert "1 of 1 files are safe; of 1 only what can run code was read" in shown
+    assert "numbers and hash are unchecked" in shown
     code, out = verify(address, "--whole", "--json")
     assert code == 0
     assert json.loads(out)[0] == {**found, "unread": 0}

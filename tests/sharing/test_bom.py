@@ -78,6 +78,19 @@ def test_a_model_names_weights_licence_data_and_techniques(bom):
     assert images["properties"] == [{"name": "securitynet:images sha256", "value": "cd" * 32}]
 
 
+def test_other_weights_are_another_model(bom):
+    target = {"id": "lab/net", "weights_hash_kind": "sha256"}
+    one, other = (
+        plain_records.make(
+            target={**target, "weights_hash": digest * 32}, attack={"name": "loss", "seed": seed}
+        )
+        for seed, digest in enumerate(("ab", "cd"))
+    )
+    models = bom(one, other)["components"][:2]
+    assert [model["hashes"][0]["content"][:2] for model in models] == ["ab", "cd"]
+    assert len({model["bom-ref"] for model in models}) == 2
+
+
 def test_the_same_records_give_the_same_bill(bom):
     one, other = record(), record(auc=0.55)
     assert bom(one) == bom(one)
