@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,17 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from huggingface_hub import RepoFile
-from huggingface_hub.errors import EntryNotFoundError
 
 from securitynet_hub.annotations.schema import features
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.text import printable
 from securitynet_hub.records.record import Record, parse_record, read_record, write_record
 from securitynet_hub.records.rows import FOLDER, Result
+from securitynet_hub.records.schema import shown
 from securitynet_hub.sharing.pages import require_small_footer, unpacked_size
 from securitynet_hub.sharing.repositories import (
     Repository,
-    api,
     download_listed,
     head_of,
     hub_errors_explained,
@@ -40,6 +38,8 @@ from securitynet_hub.sharing.signatures import (
     parse_signatures,
 )
 from securitynet_hub.sharing.validation import MAX_BYTES, problems
+from securitynet_hub.weights.download.http import AbsentError
+from securitynet_hub.weights.download.hub_cache import hub_pages
 from securitynet_hub.weights.hub import progress_bars
 
 MAX_SHARD = 64 << 20
@@ -117,18 +117,38 @@ def results_at(repository: Repository, commit: str) -> Fetched:
 
 def _shards(repository: Repository, commit: str) -> list[RepoFile]:
     with hub_errors_explained(repository, f"read {FOLDER} of"):
-        entries = api().list_repo_tree(
-            repository.name, FOLDER, recursive=True, revision=commit, repo_type=repository.kind
-        )
-        return _bounded(entries)
+        return _listed(repository, FOLDER, commit)
 
 
-def _bounded(entries: Iterable[Any]) -> list[RepoFile]:
-    """Return the files of a listing, which a server may continue for ever."""
-    listed = list(islice(entries, MAX_LISTED + 1))
-    if len(listed) > MAX_LISTED:
-        raise ValueError(f"more than {MAX_LISTED:,} files are listed")
-    return [entry for entry in listed if isinstance(entry, RepoFile)]
+def _listed(repository: Repository, folder: str, commit: str) -> list[RepoFile]:
+    """Return the files below a folder, from pages of bounded size and number.
+
+    huggingface_hub would read each page whole, whatever its size, and as many as the server gives.
+
+    Raises:
+        AbsentError: there is no such folder.
+        WeightsError: the Hub cannot be reached.
+        ValueError: it lists what is no file, or too many.
+    """
+    files: list[RepoFile] = []
+    question = f"/api/{repository.kind}s/{repository.name}/tree/{commit}/{folder}?recursive=True&expand=False"
+    for page in hub_pages(question):
+        for entry in page if isinstance(page, list) else [None]:
+            if not isinstance(entry, dict) or len(files) >= MAX_LISTED:
+                raise ValueError(f"it should list up to {MAX_LISTED:,} files")
+            if entry.get("type") == "file":
+                files.append(_as_file(entry))
+    return files
+
+
+def _as_file(entry: dict[str, Any]) -> RepoFile:
+    path, size, oid, lfs = (entry.get(name) for name in ("path", "size", "oid", "lfs"))
+    if not isinstance(path, str) or type(size) is not int or size < 0 or not isinstance(oid, str):
+        raise ValueError(f"it lists a file without a name, a size or a hash: {shown(entry)}")
+    large = (
+        {"lfs": {"size": size, "oid": str(lfs.get("oid")), "pointerSize": 0}} if isinstance(lfs, dict) else {}
+    )
+    return RepoFile(path=path, size=size, oid=oid, **large)  # type: ignore[no-untyped-call]
 
 
 def signatures_at(repository: Repository, commit: str) -> list[Signature]:
@@ -140,14 +160,12 @@ def signatures_at(repository: Repository, commit: str) -> list[Signature]:
     found: list[Signature] = []
     with hub_errors_explained(repository, f"read {SIGNATURES} of"):
         try:
-            entries = _bounded(
-                api().list_repo_tree(repository.name, SIGNATURES, revision=commit, repo_type=repository.kind)
-            )
-        except EntryNotFoundError:
+            entries = _listed(repository, SIGNATURES, commit)
+        except AbsentError:
             return found
         for file in entries:
             named = re.fullmatch(rf"{SIGNATURES}/[\w-]{{1,100}}\.jsonl", file.path, re.ASCII)
-            if isinstance(file, RepoFile) and named and file.size <= MAX_FILE:
+            if named and file.size <= MAX_FILE:
                 path = download_listed(repository, commit, file, limit=MAX_FILE)
                 found += parse_signatures(path.read_bytes())
     return found

@@ -1,16 +1,20 @@
 """What strangers may put into a repository: files of results, cards and YAML that are made to hurt."""
 
+import json
+
 import pytest
 from huggingface_hub import RepoFile
 from support.hostile_results import SCHEMA, hostile_results, record_text, rows_of
 
 from securitynet_hub.core.errors import HubError
+from securitynet_hub.records.rows import FOLDER
 from securitynet_hub.sharing import fetching, pages
 from securitynet_hub.sharing.benchmark_file import parse_benchmark
 from securitynet_hub.sharing.cards import eval_results_file, with_model_index
 from securitynet_hub.sharing.fetching import Refused, read_shard
 from securitynet_hub.sharing.plain_yaml import load_plain_yaml
 from securitynet_hub.sharing.repositories import commit, repository
+from securitynet_hub.weights.download import hub_cache
 
 
 @pytest.mark.slow
@@ -48,11 +52,36 @@ def test_headers_that_are_read_again_and_again_have_a_budget(tmp_path, monkeypat
     assert "more than 50 fields" in found.reason
 
 
-def test_a_listing_without_end_is_given_up(monkeypatch):
-    entry = RepoFile(path="data/results/a.parquet", size=1, oid="0")
-    with pytest.raises(ValueError, match="more than 20,000 files"):
-        fetching._bounded(entry for _ in iter(int, 1))
-    assert len(fetching._bounded([entry, "folder"])) == 1
+HEAD = "0" * 40
+LISTING = f"/api/datasets/a/b/tree/{HEAD}/{FOLDER}"
+ENTRY = {"type": "file", "path": f"{FOLDER}/a.parquet", "size": 1, "oid": "0" * 40}
+LISTINGS = {
+    "no list": (b"{}", "should list up to"),
+    "no entries": (b"[1]", "should list up to"),
+    "too many": (json.dumps([ENTRY] * 20_001).encode(), "should list up to 20,000 files"),
+    "a size below zero": (json.dumps([ENTRY | {"size": -1}]).encode(), "without a name, a size"),
+    "no JSON": (b"[" * 100_000, "no JSON"),
+    "a vast answer": (b"[" + b" " * 50_000 + b"]", "at most 10,000"),
+}
+
+
+@pytest.mark.parametrize("name", LISTINGS)
+def test_listings_of_a_hostile_hub(name, hub, monkeypatch):
+    content, reason = LISTINGS[name]
+    if name == "a vast answer":
+        monkeypatch.setattr(hub_cache, "MAX_ANSWER", 10_000)
+    hub.serve(LISTING, content, content_type="application/json")
+    with pytest.raises(HubError, match=reason):
+        fetching.results_at(repository("dataset", "a/b"), HEAD)
+
+
+def test_a_listing_without_end_is_given_up(hub):
+    """Each page leads to itself."""
+    hub.serve(LISTING, json.dumps([ENTRY] * 200).encode(), content_type="application/json")
+    hub.routes[LISTING].headers = {"Link": f'<{hub.url(LISTING)}>; rel="next"'}
+    with pytest.raises(HubError, match="should list up to 20,000 files"):
+        fetching.results_at(repository("dataset", "a/b"), HEAD)
+    assert len(hub.asked(LISTING)) <= 101
 
 
 def test_all_shards_together_have_a_limit(monkeypatch):

@@ -41,6 +41,10 @@ RETRIES = RetryPolicy(tries=6, first_delay=0.5)
 T = TypeVar("T")
 
 
+class AbsentError(WeightsError):
+    """There is nothing at an address: it answered 404 or 410."""
+
+
 class RangesIgnoredError(Exception):
     """The server sent the whole file although a range was requested."""
 
@@ -231,7 +235,8 @@ def _refuse_errors(response: requests.Response, url: str) -> None:
         hint = " It may take a login, or not be there." if status in {401, 403} else hint
         if response.headers.get("X-Error-Code") == "GatedRepo":
             hint = " Its owners ask for consent: accept on its page, with the account of your login."
-        raise WeightsError(f"{url} answered {status} {printable(response.reason)} instead of a file.{hint}")
+        kind_of_error = AbsentError if status in {404, 410} else WeightsError
+        raise kind_of_error(f"{url} answered {status} {printable(response.reason)} instead of a file.{hint}")
     kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
     if kind in {"text/html", "application/xhtml+xml"}:
         raise WeightsError(f"{url} answered with a web page ({printable(kind)}), not with weights.")
