@@ -18,8 +18,8 @@ from rich.segment import Segment
 
 from securitynet_hub.core.text import escaped
 
-_OF_A_BAR = re.compile(r"\n*(\x1b\[A)*|\r")
-"""How a progress bar of tqdm moves between its lines, and to the start of one, at the start of a write."""
+_MOVES = re.compile(r"\n*(\x1b\[A)*")
+"""How a progress bar of tqdm moves between its lines: a write of its own."""
 
 
 class PlainConsole(Console):
@@ -48,15 +48,19 @@ class PlainConsole(Console):
 
 
 class PlainStream:
-    """A text stream that makes controls visible in what is written to it."""
+    """A text stream that makes controls visible in what is written to it.
 
-    def __init__(self, unfiltered: Any) -> None:
-        self.unfiltered = unfiltered
+    With `bars`, a write may return to the start of the line, and a write of its own move up, in a terminal.
+    """
+
+    def __init__(self, unfiltered: Any, *, bars: bool = False) -> None:
+        self.unfiltered, self._bars = unfiltered, bars
 
     def write(self, text: str) -> int:
         """Write text, and return its length."""
-        moved = _OF_A_BAR.match(text)
-        start = moved.end() if moved and self.unfiltered.isatty() else 0
+        start = 0
+        if self._bars and text[:1] in ("\r", "\n", "\x1b") and self.unfiltered.isatty():
+            start = len(text) if _MOVES.fullmatch(text) else int(text[0] == "\r")
         self.unfiltered.write(text[:start] + escaped(text[start:]))
         return len(text)
 
@@ -73,7 +77,7 @@ class PlainStream:
 def plain_streams() -> Iterator[None]:
     """Filter both standard streams within the block, whoever writes to them."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (PlainStream(stream) for stream in before)
+    sys.stdout, sys.stderr = PlainStream(before[0]), PlainStream(before[1], bars=True)
     try:
         yield
     finally:

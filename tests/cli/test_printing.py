@@ -19,7 +19,7 @@ from support.plain_records import make
 
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.cli.main import build_parser
-from securitynet_hub.core.printing import PlainConsole, plain_streams
+from securitynet_hub.core.printing import PlainConsole, PlainStream, plain_streams
 from securitynet_hub.core.text import printable, printable_markup
 from securitynet_hub.records.record import write_record
 
@@ -208,6 +208,18 @@ def test_whoever_writes_to_the_streams_is_filtered(capsys):
     for text in (captured.out, captured.err):
         assert {letter for letter in text if not letter.isprintable()} == {"\n"}
         assert r"\x1b]8;;" in text
+
+
+def test_only_a_bar_moves_and_only_on_standard_error():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for bars, moved in ((True, "\n\x1b[A\ra\\rb\\x1b[Ac"), (False, "\n\\x1b[A\\ra\\rb\\x1b[Ac")):
+        stream = PlainStream(Terminal(), bars=bars)
+        for text in ("\n\x1b[A", "\ra\rb", "\x1b[Ac"):
+            stream.write(text)
+        assert stream.unfiltered.getvalue() == moved
 
 
 def test_in_a_terminal_only_colours_and_the_bars_own_moves_are_sent():
