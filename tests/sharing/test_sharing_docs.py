@@ -59,7 +59,7 @@ def test_the_cycle_of_the_tutorial(prepared, run, tmp_path):
     board = told[-2][1]
     assert all(record.id in board for record in own if record.attack["name"] == "modified_entropy")
     assert ": tpr\\@0.01\n" in board
-    assert (tmp_path / "leaderboard.html").read_text().count("<table>") > 1
+    assert (tmp_path / "leaderboard.html").read_text().count("<table") > 1
 
 
 @pytest.mark.slow

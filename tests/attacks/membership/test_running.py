@@ -356,7 +356,7 @@ class TestMetric:
             references=WORLD["labels"] + 0.5,
             membership=WORLD["is_member"],
         )
-        with pytest.raises(ValueError, match="labels must be integers"):
+        with pytest.raises(ValueError, match="references must be integers"):
             metric.compute(from_logits=True)
         metric = load_metric("membership_inference", "loss")
         with pytest.raises(ValueError, match="got no membership"):
