@@ -229,6 +229,19 @@ class _Answers:
         return found.to(device)
 
 
+def room_for(shape: tuple[int, ...], dtype: npt.DTypeLike, *, most: int | None = None) -> npt.NDArray[Any]:
+    """Return an array, in memory or, if it has more than `most` bytes (`LOGITS_BYTES`), in a temporary file.
+
+    Raises:
+        ModelError: there is no room for it.
+
+    >>> type(room_for((2, 3), np.float32)), type(room_for((2, 3), np.float32, most=20))
+    (<class 'numpy.ndarray'>, <class 'numpy.memmap'>)
+    """
+    large = np.dtype(dtype).itemsize * math.prod(shape) > (LOGITS_BYTES if most is None else most)
+    return array_on_disk(shape, dtype) if large else np.empty(shape, dtype)
+
+
 def array_on_disk(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Return an array of a temporary file, which is gone with the array.
 
@@ -417,11 +430,7 @@ def _gathered(
     shape = (size, *answers.part(slice(0, 0), device).shape[1:])
     failure: Exception | None = None
     try:
-        outputs = (
-            array_on_disk(shape, np.float32)
-            if 4 * math.prod(shape) > LOGITS_BYTES
-            else np.empty(shape, np.float32)
-        )
+        outputs = room_for(shape, np.float32)
     except ModelError as error:
         failure = error
     if failure := raise_together(failure):

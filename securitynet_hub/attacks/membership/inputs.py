@@ -146,9 +146,10 @@ class MembershipInputs:
         With `views`, return it for every augmentation, shape (n, augmentations) if outputs have that axis.
         """
         if self.from_logits and signal in FROM_MARGIN:
-            if views not in self._margins:
-                self._margins[views] = self._own("logit_margin", views)
-            return FROM_MARGIN[signal](self._margins[views].copy())
+            several = views and np.ndim(self.outputs) > 2
+            if several not in self._margins:
+                self._margins[several] = self._own("logit_margin", several)
+            return FROM_MARGIN[signal](self._margins[several].copy())
         return self._own(signal, views)
 
     @cached_property
@@ -196,7 +197,7 @@ class MembershipInputs:
 
             def scored(start: int) -> Scores:
                 part = slice(start, start + ROWS)
-                return score(outputs[part], labels[part], from_logits=self.from_logits)
+                return self._signal(signal, np.asarray(outputs[part]), labels[part], views)
 
             return np.concatenate(self.share(scored, range(0, len(outputs), ROWS)))
         if np.ndim(outputs) < 3:

@@ -21,7 +21,7 @@ from securitynet_hub.core.arrays import Labels, Rows
 from securitynet_hub.data.augmentations import VIEWS, View, identity
 from securitynet_hub.data.features import grid_means, image_features
 from securitynet_hub.engine.features import predict_with_features
-from securitynet_hub.engine.inference import predict
+from securitynet_hub.engine.inference import predict, room_for
 from securitynet_hub.engine.processes import multiply, share_out
 from securitynet_hub.models.target import Target
 from securitynet_hub.statistics.signals import logit_margin
@@ -254,7 +254,11 @@ def forward(
         else:
             answers = predict(target, changed, **asking)
         each.append(answers)
-    logits = np.stack(each, 1) if several else each[0]
+    logits = each[0]
+    if several:
+        logits = room_for((len(logits), len(each), logits.shape[1]), np.float32)
+        for place, answers in enumerate(each):
+            logits[:, place] = answers
     pool_labels = labels if pool is None else data.images.labels[pool.shadows.pool].astype(np.int64)
     inputs = MembershipInputs(
         outputs=logits[:n],

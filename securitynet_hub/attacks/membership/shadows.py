@@ -24,7 +24,7 @@ from securitynet_hub.core.errors import UnknownNameError, WeightsError
 from securitynet_hub.data.augmentations import View, identity
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.data.sources import ImageSource
-from securitynet_hub.engine.inference import array_on_disk, predict_module
+from securitynet_hub.engine.inference import predict_module, room_for
 from securitynet_hub.engine.trained import find_trained, keep_trained, network_hash
 from securitynet_hub.engine.training import Recipe, describe_processes, train
 from securitynet_hub.models.network_size import at_one_size
@@ -269,8 +269,7 @@ def _begin_digest(
 
 def _room(shape: tuple[int, ...]) -> Scores:
     """Return an array for margins, in memory or in a temporary file."""
-    size = 8 * int(np.prod(shape))
-    return np.empty(shape) if size <= MARGINS_BYTES else array_on_disk(shape, np.float64)
+    return room_for(shape, np.float64, most=MARGINS_BYTES)
 
 
 def each_answer(signal: Callable[..., Scores], logits: npt.NDArray[Any], labels: npt.ArrayLike) -> Scores:

@@ -6,6 +6,7 @@ import torch
 from support.membership_inputs import ATTACKS, NEEDS
 
 from securitynet_hub import load_metric
+from securitynet_hub.attacks.membership import inputs as membership_inputs
 from securitynet_hub.attacks.membership.inputs import MembershipInputs
 from securitynet_hub.attacks.membership.label_only import label_only_scores
 from securitynet_hub.attacks.membership.lira import lira_scores
@@ -102,6 +103,16 @@ class TestViews:
                 run_attack(name, MembershipInputs(**MANY)).scores,
                 rmia_scores(x, ref_x, INSIDE, z, ref_z, mode=mode),
             )
+
+    def test_answers_in_a_file_are_read_a_few_at_a_time(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(membership_inputs, "ROWS", 3)
+        kept = {}
+        for key in ("outputs", "population_outputs"):
+            np.save(tmp_path / f"{key}.npy", MANY[key])
+            kept[key] = np.load(tmp_path / f"{key}.npy", mmap_mode="r")
+        for name in ("loss", "entropy", "lira", "rmia"):
+            expected = run_attack(name, MembershipInputs(**MANY)).scores
+            assert np.array_equal(run_attack(name, MembershipInputs(**MANY | kept)).scores, expected)
 
     @pytest.mark.parametrize("name", ["loss", "lira", "rmia", "logistic", "attack_r"])
     def test_tensors_and_lists_give_the_same(self, name):
