@@ -245,20 +245,19 @@ def forward(
     images, labels = data.images.select(positions), data.images.labels[positions].astype(np.int64)
     asking: dict[str, Any] = {"batch_size": batch_size, "on_batch": on_batch}
     asked = pool.views if pool is not None and several else [identity]
-    each: list[npt.NDArray[np.float32]] = []
-    layer = None
-    for view in asked:
+    logits, layer = np.empty(0, np.float32), None
+    for place, view in enumerate(asked):
         changed = images.change(view, images.shape)
-        if penultimate and not each:
+        if penultimate and layer is None:
             answers, layer = predict_with_features(target, changed, **asking)
         else:
             answers = predict(target, changed, **asking)
-        each.append(answers)
-    logits = each[0]
-    if several:
-        logits = room_for((len(logits), len(each), logits.shape[1]), np.float32)
-        for place, answers in enumerate(each):
-            logits[:, place] = answers
+        if not several:
+            logits = answers
+            continue
+        if not place:
+            logits = room_for((len(answers), len(asked), answers.shape[1]), np.float32)
+        logits[:, place] = answers
     pool_labels = labels if pool is None else data.images.labels[pool.shadows.pool].astype(np.int64)
     inputs = MembershipInputs(
         outputs=logits[:n],
@@ -275,7 +274,8 @@ def forward(
         share=share_out,
         multiply=multiply,
     )
-    return Answers(inputs, each[0][:n], len(positions) * len(asked), time.perf_counter() - began)
+    unchanged = logits[:n, 0] if several else logits[:n]
+    return Answers(inputs, unchanged, len(positions) * len(asked), time.perf_counter() - began)
 
 
 def _features(target: Target, data: AuditData, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
