@@ -22,6 +22,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+if "--atheris" in sys.argv:
+    import atheris
+
+    with atheris.instrument_imports(include=["securitynet_hub.weights"]):
+        import securitynet_hub.weights.reading.onnx_walk
+        import securitynet_hub.weights.signature  # noqa: F401
+
 import numpy as np
 import safetensors.numpy
 import torch
@@ -277,12 +284,9 @@ def try_(reader, data, broken):
 
 
 def with_atheris(reader, seconds):
-    import atheris
-
     with tempfile.TemporaryDirectory() as folder:
         for number, content in enumerate(seeds(reader)):
             (Path(folder) / str(number)).write_bytes(content)
-        atheris.instrument_all()
         options = [sys.argv[0], folder, f"-max_total_time={seconds}", "-max_len=65536"]
         atheris.Setup(options, lambda data: check(reader, data))
         atheris.Fuzz()
