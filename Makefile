@@ -164,7 +164,7 @@ $(VENV)/requirements: pyproject.toml constraints.txt
 	touch $@
 
 .venv-lowest/installed: .venv-lowest/requirements dist/built
-	$(call install,.venv-lowest) -c .venv-lowest/lowest.txt --force-reinstall --no-deps dist/*.whl
+	$(call install,.venv-lowest) --force-reinstall --no-deps dist/*.whl
 	$(call consistent,.venv-lowest)
 	touch $@
 
