@@ -42,8 +42,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run a record's attack again and compare the figures.
 
-    Exit status 0 if the new figure lies within the record's interval, 1 if not, or if other things were
-    measured than the record says.
+    Exit status 0 if the two figures agree within their intervals, 1 if not, or if that cannot be told.
     """
     from securitynet_hub.attacks.subject import find_data
     from securitynet_hub.models.loading import load_target

@@ -66,7 +66,7 @@ def of_one(model: Model) -> list[Finding]:
 
 
 def of_several(models: Sequence[Model]) -> list[Finding]:
-    """Count the models by what their verdicts say, the most consequential first; name the worst."""
+    """Count the models by what their verdicts say, the most consequential first; with one of them."""
     groups: dict[str, list[tuple[Verdict, Model]]] = {}
     for model in models:
         for verdict in model.verdicts:

@@ -6,6 +6,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from statistics import NormalDist
 from types import MappingProxyType
@@ -18,7 +19,7 @@ from securitynet_hub.attacks.kind import Kind, kinds
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.records.figures import number
 from securitynet_hub.records.record import Record
-from securitynet_hub.records.rows import Figure, find_figure, within
+from securitynet_hub.records.rows import Figure, agrees, find_figure
 
 NEVER_DECIDING = frozenset({"name", "kind", "seed"})
 """Parts of every attack's description by which results are not told apart here: `Board` names the first two,
@@ -57,9 +58,8 @@ class Standing(NamedTuple):
         best: the first place that the intervals allow: 1 + the models that are certainly more exposed.
         worst: the last place that they allow: the number of models but those certainly less exposed.
         runs: records of this model; the latest is shown.
-        disputed: whether the intervals of two of them do not overlap, or one signer's figure lies outside the
-            interval of another's earlier one.
-        verified: whether a second signer's figure lies within the interval of another's and none is disputed.
+        disputed: whether the intervals of two of them do not overlap, or two signers' figures disagree.
+        verified: whether the shown run is signed, agrees with another signer's, and none is disputed.
         signed: who signed the record that is shown, of those whom the reader allows.
     """
 
@@ -325,22 +325,34 @@ def _rank(models: Models, sign: int, shared: Correlations, signers: Signers) -> 
         record, figure = known[-1]
         runs = [_oriented(run, sign) for _, run in known]
         disputed = max(run.low for run in runs) > min(run.high for run in runs)
-        seconds = list(_second_opinions(known, signers))
-        disputed = disputed or not all(seconds)
+        verified, contradicted = _second_opinions(known, signers)
+        disputed = disputed or contradicted
         ends = int(best[place]), int(worst[place])
         signed = tuple(sorted(signers.get(record.id, ())))
-        verified = bool(seconds) and not disputed
-        standings.append(Standing(*ends, model[0], figure, len(runs), disputed, record, verified, signed))
+        confirmed = verified and not disputed
+        standings.append(Standing(*ends, model[0], figure, len(runs), disputed, record, confirmed, signed))
     return sorted(standings, key=lambda s: (s.best, s.worst, -sign * s.figure.value, s.target, s.record.id))
 
 
-def _second_opinions(runs: Sequence[tuple[Record, Figure]], signers: Signers) -> Iterator[bool]:
-    """Yield, for each run and each other signer's run before, whether it lies within that one's interval."""
-    latest: dict[str, Figure] = {}
-    for record, figure in runs:
-        own = signers.get(record.id, ())
-        yield from (within(figure.value, known) for name, known in latest.items() if own and name not in own)
-        latest |= dict.fromkeys(own, figure)
+def _second_opinions(runs: Sequence[tuple[Record, Figure]], signers: Signers) -> tuple[bool, bool]:
+    """Return whether another signer's run agrees with the latest, and whether those of any two disagree.
+
+    Of each signer the latest run counts, and only runs with the same members among the same images compare.
+    """
+    latest: dict[str, tuple[Record, Figure]] = {}
+    for run in runs:
+        latest |= dict.fromkeys(signers.get(run[0].id, ()), run)
+    pairs = [
+        (one, other)
+        for one, other in combinations({run[0].id: run for run in latest.values()}.values(), 2)
+        if one[0].data.get("split_sha256") == other[0].data.get("split_sha256")
+    ]
+    found = {
+        frozenset((one[0].id, other[0].id)): agrees(one[1], other[1], pairs=len(pairs))
+        for one, other in pairs
+    }
+    shown = runs[-1][0].id
+    return any(agree for ids, agree in found.items() if shown in ids), False in found.values()
 
 
 def parted(

@@ -1,4 +1,4 @@
-"""Measure again what a record says, and compare: whether the new figure lies within the record's interval."""
+"""Measure again what a record says, and compare: whether the two figures agree within their intervals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from securitynet_hub.attacks.subject import AuditData
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import Record
-from securitynet_hub.records.rows import Figure, within
+from securitynet_hub.records.rows import Figure, agrees
 from securitynet_hub.sharing.leaderboard import comparable
 
 
@@ -37,8 +37,11 @@ class Reproduction(NamedTuple):
 
     @property
     def reproduced(self) -> bool | None:
-        """Whether the new figure lies within the record's interval; None if other things were measured."""
-        return None if self.differences else within(self.new.value, self.figure)
+        """Whether the two figures agree (`agrees`).
+
+        None if other things were measured, or if they differ and have no interval to judge by.
+        """
+        return None if self.differences else agrees(self.figure, self.new)
 
     def sentence(self) -> str:
         """Say in a sentence what came out."""
@@ -46,7 +49,11 @@ class Reproduction(NamedTuple):
         if self.differences:
             return f"{what} cannot be compared: {', '.join(self.differences)} differ from the record's."
         ends = "" if self.figure.low is None else f", {self.figure.low:.4f} to {self.figure.high:.4f}"
-        outcome = "reproduced" if self.reproduced else "not reproduced"
+        outcome = {
+            True: "reproduced",
+            False: "not reproduced",
+            None: "it has no interval to judge the difference by",
+        }[self.reproduced]
         return f"{what} is {self.new.value:.4f}, the record has {self.figure.value:.4f}{ends}: {outcome}."
 
 

@@ -15,12 +15,12 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from securitynet_hub.core.errors import RecordError
+from securitynet_hub.core.errors import HubWarning, RecordError
 from securitynet_hub.core.files import atomic_path
 from securitynet_hub.core.text import printable
 from securitynet_hub.records.record import Record
@@ -38,7 +38,7 @@ MAX_SIGNATURE = 16 << 10
 MAX_FILE = 8 << 20
 """Bytes of a file of signatures."""
 
-MAX_CHECKED = 20
+MAX_CHECKED = 100
 """Signatures of one record by allowed keys that are checked: a stranger may add as many that are void."""
 
 ARMOUR = re.compile(r"-----BEGIN SSH SIGNATURE-----\n[A-Za-z0-9+/=\n]+-----END SSH SIGNATURE-----\n?")
@@ -93,7 +93,15 @@ def signers_of(record: Record, signatures: Iterable[Signature], allowed: Path) -
     known = allowed.read_text(encoding="utf-8", errors="replace")
     own = dict.fromkeys(each.text for each in signatures if each.record == record.id)
     found: set[str] = set()
-    for text in islice((text for text in own if _key_in(text) in known), MAX_CHECKED):
+    claimed = [text for text in own if _key_in(text) in known]
+    if len(claimed) > MAX_CHECKED:
+        warnings.warn(
+            f"{len(claimed)} signatures of the record {record.id} claim an allowed key; only {MAX_CHECKED} "
+            "were looked at, so it may count as unsigned. Ask the owners to remove void ones.",
+            HubWarning,
+            stacklevel=2,
+        )
+    for text in claimed[:MAX_CHECKED]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"record{SUFFIX}"
             path.write_text(text, encoding="ascii")

@@ -340,9 +340,9 @@ def _require_signed(key: Any, value: bytes, encoded: bytes, otherwise: str) -> N
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    digest = {256: hashes.SHA256, 384: hashes.SHA384, 521: hashes.SHA512}[key.curve.key_size]
+    digest = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}[key.curve.key_size]
     try:
-        key.verify(value, encoded, ec.ECDSA(digest()))
+        key.verify(value, encoded, ec.ECDSA(digest))
     except InvalidSignature as error:
         raise WeightsError(otherwise) from error
 

@@ -2,13 +2,15 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.cli.main import main
 from securitynet_hub.records.record import Record
-from securitynet_hub.sharing.explorer.page import explorer_data, explorer_page
+from securitynet_hub.sharing.explorer.page import _interval, explorer_data, explorer_page
+from securitynet_hub.sharing.leaderboard import leaderboards
 from tests.support.browsers import running_browser
 
 HOSTILE = '</script><img src=x onerror="document.title=1">=1+1'
@@ -78,7 +80,7 @@ def shown_ids(page):
 
 def test_filters_sorting_and_permalinks(page, browser):
     total = len(load_annotations("extended")) + len(load_annotations("zoo")) + 1
-    assert page.inner_text("#count") == f"{total:,} of {total:,} models"
+    assert page.inner_text("#count").startswith(f"{total:,} of {total:,} models")
     assert 0 < page.locator("#grid tbody tr").count() < 80  # only what is in sight exists
     page.select_option("[name=dataset]", "CIFAR-10")
     page.fill("[name=q]", "resnet20")
@@ -175,6 +177,30 @@ def test_distrusted_figures_are_in_no_plot_and_intervals_hold_their_figure(recor
         for value, ends in zip(figure["values"], figure["ends"] or [], strict=False):
             assert ends is None or ends[0] - 1e-4 <= value <= ends[1] + 1e-4, figure["name"]
     json.dumps(found, allow_nan=False)
+
+
+def test_intervals_of_annotated_figures_are_those_of_the_papers():
+    row = replace(
+        load_annotations("extended")["pytorchcv/cifar10/resnet20"],
+        **{"train_accuracy": 56 / 70, "train_eval_size": 70, "test_accuracy": 48 / 80, "test_eval_size": 80},
+        overfit_gap=0.2,
+        mia_modified_entropy_auc=0.5,
+        mia_members=500,
+        mia_nonmembers=500,
+    )
+    # Newcombe (1998, table II, method 10, contrast a): 56/70 less 48/80
+    assert _interval(row, "overfit_gap") == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    sd = (0.25 + 2 * 499 * (1 / 3 - 0.25)) ** 0.5 / 500  # Hanley & McNeil (1982) at 1/2: Q1 = Q2 = 1/3
+    assert _interval(row, "mia_modified_entropy_auc") == pytest.approx(
+        (0.5 - 1.96 * sd, 0.5 + 1.96 * sd), abs=1e-5
+    )
+
+
+def test_boards_that_differ_are_columns_that_differ(records):
+    more = [*records, replace(records[0], attack={**records[0].attack, "budget": 3})]
+    found = explorer_data(more, leaderboards(more))["figures"]
+    words = [figure["words"] for figure in found if "from records" in figure["words"]]
+    assert len(set(words)) == 2
 
 
 def test_the_command(tmp_path, capsys):

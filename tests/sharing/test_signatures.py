@@ -125,11 +125,21 @@ class TestVerified:
 
     def test_beyond_the_interval_it_is_disputed(self):
         first, second = run_of(1, 1), run_of(1, 2)
-        low, high = first.result["auc_ci"]
-        beyond = replace(second, result={**second.result, "auc": high + 0.01, "auc_ci": [low, high + 0.1]})
+        _, high = first.result["auc_ci"]
+        beyond = replace(second, result={**second.result, "auc": high + 0.01, "auc_ci": [high, high + 0.1]})
         found = self.standing(first, beyond, a="ann", b="ben")
         assert (found.verified, found.disputed) == (False, True)
         assert not self.standing(first, beyond).disputed  # the intervals overlap
+
+    def test_a_run_that_nobody_signed_is_not_verified_by_those_before(self):
+        runs = [run_of(1, 1), run_of(1, 2), run_of(1, 3)]
+        assert not self.standing(*runs, a="ann", b="ben").verified
+        assert self.standing(*runs, a="ann", c="ben").verified
+
+    def test_another_split_is_no_second_opinion(self):
+        first, second = run_of(1, 1), run_of(1, 2)
+        other = replace(second, data={**second.data, "split_sha256": "ab" * 32})
+        assert not self.standing(first, other, a="ann", b="ben").verified
 
 
 def test_publish_sign_fetch_and_rank(whole_hub, run, keys, tmp_path):

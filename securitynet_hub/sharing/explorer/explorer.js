@@ -122,6 +122,10 @@
           cell.scope = "row";
           cell.append(element("a", short(value), { href: address({ ...state, view: "model", id: ids[i] }), title: value }));
         } else if (each.number) cell.className = "n";
+        if (value !== null && figures.has(each.name) && figures.get(each.name).values[i] === null) {
+          cell.textContent += " †";
+          cell.title = "a flag says not to use it";
+        }
         line.append(cell);
       });
       lines.push(line);
@@ -241,8 +245,8 @@
     for (let k = 0; k < count; k++) if (k !== i && sets[k] === sets[i] && figure.values[k] !== null) peers.push(figure.values[k]);
     if (peers.length < 5 || sets[i] === null) return null;
     const value = figure.values[i];
-    const below = peers.reduce((sum, peer) => sum + (peer < value) + (peer === value) / 2, 0);
-    return `higher than ${Math.round(100 * below / peers.length)} % of ${peers.length} models of ${sets[i]}`;
+    const below = peers.filter((peer) => peer < value).length;
+    return `higher than ${Math.floor(100 * below / peers.length)} % of ${peers.length} models of ${sets[i]}`;
   };
   const table = (names, lines) => {
     const box = element("div", null, { class: "scroll", role: "region", tabindex: "0", "aria-label": "Table" });
@@ -285,7 +289,7 @@
       if (among) cell.append(element("span", ` ${among}`, { class: "soft" }));
       facts.append(cell);
     });
-    box.replaceChildren(...parts, element("h3", "All that is known"), facts);
+    box.replaceChildren(...parts, element("h3", "Annotations"), facts);
   };
 
   // Leaderboards
@@ -377,7 +381,7 @@
     if (state.view === "model") return drawModel();
     if (state.view === "boards") return drawBoard();
     rows = sorted(filtered(true));
-    $("count").textContent = `${rows.length.toLocaleString("en")} of ${count.toLocaleString("en")} models` + (state.box ? ", selected in the plot" : "");
+    $("count").textContent = `${rows.length.toLocaleString("en")} of ${count.toLocaleString("en")} models` + (state.box ? ", selected in the plot" : "") + "; †: a flag says not to use it";
     head();
     fill(true);
     const key = [state.q, state.dataset, state.source, state.results, state.x, state.y, state.intervals, $("plot").clientWidth].join("\n");

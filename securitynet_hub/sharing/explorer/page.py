@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import NormalDist
@@ -86,7 +87,7 @@ def explorer_page(
         boards=content["boards"],
         names=[column["words"] for column in content["columns"] if column["first"]],
         rows=list(_plain_rows(content)),
-        count=len(content["models"]),
+        count=len(content["models"]) - content["unlisted"],
     )
 
 
@@ -94,14 +95,14 @@ def explorer_data(records: Sequence[Record], boards: Sequence[Board]) -> dict[st
     """Return what the page's script reads: columns, models, their results, and boards.
 
     A figure that a flag of its row says not to use is left out of ``figures``, so of plots and percentiles;
-    it stands in the model's own view with the flag.
+    it stands in the table, marked, and in the model's own view with the flag.
     """
     rows = [*load_annotations("extended").values(), *load_annotations("zoo").values()]
     ids = [row.id for row in rows]
     listed = set(ids)
     ids += sorted({str(record.target.get("id")) for record in records} - listed)
     results = _results(records)
-    figures = [*_annotated(rows, len(ids)), *_measured(results, ids)]
+    figures = [*_annotated(rows, len(ids)), *_measured(boards, ids)]
     described = [
         {
             "name": column.name,
@@ -120,6 +121,7 @@ def explorer_data(records: Sequence[Record], boards: Sequence[Board]) -> dict[st
             *([_cell(getattr(row, str(column["name"]))) for column in described] for row in rows),
             *([id, *[None] * (len(described) - 1)] for id in ids[len(rows) :]),
         ],
+        "unlisted": len(ids) - len(rows),
         "flags": [*(list(row.flags) for row in rows), *([] for _ in ids[len(rows) :])],
         "meanings": {name: flag.meaning for name, flag in FLAGS.items()},
         "figures": [
@@ -209,28 +211,24 @@ def _results(records: Sequence[Record]) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _measured(results: dict[str, list[dict[str, Any]]], ids: Sequence[str]) -> Iterator[Figures]:
-    """Yield one column for each attack: the latest figure that records have of each model."""
-    names = sorted(
-        {(result["kind"], result["attack"], result["figure"]) for own in results.values() for result in own}
-    )
-    for kind, attack, name in names:
-        latest = [
-            next(
-                (
-                    r
-                    for r in results.get(id, ())
-                    if (r["kind"], r["attack"], r["figure"]) == (kind, attack, name)
-                ),
-                None,
-            )
-            for id in ids
-        ]
+def _measured(boards: Sequence[Board], ids: Sequence[str]) -> Iterator[Figures]:
+    """Yield one column for each board: figures of one attack on the same images with the same settings."""
+    titles = Counter(board.title for board in boards)
+    for board in boards:
+        settings = f"; {_settings(board)}" if titles[board.title] > 1 else ""
+        words = printable(f"{board.title}, from records{settings}", limit=300)
+        standings = {standing.target: standing.figure for standing in board.standings}
+        found = [standings.get(id) for id in ids]
         yield Figures(
-            f"{kind}/{attack}/{name}",
-            f"{column_words(name)} of {str(attack).replace('_', ' ')}, from records",
-            [None if result is None else result["value"] for result in latest],
-            [None if result is None else result["ends"] for result in latest],
+            words,
+            words,
+            [None if figure is None else figure.value for figure in found],
+            [
+                None
+                if figure is None or figure.low is None or figure.high is None
+                else (figure.low, figure.high)
+                for figure in found
+            ],
         )
 
 
@@ -239,9 +237,7 @@ def _board(board: Board) -> dict[str, Any]:
         "title": printable(board.title),
         "kind": board.kind,
         "comparison": board.comparison,
-        "settings": printable(
-            ", ".join(f"{name} {value}" for name, value in board.settings.items()), limit=400
-        ),
+        "settings": printable(_settings(board), limit=400),
         "rows": [
             {
                 "place": standing.place,
@@ -259,6 +255,10 @@ def _board(board: Board) -> dict[str, Any]:
             for standing in board.standings
         ],
     }
+
+
+def _settings(board: Board) -> str:
+    return ", ".join(f"{name} {value}" for name, value in board.settings.items())
 
 
 def _plain_rows(content: dict[str, Any]) -> Iterator[list[str]]:
