@@ -225,7 +225,7 @@ def _recognised(model: Any, transform: Any) -> _Recognised:
         raise ValueError(
             f"the preprocessing of {type(network).__name__} is not known here: pass transform=, such as "
             "transform=Transform(height=32, width=32, resize=(32, 32), mean=(0.5, 0.5, 0.5), "
-            "std=(0.2, 0.2, 0.2)) from securitynet_hub.data.transforms."
+            "std=(0.2, 0.2, 0.2)) from securitynet_hub (hub.Transform)."
         )
     if transformers.is_processor(transform):
         return _Recognised(network, transformers.as_processor(transform, None))

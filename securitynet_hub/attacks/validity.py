@@ -133,7 +133,11 @@ class Check:
             text += f": {self.status}."
         if self.likely_reason is not None and self.tried is not None:
             before, after = self.tried[AS_IT_IS], self.tried[self.likely_reason]
-            text += f" Probably {self.likely_reason}: so {after:.1%} are right instead of {before:.1%}."
+            probed, asked = min(PROBED, self.n + self.n_members), self.n + self.n_members
+            on = (
+                f" of a subsample of {probed:,} images" if self.class_order is None and probed < asked else ""
+            )
+            text += f" Probably {self.likely_reason}: so {after:.1%}{on} are right instead of {before:.1%}."
         elif self.is_doubtful:
             text += (
                 " Check that the images are of the model's data set, the order of their classes and the "

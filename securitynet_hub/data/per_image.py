@@ -100,7 +100,8 @@ def as_preprocessing(transform: Any) -> Any:
     ...
     ValueError: transform must be a Transform(height=..., width=..., mean=..., std=...), an image processor \
 of transformers, torchvision's transforms, or PerImage(function, "what it does") from \
-securitynet_hub.data.per_image for a function of one picture, which a record can name; got a function.
+securitynet_hub.data.per_image for a function of one picture, which a record can name (with shape=(height, \
+width, channels) if it leaves pictures at their own size); got a function.
     """
     if all(hasattr(transform, name) for name in ("shape", "as_dict")) and callable(transform):
         return transform
@@ -110,5 +111,6 @@ securitynet_hub.data.per_image for a function of one picture, which a record can
     raise ValueError(
         "transform must be a Transform(height=..., width=..., mean=..., std=...), an image processor of "
         'transformers, torchvision\'s transforms, or PerImage(function, "what it does") from '
-        f"securitynet_hub.data.per_image for a function of one picture, which a record can name; got {what}."
+        "securitynet_hub.data.per_image for a function of one picture, which a record can name (with "
+        f"shape=(height, width, channels) if it leaves pictures at their own size); got {what}."
     )
