@@ -82,6 +82,26 @@ def test_a_torch_file(verify, tmp_path):
     assert json.loads(out)[0]["parameters"] == 8
 
 
+@pytest.mark.parametrize("optimiser", [torch.optim.Adam, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)])
+def test_the_state_of_an_optimiser_is_not_taken_for_the_weights(verify, tmp_path, optimiser):
+    """Adam's state of the first layer has more numbers than the network."""
+    network = torch.nn.Sequential(torch.nn.Linear(4, 200), torch.nn.Linear(200, 2, bias=False))
+    optimizer = optimiser(network.parameters())
+    network(torch.ones(1, 4)).sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    unformed, scheduler = {"sums": {"weight": torch.zeros(5000)}}, {"seen": torch.zeros(5000)}
+    for beside in (
+        {"optimizer": state}, {"trainer": state}, {"optimizer_states": [state]}, {"optimG": unformed},
+        {"opt": unformed}, {"GradScaler": unformed}, {"lr_schedulers": [scheduler]},
+    ):  # fmt: skip
+        torch.save({"model": network.state_dict(), "epoch": 25, **beside}, tmp_path / "checkpoint.pth")
+        code, out = verify(tmp_path / "checkpoint.pth", "--json")
+        assert (code, json.loads(out)[0]["weights"]) == (0, "model"), list(beside)
+    torch.save({"optimizer": unformed}, tmp_path / "alone.pth")
+    assert json.loads(verify(tmp_path / "alone.pth", "--json")[1])[0]["weights"] == "optimizer/sums"
+
+
 def test_what_stands_beside_the_weights_is_ignored_and_listed(verify, tmp_path):
     content = {"net": torch.nn.Linear(3, 2).state_dict(), "args": argparse.Namespace(lr=0.1), "epoch": 3}
     torch.save(content, tmp_path / "model.pth")

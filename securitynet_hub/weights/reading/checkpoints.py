@@ -74,7 +74,8 @@ class Verdict(NamedTuple):
         parameters: number of elements in them.
         bytes: size of the file, or of all that an index names.
         loadable: whether it is safe and holds weights, all of them finite.
-        weights: the keys that lead to the largest set of named tensors, joined by ``/``; "" for the top.
+        weights: the keys that lead to the largest set of named tensors, joined by ``/``; "" for the top. The
+            state of an optimiser counts only where there is nothing else.
         ignored: what stands beside that set, with its type; none of it was built.
         names: the classes and functions that another reader would import for it, sorted.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +12,9 @@ from securitynet_hub.core.text import printable
 from securitynet_hub.weights.tensors import is_finite, is_mask
 
 LONGEST_NAME, MOST_NAMES = 80, 50
+
+TRAINING = re.compile(r"(opt|optim|optimi[sz]er|scheduler|scaler)s?", re.IGNORECASE)
+"""A word of a key below which lies the state of training, such as ``optimizer_states``."""
 
 
 class Found(NamedTuple):
@@ -30,15 +34,24 @@ class Found(NamedTuple):
 def find_weights(content: Mapping[str, Any]) -> Found:
     """Return the set of named tensors with the most numbers, whose numbers must be finite.
 
+    The state of an optimiser, a scheduler or a scaler is passed over unless there is nothing else: Adam's
+    state of one wide layer can be larger than the network.
+
     Of sets of the same size, such as weights and their moving average, the first is taken whose numbers are
     finite. A mask of attention (zeros and minus infinity) may be in it.
 
     >>> find_weights({"epoch": 3, "net": {"weight": torch.zeros(2)}, "loss": torch.tensor(float("inf"))})
     Found(place='net', reason=None, ignored=('epoch (int)', 'loss (tensor)'))
     """
-    sets = [(path, named) for path, mapping in _mappings(content, ()) if (named := _tensors(mapping))]
-    if not sets:
+    every = [
+        (path, named, training)
+        for path, mapping, training in _mappings(content, (), False)
+        if (named := _tensors(mapping))
+    ]
+    if not every:
         return Found("", "it holds no named tensors", _beside(content, ()))
+    only_training = all(training for *_, training in every)
+    sets = [(path, named) for path, named, training in every if training == only_training]
     sizes = [sum(tensor.numel() for tensor in named.values()) for _, named in sets]
     most = max(sizes)
     path, bad = _first_finite([found for found, size in zip(sets, sizes, strict=True) if size == most])
@@ -77,14 +90,23 @@ def _usable(tensor: torch.Tensor) -> bool:
     return is_finite(tensor) or is_mask(tensor)
 
 
-def _mappings(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
+def _mappings(
+    value: Any, path: tuple[str, ...], training: bool
+) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any], bool]]:
+    """Yield each dict with the keys that lead to it, and whether it is part of the state of training."""
     if isinstance(value, Mapping):
-        yield path, value
+        training = training or {"state", "param_groups"} <= value.keys()  # as of torch.optim.Optimizer
+        yield path, value, training
         for key, item in value.items():
-            yield from _mappings(item, (*path, str(key)))
+            yield from _mappings(item, (*path, str(key)), training or _is_training(key))
     elif isinstance(value, (list, tuple)):
         for number, item in enumerate(value):
-            yield from _mappings(item, (*path, str(number)))
+            yield from _mappings(item, (*path, str(number)), training)
+
+
+def _is_training(key: Any) -> bool:
+    words = re.findall("[A-Z]?[a-z]+|[A-Z]+", key) if isinstance(key, str) else ()
+    return any(TRAINING.fullmatch(word) for word in words)
 
 
 def _tensors(mapping: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
