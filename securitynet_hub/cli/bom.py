@@ -54,3 +54,4 @@ def run(options: argparse.Namespace) -> None:
             part.write_text(text, encoding="utf-8")
     except OSError as error:
         raise RecordError(f"cannot write {options.out}: {error.strerror or error}.") from error
+    print(f"bill of materials: {options.out.resolve()}")

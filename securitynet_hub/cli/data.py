@@ -83,7 +83,7 @@ def describe(data: AuditData) -> dict[str, Any]:
         if images.numbered
         else "classes are taken in this order"
         if images.matched
-        else "classes are matched with the model's by their names",
+        else "classes are matched with the model's by their names where the model has names, else in order",
         "classes": {
             name: (int(members), int(others))
             for name, members, others in zip(images.class_names, *counts, strict=True)

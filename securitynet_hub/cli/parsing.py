@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -13,17 +14,32 @@ ZOO = "zoo"
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that finds a model's id wherever it stands, after a flag of several values, too."""
+    """A parser that finds a model's id wherever it stands, and the flag that a misspelt one is close to."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse words, as the base class does."""
+        """Parse words, as the base class does; a command refuses flags that it does not have by itself."""
         if args is not None and any(action.dest == "id" for action in self._actions):
             several = {
                 flag for action in self._actions if action.nargs == "+" for flag in action.option_strings
             }
             args = id_first(args, several)
         self._refuse_repeated(args or ())
-        return super().parse_known_args(args, namespace)
+        found, left = super().parse_known_args(args, namespace)
+        if left and self._subparsers is None:
+            self._refuse_unknown(left)
+        return found, left
+
+    def _refuse_unknown(self, words: Sequence[str]) -> None:
+        """Refuse words that are left over, with the closest flags."""
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        near = [
+            difflib.get_close_matches(word.partition("=")[0], flags, n=1)
+            for word in words
+            if word.startswith("-")
+        ]
+        close = list(dict.fromkeys(flag for found in near for flag in found))
+        hint = f"; did you mean {', '.join(close)}?" if close else ""
+        self.error(f"unrecognized arguments: {' '.join(words)}{hint}")
 
     def _refuse_repeated(self, words: Sequence[str]) -> None:
         """Refuse a flag that is given again, where its first value would be lost without a word."""

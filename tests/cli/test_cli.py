@@ -227,6 +227,14 @@ def test_wrong_usage_exits_with_2(run):
     assert run("list", "--no-such-option")[0] == 2
 
 
+def test_a_misspelt_flag_is_refused_by_its_command_with_the_closest(run):
+    code, _, told = run("audit", OVERFITTED, "--sampels", "x", "--jsn=1")
+    assert code == 2
+    assert told.startswith("usage: securitynet audit ")
+    assert told.endswith("unrecognized arguments: --sampels x --jsn=1; did you mean --samples, --json?\n")
+    assert "did you mean" not in run("list", "--zzzzzz")[2]
+
+
 @pytest.mark.slow
 def test_ctrl_c_keeps_the_records_that_are_there(tmp_path):
     command = ["-m", "securitynet_hub", "audit", "zoo", "--attacks", "all", "--out", tmp_path]

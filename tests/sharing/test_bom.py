@@ -155,6 +155,7 @@ def test_the_command(run, tmp_path):
     code, out, _ = run("bom", tmp_path / "records")
     assert code == 0
     assert json.loads(out)["components"][0]["name"] == "zoo/x/1"
-    assert run("bom", path, "--out", tmp_path / "bom.json")[0] == 0
+    written = tmp_path / "bom.json"
+    assert run("bom", path, "--out", written)[:2] == (0, f"bill of materials: {written.resolve()}\n")
     stated = json.loads((tmp_path / "bom.json").read_text())["metadata"]
     assert stated["tools"]["components"][0]["name"] == "securitynet-hub"

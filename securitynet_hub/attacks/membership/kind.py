@@ -62,8 +62,8 @@ class Options:
     )
     shadows: Shadows | int | None = option(
         None,
-        "number of reference models to train for the attacks that compare with them; zoo models of 250 to "
-        "1,000 members only; they are cached for later runs",
+        "number of reference models to train for the attacks that compare with them: for zoo models of 250 "
+        "to 1,000 members, and for file: models with --recipe; they are cached for later runs",
         metavar="N",
     )
     views: tuple[str, ...] = option(
