@@ -115,6 +115,11 @@ class Check:
         """Whether figures measured on these data hardly describe the model."""
         return self.status in ("below expectation", "near chance", "classes exchanged")
 
+    @property
+    def is_low(self) -> bool:
+        """Whether nothing is expected and fewer than half the members are right: usually loaded wrongly."""
+        return self.status == "no expectation" and right_on_few(self.members_accuracy, self.n_members)
+
     def sentence(self) -> str:
         """Say in one or two sentences what was found."""
         if self.accuracy is None or self.accuracy_ci is None:
@@ -129,6 +134,12 @@ class Check:
             )
         if self.status == "no expectation":
             text += "; what is to be expected is not known."
+            if self.is_low:
+                text += (
+                    f" Right on only {self.members_accuracy:.1%} of its training images: usually the "
+                    "preprocessing is wrong. If it is meant to be so, pass expected_accuracy "
+                    "(--expected-accuracy)."
+                )
         else:
             text += f": {self.status}."
         if self.likely_reason is not None and self.tried is not None:
@@ -224,7 +235,7 @@ class Validity:
             check = replace(check, likely_reason=exchanged.reason, class_order=exchanged.class_order)
         self.check = check
         self._on_check(check)
-        if check.is_doubtful:
+        if check.is_doubtful or check.is_low:
             warn_caller(f"{target.id} is {check.sentence()}", AccuracyWarning)
 
     def _draw(self, rows: Rows, most: int) -> Rows:
@@ -338,6 +349,17 @@ def is_near_chance(labels: Labels, answers: Labels) -> bool:
     chance = chance_of(labels, answers)
     low, high = wilson_interval(int((labels == answers).sum()), len(labels), confidence_level=SURE)
     return high < chance + HARDLY * (1 - chance) or (low <= chance and high < (1 + chance) / 2)
+
+
+def right_on_few(accuracy: float | None, n: int) -> bool:
+    """Return whether a model is surely right on less than half of its members.
+
+    The 99.9 % Wilson interval of the accuracy must end below one half.
+
+    >>> right_on_few(0.29, 1000), right_on_few(0.29, 10), right_on_few(0.48, 1000)
+    (True, False, False)
+    """
+    return accuracy is not None and wilson_interval(round(accuracy * n), n, confidence_level=SURE).high < 0.5
 
 
 def _status(hits: int, n: int, expected: float | None, tolerance: float, *, at_chance: bool) -> Status:

@@ -249,7 +249,7 @@ def _tell(record: Record) -> None:
 
 def _print_check(id: str, check: Check, *, quiet: bool) -> None:
     """Print before the attacks whether images, labels and preprocessing are the model's."""
-    if check.is_doubtful:
+    if check.is_doubtful or check.is_low:
         errors().print(f"[bold red]{printable_markup(f'{id} is {check.sentence()}')}[/bold red]")
     elif not quiet:
         # Not where the figures go: their first line is the verdict.

@@ -9,6 +9,7 @@ from securitynet_hub.attacks.membership.kind import KIND
 from securitynet_hub.attacks.membership.tail import REFERENCES
 from securitynet_hub.attacks.membership.verdict import COARSE, Figure, Judgement, differing, poor
 from securitynet_hub.attacks.present import Ground
+from securitynet_hub.attacks.validity import right_on_few
 from securitynet_hub.plots.measured import percent
 from securitynet_hub.plots.plot import words_of
 from securitynet_hub.records.figures import interval, mappings, number
@@ -322,8 +323,14 @@ def _caveats(records: Sequence[Record]) -> list[str]:
             found[-1] += f"AUC {_numbers(auc, ci)}."
         found.append(_duplicates(blind))
     if isinstance(check, dict) and check.get("status") == "no expectation":
-        share = number(check.get("members_accuracy"))
-        if share is not None:
+        share, asked = number(check.get("members_accuracy")), int(number(check.get("n_members")) or 0)
+        if share is not None and asked and right_on_few(share, asked):
+            found.append(
+                f"The model is right on only {percent(share)} of its training images: usually the "
+                "preprocessing is wrong; if it is meant to be so, say so by expected_accuracy "
+                "(--expected-accuracy)."
+            )
+        elif share is not None:
             found.append(
                 f"The model is right on {percent(share)} of its training images; what it should reach is "
                 "not known."
