@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, NamedTuple
 
 from securitynet_hub.attacks.membership.kind import KIND
@@ -17,6 +17,9 @@ from securitynet_hub.records.record import Record
 
 LOOKALIKES = 0.01
 """Share of the non-members up to which near duplicates pass for different images that look alike."""
+
+ENOUGH_MODELS = 16
+"""Reference models below which LiRA finds much less than with many: the table in docs/membership.md."""
 
 UNSURE = 0.65
 """Upper end of the blind baseline's interval above which the sides are not called alike: too few images."""
@@ -206,7 +209,12 @@ def _leak(judgement: Judgement) -> Said:
         )
     title = f"Leaks membership ({judgement.severity}): {_says(first)}"
     points.append(_estimate(judgement))
-    return title, meaning, points, [_correction(judgement), _turned(judgement), *_caveats(judgement.records)]
+    return (
+        title,
+        meaning,
+        [*points, _few_models(judgement, {first.attack})],
+        [_correction(judgement), _turned(judgement), *_caveats(judgement.records)],
+    )
 
 
 def _reversed(judgement: Judgement) -> Said:
@@ -222,7 +230,7 @@ def _reversed(judgement: Judgement) -> Said:
 
 def _uncertain(judgement: Judgement) -> Said:
     with_ci = [f for f in judgement.figures if f.fpr is None and f.ci]
-    estimate = [_estimate(judgement)]
+    estimate = [_estimate(judgement), _few_models(judgement)]
     basis = [_correction(judgement), *_caveats(judgement.records)]
     if not with_ci:
         lacks = "no AUC" if None not in judgement.strongest else "no interval of the AUC"
@@ -256,6 +264,7 @@ def _nothing(judgement: Judgement) -> Said:
     tail = f"So would an attacker who identifies {', or '.join(tails)}." if tails else ""
     best = f"{_best_says(_best(judgement))} {_left_open(judgement)}".strip()
     points = [best, _silent(judgement), _estimate(judgement) or _references(judgement)]
+    points.append(_few_models(judgement))
     return title, [tail], points, [_correction(judgement), *_caveats(judgement.records)]
 
 
@@ -380,6 +389,28 @@ def _references(judgement: Judgement) -> str:
     if not known or any("reference" in need for attack in known for need in attack.needs):
         return ""
     return "No attack with reference models was run; those find more."
+
+
+def _few_models(judgement: Judgement, quoted: Set[str] | None = None) -> str:
+    """Say that LiRA with few reference models is weak, where no other attack that has some is relied on.
+
+    Args:
+        judgement: of the records.
+        quoted: the attacks that the verdict relies on; all of them by default.
+    """
+    relied = [
+        (name, int(number(record.counts.get("shadow_models")) or 0))
+        for record in judgement.records
+        if (name := str(record.attack.get("name"))) in (quoted or (name,))
+    ]
+    models = max((count for _, count in relied), default=0)
+    others = any(count and not name.startswith("lira") for name, count in relied)
+    if others or not 0 < models < ENOUGH_MODELS:
+        return ""
+    return (
+        f"With {models} reference models, LiRA is in a weak form: it usually finds more with "
+        f"{ENOUGH_MODELS} to 64, and so does rmia_online with 2 to 8."
+    )
 
 
 def _estimate(judgement: Judgement) -> str:

@@ -75,7 +75,8 @@ MEANINGS = {
     "errs, independent networks agree, too. The table shows on how much: the least and the most of the "
     "networks that the record names, of the model's architecture and trained on the same images with other "
     "random numbers. Without such networks it shows none; those of the zoo agree on "
-    f"{percent(INDEPENDENT[0], 0)} to {percent(INDEPENDENT[1], 0)} of each other's errors. Only a copy that "
+    f"{percent(INDEPENDENT[0], 0)} to {percent(INDEPENDENT[1], 0)} of each other's errors, other networks on "
+    "other images perhaps not. Only a copy that "
     "agrees on more has surely learnt the model and not just the task.",
     "Calibration error": "The distance between how sure a network is and how often it is right (the expected "
     "calibration error of bins), without the bias that few images give it.",
@@ -182,21 +183,8 @@ def verdict(entries: Sequence[Entry]) -> Verdict:
     made = f" made with {queries:,.0f} queries" if queries else ""
     text = f"A stolen copy{made} answers as the model does on {percent_with_interval(agreement)} of images"
     if errors := measured(best, "agreement_on_target_errors"):
-        own = independent_shares(best.record)
-        low, high = (min(own), max(own)) if own else INDEPENDENT
-        whose = (
-            f"{len(own)} clean networks of the same architecture and training images, which never saw this "
-            "model's answers, agree there"
-            if own
-            else "No independent networks of its architecture and training images were at hand; the zoo's "
-            "clean ones agree, where one of them errs,"
-        )
-        more = errors.ci is not None and errors.ci[0] > high
-        text += (
-            f", and on {percent_with_interval(errors)} of those that the model gets wrong. {whose} on "
-            f"{percent(low, 0)} to {percent(high, 0)}: "
-            f"{'more than that is learnt from this model' if more else 'this is no sign of copied mistakes'}"
-        )
+        text += f", and on {percent_with_interval(errors)} of those that the model gets wrong. "
+        text += _beside_independent(errors, best.record)
     share = percent(agreement.value, 0)
     return Verdict(
         tone="open",
@@ -204,6 +192,24 @@ def verdict(entries: Sequence[Entry]) -> Verdict:
         text=f"{text}.",
         short=f"A copy agrees on {share}",
     )
+
+
+def _beside_independent(errors: Measured, record: Record) -> str:
+    """Say how often networks agree on a model's errors that never saw its answers, as far as it is known."""
+    own = independent_shares(record)
+    missing = "No independent networks of its architecture and training images were at hand"
+    if not own and not str(record.target.get("id")).startswith("zoo/"):
+        return f"{missing}, and no range is known for these images: whether it copied mistakes cannot be said"
+    low, high = (min(own), max(own)) if own else INDEPENDENT
+    whose = (
+        f"{len(own)} clean networks of the same architecture and training images, which never saw this "
+        "model's answers, agree there"
+        if own
+        else f"{missing}; the zoo's clean ones agree, where one of them errs,"
+    )
+    more = errors.ci is not None and errors.ci[0] > high
+    means = "more than that is learnt from this model" if more else "this is no sign of copied mistakes"
+    return f"{whose} on {percent(low, 0)} to {percent(high, 0)}: {means}"
 
 
 def independent_shares(record: Record) -> list[float]:

@@ -193,6 +193,19 @@ class TestReversed:
         assert "The score of loss has its sign reversed" in word(judgement).text
 
 
+@pytest.mark.parametrize("shift", [0, 1])  # no leak found, and a leak
+def test_lira_with_few_models_is_called_weak(shift):
+    even = np.linspace(0, 3, 3000)
+
+    def text(models, *others, attack="lira"):
+        one = audited(even + shift, even, attack, counts={"shadow_models": models})
+        return word(judge([one, *others])).text
+
+    assert "With 4 reference models, LiRA is in a weak form" in text(4)
+    better = audited(even + 1.5 * shift, even, "rmia_online", counts={"shadow_models": 4})
+    assert not [said for said in (text(16), text(4, better), text(4, attack="rmia")) if "weak form" in said]
+
+
 class TestBroken:
     """A model that is wrong on its own training images says nothing about its training."""
 

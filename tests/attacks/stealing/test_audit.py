@@ -89,7 +89,10 @@ class TestRecords:
             assert "5 clean networks of the same architecture and training images" in said
             assert f"on {low} to {high}" in said
         old = replace(records[0], result={**records[0].result, "independent": None})
-        assert "No independent networks" in verdict(entries(old)).text
+        assert "the zoo's clean ones agree" in verdict(entries(old)).text
+        other = replace(old, target={**old.target, "id": "own/mine"})
+        assert "no range is known for these images" in verdict(entries(other)).text
+        assert "copied mistakes cannot be said" in verdict(entries(other)).text
         annotation = find_annotation(ID)
         wide, narrow = (next(tables([(annotation, records)], width)) for width in (160, 80))
         assert len(wide.columns) == len(narrow.columns) + 2
