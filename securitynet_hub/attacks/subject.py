@@ -392,7 +392,7 @@ def known_data(annotation: Annotation) -> AuditData:
     if not isinstance(annotation, ZooAnnotation):
         raise ValueError(
             f"which images {annotation.id} was trained on is not known here; pass "
-            "data=AuditData(images=..., split=...)."
+            "data=AuditData(images=..., split=...) (--data IMAGES)."
         )
     split = read_split(ZOO_FOLDER / annotation.members_file)
     if split.sha256 != annotation.members_sha256:

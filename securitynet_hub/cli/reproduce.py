@@ -13,6 +13,9 @@ from securitynet_hub.core.text import printable_markup
 
 ORDER = 65
 
+NAMED = ("file", "module", "onnx")
+"""Sources whose models are called what the record calls them, so that the new record has the same id."""
+
 
 def add(commands: Any) -> None:
     """Add the command to the parser's."""
@@ -23,7 +26,8 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--model",
         metavar="ID",
-        help="the record's model, as `securitynet audit` takes it (default: the annotated model of its id)",
+        help="the record's model, as `securitynet audit` takes it, such as file:checkpoint.pth with --module "
+        "(default: the annotated model of its id)",
     )
     parser.add_argument(
         "--data",
@@ -47,17 +51,19 @@ def run(options: argparse.Namespace) -> None:
     from securitynet_hub.attacks.subject import find_data
     from securitynet_hub.models.loading import load_target
     from securitynet_hub.records.record import read_record
-    from securitynet_hub.sharing.reproduction import reproduce
+    from securitynet_hub.sharing.reproduction import reproduce, require_listed
     from securitynet_hub.weights.fetch import cache_folder
     from securitynet_hub.zoo.shadows import trainer
 
     record = read_record(options.record)
     loading = own_options(options)
-    target = (
-        load_target(options.model or record.target["id"], **{"name": record.target["id"], **loading})
-        if (options.model or loading)
-        else None
-    )
+    model = options.model
+    if model is None:
+        require_listed(record)
+        model = record.target["id"]
+    elif model.partition(":")[0] in NAMED:
+        loading = {"name": record.target["id"].rpartition("/")[2], **loading}
+    target = load_target(model, **loading) if options.model or loading else None
     done = reproduce(
         record,
         target,

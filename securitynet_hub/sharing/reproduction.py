@@ -13,11 +13,21 @@ from securitynet_hub.attacks.audit import audit
 from securitynet_hub.attacks.kind import CONFIDENCE_LEVEL, Attack, Kind, Trainer, kinds
 from securitynet_hub.attacks.stealing.output_formats import OutputFormat
 from securitynet_hub.attacks.subject import AuditData
-from securitynet_hub.core.errors import RecordError
+from securitynet_hub.core.errors import RecordError, UnknownNameError
+from securitynet_hub.models.loading import find_annotation
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import Record
 from securitynet_hub.records.rows import Figure, agrees
 from securitynet_hub.sharing.leaderboard import comparable
+
+OWN = {
+    "file": "file:checkpoint.pth --module nets.py:build",
+    "module": "module:nets.py:build",
+    "onnx": "onnx:model.onnx",
+    "timm": "timm:NAME",
+    "transformers": "transformers:REPOSITORY",
+}
+"""How the command line names a model that is in no table, by its source."""
 
 
 class Reproduction(NamedTuple):
@@ -78,9 +88,10 @@ def reproduce(
 
     Raises:
         RecordError: the attack is not known to this version, or has no figure to compare.
-        UnknownNameError: there is no such model; `target` should be given.
-        ValueError: `data` is needed.
+        ValueError: the model is in no table, and `target` should be given; or `data` is needed.
     """
+    if target is None:
+        require_listed(record)
     kind, attack = _attack_of(record)
     found = kind.headline_of(record.result)
     if found is None:
@@ -104,6 +115,24 @@ def reproduce(
     if new is None or new[0] != name:
         raise RecordError(f"{attack.name} gives no {name} here; the record {record.id} has one.")
     return Reproduction(record, again, name, figure, new[1], tuple(_differences(record, again)))
+
+
+def require_listed(record: Record) -> None:
+    """Require that the record's model can be found by its id; a model of one's own cannot.
+
+    Raises:
+        ValueError: it cannot; the message says how to name it.
+    """
+    id = str(record.target["id"])
+    source = id.partition("/")[0]
+    try:
+        find_annotation(id)
+    except UnknownNameError as error:
+        how = OWN.get(source, "ID")
+        raise ValueError(
+            f"the record's model {id!r} is in no table here: pass it as it was audited, with "
+            f"target= (--model {how} --data IMAGES)."
+        ) from error
 
 
 def _attack_of(record: Record) -> tuple[Kind, Attack]:

@@ -99,6 +99,20 @@ def test_a_file_and_a_factory(run, inside, factory):
     assert json.loads(shown)[0]["target"]["id"].endswith("/w")
 
 
+def test_a_record_of_a_file_is_reproduced(run, inside, tmp_path):
+    named = ("--module", "lab_nets.py:build", "--data", "pics")
+    run("audit", "file:w.pth", *named, "--attacks", "loss", "--name", "mine", "--out", tmp_path / "records")
+    (path,) = (tmp_path / "records").rglob("*.json")
+    for left_out in ((), named):
+        code, _, told = run("reproduce", path, *left_out)
+        assert code == 2
+        assert "--model file:checkpoint.pth --module nets.py:build --data" in " ".join(told.split())
+    code, shown, told = run("reproduce", path, "--model", "file:w.pth", *named, "--out", tmp_path / "again")
+    assert (code, ": reproduced." in " ".join(shown.split())) == (0, True), told
+    (again,) = (tmp_path / "again").rglob("*.json")
+    assert again.parent.relative_to(tmp_path / "again") == path.parent.relative_to(tmp_path / "records")
+
+
 def test_outputs_and_transform_are_said(run, inside):
     _, expected, _ = run(*AUDIT, "--module", "lab_nets:build")
     soft = (*AUDIT[:1], "file:soft.pth", *AUDIT[2:], "--module", "lab_nets:soft", "--transform", PLAIN)
