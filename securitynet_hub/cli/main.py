@@ -10,7 +10,8 @@ import pkgutil
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
@@ -23,6 +24,7 @@ from securitynet_hub.core.text import printable_markup
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
 
+AUTHOR = "SECURITYNET_AUTHOR"
 INTERRUPTION = "Interrupted; the records written so far are whole, and the same command goes on."
 
 GREETING = """\
@@ -60,11 +62,9 @@ def _run(words: Sequence[str]) -> None:
     parser = build_parser(*words[:1])
     options = parser.parse_args(words)
     set_told(quiet=options.quiet, verbose=options.verbose)
-    if getattr(options, "author", None):
-        os.environ["SECURITYNET_AUTHOR"] = options.author
     began = time.monotonic()
     try:
-        with notes_for_warnings(vars(options)):
+        with notes_for_warnings(vars(options)), _authored(getattr(options, "author", None)):
             options.run(options)
         step(f"done in {time.monotonic() - began:.1f} s")
     except KeyboardInterrupt:
@@ -75,6 +75,21 @@ def _run(words: Sequence[str]) -> None:
         _fail(in_flags(str(error), vars(options)), USAGE_ERROR)
     except (SecurityNetError, OSError) as error:
         _fail(in_flags(str(error), vars(options)), FAILURE)
+
+
+@contextmanager
+def _authored(author: str | None) -> Iterator[None]:
+    """Let records of the block be by this author, those of processes that it starts as well."""
+    held = os.environ.get(AUTHOR)
+    if author:
+        os.environ[AUTHOR] = author
+    try:
+        yield
+    finally:
+        if author and held is None:
+            del os.environ[AUTHOR]
+        elif author and held is not None:
+            os.environ[AUTHOR] = held
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:

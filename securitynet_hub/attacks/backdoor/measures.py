@@ -166,6 +166,11 @@ def _calibration(scores: npt.ArrayLike) -> npt.NDArray[Any]:
 def _require_disjoint(ids: Any, n: int, calibration_ids: Any, n_calibration: int) -> None:
     if ids is None and calibration_ids is None:
         return
+    if ids is None or calibration_ids is None:
+        missing = "ids" if ids is None else "calibration_ids"
+        raise ValueError(
+            f"ids and calibration_ids must name {n} and {n_calibration} images; got no {missing}."
+        )
     judged, known = as_ids(ids, calibration_ids, ("ids", "calibration_ids"))
     if judged.shape != (n,) or known.shape != (n_calibration,):
         raise ValueError(

@@ -145,7 +145,10 @@ class MembershipInputs:
 
         With `views`, return it for every augmentation, shape (n, augmentations) if outputs have that axis.
         """
-        if self.from_logits and signal in FROM_MARGIN:
+        logits = (
+            isinstance(self.from_logits, bool | np.bool_) and self.from_logits
+        )  # others are refused below
+        if logits and signal in FROM_MARGIN:
             several = views and np.ndim(self.outputs) > 2
             if several not in self._margins:
                 self._margins[several] = self._own("logit_margin", several)

@@ -154,5 +154,5 @@ class TestMetric:
 
     def test_collected_fractions_of_a_mark_are_not_cut_off(self, metric):
         metric.add_batch(predictions=[0.9, 0.1, 0.5], references=[0.5, 1, 0])
-        with pytest.raises(ValueError, match="is_poisoned must hold booleans or 0/1"):
+        with pytest.raises(ValueError, match="references must hold booleans or 0/1"):
             metric.compute()

@@ -288,7 +288,7 @@ class TestLabelOnly:
         metric, distances = load_metric("membership_inference", "boundary"), np.abs(SCORES)
         found = metric.compute(predictions=distances, references=MEMBERS)
         assert found == measure_membership(distances, MEMBERS)
-        with pytest.raises(ValueError, match="scores of boundary must be at least 0; the smallest is -"):
+        with pytest.raises(ValueError, match="predictions of boundary must be at least 0; the smallest is -"):
             metric.compute(predictions=-distances, references=MEMBERS)
 
     @pytest.mark.parametrize(
