@@ -58,7 +58,6 @@ def audited(tmp_path_factory):
     where = ["--out", str(folder / "records"), "--samples", str(folder / "samples")]
     main(["audit", ID, "--attacks", "loss", "-q", "--author", "Ann", *where])
     main(["audit", ID, "--attacks", "entropy", "loss", "-q", *where])
-    os.environ.pop("SECURITYNET_AUTHOR")
     return folder
 
 

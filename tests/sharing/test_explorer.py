@@ -5,13 +5,13 @@ import json
 from dataclasses import replace
 
 import pytest
+from support.browsers import running_browser
 
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.cli.main import main
 from securitynet_hub.records.record import Record
 from securitynet_hub.sharing.explorer.page import _interval, explorer_data, explorer_page
 from securitynet_hub.sharing.leaderboard import leaderboards
-from tests.support.browsers import running_browser
 
 HOSTILE = '</script><img src=x onerror="document.title=1">=1+1'
 
