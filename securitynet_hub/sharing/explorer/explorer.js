@@ -312,7 +312,7 @@
     button.addEventListener("click", () => drawBoard(most + MOST));
     return button;
   };
-  const MOST = 200; // rows of a leaderboard until more are asked for
+  const MOST = 100; // rows of a leaderboard until more are asked for
   const drawBoard = (most = MOST) => {
     const board = data.boards[Number(state.board)] || data.boards[0], box = $("board");
     if (!board) return box.replaceChildren(element("p", "No results were given to this page. `securitynet explore --records DIR` adds them."));
