@@ -7,6 +7,7 @@ change; a rule that is no longer used is not used again for something else.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable
 from importlib import metadata
@@ -276,11 +277,20 @@ def _described(rule: Rule) -> dict[str, Any]:
 def _uri(name: str) -> str:
     """Return a relative path as a URI; one below the working folder is made relative to it."""
     if re.match(r"[a-z]+://", name):
-        return quote(name, safe="/:@!=,+~")
+        return quote(_encoded(name), safe="/:@!=,+~")
     path = Path(name)
     if path.is_absolute() and path.is_relative_to(Path.cwd()):
         path = path.relative_to(Path.cwd())
-    return path.absolute().as_uri() if path.is_absolute() else quote(PurePath(path).as_posix())
+    quoted = quote(_encoded(PurePath(path).as_posix()))
+    return f"file://{quoted}" if path.is_absolute() else quoted
+
+
+def _encoded(name: str) -> bytes:
+    """Return a name in UTF-8; bytes of a file's name that are none, as they are."""
+    try:
+        return os.fsencode(name)
+    except UnicodeEncodeError:  # half a pair of surrogates, which only a server can state
+        return name.encode(errors="backslashreplace")
 
 
 def _fingerprint(name: str, finding: Finding) -> str:
