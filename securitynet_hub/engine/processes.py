@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,7 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object, get_cpu_distributed_information
+from accelerate.utils import (
+    InitProcessGroupKwargs,
+    broadcast_object_list,
+    gather_object,
+    get_cpu_distributed_information,
+)
 
 from securitynet_hub.core.errors import ProcessError
 from securitynet_hub.core.shares import Part, Result
@@ -27,6 +33,14 @@ LAUNCH = (
     "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_SIZE",
 )  # fmt: skip
 """Environment variables in which the launchers of torch and MPI state a process's rank, for Accelerate."""
+
+
+CONNECT_SECONDS, EXCHANGE_SECONDS = 300.0, 1800.0
+"""Seconds in which all processes of a launch must have connected, and in which each takes part in an exchange.
+
+Between the starts of two machines lie at most minutes, and a process that died before it connected never
+comes; but the work between two exchanges, such as a download, may take one process long.
+"""
 
 
 _CONNECTING = threading.Lock()
@@ -85,13 +99,19 @@ def init_processes(mixed_precision: str | None = None) -> Accelerator:
     that; without it, each process would behave as if it were the only one.
 
     Raises:
-        ProcessError: the processes of the launch cannot connect.
+        ProcessError: the processes of the launch cannot connect, or not within `CONNECT_SECONDS`.
     """
     launched = "LOCAL_RANK" in os.environ
-    with _connected(), _CONNECTING:  # Accelerate's state is half made while another thread makes it
+    alone = f"did not all connect within {CONNECT_SECONDS:.0f} s: one did not start, has ended, or is out of reach"
+    with _connected(alone), _CONNECTING:  # Accelerate's state is half made while another thread makes it
+        met = torch.distributed.is_available() and torch.distributed.is_initialized()
         accelerator = Accelerator(
-            cpu=launched and not torch.accelerator.is_available(), mixed_precision=mixed_precision
+            cpu=launched and not torch.accelerator.is_available(),
+            mixed_precision=mixed_precision,
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=CONNECT_SECONDS))],
         )
+        if accelerator.num_processes > 1 and not met:
+            _give_exchanges_time()
     if launched and accelerator.num_processes != find_place().of:
         raise ProcessError(
             f"the launch has {find_place().of} processes, but this one found {accelerator.num_processes}: "
@@ -101,6 +121,12 @@ def init_processes(mixed_precision: str | None = None) -> Accelerator:
     if accelerator.num_processes > 1:
         _disconnect_at_exit()
     return accelerator
+
+
+def _give_exchanges_time() -> None:
+    from torch.distributed import distributed_c10d  # not in every build of torch
+
+    distributed_c10d._set_pg_timeout(timedelta(seconds=EXCHANGE_SECONDS))
 
 
 @lru_cache(maxsize=1)
@@ -239,7 +265,9 @@ class PeerProcessError(Exception):
 
 
 @contextmanager
-def _connected() -> Iterator[None]:
+def _connected(
+    failed: str = "lost their connection: one of them ended or cannot be reached",
+) -> Iterator[None]:
     """Turn a failed exchange between processes into a `ProcessError` that says what to do."""
     try:
         yield
@@ -247,7 +275,6 @@ def _connected() -> Iterator[None]:
         if find_place().of == 1:
             raise
         raise ProcessError(
-            f"the {find_place().of} processes of this launch lost their connection: one of them ended or "
-            f"cannot be reached ({str(error).strip().splitlines()[0]}). Start the command again; finished "
-            "work is kept."
+            f"the {find_place().of} processes of this launch {failed} "
+            f"({str(error).strip().splitlines()[0]}). Start the command again; finished work is kept."
         ) from error

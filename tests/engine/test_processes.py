@@ -92,6 +92,17 @@ def test_a_share_of_one_process_is_all():
     assert share_out(abs, []) == []
 
 
+@pytest.mark.parametrize("late", [0.0, 5.0], ids=["the partner dies", "the partner is busy"])
+def test_a_partner_that_never_connects_is_given_up_a_busy_one_is_not(late, tmp_path):
+    """The time in which they connect is no bound on the exchanges that follow."""
+    done = run_python(PROCESSES.with_name("connecting.py"), late, env=with_support(), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    if late:
+        assert done.stdout.split() == ["agreed", "agreed"]
+    else:
+        assert "the 2 processes of this launch did not all connect within 1 s: one did not start" in done.stdout
+
+
 @pytest.mark.slow
 class TestTogether:
     def test_they_meet_on_the_cpu_without_being_told(self, found):
