@@ -19,10 +19,11 @@ from torch import nn
 from securitynet_hub import load_images, load_target
 from securitynet_hub.attacks.backdoor.inversion import measure_inversion
 from securitynet_hub.attacks.backdoor.neural_cleanse import FAST, neural_cleanse
-from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, frozen
+from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
 from securitynet_hub.attacks.backdoor.schedule import Progress
 from securitynet_hub.core.memory import keep_freed_memory
 from securitynet_hub.data.transforms import Transform
+from securitynet_hub.models.eval_mode import frozen
 from securitynet_hub.models.loading import find_annotation
 from securitynet_hub.models.target import Target
 

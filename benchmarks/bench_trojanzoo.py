@@ -25,7 +25,8 @@ from torch import nn
 
 from securitynet_hub import load_images, load_target
 from securitynet_hub.attacks.backdoor.neural_cleanse import FAST, neural_cleanse
-from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, frozen
+from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
+from securitynet_hub.models.eval_mode import frozen
 
 PIXELS = load_images().pixels[2000:2020]
 MODELS = ("cnn-corner-patch/7", "bn-cnn-corner-patch/7")

@@ -17,9 +17,10 @@ from securitynet_hub.attacks.backdoor.attack import Attack, Finding
 from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs
 from securitynet_hub.attacks.backdoor.input_gradients import for_input_gradients
 from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_pixel_space
-from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, frozen, some_parameter
+from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
 from securitynet_hub.core.arrays import Scores, as_array, require_finite
 from securitynet_hub.core.errors import ModelError
+from securitynet_hub.models.eval_mode import frozen, some_parameter
 from securitynet_hub.models.target import Target
 
 MIN_CLASSES = 4

@@ -28,9 +28,9 @@ from securitynet_hub.attacks.backdoor.attack import Attack, Finding
 from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
 from securitynet_hub.attacks.backdoor.inversion import Inversion
 from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean, needs_pixel_space
-from securitynet_hub.attacks.backdoor.pixel_space import frozen
 from securitynet_hub.attacks.backdoor.schedule import Arms, Numbers, Progress, Schedule
 from securitynet_hub.attacks.backdoor.stamping import TriggerStamp
+from securitynet_hub.models.eval_mode import frozen
 from securitynet_hub.models.target import Target
 
 FAST = Schedule(steps=200, batches=0, stop_threshold=0.99)

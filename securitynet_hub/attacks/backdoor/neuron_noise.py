@@ -21,9 +21,10 @@ import torch
 from securitynet_hub.attacks.backdoor.attack import Attack, Finding
 from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
 from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean
-from securitynet_hub.attacks.backdoor.pixel_space import frozen, network_inputs
+from securitynet_hub.attacks.backdoor.pixel_space import network_inputs
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.core.errors import ModelError
+from securitynet_hub.models.eval_mode import frozen
 from securitynet_hub.models.target import Target
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from securitynet_hub.core.plain_torch import plain_torch
-from securitynet_hub.models.eval_mode import evaluating
+from securitynet_hub.models.eval_mode import frozen, some_parameter
 from securitynet_hub.models.target import Target
 
 LEVELS = (0, 85, 170, 255)
@@ -77,11 +75,6 @@ def network_inputs(target: Target, images: npt.NDArray[np.uint8]) -> torch.Tenso
     return target.transform(images).to(some_parameter(target.module))
 
 
-def some_parameter(module: torch.nn.Module) -> torch.Tensor:
-    """Return a parameter, for its device and precision; a float on the CPU where there is none."""
-    return next((p.detach() for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
-
-
 def has_gradients(target: Target) -> bool:
     """Return whether a gradient of the logits reaches the network's input, tried with one grey image.
 
@@ -96,17 +89,3 @@ def has_gradients(target: Target) -> bool:
         except RuntimeError:
             return False
     return gradient is not None
-
-
-@contextmanager
-def frozen(module: torch.nn.Module) -> Iterator[None]:
-    """Put a module in eval mode with gradients for its inputs only; restore everything afterwards."""
-    wanted = {parameter: parameter.requires_grad for parameter in module.parameters()}
-    try:
-        for parameter in wanted:
-            parameter.requires_grad_(False)
-        with evaluating(module), torch.enable_grad():
-            yield
-    finally:
-        for parameter, requires_grad in wanted.items():
-            parameter.requires_grad_(requires_grad)

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from securitynet_hub.attacks.stealing.answers import network_digest
 from securitynet_hub.attacks.stealing.output_formats import Kind, OutputFormat
 from securitynet_hub.core.arrays import Scores, name_rows
 from securitynet_hub.core.errors import BudgetError
 from securitynet_hub.core.kept_answers import Answers, Logits
 from securitynet_hub.data.pixels import Pixels, image_digests
 from securitynet_hub.engine.inference import BATCH_SIZE, predict
+from securitynet_hub.engine.network_digest import network_digest
 from securitynet_hub.models.target import Target
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, TypedDict, get_args
 
 import numpy as np
@@ -13,10 +14,14 @@ from securitynet_hub.data.pixels import Labels, Pixels
 from securitynet_hub.data.transforms import Transform
 from securitynet_hub.engine.inference import BATCH_SIZE, predict, predict_module
 from securitynet_hub.models.eval_mode import evaluating
+from securitynet_hub.models.perturbations import fgsm, pgd
 from securitynet_hub.models.target import Preprocessing, Target
 from securitynet_hub.statistics.rates import Interval, wilson_interval
 
 Method = Literal["fgsm", "pgd"]
+
+WHITE = 255.0
+"""Grey level of a white pixel."""
 
 
 class TransferResult(TypedDict):
@@ -92,16 +97,13 @@ def craft(
             part = slice(start, start + batch_size)
             x = torch.from_numpy(np.moveaxis(pixels[part], -1, 1).astype(np.float32)).to(device)
             y = torch.from_numpy(truth[part].astype(np.int64)).to(device)
-            low, high = (x - epsilon).clamp(min=0), (x + epsilon).clamp(max=255)
+            network = partial(_answer, module, transform)
             if method == "fgsm":
-                moved = x + epsilon * _slope(module, transform, x, y).sign()
+                moved = fgsm(network, x, y, radius=epsilon, white=WHITE)
             else:
-                offsets = torch.rand(x.shape, generator=generator).to(device)
-                moved = x + epsilon * (2 * offsets - 1)
-                for _ in range(steps):
-                    inside = moved.clamp(low, high)
-                    moved = inside + step_size * _slope(module, transform, inside, y).sign()
-            whole = moved.clamp(low, high).round().to(torch.uint8).cpu().numpy()
+                how = {"steps": steps, "step_size": step_size, "white": WHITE, "generator": generator}
+                moved = pgd(network, x, y, radius=epsilon, **how)  # type: ignore[arg-type]
+            whole = moved.round().to(torch.uint8).cpu().numpy()
             crafted[part] = np.moveaxis(whole, 1, -1)
     return crafted
 
@@ -205,15 +207,10 @@ def require_perturbation(method: str, epsilon: int, steps: int = 10, step_size: 
         )
 
 
-def _slope(
-    module: torch.nn.Module, transform: Transform, x: torch.Tensor, labels: torch.Tensor
-) -> torch.Tensor:
-    """Return the gradient of the summed cross-entropy in the pixels."""
-    variable = x.detach().requires_grad_()
-    outputs = module(transform.differentiable(variable)).float()
-    error = torch.nn.functional.cross_entropy(outputs, labels, reduction="sum")
-    (slope,) = torch.autograd.grad(error, variable)
-    return slope
+def _answer(module: torch.nn.Module, transform: Transform, levels: torch.Tensor) -> torch.Tensor:
+    """Return a network's outputs for pixels of 0 to 255."""
+    outputs: torch.Tensor = module(transform.differentiable(levels))
+    return outputs
 
 
 def _shaken(pixels: Pixels, epsilon: int, seed: int) -> Pixels:

@@ -12,11 +12,12 @@ from securitynet_hub import load_images, load_target
 from securitynet_hub.attacks.backdoor.input_gradients import for_input_gradients
 from securitynet_hub.attacks.backdoor.inversion import stamped_pixels, trigger_overlap
 from securitynet_hub.attacks.backdoor.neural_cleanse import FAST, Screening, neural_cleanse
-from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, frozen
+from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
 from securitynet_hub.attacks.backdoor.schedule import Progress
 from securitynet_hub.attacks.backdoor.stamping import TriggerStamp
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.data.triggers import TRIGGERS
+from securitynet_hub.models.eval_mode import frozen
 
 SHORT = replace(FAST, steps=40, patience=3, stop_patience=5)
 

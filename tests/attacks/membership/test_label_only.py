@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage, stats
 
 from securitynet_hub import audit
-from securitynet_hub.attacks.membership import boundary, label_only
+from securitynet_hub.attacks.membership import label_only
 from securitynet_hub.attacks.membership.boundary import boundary_scores
 from securitynet_hub.attacks.membership.label_only import AUGMENTATIONS, augmentation_scores
 from securitynet_hub.attacks.subject import AuditData, known_data
@@ -17,6 +17,7 @@ from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.data.pixels import random_stream
 from securitynet_hub.data.splits import Split
 from securitynet_hub.data.transforms import Transform
+from securitynet_hub.engine import boundary_search
 from securitynet_hub.engine.inference import predict
 from securitynet_hub.models.loading import find_annotation, load_target
 from securitynet_hub.models.target import Target
@@ -391,7 +392,7 @@ class TestBoundary:
     def test_a_step_that_fails_is_halved(self, refused):
         """Play the model: wrong beyond a middle grey, but right the first times that a step is tried."""
         image = np.full((4, 4, 1), 60, np.uint8)
-        search = boundary._search(image, image[None] + 150, 400, random_stream(0, image))
+        search = boundary_search._search(image, image[None] + 150, 400, random_stream(0, image))
         asked, point = next(search), image
         while len(asked) == 1:  # the image, the start, and the way between them
             wrong = asked.mean((1, 2, 3)) > 130
@@ -399,8 +400,8 @@ class TestBoundary:
             asked = search.send(wrong)
         steps = [search.send(asked.mean((1, 2, 3)) > 130)[0]]
         steps += [search.send(np.array([False]))[0] for _ in range(refused)]
-        lengths = [boundary._distance(step, point) for step in steps]
-        expected = boundary._distance(point, image) / 2.0 ** np.arange(refused + 1)
+        lengths = [boundary_search._distance(step, point) for step in steps]
+        expected = boundary_search._distance(point, image) / 2.0 ** np.arange(refused + 1)
         np.testing.assert_allclose(lengths, expected, rtol=0.05)
         between = search.send(np.array([True]))[0]  # the next bisection starts from what was reached
         np.testing.assert_allclose(between, (image + steps[-1].astype(float)) / 2, atol=0.5)
@@ -413,7 +414,7 @@ class TestBoundary:
         order = np.random.default_rng(0).permutation(len(pixels))
         shuffled = boundary_scores(target, pixels[order], labels[order], **options, batch_size=7)
         alone = [boundary_scores(target, pixels[[i]], labels[[i]], **options) for i in range(len(pixels))]
-        monkeypatch.setattr(boundary, "QUERY_BYTES", 3 * 150 * 36)  # three samples at once
+        monkeypatch.setattr(boundary_search, "QUERY_BYTES", 3 * 150 * 36)  # three samples at once
         grouped = boundary_scores(target, pixels, labels, **options)
         for name in ("scores", "queries", "found", "nearest"):
             expected = getattr(together, name)
@@ -445,7 +446,7 @@ class TestBoundary:
         result = boundary_scores(target, pixels, [0, 1], starts=pixels, budget=100)
         assert result.scores.tolist() == [3.0, 0.0]
         assert result.found.tolist() == [False, True]
-        assert result.queries.tolist() == [1 + 2 + boundary.NOISE_STARTS, 1]
+        assert result.queries.tolist() == [1 + 2 + boundary_search.NOISE_STARTS, 1]
         np.testing.assert_array_equal(result.nearest, pixels)
 
     def test_starts_are_tried_from_the_nearest_on(self):
@@ -474,7 +475,7 @@ class TestBoundary:
         """Where all answers agree, it points towards what was asked, or away from it."""
         weights = np.random.default_rng(2).integers(-9, 10, 64)
         point = np.random.default_rng(3).integers(60, 196, (8, 8, 1), dtype=np.uint8)
-        estimate = boundary._normal(point, 8.0, 2000, np.random.default_rng(4))
+        estimate = boundary_search._normal(point, 8.0, 2000, np.random.default_rng(4))
         images = next(estimate)
         offsets = images.reshape(-1, 64) - point.ravel().astype(float)
         assert np.linalg.norm(offsets, axis=1).mean() == pytest.approx(8, rel=0.1)

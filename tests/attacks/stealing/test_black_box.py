@@ -12,11 +12,11 @@ import torch
 from support.processes import run_python
 
 from securitynet_hub import load_images, load_target
-from securitynet_hub.attacks.stealing.answers import network_digest
 from securitynet_hub.attacks.stealing.black_box import BlackBox, require_disjoint
 from securitynet_hub.attacks.stealing.output_formats import OutputFormat
 from securitynet_hub.core.errors import BudgetError, SecurityNetError, UnknownNameError
 from securitynet_hub.engine.inference import predict
+from securitynet_hub.engine.network_digest import network_digest
 
 ID = "zoo/fashion-mnist/cnn-clean/1"
 PIXELS = load_images().pixels[:60]
