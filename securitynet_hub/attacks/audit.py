@@ -15,17 +15,17 @@ from securitynet_hub.attacks.kind import (
     Context,
     Kind,
     Trainer,
-    attack_names,
     find_attack,
     flags_of,
     kinds,
     split_options,
 )
+from securitynet_hub.attacks.listing import default_attacks, require_known
 from securitynet_hub.attacks.subject import AuditData, find_data, known_data
 from securitynet_hub.attacks.validity import Check, Validity
 from securitynet_hub.core.errors import ModelError, SkippedWarning, UnknownNameError
-from securitynet_hub.core.notebook import Progress
 from securitynet_hub.core.plain_torch import plain_torch
+from securitynet_hub.core.progress import OnStep, Progress, heard_by
 from securitynet_hub.core.telling import warn_caller
 from securitynet_hub.engine.processes import find_place
 from securitynet_hub.models.loading import find_annotation, load_target
@@ -36,20 +36,6 @@ from securitynet_hub.records.record import Record, require_writable, write_recor
 
 if TYPE_CHECKING:
     import torch
-
-
-def default_attacks() -> tuple[str, ...]:
-    """Return the attacks that need only answers and labels, which `audit` runs by default.
-
-    >>> "modified_entropy" in default_attacks(), "rmia" in default_attacks()
-    (True, False)
-    """
-    return tuple(
-        name
-        for kind in kinds().values()
-        for name, attack in kind.attacks.items()
-        if attack.shares_pass and set(attack.needs) <= {"labels"}
-    )
 
 
 @plain_torch()
@@ -75,6 +61,7 @@ def audit(
     on_check: Callable[[Check], object] = lambda check: None,
     on_attack: Callable[[str], object] | None = None,
     on_batch: Callable[[int], None] | None = None,
+    on_step: OnStep | None = None,
     on_record: Callable[[Record], Path | None] = lambda record: None,
     on_skipped: Callable[[str, Exception], None] | None = None,
     **options: Any,
@@ -91,9 +78,9 @@ def audit(
             ``log-posteriors`` or ``labels``.
         reduce: picks the answers out of what a model in memory returns.
         build: makes the network of a model in memory anew, for attacks that train such networks.
-        attacks: names from `attack_names`; the group name of a kind, such as ``all`` or
+        attacks: names from `securitynet attacks`; the group name of a kind, such as ``all`` or
             ``backdoor-detection``, stands for those of its attacks that apply here. Default:
-            `default_attacks`.
+            `default_attacks`, which need only answers and labels and share one forward pass.
         data: images and split, or where they are, as `find_data` takes it; models of the embedded zoo know
             theirs.
         settings: each attack's settings by its name, such as ``{"rmia": {"gamma": 1.0, "a": "tuned"}}``.
@@ -108,8 +95,12 @@ def audit(
             is compared with; by default the published one.
         on_check: called, before any attack, with the check that images, labels and preprocessing are the
             model's; what it finds is also in each record, under ``data.check``.
-        on_attack: called with each attack's name before it runs; by default a notebook shows a bar.
-        on_batch: called with the number of images after each batch; by default as `on_attack`.
+        on_attack: called with each attack's name before it runs. Where none of the three functions for
+            progress is given, a notebook shows a bar; elsewhere the logger ``securitynet_hub`` gets a line a
+            minute, of level INFO.
+        on_batch: called with the number of images after each batch.
+        on_step: called in long steps, such as the training of reference models and surrogates, with what is
+            being done, how much is done, and how much there is.
         on_record: called with each record as soon as it is measured and written; if it returns the file that
             it wrote a record to, recovered triggers are written next to that file.
         on_skipped: called with the name of an attack that could not run, and why, while others go on; by
@@ -128,8 +119,7 @@ def audit(
     >>> records[0].result["auc_ci"][0] > 0.5  # an attacker can tell members of the overfitted model
     True
     """
-    names = default_attacks() if attacks is None else attacks
-    names, own_options = require_possible(names, settings, out=out, **options)
+    names, own_options = require_possible(attacks, settings, out=out, **options)
     folder = None if out is None else Path(out)
     own = {"name": name, "transform": transform, "num_classes": num_classes, "outputs": outputs}
     target = _in_memory(target, {**own, "reduce": reduce, "build": build})
@@ -152,7 +142,7 @@ def audit(
         if on_skipped is not None:
             on_skipped(name, error)
 
-    progress, shown = Progress(len(names)), on_attack is None and on_batch is None
+    progress, shown = Progress(len(names)), on_attack is None and on_batch is None and on_step is None
     context = Context(
         settings=settings,
         seed=int(seed),
@@ -179,7 +169,8 @@ def audit(
     if attacks is None:
         names = [name for name in names if find_attack(name).unanswerable(target) is None]
     records = Records()
-    with closing(progress):
+    heard = on_step or (progress.on_step if shown else lambda *step: None)
+    with closing(progress), heard_by(heard):
         for kind in kinds().values():
             chosen = own_names(kind, names)
             if kind.group in chosen:
@@ -218,7 +209,7 @@ def _in_memory(target: Any, loading: Mapping[str, Any]) -> str | Target:
 
 
 def require_possible(
-    attacks: str | Iterable[str],
+    attacks: str | Iterable[str] | None,
     settings: Mapping[str, Mapping[str, Any]],
     *,
     out: str | Path | None = None,
@@ -234,7 +225,8 @@ def require_possible(
         RecordError: the folder cannot take records.
         ValueError: a setting or an option belongs to an attack that is not run.
     """
-    names, own_options = find_names(attacks), split_options(options)
+    names = find_names(default_attacks() if attacks is None else attacks)
+    own_options = split_options(options)
     if out is not None:
         require_writable(Path(out))
     _require_used(settings, names)
@@ -250,12 +242,7 @@ def find_names(attacks: str | Iterable[str]) -> list[str]:
         ValueError: no name is given.
     """
     names = [attacks] if isinstance(attacks, str) else list(dict.fromkeys(attacks))
-    known = attack_names()
-    if not names:
-        raise ValueError(f"at least one attack is needed; there are {', '.join(known)}.")
-    for name in names:
-        if name not in known:
-            raise UnknownNameError("attack", name, known)
+    require_known(names)
     return names
 
 

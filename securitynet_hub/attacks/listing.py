@@ -10,7 +10,7 @@ import ast
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -93,13 +93,44 @@ def techniques(kind: str, attack: str) -> tuple[str, ...]:
     return kinds()[kind].atlas if kind in kinds() else ()
 
 
-def paper_attacks() -> list[str]:
-    """Return SecurityNet's own attacks on answers: the annotations have their figures for public models.
+def default_attacks() -> tuple[str, ...]:
+    """Return the attacks that an audit runs unless others are named: those that need only answers and labels.
 
-    >>> paper_attacks()
-    ['correctness', 'modified_entropy']
+    They share one forward pass over the images, so that all of them cost no more than one.
+
+    >>> "modified_entropy" in default_attacks(), "rmia" in default_attacks()
+    (True, False)
     """
-    return [attack.name for attack in listed_attacks() if attack.column and attack.shares_pass]
+    return tuple(
+        attack.name
+        for attack in listed_attacks()
+        if attack.shares_pass and set(attack.literal.get("needs", ())) <= {"labels"}
+    )
+
+
+def known_names() -> tuple[str, ...]:
+    """Return the names that an audit takes: of every attack, and of each kind's group.
+
+    >>> {"rmia", "all"} <= set(known_names())
+    True
+    """
+    return (*(attack.name for attack in listed_attacks()), *(kind.group for kind in kinds().values()))
+
+
+def require_known(names: Iterable[str]) -> None:
+    """Refuse a name of no attack and no group.
+
+    Raises:
+        UnknownNameError: the closest names are given.
+        ValueError: no name is given.
+    """
+    known = known_names()
+    given = list(names)
+    if not given:
+        raise ValueError(f"at least one attack is needed; there are {', '.join(known)}.")
+    for name in given:
+        if name not in known:
+            raise UnknownNameError("attack", name, known)
 
 
 def read_literals(text: str) -> list[dict[str, Any]]:

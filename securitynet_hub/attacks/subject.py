@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import copy
-import difflib
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 
@@ -24,10 +21,10 @@ from securitynet_hub.data.decoding import Decoding, as_uint8
 from securitynet_hub.data.folders import has_splits, read_side
 from securitynet_hub.data.images import LabelledImages, Squared, load_images
 from securitynet_hub.data.pixels import image_digests
+from securitynet_hub.data.references import TABLES, parse_reference, require_place
 from securitynet_hub.data.sides import OnProgress, Side, decide_overlap, join_sides, number_classes, silent
 from securitynet_hub.data.sources import ImageSource, Relabelled
 from securitynet_hub.data.splits import Split, read_split
-from securitynet_hub.data.tables import SUFFIXES as TABLES
 from securitynet_hub.data.tables import read_table_side
 from securitynet_hub.engine.device_maps import find_devices
 from securitynet_hub.engine.processes import find_precision
@@ -38,39 +35,6 @@ from securitynet_hub.records.record import describe_environment
 CLASSES = ("match", "order")
 """How the images' classes become the model's."""
 
-
-def _limit(text: str) -> int | None:
-    return None if text == "all" else int(text)
-
-
-def _range(text: str) -> tuple[float, float]:
-    found = re.fullmatch(r"(-?[\d.]+)(?:-|,|\.\.)(-?[\d.]+)", text)
-    if found is None:
-        raise ValueError("a range is its lowest and highest value, such as 0-65535")
-    return float(found[1]), float(found[2])
-
-
-def _yes(text: str) -> bool:
-    if text not in ("yes", "no"):
-        raise ValueError("it is yes or no")
-    return text == "yes"
-
-
-def _parsed(name: str, parse: Callable[[str], Any]) -> Callable[[str], tuple[str, Any]]:
-    return lambda text: (name, parse(text))
-
-
-NUMBERS = ("seed", "channels", "size")
-TEXTS = ("members", "nonmembers", "config", "revision", "image", "label", "classes", "broken", "overlap")
-
-SETTINGS = {
-    "limit": _parsed("limit", _limit),
-    **{name: _parsed(name, int) for name in NUMBERS},
-    **{name: _parsed(name, str) for name in TEXTS},
-    "range": _parsed("value_range", _range),
-    "streaming": _parsed("streaming", _yes),
-}
-"""Arguments of `read_data` that a reference on the command line may have, and how each is read."""
 
 LARGEST = 8192
 """Largest side in pixels to which images are brought."""
@@ -412,37 +376,8 @@ def find_data(text: str, *, on_progress: OnProgress = silent) -> AuditData:
         UnknownNameError: no such argument.
         ValueError: as `read_data`.
     """
-    reference, arguments = parse_reference(text, SETTINGS)
+    reference, arguments = parse_reference(text)
     return read_data(reference, on_progress=on_progress, **arguments)
-
-
-def parse_reference(
-    text: str, known: Mapping[str, Callable[[str], tuple[str, Any]]]
-) -> tuple[str, dict[str, Any]]:
-    """Divide ``REFERENCE?key=value&...`` into the reference and the arguments that it has.
-
-    Args:
-        text: from the command line.
-        known: for each key what reads its value, and returns the argument's name and the value.
-
-    Raises:
-        UnknownNameError: a key is not known.
-        ValueError: a key has no value, or one that cannot be read.
-    """
-    reference, _, query = text.partition("?")
-    arguments: dict[str, Any] = {}
-    for pair in query.split("&") if query else ():
-        key, equals, value = (unquote(part) for part in pair.partition("="))
-        if key not in known:
-            raise UnknownNameError("setting of data", key, known)
-        if not equals or not value:
-            raise ValueError(f"the setting {key} of data needs a value, such as {key}=...; got {pair!r}.")
-        try:
-            name, parsed = known[key](value)
-        except ValueError as error:
-            raise ValueError(f"the setting {key} of data cannot be {value!r}: {error}.") from error
-        arguments[name] = parsed
-    return reference, arguments
 
 
 def read_data(
@@ -490,34 +425,10 @@ def read_data(
     if path.is_dir() and not chosen and (has_splits(path, members) or _is_plain(path)):
         return AuditData.from_folder(path, **sides, **settings)
     if not path.exists():
-        _require_name(str(reference))
+        require_place(str(reference))
     given = str(path) if path.exists() else str(reference)
     how: dict[str, Any] = {"config": config, "revision": revision, "streaming": streaming, **columns}
     return AuditData.from_dataset(given, **sides, **how, **settings)
-
-
-def _require_name(reference: str) -> None:
-    """Refuse what is no name of a data set of the Hub, so that no network is asked for a path.
-
-    >>> _require_name("uoft-cs/cifar10")
-    >>> _require_name("pictures")
-    Traceback (most recent call last):
-    ...
-    ValueError: there is no folder or table pictures here. A data set of the Hub is named OWNER/NAME, such \
-as uoft-cs/cifar10.
-    """
-    owner, slash, name = reference.partition("/")
-    is_path = (
-        reference.startswith(("/", "~", ".")) or "\\" in reference or "/" in name or (slash and not name)
-    )
-    if not is_path and slash and not Path(owner).is_dir() and Path(name).suffix.lower() not in TABLES:
-        return
-    place = Path(reference).expanduser().parent
-    beside = [path.name for path in place.iterdir()] if place.is_dir() else []
-    close = difflib.get_close_matches(Path(reference).name, beside, n=1)
-    hint = f" Did you mean {place / close[0]}?" if close else ""
-    named = "" if is_path or slash else " A data set of the Hub is named OWNER/NAME, such as uoft-cs/cifar10."
-    raise ValueError(f"there is no folder or table {reference} here.{hint}{named}")
 
 
 def _is_plain(folder: Path) -> bool:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.annotations.schema import Annotation, ZooAnnotation, load_annotations
 from securitynet_hub.attacks.kind import kinds
-from securitynet_hub.attacks.listing import listed_attacks, paper_attacks
+from securitynet_hub.attacks.listing import default_attacks, known_names
 from securitynet_hub.cli.console import errors, output, step
+from securitynet_hub.cli.early import refuse_early
 from securitynet_hub.cli.json_output import add_json_flag, print_json
 from securitynet_hub.cli.kind_flags import add_kind_flags, kind_options
 from securitynet_hub.cli.own_flags import add_own_flags, own_options
 from securitynet_hub.cli.parsing import ZOO, Several, add_author_flag, completes, settings
-from securitynet_hub.cli.progress import progress_bars, reading_bars
+from securitynet_hub.cli.progress import StepLines, progress_bars, reading_bars
 from securitynet_hub.core.errors import AccuracyWarning
 from securitynet_hub.core.text import printable_markup
 
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from securitynet_hub.records.record import Record
 
 ORDER = 40
+
+DEFAULT_NOTE = (
+    "Attacks that need only answers and labels, which share one forward pass: {}. "
+    "`securitynet attacks` lists the others; --attacks all runs those that apply."
+)
 
 Subjects = list[tuple["Target", "AuditData"]]
 """The models to audit, each with its images."""
@@ -52,11 +58,12 @@ def add(commands: Any) -> None:
         "--attacks",
         action=Several,
         metavar="ATTACK",
-        default=paper_attacks(),
+        default=None,
         help="names from `securitynet attacks`; one of a group stands for all its attacks that apply: "
-        f"{groups} (default: SecurityNet's own attacks on answers, {' '.join(paper_attacks())})",
+        f"{groups} (default: the attacks that need only answers and labels, and share one forward pass: "
+        f"{' '.join(default_attacks())})",
     )
-    completes(names, known_attacks)
+    completes(names, known_names)
     parser.add_argument(
         "--data",
         metavar="REFERENCE",
@@ -92,13 +99,9 @@ def known_models() -> list[str]:
     return [ZOO, *load_annotations(ZOO), *load_annotations("extended")]
 
 
-def known_attacks() -> list[str]:
-    """List the names of attacks and of their groups."""
-    return [*(attack.name for attack in listed_attacks()), *(kind.group for kind in kinds().values())]
-
-
 def run(options: argparse.Namespace) -> None:
     """Audit one model, or the whole embedded zoo, and print a table of the figures."""
+    refuse_early(model=None if options.id == ZOO else options.id, attacks=options.attacks, data=options.data)
     from securitynet_hub.attacks.audit import require_possible
     from securitynet_hub.engine.processes import find_place
 
@@ -106,6 +109,8 @@ def run(options: argparse.Namespace) -> None:
     chosen = kind_options(options, "audit")
     require_possible(options.attacks, settings(options.setting), out=options.out, **chosen)
     recipe = _recipe(options)
+    if options.attacks is None and find_place().is_main:
+        errors().print(DEFAULT_NOTE.format(", ".join(default_attacks())))
     subjects = _load(options)
     skipped: Skipped = []
     lists: list[NamedMembers] = []
@@ -212,8 +217,21 @@ def _audit(
         def note(id: str, name: str, error: Exception) -> None:
             skipped.append((id, name, error))
 
+        def about() -> str:
+            asked = int(progress.tasks[images].completed)
+            return f"{running[0]}, {asked:,} images asked about"
+
+        running = [""]
+        steps = StepLines(progress, about)
+
         def begin(id: str, name: str = "") -> None:
-            progress.update(task, description=printable_markup(f"{id} {name}"))
+            running[0] = f"{id} {name}".rstrip()
+            steps.restart()
+            progress.update(task, description=printable_markup(running[0]))
+
+        def count(size: int) -> None:
+            progress.advance(images, size)
+            steps.say()
 
         for target, data in subjects:
             begin(target.id)
@@ -226,7 +244,8 @@ def _audit(
                 out=options.out,
                 trainer=train_counted,
                 on_attack=partial(begin, target.id),
-                on_batch=lambda size: progress.advance(images, size),
+                on_batch=count,
+                on_step=steps,
                 expected_accuracy=options.expected_accuracy,
                 on_check=partial(_print_check, target.id, quiet=options.json or len(subjects) > 1)
                 if prints
@@ -286,6 +305,6 @@ def _print_left_out(options: argparse.Namespace, subjects: Subjects) -> None:
 
     chosen = split_options(kind_options(options, "audit"))
     for kind in kinds().values():
-        for target, data in subjects if kind.group in options.attacks else ():
+        for target, data in subjects if kind.group in (options.attacks or ()) else ():
             for name, reason in kind.audits.left_out(target, data, chosen[kind.name]).items():
                 output().print(f"{printable_markup(target.id)}: {name} was not run: {reason}.")

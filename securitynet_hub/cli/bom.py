@@ -28,16 +28,19 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write models, data sets and figures with their intervals as a bill of materials, CycloneDX 1.7 JSON."""
-    from securitynet_hub.cli.refused import print_refused
     from securitynet_hub.core.errors import RecordError
     from securitynet_hub.core.files import atomic_path
     from securitynet_hub.records.entries import read_entries
+
+    read = read_entries(options.records)
+    # After what can be refused: these take seconds.
+    from securitynet_hub.cli.refused import print_refused
     from securitynet_hub.sharing.bom import bill_of_materials
     from securitynet_hub.sharing.fetching import Refused
     from securitynet_hub.sharing.validation import problems
 
     entries, refused = [], []
-    for entry in read_entries(options.records):
+    for entry in read:
         if wrong := problems(entry.record):
             refused.append(Refused(str(entry.path), "; ".join(wrong)))
         else:

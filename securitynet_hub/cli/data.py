@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from securitynet_hub.cli.console import output
+from securitynet_hub.cli.early import refuse_early
 from securitynet_hub.cli.json_output import add_json_flag, print_json
 from securitynet_hub.cli.progress import reading_bars
 from securitynet_hub.core.tables import plain_table
@@ -37,6 +36,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Show what images an audit would read: members, non-members, classes and sizes."""
+    refuse_early(data=options.reference)
     from securitynet_hub.attacks.subject import find_data
 
     with reading_bars() as show:
@@ -67,6 +67,8 @@ def run(options: argparse.Namespace) -> None:
 
 def describe(data: AuditData) -> dict[str, Any]:
     """Return what there is of each side and class, and the sizes of the first `READ` images."""
+    import numpy as np
+
     images, split = data.images, data.split
     counts = [
         np.bincount(images.labels[rows], minlength=len(images.class_names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from rich.progress import (
 )
 
 from securitynet_hub.cli.console import errors
+from securitynet_hub.core.progress import LOGGED_EVERY, Steps
 from securitynet_hub.core.text import printable_markup
 
 
@@ -33,6 +35,43 @@ def progress_bars(console: Console | None = None, **options: Any) -> Progress:
         redirect_stderr=False,
         **options,
     )
+
+
+class StepLines:
+    """What a long step is at: a bar in a terminal, and where there is none a line a minute.
+
+    Args:
+        bars: where a bar of its own is added.
+        about: says what is worked on, for the lines.
+    """
+
+    def __init__(self, bars: Progress, about: Callable[[], str]) -> None:
+        self._bars, self._about = bars, about
+        self._steps = Steps()
+        self._bar = bars.add_task("", total=None, visible=False)
+        self._said = time.monotonic()
+
+    def __call__(self, doing: str, done: int, total: int | None) -> None:
+        """Show how far a step is."""
+        self._steps(doing, done, total)
+        self._bars.update(
+            self._bar, visible=True, description=printable_markup(doing), completed=done, total=total
+        )
+        self.say()
+
+    def restart(self) -> None:
+        """Forget the steps of what came before."""
+        self._steps.clear()
+        self._bars.update(self._bar, visible=False)
+
+    def say(self) -> None:
+        """Print a line, if there is no terminal and a minute has passed."""
+        console = self._bars.console
+        if console.is_terminal or self._bars.disable or time.monotonic() - self._said < LOGGED_EVERY:
+            return
+        self._said = time.monotonic()
+        line = ", ".join(filter(None, (self._about(), self._steps.line())))
+        console.print(f"{time.strftime('%H:%M')} {printable_markup(line)}", soft_wrap=True)
 
 
 @contextmanager

@@ -52,10 +52,11 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write one self-contained HTML page: findings, validity, figures with intervals, plots."""
     from securitynet_hub.records.entries import read_entries
-    from securitynet_hub.report.page import write_report
 
     beside = [place / "samples" for place in options.records if (place / "samples").is_dir()]
     entries = read_entries(options.records)
+    from securitynet_hub.report.page import write_report  # after what can be refused: it takes seconds
+
     out = write_report(
         entries,
         options.out,

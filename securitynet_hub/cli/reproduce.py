@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from securitynet_hub.cli.console import output
+from securitynet_hub.cli.early import refuse_early
 from securitynet_hub.cli.json_output import add_json_flag, print_json
 from securitynet_hub.cli.own_flags import add_own_flags, own_options
 from securitynet_hub.core.text import printable_markup
@@ -48,14 +49,16 @@ def run(options: argparse.Namespace) -> None:
 
     Exit status 0 if the two figures agree within their intervals, 1 if not, or if that cannot be told.
     """
+    from securitynet_hub.records.record import read_record
+
+    record = read_record(options.record)
+    refuse_early(model=options.model, data=options.data)
     from securitynet_hub.attacks.subject import find_data
     from securitynet_hub.models.loading import load_target
-    from securitynet_hub.records.record import read_record
     from securitynet_hub.sharing.reproduction import reproduce, require_listed
     from securitynet_hub.weights.fetch import cache_folder
     from securitynet_hub.zoo.shadows import trainer
 
-    record = read_record(options.record)
     loading = own_options(options)
     model = options.model
     if model is None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from securitynet_hub.cli.console import errors
+from securitynet_hub.cli.early import refuse_early
 from securitynet_hub.cli.json_output import add_json_flag
 from securitynet_hub.cli.kind_flags import add_kind_flags, kind_options
-from securitynet_hub.cli.parsing import Several, add_author_flag, max_memory
+from securitynet_hub.cli.parsing import ZOO, Several, add_author_flag, max_memory
 from securitynet_hub.cli.progress import reading_bars
 from securitynet_hub.core.interrupts import heed_interrupts
 from securitynet_hub.core.text import printable_markup
@@ -110,6 +111,10 @@ def _add_ways(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Plan a sweep, show the plan or run what is left of it, and print the outcome."""
+    refuse_early(attacks=options.attacks)
+    for pattern in options.models:
+        if not set(pattern) & set("*?[") and pattern != ZOO:
+            refuse_early(model=pattern)
     from securitynet_hub.cli.sweep_progress import SweepProgress
     from securitynet_hub.cli.sweep_tables import show_outcome, show_plan
     from securitynet_hub.engine import processes

@@ -11,7 +11,6 @@ from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.data.folders import SPLITS, Files
 from securitynet_hub.data.sides import OnProgress, Side, number_classes, order_classes, silent
 
-SUFFIXES = (".csv", ".tsv", ".parquet")
 IMAGES = ("image", "path", "file", "filename", "file_name", "filepath", "image_path")
 LABELS = ("label", "class", "target", "category")
 SPLIT = "split"

@@ -17,6 +17,7 @@ from accelerate.utils import broadcast
 
 from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.core.files import atomic_path
+from securitynet_hub.core.progress import tell
 from securitynet_hub.core.seeds import seeded
 from securitynet_hub.engine.processes import init_processes
 
@@ -133,6 +134,7 @@ def train(
                 optimizer.step()
                 scheduler.step()
                 on_step()
+            tell("epochs", epoch + 1, recipe.epochs)
             if progress and time.monotonic() - kept >= PROGRESS_SECONDS:
                 state.write(progress, epoch + 1)
                 kept = time.monotonic()

@@ -10,6 +10,7 @@ import pytest
 from huggingface_hub import constants
 from support.processes import Program
 
+from securitynet_hub import audit
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.attacks.membership.running import runnable
 from securitynet_hub.core.errors import WeightsError
@@ -114,9 +115,11 @@ class TestAudit:
                 "0.", "."
             )
 
-    def test_the_default_attacks_are_those_of_the_paper(self, run):
-        _, out, _ = run("audit", OVERFITTED, "--json")
-        assert [record["attack"]["name"] for record in json.loads(out)] == ["correctness", "modified_entropy"]
+    def test_the_default_attacks_are_those_of_python_and_are_named(self, run):
+        _, out, err = run("audit", OVERFITTED, "--json")
+        names = [record["attack"]["name"] for record in json.loads(out)]
+        assert names == [record.attack["name"] for record in audit(OVERFITTED)]
+        assert ", ".join(names) in " ".join(err.split())
 
     def test_as_json(self, run):
         _, out, _ = run("audit", OVERFITTED, "--attacks", "loss", "--json")

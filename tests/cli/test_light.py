@@ -52,6 +52,35 @@ def imported(command, **environment):
     return set(done.stderr.split())
 
 
+REFUSED = {
+    "audit zoo/fashion-mnist/cnn-cleen/1": "Did you mean",
+    "audit zoo/fashion-mnist/cnn-clean/1 --attacks losss": "'loss'",
+    "audit zoo/fashion-mnist/cnn-clean/1 --data nowhere": "no folder or table nowhere",
+    "audit zoo/fashion-mnist/cnn-clean/1 --data uoft-cs/cifar10?limmit=3": "'limit'",
+    "audit file:nowhere.pth --module nets.py:build --data .": "no file nowhere.pth",
+    "audit tim:resnet18": "'timm'",
+    "data nowhere": "no folder or table nowhere",
+    "sweep --models nothing-like-it --attacks loss --out .": "nothing-like-it",
+    "reproduce nowhere.json": "not a readable record",
+    "report nowhere": "no file or folder nowhere",
+    "bom nowhere": "no file or folder nowhere",
+}
+
+REFUSALS = """
+import sys
+from securitynet_hub.cli.main import main
+for command in sys.argv[1:]:
+    try:
+        main(command.split())
+    except SystemExit as leave:
+        assert leave.code in (1, 2), leave.code
+    else:
+        raise AssertionError(command)
+    print("\\n===", file=sys.stderr)
+print(*sys.modules)
+"""
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_heavy_library_is_imported(command):
     assert not HEAVY & imported(command)
@@ -60,3 +89,14 @@ def test_no_heavy_library_is_imported(command):
 def test_help_in_a_launch_of_several_processes_imports_none_either():
     launch = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "ACCELERATE_MIXED_PRECISION": "no"}
     assert not HEAVY & imported("sweep --help", **launch)
+
+
+def test_what_is_refused_is_refused_before_a_heavy_library_is_imported():
+    """A model, an attack, images or records that are not there: no one waits for torch to hear of it."""
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSALS, *REFUSED], capture_output=True, text=True, env=os.environ
+    )
+    assert done.returncode == 0, done.stderr
+    for said, (command, words) in zip(done.stderr.split("==="), REFUSED.items(), strict=False):
+        assert words in " ".join(said.split()), command
+    assert not HEAVY & set(done.stdout.split())

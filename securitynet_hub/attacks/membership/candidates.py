@@ -11,13 +11,7 @@ import numpy as np
 from securitynet_hub.attacks.membership.attack import Attack
 from securitynet_hub.attacks.membership.blind_baseline import BlindBaseline, find_baseline
 from securitynet_hub.attacks.membership.shadows import Shadows
-from securitynet_hub.attacks.subject import (
-    SETTINGS,
-    AuditData,
-    matched_images,
-    parse_reference,
-    require_channels_of,
-)
+from securitynet_hub.attacks.subject import AuditData, matched_images, require_channels_of
 from securitynet_hub.core.arrays import Rows
 from securitynet_hub.core.errors import DataWarning
 from securitynet_hub.core.telling import warn_caller
@@ -26,10 +20,10 @@ from securitynet_hub.data.dataset_rows import load_split, side_of_dataset
 from securitynet_hub.data.decoding import Decoding
 from securitynet_hub.data.folders import read_pictures
 from securitynet_hub.data.pixels import image_digests
+from securitynet_hub.data.references import SETTINGS, TABLES, parse_reference
 from securitynet_hub.data.sides import one_side
 from securitynet_hub.data.sources import Chained, ImageSource, Relabelled
 from securitynet_hub.data.splits import Split
-from securitynet_hub.data.tables import SUFFIXES as TABLES
 from securitynet_hub.data.tables import read_table_side
 from securitynet_hub.models.target import Target
 

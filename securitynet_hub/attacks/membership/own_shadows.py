@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from securitynet_hub.attacks.membership.shadows import Shadows, balanced_masks
 from securitynet_hub.attacks.membership.shadows import train_shadows as train_rows
 from securitynet_hub.attacks.subject import AuditData, find_data
 from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.core.progress import OnStep, Progress, heard_by
 from securitynet_hub.data.augmentations import VIEWS
 from securitynet_hub.data.sources import Chained, ImageSource
 from securitynet_hub.engine.training import Recipe
@@ -98,6 +100,7 @@ def train_shadows(
     views: Sequence[str] = ("identity",),
     folder: str | Path | None = None,
     on_model: Callable[[int], None] = lambda number: None,
+    on_step: OnStep | None = None,
     **loading: Any,
 ) -> Shadows:
     """Train reference models like one's own, for ``audit(..., shadows=...)``: LiRA, RMIA and the like.
@@ -113,6 +116,9 @@ def train_shadows(
         views: names of augmentations that the models are asked about.
         folder: where the models are kept; in the cache, unless given.
         on_model: called with its number after each model.
+        on_step: called while they are trained with what is being done, how much is done, and how much there
+            is. By default a notebook shows it; elsewhere the logger ``securitynet_hub`` gets a line a minute,
+            of level INFO.
         loading: arguments of `load_target` for a network in memory: ``transform``, ``build``, ...
 
     Raises:
@@ -133,5 +139,7 @@ def train_shadows(
         raise ValueError(f"{', '.join(loading)} belong to a network in memory; got a target, which has them.")
     data = (find_data(str(data)) if isinstance(data, (str, Path)) else data).matched_to(target)
     place = cache_folder() / "shadows" / target.id if folder is None else Path(folder)
-    shadows: Shadows = own_trainer(data, recipe, place, on_model=on_model)(target, count, views=views)
+    progress = Progress()
+    with closing(progress), heard_by(on_step or progress.on_step):
+        shadows: Shadows = own_trainer(data, recipe, place, on_model=on_model)(target, count, views=views)
     return shadows

@@ -21,6 +21,7 @@ import torch
 
 from securitynet_hub.core.arrays import Labels, Scores
 from securitynet_hub.core.errors import UnknownNameError, WeightsError
+from securitynet_hub.core.progress import tell
 from securitynet_hub.data.augmentations import View, identity
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.data.sources import ImageSource
@@ -399,6 +400,7 @@ def train_shadows(
     kept = _Keeping(positions, masks, images.labels[positions].astype(np.int64), keep)
     files = []
     for number, mask in enumerate(masks):
+        tell("reference models", number, len(masks))
         members = np.concatenate([positions[mask], fresh[number]])
         own = replace(recipe, seed=recipe.seed + number)
         decided = {

@@ -12,6 +12,7 @@ from securitynet_hub.attacks.stealing.output_formats import Kind, OutputFormat
 from securitynet_hub.core.arrays import Scores, name_rows
 from securitynet_hub.core.errors import BudgetError
 from securitynet_hub.core.kept_answers import Answers, Logits
+from securitynet_hub.core.progress import tell
 from securitynet_hub.data.pixels import Pixels, image_digests
 from securitynet_hub.engine.inference import BATCH_SIZE, predict
 from securitynet_hub.engine.network_digest import network_digest
@@ -135,6 +136,7 @@ class BlackBox:
 
     def _count(self, images: int) -> None:
         self.forwarded += images
+        tell("queries", self.forwarded, self.budget)
 
 
 def _num_processes() -> int:

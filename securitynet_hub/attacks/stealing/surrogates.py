@@ -20,6 +20,7 @@ from securitynet_hub.attacks.stealing.objectives import LOSSES, objective
 from securitynet_hub.attacks.stealing.selection import Positions, select
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.core.errors import BudgetError, UnknownNameError, WeightsError
+from securitynet_hub.core.progress import tell
 from securitynet_hub.data.pixels import Pixels, image_digests
 from securitynet_hub.engine.inference import predict_module
 from securitynet_hub.engine.trained import find_trained, keep_trained, network_hash
@@ -134,7 +135,11 @@ def steal(
     )
     # All at once: the batches must not follow the order of the budgets.
     answers = black_box.ask(pool[queries]) if most else np.empty((0, 0))
-    return [trainer.surrogate(queries[:budget], answers[:budget]) for budget in budgets]
+    surrogates = []
+    for number, budget in enumerate(budgets):
+        tell("surrogates", number, len(budgets))
+        surrogates.append(trainer.surrogate(queries[:budget], answers[:budget]))
+    return surrogates
 
 
 def require_plan(strategy: str, loss: str, temperature: float, round_size: int) -> None:
