@@ -26,6 +26,7 @@ from securitynet_hub.core.threads import in_threads
 from securitynet_hub.data.images import LabelledImages
 from securitynet_hub.data.pixels import Labels, Pixels
 from securitynet_hub.data.sources import ImageSource
+from securitynet_hub.engine.memory_format import wants_channels_last
 from securitynet_hub.engine.processes import broadcast, gather, init_processes, raise_together
 from securitynet_hub.engine.soundness import Forward, as_classifier, require_sound
 from securitynet_hub.models.eval_mode import evaluating
@@ -77,7 +78,8 @@ def predict(
 
     Mixed precision and compilation are those that Accelerate was launched with (``--mixed_precision bf16``,
     ``--dynamo_backend inductor``). A batch that does not fit into memory is forwarded in halves. On a CPU, a
-    batch is forwarded in parts of at most `CPU_ELEMENTS`, because large ones are slower.
+    batch is forwarded in parts of at most `CPU_ELEMENTS`, because large ones are slower, and with the channels
+    last in memory where that is faster (`engine.memory_format`); the module itself stays as it is.
 
     Args:
         target: the classifier; its transform is applied to the pixels.
@@ -361,10 +363,12 @@ class _Forward:
         self._elements: int | None = None
         self._device = accelerator.device
         self._call: Callable[[torch.Tensor], torch.Tensor] = module
+        self._module: torch.nn.Module | None = None  # only of one whose inputs may be reordered
         if hasattr(module, "hf_device_map"):  # `device_maps.place` has put it on devices already
             return
         if accelerator.device.type == "cpu":
             self._elements = CPU_ELEMENTS
+            self._module = module
         module.to(accelerator.device)
         if accelerator.device.type == "cuda" and _is_for_images(module):
             # The memory format that tensor cores need for convolutions; the module keeps it.
@@ -381,6 +385,8 @@ class _Forward:
             self._most = max(1, self._elements // inputs[0].numel())
         if self._most is not None and len(inputs) > self._most:
             return torch.cat([self(part) for part in torch.split(inputs, self._most)])
+        if self._module is not None and wants_channels_last(self._module, self._call, inputs):
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
         try:
             return self._call(inputs)
         except RuntimeError as error:

@@ -215,3 +215,57 @@ def test_mixed_precision_and_compilation_are_those_of_the_launch(target, tmp_pat
     np.testing.assert_allclose(rounded, exact, atol=0.02 * np.abs(exact).max())
     compiled = launched(ACCELERATE_DYNAMO_BACKEND="EAGER")
     np.testing.assert_allclose(compiled, exact, rtol=1e-4, atol=1e-5)
+
+
+class TestMemoryFormat:
+    """On a CPU, what convolves colour images gets their channels last; the answers stay."""
+
+    SHAPE = Transform(height=32, width=32, mean=(0.5,) * 3, std=(0.5,) * 3)
+
+    class Network(torch.nn.Module):
+        def __init__(self, *layers, flatten=torch.nn.Flatten):
+            super().__init__()
+            self.body = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, stride=2), *layers)
+            self.head = torch.nn.Sequential(flatten(), torch.nn.Linear(8 * 15 * 15, 5))
+            self.orders = []
+
+        def forward(self, inputs):
+            self.orders.append(inputs.is_contiguous(memory_format=torch.channels_last))
+            return self.head(self.body(inputs))
+
+    class View(torch.nn.Module):
+        def forward(self, inputs):
+            return inputs.view(len(inputs), -1)
+
+    class Raw(torch.nn.Module):
+        """Reads the memory in the order in which it lies: what a new order would change."""
+
+        def forward(self, inputs):
+            return inputs.as_strided((len(inputs), 8 * 15 * 15), (8 * 15 * 15, 1))
+
+    def predict(self, network):
+        pixels = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
+        network.eval()
+        with torch.inference_mode():
+            expected = network(self.SHAPE(pixels)).numpy()
+        strides = [parameter.stride() for parameter in network.parameters()]
+        network.orders.clear()
+        found = inference.predict_module(network, self.SHAPE, pixels)
+        assert [parameter.stride() for parameter in network.parameters()] == strides
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+        return network.orders
+
+    def test_channels_are_last_and_answers_the_same(self):
+        assert self.predict(self.Network(torch.nn.BatchNorm2d(8), torch.nn.ReLU()))[-1]
+
+    @pytest.mark.parametrize("flatten", [View, Raw])
+    def test_a_network_that_the_order_would_break_keeps_its_own(self, flatten):
+        assert not self.predict(self.Network(flatten=flatten))[-1]
+
+    def test_what_normalises_over_the_last_axis_keeps_its_order(self):
+        assert self.predict(self.Network(torch.nn.LayerNorm([8, 15, 15]))) == [False]
+
+    def test_a_network_is_tried_once(self):
+        network = self.Network()
+        assert len(self.predict(network)) == 3  # one image in both orders, then all
+        assert self.predict(network) == [True]
