@@ -36,7 +36,7 @@ LAUNCH = (
 
 
 CONNECT_SECONDS, EXCHANGE_SECONDS = 300.0, 1800.0
-"""Seconds in which all processes of a launch must have connected, and in which each takes part in an exchange.
+"""Seconds in which all processes of a launch must connect, and in which each takes part in an exchange.
 
 Between the starts of two machines lie at most minutes, and a process that died before it connected never
 comes; but the work between two exchanges, such as a download, may take one process long.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import huggingface_hub
-from huggingface_hub import CommitOperationAdd, RepoFile, constants
+from huggingface_hub import CommitOperationAdd, RepoFile
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -24,6 +24,7 @@ from huggingface_hub.errors import (
 from securitynet_hub.core.errors import HubError, HubWarning
 from securitynet_hub.core.retry import RetryPolicy, TransientError, with_retries
 from securitynet_hub.core.text import printable
+from securitynet_hub.sharing.hub_client import ANSWER_SECONDS, SEND_RATE, SEND_SECONDS, api, within
 from securitynet_hub.weights.download.hub_cache import download_into_cache
 from securitynet_hub.weights.hashes import parse_checks
 from securitynet_hub.weights.hub import progress_bars
@@ -89,11 +90,6 @@ def repository(kind: str, name: str) -> Repository:
     return Repository(kind, name)
 
 
-def api() -> huggingface_hub.HfApi:
-    """Return huggingface_hub's client for the configured endpoint and login."""
-    return huggingface_hub.HfApi(endpoint=constants.ENDPOINT)
-
-
 def head_of(repository: Repository, revision: str | None = None) -> str:
     """Return the hash of a revision's commit.
 
@@ -101,7 +97,10 @@ def head_of(repository: Repository, revision: str | None = None) -> str:
         HubError: there is no such repository or revision, or the Hub cannot be reached.
     """
     with hub_errors_explained(repository, "read"):
-        info = api().repo_info(repository.name, repo_type=repository.kind, revision=revision)
+        info = within(
+            ANSWER_SECONDS,
+            lambda: api().repo_info(repository.name, repo_type=repository.kind, revision=revision),
+        )
     if info.id.lower() != repository.name.lower():
         warnings.warn(
             f"{repository} has been renamed to {printable(info.id)}; use that name from now on.",
@@ -120,15 +119,18 @@ def create(repository: Repository, *, private: bool = False, space_sdk: str = "g
 
     def attempt() -> None:
         with hub_errors_explained(repository, "create"):
-            if api().repo_exists(repository.name, repo_type=repository.kind):
-                return
-            api().create_repo(
-                repository.name,
-                repo_type=repository.kind,
-                private=private or None,
-                exist_ok=True,
-                space_sdk=space_sdk if repository.kind == "space" else None,
-            )
+            within(ANSWER_SECONDS, make)
+
+    def make() -> None:
+        if api().repo_exists(repository.name, repo_type=repository.kind):
+            return
+        api().create_repo(
+            repository.name,
+            repo_type=repository.kind,
+            private=private or None,
+            exist_ok=True,
+            space_sdk=space_sdk if repository.kind == "space" else None,
+        )
 
     retry_hub(attempt)
 
@@ -142,7 +144,7 @@ def writable_owners() -> set[str]:
 
     def attempt() -> set[str]:
         with hub_errors_explained(None, "ask who you are at"):
-            user = api().whoami()
+            user = within(ANSWER_SECONDS, lambda: api().whoami())
             mine = (
                 o["name"] for o in user.get("orgs", ()) if o.get("roleInOrg", "write") in {"admin", "write"}
             )
@@ -158,7 +160,10 @@ def read_text(repository: Repository, path: str, revision: str) -> str | None:
         HubError: the file is not a text of up to `MAX_TEXT` bytes, or the Hub cannot be reached.
     """
     with hub_errors_explained(repository, f"read {path} of"):
-        found = api().get_paths_info(repository.name, path, revision=revision, repo_type=repository.kind)
+        found = within(
+            ANSWER_SECONDS,
+            lambda: api().get_paths_info(repository.name, path, revision=revision, repo_type=repository.kind),
+        )
         if not found:
             return None
         if not isinstance(found[0], RepoFile) or found[0].size > MAX_TEXT:
@@ -214,13 +219,16 @@ def commit(
             progress_bars(sys.stderr.isatty()),
             _silent(logging.getLogger("huggingface_hub.hf_api")),
         ):
-            info = api().create_commit(
-                repository.name,
-                [CommitOperationAdd(path, content) for path, content in files.items()],
-                commit_message=message,
-                repo_type=repository.kind,
-                parent_commit=head,
-                create_pr=create_pr,
+            info = within(
+                SEND_SECONDS + sum(map(len, files.values())) / SEND_RATE,
+                lambda: api().create_commit(
+                    repository.name,
+                    [CommitOperationAdd(path, content) for path, content in files.items()],
+                    commit_message=message,
+                    repo_type=repository.kind,
+                    parent_commit=head,
+                    create_pr=create_pr,
+                ),
             )
         if info.oid == head:  # the files were there already
             return Published(repository, None, None)

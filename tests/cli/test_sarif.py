@@ -62,7 +62,9 @@ def test_every_finding_under_every_name_is_valid():
         lambda run: run["results"][0].update(level="fatal"),
         lambda run: run["tool"].pop("driver"),
         lambda run: run["results"][0].update(ruleIndex="1"),
-        lambda run: run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"].update(uri="a b"),
+        lambda run: run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"].update(
+            uri="a b"
+        ),
         lambda run: run.update(surprise=1),
     ],
 )

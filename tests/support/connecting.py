@@ -7,10 +7,10 @@ import os
 import sys
 import time
 
+from support.joint_predictions import free_port
+
 from securitynet_hub.core.errors import ProcessError
 from securitynet_hub.engine import processes
-
-from support.joint_predictions import free_port
 
 
 def work(number, port, late):

@@ -117,6 +117,7 @@ class Fault:
     message: str = "out of order"
     drop_after: int | None = None  # read so many bytes of the request, then hang up
     after_commit: bool = False  # do the work, then hang up without an answer
+    pieces: Callable | None = None  # gives the bytes of an answer that ends with the connection
     times: int = 1
     lasts: Callable = lambda: True
 
@@ -134,6 +135,7 @@ class Hub:
         self.uploaded = {}  # and not verified yet
         self.objects = {}
         self.faults = []
+        self.poured = 0  # bytes of answers that a fault gave
         self.renamed = {}  # (kind, old name) -> new name
         self.full = set()  # owners whose quota is used up
         self.page = 1000  # entries of a list in one answer
@@ -253,6 +255,8 @@ def running_hub():
                 self.connection.close()
                 return None
             self.body = self.rfile.read(length) if length else self.chunks()
+            if fault and fault.pieces is not None:
+                return self.pour(fault)
             if fault and not fault.after_commit:
                 return self.refuse(fault.status, fault.message, **fault.headers)
             self.silent = bool(fault)
@@ -265,6 +269,19 @@ def running_hub():
                 return self.route(self.command, address.path)
 
         do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any
+
+        def pour(self, fault):
+            self.close_connection = True
+            try:
+                self.send_response(fault.status)
+                for name, value in fault.headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                for piece in fault.pieces():
+                    self.wfile.write(piece)
+                    hub.poured += len(piece)
+            except OSError:  # the client has had enough
+                pass
 
         def chunks(self):
             """Read a body sent without a length."""

@@ -139,6 +139,14 @@ def test_descriptions_that_are_none(content, mirror):
         hub_snapshot("org/model", COMMIT)
 
 
+def test_a_description_of_millions_of_values(mirror, monkeypatch):
+    """A value of two bytes takes a hundred in memory."""
+    monkeypatch.setattr(hub_cache, "MAX_VALUES", 10_000)
+    described(mirror, siblings=[{}] * 20_000)
+    with pytest.raises(WeightsError, match="more than the 10,000 values"):
+        hub_snapshot("org/model", COMMIT)
+
+
 def test_the_login_goes_to_the_hub_alone(mirror, monkeypatch):
     monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_secret")
     with running_server() as other:

@@ -185,14 +185,19 @@ def _answer(
 def _require_safe(address: str, url: str) -> None:
     """Refuse plain http, except on this machine if the link itself points to this machine."""
     scheme = urlsplit(address).scheme
-    if _is_loopback(address) and not _is_loopback(url):
+    if is_loopback(address) and not is_loopback(url):
         raise WeightsError(f"{url} redirects to {printable(address)}, which is this machine.")
-    if scheme != "https" and not (scheme == "http" and _is_loopback(address)):
+    if scheme != "https" and not (scheme == "http" and is_loopback(address)):
         sentence = f"redirects to {printable(address)}, which" if address != url else "is a link that"
         raise WeightsError(f"{url} {sentence} is not https; weights are downloaded over https only.")
 
 
-def _is_loopback(url: str) -> bool:
+def is_loopback(url: str) -> bool:
+    """Return whether an address leads to this machine by its name.
+
+    >>> is_loopback("http://127.0.0.1:80/x"), is_loopback("https://example.org")
+    (True, False)
+    """
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -36,6 +36,9 @@ HASHES = {"sha256": 64, "git-blob-sha1": 40}
 MAX_ANSWER = 64 << 20
 """Largest description of a repository in bytes: some have 100,000 files."""
 
+MAX_VALUES = 4_000_000
+"""Most values in such an answer: each takes some 100 bytes of memory, however short it is written."""
+
 MAX_PAGES = 200
 """Most pages of an answer that are asked for."""
 
@@ -103,6 +106,8 @@ def _page(url: str) -> tuple[Any, str | None]:
 
     try:
         text, following = retry_download(url, attempt)
+        if sum(map(text.count, (b",", b"[", b"{"))) > MAX_VALUES:
+            raise WeightsError(f"{url} answered with more than the {MAX_VALUES:,} values that are read.")
         return json.loads(text), following
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{url} answered with what is no JSON: {printable(error)}") from error
