@@ -13,7 +13,7 @@ from support.audit_records import many_records
 from support.browsers import running_browser
 
 from securitynet_hub.records.entries import Entry
-from securitynet_hub.report.page import write_report
+from securitynet_hub.reports.page import write_report
 
 OPENED = """() => new Promise(done => requestAnimationFrame(() => setTimeout(() => {
     document.body.getBoundingClientRect();

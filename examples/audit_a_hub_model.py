@@ -12,7 +12,7 @@ from pathlib import Path
 import securitynet_hub as hub
 from securitynet_hub.attacks.subject import find_data
 from securitynet_hub.records.entries import read_entries
-from securitynet_hub.report.page import write_report
+from securitynet_hub.reports.page import write_report
 
 id = sys.argv[1] if len(sys.argv) > 1 else "zoo/fashion-mnist/cnn-overfitted-500/1"
 out = Path(sys.argv[2] if len(sys.argv) > 2 else "audit")

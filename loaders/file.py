@@ -18,6 +18,7 @@ from securitynet_hub.data.per_image import as_preprocessing
 from securitynet_hub.models.class_count import count_classes, width_of_answer
 from securitynet_hub.models.factories import Factory, as_pair, find_factory
 from securitynet_hub.models.outputs import Classifier, Outputs, Reduce, require_outputs
+from securitynet_hub.models.state_digest import state_digest
 from securitynet_hub.models.target import Preprocessing, Target
 from securitynet_hub.weights.hashes import check_file, parse_checks
 from securitynet_hub.weights.shards import is_index, read_index
@@ -152,6 +153,7 @@ def finish(
         target,
         module=target.module if plain else classifier(target.module),
         outputs=outputs or "logits",
+        weights_digest=state_digest(target.module),
         build=None if isinstance(module, torch.nn.Module) else fresh,
     )
 

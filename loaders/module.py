@@ -8,7 +8,6 @@ weights: whatever an audit does, the caller's network stays as it was.
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from securitynet_hub.models.class_count import tried_classes
 from securitynet_hub.models.factories import as_pair, find_factory
 from securitynet_hub.models.loading import find_loader
 from securitynet_hub.models.outputs import Classifier, Outputs, Reduce, require_outputs
+from securitynet_hub.models.state_digest import state_digest, tensors_of
 from securitynet_hub.models.target import Preprocessing, Target
 
 WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
@@ -149,7 +149,7 @@ def _builder(network: torch.nn.Module) -> Callable[[], torch.nn.Module] | None:
     """
     made_by = type(network)
     shapes = {
-        name: tuple(value.shape) for name, value in _tensors(network).items() if hasattr(value, "shape")
+        name: tuple(value.shape) for name, value in tensors_of(network).items() if hasattr(value, "shape")
     }
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):  # layers without values cost nothing
@@ -171,32 +171,6 @@ def _builder(network: torch.nn.Module) -> Callable[[], torch.nn.Module] | None:
         return copied.requires_grad_(True)
 
     return build
-
-
-class Digest(NamedTuple):
-    """A hash, and the name of its kind in records."""
-
-    kind: str
-    hexdigits: str
-
-
-def state_digest(network: torch.nn.Module) -> Digest:
-    """Hash a network's parameters and buffers: names, types, shapes and values, wherever they lie.
-
-    A network without tensors is identified by its class and by what Python prints of it.
-
-    >>> state_digest(torch.nn.ReLU()).kind
-    'sha256-of-definition'
-    """
-    digest = hashlib.sha256()
-    tensors = {key: value for key, value in _tensors(network).items() if isinstance(value, torch.Tensor)}
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    if tensors:
-        return Digest("sha256-of-tensors", digest.hexdigest())
-    made_by = f"{type(network).__module__}.{type(network).__qualname__} {network!r}"
-    return Digest("sha256-of-definition", hashlib.sha256(made_by.encode()).hexdigest())
 
 
 class _Recognised(NamedTuple):
@@ -268,20 +242,6 @@ def _require_present(network: torch.nn.Module) -> None:
             f"the weights of {name} are not there: {missing[0]} and {len(missing) - 1} more lie on the meta "
             "device, without values. Load its weights first."
         )
-
-
-def _tensors(network: torch.nn.Module) -> dict[str, Any]:
-    """Return the state dict, with the values of weights that Accelerate keeps in memory or on disk."""
-    tensors: dict[str, Any] = network.state_dict()
-    if not any(isinstance(value, torch.Tensor) and value.is_meta for value in tensors.values()):
-        return tensors
-    for path, part in network.named_modules():
-        kept: Any = getattr(getattr(part, "_hf_hook", None), "weights_map", None)
-        for name in [] if kept is None else [*part._parameters, *part._buffers]:
-            key = f"{path}.{name}" if path else name
-            if key in tensors and tensors[key].is_meta:
-                tensors[key] = kept[name]
-    return tensors
 
 
 def _shared_copy(network: torch.nn.Module) -> torch.nn.Module:

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 from securitynet_hub.annotations import registration
 
 if TYPE_CHECKING:
-    from securitynet_hub import report as report
     from securitynet_hub import statistics as statistics
     from securitynet_hub.annotations.schema import load_annotations as load_annotations
     from securitynet_hub.attacks.audit import audit as audit
     from securitynet_hub.attacks.membership.comparing import compare as compare
     from securitynet_hub.attacks.membership.own_shadows import train_shadows as train_shadows
     from securitynet_hub.attacks.subject import AuditData as AuditData
+    from securitynet_hub.attacks.verdicts import verdict as verdict
     from securitynet_hub.data.images import LabelledImages as LabelledImages
     from securitynet_hub.data.images import load_images as load_images
     from securitynet_hub.data.per_image import PerImage as PerImage
@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from securitynet_hub.evaluation import load_metric as load_metric
     from securitynet_hub.models.functions import black_box as black_box
     from securitynet_hub.models.loading import load_target as load_target
-    from securitynet_hub.records.collection import to_frame as to_frame
+    from securitynet_hub.records.frame import to_frame as to_frame
     from securitynet_hub.records.record import read_records as read_records
+    from securitynet_hub.reports.inline import report as report
     from securitynet_hub.statistics import signals as signals
 
 _HOMES = {
@@ -55,10 +56,12 @@ _HOMES = {
     "load_metric": "evaluation",
     "load_target": "models.loading",
     "read_records": "records.record",
-    "to_frame": "records.collection",
+    "report": "reports.inline",
+    "to_frame": "records.frame",
     "train_shadows": "attacks.membership.own_shadows",
+    "verdict": "attacks.verdicts",
 }
-_MODULES = {"report": "report", "signals": "statistics.signals", "statistics": "statistics"}
+_MODULES = {"signals": "statistics.signals", "statistics": "statistics"}
 
 __all__ = [*_HOMES, *_MODULES]  # noqa: PLE0604
 

@@ -21,6 +21,7 @@ from securitynet_hub.attacks.kind import (
     split_options,
 )
 from securitynet_hub.attacks.listing import default_attacks, require_known
+from securitynet_hub.attacks.records import Records
 from securitynet_hub.attacks.subject import AuditData, find_data, known_data
 from securitynet_hub.attacks.validity import Check, Validity
 from securitynet_hub.core.errors import ModelError, SkippedWarning, UnknownNameError
@@ -31,7 +32,6 @@ from securitynet_hub.engine.processes import find_place
 from securitynet_hub.models.loading import find_annotation, load_target
 from securitynet_hub.models.outputs import Outputs, Reduce
 from securitynet_hub.models.target import Target
-from securitynet_hub.records.collection import Records
 from securitynet_hub.records.record import Record, require_writable, write_record
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def audit(
     **options: Any,
 ) -> Records:
     """Audit a model; return one record for each attack, and for model stealing one for each budget.
+
+    What is returned is a list of records; printed, it says first what they amount to, in words.
 
     Args:
         target: an annotated model's id, a loaded `Target`, or a model in memory (a `torch.nn.Module`, a model

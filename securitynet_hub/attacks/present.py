@@ -203,6 +203,18 @@ class Summary:
     meanings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
+def consequence(tone: Tone, severity: int) -> tuple[int, int]:
+    """Return what verdicts are ordered by: the most consequential is the largest.
+
+    An attack that certainly succeeds, by severity; then what is open, such as an audit that cannot be judged;
+    then what is calm.
+
+    >>> max(("calm", 0), ("open", 0), ("alarm", 1), key=lambda found: consequence(*found))
+    ('alarm', 1)
+    """
+    return ("calm", "open", "alarm").index(tone), severity
+
+
 def measured(entry: Entry, name: str) -> Measured | None:
     """Return a figure of a record with its interval, None where the record has none."""
     value = number(entry.record.result.get(name))

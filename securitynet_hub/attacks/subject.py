@@ -510,6 +510,7 @@ def describe_subject(target: Target, data: AuditData) -> dict[str, Any]:
             "id": target.id,
             "weights_hash_kind": target.annotation.weights_hash_kind,
             "weights_hash": target.annotation.weights_hash,
+            **({} if target.tensors_sha256 is None else {"tensors_sha256": target.tensors_sha256}),
             "num_classes": target.num_classes,
             "transform": target.transform.as_dict(),
             **({} if target.outputs == "logits" else {"outputs": target.outputs}),

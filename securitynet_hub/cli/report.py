@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
 
     beside = [place / "samples" for place in options.records if (place / "samples").is_dir()]
     entries = read_entries(options.records)
-    from securitynet_hub.report.page import write_report  # after what can be refused: it takes seconds
+    from securitynet_hub.reports.page import write_report  # after what can be refused: it takes seconds
 
     out = write_report(
         entries,

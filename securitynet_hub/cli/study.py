@@ -32,8 +32,8 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Derive SecurityNet's findings again from its annotations, and from records where some are given."""
     from securitynet_hub.records.entries import read_entries
-    from securitynet_hub.report.frames import record_frame
-    from securitynet_hub.report.study import write_study
+    from securitynet_hub.reports.frames import record_frame
+    from securitynet_hub.reports.study import write_study
     from securitynet_hub.study.securitynet import derive_findings
 
     records = [entry.record for entry in read_entries(options.records)]

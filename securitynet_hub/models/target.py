@@ -13,6 +13,7 @@ from securitynet_hub.annotations.schema import Annotation
 from securitynet_hub.core.text import printable
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.models.outputs import Outputs
+from securitynet_hub.models.state_digest import OF_TENSORS, Digest
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -27,6 +28,8 @@ class Target:
         outputs: what the model itself answers with, before the module turns it into logits.
         class_names: the names of its classes in its order, where its publisher states them.
         build: makes its network anew, with initial weights; None where only the caller knows how.
+        weights_digest: hash of the weights themselves, where the annotation's is that of a file: the same
+            weights in memory have the same.
         notes: sentences on how its weights were found in their checkpoint, and what was ignored there.
     """
 
@@ -36,6 +39,7 @@ class Target:
     num_classes: int
     outputs: Outputs = "logits"
     build: Callable[[], torch.nn.Module] | None = None
+    weights_digest: Digest | None = None
     notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] | None = None
 
@@ -71,6 +75,12 @@ class Target:
     def id(self) -> str:
         """The annotation's id."""
         return self.annotation.id
+
+    @property
+    def tensors_sha256(self) -> str | None:
+        """Hash of the weights themselves, where it is known and the annotation's is another."""
+        digest = self.weights_digest
+        return digest.hexdigits if digest is not None and digest.kind == OF_TENSORS else None
 
     @property
     def has_weights(self) -> bool:

@@ -149,6 +149,16 @@ class Record:
         return json_digest({"target": self.target, "data": data, "attack": self.attack, "code": self.code})
 
     @property
+    def weights(self) -> str | None:
+        """Hash of the model's weights themselves; None where only that of their file, or none, is known.
+
+        A network in memory and the file that it was saved in have one, though two ids.
+        """
+        if self.target.get("weights_hash_kind") == "sha256-of-tensors":
+            return self.target.get("weights_hash")
+        return self.target.get("tensors_sha256")
+
+    @property
     def id(self) -> str:
         """Hash of the whole content."""
         return json_digest(vars(self))  # asdict would copy everything

@@ -88,6 +88,7 @@ class Target(Part):
     id: Text
     weights_hash: Text | None = None
     weights_hash_kind: Text | None = None
+    tensors_sha256: Text | None = None
     num_classes: Count | None = None
     precision: Text | None = None
 

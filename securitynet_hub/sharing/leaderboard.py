@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.attacks.kind import Kind, kinds
+from securitynet_hub.attacks.latest import model_ids
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.records.figures import number
 from securitynet_hub.records.record import Record
@@ -286,10 +287,13 @@ def _figures(result: dict[str, Any]) -> Iterator[str]:
 
 
 def _latest(entries: list[tuple[Record, Figure]]) -> Models:
-    """Return the runs of each model, the latest last."""
+    """Return the runs of each model, the latest last; the same weights under two ids are one model."""
     models: Models = defaultdict(list)
-    for record, figure in sorted(entries, key=lambda run: (run[0].created, run[0].id)):
-        models[record.target["id"], record.target.get("weights_hash")].append((record, figure))
+    runs = sorted(entries, key=lambda run: (run[0].created, run[0].id))
+    ids = model_ids(record for record, _ in runs)
+    for record, figure in runs:
+        weights = record.weights or record.target.get("weights_hash")
+        models[ids[record.target["id"]], weights].append((record, figure))
     return models
 
 

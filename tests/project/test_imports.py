@@ -17,7 +17,7 @@ FLOORS = [
     {"models", "pages", "plots", "records"},
     {"engine", "loaders", "study"},
     {"attacks"},
-    {"importer", "metrics", "report", "sharing", "sweeps", "zoo"},
+    {"importer", "metrics", "reports", "sharing", "sweeps", "zoo"},
     {"cli"},
     {"__init__", "__main__"},
 ]

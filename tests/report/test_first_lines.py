@@ -15,7 +15,7 @@ from securitynet_hub.attacks.subject import AuditData, known_data
 from securitynet_hub.core.errors import AccuracyWarning
 from securitynet_hub.data.images import LabelledImages
 from securitynet_hub.data.splits import Split
-from securitynet_hub.report.page import write_report
+from securitynet_hub.reports.page import write_report
 
 OVERFITTED = "zoo/fashion-mnist/cnn-overfitted-500/1"
 CLEAN = "zoo/fashion-mnist/cnn-clean/1"

@@ -9,8 +9,8 @@ from support.report_pages import Page, entries, record
 
 from securitynet_hub import attacks
 from securitynet_hub.attacks.kind import kinds
-from securitynet_hub.report.frames import record_frame
-from securitynet_hub.report.page import write_report
+from securitynet_hub.reports.frames import record_frame
+from securitynet_hub.reports.page import write_report
 
 KIND = """
 from dataclasses import dataclass

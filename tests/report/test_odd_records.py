@@ -7,9 +7,9 @@ from support.report_pages import entries, record
 
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.latest import by_model
-from securitynet_hub.report.comparison import compare
-from securitynet_hub.report.frames import record_frame
-from securitynet_hub.report.models import describe, draw
+from securitynet_hub.reports.comparison import compare
+from securitynet_hub.reports.frames import record_frame
+from securitynet_hub.reports.models import describe, draw
 
 LEAVES = (
     st.none() | st.booleans() | st.integers(-1, 3) | st.text(max_size=3) | st.just(10**400)

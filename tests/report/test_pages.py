@@ -7,8 +7,8 @@ from support.drawn_records import measured
 from support.report_pages import HOSTILE, Page, entries, record
 
 from securitynet_hub.records.entries import read_entries
-from securitynet_hub.report.page import write_report
-from securitynet_hub.report.study import write_study
+from securitynet_hub.reports.page import write_report
+from securitynet_hub.reports.study import write_study
 from securitynet_hub.sharing.export import to_html
 from securitynet_hub.sharing.leaderboard import leaderboards
 

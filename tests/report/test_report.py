@@ -27,10 +27,10 @@ from securitynet_hub.plots.roc import roc_curve, roc_plot
 from securitynet_hub.plots.scores import scores_plot
 from securitynet_hub.records.entries import read_entries
 from securitynet_hub.records.record import read_records, write_record
-from securitynet_hub.report.comparison import compare
-from securitynet_hub.report.models import describe, draw
-from securitynet_hub.report.page import write_report
-from securitynet_hub.report.placement import in_sentences, percentile_of, place
+from securitynet_hub.reports.comparison import compare
+from securitynet_hub.reports.models import describe, draw
+from securitynet_hub.reports.page import write_report
+from securitynet_hub.reports.placement import in_sentences, percentile_of, place
 from securitynet_hub.statistics.roc import tpr_at_fpr
 
 

@@ -14,7 +14,7 @@ from scipy import stats
 
 from securitynet_hub.annotations.schema import HUB_DATASET
 from securitynet_hub.records.record import Record
-from securitynet_hub.report.frames import record_frame
+from securitynet_hub.reports.frames import record_frame
 from securitynet_hub.statistics.rates import Interval
 from securitynet_hub.study.estimates import (
     Estimate,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from securitynet_hub.attacks.present import Ground, Tone, Verdict
-from securitynet_hub.report.models import Model
+from securitynet_hub.attacks.present import Ground, Tone, Verdict, consequence
+from securitynet_hub.reports.models import Model
 
 MOST, NAMED = 5, 3
 """Most findings on the first screen, and most models that one of them names."""
@@ -42,18 +42,14 @@ class Validity(NamedTuple):
     text: str
 
 
-def weight(verdict: Verdict | Finding) -> tuple[int, int]:
-    """Return what findings are ordered by: the most consequential is the largest.
-
-    An attack that certainly succeeds, by severity; then what is open, such as an audit that cannot be judged;
-    then what is calm.
-    """
-    return ("calm", "open", "alarm").index(verdict.tone), verdict.severity
+def by_consequence(found: Verdict | Finding) -> tuple[int, int]:
+    """Return what findings are ordered by; see `consequence`."""
+    return consequence(found.tone, found.severity)
 
 
 def of_one(model: Model) -> list[Finding]:
     """Return a model's findings, the most consequential first."""
-    verdicts = sorted(model.verdicts, key=weight, reverse=True)
+    verdicts = sorted(model.verdicts, key=by_consequence, reverse=True)
     room = max(0, MOST - len(verdicts))
     found = []
     for verdict in verdicts:
@@ -88,7 +84,7 @@ def of_several(models: Sequence[Model]) -> list[Finding]:
                 search=short,
             )
         )
-    return sorted(found, key=weight, reverse=True)[:MOST]
+    return sorted(found, key=by_consequence, reverse=True)[:MOST]
 
 
 def validity(models: Sequence[Model]) -> list[Validity]:

@@ -17,8 +17,8 @@ from securitynet_hub.plots.measured import percent
 from securitynet_hub.plots.plot import Plot, words_of
 from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.figures import number
-from securitynet_hub.report.placement import Placement, draw_placements, place
-from securitynet_hub.report.unknown import unknown_section
+from securitynet_hub.reports.placement import Placement, draw_placements, place
+from securitynet_hub.reports.unknown import unknown_section
 from securitynet_hub.study.frames import dataset_named
 
 NOTHING_EXPECTED = "above chance; what it should be is not known"
@@ -61,6 +61,11 @@ class Model:
     def verdicts(self) -> list[Verdict]:
         """What all kinds of attack say in plain words."""
         return [verdict for summary in self.summaries.values() for verdict in summary.verdicts]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The records."""
+        return [*(entry for summary in self.summaries.values() for entry in summary.entries), *self.unknown]
 
     @property
     def severity(self) -> tuple[float, ...]:

@@ -1,26 +1,15 @@
-"""Several records together: as a table for pandas, and as one for a notebook."""
+"""Records as a table for pandas."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from securitynet_hub.records.record import Record, html_table
+from securitynet_hub.records.record import Record
 from securitynet_hub.records.rows import find_figure
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-class Records(list[Record]):
-    """A list of records that a notebook shows as a table."""
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return one row for each record; see `to_frame`."""
-        return to_frame(self)
-
-    def _repr_html_(self) -> str:
-        return html_table(self)
 
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:

@@ -12,10 +12,10 @@ from securitynet_hub.core.errors import RecordError
 from securitynet_hub.pages.page import render, write_page
 from securitynet_hub.plots.plot import words_of
 from securitynet_hub.records.entries import Entry
-from securitynet_hub.report.comparison import SHARES, compare, draw_overview, forest
-from securitynet_hub.report.findings import of_one, of_several, validity
-from securitynet_hub.report.models import Model, describe, draw, images_called
-from securitynet_hub.report.placement import in_sentences
+from securitynet_hub.reports.comparison import SHARES, compare, draw_overview, forest
+from securitynet_hub.reports.findings import of_one, of_several, validity
+from securitynet_hub.reports.models import Model, describe, draw, images_called
+from securitynet_hub.reports.placement import in_sentences
 
 HERE = Path(__file__).parent
 DETAILED = 12
@@ -78,7 +78,8 @@ def write_report(
         raise RecordError("there are no records to report on.")
     given = [samples] if isinstance(samples, str | Path) else samples or ()
     folders = [Path(folder) for folder in given]
-    models = [describe(id, found, folders) for id, found in by_model(entries).items()]
+    gathered = by_model(entries)
+    models = [describe(id, found, folders) for id, found in gathered.items()]
     models.sort(key=lambda model: ([-severity for severity in model.severity], model.id))
     detailed = models[:details]
     for model in detailed:
@@ -89,7 +90,7 @@ def write_report(
     html = render(
         HERE / "report.html",
         title=title or f"Security audit of {about}",
-        opening=_opening(entries, models),
+        opening=_opening([entry for found in gathered.values() for entry in found], models, len(entries)),
         single=single,
         models=models,
         detailed=detailed,
@@ -112,9 +113,10 @@ def write_report(
     return write_page(out, html)
 
 
-def _opening(entries: Sequence[Entry], models: Sequence[Model]) -> str:
-    """Say in a sentence or two what was audited, with which images, when and by whom."""
-    trained_on = {model.id: model.dataset for model in models}
+def _opening(entries: Sequence[Entry], models: Sequence[Model], given: int) -> str:
+    """Say what was audited, with which images, when and by whom, and how many older records are left out."""
+    # An entry may bear another id than its model: the same weights, audited in memory and from a file.
+    trained_on = {entry.model: model.dataset for model in models for entry in model.entries}
     images = sorted({images_called([entry], trained_on[entry.model]) for entry in entries})
     days = sorted({str(entry.record.created)[:10] for entry in entries})
     authors = sorted({entry.record.author for entry in entries if entry.record.author})
@@ -126,7 +128,12 @@ def _opening(entries: Sequence[Entry], models: Sequence[Model]) -> str:
         f"on {days[0]}" if len(days) == 1 else f"from {days[0]} to {days[-1]}",
         *([f"by {', '.join(authors[:3])}"] if authors else []),
     ]
-    return f"{', '.join(parts)}."
+    older = given - len(entries)
+    repeated = (
+        f" {older} older record{'s' if older > 1 else ''} of the same measurements "
+        f"{'are' if older > 1 else 'is'} left out: the last counts."
+    )
+    return f"{', '.join(parts)}." + repeated * bool(older)
 
 
 def _explained(entries: Sequence[Entry]) -> dict[str, Explained]:

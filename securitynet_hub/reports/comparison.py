@@ -12,7 +12,7 @@ from securitynet_hub.pages.scale import Scale, common_scale
 from securitynet_hub.plots.measured import Measured
 from securitynet_hub.plots.overview import overview_plot
 from securitynet_hub.plots.plot import Plot, words_of
-from securitynet_hub.report.models import Model
+from securitynet_hub.reports.models import Model
 
 MEASURES = 4
 """Most measures that the table of models draws, each on a scale of its own."""

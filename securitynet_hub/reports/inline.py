@@ -11,7 +11,7 @@ from typing import Any
 
 from securitynet_hub.records.entries import Entry, read_entries
 from securitynet_hub.records.record import Record
-from securitynet_hub.report.page import write_report
+from securitynet_hub.reports.page import write_report
 
 HEIGHT = 720
 """Pixels that a report takes in a notebook."""

@@ -12,7 +12,7 @@ from securitynet_hub.core.errors import RecordError
 from securitynet_hub.pages.page import render, write_page
 from securitynet_hub.plots.plot import BLUE, GREEN, INK, ORANGE, PURPLE, Plot, drawing
 from securitynet_hub.records.record import Record
-from securitynet_hub.report.frames import record_frame
+from securitynet_hub.reports.frames import record_frame
 from securitynet_hub.study.findings import Finding
 from securitynet_hub.study.frames import AUDITED, annotation_frame, column_words, complete
 from securitynet_hub.study.panels import Panel, count_panels
