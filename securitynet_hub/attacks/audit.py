@@ -107,8 +107,7 @@ def audit(
             it wrote a record to, recovered triggers are written next to that file.
         on_skipped: called with the name of an attack that could not run, and why, while others go on; by
             default a `SkippedWarning` says so. If no attack can run, its error is raised.
-        options: fields of the kinds' options: `membership.kind.Options`, `stealing.kind.Options`,
-            `backdoor.kind.Options`.
+        options: fields of the kinds' options: each kind's `Options`, such as `membership.kind.Options`.
 
     Raises:
         UnknownNameError: no such model, attack, setting or option; the closest names are given.

@@ -11,6 +11,7 @@ POISONED_MODEL = "AML.T0018.000"
 POISONED_DATA = "AML.T0020"
 MEMBERSHIP = "AML.T0024.000"
 EXTRACTION = "AML.T0024.002"
+ADVERSARIAL = "AML.T0043"
 TRIGGER = "AML.T0043.004"
 CORRUPT_MODEL = "AML.T0076"
 
@@ -21,6 +22,7 @@ TECHNIQUES = {
     POISONED_DATA: "Poison Training Data",
     MEMBERSHIP: "Exfiltration via AI Inference API: Infer Training Data Membership",
     EXTRACTION: "Exfiltration via AI Inference API: Extract AI Model",
+    ADVERSARIAL: "Craft Adversarial Data",
     TRIGGER: "Craft Adversarial Data: Insert Backdoor Trigger",
     CORRUPT_MODEL: "Corrupt AI Model",
 }

@@ -6,7 +6,7 @@ Chen, Jordan & Wainwright 2020, arXiv 1904.02144, algorithm 2, L2, untargeted.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeAlias
@@ -16,8 +16,6 @@ import numpy.typing as npt
 
 from securitynet_hub.core.arrays import Labels, Scores
 from securitynet_hub.data.pixels import QUERY_BYTES, Pixels, random_stream, to_pixels
-from securitynet_hub.engine.inference import ask
-from securitynet_hub.models.target import Target
 
 Wrong = npt.NDArray[np.bool_]
 Search: TypeAlias = Generator[Pixels, Wrong, Any]
@@ -46,7 +44,7 @@ class Nearest:
 
 
 def search_boundary(
-    target: Target,
+    ask: Callable[[Pixels], Labels],
     pixels: Pixels,
     labels: Labels,
     *,
@@ -54,7 +52,6 @@ def search_boundary(
     starts: Pixels,
     gradient_queries: int,
     seed: int,
-    batch_size: int,
     near_enough: float | None = None,
 ) -> Nearest:
     """Look for the nearest misclassified image of each sample.
@@ -67,7 +64,7 @@ def search_boundary(
     and bisection ends within one level. The distance is that of a real image, so never below the true one.
 
     Args:
-        target: asked for labels only.
+        ask: returns the model's labels of images, shape (k, ...), uint8.
         pixels: shape (n, [depth,] height, width, channels), uint8.
         labels: shape (n,), the right labels.
         budget: largest number of images to forward for one sample; a step that would exceed it is not
@@ -76,7 +73,6 @@ def search_boundary(
             without them, uniform noise.
         gradient_queries: images in the first estimate of the normal.
         seed: decides the noise, with each sample's pixels.
-        batch_size: images in one forward pass.
         near_enough: a distance at which a search ends; None searches on while the budget lasts.
     """
     result = Nearest(
@@ -94,7 +90,7 @@ def search_boundary(
         # All searches advance together: their next queries share forward passes.
         asked = {row: next(search) for row, search in searches.items()}
         while asked:
-            predicted = ask(target, np.concatenate(list(asked.values())), batch_size)
+            predicted = ask(np.concatenate(list(asked.values())))
             ends = np.cumsum([len(images) for images in asked.values()])
             following = {}
             for (row, images), answers in zip(asked.items(), np.split(predicted, ends[:-1]), strict=True):

@@ -125,6 +125,10 @@ def product_sequence(
     limit = -math.log(1 - require_level(confidence_level))
     for stage in stages:
         _require_counts(stage.successes, stage.n)
+    begun = [stage for stage in stages if stage.n]
+    if len(begun) < len(stages):  # one that has not begun may have any proportion
+        high = product_sequence(begun, confidence_level=confidence_level, cells=cells).high if begun else 1.0
+        return Interval(0.0, high)
     lowest = [_lowest(stage, stages, limit) for stage in stages]
     zero = any(low <= EDGE for low in lowest)
     depth = -math.log(max(min(lowest), EDGE))
@@ -143,7 +147,7 @@ def product_sequence(
 def _lowest(stage: Trials, stages: Sequence[Trials], limit: float) -> float:
     """Return the smallest proportion of a stage that the others cannot make possible, by bisection."""
     slack = limit - sum(_smallest(other) for other in stages if other is not stage)
-    best = stage.successes / stage.n if stage.n else 1.0
+    best = stage.successes / stage.n
     low, high = EDGE, max(best, 2 * EDGE)
     if log_evidence(stage, low).item() < slack:
         return EDGE
@@ -155,7 +159,7 @@ def _lowest(stage: Trials, stages: Sequence[Trials], limit: float) -> float:
 
 def _smallest(stage: Trials) -> float:
     """Return the least evidence against any proportion of a stage, which lies near its share of successes."""
-    best = stage.successes / stage.n if stage.n else 1.0
+    best = stage.successes / stage.n
     near = np.clip(best + np.linspace(-0.02, 0.02, 41), 0, 1)
     return min(float(log_evidence(stage, near).min()), 0.0) - 1e-3
 
@@ -164,7 +168,7 @@ def _least(stage: Trials, step: float, cells: int) -> Floats:
     """Return the least evidence in each cell: at one of its ends, or at the share of successes in it."""
     ends = log_evidence(stage, np.exp(-step * np.arange(cells + 1)))
     least: Floats = np.minimum(ends[:-1], ends[1:])
-    best = stage.successes / stage.n if stage.n else 1.0
+    best = stage.successes / stage.n
     place = int(-math.log(max(best, EDGE)) / step)
     if place < cells:
         least[place] = min(least[place], _smallest(stage))

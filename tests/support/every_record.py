@@ -14,10 +14,10 @@ from securitynet_hub.data.splits import Split
 TARGET = "zoo/fashion-mnist/bn-cnn-corner-patch/7"
 BASE = "zoo/fashion-mnist/cnn-clean/1"
 QUICK = {
-    "batch_size": 256, "budget": 10, "budgets": (20,), "copies": 2, "epochs": 2, "gradient_queries": 2,
+    "batch_size": 256, "attacks": ("fgsm", "pgd"), "budget": 10, "budgets": (20,), "copies": 2, "epochs": 2, "gradient_queries": 2,
     "images_per_class": 2, "num_clean": 5, "num_networks": 2, "num_overlays": 5, "recipe": {"epochs": 2},
     "restarts": 2, "schedule": replace(FAST, steps=5), "screening": None, "sides": (6,), "steps": 3,
-    "stride": 11, "transfer": 20,
+    "stride": 11, "targets": 2, "transfer": 20,
 }  # fmt: skip
 """Values of settings, for whichever attack has a setting of that name."""
 
@@ -56,4 +56,5 @@ def quickly(names, *, a=None, **options):
 def every_record():
     """Run every attack of every kind and return the records, in the registry's order."""
     names = [name for kind in kinds().values() for name in kind.attacks]
-    return quickly(names, shadows=drawn_shadows(few_samples()), base=BASE)
+    own = {"shadows": drawn_shadows(few_samples()), "base": BASE, "robust_images": 24, "norm": "L2"}
+    return quickly(names, **own)

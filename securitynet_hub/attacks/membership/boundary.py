@@ -15,7 +15,7 @@ import numpy.typing as npt
 from securitynet_hub.attacks.membership.attack import Attack, QueryScores
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.engine.boundary_search import Wrong, search_boundary
-from securitynet_hub.engine.inference import BATCH_SIZE, as_images
+from securitynet_hub.engine.inference import BATCH_SIZE, as_images, ask
 from securitynet_hub.models.target import Target
 
 
@@ -91,14 +91,13 @@ def boundary_scores(
             f"budget and gradient_queries must be at least 1; got {budget} and {gradient_queries}."
         )
     near = search_boundary(
-        target,
+        lambda images: ask(target, images, batch_size),
         pixels,
         labels,
         budget=budget,
         starts=pool,
         gradient_queries=gradient_queries,
         seed=seed,
-        batch_size=batch_size,
     )
     return BoundaryResult(scores=near.distances, queries=near.queries, found=near.found, nearest=near.images)
 

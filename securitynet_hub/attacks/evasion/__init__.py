@@ -1,0 +1,1 @@
+"""Adversarial robustness: how often a small change or a common corruption of an image changes the answer."""

@@ -1,0 +1,125 @@
+"""FGSM and PGD on the target's own gradients, in pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from securitynet_hub.attacks.evasion.attack import Attack
+from securitynet_hub.models import perturbations
+
+if TYPE_CHECKING:
+    from securitynet_hub.attacks.evasion.threat import Threat
+
+
+def fgsm(
+    classifier: perturbations.Logits,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    threat: Threat,
+    seed: int = 0,
+) -> torch.Tensor:
+    """Take one step of the whole length along the gradient of the cross-entropy.
+
+    ``x' = x + eps sign(grad_x CE(f(x), y))`` in Linf (Goodfellow et al. 2015, arXiv 1412.6572, section 4),
+    and ``x + eps grad / |grad|`` in L2.
+
+    Args:
+        classifier: maps pixels of 0 to 1 to logits.
+        images: shape (n, channels, height, width).
+        labels: shape (n,), the right classes.
+        threat: what the attacker may do.
+        seed: not used: nothing is drawn.
+
+    >>> from securitynet_hub.attacks.evasion.threat import Threat
+    >>> plane = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2, bias=False))
+    >>> _ = plane[1].weight.data.copy_(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))
+    >>> grey = torch.full((1, 1, 1, 2), 0.5)
+    >>> fgsm(plane, grey, torch.tensor([0]), threat=Threat(norm="Linf", eps=0.25)).flatten()
+    tensor([0.2500, 0.7500])
+    """
+    return perturbations.fgsm(classifier, images, labels, norm=threat.norm, radius=threat.eps)
+
+
+def pgd(
+    classifier: perturbations.Logits,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    threat: Threat,
+    steps: int = 20,
+    step: float = 0.125,
+    seed: int = 0,
+) -> torch.Tensor:
+    """Take several steps along the gradient of the cross-entropy, from a random point of the ball.
+
+    ``x_(t+1) = P(x_t + step eps sign(grad CE(f(x_t), y)))`` with the projection P onto the ball and onto
+    images (Madry et al. 2018, arXiv 1706.06083, section 2.1).
+
+    Args:
+        classifier: as for `fgsm`.
+        images: likewise.
+        labels: likewise.
+        threat: what the attacker may do.
+        steps: number of steps, 1 or more.
+        step: length of a step, as a share of eps.
+        seed: decides the start.
+
+    Raises:
+        ValueError: there is no step, or a step has no length.
+
+    >>> from securitynet_hub.attacks.evasion.threat import Threat
+    >>> plane = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2, bias=False))
+    >>> _ = plane[1].weight.data.copy_(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))
+    >>> grey = torch.full((1, 1, 1, 2), 0.5)
+    >>> pgd(plane, grey, torch.tensor([0]), threat=Threat(norm="L2", eps=0.5)).flatten()
+    tensor([0.1464, 0.8536])
+    """
+    if steps < 1 or not step > 0:
+        raise ValueError(f"pgd needs a step or more, of a length above 0; got steps={steps}, step={step}.")
+    return perturbations.pgd(
+        classifier,
+        images,
+        labels,
+        norm=threat.norm,
+        radius=threat.eps,
+        steps=steps,
+        step_size=step * threat.eps,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def fgsm_cost() -> int:
+    """Return the passes for one image: there and back."""
+    return 2
+
+
+def pgd_cost(*, steps: int, step: float) -> int:
+    """Return the passes for one image."""
+    return 2 * steps
+
+
+ATTACKS = (
+    Attack(
+        name="fgsm",
+        run=fgsm,
+        summary="one step along the gradient",
+        formula="x + eps sign(grad CE)",
+        source="Goodfellow et al. 2015, section 4",
+        weights=True,
+        order=1,
+        cost=fgsm_cost,
+    ),
+    Attack(
+        name="pgd",
+        run=pgd,
+        summary="several steps along the gradient, each brought back into the ball",
+        formula="P(x + step sign(grad CE)), repeated",
+        source="Madry et al. 2018, section 2.1",
+        weights=True,
+        order=2,
+        cost=pgd_cost,
+    ),
+)

@@ -1,0 +1,91 @@
+"""What is attacked: a classifier of pixels, and the images in the order in which they are attacked."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+
+from securitynet_hub.attacks.evasion.classifier import PixelClassifier
+from securitynet_hub.attacks.evasion.kind import Options
+from securitynet_hub.attacks.evasion.threat import Threat
+from securitynet_hub.attacks.subject import AuditData
+from securitynet_hub.core.arrays import Labels, Rows
+from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.data.pixels import Pixels
+from securitynet_hub.data.sources import ImageSource
+from securitynet_hub.models.network_size import Divisible
+from securitynet_hub.models.target import Target
+
+BALLS = ("image", "crop")
+"""What the attacker changes."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """A model, its images and what the attacker may do to them.
+
+    Attributes:
+        classifier: the model.
+        images: where the images come from.
+        rows: shape (n,): which of them are attacked, in random order.
+        threat: what the attacker may do.
+        seed: decides what attacks draw.
+    """
+
+    classifier: PixelClassifier
+    images: ImageSource
+    rows: Rows
+    threat: Threat
+    seed: int
+
+    @classmethod
+    def of(cls, target: Target, data: AuditData, options: Options, seed: int) -> Subject:
+        """Find what is attacked.
+
+        Raises:
+            UnknownNameError: no such norm, or no such choice of what is changed.
+            ValueError: no number of images or eps, or the preprocessing cannot be divided.
+
+        >>> from securitynet_hub.attacks.subject import known_data
+        >>> from securitynet_hub.models.loading import load_target
+        >>> target = load_target("zoo/fashion-mnist/cnn-clean/1")
+        >>> subject = Subject.of(target, known_data(target.annotation), Options(robust_images=50), seed=0)
+        >>> len(subject.rows), round(subject.threat.eps, 4)
+        (50, 0.0314)
+        """
+        threat = Threat.of(options.norm, options.eps)
+        if not isinstance(options.robust_images, int) or options.robust_images < 1:
+            raise ValueError(f"robust_images must be 1 or more; got {options.robust_images!r}.")
+        if options.width is not None and not 0 < options.width <= 1:
+            raise ValueError(f"width must lie above 0 and be 1 at most; got {options.width!r}.")
+        if options.passes is not None and options.passes < 1:
+            raise ValueError(f"passes must be 1 or more; got {options.passes!r}.")
+        if options.ball not in BALLS:
+            raise UnknownNameError("choice of what is changed", options.ball, BALLS)
+        images = data.images
+        if options.ball == "crop":
+            target, images = _cropped(target, images)
+        rows = np.random.default_rng(seed).permutation(data.split.nonmembers)[: options.robust_images]
+        if not len(rows):
+            raise ValueError(f"{data.images.name} has no image that {target.id} was not trained on.")
+        return cls(classifier=PixelClassifier(target), images=images, rows=rows, threat=threat, seed=seed)
+
+    def read(self, rows: Rows) -> tuple[list[Pixels], Labels]:
+        """Return some images, each at its own size, and their labels."""
+        return [self.images.read(int(row)) for row in rows], self.images.labels[np.asarray(rows)]
+
+
+def _cropped(target: Target, images: ImageSource) -> tuple[Target, ImageSource]:
+    """Return images that are resized and cropped already, and the target that takes them."""
+    divided = target.transform.divided() if isinstance(target.transform, Divisible) else None
+    if divided is None:
+        raise ValueError(
+            f"the preprocessing of {target.id} cannot be divided into a crop and the rest: leave out "
+            'ball="crop" (--ball crop).'
+        )
+    crop, rest = divided
+    sized = copy.copy(target)  # `replace` would put the caller's module into eval mode
+    object.__setattr__(sized, "transform", rest)
+    return sized, images.change(crop, target.transform.shape)
