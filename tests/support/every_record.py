@@ -14,7 +14,8 @@ from securitynet_hub.data.splits import Split
 TARGET = "zoo/fashion-mnist/bn-cnn-corner-patch/7"
 BASE = "zoo/fashion-mnist/cnn-clean/1"
 QUICK = {
-    "batch_size": 256, "attacks": ("fgsm", "pgd"), "budget": 10, "budgets": (20,), "copies": 2, "epochs": 2, "gradient_queries": 2,
+    "attacks": ("fgsm", "pgd"), "batch_size": 256, "budget": 10, "budgets": (20,),
+    "copies": 2, "epochs": 2, "gradient_queries": 2,
     "images_per_class": 2, "num_clean": 5, "num_networks": 2, "num_overlays": 5, "recipe": {"epochs": 2},
     "restarts": 2, "schedule": replace(FAST, steps=5), "screening": None, "sides": (6,), "steps": 3,
     "stride": 11, "targets": 2, "transfer": 20,

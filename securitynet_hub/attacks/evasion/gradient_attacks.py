@@ -74,8 +74,8 @@ def pgd(
     >>> plane = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2, bias=False))
     >>> _ = plane[1].weight.data.copy_(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))
     >>> grey = torch.full((1, 1, 1, 2), 0.5)
-    >>> pgd(plane, grey, torch.tensor([0]), threat=Threat(norm="L2", eps=0.5)).flatten()
-    tensor([0.1464, 0.8536])
+    >>> pgd(plane, grey, torch.tensor([0]), threat=Threat(norm="Linf", eps=0.25)).flatten()
+    tensor([0.2500, 0.7500])
     """
     if steps < 1 or not step > 0:
         raise ValueError(f"pgd needs a step or more, of a length above 0; got steps={steps}, step={step}.")
