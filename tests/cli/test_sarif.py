@@ -41,7 +41,8 @@ VERDICTS = [
 ]
 NAMES = [
     "a b.pth", "/srv/ü/a#b?c.pth", "hf://org/net@" + "0" * 40 + "/sub/a b%.pth", "C:x.pth", "a\\b.pth",
-    "-rf", "x\n\x1b]8;;http://e\x07.pt", "\ud800.pt", "\udcff.pt", "hf://o/n/\ud800", "https://evil/x y", "100%.pt", ":.pt", "a:b.pt",
+    "-rf", "x\n\x1b]8;;http://e\x07.pt", "\ud800.pt", "\udcff.pt", "hf://o/n/\ud800",
+    "https://evil/x y", "100%.pt", ":.pt", "a:b.pt",
 ]  # fmt: skip
 
 
