@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,20 @@ import numpy as np
 import torch
 
 from securitynet_hub.annotations.schema import Annotation, plain_name, unlisted
+from securitynet_hub.core.child import tried_in_child
 from securitynet_hub.core.errors import ModelError, WeightsError
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.data.sources import Change
-from securitynet_hub.models.building import bounded_building, require_moderate_pass
+from securitynet_hub.models.building import MAX_SECONDS, bounded_building, require_moderate_pass
 from securitynet_hub.models.hub_models import MAX_CONFIG, linked_file, read_config
 from securitynet_hub.weights.hashes import check_file
 from securitynet_hub.weights.hub import HubFile, download_hub_file, hub_snapshot
 from securitynet_hub.weights.shards import is_index, read_index
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+
+MAX_MEMORY = 2 << 30
+"""Bytes that a configuration may take to become a network without numbers, and an image processor."""
 
 WEIGHTS = (
     "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
@@ -113,7 +117,7 @@ def annotate(reference: str) -> Annotation:
     repo, _, revision = reference.partition("@")
     snapshot = hub_snapshot(repo, revision or None)
     weights = snapshot.weights()
-    config = _config(_download(snapshot.repo, snapshot.commit, CONFIG), repo)
+    config = _config(_download(snapshot.repo, snapshot.commit, CONFIG), repo, tried_first=True)
     owner, name = repo.split("/")
     return _annotation(config, owner, f"{name}@{snapshot.commit[:12]}", upstream_name=repo, **weights)
 
@@ -149,7 +153,7 @@ def _annotate_folder(folder: Path, reference: str) -> Annotation:
     shards = [weights.with_name(name) for name in read_index(weights)] if is_index(weights.name) else []
     digests = [check_file(path, (), str(path)) for path in (weights, *shards)]
     return _annotation(
-        _config(folder / CONFIG, reference),
+        _config(folder / CONFIG, reference, tried_first=True),
         digests[0][:12],
         plain_name(folder.name),
         weights_url=f"file:{weights}",
@@ -160,17 +164,24 @@ def _annotate_folder(folder: Path, reference: str) -> Annotation:
 
 def build(annotation: Annotation) -> tuple[torch.nn.Module, Processor]:
     """Return the configured network, and the repository's image processor."""
-    config = _config(_beside(annotation, CONFIG), annotation.id)
-    settings = _beside(annotation, PROCESSOR)
+    place, settings = _beside(annotation, CONFIG), _beside(annotation, PROCESSOR)
+    side = annotation.image_size or 224
+
+    def processor(config: Any) -> Processor:
+        made = _processors().from_pretrained(settings.parent, trust_remote_code=False, backend="pil")
+        return Processor(made, (side, side, getattr(config, "num_channels", 3)))
+
+    def tried() -> None:
+        """Find it of a moderate size before it takes any memory."""
+        config = _config(place, annotation.id)
+        height, width, channels = processor(config).shape
+        require_moderate_pass(Logits(_network(config, device="meta").eval()), (1, channels, height, width))
+
     try:
         read_config(settings)
-        processor = _processors().from_pretrained(settings.parent, trust_remote_code=False, backend="pil")
-        side = annotation.image_size or 224
-        wrapped = Processor(processor, (side, side, getattr(config, "num_channels", 3)))
-        # Found to be of a moderate size before it takes any memory.
-        height, width, channels = wrapped.shape
-        require_moderate_pass(Logits(_network(config, device="meta").eval()), (1, channels, height, width))
-        return Logits(_network(config)), wrapped
+        _in_child(tried)
+        config = _config(place, annotation.id)
+        return Logits(_network(config)), processor(config)
     except Exception as error:  # whatever a stranger's configuration leads to
         raise ModelError(f"{annotation.id} cannot be built by transformers: {error}") from error
 
@@ -290,9 +301,22 @@ def _beside(annotation: Annotation, name: str) -> Path:
     return _download(repo, commit, name)
 
 
-def _config(place: Path, repo: str) -> Any:
+def _in_child(action: Callable[[], object]) -> None:
+    """Try in a child process what a stranger's configuration leads to, before it is done here.
+
+    Raises:
+        ModelError: it fails, or needs more time or memory than it may.
+    """
+    reason = tried_in_child(action, seconds=MAX_SECONDS, memory=MAX_MEMORY)
+    if reason is not None:
+        raise ModelError(reason)
+
+
+def _config(place: Path, repo: str, *, tried_first: bool = False) -> Any:
     transformers: Any = importlib.import_module("transformers")
     try:
+        if tried_first:
+            _in_child(lambda: _config(place, repo))
         if read_config(place).get("model_type") == "timm_wrapper":
             raise ValueError(f"it is one of timm's: load 'timm:{repo}'")
         config = transformers.AutoConfig.from_pretrained(place.parent, trust_remote_code=False)

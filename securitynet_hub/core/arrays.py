@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from numbers import Real
 from typing import Any
@@ -137,6 +138,17 @@ def require_seed(seed: Any) -> int:
     if not is_real(seed) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"seed must be a whole number of 0 or more; got {shortened(seed)}.")
     return int(seed)
+
+
+def require_count(value: Any, name: str) -> int:
+    """Return a count; refuse anything but a whole number of 1 or more.
+
+    >>> require_count(3.0, "members")
+    3
+    """
+    if not (is_real(value) and 1 <= value < math.inf and value == int(value)):
+        raise ValueError(f"{name} must be a count of 1 or more; got {shortened(value)}.")
+    return int(value)
 
 
 def shortened(value: Any) -> str:

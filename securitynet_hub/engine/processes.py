@@ -102,7 +102,7 @@ def init_processes(mixed_precision: str | None = None) -> Accelerator:
         ProcessError: the processes of the launch cannot connect, or not within `CONNECT_SECONDS`.
     """
     launched = "LOCAL_RANK" in os.environ
-    alone = f"did not all connect within {CONNECT_SECONDS:.0f} s: one did not start, has ended, or is out of reach"
+    alone = f"did not all connect within {CONNECT_SECONDS:.0f} s: one did not start, ended or is out of reach"
     with _connected(alone), _CONNECTING:  # Accelerate's state is half made while another thread makes it
         met = torch.distributed.is_available() and torch.distributed.is_initialized()
         accelerator = Accelerator(

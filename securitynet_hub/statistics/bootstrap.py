@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.core.arrays import Scores
+from securitynet_hub.core.arrays import Scores, require_count, require_seed, shortened
 from securitynet_hub.statistics.rates import (
     CONFIDENCE_LEVEL,
     Interval,
@@ -27,6 +27,10 @@ Counts = npt.NDArray[np.int64]
 
 BLOCK_ELEMENTS = 1 << 18
 """Numbers in one block of resamples: 2 MiB per array."""
+
+
+MOST_RESAMPLES = 10_000_000
+"""More would be kept in gigabytes of memory, and tell no more."""
 
 
 def auc_bootstrap_interval(
@@ -57,6 +61,7 @@ def auc_bootstrap_interval(
     >>> round(low, 2), round(high, 2)
     (0.56, 0.77)
     """
+    resamples, seed = _require_draws(resamples, seed)
     ranking = split_scores(scores, is_member)
     auc, exact = auc_interval(ranking, confidence_level)
     if auc in (0, 1) or min(map(len, ranking)) < 2:
@@ -117,9 +122,11 @@ def tpr_bootstrap_interval(
     return _percentiles(np.concatenate(rates), confidence_level)
 
 
-def _require_resamples(resamples: int) -> None:
-    if resamples < 1:
-        raise ValueError(f"resamples must be a count of 1 or more; got {resamples!r}.")
+def _require_draws(resamples: int, seed: int) -> tuple[int, int]:
+    resamples = require_count(resamples, "resamples")
+    if resamples > MOST_RESAMPLES:
+        raise ValueError(f"resamples must be at most {MOST_RESAMPLES:,}; got {shortened(resamples)}.")
+    return resamples, require_seed(seed)
 
 
 def resampled_counts(ranking: Ranking, resamples: int, seed: int) -> Iterator[tuple[Counts, Counts]]:
@@ -135,7 +142,7 @@ def resampled_counts(ranking: Ranking, resamples: int, seed: int) -> Iterator[tu
 
 def _draws(ranking: Ranking, resamples: int, seed: int) -> Iterator[tuple[Counts, Counts]]:
     """Yield blocks of the drawn members and non-members as positions, shapes (draws, size of the side)."""
-    _require_resamples(resamples)
+    resamples, seed = _require_draws(resamples, seed)
     rng = np.random.default_rng(seed)
     size = max(1, BLOCK_ELEMENTS // max(len(np.unique(np.concatenate(ranking))), *map(len, ranking)))
     for start in range(0, resamples, size):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.core.arrays import as_array, require_finite
+from securitynet_hub.core.arrays import as_array, as_list, is_real, require_finite, shortened
 from securitynet_hub.statistics.rates import CONFIDENCE_LEVEL, Interval, require_level
 
 MIN_SAMPLES = 200
@@ -31,7 +31,9 @@ def resolvable_interval(
     >>> resolvable_interval([0.25] * 199), resolvable_interval([0.25] * 200)
     (None, Interval(low=0.25, high=0.25))
     """
-    if np.size(as_array(values, "values")) < MIN_SAMPLES:
+    found = as_array(values, "values")
+    if found.ndim == 1 and len(found) < MIN_SAMPLES:
+        require_finite(found, "values")
         return None
     return mean_interval(values, bounds=bounds, confidence_level=confidence_level)
 
@@ -68,21 +70,30 @@ def mean_interval(
     """
     from scipy.special import stdtrit  # slow to import
 
+    least, most = _require_bounds(bounds)
     found = as_array(values, "values")
     if found.ndim != 1 or len(found) < 2:
         raise ValueError(f"values must be two numbers or more in one dimension; got {found.shape}.")
     require_finite(found, "values")
+    level = require_level(confidence_level)
     ordered = np.sort(found.astype(np.float64))  # so that the order of the values cannot matter
     n, mean = len(ordered), math.fsum(ordered) / len(ordered)
     if ordered[0] == ordered[-1]:
         return Interval(mean, mean)
     deviations = ordered - mean
     sample = _Moments(n, mean, float(deviations @ deviations), float((deviations**2) @ deviations))
-    quantile = float(stdtrit(n - 1, 0.5 + require_level(confidence_level) / 2))
+    quantile = float(stdtrit(n - 1, 0.5 + level / 2))
     low = min(_end(each, -quantile) for each in (sample, _with(sample, float(ordered[0]))))
     high = max(_end(each, quantile) for each in (sample, _with(sample, float(ordered[-1]))))
-    low, high = (min(max(end, bounds[0]), bounds[1]) for end in (low, high))
+    low, high = (min(max(end, least), most) for end in (low, high))
     return Interval(min(low, mean), max(high, mean))
+
+
+def _require_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
+    ends = as_list(bounds, "bounds")
+    if len(ends) != 2 or not all(map(is_real, ends)) or not ends[0] <= ends[1]:
+        raise ValueError(f"bounds must be two numbers, the lower one first; got {shortened(bounds)}.")
+    return float(ends[0]), float(ends[1])
 
 
 class _Moments(NamedTuple):

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from securitynet_hub.core.arrays import as_list, is_real, require_count, shortened
 from securitynet_hub.statistics.rates import CONFIDENCE_LEVEL, require_level, require_rate
 
 POWER = 0.8
@@ -95,7 +96,7 @@ def plan(
             sizes_for_auc(wanted, members, nonmembers, **settings),
         )
     ]
-    for fpr in target_fprs:
+    for fpr in map(require_rate, as_list(target_fprs, "target_fprs")):
         wanted = 2 * fpr if tpr is None else tpr
         found.append(
             Planned(
@@ -199,8 +200,8 @@ def sizes_for_auc(
     Sizes(members=357, nonmembers=1069)
     """
     _require(members, nonmembers, power)
-    if not 0.5 < auc < 1:
-        raise ValueError(f"auc must lie between 0.5 and 1; got {auc!r}.")
+    if not (is_real(auc) and 0.5 < auc < 1):
+        raise ValueError(f"auc must lie between 0.5 and 1; got {shortened(auc)}.")
 
     def found(sizes: Sizes) -> bool:
         smallest = smallest_auc(*sizes, confidence_level=confidence_level, power=power)
@@ -221,8 +222,10 @@ def sizes_for_tpr(
     """Return how many samples, in the proportion of the given ones, find a TPR; see `sizes_for_auc`."""
     _require(members, nonmembers, power)
     fpr = require_rate(target_fpr)
-    if not 0 < fpr < tpr < 1:
-        raise ValueError(f"tpr must lie above the false-positive rate and below 1; got {tpr!r} at {fpr!r}.")
+    if not (is_real(tpr) and 0 < fpr < tpr < 1):
+        raise ValueError(
+            f"tpr must lie above the false-positive rate and below 1; got {shortened(tpr)} at {fpr!r}."
+        )
     alpha = 1 - require_level(confidence_level)
     distance = NormalDist().inv_cdf(tpr) - NormalDist().inv_cdf(fpr)
 
@@ -307,8 +310,7 @@ def _fewest(found: Callable[[Sizes], bool], members: int, nonmembers: int) -> Si
 
 
 def _require(members: int, nonmembers: int, power: float) -> None:
-    for name, count in (("members", members), ("nonmembers", nonmembers)):
-        if count < 1 or count != int(count):
-            raise ValueError(f"{name} must be a count of 1 or more; got {count!r}.")
-    if not 0.5 <= power < 1:
-        raise ValueError(f"power must lie in 0.5 to 1; got {power!r}.")
+    require_count(members, "members")
+    require_count(nonmembers, "nonmembers")
+    if not (is_real(power) and 0.5 <= power < 1):
+        raise ValueError(f"power must lie in 0.5 to 1; got {shortened(power)}.")

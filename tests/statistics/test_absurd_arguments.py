@@ -16,6 +16,7 @@ import torch
 from securitynet_hub import load_metric, signals, statistics
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.core.metric_files import known_metrics
+from securitynet_hub.statistics import bootstrap, means, power
 
 SCORES, MEMBERS, LEVEL = [0.9, 0.8, 0.3, 0.2], [1, 0, 1, 0], {"confidence_level": 0.9}
 LOGITS = [[2.0, 1.0], [0.0, 3.0], [1.0, 0.0], [0.0, 1.0]]
@@ -40,6 +41,22 @@ CALLS = {
     "score_all": {**ANSWERS, "signals": ["loss"]},
 }
 """Arguments of every public function with which it works."""
+
+SIZES, SURE = {"members": 30, "nonmembers": 40}, {**LEVEL, "power": 0.8}
+DRAWN = {"scores": [0.9, 0.3, 0.4, 0.2], "is_member": MEMBERS, "resamples": 10, "seed": 1, **LEVEL}
+
+INNER = {
+    bootstrap.auc_bootstrap_interval: DRAWN,
+    bootstrap.tpr_bootstrap_interval: {**DRAWN, "target_fpr": 0.5},
+    means.mean_interval: {"values": SCORES, "bounds": (0.0, 1.0), **LEVEL},
+    means.resolvable_interval: {"values": [0.5] * 200, "bounds": (0.0, 1.0), **LEVEL},
+    power.plan: {**SIZES, "target_fprs": [0.1], "auc": 0.9, "tpr": 0.9, **SURE},
+    power.smallest_auc: {**SIZES, **SURE},
+    power.smallest_tpr: {**SIZES, "target_fpr": 0.1, **SURE},
+    power.sizes_for_auc: {"auc": 0.8, **SIZES, **SURE},
+    power.sizes_for_tpr: {"tpr": 0.5, "target_fpr": 0.1, **SIZES, **SURE},
+}
+"""The same of functions that attacks and commands call."""
 
 MEASURED = {"predictions": SCORES, "references": MEMBERS}
 MODELS = [LOGITS, LOGITS]
@@ -143,7 +160,7 @@ TEXTS = {"number": 3, "bytes": b"a", "list": ["a"], "map": {}, "array": np.zeros
 UNDERSTOOD = {
     ("signals", "empty"), ("signals", "no rows"), ("target_fprs", "empty"), ("target_fprs", "no rows"),
     ("target_fprs", "generator"), ("target_frrs", "empty"), ("target_frrs", "no rows"), ("p_values", "empty"),
-    ("target_frrs", "generator"), ("nonmembers", "None"), ("threshold", "negative"), ("seed", "huge"),
+    ("values", "empty"), ("auc", "None"), ("tpr", "None"), ("target_frrs", "generator"), ("nonmembers", "None"), ("threshold", "negative"), ("seed", "huge"),
 }  # fmt: skip
 """What is no mistake: to ask for nothing, and any iterable of rates; of no candidates none is accused."""
 
@@ -202,6 +219,11 @@ def public_functions():
 @pytest.mark.parametrize("name", sorted(public_functions()))
 def test_functions_refuse_what_is_no_argument(name):
     assert wrong_of(name, public_functions()[name], CALLS[name]) == []
+
+
+@pytest.mark.parametrize("function", INNER, ids=lambda function: function.__name__)
+def test_inner_functions_refuse_what_is_no_argument(function):
+    assert wrong_of(function.__name__, function, INNER[function]) == []
 
 
 @pytest.mark.parametrize(("name", "config"), METRICS, ids=str)

@@ -1,0 +1,120 @@
+"""Try something in a short-lived child process, with limits of its own, before it is done in this one."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import re
+import select
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+LONGEST = 4000
+"""Characters of an error that a child tells."""
+
+
+def tried_in_child(action: Callable[[], object], *, seconds: float, memory: int) -> str | None:
+    """Return why an action fails in a forked child with limits, None if it succeeds.
+
+    The child has everything in memory that this process has, so it imports nothing again, and only one thread.
+    It prints nothing, and nothing that it changes is seen here. It is ended after so many seconds of processor
+    time, or four times as many on the clock, and where it needs more memory than given. A child that waits for
+    a lock of a thread that it lacks, as forking may bring about, uses no processor time: then, and on systems
+    other than Linux, where libraries do not survive a fork, the action is tried here, without those limits.
+
+    Args:
+        action: what to try; its result is dropped.
+        seconds: processor time that it may take.
+        memory: bytes by which its address space may grow.
+
+    >>> tried_in_child(lambda: 1 / 0, seconds=5, memory=1 << 30)
+    'division by zero'
+    >>> tried_in_child(lambda: bytearray(1 << 33), seconds=5, memory=1 << 28)
+    'it needs more than 268,435,456 bytes of memory'
+    """
+    if sys.platform != "linux":
+        return _tried(action)
+    reader, writer = os.pipe()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the child has its own handlers
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads: see above
+        child = os.fork()
+    if child == 0:
+        _be_child(action, writer, seconds, memory)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    os.close(writer)
+    told, end = b"", time.monotonic() + 4 * seconds
+    try:
+        while (left := end - time.monotonic()) > 0 and select.select([reader], [], [], left)[0]:
+            piece = os.read(reader, 1 << 16)
+            if not piece:
+                break
+            told += piece
+    finally:  # also where somebody interrupts
+        os.close(reader)
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        _, status, usage = os.wait4(child, 0)
+    if told:
+        outcome: str | None = json.loads(told)
+        return f"it needs more than {memory:,} bytes of memory" if outcome == "" else outcome
+    used = usage.ru_utime + usage.ru_stime
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and used < seconds / 4:
+        return _tried(action)
+    if used >= seconds / 4:
+        return f"it takes more than {seconds:.0f} s"
+    return f"it ends the process that tries it (status {status})"
+
+
+def _tried(action: Callable[[], object]) -> str | None:
+    """Return an error's text, "" for want of memory, None where there is none."""
+    try:
+        action()
+    except MemoryError:
+        return ""
+    except Exception as error:
+        lacking = isinstance(error, RuntimeError) and re.search("t allocate memory|bad_alloc", str(error))
+        return "" if lacking else (str(error) or type(error).__name__)[:LONGEST]
+    return None
+
+
+def _be_child(action: Callable[[], object], writer: int, seconds: float, memory: int) -> None:
+    """Try an action within limits, tell how it went, and end."""
+    try:
+        import resource
+
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)  # the parent tells, this process only ends
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(nowhere, stream)
+        sys.stdout = sys.stderr = os.fdopen(nowhere, "w")
+        faulthandler.disable()
+        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        _limit(resource.RLIMIT_AS, held + memory)
+        _limit(resource.RLIMIT_CPU, int(seconds) + 1)
+        _limit(resource.RLIMIT_CORE, 0)
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)  # the others' threads do not exist here
+        told = json.dumps(_tried(action)).encode()
+        while told:
+            told = told[os.write(writer, told) :]
+    finally:
+        os._exit(0)  # no handler of the parent's runs here
+
+
+def _limit(kind: int, value: int) -> None:
+    import resource
+
+    _, hard = resource.getrlimit(kind)
+    most = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (most, most))
