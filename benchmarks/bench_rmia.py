@@ -3,8 +3,8 @@
 Run with ``make bench``, in turn; ratios are of medians of the processor's time, as each runs on one thread.
 Where PrivacyGuard is installed (``pip install --no-deps privacyguard-platform==0.0.2``) it runs, too.
 
-The ratio to PrivacyGuard is that of the machine's memory as much as of the code: 545 on a quiet day, 70 to 150
-beside other work. What is asserted holds on all of them.
+The ratio to PrivacyGuard is that of the machine's memory as much as of the code: 545 on a quiet day, 70 to
+150 beside other work. What is asserted holds on all of them.
 
 Ours spends a third of its time on exponentials, as it takes log-probabilities, and a third on ranks.
 """

@@ -78,8 +78,8 @@ def predict(
 
     Mixed precision and compilation are those that Accelerate was launched with (``--mixed_precision bf16``,
     ``--dynamo_backend inductor``). A batch that does not fit into memory is forwarded in halves. On a CPU, a
-    batch is forwarded in parts of at most `CPU_ELEMENTS`, because large ones are slower, and with the channels
-    last in memory where that is faster (`engine.memory_format`); the module itself stays as it is.
+    batch is forwarded in parts of at most `CPU_ELEMENTS`, because large ones are slower, and with the
+    channels last in memory where that is faster (`engine.memory_format`); the module itself stays as it is.
 
     Args:
         target: the classifier; its transform is applied to the pixels.

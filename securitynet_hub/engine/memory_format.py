@@ -1,11 +1,11 @@
 """Whether a network answers faster on a CPU with the channels of its inputs last in memory.
 
-Convolutions of a CPU library work on pixels whose channels lie together. Inputs in that order spare them a
-conversion before and after each layer; weights are packed anew anyway, so they stay as they are. Measured on one
-thread, float32: MobileNetV2 1.18 times as fast, EfficientNet-Lite0 1.22, ResNet-18 1.17, ResNet-50 1.05,
-ShuffleNetV2 1.35, ResNet-20 on 32 pixels 1.18, a wide ResNet .99; in bfloat16 1.8 to 2.6. A ConvNeXt, whose
-normalisations turn the order back, takes 1.2 times as long, a vision transformer has one convolution, and
-networks for small grey images gain nothing.
+Convolutions on a CPU work on pixels whose channels lie together. Inputs in that order spare them a conversion
+before and after each layer; weights are packed anew anyway, so they stay as they are. Measured on one thread,
+float32: MobileNetV2 1.18 times as fast, EfficientNet-Lite0 1.22, ResNet-18 1.17, ResNet-50 1.05, ShuffleNetV2
+1.35, ResNet-20 on 32 pixels 1.18, a wide ResNet .99; in bfloat16 1.8 to 2.6. A ConvNeXt, whose normalisations
+turn the order back, takes 1.2 times as long, a vision transformer has one convolution, and networks for small
+grey images gain nothing.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def wants_channels_last(
 ) -> bool:
     """Return whether inputs of this shape should be given with the channels last.
 
-    The first time that a network is seen, it answers for one image in both orders. One that cannot, as it calls
-    ``view`` where only ``reshape`` would do, or whose answers differ, keeps its order.
+    The first time that a network is seen, it answers for one image in both orders. One that cannot, as it
+    calls ``view`` where only ``reshape`` would do, or whose answers differ, keeps its order.
 
     Args:
         module: the network, on a CPU.
