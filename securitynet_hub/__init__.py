@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from securitynet_hub.models.functions import black_box as black_box
     from securitynet_hub.models.loading import load_target as load_target
     from securitynet_hub.records.frame import to_frame as to_frame
-    from securitynet_hub.records.record import read_records as read_records
+    from securitynet_hub.records.index import read_records as read_records
     from securitynet_hub.reports.inline import report as report
     from securitynet_hub.statistics import signals as signals
 
@@ -55,7 +55,7 @@ _HOMES = {
     "load_images": "data.images",
     "load_metric": "evaluation",
     "load_target": "models.loading",
-    "read_records": "records.record",
+    "read_records": "records.index",
     "report": "reports.inline",
     "to_frame": "records.frame",
     "train_shadows": "attacks.membership.own_shadows",

@@ -72,11 +72,11 @@ def run(options: argparse.Namespace) -> None:
 def read_results(options: argparse.Namespace) -> tuple[list[Record], dict[str, set[str]]]:
     """Return the valid records, and who signed them, of those whom the reader allows."""
     from securitynet_hub.core.text import printable
-    from securitynet_hub.records.record import read_records
+    from securitynet_hub.records.index import read_folder
     from securitynet_hub.sharing.fetching import Refused, fetch_results, record_path, signatures_at
     from securitynet_hub.sharing.repositories import repository
     from securitynet_hub.sharing.signatures import signatures_beside, signers_by_record
-    from securitynet_hub.sharing.validation import problems
+    from securitynet_hub.sharing.validation import problems, rules_identity
 
     if options.repo:
         where = repository("dataset", options.repo)
@@ -88,11 +88,13 @@ def read_results(options: argparse.Namespace) -> tuple[list[Record], dict[str, s
             fetched.records, signatures_at(where, fetched.commit), options.signers
         )
     damaged: list[Refused] = []
-    found = read_records(
+    found = read_folder(
         options.records,
         on_damaged=lambda path, error: damaged.append(Refused(str(path), printable(error))),
+        judge=problems,
+        judged_by=rules_identity(),
     )
-    judged = [(record, problems(record)) for record in found]
+    judged = [(record, wrong) for _, record, wrong in found]
     print_refused([*damaged, *(Refused(record.id, "; ".join(wrong)) for record, wrong in judged if wrong)])
     records = [record for record, wrong in judged if not wrong]
     if options.signers is None:

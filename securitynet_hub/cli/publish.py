@@ -106,7 +106,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _publish(options: argparse.Namespace) -> Iterator[Published]:
     from securitynet_hub.core.metric_files import known_metrics
-    from securitynet_hub.records.record import read_records
+    from securitynet_hub.records.index import read_records
     from securitynet_hub.sharing import publishing
 
     how = {"private": options.private, "create_pr": options.create_pr}

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from securitynet_hub.core.cache_folder import package_cache
 from securitynet_hub.core.errors import DataWarning
 from securitynet_hub.core.files import atomic_path
 from securitynet_hub.data.pixels import Pixels
@@ -58,9 +59,7 @@ def cache_limit() -> int:
 
 def cache_root() -> Path:
     """Return the folder of all sets of pixels, in the folder where downloads are kept as well."""
-    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    home = os.environ.get("HF_HOME") or f"{caches}/huggingface"
-    return Path(os.path.expandvars(home)).expanduser() / "securitynet" / "pixels"
+    return package_cache() / "pixels"
 
 
 def cached_pixels(name: str, sizes: npt.NDArray[np.int64], channels: int) -> CachedPixels | None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from securitynet_hub.core.errors import RecordError, RecordWarning
 from securitynet_hub.core.telling import warn_caller
 from securitynet_hub.core.text import LONGEST_CELL, printable
+from securitynet_hub.records.index import read_folder
 from securitynet_hub.records.record import Record, read_record
 
 
@@ -46,20 +47,22 @@ def read_entries(places: Iterable[str | Path]) -> list[Entry]:
     for place in map(Path, places):
         if not place.exists():
             raise RecordError(f"there is no file or folder {place} to read records from.")
-        paths = sorted(place.rglob("*.json")) if place.is_dir() else [place]
-        if not paths:
-            raise RecordError(f"there is no record (*.json) below {place}.")
-        damaged: RecordError | None = None
-        for path in paths:
-            try:
-                record = read_record(path)
-            except RecordError as error:
-                if path == place:
-                    raise
-                damaged = error
-                warn_caller(f"{printable(error, limit=LONGEST_CELL)} It was left out.", RecordWarning)
-                continue
+        if not place.is_dir():
+            record = read_record(place)
+            found.setdefault(record.id, Entry(record, place))
+            continue
+        damaged: list[RecordError] = []
+
+        def leave_out(path: Path, error: RecordError, damaged: list[RecordError] = damaged) -> None:
+            damaged.append(error)
+            warn_caller(f"{printable(error, limit=LONGEST_CELL)} It was left out.", RecordWarning)
+
+        whole = 0
+        for path, record, _ in read_folder(place, on_damaged=leave_out):
+            whole += 1
             found.setdefault(record.id, Entry(record, path))
-        if damaged is not None and not found:
-            raise damaged
+        if damaged and not found:
+            raise damaged[-1]
+        if not damaged and not whole:
+            raise RecordError(f"there is no record (*.json) below {place}.")
     return list(found.values())

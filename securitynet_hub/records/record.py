@@ -14,7 +14,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -23,7 +23,7 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-from securitynet_hub.core.digest import json_digest
+from securitynet_hub.core.digest import canonical, digest_of_parts
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.files import atomic_path
 from securitynet_hub.core.text import printable
@@ -87,8 +87,16 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
+class _Named:
+    """Room for the hashes of a record that was read, which are known."""
+
+    __slots__ = ("_id", "_unit")
+    _id: str
+    _unit: str
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Record:
+class Record(_Named):
     """One measurement.
 
     Attributes:
@@ -124,11 +132,16 @@ class Record:
             object.__setattr__(self, name, value)
 
     @classmethod
-    def _of_json(cls, content: dict[str, Any]) -> Record:
-        """Return a record of fields that JSON was read into, all of them: nothing is converted again."""
+    def of_json(cls, content: dict[str, Any], id: str, unit: str) -> Record:
+        """Return a record of fields that JSON was read into, all of them, and of its hashes, as they are."""
         record = object.__new__(cls)
         record.__dict__.update(content)
+        object.__setattr__(record, "_id", id)
+        object.__setattr__(record, "_unit", unit)
         return record
+
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(vars(self))  # copies find their hashes anew
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -145,8 +158,7 @@ class Record:
     @property
     def unit(self) -> str:
         """Hash of what decides the result: target, data, attack and code."""
-        data = {name: value for name, value in self.data.items() if name != "check"}  # that was measured, too
-        return json_digest({"target": self.target, "data": data, "attack": self.attack, "code": self.code})
+        return getattr(self, "_unit", None) or hashes_of(vars(self))[1]
 
     @property
     def weights(self) -> str | None:
@@ -161,11 +173,21 @@ class Record:
     @property
     def id(self) -> str:
         """Hash of the whole content."""
-        return json_digest(vars(self))  # asdict would copy everything
+        return getattr(self, "_id", None) or hashes_of(vars(self))[0]  # asdict would copy everything
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content as it is written, hashes first."""
-        return {"id": self.id, "unit": self.unit, **asdict(self)}
+        id, unit = hashes_of(vars(self))
+        return {"id": id, "unit": unit, **asdict(self)}
+
+
+def hashes_of(content: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the hash of a record's fields, and of those of them that decide its result."""
+    parts = {name: canonical(value) for name, value in content.items()}
+    deciding = {name: parts[name] for name in ("target", "data", "attack", "code")}
+    if "check" in content["data"]:  # that was measured, too
+        deciding["data"] = canonical({k: value for k, value in content["data"].items() if k != "check"})
+    return digest_of_parts(parts), digest_of_parts(deciding)
 
 
 def html_table(records: Sequence[Record]) -> str:
@@ -272,8 +294,7 @@ def parse_record(text: str, place: str) -> Record:
     stated = {name: content.pop(name, None) for name in ("id", "unit")}
     try:
         require_form(content)
-        record = Record._of_json(content)
-        found = {"id": record.id, "unit": record.unit}
+        found = dict(zip(("id", "unit"), hashes_of(content), strict=True))
     except ValueError as error:
         raise RecordError(f"{place} is not a record of schema {stated_version}: {error}.") from error
     if found != stated:
@@ -283,13 +304,15 @@ def parse_record(text: str, place: str) -> Record:
         raise RecordError(
             f"{place} was changed or damaged: its content hashes to {found}, it states {hashes}."
         )
-    return record
+    return Record.of_json(content, **found)
 
 
 def read_records(
     folder: str | Path, *, on_damaged: Callable[[Path, RecordError], object] | None = None
 ) -> Iterator[Record]:
     """Read every record below a folder, in the order of their paths.
+
+    Each file is read; `records.index.read_records` remembers what it read of large folders.
 
     Args:
         folder: where they are.

@@ -7,10 +7,13 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
 
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.attacks.checks import require_intervals
 from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.core.digest import json_digest
 from securitynet_hub.records.record import Record
 from securitynet_hub.records.schema import require_form, shown
 
@@ -50,6 +53,26 @@ def problems(record: Record) -> list[str]:
         except ValueError as error:
             wrong.append(str(error).removesuffix("."))
     return wrong
+
+
+@lru_cache(maxsize=1)
+def rules_identity() -> str:
+    """Return a hash that changes whenever `problems` might: of the package's files and of installed kinds.
+
+    What it found right stays right as time passes, as no time of creation moves into the future.
+    """
+    package = Path(__file__).parents[1]
+    files = [
+        (str(path.relative_to(package)), state.st_size, state.st_mtime_ns)
+        for path in sorted(package.rglob("*"))
+        if path.suffix != ".pyc" and path.is_file()
+        for state in [path.stat()]
+    ]
+    installed = sorted(
+        (point.name, point.value, point.dist.version if point.dist else "")
+        for point in metadata.entry_points(group="securitynet_hub.attacks")
+    )
+    return json_digest([files, installed, metadata.version("pydantic")])
 
 
 def _misshapen(record: Record) -> Iterator[str]:

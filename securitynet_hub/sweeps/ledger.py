@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from securitynet_hub.attacks.kind import find_attack, kinds
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.files import atomic_path
+from securitynet_hub.records.index import read_folder
 from securitynet_hub.records.record import Record, read_record, require_writable, write_record
 from securitynet_hub.records.rows import find_figure
 from securitynet_hub.sweeps.plan import Job, Unit
@@ -155,13 +156,14 @@ class Ledger:
         Returns:
             Where they are now.
         """
-        aside = []
-        for path in sorted(self.records.rglob("*.json")):
-            try:
-                read_record(path)
-            except RecordError:
-                with contextlib.suppress(FileNotFoundError):  # another process did so at the same time
-                    aside.append(path.rename(path.with_suffix(".damaged")))
+        aside: list[Path] = []
+
+        def rename(path: Path, error: RecordError) -> None:
+            with contextlib.suppress(FileNotFoundError):  # another process did so at the same time
+                aside.append(path.rename(path.with_suffix(".damaged")))
+
+        for _ in read_folder(self.records, on_damaged=rename):
+            pass
         return aside
 
 

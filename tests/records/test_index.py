@@ -1,0 +1,182 @@
+"""An index saves reading; what is read is the same with it, without it, and whatever happened to it."""
+
+import copy
+import json
+import os
+import pickle
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support.plain_records import make
+
+from securitynet_hub.core.errors import RecordError
+from securitynet_hub.records import index
+from securitynet_hub.records.index import index_path, read_folder
+from securitynet_hub.records.record import read_record, write_record
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch, tmp_path):
+    """Keep an index of the smallest folder, in a cache of the test's own, of files that are just written."""
+    monkeypatch.setattr(index, "LEAST", 1)
+    monkeypatch.setattr(index, "SETTLED_SECONDS", -1)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "records"
+    for number in range(5):
+        check = {"check": {"status": "as expected"}} if number == 3 else {}
+        target, data = {"id": f"lab/net-{number % 2}"}, {"name": "d", **check}
+        write_record(make(target=target, data=data, result={"z": number, "auc": 0.5, "ü": "é"}), place)
+    return place
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The files that are read, rather than known."""
+    paths = []
+
+    def reading(path):
+        paths.append(path)
+        return read_record(path)
+
+    monkeypatch.setattr(index, "read_record", reading)
+    return paths
+
+
+def records_of(folder, **settings):
+    return [found.record for found in read_folder(folder, **settings)]
+
+
+def test_what_is_known_is_not_read_again_and_is_the_same(folder, opened):
+    paths = sorted(folder.rglob("*.json"))
+    plain = [read_record(path) for path in paths]
+    for _ in range(2):
+        found = list(read_folder(folder))
+        assert [each.path for each in found] == paths
+        for one, other in zip([each.record for each in found], plain, strict=True):
+            assert one == other
+            assert (one.id, one.unit) == (other.id, other.unit)
+            assert json.dumps(one.as_dict()) == json.dumps(other.as_dict())  # the order of figures, too
+            assert pickle.loads(pickle.dumps(one)) == copy.deepcopy(one) == other
+    assert opened == paths
+    assert {path.suffix for path in folder.rglob("*") if path.is_file()} == {".json"}
+
+
+def test_new_changed_and_removed_files_are_seen(folder, opened):
+    first, *rest = records_of(folder)
+    del opened[:]
+    path = sorted(folder.rglob("*.json"))[0]
+    path.unlink()
+    new = read_record(write_record(make(target={"id": "lab/net-0"}, author="b"), folder))
+    assert {record.id for record in records_of(folder)} == {record.id for record in [*rest, new]}
+    assert len(opened) == 1
+    assert first.id not in {record.id for record in records_of(folder)}
+
+
+def test_a_change_that_keeps_size_and_date_is_seen(folder):
+    records_of(folder)
+    path = sorted(folder.rglob("*.json"))[1]
+    state = path.stat()
+    path.write_text(path.read_text().replace('"auc": 0.5', '"auc": 0.9'))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert path.stat().st_size == state.st_size
+    with pytest.raises(RecordError, match="changed or damaged"):
+        records_of(folder)
+    damaged = []
+    assert len(records_of(folder, on_damaged=lambda path, error: damaged.append(path))) == 4
+    assert damaged == [path]
+
+
+def garbage(path):
+    path.write_bytes(b"no database" * 1000)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def figure(path):
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE records SET own = replace(own, '0.5', '0.9')")
+    database.close()
+
+
+def shared_figure(path):
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE parts SET content = replace(content, 'net-0', 'net-9')")
+    database.close()
+
+
+def no_part(path):
+    with sqlite3.connect(path) as database:
+        database.execute("DELETE FROM parts")
+    database.close()
+
+
+def newer(path):
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE records")
+        database.execute("PRAGMA user_version = 999")
+    database.close()
+
+
+@pytest.mark.parametrize("harm", [garbage, cut, figure, shared_figure, no_part, newer])
+def test_a_damaged_index_changes_nothing_and_is_made_anew(folder, opened, harm):
+    expected = records_of(folder)
+    harm(index_path(folder))
+    assert records_of(folder) == expected
+    assert records_of(folder) == expected
+    del opened[:]
+    assert records_of(folder) == expected
+    assert not opened
+
+
+def test_without_a_cache_everything_is_read(folder, opened, tmp_path):
+    (tmp_path / "cache").write_text("in the way")
+    for _ in range(2):
+        assert len(records_of(folder)) == 5
+    assert len(opened) == 10
+
+
+def test_a_locked_index_is_passed_over(folder, opened, monkeypatch):
+    records_of(folder)
+    monkeypatch.setattr(index, "WAIT_SECONDS", 0.01)
+    database = sqlite3.connect(index_path(folder), isolation_level=None)
+    database.execute("BEGIN EXCLUSIVE")
+    assert len(records_of(folder)) == 5
+    database.close()
+    assert index_path(folder).exists()
+
+
+def test_readers_at_the_same_time_agree(folder):
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(records_of, [folder] * 8))
+    assert all(records == found[0] for records in found)
+
+
+def test_a_judge_is_asked_once_about_what_it_finds_right(folder):
+    asked = []
+
+    def judge(record):
+        asked.append(record.result["z"])
+        return ["odd"] if record.result["z"] % 2 else []
+
+    for _ in range(2):
+        found = list(read_folder(folder, judge=judge, judged_by="one"))
+        assert {each.record.result["z"] for each in found if each.wrong} == {1, 3}
+    assert sorted(asked) == [0, 1, 1, 2, 3, 3, 4]
+    del asked[:]
+    records_of(folder, judge=judge, judged_by="two")
+    assert len(asked) == 5
+
+
+def test_what_was_read_without_a_judge_is_judged(folder):
+    records_of(folder)
+    asked = []
+    for _ in range(2):
+        records_of(folder, judge=lambda record: asked.append(1) or [], judged_by="one")
+    assert len(asked) == 5
