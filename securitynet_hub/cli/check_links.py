@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
         options.out,
         options.sample,
         pause=options.pause,
-        on_link=lambda link: None if options.json else print(f"{link.status}\t{link.url}", flush=True),
+        on_link=lambda link: None if options.json else print(f"{link.status:8} {link.url}", flush=True),
     )
     if options.json:
         print_json([asdict(link) for link in found.values()])

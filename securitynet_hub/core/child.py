@@ -24,11 +24,12 @@ LONGEST = 4000
 def tried_in_child(action: Callable[[], object], *, seconds: float, memory: int) -> str | None:
     """Return why an action fails in a forked child with limits, None if it succeeds.
 
-    The child has everything in memory that this process has, so it imports nothing again, and only one thread.
-    It prints nothing, and nothing that it changes is seen here. It is ended after so many seconds of processor
-    time, or four times as many on the clock, and where it needs more memory than given. A child that waits for
-    a lock of a thread that it lacks, as forking may bring about, uses no processor time: then, and on systems
-    other than Linux, where libraries do not survive a fork, the action is tried here, without those limits.
+    The child has everything in memory that this process has, so it imports nothing again, and only one
+    thread. It prints nothing, and nothing that it changes is seen here. It is ended after so many seconds of
+    processor time, or four times as many on the clock, and where it needs more memory than given. A child
+    that waits for a lock of a thread that it lacks, as forking may bring about, uses no processor time: then,
+    and on systems other than Linux, where libraries do not survive a fork, the action is tried here, without
+    those limits.
 
     Args:
         action: what to try; its result is dropped.

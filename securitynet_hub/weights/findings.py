@@ -119,7 +119,7 @@ NO_WEIGHTS = Rule(
     "NoWeights",
     "warning",
     1.0,
-    "The file is safe, but holds no named tensors.",
+    "The file is safe, but holds no weights of a network.",
     "No network can be loaded from it.",
     "Save the state_dict of the network.",
 )

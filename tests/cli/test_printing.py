@@ -4,6 +4,7 @@ import argparse
 import io
 import logging
 import sys
+import time
 import warnings
 import zipfile
 from dataclasses import replace
@@ -16,6 +17,7 @@ from PIL import Image
 from rich.progress import Progress
 from rich.text import Text
 from support.plain_records import make
+from support.servers import running_server
 
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.cli.main import build_parser
@@ -124,8 +126,6 @@ def as_words(action, text):
 def command_lines():
     """Give every argument of every command a hostile value, one by one, and all that must be there."""
     for name, parser in commands().items():
-        if name == "check-links":  # it asks the publishers of the weights
-            continue
         needed = [action for action in parser._actions if action.required]
         needed += [group._group_actions[0] for group in parser._mutually_exclusive_groups if group.required]
         for action in filter(takes_text, parser._actions):
@@ -142,6 +142,8 @@ def command_lines():
 @pytest.mark.parametrize("words", [*command_lines()])
 def test_every_argument_of_every_command(run_safely, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    asked = [f"http://example.invalid/{HOSTILE}"]  # in the place of the publishers of the weights
+    monkeypatch.setattr("securitynet_hub.importer.links.links_of", lambda annotations: asked)
     code, printed = run_safely(*words)
     assert code in (0, 1, 2)
     assert "Traceback" not in printed
@@ -232,3 +234,19 @@ def test_in_a_terminal_only_colours_and_the_bars_own_moves_are_sent():
     assert "\x1b[31m" in written  # it is red
     for sequence in (CLEAR, "\x1b]", "\x07", "\b", "\x9b", "\x9d", "\u202e", "example.org\x1b\\"):
         assert sequence not in written
+
+
+def test_links_and_what_servers_answer(run_safely, tmp_path, monkeypatch):
+    with running_server() as server:
+        asked = [
+            server.serve("/a", first=[(403, {"X": "1"})] * 9),
+            f"{server.url('/')}{HOSTILE}",
+            server.serve("/b", redirect=f"/{CLEAR}"),
+            f"http://example.invalid/{HOSTILE}",
+        ]
+        monkeypatch.setattr("securitynet_hub.importer.links.links_of", lambda annotations: asked)
+        monkeypatch.setattr(time, "sleep", lambda seconds: None)
+        for more in ((), ("--json",)):
+            code, printed = run_safely("check-links", "--out", tmp_path / "links.tsv", *more)
+            assert code == 0, printed
+            assert "example.invalid" in printed

@@ -8,9 +8,9 @@ import time
 import pytest
 import transformers
 from safetensors.torch import save_file
+from securitynet_hub.loaders import transformers as loader
 
 from securitynet_hub.core.errors import ModelError, WeightsError
-from securitynet_hub.loaders import transformers as loader
 from securitynet_hub.models import building
 
 TYPES = sorted({config.model_type for config in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING})

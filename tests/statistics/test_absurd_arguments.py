@@ -160,7 +160,8 @@ TEXTS = {"number": 3, "bytes": b"a", "list": ["a"], "map": {}, "array": np.zeros
 UNDERSTOOD = {
     ("signals", "empty"), ("signals", "no rows"), ("target_fprs", "empty"), ("target_fprs", "no rows"),
     ("target_fprs", "generator"), ("target_frrs", "empty"), ("target_frrs", "no rows"), ("p_values", "empty"),
-    ("values", "empty"), ("auc", "None"), ("tpr", "None"), ("target_frrs", "generator"), ("nonmembers", "None"), ("threshold", "negative"), ("seed", "huge"),
+    ("values", "empty"), ("auc", "None"), ("tpr", "None"),
+    ("target_frrs", "generator"), ("nonmembers", "None"), ("threshold", "negative"), ("seed", "huge"),
 }  # fmt: skip
 """What is no mistake: to ask for nothing, and any iterable of rates; of no candidates none is accused."""
 

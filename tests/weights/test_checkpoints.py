@@ -968,6 +968,29 @@ SEEDS = {
     "legacy": lambda whole, file: torch.save(whole, file, _use_new_zipfile_serialization=False),
     "safetensors": lambda whole, file: file.write(safetensors.torch.save(whole["net"])),
 }
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_the_state_of_an_optimiser_alone_is_no_network(legacy, tmp_path):
+    net = nn.Linear(2, 3)
+    adam = torch.optim.Adam(net.parameters())
+    net(torch.ones(1, 2)).sum().backward()
+    adam.step()
+    path = tmp_path / "optimizer.pt"
+    for content, where in (
+        (adam.state_dict(), "state/0"),
+        ({"optimizer": adam.state_dict()}, "optimizer/state/0"),
+    ):
+        torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+        verdict = judge(path)
+        assert (verdict.safe, verdict.loadable, verdict.weights) == (True, False, "")
+        assert verdict.reason == (
+            f"it holds the state of an optimiser or the like (under {where!r}), and no weights of a network"
+        )
+    torch.save({"optimizer": adam.state_dict(), "net": net.state_dict()}, path)
+    assert (judge(path).loadable, judge(path).weights) == (True, "net")
+
+
 EDITS = {
     "flip": lambda raw, at, value: raw[:at] + bytes([raw[at] ^ (1 << value % 8)]) + raw[at + 1 :],
     "set": lambda raw, at, value: raw[:at] + bytes([value]) + raw[at + 1 :],

@@ -75,7 +75,7 @@ class Verdict(NamedTuple):
         bytes: size of the file, or of all that an index names.
         loadable: whether it is safe and holds weights, all of them finite.
         weights: the keys that lead to the largest set of named tensors, joined by ``/``; "" for the top. The
-            state of an optimiser counts only where there is nothing else.
+            state of an optimiser is none.
         ignored: what stands beside that set, with its type; none of it was built.
         names: the classes and functions that another reader would import for it, sorted.
     """

@@ -34,8 +34,8 @@ class Found(NamedTuple):
 def find_weights(content: Mapping[str, Any]) -> Found:
     """Return the set of named tensors with the most numbers, whose numbers must be finite.
 
-    The state of an optimiser, a scheduler or a scaler is passed over unless there is nothing else: Adam's
-    state of one wide layer can be larger than the network.
+    The state of an optimiser, a scheduler or a scaler is passed over: Adam's state of one wide layer can be
+    larger than the network, and no network can be loaded from it.
 
     Of sets of the same size, such as weights and their moving average, the first is taken whose numbers are
     finite. A mask of attention (zeros and minus infinity) may be in it.
@@ -50,14 +50,22 @@ def find_weights(content: Mapping[str, Any]) -> Found:
     ]
     if not every:
         return Found("", "it holds no named tensors", _beside(content, ()))
-    only_training = all(training for *_, training in every)
-    sets = [(path, named) for path, named, training in every if training == only_training]
+    sets = [(path, named) for path, named, training in every if not training]
+    if not sets:
+        place = "/".join(max(every, key=_count_numbers)[0])
+        where = f" (under {printable(place, limit=LONGEST_NAME)!r})" if place else ""
+        reason = f"it holds the state of an optimiser or the like{where}, and no weights of a network"
+        return Found("", reason, _beside(content, ()))
     sizes = [sum(tensor.numel() for tensor in named.values()) for _, named in sets]
     most = max(sizes)
     path, bad = _first_finite([found for found, size in zip(sets, sizes, strict=True) if size == most])
     where = f" under {'/'.join(path)!r}" if path else ""
     reason = f"its weights{where} hold NaN or infinity: {_listed(bad)}" if bad else None
     return Found("/".join(path), reason, _beside(content, path))
+
+
+def _count_numbers(found: tuple[tuple[str, ...], dict[str, torch.Tensor], bool]) -> int:
+    return sum(tensor.numel() for tensor in found[1].values())
 
 
 def described(value: Any) -> str:
