@@ -54,8 +54,8 @@ def find_weights(content: Mapping[str, Any]) -> Found:
     if not sets:
         place = "/".join(max(every, key=_count_numbers)[0])
         where = f" (under {printable(place, limit=LONGEST_NAME)!r})" if place else ""
-        reason = f"it holds the state of an optimiser or the like{where}, and no weights of a network"
-        return Found("", reason, _beside(content, ()))
+        held = f"it holds the state of an optimiser or the like{where}, and no weights of a network"
+        return Found("", held, _beside(content, ()))
     sizes = [sum(tensor.numel() for tensor in named.values()) for _, named in sets]
     most = max(sizes)
     path, bad = _first_finite([found for found, size in zip(sets, sizes, strict=True) if size == most])
