@@ -301,6 +301,7 @@ class Kind:
         naming: settings that may hold the model's own id, by which two models' settings do not differ.
         outcomes: what records keep beside the settings although the attack made it; it tells no two
             measurements apart.
+        compares: the option that names a second model, where the kind compares the target with one.
         atlas: ids of the techniques of MITRE ATLAS that its attacks carry out or look for; see
             `securitynet_hub.core.atlas`.
     """
@@ -323,6 +324,7 @@ class Kind:
     incidental_counts: frozenset[str] = frozenset()
     naming: frozenset[str] = frozenset()
     outcomes: frozenset[str] = frozenset()
+    compares: str | None = None
     atlas: tuple[str, ...] = ()
 
     @cached_property

@@ -9,12 +9,10 @@ regression, both in their leave-one-out form, are ours.
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from securitynet_hub.attacks.membership.attack import Attack, Rows
 from securitynet_hub.attacks.membership.inputs import MembershipInputs
@@ -23,8 +21,7 @@ from securitynet_hub.core.errors import UnknownNameError, WeightsError
 from securitynet_hub.data.sources import ImageSource
 from securitynet_hub.engine.features import predict_with_features, without_features
 from securitynet_hub.engine.inference import predict
-from securitynet_hub.models.loading import load_target
-from securitynet_hub.models.outputs import Classifier
+from securitynet_hub.models.beside import load_beside
 from securitynet_hub.models.target import Target
 from securitynet_hub.statistics.signals import Outputs, logit_margin
 
@@ -179,9 +176,11 @@ def find_base(base: Target | str, target: Target) -> Target:
         WeightsError: its weights are missing or damaged, or do not fit the target's network.
     """
     try:
-        found = base if isinstance(base, Target) else _load(base, target)
+        found = load_beside(base, target)
     except UnknownNameError:
         raise
+    except WeightsError as error:
+        raise WeightsError(f"{error} {OWN_BASE}") from error
     except ValueError as error:
         raise ValueError(f"the base model cannot be loaded: {error} {OWN_BASE}") from error
     own, others = (each.annotation.weights_hash for each in (target, found))
@@ -191,29 +190,6 @@ def find_base(base: Target | str, target: Target) -> Target:
             f"target was fine-tuned from; got {found.id}, which has the same weights."
         )
     return found
-
-
-def _load(base: str, target: Target) -> Target:
-    """Load a base model by its name; a file of weights into a network like the target's."""
-    build = target.build
-    if not base.startswith("file:") or build is None:
-        return load_target(base)
-
-    def network() -> torch.nn.Module:
-        made = build()
-        return made.network if isinstance(made, Classifier) else made
-
-    how = {"module": network, "transform": target.transform, "num_classes": target.num_classes}
-    place = target.annotation.weights_key_prefix or None
-    try:
-        if place is not None:  # where the target's weights lie in theirs
-            with contextlib.suppress(WeightsError):
-                return load_target(base, **how, key_prefix=place)
-        return load_target(base, **how)
-    except WeightsError as error:
-        raise WeightsError(
-            f"the base model is read into the target's network, and cannot be: {error} {OWN_BASE}"
-        ) from error
 
 
 def describe_features(base: Target, images: ImageSource, **settings: Any) -> npt.NDArray[np.float32]:

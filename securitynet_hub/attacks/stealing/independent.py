@@ -7,7 +7,7 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from securitynet_hub.annotations.schema import ZooAnnotation, load_annotations
+from securitynet_hub.attacks.independent import independent_models
 from securitynet_hub.data.pixels import Labels, Pixels
 from securitynet_hub.engine.inference import BATCH_SIZE, predict
 from securitynet_hub.models.loading import load_target
@@ -19,26 +19,6 @@ class IndependentAgreement(TypedDict):
 
     models: list[str]
     agreement_on_target_errors: list[float]
-
-
-def independent_models(target: Target) -> list[str]:
-    """Return the clean models of the zoo that have a zoo model's architecture and training images.
-
-    They differ from it in the random numbers of their training alone. There are none for other models.
-
-    >>> independent_models(load_target("zoo/fashion-mnist/cnn-clean/1"))[:2]
-    ['zoo/fashion-mnist/cnn-clean/2', 'zoo/fashion-mnist/cnn-clean/3']
-    """
-    own = target.annotation
-    if not isinstance(own, ZooAnnotation):
-        return []
-    return [
-        each.id
-        for each in load_annotations("zoo").values()
-        if isinstance(each, ZooAnnotation)
-        and (each.kind, each.id != own.id) == ("clean", True)
-        and (each.architecture, each.members_sha256) == (own.architecture, own.members_sha256)
-    ]
 
 
 def measure_independent(

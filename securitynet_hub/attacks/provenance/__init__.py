@@ -1,0 +1,1 @@
+"""Provenance: is a model derived from another one, or were the two trained independently?"""

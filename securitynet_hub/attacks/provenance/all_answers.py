@@ -1,0 +1,57 @@
+"""All signs in answers together: one test instead of several, so that no correction for several is needed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from securitynet_hub.attacks.provenance import adversarial_overlap, answer_correlation, error_agreement
+from securitynet_hub.attacks.provenance.attack import Attack
+from securitynet_hub.attacks.provenance.models import Models
+from securitynet_hub.core.arrays import Scores
+
+
+def all_answers(models: Models, reference: int) -> Scores:
+    """Score each model by the mean of its standardised similarities to the reference.
+
+        s(M) = mean over signs k of (s_k(M) - mean of s_k) / deviation of s_k
+
+    over `error_agreement`, `answer_correlation` and, where the reference has a gradient,
+    `adversarial_overlap`; mean and deviation are over all models but the reference (a sign that is the same
+    for all counts 0). Ranks of such a sum remain valid, as it treats all models alike (nonparametric
+    combination: Pesarin & Salmaso 2010, chapter 4; signs after Godinot et al. 2025, arXiv 2412.13021). Higher
+    = more likely derived.
+
+    Args:
+        models: with their answers, and the models themselves for adversarial examples.
+        reference: position of the model that the others are compared with.
+
+    >>> answers = np.eye(3)[np.array([[0, 1, 2, 2], [0, 1, 2, 2], [0, 1, 0, 2], [0, 1, 1, 2]])]
+    >>> found = all_answers(Models(outputs=answers, labels=np.array([0, 1, 1, 1])), 0)
+    >>> int(found[1:].argmax()), abs(round(float(found[1:].sum()), 6))
+    (0, 0.0)
+    """
+    others = np.arange(len(models)) != reference
+    signs = [error_agreement.error_agreement(models, reference)]
+    if not models.labels_only:
+        signs.append(answer_correlation.answer_correlation(models, reference))
+    if models.targets and all(adversarial_overlap.without_gradient(t) is None for t in models.targets):
+        signs.append(adversarial_overlap.adversarial_overlap(models, reference))
+    standard = [_standardised(sign, sign[others]) for sign in signs]
+    return np.mean(standard, axis=0).round(9)
+
+
+def _standardised(values: Scores, among: Scores) -> Scores:
+    spread = among.std()
+    found: Scores = (values - among.mean()) / spread if spread > 0 else np.zeros(len(values))
+    return found
+
+
+ATTACK = Attack(
+    name="all_answers",
+    run=all_answers,
+    summary="all signs in its answers together",
+    formula="mean of standardised similarities",
+    source="Pesarin & Salmaso 2010, chapter 4",
+    needs=("labels", "independent models"),
+    labels_suffice=True,
+)

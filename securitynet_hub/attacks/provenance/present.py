@@ -1,0 +1,134 @@
+"""What provenance shows in a terminal and in a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from securitynet_hub.attacks.present import Cell, Column, Line, PageTable, Section, Summary, measured
+from securitynet_hub.attacks.provenance.kind import KIND
+from securitynet_hub.attacks.provenance.measures import ORDERS
+from securitynet_hub.attacks.provenance.verdict import judge, reference_of, word
+from securitynet_hub.attacks.tables import Audited, short
+from securitynet_hub.core.tables import plain_table
+from securitynet_hub.core.text import printable_markup
+from securitynet_hub.plots.measured import percent
+from securitynet_hub.plots.plot import words_of
+from securitynet_hub.records.entries import Entry
+from securitynet_hub.records.figures import number
+from securitynet_hub.records.record import Record
+
+COLUMNS = ("similarity", "independent models", "p-value", "smallest possible", "copies found")
+"""Headings of a table's figures."""
+
+MEANINGS = {
+    "p-value (provenance)": "How often an independent model would be as similar to the reference. Similar "
+    "models "
+    "are not yet copies: all good models agree on most images. A p-value is the share of independent "
+    "models, or "
+    "of pairs of them, that are as similar, the audited model counted among them, so that n models give none "
+    "below 1 / (n + 1).",
+}
+
+CAPTION = (
+    "Similarity to the reference, higher = more likely derived, and its range over independent models; "
+    "copies: of "
+    "the reference, made to try the test."
+)
+
+
+def tables(audited: Audited, width: int) -> Iterator[Table]:
+    """Yield the table of an audit, each sign with its null and p-value; then the verdict in words."""
+    table = plain_table(f"{KIND.title}: is the model derived from the reference?", caption=CAPTION)
+    for heading in ("model", "reference"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("sign")
+    for heading in COLUMNS:
+        table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
+    for annotation, records in audited:
+        for record in records:
+            entry = Entry(record, Path())
+            names = short(annotation.id), short(reference_of(entry)), words_of(entry.attack)
+            table.add_row(*map(printable_markup, names), *(cell or "-" for cell in _cells(entry)))
+    yield table
+    for annotation, records in audited:
+        if records:
+            yield _verdicts(annotation.id, [Entry(record, Path()) for record in records])
+
+
+def _verdicts(model: str, entries: Sequence[Entry]) -> Table:
+    table = plain_table(printable_markup(model))
+    table.add_column("verdict", overflow="fold")
+    for judged in judge(entries):
+        said = word(judged, model)
+        table.add_row(printable_markup(f"{said.title}. {said.text} {said.basis}".strip()))
+    return table
+
+
+def _cells(entry: Entry) -> list[str]:
+    """Return the figures of one record as texts, empty where it has none."""
+    result = entry.record.result
+    similarity, p_value, smallest, power = (
+        number(result.get(name)) for name in ("similarity", "p_value", "smallest_p_value", "power")
+    )
+    others = result.get("independent")
+    known = (
+        [value for other in others if (value := number(other)) is not None]
+        if isinstance(others, list)
+        else []
+    )
+    spread = f"{min(known):.2f} to {max(known):.2f} ({len(known)})" if known else ""
+    if result.get("null") == ORDERS and not known:
+        spread = "orders of units"
+    return [
+        "" if similarity is None else f"{similarity:.2f}",
+        spread,
+        "" if p_value is None else f"{p_value:.2g}",
+        "" if smallest is None else f"{smallest:.2g}",
+        "" if power is None else percent(power, 0),
+    ]
+
+
+def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
+    """Sum up one model's records: a verdict for each reference, the smallest p-value first."""
+    found = judge(entries)
+    verdicts = [word(judged, entries[0].model) for judged in found]
+    accuracies = [
+        value for entry in entries if (value := number(entry.record.result.get("accuracy"))) is not None
+    ]
+    return Summary(
+        entries=[entry for judged in found for entry in judged.entries],
+        verdicts=verdicts,
+        severity=float(max((verdict.severity for verdict in verdicts), default=0)),
+        accuracy=accuracies[0] if accuracies else None,
+        meanings=MEANINGS,
+    )
+
+
+def section(entries: Sequence[Entry], samples: Sequence[Path]) -> Section:
+    """Show each sign's similarity, its range over independent models, and its p-value."""
+    parts: list[PageTable] = []
+    for judged in judge(entries):
+        lines = []
+        for entry in judged.entries:
+            cells: list[Cell] = list(_cells(entry))
+            cells[0], cells[2] = measured(entry, "similarity"), measured(entry, "p_value")
+            lines.append(Line(words_of(entry.attack), [cell or None for cell in cells], attack=entry.attack))
+        parts.append(
+            PageTable(
+                label=f"Similarity to {judged.reference}",
+                heading="sign",
+                columns=[Column(name, prose=name in COLUMNS[1:2]) for name in COLUMNS],
+                lines=lines,
+                caption=f"Compared with {judged.reference}. {CAPTION}",
+                note=word(judged, entries[0].model).basis,
+            )
+        )
+    return Section(title=KIND.title, parts=parts)
+
+
+def frame(records: Sequence[Record]) -> dict[str, float | None]:
+    """Return nothing: SecurityNet's annotations have no such figure."""
+    return {}

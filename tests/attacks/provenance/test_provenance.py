@@ -1,0 +1,184 @@
+"""Two networks and independent ones: what is found, and what is left open."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from securitynet_hub import audit, load_target
+from securitynet_hub.attacks.provenance.adversarial_overlap import boundary_examples
+from securitynet_hub.attacks.provenance.copies import make_copies
+from securitynet_hub.attacks.provenance.models import Models
+from securitynet_hub.attacks.provenance.verdict import judge, word
+from securitynet_hub.attacks.provenance.weight_alignment import aligned_layers, rank_among_orders
+from securitynet_hub.attacks.subject import known_data
+from securitynet_hub.models.target import Target
+from securitynet_hub.models.zoo_networks import TRANSFORM, Cnn
+from securitynet_hub.records.entries import Entry
+from securitynet_hub.records.schema import parse_part
+
+CLEAN = "zoo/fashion-mnist/cnn-clean"
+QUICK = {"queries": 200, "power_copies": ()}
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return load_target(f"{CLEAN}/1")
+
+
+@pytest.fixture(scope="module")
+def quantised(reference):
+    ((_, copy),) = make_copies(reference, known_data(reference.annotation), ["quantised"])
+    return replace(copy, annotation=replace(copy.annotation, id="file:copy"))
+
+
+def compared(suspect, reference, **options):
+    data = known_data(load_target(f"{CLEAN}/1").annotation)
+    names = options.pop("attacks", ["all_answers", "weight_alignment"])
+    return audit(suspect, attacks=names, data=data, reference=reference, **{**QUICK, **options})
+
+
+def said(records):
+    from pathlib import Path
+
+    (judged,) = judge([Entry(record, Path()) for record in records])
+    return word(judged, "it")
+
+
+class TestOutcomes:
+    def test_a_quantised_copy_is_derived(self, quantised):
+        answers, weights = compared(quantised, f"{CLEAN}/1")
+        assert answers.result["outcome"] == weights.result["outcome"] == "derived"
+        assert answers.result["p_value"] == pytest.approx(
+            2 / 42
+        )  # of 7 models, above all pairs in either order
+        assert weights.result["p_value"] == pytest.approx(2 / 2000)  # of two layers
+        assert (answers.result["null"], answers.result["n_independent"]) == ("pairs", 5)
+        verdict = said([answers, weights])
+        assert verdict.tone == "alarm"
+        assert verdict.title.startswith(f"Derived from {CLEAN}/1")
+        assert "corrected for 2 tests" in verdict.text
+
+    def test_another_seed_is_not_told_apart_and_called_neither(self):
+        records = compared(f"{CLEAN}/2", f"{CLEAN}/1", power_copies=("pruned",))
+        assert [record.result["outcome"] for record in records] == ["too few models", "not told apart"]
+        assert records[0].result["n_independent"] == 4  # the suspect is one of the five
+        verdict = said(records)
+        assert (verdict.tone, verdict.severity) == ("open", 0)
+        assert "Cannot tell" in verdict.title
+        assert "A pruned copy of the reference would have been found" in verdict.text
+
+    def test_too_few_models_say_how_many_it_takes(self, quantised):
+        (record,) = compared(quantised, f"{CLEAN}/1", attacks=["error_agreement"], null="reference")
+        assert record.result["outcome"] == "too few models"
+        assert record.result["p_value"] == record.result["smallest_p_value"] == pytest.approx(1 / 6)
+        verdict = said([record])
+        assert "too few independent models" in verdict.title
+        assert "0.05 takes 19" in verdict.text
+
+
+class TestRefusals:
+    def test_no_reference(self):
+        with pytest.raises(ValueError, match=r"name the one.*reference= \(--reference MODEL\)"):
+            compared(f"{CLEAN}/1", None)
+
+    def test_a_compared_model_beside_itself(self):
+        with pytest.raises(ValueError, match="cnn-clean/2 is compared, and cannot be an independent model"):
+            compared(f"{CLEAN}/1", f"{CLEAN}/2", beside=(f"{CLEAN}/2", f"{CLEAN}/3"))
+
+    def test_classes_in_another_order(self, reference):
+        shuffled = copy.deepcopy(reference.module)
+        with torch.no_grad():
+            for parameter in (shuffled[-1].weight, shuffled[-1].bias):
+                parameter.copy_(parameter.roll(1, 0))
+        other = replace(
+            reference, module=shuffled, annotation=replace(reference.annotation, id="file:rolled")
+        )
+        with pytest.raises(
+            ValueError, match=r"file:rolled is right on .* of these images, as often as by chance"
+        ):
+            compared(f"{CLEAN}/2", other)
+
+
+class TestWeights:
+    @staticmethod
+    def untrained(seed):
+        torch.manual_seed(seed)
+        annotation = load_target(f"{CLEAN}/1").annotation
+        return Target(annotation=annotation, module=Cnn(10), transform=TRANSFORM, num_classes=10)
+
+    @pytest.fixture(autouse=True)
+    def _leave_random_state(self):
+        with torch.random.fork_rng():
+            yield
+
+    def p_value(self, *targets):
+        models = Models(outputs=np.zeros((2, 1, 10)), labels=np.zeros(1, int), targets=targets, seed=3)
+        return rank_among_orders(models, permutations=199).p_value
+
+    def test_independent_networks_have_p_values_that_are_not_small(self):
+        found = np.array([self.p_value(self.untrained(k), self.untrained(100 + k)) for k in range(60)])
+        assert (found <= 0.1).mean() <= 0.1 + 3 * np.sqrt(0.1 * 0.9 / 60)
+        assert found.min() > 2 / 200
+
+    def test_a_network_with_noise_on_its_weights_is_found(self):
+        one, other = self.untrained(1), self.untrained(1)
+        with torch.no_grad():
+            for parameter in other.module.parameters():
+                parameter.add_(parameter.std() * torch.randn_like(parameter))
+        assert self.p_value(one, other) == pytest.approx(2 / 200)
+
+    def test_units_in_another_order_hide_a_copy_from_the_weights(self):
+        """Documented: whoever renumbers hidden units escapes; the answers stay the same."""
+        one, other = self.untrained(1), self.untrained(1)
+        order = torch.randperm(32)
+        with torch.no_grad():
+            for parameter in (other.module[2].weight, other.module[2].bias):
+                parameter.copy_(parameter[order])
+            head = other.module[5].weight
+            head.copy_(head.view(10, 32, 25)[:, order].reshape(10, 800))
+        inputs = torch.randn(3, 1, 28, 28)
+        torch.testing.assert_close(one.module(inputs), other.module(inputs))
+        cosines = [float((a * b).sum()) for a, b in aligned_layers(one, other)]
+        assert cosines[0] < 0.3
+        assert cosines[1] == pytest.approx(1)
+
+    def test_the_last_layer_is_left_out(self):
+        shapes = [a.shape for a, _ in aligned_layers(self.untrained(1), self.untrained(2))]
+        assert shapes == [(32, 256), (16, 16)]
+
+
+def test_boundary_examples_change_the_answer_little(reference):
+    pixels = known_data(reference.annotation).images.array(range(2000, 2030))
+    found = boundary_examples(reference, pixels)
+    with torch.no_grad():
+        own, changed = (reference.module(TRANSFORM(each)).argmax(1) for each in (pixels, found))
+    assert (own != changed).float().mean() > 0.9
+    assert np.abs(found.astype(int) - pixels).max() <= 46  # 12 steps of 3 levels, 1.25 times as far
+    assert np.abs(found.astype(int) - pixels).mean() < 8
+
+
+def test_copies_are_what_they_are_called(reference):
+    before = {name: value.clone() for name, value in reference.module.state_dict().items()}
+    copies = dict(make_copies(reference, known_data(reference.annotation)))
+    assert list(copies) == ["quantised", "pruned", "fine-tuned"]
+    for name, value in reference.module.state_dict().items():
+        assert torch.equal(value, before[name])
+    weight = "2.weight"
+    quantised, pruned, tuned = (each.module.state_dict()[weight] for each in copies.values())
+    assert len(quantised.unique()) <= 255
+    assert (quantised - before[weight]).abs().max() <= before[weight].abs().max() / 254 * 1.001
+    assert (pruned == 0).float().mean() == pytest.approx(0.5, abs=1e-3)
+    assert 0 < (tuned - before[weight]).abs().max() < before[weight].abs().max()
+
+
+def test_a_result_that_contradicts_itself_is_refused(quantised):
+    from securitynet_hub.attacks.provenance.results import Result
+
+    (record,) = compared(quantised, f"{CLEAN}/1", attacks=["error_agreement"])
+    assert parse_part(Result, record.result, "the result").outcome == "derived"
+    for change in ({"p_value": 0.5}, {"outcome": "not told apart"}, {"n_independent": 4}, {"power": 0.5}):
+        with pytest.raises(ValueError, match="should"):
+            parse_part(Result, {**record.result, **change}, "the result")
