@@ -15,36 +15,43 @@ def all_answers(models: Models, reference: int) -> Scores:
 
         s(M) = mean over signs k of (s_k(M) - mean of s_k) / deviation of s_k
 
-    over `error_agreement`, `answer_correlation` and, where the reference has a gradient,
-    `adversarial_overlap`; mean and deviation are over all models but the reference (a sign that is the same
-    for all counts 0). Ranks of such a sum remain valid, as it treats all models alike (nonparametric
-    combination: Pesarin & Salmaso 2010, chapter 4; signs after Godinot et al. 2025, arXiv 2412.13021). Higher
-    = more likely derived.
+    over `error_agreement`, `answer_correlation` and, where the models have gradients, `adversarial_overlap`. Mean
+    and deviation are those of all models but the reference and M itself, so that one copy stands far out and
+    cannot hide in a deviation that it makes itself. Ranks of such a sum remain valid, as it treats all models
+    alike (nonparametric combination: Pesarin & Salmaso 2010, chapter 4; signs after Godinot et al. 2025, arXiv
+    2412.13021). Higher = more likely derived.
 
     Args:
         models: with their answers, and the models themselves for adversarial examples.
         reference: position of the model that the others are compared with.
 
-    >>> answers = np.eye(3)[np.array([[0, 1, 2, 2], [0, 1, 2, 2], [0, 1, 0, 2], [0, 1, 1, 2]])]
+    >>> answers = np.eye(3)[np.array([[0, 1, 2, 2], [0, 1, 2, 2], [0, 1, 0, 2], [0, 1, 1, 2], [0, 1, 1, 1]])]
     >>> found = all_answers(Models(outputs=answers, labels=np.array([0, 1, 1, 1])), 0)
-    >>> int(found[1:].argmax()), abs(round(float(found[1:].sum()), 6))
-    (0, 0.0)
+    >>> int(found[1:].argmax()), bool(found[1] > 2)
+    (0, True)
     """
-    others = np.arange(len(models)) != reference
     signs = [error_agreement.error_agreement(models, reference)]
     if not models.labels_only:
         signs.append(answer_correlation.answer_correlation(models, reference))
     if models.targets and all(adversarial_overlap.without_gradient(t) is None for t in models.targets):
         signs.append(adversarial_overlap.adversarial_overlap(models, reference))
-    standard = [_standardised(sign, sign[others]) for sign in signs]
+    standard = [_standardised(sign, reference) for sign in signs]
     return np.mean(standard, axis=0).round(9)
 
 
-def _standardised(values: Scores, among: Scores) -> Scores:
-    spread = among.std()
-    found: Scores = (values - among.mean()) / spread if spread > 0 else np.zeros(len(values))
+def _standardised(values: Scores, reference: int) -> Scores:
+    """Return how many deviations each value lies above the mean of all others but the reference's."""
+    found = np.zeros(len(values))
+    for k in range(len(values)):
+        among = np.delete(values, sorted({reference, k}))
+        if k != reference and len(among):
+            apart = values[k] - among.mean()
+            found[k] = apart / max(among.std(), LEAST * max(1.0, abs(apart)))
     return found
 
+
+LEAST = 1e-6
+"""Smallest deviation, relative to the distance: models that are all alike have none."""
 
 ATTACK = Attack(
     name="all_answers",

@@ -59,7 +59,7 @@ def tables(audited: Audited, width: int) -> Iterator[Table]:
 
 
 def _verdicts(model: str, entries: Sequence[Entry]) -> Table:
-    table = plain_table(printable_markup(model))
+    table = plain_table(printable_markup(short(model)), caption="")
     table.add_column("verdict", overflow="fold")
     for judged in judge(entries):
         said = word(judged, model)
