@@ -15,11 +15,11 @@ def all_answers(models: Models, reference: int) -> Scores:
 
         s(M) = mean over signs k of (s_k(M) - mean of s_k) / deviation of s_k
 
-    over `error_agreement`, `answer_correlation` and, where the models have gradients, `adversarial_overlap`. Mean
-    and deviation are those of all models but the reference and M itself, so that one copy stands far out and
-    cannot hide in a deviation that it makes itself. Ranks of such a sum remain valid, as it treats all models
-    alike (nonparametric combination: Pesarin & Salmaso 2010, chapter 4; signs after Godinot et al. 2025, arXiv
-    2412.13021). Higher = more likely derived.
+    over `error_agreement`, `answer_correlation` and, where the models have gradients, `adversarial_overlap`.
+    Mean and deviation are those of all models but the reference and M itself, so that one copy stands far out
+    and cannot hide in a deviation that it makes itself. Ranks of such a sum remain valid, as it treats all
+    models alike (nonparametric combination: Pesarin & Salmaso 2010, chapter 4; signs after Godinot et al.
+    2025, arXiv 2412.13021). Higher = more likely derived.
 
     Args:
         models: with their answers, and the models themselves for adversarial examples.
