@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 
@@ -113,7 +115,7 @@ def adversarial_overlap(
 
     crafted = models.once(("crafted", *key), [own], craft)
     told = np.stack([
-        models.once(("told", *key), [own, other], lambda number=number: models.ask(number, crafted))
+        models.once(("told", *key), [own, other], partial(models.ask, number, crafted))
         for number, other in enumerate(models.targets)
     ])  # fmt: skip
     return weighted_agreement(told == told[reference], reference)

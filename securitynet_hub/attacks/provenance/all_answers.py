@@ -35,8 +35,8 @@ def all_answers(models: Models, reference: int) -> Scores:
         signs.append(answer_correlation.answer_correlation(models, reference))
     if models.targets and all(adversarial_overlap.without_gradient(t) is None for t in models.targets):
         signs.append(adversarial_overlap.adversarial_overlap(models, reference))
-    standard = [_standardised(sign, reference) for sign in signs]
-    return np.mean(standard, axis=0).round(9)
+    found: Scores = np.mean([_standardised(sign, reference) for sign in signs], axis=0).round(9)
+    return found
 
 
 def _standardised(values: Scores, reference: int) -> Scores:

@@ -231,7 +231,7 @@ def _power(
     attack: Attack, copies: Sequence[tuple[str, Models]], null: str, level: float, own: dict[str, Any]
 ) -> dict[str, Any]:
     """Return what the test says of copies that were made on purpose, and the share that it finds."""
-    made = []
+    made: list[dict[str, Any]] = []
     for kind, models in copies:
         if attack.why_not(models.targets[0], models.targets[1]):
             continue

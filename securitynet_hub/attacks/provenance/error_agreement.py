@@ -26,6 +26,7 @@ def error_agreement(models: Models, reference: int) -> Scores:
     Returns:
         Shape (models,); all 1 where the reference makes no mistake.
 
+    >>> import numpy as np
     >>> answers = np.eye(3)[np.array([[0, 1, 2, 2], [0, 1, 2, 2], [0, 1, 0, 2], [0, 1, 1, 2]])]
     >>> error_agreement(Models(outputs=answers, labels=np.array([0, 1, 1, 1])), 0).round(2)
     array([1., 1., 0., 0.])

@@ -51,9 +51,7 @@ class TestOutcomes:
     def test_a_quantised_copy_is_derived(self, quantised):
         answers, weights = compared(quantised, f"{CLEAN}/1")
         assert answers.result["outcome"] == weights.result["outcome"] == "derived"
-        assert answers.result["p_value"] == pytest.approx(
-            2 / 42
-        )  # of 7 models, above all pairs in either order
+        assert answers.result["p_value"] <= 2 / 42 + 1e-9  # of seven models, above all other pairs
         assert weights.result["p_value"] == pytest.approx(2 / 2000)  # of two layers
         assert (answers.result["null"], answers.result["n_independent"]) == ("pairs", 5)
         verdict = said([answers, weights])
@@ -71,7 +69,7 @@ class TestOutcomes:
         assert "A pruned copy of the reference would have been found" in verdict.text
 
     def test_too_few_models_say_how_many_it_takes(self, quantised):
-        (record,) = compared(quantised, f"{CLEAN}/1", attacks=["error_agreement"], null="reference")
+        (record,) = compared(quantised, f"{CLEAN}/1", attacks=["all_answers"], null="reference")
         assert record.result["outcome"] == "too few models"
         assert record.result["p_value"] == record.result["smallest_p_value"] == pytest.approx(1 / 6)
         verdict = said([record])
@@ -177,7 +175,7 @@ def test_copies_are_what_they_are_called(reference):
 def test_a_result_that_contradicts_itself_is_refused(quantised):
     from securitynet_hub.attacks.provenance.results import Result
 
-    (record,) = compared(quantised, f"{CLEAN}/1", attacks=["error_agreement"])
+    (record,) = compared(quantised, f"{CLEAN}/1", attacks=["all_answers"])
     assert parse_part(Result, record.result, "the result").outcome == "derived"
     for change in ({"p_value": 0.5}, {"outcome": "not told apart"}, {"n_independent": 4}, {"power": 0.5}):
         with pytest.raises(ValueError, match="should"):
