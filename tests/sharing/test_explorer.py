@@ -203,6 +203,50 @@ def test_boards_that_differ_are_columns_that_differ(records):
     assert len(set(words)) == 2
 
 
+def test_own_models_stand_where_the_public_ones_do_and_the_zoo_has_its_columns(records):
+    own = replace(
+        records[0],
+        target={"id": "module/0123456789ab/mine", "weights_hash": None, "num_classes": 10},
+        attack={"kind": "membership-inference", "name": "modified_entropy", "from_logits": True},
+        data={
+            "name": "pictures",
+            "sha256": "0" * 64,
+            "check": {"status": "no expectation", "accuracy": 48 / 80, "n": 80, "members_accuracy": 56 / 70,
+                      "n_members": 70},
+        },
+    )  # fmt: skip
+    found = explorer_data([own], [])
+    place = [model[0] for model in found["models"]].index("module/0123456789ab/mine")
+    figures = {figure["name"]: figure for figure in found["figures"]}
+    gap, auc = figures["overfit_gap"], figures["mia_modified_entropy_auc"]  # the axes of the first plot
+    assert gap["values"][place] == pytest.approx(0.2)
+    assert gap["ends"][place] == pytest.approx([0.0524, 0.3339], abs=5e-5)  # Newcombe (1998, table II)
+    assert auc["values"][place] == 0.6
+    assert auc["ends"][place] == pytest.approx([0.58, 0.62])
+    zoo = load_annotations("zoo")["zoo/fashion-mnist/cnn-corner-patch/7"]
+    row = found["models"][[model[0] for model in found["models"]].index(zoo.id)]
+    names = [column["name"] for column in found["columns"]]
+    assert row[names.index("trigger")] == zoo.trigger
+    assert row[names.index("target_class")] == zoo.target_class
+    assert set(map(len, found["models"])) == {len(names)}
+
+
+def test_points_are_drawn_before_their_intervals(page):
+    """With intervals there is more ink than without, and it is there in the end."""
+    page.wait_for_selector("#plot canvas")
+    ink = """() => { const canvas = document.querySelector("#plot canvas");
+      const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+      let found = 0; for (let i = 3; i < data.length; i += 4) found += data[i] > 0; return found; }"""
+    page.wait_for_timeout(500)
+    both = page.evaluate(ink)
+    page.uncheck("[name=intervals]")
+    page.wait_for_timeout(300)
+    points = page.evaluate(ink)
+    page.check("[name=intervals]")
+    page.wait_for_timeout(500)
+    assert page.evaluate(ink) == both > points
+
+
 def test_the_command(tmp_path, capsys):
     main(["explore", "--out", str(tmp_path / "page.html")])
     assert "page.html" in capsys.readouterr().out

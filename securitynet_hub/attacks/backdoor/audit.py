@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -88,6 +88,7 @@ def run(
             detector, own = find(name), dict(context.settings.get(name, {}))
             finding = run_detector(name, target, images.inputs_of(detector), **own)
             result, known, counts = images.measure(detector, finding, context.confidence_level)
+            result |= _named(result, data.images.class_names)
             taken = {**detector.settings, **own}
             record = Record(
                 **describe_subject(whole, data),
@@ -108,6 +109,17 @@ def run(
                 suspects = {finding.suspect, *finding.figures["flagged_classes"]} - {None}
                 save_triggers(finding.inversion, sorted(suspects), path.parent, stem=f"{path.stem}-class")
     return records
+
+
+def _named(result: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return what the flagged and suspected classes are called, where they have more than a number.
+
+    >>> _named({"suspect": 1, "flagged_classes": [0, 1]}, ("0", "dog"))
+    {'class_names': {'1': 'dog'}}
+    """
+    marked = {*(result.get("flagged_classes") or ()), result.get("suspect")} - {None}
+    found = {str(label): names[label] for label in sorted(marked) if names[label] != str(label)}
+    return {"class_names": found} if found else {}
 
 
 def applicable(target: Target, data: AuditData, options: Options, context: Context) -> list[str]:

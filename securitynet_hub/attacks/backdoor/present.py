@@ -14,6 +14,7 @@ from securitynet_hub.attacks.backdoor.kind import KIND
 from securitynet_hub.attacks.present import (
     Column,
     Figures,
+    Ground,
     Line,
     PageTable,
     Section,
@@ -35,6 +36,12 @@ from securitynet_hub.records.record import Record
 
 SHOWN = {"score", "suspect", "n_classes", "n_restarts", "smallest_class", "target_class"}
 """Figures of a detector that have a column of their own, or say no more than the record's settings."""
+
+COARSE = 0.2
+"""Widest interval of a share, or of an AUC, that still tells something."""
+
+LONGEST_NAME = 40
+"""Characters of a class's name that are shown."""
 
 MEANINGS = {
     "Anomaly index": "How far the smallest trigger lies below the median of all classes, in robust standard "
@@ -112,7 +119,7 @@ def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
     of_images = [entry for entry in entries if "judges" in entry.record.result]
     of_model = [entry for entry in entries if "judges" not in entry.record.result]
     compared: dict[Column, Measured] = {}
-    for entry in entries:
+    for entry in sorted(entries, key=lambda entry: -(number(entry.record.result.get("auc")) or 0.0)):
         for name in ("anomaly_index", "score"):
             if found := measured(entry, name):
                 column = f"{words_of(entry.attack)} {words_of(name)}"
@@ -129,8 +136,28 @@ def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
             *([images_verdict(of_images)] if of_images else ()),
         ],
         compared=compared,
+        grounds=grounds(of_images),
         meanings=MEANINGS,
     )
+
+
+def grounds(entries: Sequence[Entry]) -> list[Ground]:
+    """Say whether there were enough images to tell how well detectors of images do: by their intervals."""
+    shares = [
+        found for entry in entries for name in ("auc", "flagged_share") if (found := measured(entry, name))
+    ]
+    known = [(share.ci[1] - share.ci[0], share.ci) for share in shares if share.ci]
+    if not known:
+        return []
+    width, (low, high) = max(known)
+    images = max(number(entry.record.counts.get("images")) or 0.0 for entry in entries)
+    text = f"{images:,.0f} images were judged; the widest interval of a figure is {low:.2f} to {high:.2f}."
+    enough = width <= COARSE
+    return [
+        Ground(
+            "Enough images for the detectors", enough, text if enough else f"{text} They are too few to tell."
+        )
+    ]
 
 
 def section(entries: Sequence[Entry], samples: Sequence[Path]) -> Section:
@@ -160,6 +187,7 @@ def model_verdict(entries: Sequence[Entry]) -> Verdict:
     Detectors flag clean models whose classes differ by nature, and miss backdoors: the only tone is "open".
     """
     clauses, every = [], set()
+    named = class_names(entries)
     for entry in entries:
         name, result = words_of(entry.attack), entry.record.result
         flags, index = integers(result.get("flagged_classes")), number(result.get("anomaly_index"))
@@ -167,14 +195,18 @@ def model_verdict(entries: Sequence[Entry]) -> Verdict:
         which = f" (anomaly index {index:.2f}; above 2 is flagged)" if index is not None else ""
         most = result.get("suspect")
         if flags:
-            clauses.append(f"{name} flags class {_listed(flags)}{which}")
+            clauses.append(f"{name} flags class {_listed(flags, named)}{which}")
         elif "flagged_classes" in result or index is not None:
             clauses.append(f"{name} flags no class{which}")
         elif type(most) is int:
-            clauses.append(f"{name} suspects class {most} most")
+            clauses.append(f"{name} suspects class {_listed([most], named)} most")
     if not clauses:
         return Verdict(tone="open", title="Backdoor: not known", text="The records name no class.")
-    title = f"A detector flags class {_listed(sorted(every))}" if every else "Backdoor: no class is flagged"
+    title = (
+        f"A detector flags class {_listed(sorted(every), named)}"
+        if every
+        else "Backdoor: no class is flagged"
+    )
     proof = (
         "That is no proof: clean networks are flagged, too, where their classes differ by nature. Compare "
         "with clean models of the same kind."
@@ -237,15 +269,15 @@ def per_class(result: Mapping[str, Any], name: str) -> list[PerClass]:
 
 
 def _cells(entry: Entry) -> list[Measured | str | None]:
-    result = entry.record.result
+    result, named = entry.record.result, class_names([entry])
     score, suspect, flags = number(result.get("score")), result.get("suspect"), result.get("flagged_classes")
     more = (
         f"{words_of(name)} {text_of(value)}" for name, value, _ in figures_of(result) if name not in SHOWN
     )
     return [
         None if score is None else Measured(entry.model, score, None),
-        str(suspect) if type(suspect) is int else "-",
-        (", ".join(map(str, flags)) or "none") if isinstance(flags, list) else "-",
+        _listed([suspect], named) if type(suspect) is int else "-",
+        (_listed(integers(flags), named) or "none") if isinstance(flags, list) else "-",
         "; ".join(more),
     ]
 
@@ -285,5 +317,16 @@ def _pictures(entry: Entry) -> list[Picture]:
     return pictures_beside(entry.path, about)
 
 
-def _listed(classes: Sequence[int]) -> str:
-    return ", ".join(map(str, classes))
+def class_names(entries: Sequence[Entry]) -> dict[int, str]:
+    """Return what records of one model call the classes that they flag or suspect, cut short."""
+    found: dict[int, str] = {}
+    for entry in entries:
+        names = entry.record.result.get("class_names")
+        for label, name in names.items() if isinstance(names, dict) else ():
+            if label.isdecimal() and isinstance(name, str):
+                found[int(label)] = name[:LONGEST_NAME]
+    return found
+
+
+def _listed(classes: Sequence[int], names: Mapping[int, str]) -> str:
+    return ", ".join(f"{label} ({names[label]})" if label in names else str(label) for label in classes)

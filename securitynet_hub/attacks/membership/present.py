@@ -436,7 +436,13 @@ def _standing(entry: Entry) -> Standing | None:
     return Standing(column=column, words=words, measured=auc, across_data=across_data, caveats=sizes)
 
 
+def by_auc(entries: Sequence[Entry]) -> list[Entry]:
+    """Return records by the AUC that a reader sees, the highest first."""
+    return sorted(entries, key=lambda entry: -(number(entry.record.result.get("auc")) or 0.0))
+
+
 def _table(entries: Sequence[Entry]) -> PageTable:
+    entries = by_auc(entries)
     results = [entry.record.result for entry in entries]
     rates = [_rates(result) for result in results]
     estimate = lira_estimate([entry.record for entry in entries])
@@ -523,12 +529,12 @@ def _unresolved(rates: Mapping[str, Mapping[float, Mapping[str, Any]]]) -> list[
 def _compared(ordered: Sequence[Entry], judgement: Judgement) -> dict[Column, Measured]:
     """Return AUCs, and TPRs at the rates that are resolved, by column: of each the worst first."""
     found: dict[Column, Measured] = {}
-    for entry in ordered:
+    for entry in by_auc(ordered):
         if auc := measured(entry, "auc"):
             name = f"{words_of(entry.attack)} AUC"
             found.setdefault(Column(name, guessing=0.5, measure="AUC", attack=entry.attack), auc)
     rates = [(figure.fpr, figure) for figure in judgement.figures if figure.fpr is not None]
-    for fpr, figure in sorted(rates, key=lambda pair: (pair[0], -pair[1].low, -pair[1].value)):
+    for fpr, figure in sorted(rates, key=lambda pair: (pair[0], -pair[1].value, -pair[1].low)):
         measure = f"TPR at {100 * fpr:g}\u00a0% FPR"
         name = f"{words_of(figure.attack)} {measure}"
         column = Column(name, guessing=fpr, measure=measure, attack=figure.attack)

@@ -12,6 +12,7 @@ from securitynet_hub.attacks.present import (
     Cell,
     Column,
     Figures,
+    Ground,
     Line,
     PageTable,
     Section,
@@ -69,6 +70,9 @@ INDEPENDENT = (0.63, 0.80)
 The smallest and the largest of 60 pairs; the median is 0.70. Of two architectures it is 0.46 to 0.64. They
 stand for a model of which a record names no independent networks.
 """
+
+COARSE = 0.2
+"""Widest interval of an agreement that still tells something: with some 100 images it is so wide."""
 
 MEANINGS = {
     "Agreement": "The share of test images that a stolen copy answers as its target does. Where the model "
@@ -144,8 +148,22 @@ def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
         accuracy=number(largest.record.result.get("target_accuracy")),
         standings=[_standing(agreement)] if agreement else [],
         compared=compared,
+        grounds=grounds(ordered),
         meanings=MEANINGS,
     )
+
+
+def grounds(ordered: Sequence[Entry]) -> list[Ground]:
+    """Say whether there were enough images to tell how well the copy of the largest budget agrees."""
+    found, images = measured(ordered[-1], "agreement"), number(ordered[-1].record.counts.get("evaluated"))
+    if found is None or found.ci is None:
+        return []
+    low, high = found.ci
+    seen = "" if images is None else f"{images:,.0f} images that neither was trained on; "
+    text = f"{seen}the interval of the agreement is {percent(low)} to {percent(high)}."
+    enough = high - low <= COARSE
+    text = text if enough else f"{text} They are too few to tell."
+    return [Ground("Enough images for the copy", enough, f"{text[:1].upper()}{text[1:]}")]
 
 
 def section(entries: Sequence[Entry], samples: Sequence[Path]) -> Section:

@@ -139,15 +139,15 @@
   // The plot
   let view = null;
   const tip = $("tip");
-  const groups = () => {
+  const groups = (chosen) => {
     const sizes = new Map();
-    for (const i of filtered(false)) sizes.set(sets[i], (sizes.get(sets[i]) || 0) + 1);
+    for (const i of chosen) sizes.set(sets[i], (sizes.get(sets[i]) || 0) + 1);
     const names = [...sizes].sort((a, b) => b[1] - a[1]).slice(0, 3).map(([name]) => name);
     return (i) => names.includes(sets[i]) ? sets[i] : "others";
   };
-  const points = () => {
-    const x = figures.get(state.x), y = figures.get(state.y), group = groups(), found = [];
-    for (const i of filtered(false)) {
+  const points = (chosen) => {
+    const x = figures.get(state.x), y = figures.get(state.y), group = groups(chosen), found = [];
+    for (const i of chosen) {
       if (x.values[i] === null || y.values[i] === null) continue;
       const [xl, xh] = (x.ends && x.ends[i]) || [x.values[i], x.values[i]];
       const [yl, yh] = (y.ends && y.ends[i]) || [y.values[i], y.values[i]];
@@ -159,16 +159,16 @@
     const ink = colour("--ink"), soft = colour("--soft"), line = colour("--line");
     const names = [...new Set(values.map((each) => each.group))].sort((a, b) => (a === "others") - (b === "others"));
     const scale = (name, field, range) => {
-      const ends = values.flatMap((each) => state.intervals ? [each[`${field}l`], each[`${field}h`]] : [each[field]]);
-      const wide = Math.max(...ends) / Math.max(Math.min(...ends), 1e-9) > 1000 && Math.min(...ends) > 0;
-      return { name, type: wide ? "log" : "linear", domain: [Math.min(...ends), Math.max(...ends)], range, nice: true, zero: false };
+      const [from, to] = state.intervals ? [`${field}l`, `${field}h`] : [field, field];
+      let low = Infinity, high = -Infinity;
+      for (const each of values) { low = Math.min(low, each[from]); high = Math.max(high, each[to]); }
+      const wide = high / Math.max(low, 1e-9) > 1000 && low > 0;
+      return { name, type: wide ? "log" : "linear", domain: [low, high], range, nice: true, zero: false };
     };
     const axis = (orient, name, title) => ({ orient, scale: name, title, grid: true, gridColor: line, domainColor: soft,
       tickColor: soft, labelColor: soft, titleColor: ink, labelFontSize: 12, titleFontSize: 13, tickCount: 6,
       labelOverlap: true, titleLimit: orient === "left" ? 300 : width - 60 });
     const at = (scaleName, field) => ({ scale: scaleName, field });
-    const rule = (update) => ({ type: "rule", from: { data: "points" }, interactive: false, encode: { update: {
-      stroke: { scale: "colour", field: "group" }, strokeOpacity: { value: 0.35 }, ...update } } });
     return {
       $schema: "https://vega.github.io/schema/vega/v6.json", width, height: Math.min(420, Math.max(280, width * 0.6)),
       autosize: { type: "fit", contains: "padding" }, padding: 5, background: "transparent",
@@ -177,16 +177,15 @@
         { name: "to", value: null, on: [{ events: "pointerdown", update: "xy()" },
           { events: "[pointerdown, window:pointerup] > window:pointermove", update: "[clamp(x(), 0, width), clamp(y(), 0, height)]" }] },
       ],
-      data: [{ name: "points", values }],
+      data: [{ name: "points", values }, { name: "intervals", values: [] }],
       scales: [scale("x", "x", "width"), scale("y", "y", "height"),
         { name: "colour", type: "ordinal", domain: names, range: names.map((_, i) => colour(COLOURS[i])) },
         { name: "form", type: "ordinal", domain: names, range: ["circle", "square", "triangle-up", "diamond"] }],
       axes: [axis("bottom", "x", figures.get(state.x).words), axis("left", "y", figures.get(state.y).words)],
       legends: [{ fill: "colour", shape: "form", orient: "top", direction: "horizontal", labelColor: ink, columns: width < 500 ? 2 : 4, labelLimit: 140 }],
       marks: [
-        ...(state.intervals ? [
-          rule({ x: at("x", "x"), y: at("y", "yl"), y2: at("y", "yh") }),
-          rule({ y: at("y", "y"), x: at("x", "xl"), x2: at("x", "xh") })] : []),
+        { type: "path", from: { data: "intervals" }, interactive: false, encode: { update: {
+          path: { field: "path" }, stroke: { scale: "colour", field: "group" }, strokeOpacity: { value: 0.35 } } } },
         { type: "symbol", name: "models", from: { data: "points" }, encode: {
           enter: { size: { value: 42 }, cursor: { value: "pointer" } },
           update: { x: at("x", "x"), y: at("y", "y"), fill: { scale: "colour", field: "group" }, shape: { scale: "form", field: "group" }, fillOpacity: { value: 0.75 } },
@@ -197,10 +196,21 @@
       ],
     };
   };
+  // One path for each group, not a mark for each model: thousands of marks take longer than a reader waits.
+  const intervals = (drawn, values) => {
+    const x = drawn.scale("x"), y = drawn.scale("y"), paths = new Map();
+    for (const each of values) {
+      const parts = paths.get(each.group) || paths.set(each.group, []).get(each.group);
+      const [cx, cy] = [x(each.x).toFixed(1), y(each.y).toFixed(1)];
+      if (each.xh > each.xl) parts.push(`M${x(each.xl).toFixed(1)},${cy}H${x(each.xh).toFixed(1)}`);
+      if (each.yh > each.yl) parts.push(`M${cx},${y(each.yl).toFixed(1)}V${y(each.yh).toFixed(1)}`);
+    }
+    return [...paths].filter(([, parts]) => parts.length).map(([group, parts]) => ({ group, path: parts.join("") }));
+  };
   const drawPlot = () => {
     if (view) view.finalize();
     view = null;
-    const box = $("plot"), values = points();
+    const box = $("plot"), chosen = filtered(false), values = points(chosen);
     if (!values.length) {
       box.replaceChildren(element("p", "No model has both figures.", { class: "none" }));
     } else {
@@ -209,6 +219,11 @@
       view = new vega.View(vega.parse(specification(values, width), null, { ast: true }),
         { expr: vega.expressionInterpreter, renderer: "canvas", container: box, hover: true, logLevel: 1 });
       view.run();
+      const drawn = view;
+      // The points first; their intervals when these are on the screen.
+      if (state.intervals) requestAnimationFrame(() => setTimeout(() => {
+        if (drawn === view) drawn.data("intervals", intervals(drawn, values)).run();
+      }));
       view.addEventListener("pointermove", (event, item) => {
         const known = item && item.mark && item.mark.name === "models" ? item.datum : null;
         tip.hidden = !known;
@@ -225,7 +240,7 @@
         if (item && item.mark && item.mark.name === "models") location.hash = address({ ...state, view: "model", id: ids[item.datum.i] });
       });
     }
-    const lacking = filtered(false).length - values.length;
+    const lacking = chosen.length - values.length;
     $("about-plot").textContent = `${values.length.toLocaleString("en")} models` + (lacking ? `; ${lacking.toLocaleString("en")} lack one of the figures, or a flag says not to use it` : "")
       + ". Lines are 95 % intervals, where the number of images is known. Drag over points to select their models.";
   };
@@ -317,12 +332,13 @@
     const board = data.boards[Number(state.board)] || data.boards[0], box = $("board");
     if (!board) return box.replaceChildren(element("p", "No results were given to this page. `securitynet explore --records DIR` adds them."));
     const ends = board.rows.flatMap((row) => row.ends || [row.value]);
+    const low = ends.reduce((a, b) => Math.min(a, b), Infinity), high = ends.reduce((a, b) => Math.max(a, b), -Infinity);
     box.replaceChildren(element("h2", board.title),
       element("p", "A place such as 2-5 says that the intervals allow every place from 2 to 5: models that share places are tied."),
       ...(board.comparison ? [element("p", board.comparison, { class: "soft" })] : []),
       table(["place", "model", "figure", "", "measured", "by"], board.rows.slice(0, most).map((row) => [row.place,
         byId.has(row.model) ? element("a", row.model, { href: address({ ...state, view: "model", id: row.model }) }) : row.model,
-        written(row.value, row.ends) + (row.opinion ? `, ${row.opinion}` : ""), bar(row, Math.min(...ends), Math.max(...ends)), row.created, row.author])),
+        written(row.value, row.ends) + (row.opinion ? `, ${row.opinion}` : ""), bar(row, low, high), row.created, row.author])),
       ...(board.rows.length > most ? [more(board, most)] : []),
       ...(board.settings ? [element("p", `Settings: ${board.settings}`, { class: "soft" })] : []));
   };

@@ -15,15 +15,18 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from securitynet_hub.annotations.flags import FLAGS
-from securitynet_hub.annotations.schema import Annotation, columns, load_annotations
+from securitynet_hub.annotations.schema import Annotation, Column, ZooAnnotation, columns, load_annotations
 from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.attacks.latest import model_ids
 from securitynet_hub.core.text import printable
 from securitynet_hub.pages.page import render
+from securitynet_hub.records.figures import number
 from securitynet_hub.records.record import Record
+from securitynet_hub.records.rows import find_figure
 from securitynet_hub.sharing.leaderboard import Board, Signers, leaderboards
 from securitynet_hub.statistics.power import auc_deviation
 from securitynet_hub.statistics.rates import wilson_interval
-from securitynet_hub.study.frames import column_words
+from securitynet_hub.study.frames import column_words, dataset_named
 
 HERE = Path(__file__).parent
 CARD = HERE / "space.md"
@@ -43,13 +46,33 @@ TRIALS = {
 }
 """Columns that are shares of a known number of images, which gives them an interval (Wilson 1927)."""
 
-WORDS = {"id": "model", "dataset": "data set", "num_parameters": "parameters", "num_classes": "classes"}
+WORDS = {
+    "kind": "kind of zoo model",
+    "trigger": "trigger",
+    "target_class": "trigger's class",
+    "poison_rate": "share of poisoned images",
+    "attack_success_rate": "share that the trigger turns",
+} | {"id": "model", "dataset": "data set", "num_parameters": "parameters", "num_classes": "classes"}
 
 FIRST = (
     "id", "dataset", "architecture", "source", "num_parameters", "train_accuracy", "test_accuracy",
     "overfit_gap", "stealing_agreement", "mia_correctness_auc", "mia_modified_entropy_auc",
 )  # fmt: skip
 """The columns of the table; a model's own view has all."""
+
+
+OF_THE_FILES = ("images", "members_file", "members_sha256", "recipe")
+"""Columns of the embedded zoo that say where its files are and how it was trained, not what a model is."""
+
+
+class Found(NamedTuple):
+    """What is known of a model of the reader's own in a column: a value, and its interval if there is one."""
+
+    value: Any
+    ends: tuple[float, float] | None = None
+
+
+NOTHING = Found(None)
 
 
 class Figures(NamedTuple):
@@ -97,12 +120,12 @@ def explorer_data(records: Sequence[Record], boards: Sequence[Board]) -> dict[st
     A figure that a flag of its row says not to use is left out of ``figures``, so of plots and percentiles;
     it stands in the table, marked, and in the model's own view with the flag.
     """
-    rows = [*load_annotations("extended").values(), *load_annotations("zoo").values()]
+    rows: list[Annotation] = [*load_annotations("extended").values(), *load_annotations("zoo").values()]
     ids = [row.id for row in rows]
-    listed = set(ids)
-    ids += sorted({str(record.target.get("id")) for record in records} - listed)
+    own = _own_models(records, set(ids))
+    ids += [str(model["id"].value) for model in own]
     results = _results(records)
-    figures = [*_annotated(rows, len(ids)), *_measured(boards, ids)]
+    figures = [*_annotated(rows, own), *_measured(boards, ids)]
     described = [
         {
             "name": column.name,
@@ -111,18 +134,21 @@ def explorer_data(records: Sequence[Record], boards: Sequence[Board]) -> dict[st
             "number": column.type in (int, float),
             "first": column.name in FIRST,
         }
-        for column in columns(Annotation)
+        for column in _columns()
         if column.name not in ("corrections", "flags")
     ]
     described.sort(key=lambda column: FIRST.index(column["name"]) if column["first"] else len(FIRST))
     return {
         "columns": described,
         "models": [
-            *([_cell(getattr(row, str(column["name"]))) for column in described] for row in rows),
-            *([id, *[None] * (len(described) - 1)] for id in ids[len(rows) :]),
+            *([_cell(getattr(row, str(column["name"]), None)) for column in described] for row in rows),
+            *(
+                [_cell(model.get(str(column["name"]), NOTHING).value) for column in described]
+                for model in own
+            ),
         ],
         "unlisted": len(ids) - len(rows),
-        "flags": [*(list(row.flags) for row in rows), *([] for _ in ids[len(rows) :])],
+        "flags": [*(list(row.flags) for row in rows), *([] for _ in own)],
         "meanings": {name: flag.meaning for name, flag in FLAGS.items()},
         "figures": [
             {
@@ -139,17 +165,90 @@ def explorer_data(records: Sequence[Record], boards: Sequence[Board]) -> dict[st
     }
 
 
-def _annotated(rows: Sequence[Annotation], count: int) -> Iterator[Figures]:
+def _columns() -> list[Column]:
+    """Return the columns of all annotations, then those that only the embedded zoo has."""
+    known = {column.name for column in columns(Annotation)}
+    zoo = [c for c in columns(ZooAnnotation) if c.name not in known and c.name not in OF_THE_FILES]
+    return [*columns(Annotation), *zoo]
+
+
+def _own_models(records: Sequence[Record], listed: set[str]) -> list[dict[str, Found]]:
+    """Return, for each model that no table lists, what its records say in the columns of the annotations.
+
+    The same weights under two ids are one model; the last created record that gives a figure counts.
+    """
+    latest = sorted(records, key=lambda each: (each.created, each.id))
+    ids = model_ids(latest)
+    models: dict[str, list[Record]] = {}
+    for record in latest:
+        id = str(record.target.get("id", "unnamed"))
+        if id not in listed:
+            models.setdefault(ids[id], []).append(record)
+    return [_own_model(id, models[id]) for id in sorted(models)]
+
+
+def _own_model(id: str, records: Sequence[Record]) -> dict[str, Found]:
+    last = records[-1]
+    found = {
+        "id": Found(id),
+        "dataset": Found(dataset_named(str(last.data.get("name")))),
+        "source": Found(id.partition("/")[0]),
+        "num_classes": Found(number(last.target.get("num_classes"))),
+    }
+    for record in records:
+        check = record.data.get("check")
+        if isinstance(check, dict):
+            found |= _of_check(check)
+    for name, kind in kinds().items():
+        own = [record for record in records if record.attack.get("kind") == name]
+        for column, value in kind.present.frame(own).items() if own else ():
+            if value is not None and column not in found:
+                found[column] = Found(value, _ends_in(own, value))
+    return found
+
+
+def _of_check(check: dict[str, Any]) -> dict[str, Found]:
+    """Return the accuracies and the overfit gap that an audit's check of its images measured."""
+    train, test = number(check.get("members_accuracy")), number(check.get("accuracy"))
+    sizes = [number(check.get(name)) for name in ("n_members", "n")]
+    n_train, n_test = (None if size is None else int(size) for size in sizes)
+    shares = {"train_accuracy": (train, n_train), "test_accuracy": (test, n_test)}
+    found = {
+        name: Found(share, _share_interval(share, n))
+        for name, (share, n) in shares.items()
+        if share is not None
+    }
+    if train is not None and test is not None:
+        found["overfit_gap"] = Found(train - test, _gap_interval(train, n_train, test, n_test))
+    return found
+
+
+def _ends_in(records: Sequence[Record], value: float) -> tuple[float, float] | None:
+    """Return the interval of a figure that stands in one of the records, of the last one that has it."""
+    for record in reversed(records):
+        for name in record.result:
+            figure = find_figure(record.result, name)
+            if figure is not None and figure.value == value and figure.low is not None:
+                assert figure.high is not None
+                return figure.low, figure.high
+    return None
+
+
+def _annotated(rows: Sequence[Annotation], own: Sequence[dict[str, Found]]) -> Iterator[Figures]:
     """Yield the columns of numbers that may be plotted, without what flags distrust."""
-    for column in columns(Annotation):
-        if column.type not in (int, float) or column.name in ("upstream_row", "input_dims", "seed"):
+    for column in _columns():
+        name = column.name
+        if column.type not in (int, float) or name in ("upstream_row", "input_dims", "seed", "target_class"):
             continue
-        values = [row.trusted(column.name) for row in rows]
-        ends = [None if row.trusted(column.name) is None else _interval(row, column.name) for row in rows]
-        rest = [None] * (count - len(rows))
-        yield Figures(
-            column.name, column_words(column.name), [*values, *rest], [*ends, *rest] if any(ends) else None
-        )
+        known = [row if hasattr(row, name) else None for row in rows]
+        values = [None if row is None else row.trusted(name) for row in known]
+        ends = [
+            None if row is None or value is None else _interval(row, name)
+            for row, value in zip(known, values, strict=True)
+        ]
+        values += [model.get(name, NOTHING).value for model in own]
+        ends += [model.get(name, NOTHING).ends for model in own]
+        yield Figures(name, column_words(name), values, ends if any(ends) else None)
 
 
 def _interval(row: Annotation, name: str) -> tuple[float, float] | None:
@@ -162,20 +261,22 @@ def _interval(row: Annotation, name: str) -> tuple[float, float] | None:
     if name in TRIALS:
         return _share_interval(value, getattr(row, TRIALS[name]))
     if name == "overfit_gap":
-        train, test = row.train_accuracy, row.test_accuracy
-        one = _share_interval(train, row.train_eval_size)
-        other = _share_interval(test, row.test_eval_size)
-        if train is None or test is None or one is None or other is None:
-            return None
-        below, above = (
-            math.hypot(train - one[0], other[1] - test),
-            math.hypot(one[1] - train, test - other[0]),
-        )
-        return train - test - below, train - test + above
+        return _gap_interval(row.train_accuracy, row.train_eval_size, row.test_accuracy, row.test_eval_size)
     if name.endswith("_auc") and row.mia_members and row.mia_nonmembers:
         reach = ENDS * auc_deviation(value, row.mia_members, row.mia_nonmembers)
         return max(0.0, value - reach), min(1.0, value + reach)
     return None
+
+
+def _gap_interval(
+    train: float | None, n_train: int | None, test: float | None, n_test: int | None
+) -> tuple[float, float] | None:
+    """Return the interval of a difference of two shares (Newcombe 1998, method 10); None where unknown."""
+    one, other = _share_interval(train, n_train), _share_interval(test, n_test)
+    if train is None or test is None or one is None or other is None:
+        return None
+    below, above = math.hypot(train - one[0], other[1] - test), math.hypot(one[1] - train, test - other[0])
+    return train - test - below, train - test + above
 
 
 def _share_interval(share: float | None, trials: int | None) -> tuple[float, float] | None:

@@ -1,0 +1,74 @@
+"""What kinds of attack say in a report: names of classes, whether images suffice, highest AUC first."""
+
+from pathlib import Path
+
+import pytest
+
+from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.records.entries import Entry
+from securitynet_hub.records.record import Record
+
+
+def entry(kind, attack, result, **counts):
+    record = Record(
+        target={"id": "mine", "weights_hash": None},
+        data={"name": "pictures", "sha256": "0" * 64},
+        attack={"kind": kind, "name": attack},
+        result=result,
+        counts=counts,
+        timings={},
+        code={},
+        environment={},
+    )
+    return Entry(record, Path())
+
+
+def summary(*entries):
+    return kinds()[entries[0].kind].present.summarise(entries, ())
+
+
+def test_findings_name_the_classes():
+    names = {"class_names": {"3": "cat", "5": "dog"}}
+    flags = {"score": 3.0, "suspect": 3, "flagged_classes": [3, 7], "anomaly_index": 3.0, **names}
+    suspects = {"score": 1.0, "suspect": 5, **names}
+    (verdict,) = summary(
+        entry("backdoor-detection", "neural_cleanse", flags), entry("backdoor-detection", "mm_bd", suspects)
+    ).verdicts
+    assert verdict.title == "A detector flags class 3 (cat), 7"
+    assert "Neural cleanse flags class 3 (cat), 7" in verdict.text
+    assert "mm bd suspects class 5 (dog) most" in verdict.text
+    # A stranger's record may call them anything.
+    odd = {"score": 1.0, "suspect": 5, "class_names": {"5": 7, "x": "y"}}
+    (verdict,) = summary(entry("backdoor-detection", "mm_bd", odd)).verdicts
+    assert "suspects class 5 most" in verdict.text
+
+
+@pytest.mark.parametrize(("ci", "enough"), [([0.6, 0.7], True), ([0.5, 0.75], False)])
+def test_too_few_images_are_said_to_be(ci, enough):
+    result = {"judges": "inputs", "score": None, "suspect": None, "auc": 0.65, "auc_ci": ci}
+    (of_detectors,) = summary(entry("backdoor-detection", "strip", result, images=40)).grounds
+    copy = {"agreement": 0.65, "agreement_ci": ci}
+    (of_copy,) = summary(entry("model-stealing", "model_stealing", copy, evaluated=40)).grounds
+    for ground in (of_detectors, of_copy):
+        assert ground.holds is enough
+        assert ground.text.startswith("40 images")
+        assert ("too few to tell" in ground.text) is not enough
+
+
+def test_aucs_stand_in_the_order_of_their_values():
+    # The second is surer to be high, the first is higher.
+    wide = {"auc": 0.70, "auc_ci": [0.50, 0.90], "confidence_level": 0.95}
+    sure = {"auc": 0.65, "auc_ci": [0.62, 0.68], "confidence_level": 0.95}
+    low = {"auc": 0.50, "auc_ci": [0.45, 0.55], "confidence_level": 0.95}
+    sizes = {"n_members": 100, "n_nonmembers": 100}
+    entries = [
+        entry("membership-inference", name, {**result, **sizes})
+        for name, result in (("loss", low), ("entropy", sure), ("confidence", wide))
+    ]
+    compared = [
+        figure.value for column, figure in summary(*entries).compared.items() if column.measure == "AUC"
+    ]
+    assert compared == [0.70, 0.65, 0.50]
+    section = kinds()["membership-inference"].present.section(entries, ())
+    table = next(part for part in section.parts if hasattr(part, "lines"))
+    assert [line.cells[0].value for line in table.lines] == [0.70, 0.65, 0.50]
