@@ -93,9 +93,10 @@ def test_other_samples_are_refused_before_any_work(audited, run):
         (["--out", "/dev/null/x"], "cannot write records"),
     ],
 )
-def test_what_can_be_refused_is_refused_before_a_model_is_looked_for(run, words, hint):
-    """The model is not there, which would be told as soon as it is looked for."""
-    code, out, err = run("audit", "file:gone.pth", *words)
+def test_what_can_be_refused_is_refused_before_a_model_is_read(run, words, hint, tmp_path):
+    """The file is empty, which would be told as soon as it is read."""
+    (tmp_path / "empty.pth").touch()
+    code, out, err = run("audit", f"file:{tmp_path / 'empty.pth'}", *words)
     assert (code > 0, out) == (True, "")
     assert hint in " ".join(err.split())
 

@@ -10,7 +10,7 @@ from securitynet_hub.cli.main import build_parser
 NAMES = {
     "AuditData", "LabelledImages", "PerImage", "Recipe", "Split", "Transform", "audit", "black_box",
     "compare", "load_annotations", "load_images", "load_metric", "load_target", "read_records", "report",
-    "signals", "statistics", "to_frame", "train_shadows",
+    "signals", "statistics", "to_frame", "train_shadows", "verdict",
 }  # fmt: skip
 
 # For each command: what its usage says of each argument (name, how many values, choices), the arguments

@@ -93,6 +93,10 @@ def tables(audited: Audited, width: int) -> Iterator[Table | Text]:
     yield from _verdicts(judgements)
     names = list(dict.fromkeys(record.attack["name"] for _, records in audited for record in records))
     fitting = max(1, (width - 44) // 18)
+    if len(judgements) == 1 and len(names) > fitting:
+        (audit,) = (each for each in audited if each[1])
+        yield _one_model_table(*audit, judgements[audit[0].id])
+        return
     for start in range(0, len(names), fitting):
         yield _auc_table(audited, names[start : start + fitting], judgements)
 
@@ -121,13 +125,32 @@ def _verdicts(judgements: Mapping[str, Judgement]) -> Iterator[Table | Text]:
     yield table
 
 
+CAPTION = (
+    "0.5: on average no better than guessing. Red: above 0.5, yellow: below 0.5 (sign reversed), "
+    "corrected for all attacks. Gap: train - test accuracy."
+)
+
+
+def _one_model_table(annotation: Annotation, records: Sequence[Record], judgement: Judgement) -> Table:
+    """Return a line for each attack on one model, the highest AUC first."""
+    found = sorted(records, key=lambda record: -(number(record.result.get("auc")) or 0.0))
+    first = records[0]
+    about = f"{_counts(first)} members/non-members, accuracy gap {_gap(annotation, first)}"
+    level = first.result["confidence_level"]
+    table = plain_table(f"Membership inference: AUC and its {level:.0%} interval, {about}", caption=CAPTION)
+    table.add_column("attack", overflow="fold")
+    table.add_column("AUC", justify="right", no_wrap=True)
+    for record in found:
+        table.add_row(printable_markup(record.attack["name"]), _auc(record, judgement, beside=first))
+    return table
+
+
 def _auc_table(audited: Audited, names: list[str], judgements: Mapping[str, Judgement]) -> Table:
     measured = [(row, {r.attack["name"]: r for r in records}) for row, records in audited if records]
     level = next(iter(measured[0][1].values())).result["confidence_level"]
     table = plain_table(
         f"Membership inference: AUC and its {level:.0%} interval",
-        caption="0.5: on average no better than guessing. Red: above 0.5, yellow: below 0.5 (sign reversed), "
-        "corrected for all attacks. Gap: train - test accuracy.",
+        caption=CAPTION,
     )
     table.add_column("model", overflow="fold")
     for heading in ("members/\nnon-\nmembers", "acc.\ngap", *(f"{name}\nAUC" for name in names)):
