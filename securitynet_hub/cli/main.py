@@ -29,8 +29,8 @@ INTERRUPTION = "Interrupted; the records written so far are whole, and the same 
 
 GREETING = """\
 securitynet audits image classifiers: do they give their training images away, how cheaply are they
-copied, do they hide a backdoor, do small changes of an image mislead them? Every figure has an
-interval, and a verdict in words comes first.
+copied, do they hide a backdoor, do small changes of an image mislead them, was one derived from
+another? Every figure has an interval, and a verdict in words comes first.
 
 A model that ships with the package, one of your own, and what a folder of images is read as:
   securitynet audit zoo/fashion-mnist/cnn-overfitted-500/1

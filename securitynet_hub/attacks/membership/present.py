@@ -95,7 +95,7 @@ def tables(audited: Audited, width: int) -> Iterator[Table | Text]:
     fitting = max(1, (width - 44) // 18)
     if len(judgements) == 1 and len(names) > fitting:
         (audit,) = (each for each in audited if each[1])
-        yield _one_model_table(*audit, judgements[audit[0].id])
+        yield from _one_model(*audit, judgements[audit[0].id])
         return
     for start in range(0, len(names), fitting):
         yield _auc_table(audited, names[start : start + fitting], judgements)
@@ -131,18 +131,23 @@ CAPTION = (
 )
 
 
-def _one_model_table(annotation: Annotation, records: Sequence[Record], judgement: Judgement) -> Table:
-    """Return a line for each attack on one model, the highest AUC first."""
+def _one_model(
+    annotation: Annotation, records: Sequence[Record], judgement: Judgement
+) -> Iterator[Table | Text]:
+    """Yield a line for each attack on one model, the highest AUC first; with words wider than the table."""
     found = sorted(records, key=lambda record: -(number(record.result.get("auc")) or 0.0))
     first = records[0]
     about = f"{_counts(first)} members/non-members, accuracy gap {_gap(annotation, first)}"
     level = first.result["confidence_level"]
-    table = plain_table(f"Membership inference: AUC and its {level:.0%} interval, {about}", caption=CAPTION)
+    title = f"Membership inference on {short(annotation.id)}: AUC and its {level:.0%} interval, {about}"
+    yield Text(printable(title), "italic")
+    table = plain_table("", caption="")
     table.add_column("attack", overflow="fold")
     table.add_column("AUC", justify="right", no_wrap=True)
     for record in found:
         table.add_row(printable_markup(record.attack["name"]), _auc(record, judgement, beside=first))
-    return table
+    yield table
+    yield Text(CAPTION, "dim italic")
 
 
 def _auc_table(audited: Audited, names: list[str], judgements: Mapping[str, Judgement]) -> Table:
