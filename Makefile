@@ -37,7 +37,7 @@ consistent = $(1)/bin/python -m pip check
 endif
 INSTALL := $(call install,$(VENV))
 
-.PHONY: demo docs gallery tables coverage test test-alone test-coverage test-fast test-exhaustive test-vision test-hosted check bench fuzz test-lowest clean
+.PHONY: accessibility demo docs gallery tables coverage test test-alone test-coverage test-fast test-exhaustive test-vision test-hosted check bench fuzz test-lowest clean
 
 demo: $(VENV)/installed
 	rm -rf records/samples
@@ -77,6 +77,18 @@ gallery: $(VENV)/installed
 			$(GALLERY)/backdoored/zoo/fashion-mnist/cnn-corner-patch/7/neural_cleanse-*-class-0-$$part.png \
 			docs/gallery/trigger-$$part.png || exit 1; \
 	done
+
+# axe-core, which npm fetches, on what is written for browsers: light and dark, 1,280 and 390 pixels wide.
+accessibility: $(VENV)/installed
+	rm -rf build/axe && mkdir -p build/axe
+	cd build/axe && npm pack --silent axe-core@4 && tar -xzf axe-core-*.tgz package/axe.min.js
+	$(BIN)/securitynet audit zoo/fashion-mnist/bn-cnn-overfitted-500/1 --out build/axe/records --samples build/axe/samples
+	$(BIN)/securitynet audit zoo/fashion-mnist/cnn-clean/1 --out build/axe/records --samples build/axe/samples
+	$(BIN)/securitynet report build/axe/records --samples build/axe/samples --out build/axe/report.html
+	$(BIN)/securitynet leaderboard --records build/axe/records --format html --out build/axe/board.html
+	$(BIN)/securitynet explore --records build/axe/records --out build/axe/explorer.html
+	$(BIN)/python docs/accessibility.py build/axe/package/axe.min.js build/axe/report.html build/axe/board.html \
+		build/axe/explorer.html $(wildcard build/site/index.html build/site/tutorial.html)
 
 # What pages say of attacks, from the attacks themselves.
 tables: $(VENV)/installed
