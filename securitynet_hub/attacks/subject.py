@@ -26,6 +26,7 @@ from securitynet_hub.data.sides import OnProgress, Side, decide_overlap, join_si
 from securitynet_hub.data.sources import ImageSource, Relabelled
 from securitynet_hub.data.splits import Split, read_split
 from securitynet_hub.data.tables import read_table_side
+from securitynet_hub.engine.converted import engine_of
 from securitynet_hub.engine.device_maps import find_devices
 from securitynet_hub.engine.processes import find_precision
 from securitynet_hub.models import network_size
@@ -503,7 +504,7 @@ def _set_name(dataset: str | Mapping[str, Any]) -> str:
 
 def describe_subject(target: Target, data: AuditData) -> dict[str, Any]:
     """Return the fields of a record that describe target, data and environment."""
-    precision = find_precision()
+    precision, engine = find_precision(), engine_of(target)
     check = None if data.validity is None else data.validity.check
     return {
         "target": {
@@ -517,6 +518,7 @@ def describe_subject(target: Target, data: AuditData) -> dict[str, Any]:
             **({"weights_key": target.annotation.weights_key_prefix} if target.notes else {}),
             **({"notes": list(target.notes)} if target.notes else {}),
             **({} if precision == "no" else {"precision": precision}),
+            **({} if engine is None else {"engine": engine}),
         },
         "data": {
             **data.images.describe(),

@@ -21,10 +21,11 @@ from securitynet_hub.core.errors import SecurityNetError
 from securitynet_hub.core.memory import keep_freed_memory
 from securitynet_hub.core.printing import PlainConsole, plain_streams
 from securitynet_hub.core.text import printable_markup
+from securitynet_hub.engine.engine_choice import require_engine
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
 
-AUTHOR = "SECURITYNET_AUTHOR"
+AUTHOR, ENGINE = "SECURITYNET_AUTHOR", "SECURITYNET_ENGINE"
 INTERRUPTION = "Interrupted; the records written so far are whole, and the same command goes on."
 
 GREETING = """\
@@ -65,8 +66,10 @@ def _run(words: Sequence[str]) -> None:
     set_told(quiet=options.quiet, verbose=options.verbose)
     began = time.monotonic()
     try:
-        with notes_for_warnings(vars(options)), _authored(getattr(options, "author", None)):
-            options.run(options)
+        with notes_for_warnings(vars(options)), _set(AUTHOR, getattr(options, "author", None)):
+            _require_engine(getattr(options, "engine", None))
+            with _set(ENGINE, getattr(options, "engine", None)):
+                options.run(options)
         step(f"done in {time.monotonic() - began:.1f} s")
     except KeyboardInterrupt:
         _fail(INTERRUPTION, INTERRUPTED)
@@ -79,18 +82,24 @@ def _run(words: Sequence[str]) -> None:
 
 
 @contextmanager
-def _authored(author: str | None) -> Iterator[None]:
-    """Let records of the block be by this author, those of processes that it starts as well."""
-    held = os.environ.get(AUTHOR)
-    if author:
-        os.environ[AUTHOR] = author
+def _set(name: str, value: str | None) -> Iterator[None]:
+    """Set an environment variable within the block, for processes that it starts as well; None leaves it."""
+    held = os.environ.get(name)
+    if value:
+        os.environ[name] = value
     try:
         yield
     finally:
-        if author and held is None:
-            del os.environ[AUTHOR]
-        elif author and held is not None:
-            os.environ[AUTHOR] = held
+        if value and held is None:
+            del os.environ[name]
+        elif value and held is not None:
+            os.environ[name] = held
+
+
+def _require_engine(name: str | None) -> None:
+    """Refuse an engine that is not installed, before anything is read."""
+    if name is not None:
+        require_engine(name)
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
+from securitynet_hub.engine.engine_choice import ENGINES
+
 ZOO = "zoo"
 """Stands for every model of the embedded zoo."""
 
@@ -125,6 +127,28 @@ def add_author_flag(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="who measures, as records and leaderboards say (default: SECURITYNET_AUTHOR)",
     )
+
+
+def add_engine_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--engine``, which goes before the environment variable SECURITYNET_ENGINE."""
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        help="what answers for networks on a CPU; where it is further from torch than rounding, torch does, "
+        "and a note says so (default: SECURITYNET_ENGINE, else torch)",
+    )
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Read which part of how many, such as ``3/64``, counted from one.
+
+    >>> shard("3/64")
+    (3, 64)
+    """
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(f"must be a part of so many, from 1/64 to 64/64; got {text!r}")
+    return int(found[1]), int(found[2])
 
 
 def count(text: str) -> int:

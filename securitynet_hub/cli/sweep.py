@@ -11,7 +11,7 @@ from securitynet_hub.cli.console import errors
 from securitynet_hub.cli.early import refuse_early
 from securitynet_hub.cli.json_output import add_json_flag
 from securitynet_hub.cli.kind_flags import add_kind_flags, kind_options
-from securitynet_hub.cli.parsing import ZOO, Several, add_author_flag, max_memory
+from securitynet_hub.cli.parsing import ZOO, Several, add_author_flag, add_engine_flag, max_memory, shard
 from securitynet_hub.cli.progress import reading_bars
 from securitynet_hub.core.interrupts import heed_interrupts
 from securitynet_hub.core.text import printable_markup
@@ -31,6 +31,7 @@ def add(commands: Any) -> None:
     )
     _add_work(parser)
     _add_ways(parser)
+    add_engine_flag(parser)
     add_author_flag(parser)
     add_json_flag(parser)
     add_kind_flags(parser, "sweep")
@@ -92,6 +93,13 @@ def _add_ways(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="what the processes of a launch share: each takes models of its own, or all take one and split "
         "its images (default: models if there are as many as processes)",
+    )
+    parser.add_argument(
+        "--shard",
+        type=shard,
+        metavar="I/N",
+        help="part of the models to do, where N machines share no folder: 1/64 to 64/64; their folders are "
+        "put into one afterwards (docs/sweeps.md)",
     )
     parser.add_argument("--batch-size", type=int, metavar="N", help="images in one forward pass")
     parser.add_argument(

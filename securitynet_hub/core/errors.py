@@ -63,6 +63,10 @@ class SkippedWarning(UserWarning):
     """An attack of an audit could not run, and the others went on; the message says why."""
 
 
+class EngineWarning(UserWarning):
+    """The engine that was chosen does not answer for a network; torch does."""
+
+
 class RecordWarning(UserWarning):
     """A record is damaged and was left out; the message names it."""
 

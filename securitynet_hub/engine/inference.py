@@ -26,6 +26,7 @@ from securitynet_hub.core.threads import in_threads
 from securitynet_hub.data.images import LabelledImages
 from securitynet_hub.data.pixels import Labels, Pixels
 from securitynet_hub.data.sources import ImageSource
+from securitynet_hub.engine.converted import Converted, converted
 from securitynet_hub.engine.memory_format import wants_channels_last
 from securitynet_hub.engine.processes import broadcast, gather, init_processes, raise_together
 from securitynet_hub.engine.soundness import Forward, as_classifier, require_sound
@@ -80,6 +81,7 @@ def predict(
     ``--dynamo_backend inductor``). A batch that does not fit into memory is forwarded in halves. On a CPU, a
     batch is forwarded in parts of at most `CPU_ELEMENTS`, because large ones are slower, and with the
     channels last in memory where that is faster (`engine.memory_format`); the module itself stays as it is.
+    Another engine answers in torch's place where one was chosen (``--engine``, `engine.converted`).
 
     Args:
         target: the classifier; its transform is applied to the pixels.
@@ -95,13 +97,15 @@ def predict(
     """
     if isinstance(target.module, Function):
         return _asked(target.module, images, batch_size, on_batch)
+    classifier = as_classifier(target)
     logits = predict_module(
-        as_classifier(target),
+        classifier,
         target.transform,
         images,
         batch_size=batch_size,
         workers=workers,
         on_batch=on_batch,
+        engine=converted(target, classifier),
         on_first=lambda forward, inputs, answers: require_sound(target, forward, inputs, answers),
     )
     if logits.shape[1:] != (target.num_classes,):
@@ -143,18 +147,19 @@ def predict_module(
     workers: int | None = None,
     on_batch: Callable[[int], None] = lambda size: None,
     on_first: Callable[[Forward, torch.Tensor, torch.Tensor], None] = lambda forward, inputs, answers: None,
+    engine: Converted | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return the outputs of a module without annotation, as `predict` does for a target.
 
     `on_first` is called after the first batch of this process, with what forwards a batch, the inputs and the
-    outputs.
+    outputs. `engine` answers in the module's place where it can.
     """
     if not len(images):
         raise ValueError("there are no images to predict.")
     if isinstance(images, LabelledImages):
         images = images.pixels
     accelerator = init_processes()
-    forward = _Forward(module, accelerator)
+    forward = _Forward(module, accelerator, engine)
     batches = np.split(np.arange(len(images)), range(batch_size, len(images), batch_size))
     share = np.array_split(np.arange(len(batches)), accelerator.num_processes)[accelerator.process_index]
     # A process without a batch repeats the first one, because all processes must take part in gathering.
@@ -358,7 +363,10 @@ class _Forward:
     processes. Here each process keeps its batches, and the size that fits is remembered.
     """
 
-    def __init__(self, module: torch.nn.Module, accelerator: Accelerator) -> None:
+    def __init__(
+        self, module: torch.nn.Module, accelerator: Accelerator, engine: Converted | None = None
+    ) -> None:
+        self._engine = engine
         self._most: int | None = None
         self._elements: int | None = None
         self._device = accelerator.device
@@ -385,6 +393,10 @@ class _Forward:
             self._most = max(1, self._elements // inputs[0].numel())
         if self._most is not None and len(inputs) > self._most:
             return torch.cat([self(part) for part in torch.split(inputs, self._most)])
+        return self._whole(inputs) if self._engine is None else self._engine(inputs, self._whole)
+
+    def _whole(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Forward a batch at once; on an accelerator that has not the memory, in halves."""
         if self._module is not None and wants_channels_last(self._module, self._call, inputs):
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         try:

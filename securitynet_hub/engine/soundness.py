@@ -29,7 +29,7 @@ _SEEN: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
 """The modules that have been looked at."""
 
 
-def as_classifier(target: Target) -> torch.nn.Module:
+def as_classifier(target: Target) -> Classifier:
     """Return a target's module if it answers with logits by itself, else the same as a `Classifier`."""
     if isinstance(target.module, Classifier):
         return target.module

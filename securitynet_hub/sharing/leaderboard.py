@@ -299,7 +299,7 @@ def _latest(entries: list[tuple[Record, Figure]]) -> Models:
 
 def _correlations(kind: Kind, records: Sequence[Record], by: str, samples: Path | None) -> Correlations:
     """Return how far the errors of models are shared, NaN where they were not measured on the same images."""
-    correlations = getattr(kind.present, "correlations", None)
+    correlations = None if samples is None else getattr(kind.present, "correlations", None)
     if samples is None or correlations is None:
         return np.full((len(records), len(records)), np.nan)
     found: Correlations = correlations(records, by, samples)

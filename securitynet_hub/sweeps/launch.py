@@ -38,6 +38,7 @@ class SweepOptions:
         offload: folder for layers on disk.
         retry_failed: do again what failed before.
         dry_run: only plan.
+        shard: which of how many parts of the models to do, counted from one; None for all of them.
     """
 
     models: Sequence[str]
@@ -54,6 +55,7 @@ class SweepOptions:
     offload: Path | None = None
     retry_failed: bool = False
     dry_run: bool = False
+    shard: tuple[int, int] | None = None
 
 
 class Watch(Protocol):
@@ -181,7 +183,25 @@ def plan(options: SweepOptions, *, on_progress: OnProgress = silent) -> list[Job
     jobs = plan_own_jobs(read_targets(options.targets), attacks, data, how) if options.targets else []
     if options.models:
         jobs += plan_jobs(find_models(options.models, options.where), attacks, data, how)
-    return jobs
+    return jobs if options.shard is None else part_of(jobs, *options.shard)
+
+
+def part_of(jobs: Sequence[Job], number: int, of: int) -> list[Job]:
+    """Return one of so many parts of a sweep, which together hold each job exactly once.
+
+    All jobs of a model are in one part, so that its weights are fetched once. Models go to the parts by turns,
+    in the order of the plan, in which the largest come first.
+
+    Raises:
+        ValueError: the part is empty, as there are fewer models than parts, or there is no such part.
+    """
+    if not 1 <= number <= of:
+        raise ValueError(f"shard must be one of 1/{of} to {of}/{of}; got {number}/{of}.")
+    models = {id: place for place, id in enumerate(dict.fromkeys(job.annotation.id for job in jobs))}
+    chosen = [job for job in jobs if models[job.annotation.id] % of == number - 1]
+    if not chosen:
+        raise ValueError(f"shard {number}/{of} is empty: the sweep has {len(models)} model(s).")
+    return chosen
 
 
 def _loader(options: SweepOptions) -> Callable[[Job], Target]:

@@ -15,6 +15,7 @@ from securitynet_hub.attacks.subject import AuditData, find_data, known_data
 from securitynet_hub.core.digest import json_digest
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.data.sides import OnProgress, silent
+from securitynet_hub.engine.engine_choice import describe_engine
 from securitynet_hub.engine.processes import find_precision
 from securitynet_hub.models.own_targets import OwnTarget
 from securitynet_hub.records.record import code_identity
@@ -63,6 +64,7 @@ class Job:
             "data": [self.data.images.sha256, self.data.split.sha256],
             "options": dict(self.options),
             "precision": find_precision(),
+            **({"engine": engine} if (engine := describe_engine()) else {}),
             "code": code_identity()["sha256"],
             **({"stated": dict(self.stated)} if self.stated else {}),
         }

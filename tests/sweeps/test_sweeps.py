@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -37,7 +38,7 @@ from securitynet_hub.records import record as record_module
 from securitynet_hub.records.record import read_records
 from securitynet_hub.statistics.signals import SIGNALS
 from securitynet_hub.sweeps.estimate import Cost, Size, estimate, known_sizes, measure_speed
-from securitynet_hub.sweeps.launch import SweepOptions, plan
+from securitynet_hub.sweeps.launch import SweepOptions, part_of, plan
 from securitynet_hub.sweeps.ledger import Ledger
 from securitynet_hub.sweeps.plan import find_models, parse_data, plan_jobs
 from securitynet_hub.sweeps.run import sweep
@@ -629,3 +630,19 @@ class TestLaunches:
         again = results(tmp_path)
         assert len(again) == 24
         assert again.items() >= written.items()
+
+
+def test_parts_of_a_sweep_hold_each_job_once_and_merge_into_one_folder(tmp_path):
+    jobs = made_up_jobs(21)  # seven models
+    parts = [part_of(jobs, number, 3) for number in (1, 2, 3)]
+    assert [len(part) for part in parts] == [3, 2, 2]
+    assert Counter(job.id for part in parts for job in part) == Counter(job.id for job in jobs)
+    for number, part in enumerate(parts):
+        sweep(part, Ledger(tmp_path / str(number)), load=lambda job: None, measure=measure)
+        shutil.copytree(tmp_path / str(number), tmp_path / "all", dirs_exist_ok=True)
+    assert len(list(read_records(tmp_path / "all" / "records"))) == 21
+    assert sweep(jobs, Ledger(tmp_path / "all"), load=lambda job: None, measure=measure) == (0, 0)
+    with pytest.raises(ValueError, match=r"shard 8/9 is empty: the sweep has 7 model\(s\)"):
+        part_of(jobs, 8, 9)
+    with pytest.raises(ValueError, match="1/3 to 3/3; got 4/3"):
+        part_of(jobs, 4, 3)

@@ -1,0 +1,260 @@
+"""Networks converted for a faster engine, which answers in torch's place once it was seen to answer the same.
+
+Only answers are asked of an engine. Gradients, features and training stay with torch. A network is converted
+once for each hash of its weights, printed form, preprocessing and precision, and kept in the cache. The first
+batch of each process is answered by both: an engine that is further from torch than rounding is not used, and
+a warning says so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from securitynet_hub.core.cache_folder import package_cache
+from securitynet_hub.core.errors import EngineWarning
+from securitynet_hub.core.files import atomic_path
+from securitynet_hub.core.telling import warn_caller
+from securitynet_hub.engine.engine_choice import TORCH, describe_engine, find_engine
+from securitynet_hub.engine.network_digest import network_digest
+from securitynet_hub.engine.processes import find_precision, init_processes
+from securitynet_hub.models.outputs import Classifier
+from securitynet_hub.models.target import Target
+
+Values = npt.NDArray[np.float32]
+Ask = Callable[[Values], Values]
+"""Maps a batch of inputs to what the network answers."""
+
+Plain = Callable[[torch.Tensor], torch.Tensor]
+
+SAME, SAME_NARROW = 1e-4, 5e-2
+"""Largest difference of logits from torch's, in units of the largest logit or of one: float32, bfloat16."""
+
+
+class Runtime(NamedTuple):
+    """How an engine converts a network into a folder, and loads it from there.
+
+    Attributes:
+        convert: of a network that maps a batch to one tensor, a batch, and the folder.
+        load: of the folder, whether to compute in bfloat16, and the number of threads.
+        narrow: whether the engine computes in bfloat16 on a CPU.
+    """
+
+    convert: Callable[[torch.nn.Module, torch.Tensor, Path], None]
+    load: Callable[[Path, bool, int], Ask]
+    narrow: bool
+
+
+class NoEngineError(Exception):
+    """Why an engine does not answer for a network, as the end of a sentence."""
+
+
+_ASK: weakref.WeakKeyDictionary[torch.nn.Module, dict[str, Ask | None]] = weakref.WeakKeyDictionary()
+"""What answers for each network that was asked, by engine and precision; None for torch."""
+
+
+def engine_of(target: Target) -> str | None:
+    """Return the engine that answers for a target in this process, with its version; None for torch."""
+    ask = _ASK.get(target.module, {}).get(_name())
+    return None if ask is None else describe_engine()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converted:
+    """Answers for a target by the chosen engine.
+
+    Attributes:
+        target: the model.
+        classifier: turns what the network answers into logits.
+    """
+
+    target: Target
+    classifier: Classifier
+
+    def __call__(self, inputs: torch.Tensor, plain: Plain) -> torch.Tensor:
+        """Return the logits for a batch; where the engine does not answer for the network, those of torch."""
+        known = _ASK.setdefault(self.target.module, {})
+        if _name() not in known:
+            known[_name()] = None
+            try:
+                ask = self._prepare(inputs)
+                self._compare(ask, inputs, plain)
+                known[_name()] = ask
+            except NoEngineError as reason:
+                warn_caller(
+                    f"torch answers for {self.target.id}, not {find_engine()}, which {reason}.", EngineWarning
+                )
+        chosen = known[_name()]
+        return plain(inputs) if chosen is None else self._answer(chosen, inputs)
+
+    def _answer(self, ask: Ask, inputs: torch.Tensor) -> torch.Tensor:
+        values = np.ascontiguousarray(inputs.numpy(), np.float32)
+        return self.classifier.read(torch.from_numpy(ask(values)), len(inputs))
+
+    def _prepare(self, inputs: torch.Tensor) -> Ask:
+        """Convert the network where it was not converted before, and load it."""
+        runtime, narrow = RUNTIMES[find_engine()], _precision() == "bf16"
+        types = {p.dtype for p in self.target.module.parameters() if p.is_floating_point()}
+        if types - {torch.float32}:
+            raise NoEngineError(f"is used for networks in float32, and this one is in {min(map(str, types))}")
+        if narrow and not runtime.narrow:
+            raise NoEngineError("does not compute in bfloat16 on a CPU")
+        digest = network_digest(self.target).hex()[:32]
+        place = package_cache() / "engines" / f"{find_engine()}-{digest}-{_version()}"
+        try:
+            if not place.exists():
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with atomic_path(place) as part:
+                    part.mkdir()
+                    _converting(runtime, _OneAnswer(self.classifier), inputs, part)
+            return runtime.load(place, narrow, torch.get_num_threads())
+        except Exception as error:  # each engine has its own, and convertible networks no definition
+            text = " ".join(str(error).split())[:300]
+            raise NoEngineError(f"cannot take the network ({type(error).__name__}: {text})") from error
+
+    def _compare(self, ask: Ask, inputs: torch.Tensor, plain: Plain) -> None:
+        expected = plain(inputs).float()
+        try:
+            found = self._answer(ask, inputs).float()
+        except Exception as error:
+            raise NoEngineError(f"fails to answer ({type(error).__name__}: {error})") from error
+        if found.shape != expected.shape:
+            shapes = tuple(found.shape), tuple(expected.shape)
+            raise NoEngineError("answers in the shape {}, torch in {}".format(*shapes))
+        scale = max(1.0, float(expected.abs().max()))
+        most = scale * (SAME if _precision() == "no" else SAME_NARROW)
+        apart = float((found - expected).abs().max())
+        if not apart <= most:
+            raise NoEngineError(f"is {apart:.2g} from torch's logits, whose largest is {scale:.3g}")
+        best = expected.gather(1, found.argmax(1, keepdim=True))[:, 0]
+        if bool((expected.max(1).values - best > (0 if _precision() == "no" else most)).any()):
+            raise NoEngineError("finds another top class than torch")
+
+
+def converted(target: Target, classifier: Classifier) -> Converted | None:
+    """Return what answers for a target by the chosen engine; None where torch does.
+
+    Functions, networks that an engine runs already and models spread over devices are left alone.
+
+    >>> from securitynet_hub.engine.soundness import as_classifier
+    >>> from securitynet_hub.models.loading import load_target
+    >>> target = load_target("zoo/fashion-mnist/cnn-clean/1")
+    >>> converted(target, as_classifier(target)) is None
+    True
+    """
+    if find_engine() == TORCH or not target.has_weights or hasattr(classifier, "hf_device_map"):
+        return None
+    if init_processes().device.type != "cpu" or "," in find_precision():  # an accelerator, a compiler
+        return None
+    return Converted(target=target, classifier=classifier)
+
+
+def _precision() -> str:
+    return find_precision()
+
+
+def _name() -> str:
+    return f"{find_engine()} {_precision()}"
+
+
+@lru_cache(maxsize=1)
+def _version() -> str:
+    """Return the versions of the engine and of torch, which decide how a network is converted."""
+    return f"{describe_engine()}-torch-{torch.__version__}".replace(" ", "-").replace("+", "-")
+
+
+class _OneAnswer(torch.nn.Module):
+    """A classifier's network, whose answer is one tensor of any batch size."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.network, self.reduce = classifier.network, classifier.reduce
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        answer = self.network(inputs)
+        if self.reduce is not None:
+            answer = self.reduce(answer)
+        if isinstance(answer, torch.Tensor):
+            return answer
+        logits = answer.get("logits") if isinstance(answer, Mapping) else getattr(answer, "logits", None)
+        if not isinstance(logits, torch.Tensor):
+            raise TypeError(f"it answers with {type(answer).__name__}: pass reduce= to pick one tensor")
+        return logits
+
+
+def _converting(runtime: Runtime, module: torch.nn.Module, inputs: torch.Tensor, place: Path) -> None:
+    """Convert a network as it is in eval mode, in float32, with gradients off."""
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
+        example = torch.empty(min(len(inputs), 2), *inputs.shape[1:])
+        example.copy_(inputs[: len(example)])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporters, about shapes that stay as they are
+            runtime.convert(module.eval(), example, place)
+
+
+def _to_openvino(module: torch.nn.Module, example: torch.Tensor, place: Path) -> None:
+    openvino: Any = importlib.import_module("openvino")
+    shape = openvino.PartialShape([-1, *example.shape[1:]])
+    model = openvino.convert_model(module, example_input=example, input=[shape])
+    openvino.save_model(model, place / "model.xml", compress_to_fp16=False)
+
+
+def _by_openvino(place: Path, narrow: bool, threads: int) -> Ask:
+    openvino: Any = importlib.import_module("openvino")
+    core = openvino.Core()
+    settings = {
+        "INFERENCE_PRECISION_HINT": "bf16" if narrow else "f32",  # or a CPU may choose bfloat16 by itself
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+    }
+    request = core.compile_model(core.read_model(place / "model.xml"), "CPU", settings).create_infer_request()
+
+    def ask(values: Values) -> Values:
+        request.infer({0: values})
+        return np.array(request.get_output_tensor(0).data, np.float32)
+
+    return ask
+
+
+def _to_onnx(module: torch.nn.Module, example: torch.Tensor, place: Path) -> None:
+    torch.onnx.export(
+        module,
+        (example,),
+        str(place / "model.onnx"),
+        input_names=["inputs"],
+        output_names=["answers"],
+        dynamic_axes={"inputs": {0: "n"}, "answers": {0: "n"}},
+        opset_version=17,
+        dynamo=False,  # the newer exporter takes ten times as long, and fixes a batch of one
+    )
+
+
+def _by_onnxruntime(place: Path, narrow: bool, threads: int) -> Ask:
+    onnxruntime: Any = importlib.import_module("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 4
+    session = onnxruntime.InferenceSession(
+        str(place / "model.onnx"), options, providers=["CPUExecutionProvider"]
+    )
+
+    def ask(values: Values) -> Values:
+        found: Values = session.run(None, {"inputs": values})[0]
+        return found
+
+    return ask
+
+
+RUNTIMES = {
+    "openvino": Runtime(_to_openvino, _by_openvino, narrow=True),
+    "onnxruntime": Runtime(_to_onnx, _by_onnxruntime, narrow=False),
+}
