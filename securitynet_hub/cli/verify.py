@@ -43,7 +43,8 @@ def add(commands: Any) -> None:
         "--public-key",
         type=Path,
         metavar="FILE",
-        help="public key (PEM) of the publisher: the signature model.sig of each FOLDER is verified with it",
+        help="public key (PEM) of the publisher: the signature model.sig of each FOLDER or repository is "
+        "verified with it",
     )
     signer.add_argument(
         "--certificate",
@@ -118,6 +119,17 @@ def _judged(options: argparse.Namespace, limit: int) -> Iterator[tuple[str, Any,
         if name.startswith("hf://"):
             from securitynet_hub.weights.hub_files import judge_repository
 
+            if signed:
+                from securitynet_hub.weights.hub_signature import verify_hub_signature
+
+                for place, verdict in verify_hub_signature(
+                    name,
+                    public_key=options.public_key,
+                    certificates=options.certificate,
+                    max_bytes=limit,
+                    whole=options.whole,
+                ):
+                    yield place, verdict, None
             for found in judge_repository(name, max_bytes=limit, whole=options.whole):
                 yield found.name, found.verdict, found
         elif Path(name).is_dir():
@@ -145,13 +157,12 @@ def _signed(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, An
 def _require_folders(options: argparse.Namespace, signed: bool) -> None:
     """Refuse a key without a folder to verify, and a signature without a key or for several folders."""
     folders = [name for name in options.files if Path(name).is_dir()]
-    if signed and len(folders) != len(options.files):
-        other = next(name for name in options.files if name not in folders)
+    others = [name for name in options.files if name not in folders and not name.startswith("hf://")]
+    if signed and others:
         raise WeightsError(
-            f"signatures are those of folders; {other} is none. Download a repository of the Hub first: "
-            "hf download OWNER/NAME --local-dir FOLDER."
+            f"signatures are those of folders, and of repositories (hf://OWNER/NAME); {others[0]} is neither."
         )
-    if options.signature is not None and (not signed or len(folders) > 1):
+    if options.signature is not None and (not signed or folders != options.files or len(folders) > 1):
         raise WeightsError("--signature takes one folder, and --public-key or --certificate.")
 
 

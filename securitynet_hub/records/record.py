@@ -217,7 +217,15 @@ def write_record(record: Record, folder: Path, *, name: str | None = None) -> Pa
         RecordError: the folder cannot be written, or the file exists.
     """
     path: Path = folder / record.target["id"] / f"{name or record.attack['name'] + '-' + record.id}.json"
-    if not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (
+        ValueError,
+        OSError,
+        RuntimeError,
+    ) as error:  # null bytes, half a surrogate pair, links in circles
+        raise RecordError(f"the target id {record.target['id']!r} names no folder: {error}.") from error
+    if not inside:
         raise RecordError(f"the target id {record.target['id']!r} leads out of {folder}.")
     content = json.dumps(record.as_dict(), indent=1, allow_nan=False) + "\n"
     try:

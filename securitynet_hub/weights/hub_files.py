@@ -72,10 +72,7 @@ def judge_repository(address: str, *, max_bytes: int, whole: bool = False) -> It
     Raises:
         WeightsError: there is no such repository or file, or the Hub cannot be reached.
     """
-    found = re.fullmatch(r"hf://([\w-][\w.-]*/[\w-][\w.-]*?)(?:@([\w.-]+))?(?:/(.+))?", address, re.ASCII)
-    if found is None:
-        raise WeightsError(f"{printable(address)} is not hf://OWNER/NAME[@REVISION][/FILE].")
-    repo, revision, wanted = found.groups()
+    repo, revision, wanted = parse_address(address)
     snapshot = hub_snapshot(repo, revision)
     if wanted is not None:
         snapshot.hash_of(wanted)
@@ -92,6 +89,22 @@ def judge_repository(address: str, *, max_bytes: int, whole: bool = False) -> It
             verdict, unread = _judged_whole(snapshot, name, url, max_bytes), 0
         place = f"{SCHEME}{repo}@{snapshot.commit}/{name}"
         yield HubVerdict(place, verdict, unread, scans.get(name, NOT_SCANNED))
+
+
+def parse_address(address: str) -> tuple[str, str | None, str | None]:
+    """Return the repository, the revision and the file that an address names.
+
+    Raises:
+        WeightsError: it is no such address.
+
+    >>> parse_address("hf://org/net@v1/a/b.bin")
+    ('org/net', 'v1', 'a/b.bin')
+    """
+    found = re.fullmatch(r"hf://([\w-][\w.-]*/[\w-][\w.-]*?)(?:@([\w.-]+))?(?:/(.+))?", address, re.ASCII)
+    if found is None:
+        raise WeightsError(f"{printable(address)} is not hf://OWNER/NAME[@REVISION][/FILE].")
+    repo, revision, wanted = found.groups()
+    return repo, revision, wanted
 
 
 def _judged_by_parts(url: str) -> tuple[Verdict | None, int]:

@@ -81,7 +81,7 @@ class _Statement(_Part):
     predicate: _Predicate
 
 
-class _Piece(NamedTuple):
+class Piece(NamedTuple):
     """Bytes of a file, from `start` to `stop` (None: the end), and their hash."""
 
     start: int
@@ -114,28 +114,68 @@ def verify_signature(
         MissingPackageError: the package ``cryptography`` is not installed.
     """
     path = folder / NAME if signature is None else signature
-    _require_cryptography()
-    verifier = _key_verifier(public_key) if public_key is not None else _chain_verifier(certificates)
-    size = 0
+    verifier = find_verifier(public_key, certificates)
     try:
-        content = _content(path)
-        size = len(content)
-        statement = _statement(_payload(content, verifier))
-        pieces = _pieces(statement)
+        signed = read_signed(path, verifier)
     except WeightsError as error:
+        size = path.stat().st_size if path.is_file() else 0
         yield path, Verdict(False, FORMAT, printable(error, limit=1000), 0, 0, size)
         return
-    settings = statement.predicate.serialization
-    found, ignored = _walk(folder, settings, path)
+    found, ignored = _walk(folder, signed, path)
     shown = tuple(printable(name, limit=80) for name in ignored[:50])
-    yield path, Verdict(True, FORMAT, None, 0, 0, size, loadable=True, ignored=shown)
-    for name in sorted(found | pieces.keys()):
-        reason = _fault(folder / name, name in found, pieces.get(name), settings.allow_symlinks)
+    yield path, Verdict(True, FORMAT, None, 0, 0, path.stat().st_size, loadable=True, ignored=shown)
+    for name in sorted(found | signed.pieces.keys()):
+        reason = _fault(folder / name, name in found, signed.pieces.get(name), signed.links)
         if reason is not None:
             yield folder / name, Verdict(False, FORMAT, reason, 0, 0, 0)
 
 
-def _fault(path: Path, found: bool, pieces: list[_Piece] | None, links: bool) -> str | None:
+Verify = Callable[[list[bytes], bytes, bytes], None]
+"""Takes the signer's certificates in DER, a signature and what it signs; raises WeightsError."""
+
+
+def find_verifier(public_key: Path | None, certificates: Sequence[Path]) -> Verify:
+    """Return what verifies signatures by a public key, or by certificates that lead to a trusted one.
+
+    Raises:
+        WeightsError: a key or a certificate cannot be read.
+        MissingPackageError: the package ``cryptography`` is not installed.
+    """
+    _require_cryptography()
+    return _key_verifier(public_key) if public_key is not None else _chain_verifier(certificates)
+
+
+class Signed(NamedTuple):
+    """What a signature that holds lists.
+
+    Attributes:
+        pieces: the hashes of each file's pieces, by its name from the folder.
+        links: whether files may be links.
+        left_out: paths that the signer left out.
+    """
+
+    pieces: dict[str, list[Piece]]
+    links: bool
+    left_out: tuple[str, ...]
+
+    def leaves_out(self, name: str) -> bool:
+        """Return whether a file lies in a path that the signer left out."""
+        return any(name == known or name.startswith(f"{known}/") for known in self.left_out)
+
+
+def read_signed(path: Path, verifier: Verify) -> Signed:
+    """Read a signature, verify it, and return what it lists.
+
+    Raises:
+        WeightsError: it cannot be read, does not hold, or lists what is no file.
+    """
+    statement = _statement(_payload(_content(path), verifier))
+    settings = statement.predicate.serialization
+    left_out = tuple(name.rstrip("/") for name in settings.ignore_paths if name.strip("/"))
+    return Signed(_pieces(statement), settings.allow_symlinks, left_out)
+
+
+def _fault(path: Path, found: bool, pieces: list[Piece] | None, links: bool) -> str | None:
     if path.is_symlink() and not links:
         return LINK
     if pieces is None:
@@ -145,12 +185,12 @@ def _fault(path: Path, found: bool, pieces: list[_Piece] | None, links: bool) ->
     try:
         if not path.is_file():
             return "it is no regular file"
-        return None if _matches(path, pieces) else CHANGED
+        return None if is_as_signed(path, pieces) else CHANGED
     except OSError as error:
         return f"it cannot be read ({error.strerror or error})"
 
 
-def _matches(path: Path, pieces: Sequence[_Piece]) -> bool:
+def is_as_signed(path: Path, pieces: Sequence[Piece]) -> bool:
     """Return whether the pieces make up the whole file and have their hashes."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -171,9 +211,8 @@ def _matches(path: Path, pieces: Sequence[_Piece]) -> bool:
         return position == size and not file.read(1)
 
 
-def _walk(folder: Path, settings: _Serialization, signature: Path) -> tuple[set[str], list[str]]:
+def _walk(folder: Path, signed: Signed, signature: Path) -> tuple[set[str], list[str]]:
     """Return the files below a folder, by names from there, and those in paths that the signer left out."""
-    left_out = [name.rstrip("/") for name in settings.ignore_paths if name.strip("/")]
     found: set[str] = set()
     ignored: list[str] = []
 
@@ -188,8 +227,7 @@ def _walk(folder: Path, settings: _Serialization, signature: Path) -> tuple[set[
             if path.absolute() == signature.absolute():
                 continue
             inner = path.relative_to(folder).as_posix()
-            outside = any(inner == known or inner.startswith(f"{known}/") for known in left_out)
-            ignored.append(inner) if outside else found.add(inner)
+            ignored.append(inner) if signed.leaves_out(inner) else found.add(inner)
             if len(found) + len(ignored) > MAX_FILES:
                 raise WeightsError(f"{folder} has more than {MAX_FILES:,} files.")
     return found, ignored
@@ -245,14 +283,14 @@ def _statement(payload: bytes) -> _Statement:
         raise WeightsError(f"the signed statement is none of a model ({error!r})") from error
 
 
-def _pieces(statement: _Statement) -> dict[str, list[_Piece]]:
+def _pieces(statement: _Statement) -> dict[str, list[Piece]]:
     """Return the signed pieces of each file, by its name from the folder."""
     settings, resources = statement.predicate.serialization, statement.predicate.resources
     if settings.method not in ("files", "shards"):
         raise WeightsError(f"the signature lists {settings.method!r}; files and shards are known")
     if len(resources) > MAX_FILES:
         raise WeightsError(f"the signature lists {len(resources):,} files; at most {MAX_FILES:,} are read")
-    found: defaultdict[str, list[_Piece]] = defaultdict(list)
+    found: defaultdict[str, list[Piece]] = defaultdict(list)
     root = hashlib.sha256()
     for resource in resources:
         name, start, stop = resource.name, 0, None
@@ -272,14 +310,10 @@ def _pieces(statement: _Statement) -> dict[str, list[_Piece]]:
             root.update(bytes.fromhex(resource.digest))
         except ValueError as error:
             raise WeightsError(f"the signature has a hash of {name!r} that is none") from error
-        found[name].append(_Piece(start, stop, algorithm, resource.digest.lower()))
+        found[name].append(Piece(start, stop, algorithm, resource.digest.lower()))
     if [each.digest.get("sha256") for each in statement.subject] != [root.hexdigest()]:
         raise WeightsError("the signed statement contradicts itself: its hashes are not those it sums up")
     return dict(found)
-
-
-Verify = Callable[[list[bytes], bytes, bytes], None]
-"""Takes the signer's certificates in DER, a signature and what it signs; raises WeightsError."""
 
 
 def _key_verifier(path: Path) -> Verify:

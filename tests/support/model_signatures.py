@@ -23,11 +23,11 @@ def public_pem(key):
     return key.public_key().public_bytes(PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def statement(files, **changes):
+def statement(files, *, root=None, **changes):
     """Return the statement that lists files, by name, with their bytes."""
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     resources = [{"name": name, "algorithm": "sha256", "digest": digest} for name, digest in digests.items()]
-    root = hashlib.sha256(b"".join(map(bytes.fromhex, digests.values()))).hexdigest()
+    root = root or hashlib.sha256(b"".join(map(bytes.fromhex, digests.values()))).hexdigest()
     predicate = {
         "serialization": {"method": "files", "hash_type": "sha256", "allow_symlinks": False},
         "resources": resources,

@@ -240,7 +240,7 @@ def test_the_command(run, model, tmp_path):
     ("arguments", "sentence"),
     [
         (["{model}/weights.safetensors", "--public-key", "{key}"], "signatures are those of folders"),
-        (["hf://org/net", "--public-key", "{key}"], "hf download"),
+        (["hf://org/net", "--signature", "x", "--public-key", "{key}"], "--signature takes one folder"),
         (["{model}", "--signature", "x"], "--signature takes one folder"),
         (["{model}", "{model}", "--signature", "x", "--public-key", "{key}"], "--signature takes one folder"),
         (["{model}/sub"], "has no weights files"),

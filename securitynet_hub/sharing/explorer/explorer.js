@@ -31,7 +31,7 @@
   // The state
   const read = () => {
     const state = { ...DEFAULT };
-    for (const [name, value] of new URLSearchParams(location.hash.slice(1))) if (name in DEFAULT) state[name] = value;
+    for (const [name, value] of new URLSearchParams(location.hash.slice(1))) if (Object.hasOwn(DEFAULT, name)) state[name] = value;
     if (!figures.has(state.x)) state.x = DEFAULT.x;
     if (!figures.has(state.y)) state.y = DEFAULT.y;
     return state;
