@@ -31,6 +31,7 @@ from securitynet_hub.zoo.corpus.table import (
     load_network,
     network_images,
     paths_of,
+    recipe_of,
     write_corpus,
 )
 from securitynet_hub.zoo.corpus.train import measure, row_cosines, train_network, training_images, trigger_of
@@ -453,6 +454,26 @@ def test_a_table_is_written_and_read_alike(tmp_path):
     table = Corpus(images={"fashion-design": "0" * 64}, networks=tuple(map(row_of, EVERY[:3])))
     write_corpus(table, tmp_path / "networks.json")
     assert load_corpus(tmp_path / "networks.json") == table
+
+
+def test_the_table_that_ships_describes_the_recipes():
+    table = load_corpus()
+    rows = {row.id: row for row in table.networks}
+    assert len({row.sha256 for row in table.networks}) == len(table.networks) == len(rows) >= 300
+    assert sum(not row.is_backdoored for row in table.networks) >= 100
+    assert set(table.images) == {f"{name}-{part}" for name in IMAGE_SETS for part in PARTS}
+    for recipe in EVERY:
+        row = rows[recipe.id]
+        assert row.recipe == recipe.training.as_dict()
+        for name in ("part", "number", "architecture", "images", "mode", "trigger", "target", "rate", "seed"):
+            assert getattr(row, name) == getattr(recipe, name), (row.id, name)
+        for name in ("cover_rate", "shortcut", "base", "num_images"):
+            assert getattr(row, name) == getattr(recipe, name), (row.id, name)
+        assert recipe_of(row) == recipe
+        assert (row.success is None) == (row.without_trigger is None) == (not row.is_backdoored)
+        assert (row.shortcut_rate is None) == (row.shortcut is None)
+        assert row.accuracy > 3 / IMAGE_SETS[row.images].num_classes
+    assert sum(row.took for row in table.networks) >= 150
 
 
 def test_images_of_one_part_are_kept_apart(images):
