@@ -58,12 +58,21 @@ def steepest(slopes: torch.Tensor, norm: Norm) -> torch.Tensor:
     return slopes * _as_factors(1 / lengths(slopes, norm).clamp(min=1e-12), slopes)
 
 
-def loss_slopes(network: Logits, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the gradient of each image's cross-entropy in its pixels."""
+def loss_slopes(
+    network: Logits, images: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return the gradient of each image's loss in its pixels.
+
+    The loss is the cross-entropy; with `targets`, shape (n,), it is the margin ``z_target - z_label``.
+    """
     with torch.enable_grad():
         variable = images.detach().requires_grad_()
-        error = torch.nn.functional.cross_entropy(network(variable).float(), labels, reduction="sum")
-        (slopes,) = torch.autograd.grad(error, variable)
+        logits = network(variable).float()
+        if targets is None:
+            loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+        else:
+            loss = (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])).sum()
+        (slopes,) = torch.autograd.grad(loss, variable)
     return slopes
 
 
@@ -104,8 +113,9 @@ def pgd(
     step_size: float,
     white: float = 1.0,
     generator: torch.Generator | None = None,
+    targets: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Take `steps` steps along the gradient of the cross-entropy, each followed by `project`.
+    """Take `steps` steps along the gradient of the cross-entropy or margin, each followed by `project`.
 
     ``x_(t+1) = P(x_t + step_size sign(grad CE(f(x_t), y)))`` from a point of the ball that is drawn uniformly
     (Madry et al. 2018, arXiv 1706.06083, section 2.1); in L2 from a point in a uniform direction at a uniform
@@ -121,13 +131,14 @@ def pgd(
         step_size: length of a step.
         white: likewise.
         generator: draws the start on the CPU; None starts from the images themselves.
+        targets: shape (n,), the classes to lead to, if the loss is the margin of `loss_slopes`.
     """
     moved = images
     if generator is not None:
         moved = images + radius * _drawn(images, norm, generator)
     for _ in range(steps):
         inside = project(moved, images, norm, radius, white)
-        moved = inside + step_size * steepest(loss_slopes(network, inside, labels), norm)
+        moved = inside + step_size * steepest(loss_slopes(network, inside, labels, targets), norm)
     return project(moved, images, norm, radius, white)
 
 

@@ -91,6 +91,68 @@ def pgd(
     )
 
 
+def pgd_t(
+    classifier: perturbations.Logits,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    threat: Threat,
+    targets: int = 3,
+    steps: int = 15,
+    seed: int = 0,
+) -> torch.Tensor:
+    """Run PGD on the margin towards each of the likeliest wrong classes in turn, until one is reached.
+
+    ``x_(t+1) = P(x_t + 2.5 eps / steps sign(grad (z_k(x_t) - z_y(x_t))))`` for the `targets` classes k with
+    the largest logits at x (multi-targeted PGD: Gowal et al. 2019, arXiv 1910.09338, section 3). It finds
+    most of what `apgd_t` and `fab_t` find, for a twentieth of their passes.
+
+    Args:
+        classifier: as for `fgsm`.
+        images: likewise.
+        labels: likewise.
+        threat: what the attacker may do.
+        targets: number of classes; all wrong ones where there are fewer.
+        steps: number of steps towards each.
+        seed: decides the start.
+
+    Raises:
+        ValueError: there is no class or no step.
+
+    >>> from securitynet_hub.attacks.evasion.threat import Threat
+    >>> plane = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2, bias=False))
+    >>> _ = plane[1].weight.data.copy_(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))
+    >>> grey = torch.full((1, 1, 1, 2), 0.5)
+    >>> pgd_t(plane, grey, torch.tensor([0]), threat=Threat(norm="Linf", eps=0.25)).flatten()
+    tensor([0.2500, 0.7500])
+    """
+    if min(targets, steps) < 1:
+        raise ValueError(f"pgd_t needs a class and a step or more; got targets={targets}, steps={steps}.")
+    with torch.no_grad():
+        logits = classifier(images)
+    others = logits.scatter(1, labels[:, None], -torch.inf).argsort(1, descending=True)
+    found, left = images.clone(), torch.arange(len(images), device=images.device)
+    for place in range(min(targets, logits.shape[1] - 1)):
+        changed = perturbations.pgd(
+            classifier,
+            images[left],
+            labels[left],
+            norm=threat.norm,
+            radius=threat.eps,
+            steps=steps,
+            step_size=2.5 * threat.eps / steps,
+            generator=torch.Generator().manual_seed(seed + place),
+            targets=others[left, place],
+        )
+        with torch.no_grad():
+            wrong = classifier(changed).argmax(1) != labels[left]
+        found[left] = changed
+        left = left[~wrong]
+        if not len(left):
+            break
+    return found
+
+
 def fgsm_cost() -> int:
     """Return the passes for one image: there and back."""
     return 2
@@ -99,6 +161,11 @@ def fgsm_cost() -> int:
 def pgd_cost(*, steps: int, step: float) -> int:
     """Return the passes for one image."""
     return 2 * steps
+
+
+def pgd_t_cost(*, targets: int, steps: int) -> int:
+    """Return the passes for one image."""
+    return 1 + targets * (2 * steps + 1)
 
 
 ATTACKS = (
@@ -121,5 +188,15 @@ ATTACKS = (
         weights=True,
         order=2,
         cost=pgd_cost,
+    ),
+    Attack(
+        name="pgd_t",
+        run=pgd_t,
+        summary="the same on the margin, towards each of the likeliest wrong classes",
+        formula="z_k - z_y, maximised",
+        source="Gowal et al. 2019, section 3",
+        weights=True,
+        order=3,
+        cost=pgd_t_cost,
     ),
 )

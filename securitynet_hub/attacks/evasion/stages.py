@@ -88,17 +88,18 @@ class Found:
 
 
 def divide(planned: Sequence[Planned], width: float | None) -> list[Stage]:
-    """Put the cheap attacks into a first stage and each other attack into one of its own.
+    """Put the cheap attacks into a first stage and the costly ones into a second.
 
     The first stage has most images; the concentration of its mixture is that which suits as many as the width
-    will need.
+    will need. More stages would save passes where the last attacks break nothing more, but each of them costs
+    width: in simulations two were best.
     """
     ordered = sorted(planned, key=lambda each: each.attack.order)
     cheap = [each for each in ordered if each.cost <= CHEAP] or ordered[:1]
     first = FIRST if width is None else min(max(1 / width**2, 1.0), 1e4)
     return [
         Stage(planned=cheap, concentration=first),
-        *(Stage(planned=[each]) for each in ordered if each not in cheap),
+        *([Stage(planned=costly)] if (costly := [each for each in ordered if each not in cheap]) else ()),
     ]
 
 

@@ -85,7 +85,9 @@ def worst_case(
     """
     planned = plan(subject, attacks, attack_settings or {})
     named = {each.attack.name: each.all_settings for each in planned}
-    found = measure(subject, planned, options, context, settings={"attacks": named})
+    found = measure(
+        subject, planned, options, context, settings={"attacks": list(named), "attack_settings": named}
+    )
     checks, cost = check_masking(subject) if subject.classifier.has_gradients else ([], Tally())
     found.result["checks"] = checks + check_black_box(planned, found.result["attacks"], found.result["n"])
     found.counts["forwarded"] += cost.forwarded

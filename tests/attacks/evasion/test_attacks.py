@@ -24,6 +24,7 @@ from securitynet_hub.engine.inference import predict
 IMAGES = load_images()
 X, Y = IMAGES.pixels[2000:2016], IMAGES.labels[2000:2016].astype(np.int64)
 QUICK = {
+    "pgd_t": {"targets": 4},
     "apgd_ce": {"steps": 20},
     "apgd_t": {"steps": 12, "targets": 4},
     "fab_t": {"steps": 12, "targets": 4},
@@ -111,7 +112,16 @@ def linear_world(classes, norm, transform=NORMALISED, n=48):
 @each_norm
 @pytest.mark.parametrize(
     ("name", "classes"),
-    [("fgsm", 2), ("pgd", 2), ("apgd_ce", 2), ("fab_t", 2), ("apgd_t", 5), ("fab_t", 5)],
+    [
+        ("fgsm", 2),
+        ("pgd", 2),
+        ("pgd_t", 2),
+        ("pgd_t", 5),
+        ("apgd_ce", 2),
+        ("fab_t", 2),
+        ("apgd_t", 5),
+        ("fab_t", 5),
+    ],
 )
 def test_a_linear_network_is_broken_exactly_where_it_can_be(name, classes, norm):
     if name not in NAMES:

@@ -50,7 +50,8 @@ class TestRecord:
         )
         assert result["robust_accuracy"] <= result["accuracy"]
         assert (result["n"], result["stopped"], result["interval"]) == (40, "images", "exact")
-        assert record.attack["attacks"]["pgd"]["steps"] == 20
+        assert record.attack["attack_settings"]["pgd"]["steps"] == 20
+        assert record.attack["attacks"] == ["fgsm", "pgd"]
         assert record.attack["eps"] == "4/255"
         assert {check["name"] for check in result["checks"]} >= {"zero gradients", "no limit", "one step"}
         assert parse(record).n == 40
@@ -131,19 +132,18 @@ class TestStages:
 
         return do_all
 
-    def test_costly_attacks_that_break_nothing_run_on_few_images(self):
-        costs = (100, 2000, 8000)
-        do_all = self.world((0.6, 0.97, 1.0), 0, costs)
+    def test_costly_attacks_that_break_hardly_more_run_on_few_images(self):
+        costs = (100, 8000)
+        do_all = self.world((0.6, 0.99), 0, costs)
         found = attack_in_stages(
             self.planned(costs), np.arange(5000), do_all, width=0.12, passes=None, confidence_level=0.95
         )
-        first, second, third = found.stages
+        first, second = found.stages
         assert found.stopped == "width"
-        assert third.n < second.n < first.n < 5000
+        assert 10 * second.n < first.n < 5000
         assert second.n <= first.robust
-        assert third.n <= second.robust
         product = np.prod([stage.robust / stage.n for stage in found.stages])
-        assert product == pytest.approx(0.582, abs=0.06)
+        assert product == pytest.approx(0.594, abs=0.06)
 
     def test_intervals_hold_where_the_attacks_stop(self):
         missed, costs = 0, (100, 2000)
