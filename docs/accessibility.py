@@ -1,6 +1,6 @@
 """Check pages with axe-core in Chromium: ``accessibility.py AXE.min.js PAGE.html ...``.
 
-Each page is looked at 1,280 and 390 pixels wide, light and dark, all details unfolded. The exit status is 1 if
+It looks at each page at 1,280 and 390 pixels, light and dark, all details unfolded. The exit status is 1 if
 a fault is found. `make accessibility` fetches axe-core (MPL-2.0, not part of this repository) from npm and
 looks at a report, a leaderboard, the explorer and, where `make docs` has built it, the site.
 """
