@@ -67,6 +67,7 @@ def run(options: argparse.Namespace) -> None:
         print(text, end="")
     else:
         options.out.write_text(text, encoding="utf-8")
+        print(f"leaderboard: {options.out.resolve()}")
 
 
 def read_results(options: argparse.Namespace) -> tuple[list[Record], dict[str, set[str]]]:

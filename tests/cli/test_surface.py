@@ -34,7 +34,7 @@ COMMANDS = {
          "--transform NAME=VALUE,...", "--outputs {logits,posteriors,log-posteriors,labels}",
          "--num-classes N", "--key-prefix KEY", "--name NAME", "--recipe FILE", "id"},
         ["ID"],
-        {"attacks": ["correctness", "modified_entropy"], "data": None, "setting": [], "class_wise": False,
+        {"attacks": None, "data": None, "setting": [], "class_wise": False,
          "slices": False, "max_queries": 1_000_000, "budgets": [100, 500], "inputs": None, "shadows": None,
          "views": ["identity"], "base": None, "samples": None, "list_members": False, "fdr": 0.1,
          "candidates": None, "expected_accuracy": None, "out": None, "json": False},
