@@ -166,10 +166,13 @@ def find_inputs(target: Target, data: AuditData, inputs: Inputs | None, *, seed:
         size = min(N_TEST, len(rows) // 6)
         if not size:
             return None
-        rows, clean = rows[size:], rows[:size]
-        stamped = rows[labels[rows] != annotation.target_class][:size]
-        rows = np.setdiff1d(rows, stamped, assume_unique=True)
-        rows = np.random.default_rng(seed).permutation(rows)
+        hold = size + min(N_TEST, (len(rows) - 2 * size) // 3)
+        clean, held, rest = rows[:size], rows[size:hold], rows[hold:]
+        stamped = rest[labels[rest] != annotation.target_class][:size]
+        rest = np.setdiff1d(rest, stamped, assume_unique=True)
+        # The images held back decide the threshold. They are drawn before the stamped ones, which leave out a
+        # class, so that their classes are as frequent as among the clean images.
+        rows = np.concatenate([held, np.random.default_rng(seed).permutation(rest)])
         inputs = Inputs(
             name=annotation.trigger,
             pixels=np.concatenate([images.array(clean), TRIGGERS[annotation.trigger](images.array(stamped))]),

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from securitynet_hub.attacks.backdoor.unlearning import Unlearning
 from securitynet_hub.core.arrays import Scores, as_array, is_real, name_rows, require_finite, shortened
 from securitynet_hub.statistics.rates import median_and_scale
 
@@ -60,6 +61,7 @@ class Inversion:
         steps: shape (restarts, k), steps taken.
         masks: shape (restarts, k, height, width), 0 to 1.
         patterns: shape (restarts, k, height, width, channels), 0 to 1.
+        unlearning: what training against the smallest trigger does; None where it was not tried.
     """
 
     classes: npt.NDArray[np.int64]
@@ -69,6 +71,7 @@ class Inversion:
     steps: npt.NDArray[np.int64]
     masks: npt.NDArray[np.float32] = field(repr=False)
     patterns: npt.NDArray[np.float32] = field(repr=False)
+    unlearning: Unlearning | None = None
 
     def measure(self, *, threshold: float = THRESHOLD) -> InversionResult:
         """Return what the norms say of the model; see `measure_inversion`."""

@@ -99,6 +99,15 @@ def needs_layers(target: Target, inputs: DetectorInputs) -> str | None:
     return None if any(True for _ in target.module.parameters()) else "it needs layers with parameters"
 
 
+@need("a last linear layer")
+def needs_last_layer(target: Target, inputs: DetectorInputs) -> str | None:
+    """Require logits that are linear in the features of a last layer."""
+    from securitynet_hub.models.last_layer import find_last_layer
+
+    found = find_last_layer(target.module, target.transform.shape)
+    return None if found else "its logits are not those of one linear layer"
+
+
 @need("BatchNorm")
 def needs_batch_norm(target: Target, inputs: DetectorInputs) -> str | None:
     """Require BatchNorm layers with parameters."""

@@ -30,7 +30,11 @@ from securitynet_hub.attacks.backdoor.inversion import Inversion
 from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean, needs_pixel_space
 from securitynet_hub.attacks.backdoor.schedule import Arms, Numbers, Progress, Schedule
 from securitynet_hub.attacks.backdoor.stamping import TriggerStamp
+<<<<<<< HEAD
 from securitynet_hub.models.eval_mode import frozen
+=======
+from securitynet_hub.attacks.backdoor.unlearning import unlearn
+>>>>>>> 62660aa (Add detectors of backdoors in shared changes of pixels and features, by decoupled features, in tubes and combined, and the unlearning of a recovered trigger)
 from securitynet_hub.models.target import Target
 
 FAST = Schedule(steps=200, batches=0, stop_threshold=0.99)
@@ -85,6 +89,7 @@ def neural_cleanse(
     schedule: Schedule = FAST,
     restarts: int = 3,
     screening: Screening | None = SCREENING,
+    unlearning_steps: int = 0,
     batch_size: int = BATCH_SIZE,
     seed: int = 0,
     on_step: Callable[[int], None] = lambda count: None,
@@ -108,6 +113,8 @@ def neural_cleanse(
         schedule: steps and costs; `REFERENCE` is the authors'.
         restarts: number of searches from different random masks; their spread shows the method's noise.
         screening: how a model of many classes is searched; None to search every class to the end.
+        unlearning_steps: steps of training against the smallest trigger, to see whether that takes away the
+            trigger and nothing else (`unlearn`); 0 for none.
         batch_size: images in one forward pass.
         seed: decides first masks, mini-batches and controls.
         on_step: called after each step with the number of triggers that it optimised.
@@ -138,7 +145,7 @@ def neural_cleanse(
         labels, starts = np.tile(classes, restarts), np.repeat(np.arange(restarts), len(classes))
         found = _invert(stamping, labels, first, starts, schedule, rng, on_step)
     shape = restarts, len(classes)
-    return Inversion(
+    inversion = Inversion(
         classes=classes,
         controls=controls,
         norms=np.where(found.converged, found.norms, np.nan).reshape(shape),
@@ -147,6 +154,11 @@ def neural_cleanse(
         masks=found.triggers[..., 0].reshape(*shape, *found.triggers.shape[1:-1]),
         patterns=found.triggers[..., 1:].reshape(*shape, *target.transform.shape),
     )
+    suspect = inversion.measure()["smallest_class"]
+    if not unlearning_steps or suspect is None or len(images) < 2:
+        return inversion
+    unlearning = unlearn(target, images, *inversion.best(suspect), suspect, steps=unlearning_steps)
+    return replace(inversion, unlearning=unlearning)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -328,6 +340,11 @@ def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
             "norms": [[None if math.isnan(n) else n for n in row] for row in found.norms.tolist()],
             "success_rates": found.success_rates.tolist(),
             "steps": found.steps.tolist(),
+            **(
+                {}
+                if found.unlearning is None
+                else {f"unlearning_{name}": value for name, value in found.unlearning._asdict().items()}
+            ),
         },
         inversion=found,
     )

@@ -4,7 +4,7 @@ Every neuron, a row of a weight or an entry of a bias, is scaled by 1 + delta, |
 projected sign-gradient ascent to raise the loss on clean images (Wu & Wang, NeurIPS 2021). A clean model then
 errs in many ways; in a backdoored one, the idea goes, the neurons that answer the trigger cost most at least
 change, and the images go to its target class. BAN (Xu et al., NeurIPS 2024) builds its detector on that; of
-the two parts of BAN this is the first, the noise, without the inversion of features.
+the two parts of BAN this is the first, the noise; `ban` adds the second, the mask of features.
 
 Why this one: it needs no idea of the trigger's form, where Neural Cleanse looks for a patch and MM-BD for a
 large margin; it costs a few dozen passes, whatever the number of classes; and it needs no more than a CPU.
@@ -12,6 +12,7 @@ large margin; it costs a few dozen passes, whatever the number of classes; and i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,29 +86,13 @@ def neuron_noise(
     """
     if not (epsilon > 0 and steps >= 1):
         raise ValueError(f"epsilon and steps must be above 0; got {epsilon} and {steps}.")
-    module = target.module
-    weights = {name: p.detach() for name, p in module.named_parameters() if p.is_floating_point()}
-    if not weights:
-        raise ModelError(f"{target.id} has no parameters to perturb.")
     parts = torch.split(network_inputs(target, images), batch_size)
-    noise = {name: torch.zeros_like(w.flatten(1)[:, :1] if w.ndim > 1 else w) for name, w in weights.items()}
-    with frozen(module):
-        answers = [_answers(target, noise, weights, part).argmax(1) for part in parts]
-        for _ in range(steps):
-            slopes = {name: torch.zeros_like(delta) for name, delta in noise.items()}
-            for part, answer in zip(parts, answers, strict=True):
-                leaves = {name: delta.clone().requires_grad_() for name, delta in noise.items()}
-                logits = _answers(target, leaves, weights, part)
-                loss = torch.nn.functional.cross_entropy(logits, answer, reduction="sum")
-                found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-                for name, slope in zip(slopes, found, strict=True):
-                    if slope is not None:  # a parameter that the answer does not depend on
-                        slopes[name] += slope
-            for name, delta in noise.items():
-                delta.add_(slopes[name].sign(), alpha=2.5 * epsilon / steps).clamp_(-epsilon, epsilon)
+    with frozen(target.module):
+        weights = float_weights(target)
+        answers, noise = adversarial_noise(target, weights, parts, epsilon=epsilon, steps=steps)
         with torch.no_grad():
             pushed = torch.cat([_answers(target, noise, weights, part).argmax(1) for part in parts])
-    before, after = torch.cat(answers).cpu().numpy(), pushed.cpu().numpy()
+    before, after = answers.cpu().numpy(), pushed.cpu().numpy()
     labels = np.arange(target.num_classes)
     others = (before[:, None] != labels).sum(0)
     gained = ((before[:, None] != labels) & (after[:, None] == labels)).sum(0)
@@ -120,15 +105,70 @@ def neuron_noise(
     )
 
 
+def float_weights(target: Target) -> dict[str, torch.Tensor]:
+    """Return a model's parameters by name, without their history.
+
+    Raises:
+        ModelError: it has none.
+    """
+    named = target.module.named_parameters()
+    weights = {name: p.detach() for name, p in named if p.is_floating_point()}
+    if not weights:
+        raise ModelError(f"{target.id} has no parameters to perturb.")
+    return weights
+
+
+def adversarial_noise(
+    target: Target,
+    weights: dict[str, torch.Tensor],
+    parts: Sequence[torch.Tensor],
+    *,
+    epsilon: float,
+    steps: int,
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Return a model's answers, shape (n,), and the relative noise of neurons that most raises their loss.
+
+    Args:
+        target: a classifier whose module is frozen.
+        weights: its parameters.
+        parts: normalised images, in the parts of one pass each.
+        epsilon: largest relative change of a neuron.
+        steps: steps of gradient ascent.
+    """
+    noise = {name: torch.zeros_like(w.flatten(1)[:, :1] if w.ndim > 1 else w) for name, w in weights.items()}
+    answers = [_answers(target, noise, weights, part).argmax(1) for part in parts]
+    for _ in range(steps):
+        slopes = {name: torch.zeros_like(delta) for name, delta in noise.items()}
+        for part, answer in zip(parts, answers, strict=True):
+            leaves = {name: delta.clone().requires_grad_() for name, delta in noise.items()}
+            logits = _answers(target, leaves, weights, part)
+            loss = torch.nn.functional.cross_entropy(logits, answer, reduction="sum")
+            found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+            for name, slope in zip(slopes, found, strict=True):
+                if slope is not None:  # a parameter that the answer does not depend on
+                    slopes[name] += slope
+        for name, delta in noise.items():
+            delta.add_(slopes[name].sign(), alpha=2.5 * epsilon / steps).clamp_(-epsilon, epsilon)
+    return torch.cat(answers), noise
+
+
+def with_noise(weights: dict[str, torch.Tensor], noise: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the parameters of a model whose neurons are scaled by 1 + noise.
+
+    >>> with_noise({"w": torch.ones(2, 3)}, {"w": torch.tensor([[0.5], [0.0]])})["w"][:, 0].tolist()
+    [1.5, 1.0]
+    """
+    return {
+        name: w * (1 + (noise[name].reshape(-1, *[1] * (w.ndim - 1)) if w.ndim > 1 else noise[name]))
+        for name, w in weights.items()
+    }
+
+
 def _answers(
     target: Target, noise: dict[str, torch.Tensor], weights: dict[str, torch.Tensor], inputs: torch.Tensor
 ) -> torch.Tensor:
     """Return the logits of the module with noisy neurons."""
-    noisy = {
-        name: w * (1 + (noise[name].reshape(-1, *[1] * (w.ndim - 1)) if w.ndim > 1 else noise[name]))
-        for name, w in weights.items()
-    }
-    logits: torch.Tensor = torch.func.functional_call(target.module, noisy, (inputs,))
+    logits: torch.Tensor = torch.func.functional_call(target.module, with_noise(weights, noise), (inputs,))
     if logits.shape != (len(inputs), target.num_classes) or not torch.isfinite(logits).all():
         raise ModelError(
             f"{target.id} must answer {len(inputs)} images with {target.num_classes} finite numbers each; it "

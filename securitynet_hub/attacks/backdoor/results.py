@@ -59,6 +59,9 @@ class ModelResult(Figures):
     flagged_classes: Annotated[list[Count], Field(max_length=MANY)] | None = None
     target_class: Count | None = None
     trigger_overlap: Rate | None = None
+    unlearning_success_before: Rate | None = None
+    unlearning_success_after: Rate | None = None
+    unlearning_agreement: Rate | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> ModelResult:

@@ -9,11 +9,13 @@ import torch
 
 from securitynet_hub.attacks.backdoor import ibd_psc, neo
 from securitynet_hub.attacks.backdoor import input_checks as backdoor_inputs
+from securitynet_hub.attacks.backdoor.combined_inputs import combined_scores, tail_p_values
 from securitynet_hub.attacks.backdoor.ibd_psc import choose_layers, ibd_psc_scores
 from securitynet_hub.attacks.backdoor.neo import dominant_colour, neo_scores, patches
 from securitynet_hub.attacks.backdoor.scale_up import scale_up_scores
 from securitynet_hub.attacks.backdoor.strip import strip_scores
 from securitynet_hub.attacks.backdoor.ted import nearest_ranks, ted_scores
+from securitynet_hub.attacks.backdoor.ted_plus_plus import ted_plus_plus_scores, tube_radii, tube_ranks
 from securitynet_hub.core.errors import ModelError, UnknownNameError
 from securitynet_hub.data.images import load_images
 from securitynet_hub.data.transforms import Transform
@@ -36,6 +38,7 @@ DETECTORS = {
     "scale-up": lambda target, inputs, clean=CLEAN, **k: scale_up_scores(target, inputs, clean=clean, **k),
     "ibd-psc": lambda target, inputs, clean=CLEAN, **k: ibd_psc_scores(target, inputs, clean=clean, **k),
     "ted": lambda target, inputs, clean=CLEAN, **k: ted_scores(target, inputs, clean=clean, **k),
+    "ted++": lambda target, inputs, clean=CLEAN, **k: ted_plus_plus_scores(target, inputs, clean=clean, **k),
 }
 each_detector = pytest.mark.parametrize("detector", DETECTORS.values(), ids=DETECTORS)
 
@@ -479,3 +482,68 @@ class TestOnTheZoo:
         clean = load_target("zoo/fashion-mnist/bn-cnn-clean/1")
         assert roc_auc(detector(target, judged), poisoned) > least
         assert roc_auc(detector(clean, judged), poisoned) < 0.75
+
+
+class TestCombined:
+    def test_p_values_of_clean_scores_are_no_smaller_than_they_may_be(self):
+        """Any of six exchangeable values is the largest with a probability of 1 / 6, and so on."""
+        scores = np.array([3.0, 1.0, 4.0, 1.5, 5.0, 9.0])
+        p_values = [tail_p_values(scores[k : k + 1], np.delete(scores, k))[0] for k in range(6)]
+        assert sorted(p_values) == pytest.approx(np.arange(1, 7) / 6)
+
+    def test_ties_count_against_the_suspicion(self):
+        assert tail_p_values([2.0], [2.0, 2.0, 1.0]).tolist() == [0.75]
+
+    def test_it_is_the_sum_over_the_detectors(self, plain):
+        used, others = CLEAN[::2], CLEAN[1::2]
+        both = np.concatenate([INPUTS[:2], corner_patch(INPUTS[2:4]), others])
+        scores = [
+            strip_scores(plain, both, clean=used, num_overlays=25),
+            scale_up_scores(plain, both, clean=used),
+            ted_scores(plain, both, clean=used),
+            ted_plus_plus_scores(plain, both, clean=used),
+        ]
+        expected = [
+            -sum(np.log10((1 + (s[4:] >= s[k]).sum()) / (1 + len(others))) for s in scores) for k in range(4)
+        ]
+        found = combined_scores(plain, both[:4], clean=CLEAN)
+        assert found == pytest.approx(expected)
+        assert found[2:].min() > found[:2].max()
+
+
+class TestTubes:
+    def test_ranks_are_those_of_the_definition(self):
+        rng = np.random.default_rng(1)
+        known, points = rng.normal(size=(30, 4)), rng.normal(size=(12, 4)) * 1.5
+        known_labels, labels = rng.integers(0, 3, 30), rng.integers(0, 3, 12)
+        radii = tube_radii(known, known_labels, 0.5)
+        ranks = tube_ranks(points, labels, known, known_labels, radii)
+        for point, label, rank in zip(points, labels, ranks, strict=True):
+            distances = np.linalg.norm(known - point, axis=1)
+            own = np.flatnonzero(known_labels == label)
+            nearest = own[distances[own].argmin()]
+            others = np.sort(np.linalg.norm(known[own[own != nearest]] - known[nearest], axis=1))
+            radius = others[int(np.ceil(len(own) / 2)) - 1]
+            inside = distances[nearest] <= radius
+            assert rank == ((distances < distances[nearest]).sum() if inside else 29)
+        assert (ranks == 29).any()
+        assert (ranks < 29).any()
+
+    def test_without_tubes_they_are_ted_s(self):
+        rng = np.random.default_rng(2)
+        known, points = (rng.normal(size=(n, 4)).astype(np.float32) for n in (30, 12))
+        known_labels, labels = rng.integers(0, 3, 30), rng.integers(0, 3, 12)
+        ranks = tube_ranks(points, labels, known, known_labels, np.full(30, np.inf))
+        np.testing.assert_array_equal(ranks, nearest_ranks(points, labels, known, known_labels))
+
+    def test_far_from_every_image_yet_nearest_to_its_class_is_seen_by_tubes_alone(self):
+        known = np.array([[0.0], [1.0], [2.0], [10.0], [11.0], [12.0]])
+        labels, far = np.repeat([0, 1], 3), np.array([[-50.0]])
+        radii = tube_radii(known, labels, 0.5)
+        assert nearest_ranks(far, np.array([0]), known, labels).tolist() == [0]
+        assert tube_ranks(far, np.array([0]), known, labels, radii).tolist() == [5]
+        assert tube_ranks(np.array([[0.5]]), np.array([0]), known, labels, radii).tolist() == [0]
+
+    def test_refuses_a_share_that_is_none(self, plain):
+        with pytest.raises(ValueError, match="share"):
+            ted_plus_plus_scores(plain, INPUTS, clean=CLEAN, share=0)

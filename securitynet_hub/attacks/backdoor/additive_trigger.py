@@ -1,0 +1,176 @@
+"""Additive triggers (Xiang et al., IEEE TNNLS 2020): the smallest change of pixels that all images share.
+
+Neural Cleanse looks for a patch, which covers a few pixels. Blends, sinusoids, warps and colour shifts change
+every pixel a little; what they have in common is that one small change, added to any image, leads to the
+target class. Its size is the figure here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
+from securitynet_hub.attacks.backdoor.input_gradients import for_input_gradients
+from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean, needs_pixel_space
+from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, frozen, network_inputs
+from securitynet_hub.attacks.backdoor.shared_change import (
+    Changes,
+    Points,
+    Search,
+    as_list,
+    judge_sizes,
+    smallest_changes,
+)
+from securitynet_hub.core.errors import ModelError
+from securitynet_hub.models.target import Target
+
+
+class AdditiveTriggers(NamedTuple):
+    """The smallest shared changes.
+
+    Attributes:
+        classes: shape (k,), the classes that were searched.
+        changes: for each of them, the smallest change, shape (channels, height, width), in pixels of 0 to 1.
+    """
+
+    classes: npt.NDArray[np.int64]
+    changes: Changes
+
+
+def additive_triggers(
+    target: Target,
+    images: npt.NDArray[np.uint8],
+    *,
+    steps: int = 80,
+    learning_rate: float = 0.06,
+    success: float = 0.9,
+    max_images: int = 40,
+    max_classes: int = 64,
+    batch_size: int = 256,
+    seed: int = 0,
+    on_step: Callable[[int], None] = lambda count: None,
+) -> AdditiveTriggers:
+    """Search, for each class, the smallest change of pixels that leads most images there.
+
+    Xiang et al. 2020 (arXiv 1908.10498): for each class t the v of least norm with
+
+        P[f(clip(x + v)) = t | f(x) != t] >= success,      s = -log10(1 - F(max 1 / size) ** classes),
+
+    F the gamma distribution fitted to the reciprocals of the other classes' sizes (`judge_sizes`); a size is
+    the root of the mean square of the change over pixels and images, relative to how far clean images lie
+    from their mean. The authors search a change for each pair of a source and a target class by gradient
+    descent on the error alone, and stop at the first that succeeds; here the change starts from all other
+    classes, and the search presses on its size. Classes are searched side by side; no labels are needed.
+
+    Args:
+        target: the classifier; parameters, flags and the random state are left as they were.
+        images: shape (n, height, width, channels), uint8: clean ones, of the model's domain.
+        steps: steps of Adam.
+        learning_rate: of Adam, relative to the spread of the images.
+        success: share of the other classes' images that a change must lead to its class.
+        max_images: images that are used, the first ones.
+        max_classes: classes that are searched; of more, those that rank highest in the answers to the images.
+        batch_size: images in one forward pass.
+        seed: decides the first change.
+        on_step: called after each step with the number of changes that it optimised.
+
+    Raises:
+        ValueError: no images, or a preprocessing that gradients cannot pass; a setting out of its range.
+        ModelError: the model answers NaN or infinities.
+
+    >>> from securitynet_hub import load_images, load_target
+    >>> target = load_target("zoo/fashion-mnist/cnn-blended-noise/9")
+    >>> found = additive_triggers(target, load_images().pixels[2000:2012], steps=30)
+    >>> int(np.nanargmin(found.changes.sizes)), target.annotation.target_class
+    (3, 3)
+    """
+    search = Search(
+        steps=steps, learning_rate=learning_rate, success=success, batch_size=batch_size, seed=seed
+    )
+    with frozen(target.module):
+        space, inputs = PixelSpace.from_target(target), network_inputs(target, images[:max_images])
+        module = for_input_gradients(target.module)
+
+        def classify(pixels: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = module(space.inputs(pixels))
+            return logits
+
+        with torch.no_grad():
+            logits = torch.cat([module(part) for part in inputs.split(batch_size)])
+        pixels = (inputs - space.black.to(inputs)) / space.range.to(inputs)
+        points = Points(
+            values=pixels.clamp(0, 1),
+            classify=classify,
+            predicted=checked(target, logits),
+            floor=0,
+            ceiling=1,
+        )
+        classes = likely_classes(logits, max_classes)
+        return AdditiveTriggers(classes, smallest_changes(points, classes, search, on_step=on_step))
+
+
+def checked(target: Target, logits: torch.Tensor) -> torch.Tensor:
+    """Return the classes of logits, shape (n,).
+
+    Raises:
+        ModelError: the logits are not finite, or not one for each class.
+    """
+    if logits.shape[1:] != (target.num_classes,) or not torch.isfinite(logits).all():
+        raise ModelError(
+            f"{target.id} must answer each image with {target.num_classes} finite numbers; it gave "
+            f"{tuple(logits.shape[1:])}, of which {int((~torch.isfinite(logits)).sum())} are not finite."
+        )
+    return logits.argmax(1)
+
+
+def likely_classes(logits: torch.Tensor, count: int) -> npt.NDArray[np.int64]:
+    """Return the classes that rank highest in the logits by their median rank, ascending.
+
+    >>> likely_classes(torch.tensor([[5.0, 1.0, 3.0], [4.0, 2.0, 3.0]]), 2)
+    array([0, 2])
+    """
+    ranks = np.median(logits.argsort(1, descending=True).argsort(1).cpu().numpy(), axis=0)
+    chosen: npt.NDArray[np.int64] = np.sort(np.lexsort((np.arange(len(ranks)), ranks))[: max(count, 1)])
+    return chosen
+
+
+def finding(found: AdditiveTriggers) -> Finding:
+    """Return what the sizes say of the model."""
+    score, p_value, place = judge_sizes(found.changes.sizes)
+    return Finding(
+        score=score,
+        suspect=None if place is None else int(found.classes[place]),
+        figures={
+            "p_value": p_value,
+            "classes": found.classes.tolist(),
+            "sizes": as_list(found.changes.sizes),
+            "success_rates": found.changes.success_rates.tolist(),
+        },
+    )
+
+
+def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
+    """Run `additive_triggers`; the score is -log10 of the p-value of the smallest change.
+
+    ``score = -log10(1 - F(1 / smallest) ** classes)`` (Xiang et al. 2020, arXiv 1908.10498).
+    """
+    return finding(additive_triggers(target, given(inputs.clean), seed=inputs.seed, **settings))
+
+
+ATTACK = Attack(
+    name="additive_trigger",
+    run=run,
+    configured_by=additive_triggers,
+    summary="a class that one small change of all pixels leads to",
+    formula="-log10 of the p-value of the smallest change",
+    source="Xiang et al. 2020, section 4",
+    needs=(needs_clean, needs_classes(4), needs_pixel_space),
+    per_class={"sizes": "size of the smallest shared change"},
+    ranked=True,
+)
