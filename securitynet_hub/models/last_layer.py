@@ -84,7 +84,7 @@ def find_last_layer(classifier: nn.Module, shape: tuple[int, ...]) -> str | None
     hooks = [part.register_forward_pre_hook(keep) for part in candidates]
     try:
         with plain_torch(), evaluating(classifier), torch.inference_mode():
-            logits = classifier(noise.to(parameter.device)).float()
+            logits = classifier(noise.to(parameter)).float()
             once = [part for part, _ in called]
             for part, given in reversed(called):
                 if once.count(part) == 1 and _makes(part, given, logits):

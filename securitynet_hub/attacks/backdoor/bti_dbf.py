@@ -123,7 +123,7 @@ def bti_dbf(
             moved = head.features(made) - features
             benign, rest = (mask * moved).square().mean(), ((1 - mask) * moved).square().mean()
             change = (made - inputs).square().mean()
-            kept = float(change) <= NORM_BOUND and float(benign) <= FEATURE_BOUND
+            kept = float(change.detach()) <= NORM_BOUND and float(benign.detach()) <= FEATURE_BOUND
             slopes = torch.autograd.grad(0.01 * benign - rest if kept else change, leaves)
             weights = [
                 adam.step(leaf.detach(), slope)

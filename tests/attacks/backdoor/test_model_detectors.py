@@ -29,7 +29,7 @@ from securitynet_hub.attacks.backdoor.inversion import (
 from securitynet_hub.attacks.backdoor.kind import Options
 from securitynet_hub.attacks.backdoor.mm_bd import judge_margins, mm_bd
 from securitynet_hub.attacks.backdoor.model_measures import measure_model_detection
-from securitynet_hub.attacks.backdoor.needs import needs_batch_norm
+from securitynet_hub.attacks.backdoor.needs import needs_batch_norm, needs_clean
 from securitynet_hub.attacks.backdoor.neural_cleanse import FAST
 from securitynet_hub.attacks.backdoor.neuron_noise import neuron_noise
 from securitynet_hub.attacks.backdoor.registry import detectors
@@ -379,7 +379,7 @@ class TestSuite:
             for judges in ("model", "inputs", "training")
         }
         for missing, names in {
-            "clean": {"neural_cleanse", "neuron_noise", *judging["inputs"]},
+            "clean": {name for name, detector in detectors().items() if needs_clean in detector.needs},
             "inputs": judging["inputs"],
             "training": judging["training"],
             "labels": judging["training"],
@@ -403,6 +403,10 @@ QUICK = {
     "neural_cleanse": {"restarts": 1, "schedule": replace(FAST, steps=30, patience=2)},
     "mm_bd": {"images_per_class": 2, "steps": 5},
     "neuron_noise": {"steps": 3},
+    "additive_trigger": {"steps": 3},
+    "feature_trigger": {"steps": 3},
+    "bti_dbf": {"steps": 2, "mask_steps": 3},
+    "ban": {"steps": 2, "mask_steps": 3},
 }
 TRAINING = [name for name, detector in detectors().items() if detector.judges == "training"]
 ALL = "backdoor-detection"

@@ -132,15 +132,13 @@ class TestTriggers:
         assert scaled == pytest.approx(plain, rel=1e-3)
 
     def test_only_the_likely_classes_of_many_are_searched(self):
-        found = feature_triggers(
-            as_target(linear(classes=9, precision=torch.float32)), IMAGES, steps=5, max_classes=4
-        )
+        found = feature_triggers(as_target(linear(classes=9)), IMAGES, steps=5, max_classes=4)
         assert len(found.classes) == len(found.changes.sizes) == 4
         assert likely_classes(torch.tensor([[0.0, 3, 2, 1]]), 2).tolist() == [1, 2]
 
     @pytest.mark.parametrize("name", ["additive_trigger", "feature_trigger"])
     def test_the_finding_names_the_class_and_its_p_value(self, name):
-        target = as_target(linear(classes=8, planted=3, precision=torch.float32))
+        target = as_target(linear(classes=8, planted=3))
         found = run_detector(name, target, DetectorInputs(clean=IMAGES), steps=60)
         assert found.suspect == 3
         assert found.score == pytest.approx(-math.log10(found.figures["p_value"]))
@@ -234,7 +232,7 @@ class TestDecoupledDetectors:
 
 class TestUnlearning:
     def test_a_planted_pixel_is_unlearnt_and_the_model_stays_as_it_was(self):
-        module = linear(planted=4, precision=torch.float32)
+        module = linear(planted=4)
         target = as_target(module)
         mask, pattern = np.zeros((8, 8), np.float32), np.ones((8, 8, 2), np.float32)
         mask[7, 7] = 1
