@@ -18,7 +18,7 @@ from securitynet_hub.attacks.backdoor.attack import Attack, Finding
 from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
 from securitynet_hub.attacks.backdoor.input_gradients import for_input_gradients
 from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean, needs_pixel_space
-from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, frozen, network_inputs
+from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, network_inputs
 from securitynet_hub.attacks.backdoor.shared_change import (
     Changes,
     Points,
@@ -28,6 +28,7 @@ from securitynet_hub.attacks.backdoor.shared_change import (
     smallest_changes,
 )
 from securitynet_hub.core.errors import ModelError
+from securitynet_hub.models.eval_mode import frozen
 from securitynet_hub.models.target import Target
 
 

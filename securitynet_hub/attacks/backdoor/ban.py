@@ -24,8 +24,9 @@ from securitynet_hub.attacks.backdoor.neuron_noise import (
     float_weights,
     with_noise,
 )
-from securitynet_hub.attacks.backdoor.pixel_space import frozen, network_inputs
+from securitynet_hub.attacks.backdoor.pixel_space import network_inputs
 from securitynet_hub.core.errors import ModelError
+from securitynet_hub.models.eval_mode import frozen
 from securitynet_hub.models.target import Target
 
 

@@ -25,9 +25,10 @@ from securitynet_hub.attacks.backdoor.needs import (
     needs_last_layer,
     needs_pixel_space,
 )
-from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, frozen, network_inputs
+from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, network_inputs
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.core.errors import ModelError
+from securitynet_hub.models.eval_mode import frozen
 from securitynet_hub.models.target import Target
 
 NORM_BOUND = 0.3

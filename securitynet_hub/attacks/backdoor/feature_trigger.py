@@ -28,8 +28,9 @@ from securitynet_hub.attacks.backdoor.attack import Attack, Finding
 from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
 from securitynet_hub.attacks.backdoor.head import Head
 from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean, needs_last_layer
-from securitynet_hub.attacks.backdoor.pixel_space import frozen, network_inputs
+from securitynet_hub.attacks.backdoor.pixel_space import network_inputs
 from securitynet_hub.attacks.backdoor.shared_change import Points, Search, smallest_changes
+from securitynet_hub.models.eval_mode import frozen
 from securitynet_hub.models.target import Target
 
 

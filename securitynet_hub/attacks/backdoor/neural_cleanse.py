@@ -30,11 +30,8 @@ from securitynet_hub.attacks.backdoor.inversion import Inversion
 from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean, needs_pixel_space
 from securitynet_hub.attacks.backdoor.schedule import Arms, Numbers, Progress, Schedule
 from securitynet_hub.attacks.backdoor.stamping import TriggerStamp
-<<<<<<< HEAD
-from securitynet_hub.models.eval_mode import frozen
-=======
 from securitynet_hub.attacks.backdoor.unlearning import unlearn
->>>>>>> 62660aa (Add detectors of backdoors in shared changes of pixels and features, by decoupled features, in tubes and combined, and the unlearning of a recovered trigger)
+from securitynet_hub.models.eval_mode import frozen
 from securitynet_hub.models.target import Target
 
 FAST = Schedule(steps=200, batches=0, stop_threshold=0.99)

@@ -199,12 +199,8 @@ def model_verdict(entries: Sequence[Entry]) -> Verdict:
         elif "flagged_classes" in result or index is not None:
             clauses.append(f"{name} flags no class{which}")
         elif type(most) is int:
-<<<<<<< HEAD
             clauses.append(f"{name} suspects class {_listed([most], named)} most")
-=======
-            clauses.append(f"{name} suspects class {most} most")
         clauses.extend(_unlearning(name, result))
->>>>>>> 62660aa (Add detectors of backdoors in shared changes of pixels and features, by decoupled features, in tubes and combined, and the unlearning of a recovered trigger)
     if not clauses:
         return Verdict(tone="open", title="Backdoor: not known", text="The records name no class.")
     title = (
@@ -322,7 +318,17 @@ def _pictures(entry: Entry) -> list[Picture]:
     return pictures_beside(entry.path, about)
 
 
-<<<<<<< HEAD
+def _unlearning(name: str, result: Mapping[str, Any]) -> Iterator[str]:
+    """Say what training against a recovered trigger did, where it was tried."""
+    names = "unlearning_success_before", "unlearning_success_after", "unlearning_agreement"
+    before, after, kept = (number(result.get(figure)) for figure in names)
+    if before is not None and after is not None and kept is not None:
+        yield (
+            f"training against the trigger that {name} recovered takes its success from {percent(before)} "
+            f"to {percent(after)} and keeps {percent(kept)} of the clean answers"
+        )
+
+
 def class_names(entries: Sequence[Entry]) -> dict[int, str]:
     """Return what records of one model call the classes that they flag or suspect, cut short."""
     found: dict[int, str] = {}
@@ -336,18 +342,3 @@ def class_names(entries: Sequence[Entry]) -> dict[int, str]:
 
 def _listed(classes: Sequence[int], names: Mapping[int, str]) -> str:
     return ", ".join(f"{label} ({names[label]})" if label in names else str(label) for label in classes)
-=======
-def _unlearning(name: str, result: Mapping[str, Any]) -> Iterator[str]:
-    """Say what training against a recovered trigger did, where it was tried."""
-    names = "unlearning_success_before", "unlearning_success_after", "unlearning_agreement"
-    before, after, kept = (number(result.get(figure)) for figure in names)
-    if before is not None and after is not None and kept is not None:
-        yield (
-            f"training against the trigger that {name} recovered takes its success from {percent(before)} "
-            f"to {percent(after)} and keeps {percent(kept)} of the clean answers"
-        )
-
-
-def _listed(classes: Sequence[int]) -> str:
-    return ", ".join(map(str, classes))
->>>>>>> 62660aa (Add detectors of backdoors in shared changes of pixels and features, by decoupled features, in tubes and combined, and the unlearning of a recovered trigger)

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 
 from securitynet_hub.attacks.backdoor.descent import Adam
-from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, frozen, network_inputs
+from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, network_inputs
+from securitynet_hub.models.eval_mode import frozen
 from securitynet_hub.models.target import Target
 
 
