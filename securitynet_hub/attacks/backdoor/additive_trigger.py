@@ -103,7 +103,7 @@ def additive_triggers(
             return logits
 
         with torch.no_grad():
-            logits = torch.cat([module(part) for part in inputs.split(batch_size)])
+            logits = torch.cat([module(part) for part in torch.split(inputs, batch_size)])
         pixels = (inputs - space.black.to(inputs)) / space.range.to(inputs)
         points = Points(
             values=pixels.clamp(0, 1),

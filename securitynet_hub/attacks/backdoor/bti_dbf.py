@@ -159,7 +159,8 @@ def gained_shares(before: torch.Tensor, after: torch.Tensor, num_classes: int) -
 def _within(inputs: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
     """Shrink the generator's change to its bound: the last step may have left it."""
     change = float((made - inputs).square().mean())
-    return inputs + (made - inputs) * min(1.0, (NORM_BOUND / max(change, 1e-12)) ** 0.5)
+    factor: float = min(1.0, (NORM_BOUND / max(change, 1e-12)) ** 0.5)
+    return torch.lerp(inputs, made, factor)
 
 
 def _first_weights(channels: int, width: int, seed: int, like: torch.Tensor) -> list[torch.Tensor]:
@@ -181,7 +182,8 @@ def _generate(weights: list[torch.Tensor], pixels: torch.Tensor) -> torch.Tensor
         convolve(torch.cat([pixels, places], 1), weights[0], padding=1), 0.1
     )
     inner = torch.nn.functional.leaky_relu(convolve(inner, weights[1], padding=2, dilation=2), 0.1)
-    return (pixels + convolve(inner, weights[2], padding=1)).clamp(0, 1)
+    changed: torch.Tensor = (pixels + convolve(inner, weights[2], padding=1)).clamp(0, 1)
+    return changed
 
 
 def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:

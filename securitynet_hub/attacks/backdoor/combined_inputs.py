@@ -99,10 +99,10 @@ def combined_scores(
     if batch_norms(target.module):
         members.append(lambda images: ibd_psc_scores(target, images, clean=used, batch_size=batch_size))
     together = np.concatenate([pixels, others])
-    total = np.zeros(len(pixels))
+    total: Scores = np.zeros(len(pixels))
     for member in members:
         own, usual = np.split(member(together), [len(pixels)])
-        total -= np.log10(tail_p_values(own, usual))
+        total = total - np.log10(tail_p_values(own, usual)).astype(np.float64)
     return total
 
 
@@ -123,7 +123,7 @@ def tail_p_values(scores: Any, known: Any) -> Scores:
     require_finite(values, "scores")
     require_finite(usual, "known")
     below = np.searchsorted(np.sort(usual), values, side="left")
-    p_values: Scores = (1.0 + len(usual) - below) / (1.0 + len(usual))
+    p_values: Scores = ((1 + len(usual) - below) / (1 + len(usual))).astype(np.float64)
     return p_values
 
 

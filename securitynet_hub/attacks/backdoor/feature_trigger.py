@@ -92,7 +92,7 @@ def feature_triggers(
     head = Head.from_target(target, copied=False)
     inputs = network_inputs(target, images[:max_images])
     with frozen(target.module), torch.no_grad():
-        features = torch.cat([head.features(part) for part in inputs.split(batch_size)])
+        features = torch.cat([head.features(part) for part in torch.split(inputs, batch_size)])
     logits = head.logits(features)
     points = Points(
         values=features,

@@ -46,7 +46,7 @@ class Head:
         if name is None:
             raise ModelError(f"the logits of {target.id} are not those of one linear layer.")
         layer = target.module.get_submodule(name)
-        weight: torch.Tensor = layer.weight.detach().flatten(1)  # type: ignore[operator, union-attr]
+        weight: torch.Tensor = layer.weight.detach().flatten(1)  # type: ignore[operator]
         if len(weight) != target.num_classes:
             raise ModelError(
                 f"the last linear layer of {target.id} should have a row for each of its "

@@ -202,7 +202,9 @@ class _Arms:
         of_error, of_square = torch.zeros_like(changes), torch.zeros_like(changes)
         goals = self.labels.to(changes.device)[:, None]
         at_once = max(1, self.batch_size // k)
-        for rows, weights in zip(self.rows.split(at_once, 1), self.weights.split(at_once, 1), strict=True):
+        for rows, weights in zip(
+            torch.split(self.rows, at_once, 1), torch.split(self.weights, at_once, 1), strict=True
+        ):
             clean = self.points.values[rows]
             free = clean + changes[:, None]
             moved = free.clamp(self.points.floor, self.points.ceiling)
@@ -211,7 +213,7 @@ class _Arms:
             square += (distance * (moved - clean)).flatten(1).sum(1)
             moved.requires_grad_(slopes)
             with torch.set_grad_enabled(slopes):
-                logits = self.points.classify(moved.flatten(0, 1)).unflatten(0, rows.shape)
+                logits = self.points.classify(moved.flatten(0, 1)).reshape(*rows.shape, -1)
                 if slopes:
                     wrong = (
                         logits.logsumexp(2)
