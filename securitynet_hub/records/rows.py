@@ -18,7 +18,7 @@ from securitynet_hub.records.figures import number
 CONFIG = "results"
 FOLDER = f"data/{CONFIG}"
 
-FIRST = ("auc", "agreement", "score")
+FIRST = ("auc", "agreement", "score", "robust_accuracy", "corruption_accuracy", "p_value")
 """Figures that sum a result up, where it has one of them."""
 
 

@@ -441,12 +441,12 @@ class TestRefusals:
     def test_public_models_need_data(self):
         target = load_target(OVERFITTED)
         public = next(iter(load_annotations().values()))
-        with pytest.raises(ValueError, match="pass data=AuditData"):
+        with pytest.raises(ValueError, match="name them with data="):
             audit(replace(target, annotation=replace(public, num_classes=10)))
 
     def test_no_weights_are_downloaded_for_a_model_without_data(self, monkeypatch):
         monkeypatch.setattr("securitynet_hub.attacks.audit.load_target", lambda id: pytest.fail("loaded"))
-        with pytest.raises(ValueError, match="pass data=AuditData"):
+        with pytest.raises(ValueError, match="name them with data="):
             audit("pytorchcv/cifar10/resnet20")
 
     def test_unwritable_folder(self, tmp_path):

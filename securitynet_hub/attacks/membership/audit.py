@@ -497,6 +497,10 @@ def _given(options: Options) -> set[str]:
     )
 
 
+OF_POPULATION = {"population_outputs", "population_labels", "reference_population_outputs"}
+"""Fields of `MembershipInputs` that are of images beside members and non-members."""
+
+
 def _require_inputs(attacks: Sequence[str], pool: Pool | None, options: Options) -> None:
     """Refuse attacks that lack a field or reference models, before any image is forwarded."""
     held = _held(pool, options)
@@ -508,6 +512,12 @@ def _require_inputs(attacks: Sequence[str], pool: Pool | None, options: Options)
             raise ValueError(
                 f"{name} compares with the public model that the target was fine-tuned from: name it with "
                 "base= (--base-model)."
+            )
+        if pool is not None and set(missing) <= OF_POPULATION:
+            raise ValueError(
+                f"{name} also compares with images that are neither members nor non-members (a population), "
+                "and the shadow models were asked about none: those of hub.train_shadows know only the "
+                "split. Choose an attack without a population: `securitynet attacks` says what each needs."
             )
         if missing:
             raise ValueError(

@@ -173,7 +173,7 @@ class KeptNetworks:
         return np.stack(found)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Shadows:
     """The answers of shadow models for the samples of a pool.
 
@@ -206,6 +206,10 @@ class Shadows:
                     f"kept margins must have shape {shape}, of the masks and augmentations, and as many "
                     f"labels as samples; got {found} and {labels}."
                 )
+
+    def __repr__(self) -> str:
+        models, samples = self.masks.shape
+        return f"Shadows({models} models, {samples:,} images, {', '.join(self.views)})"
 
     @property
     def num_classes(self) -> int:
