@@ -356,8 +356,8 @@ def known_data(annotation: Annotation) -> AuditData:
     """
     if not isinstance(annotation, ZooAnnotation):
         raise ValueError(
-            f"which images {annotation.id} was trained on is not known here: name them with data= (--data): a "
-            "folder with train/CLASS/* and test/CLASS/*, a data set of the Hub or, in Python, an AuditData."
+            f"which images {annotation.id} was trained on is not known here: name them with data= (--data), "
+            "a folder with train/CLASS/* and test/CLASS/*, a data set of the Hub or, in Python, an AuditData."
         )
     split = read_split(ZOO_FOLDER / annotation.members_file)
     if split.sha256 != annotation.members_sha256:
