@@ -55,8 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not words:
         print(GREETING)
         return
-    with plain_streams():
-        _run(words)
+    try:
+        with plain_streams():
+            _run(words)
+    except KeyboardInterrupt:  # while the command was being found, or while its end was being told
+        _fail(INTERRUPTION, INTERRUPTED)
 
 
 def _run(words: Sequence[str]) -> None:

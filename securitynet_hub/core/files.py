@@ -11,6 +11,8 @@ import platform
 import re
 import secrets
 import shutil
+import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from functools import lru_cache
@@ -35,7 +37,8 @@ def atomic_path(path: Path, *, replace: bool = True, fsync: bool = True) -> Iter
 
     The block writes a file, or makes a folder, at the path that it is given. Whatever ends the block or the
     process, `path` never holds a part of it. A killed process leaves a hidden file
-    ``.<machine>-<process>-<token>.part``; the next process of that machine that writes there removes it.
+    ``.<machine>-<process>-<token>.part``; the next process of that machine that writes there removes it. A
+    device or a pipe, such as /dev/null, is never replaced: it is written into.
 
     Args:
         path: the file or folder to make; its folder must exist.
@@ -55,6 +58,12 @@ def atomic_path(path: Path, *, replace: bool = True, fsync: bool = True) -> Iter
     >>> [p.name for p in path.parent.iterdir()], path.read_text()
     (['x'], 'whole')
     """
+    if _is_device(path):
+        with tempfile.TemporaryDirectory(prefix="securitynet-") as folder:
+            yield Path(folder) / "part"
+            with (Path(folder) / "part").open("rb") as made, path.open("wb") as device:
+                shutil.copyfileobj(made, device)
+        return
     _remove_litter(path.parent)
     part = path.with_name(f".{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.part")
     try:
@@ -68,6 +77,15 @@ def atomic_path(path: Path, *, replace: bool = True, fsync: bool = True) -> Iter
             _move_without_replacing(part, path)
     finally:
         _remove(part)
+
+
+def _is_device(path: Path) -> bool:
+    """Return whether a path is, or leads to, what is neither a file nor a folder."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _remove(part: Path) -> None:

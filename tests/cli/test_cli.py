@@ -286,3 +286,16 @@ def test_what_is_named_beside_all_attacks_is_not_swallowed(run):
     code, _, err = run("audit", "zoo/fashion-mnist/cnn-clean/1", "--attacks", "all", "model_stealin")
     assert code != 0
     assert "model_stealing" in err
+
+
+@pytest.mark.parametrize("place", ["build_parser", "_run"])
+def test_an_interrupt_before_a_command_has_begun_is_told(place, run, monkeypatch):
+    """Whoever presses Ctrl-C at once sees a sentence, no traceback."""
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"securitynet_hub.cli.main.{place}", interrupted)
+    code, out, err = run("attacks")
+    assert (code, out) == (130, "")
+    assert "Interrupted" in err

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -150,3 +151,22 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
     with atomic_path(tmp_path / "y") as part:
         part.write_text("whole")
     assert {path.name for path in tmp_path.iterdir()} == {mine.name, elsewhere.name, "y"}
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_device_or_a_pipe_is_written_into_and_stays(link, tmp_path):
+    """Whoever may do anything could otherwise replace /dev/null by a file."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    path = tmp_path / "link" if link else pipe
+    if link:
+        path.symlink_to(pipe)
+    got = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    reader.start()
+    with atomic_path(path) as part:
+        part.write_bytes(b"whole")
+    reader.join()
+    assert got == [b"whole"]
+    assert pipe.is_fifo()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "pipe"][not link :]

@@ -265,6 +265,7 @@ PICKLES = {
     "BINUNICODE of 4 GiB": (named(b"X\xff\xff\xff\xff"), "breaks off"),
     "BINUNICODE8": (named(b"\x8d" + struct.pack("<Q", 1 << 62)), "breaks off"),
     "BINBYTES8": (named(b"\x8e" + struct.pack("<Q", 1 << 62)), "breaks off"),
+    "FRAME": (PROTO + b"\x95" + struct.pack("<Q", 1 << 62) + b"}.", "frame that is longer"),
     "BYTEARRAY8": (named(b"\x96" + struct.pack("<Q", 1 << 62)), "breaks off"),
     "ADDITEMS to a list": (named(b"](N\x90"), "no set"),
     "NEWOBJ of a text": (named(COMMAND + b")\x81"), "makes an object of a str"),

@@ -94,7 +94,9 @@ def test_descriptions(name, mirror, tmp_path):
     assert only_the_right_files(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../../w.bin", "/w.bin", "a\\..\\w.bin", "c:/w.bin", "a/./b", "a\x1b[2J"])
+@pytest.mark.parametrize(
+    "name", ["../../w.bin", "/w.bin", "a\\..\\w.bin", "c:/w.bin", "a/./b", "a\x1b[2J", "a\x9b", "\ud800.bin"]
+)
 def test_names_that_lead_out_are_not_listed(name, mirror):
     described(mirror, siblings=[OTHER | {"rfilename": name}])
     assert hub_snapshot("org/model", COMMIT).files == {}

@@ -183,4 +183,4 @@ def is_inside(name: str) -> bool:
     (True, False, False, False)
     """
     parts = name.split("/")
-    return not {"", ".", ".."} & set(parts) and not re.search(r"[\\:\x00-\x1f]", name)
+    return not {"", ".", ".."} & set(parts) and not re.search("[\\\\:\x00-\x1f\x7f-\x9f\ud800-\udfff]", name)

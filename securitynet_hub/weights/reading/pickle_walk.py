@@ -258,6 +258,11 @@ class _Machine:
     def number(self, form: str) -> Any:
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
+    def frame(self) -> None:
+        """Pass over the length of a frame, beyond whose end other readers would stop."""
+        if self.number("<Q") > len(self.data) - self.position:
+            raise self.blocked("has a frame that is longer than the rest of it")
+
     def line(self) -> str:
         end = self.data.find(b"\n", self.position, self.position + MAX_NAME)
         if end < 0:
@@ -655,7 +660,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
 
 _OPCODES: dict[bytes, Callable[[_Machine], Any]] = {
     b"\x80": _Machine.protocol,
-    b"\x95": lambda m: m.skip(8),
+    b"\x95": lambda m: m.frame(),
     b"c": _Machine.find,
     b"\x93": _Machine.find_on_stack,
     b"R": _Machine.reduce,
