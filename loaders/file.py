@@ -83,6 +83,12 @@ def _made(
     module: torch.nn.Module | Factory | str | None, transform: Any, num_classes: int | None
 ) -> tuple[torch.nn.Module, Preprocessing]:
     """Return the caller's network and its preprocessing."""
+    if module is None:
+        raise ValueError(
+            "the file holds weights alone: say which network they belong to with module= (--module "
+            "nets.py:build), the network itself, a function that builds it, or its name as "
+            "package.module:factory."
+        )
     own = None
     made: Any = module
     if isinstance(module, str):

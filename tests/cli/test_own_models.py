@@ -179,7 +179,7 @@ def test_a_surrogate_of_an_own_network(inside):
     ("words", "told"),
     [
         (("audit", "w.pth", "--data", "pics"), "name it file:w.pth"),
-        (OWN, "package.module:factory (--module); got None"),
+        (OWN, "say which network they belong to with --module nets.py:build"),
         ((*OWN, "--module", "lab_nets:buidl"), "'build'"),
         (
             (*OWN, "--module", "lab_nets"),
