@@ -27,6 +27,7 @@ from securitynet_hub.attacks.validity import Check, Validity
 from securitynet_hub.core.errors import ModelError, SkippedWarning, UnknownNameError
 from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.core.progress import OnStep, Progress, heard_by
+from securitynet_hub.core.stages import stage
 from securitynet_hub.core.telling import warn_caller
 from securitynet_hub.engine.processes import find_place
 from securitynet_hub.models.loading import find_annotation, load_target
@@ -182,7 +183,8 @@ def audit(
                 own = {name: given for name, given in settings.items() if name in chosen}
                 how = replace(context, settings=own)
                 try:
-                    records += kind.audits.run(target, data, chosen, own_options[kind.name], how)
+                    with stage("attacks"):
+                        records += kind.audits.run(target, data, chosen, own_options[kind.name], how)
                 except (ValueError, ModelError) as error:
                     if not records:
                         raise

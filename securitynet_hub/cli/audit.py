@@ -16,7 +16,15 @@ from securitynet_hub.cli.early import refuse_early
 from securitynet_hub.cli.json_output import add_json_flag, print_json
 from securitynet_hub.cli.kind_flags import add_kind_flags, kind_options
 from securitynet_hub.cli.own_flags import add_own_flags, own_options
-from securitynet_hub.cli.parsing import ZOO, Several, add_author_flag, add_engine_flag, completes, settings
+from securitynet_hub.cli.parsing import (
+    ZOO,
+    Several,
+    add_author_flag,
+    add_engine_flag,
+    add_profile_flag,
+    completes,
+    settings,
+)
 from securitynet_hub.cli.progress import StepLines, progress_bars, reading_bars
 from securitynet_hub.core.errors import AccuracyWarning
 from securitynet_hub.core.text import printable_markup
@@ -88,6 +96,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the records")
     add_engine_flag(parser)
+    add_profile_flag(parser)
     add_author_flag(parser)
     add_json_flag(parser)
     add_kind_flags(parser, "audit")

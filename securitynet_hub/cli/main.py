@@ -20,6 +20,7 @@ from securitynet_hub.cli.parsing import Parser, in_flags
 from securitynet_hub.core.errors import SecurityNetError
 from securitynet_hub.core.memory import keep_freed_memory
 from securitynet_hub.core.printing import PlainConsole, plain_streams
+from securitynet_hub.core.stages import profiled
 from securitynet_hub.core.text import printable_markup
 from securitynet_hub.engine.engine_choice import require_engine
 
@@ -72,7 +73,10 @@ def _run(words: Sequence[str]) -> None:
         with notes_for_warnings(vars(options)), _set(AUTHOR, getattr(options, "author", None)):
             _require_engine(getattr(options, "engine", None))
             with _set(ENGINE, getattr(options, "engine", None)):
-                options.run(options)
+                if getattr(options, "profile", False):
+                    _run_profiled(options)
+                else:
+                    options.run(options)
         step(f"done in {time.monotonic() - began:.1f} s")
     except KeyboardInterrupt:
         _fail(INTERRUPTION, INTERRUPTED)
@@ -82,6 +86,20 @@ def _run(words: Sequence[str]) -> None:
         _fail(in_flags(str(error), vars(options)), USAGE_ERROR)
     except (SecurityNetError, OSError) as error:
         _fail(in_flags(str(error), vars(options)), FAILURE)
+
+
+def _run_profiled(options: argparse.Namespace) -> None:
+    """Run a command, and print how long it was in each stage, whatever ends it."""
+    began = time.perf_counter()
+    with profiled() as spent:
+        try:
+            options.run(options)
+        finally:
+            whole = time.perf_counter() - began
+            for name, seconds in sorted(spent.items(), key=lambda item: -item[1]):
+                line = f"profile: {name:<16} {seconds:10.2f} s, {seconds / whole:6.1%} of {whole:.1f} s"
+                print(line, file=sys.stderr)
+            print("profile: decode and transform are summed over their threads", file=sys.stderr)
 
 
 @contextmanager

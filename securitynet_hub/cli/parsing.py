@@ -139,6 +139,15 @@ def add_engine_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_profile_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--profile``, which `cli.main` obeys."""
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="print where the time went: decoding, transform, forward pass, attacks, disk",
+    )
+
+
 def shard(text: str) -> tuple[int, int]:
     """Read which part of how many, such as ``3/64``, counted from one.
 

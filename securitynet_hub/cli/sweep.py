@@ -11,7 +11,15 @@ from securitynet_hub.cli.console import errors
 from securitynet_hub.cli.early import refuse_early
 from securitynet_hub.cli.json_output import add_json_flag
 from securitynet_hub.cli.kind_flags import add_kind_flags, kind_options
-from securitynet_hub.cli.parsing import ZOO, Several, add_author_flag, add_engine_flag, max_memory, shard
+from securitynet_hub.cli.parsing import (
+    ZOO,
+    Several,
+    add_author_flag,
+    add_engine_flag,
+    add_profile_flag,
+    max_memory,
+    shard,
+)
 from securitynet_hub.cli.progress import reading_bars
 from securitynet_hub.core.interrupts import heed_interrupts
 from securitynet_hub.core.text import printable_markup
@@ -32,6 +40,7 @@ def add(commands: Any) -> None:
     _add_work(parser)
     _add_ways(parser)
     add_engine_flag(parser)
+    add_profile_flag(parser)
     add_author_flag(parser)
     add_json_flag(parser)
     add_kind_flags(parser, "sweep")

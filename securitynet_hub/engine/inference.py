@@ -22,6 +22,7 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from securitynet_hub.core.arrays import Rows, as_array, name_rows
 from securitynet_hub.core.errors import ModelError, ProcessError
 from securitynet_hub.core.plain_torch import plain_torch
+from securitynet_hub.core.stages import stage
 from securitynet_hub.core.threads import in_threads
 from securitynet_hub.data.images import LabelledImages
 from securitynet_hub.data.pixels import Labels, Pixels
@@ -168,8 +169,14 @@ def predict_module(
     failure: Exception | None = None
     with plain_torch(), evaluating(module), torch.inference_mode(), accelerator.autocast():
         try:
-            for inputs in _prepared(images, transform, own, accelerator, workers):
-                found = forward(inputs).float()
+            prepared = _prepared(images, transform, own, accelerator, workers)
+            while True:
+                with stage("wait for images"):
+                    inputs = next(prepared, None)
+                if inputs is None:
+                    break
+                with stage("forward"):
+                    found = forward(inputs).float()
                 if answers.are_empty:
                     on_first(forward, inputs, found)
                 answers.add(found)
@@ -289,7 +296,8 @@ def _prepared(
     pixels = images
 
     def prepare(batch: Rows) -> torch.Tensor:
-        return transform(pixels[batch[0] : batch[-1] + 1])  # a slice, which is not copied
+        with stage("transform"):
+            return transform(pixels[batch[0] : batch[-1] + 1])  # a slice, which is not copied
 
     yield from _ahead(prepare, batches, accelerator.device)
 
@@ -331,14 +339,16 @@ def transform_each(images: ImageSource, transform: Preprocessing, rows: Rows) ->
 
     Images of one size are transformed together, which is quicker for small ones.
     """
-    read = [images.read(int(row)) for row in rows]
+    with stage("decode"):
+        read = [images.read(int(row)) for row in rows]
     places: dict[tuple[int, ...], list[int]] = {}
     for place, image in enumerate(read):
         places.setdefault(image.shape, []).append(place)
     inputs: torch.Tensor | None = None
     for same in places.values():
         try:
-            found = transform(np.stack([read[place] for place in same]))
+            with stage("transform"):
+                found = transform(np.stack([read[place] for place in same]))
         except ValueError as error:
             raise ValueError(
                 f"image {rows[same[0]]} of {images.name} cannot be given to the model: {error} "

@@ -26,6 +26,7 @@ from typing import Any
 from securitynet_hub.core.digest import canonical, digest_of_parts
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.files import atomic_path
+from securitynet_hub.core.stages import stage
 from securitynet_hub.core.text import printable
 from securitynet_hub.records.rows import headline
 from securitynet_hub.records.schema import require_form
@@ -230,7 +231,7 @@ def write_record(record: Record, folder: Path, *, name: str | None = None) -> Pa
     content = json.dumps(record.as_dict(), indent=1, allow_nan=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path, replace=False) as part:
+        with stage("disk"), atomic_path(path, replace=False) as part:
             part.write_text(content, encoding="utf-8")
     except FileExistsError as error:
         raise RecordError(f"{path} exists already; records are never overwritten.") from error
