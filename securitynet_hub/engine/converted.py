@@ -107,6 +107,8 @@ class Converted:
         types = {p.dtype for p in self.target.module.parameters() if p.is_floating_point()}
         if types - {torch.float32}:
             raise NoEngineError(f"is used for networks in float32, and this one is in {min(map(str, types))}")
+        if _precision() not in ("no", "bf16"):
+            raise NoEngineError(f"is not used with the precision {_precision()}")
         if narrow and not runtime.narrow:
             raise NoEngineError("does not compute in bfloat16 on a CPU")
         digest = network_digest(self.target).hex()[:32]
