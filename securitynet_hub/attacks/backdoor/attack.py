@@ -45,6 +45,7 @@ class Attack(kind.Attack):
     Attributes:
         needs: what must be at hand; each says in words what it is, and why a target lacks it.
         judges: the ``model``, each of the ``inputs``, or each of the ``training`` images.
+        many: the most clean images that a detector of models uses; 0 for as many as the audit draws for all.
         costly: whether it sends thousands of queries for each image; an audit then gives it fewer images.
         per_class: for each of its figures with one value for each class, by its name: what the value is.
     """
@@ -55,6 +56,7 @@ class Attack(kind.Attack):
     needs: tuple[Need, ...] = ()
     weights: bool = True
     judges: Literal["model", "inputs", "training"] = "model"
+    many: int = 0
     costly: bool = False
     per_class: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 

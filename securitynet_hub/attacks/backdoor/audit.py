@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,7 @@ class _AuditImages:
     clean: Pixels
     inputs: InputSets | None
     seed: int
+    _drawn: dict[int, Pixels] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_data(cls, target: Target, data: AuditData, options: Options, seed: int) -> _AuditImages:
@@ -172,6 +173,15 @@ class _AuditImages:
         """The members as images: all in memory, so only for a detector that judges them."""
         return find_training(self.target, self.data, seed=self.seed)
 
+    def clean_for(self, detector: Attack) -> Pixels:
+        """Return the clean images for a detector of models, as many as it can use."""
+        if not detector.many:
+            return self.clean
+        if detector.many not in self._drawn:
+            rows = np.random.default_rng(self.seed).permutation(self.data.split.nonmembers)[: detector.many]
+            self._drawn[detector.many] = self.data.images.array(rows)
+        return self._drawn[detector.many]
+
     def why_not(self, detector: Attack) -> str | None:
         """Return the first reason why a detector cannot run, or None."""
         return detector.why_not(self.target, self.inputs_of(detector))
@@ -181,7 +191,7 @@ class _AuditImages:
         if detector.judges == "training":
             return DetectorInputs(training=self.training.pixels, labels=self.training.labels, seed=self.seed)
         if detector.judges == "model" or self.inputs is None:
-            return DetectorInputs(clean=self.clean, seed=self.seed)
+            return DetectorInputs(clean=self.clean_for(detector), seed=self.seed)
         inputs, calibration = self._judged(detector)
         pixels = np.concatenate([inputs.pixels, calibration])
         return DetectorInputs(clean=self.inputs.reference, inputs=pixels, seed=self.seed)
@@ -204,7 +214,8 @@ class _AuditImages:
             **finding.figures,
             **_truth(self.target, finding.inversion, self.clean),
         }
-        return result, {"num_images": self.num_images}, {"images": len(self.clean)}
+        clean = self.clean_for(detector)
+        return result, {"num_images": detector.many or self.num_images}, {"images": len(clean)}
 
     def _judged(self, detector: Attack) -> tuple[Inputs, Pixels]:
         assert self.inputs is not None

@@ -51,11 +51,41 @@ MEANINGS = {
 
 
 def tables(audited: Audited, width: int) -> Iterator[Table]:
-    """Yield the tables of an audit for a terminal: detectors of models, of inputs, of training images."""
+    """Yield the tables of an audit for a terminal: the verdict, then detectors of models, inputs, training images."""
+    judged = [(row, [r for r in found if "verdict" in r.result]) for row, found in audited]
+    if any(found for _, found in judged):
+        yield _verdict_table(judged)
     for judges, table in ((None, _models_table), ("inputs", _images_table), ("training", _images_table)):
         part = [(row, [r for r in found if r.result.get("judges") == judges]) for row, found in audited]
         if any(found for _, found in part):
             yield table(part)
+
+
+def _verdict_table(audited: Audited) -> Table:
+    table = plain_table(
+        "Backdoor: all indicators together, against clean twins of the model",
+        caption="Probability: if half of such networks were backdoored. As high: share of clean networks that\n"
+        "score as high. docs/backdoors.md says how often the verdict is right, and what it misses.",
+    )
+    table.add_column("model", overflow="fold")
+    table.add_column("verdict", no_wrap=True)
+    for heading in ("probability", "as high", "class"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("most from", overflow="fold")
+    for annotation, records in audited:
+        for record in records:
+            result = record.result
+            low, high = result["probability_ci"]
+            evidence = [words_of(name) for name, value in result["evidence"].items() if value > 0]
+            table.add_row(
+                printable_markup(short(annotation.id)),
+                str(result["verdict"]),
+                f"{result['probability']:.2f} ({low:.2f}-{high:.2f})",
+                f"{result['conformal_p']:.0%}",
+                str(result["suspect"]),
+                ", ".join(evidence[:3]) or "-",
+            )
+    return table
 
 
 def _models_table(audited: Audited) -> Table:
@@ -115,9 +145,10 @@ def _images_table(audited: Audited) -> Table:
 
 
 def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
-    """Sum up the detectors on one model: those that judge the model, then those that judge images."""
+    """Sum up the detectors on one model: its verdict, what judges the model, then what judges images."""
     of_images = [entry for entry in entries if "judges" in entry.record.result]
-    of_model = [entry for entry in entries if "judges" not in entry.record.result]
+    together = [entry for entry in entries if isinstance(entry.record.result.get("verdict"), str)]
+    of_model = [e for e in entries if "judges" not in e.record.result and e not in together]
     compared: dict[Column, Measured] = {}
     for entry in sorted(entries, key=lambda entry: -(number(entry.record.result.get("auc")) or 0.0)):
         for name in ("anomaly_index", "score"):
@@ -132,6 +163,7 @@ def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
     return Summary(
         entries=entries,
         verdicts=[
+            *map(combined_verdict, together),
             *([model_verdict(of_model)] if of_model else ()),
             *([images_verdict(of_images)] if of_images else ()),
         ],
@@ -179,6 +211,45 @@ def section(entries: Sequence[Entry], samples: Sequence[Path]) -> Section:
 def frame(records: Sequence[Record]) -> dict[str, float | None]:
     """Return nothing: the annotations have no figure of any detector."""
     return {}
+
+
+TITLES = {
+    "backdoor": "Probably backdoored",
+    "no sign": "No sign of a backdoor",
+    "cannot tell": "Backdoor: cannot tell",
+}
+"""The title of each word of the combined verdict."""
+
+
+def combined_verdict(entry: Entry) -> Verdict:
+    """Say what all indicators together say of a model, how certain that is, and which class it is about."""
+    result = entry.record.result
+    word = str(result["verdict"])
+    probability, p_value = number(result.get("probability")), number(result.get("conformal_p"))
+    clauses = []
+    if probability is not None:
+        ends = result.get("probability_ci")
+        extent = f" ({percent(ends[0])} to {percent(ends[1])})" if isinstance(ends, list | tuple) else ""
+        clauses.append(f"if half of such networks were backdoored, this one would be with {percent(probability)}{extent}")
+    if p_value is not None:
+        clauses.append(f"{percent(p_value)} of clean networks score as high")
+    if type(result.get("suspect")) is int:
+        clauses.append(f"class {result['suspect']} stands out most")
+    reason = ""
+    if word == "cannot tell" and isinstance(result.get("twin_agreement"), list):
+        worst = min(result["twin_agreement"], default=0.0)
+        reason = f" The twins agree with the model on {percent(worst)} of clean images or more."
+    advice = {
+        "backdoor": " Ask who trained it, and do not deploy it before the class has been looked into.",
+        "no sign": " That is no proof: weak and hidden backdoors are missed; the page says how often.",
+    }.get(word, "")
+    return Verdict(
+        tone="open",
+        title=TITLES.get(word, "Backdoor: cannot tell"),
+        text=f"{sentence(clauses)}{reason}{advice}",
+        short=TITLES["backdoor"] if word == "backdoor" else "",
+        counted=word == "backdoor",
+    )
 
 
 def model_verdict(entries: Sequence[Entry]) -> Verdict:

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from securitynet_hub.attacks.backdoor.inversion import measure_inversion
+from securitynet_hub.attacks.backdoor.verdict import LEVEL
 from securitynet_hub.attacks.checks import Figures, parse_result, require_equal, same, whole, wilson
 from securitynet_hub.records.record import Record
 from securitynet_hub.records.schema import (
@@ -62,6 +63,29 @@ class ModelResult(Figures):
     unlearning_success_before: Rate | None = None
     unlearning_success_after: Rate | None = None
     unlearning_agreement: Rate | None = None
+    verdict: Literal["backdoor", "no sign", "cannot tell"] | None = None
+    conformal_p: Rate | None = None
+    probability: Rate | None = None
+    probability_ci: Ends | None = None
+    class_scores: Annotated[list[Number], Field(max_length=MANY)] | None = None
+    twin_agreement: Annotated[list[Rate], Field(max_length=1000)] | None = None
+
+    @model_validator(mode="after")
+    def _verdict_agrees(self) -> ModelResult:
+        if self.verdict is None:
+            return self
+        for name in ("conformal_p", "probability", "probability_ci", "class_scores", "twin_agreement"):
+            if getattr(self, name) is None:
+                raise ValueError(f"the result lacks {name!r}, which stands beside a verdict")
+        if self.verdict == "backdoor" and (self.conformal_p or 0.0) > LEVEL:
+            raise ValueError(f"a verdict of a backdoor needs a conformal_p of {LEVEL} at most")
+        if self.verdict == "no sign" and (self.conformal_p or 0.0) <= LEVEL:
+            raise ValueError(f"a verdict of no sign needs a conformal_p above {LEVEL}")
+        scores = self.class_scores or [0.0]
+        classes = self.classes if self.classes is not None else list(range(len(scores)))
+        require_equal(len(classes), len(scores), "the number of classes")
+        require_equal(self.suspect, classes[int(np.argmax(scores))], "suspect, the class of the highest score")
+        return self
 
     @model_validator(mode="after")
     def _agree(self) -> ModelResult:

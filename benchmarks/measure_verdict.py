@@ -1,0 +1,290 @@
+"""Make and judge the verdict on the corpus: ``python benchmarks/measure_verdict.py STEP CORPUS ASSETS --out DIR``.
+
+Three steps, in this order. The networks must be there (``python -m securitynet_hub.zoo.corpus CORPUS --data
+ASSETS``).
+
+- ``indicators --part PART``: measure every network of a part against its twins, one file each, so that an
+  interrupted run resumes and several runs share the work; some 5 to 15 CPU-seconds a network.
+- ``calibrate``: choose the weights on the design part, take the scores of the calibration part, and write
+  ``securitynet_hub/resources/backdoor_verdict.json``.
+- ``judge``: judge the test part with these constants, once, and keep the tables.
+
+Networks whose backdoor did not take (success below .5) are left out of weights, AUC and shares, and shown apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.linear_model import LogisticRegression
+from tables import writing
+
+from securitynet_hub.attacks.backdoor.twins import MAX_IMAGES, compare_with_twins
+from securitynet_hub.attacks.backdoor.verdict import Calibration, Term, Verdict, judge, standardised
+from securitynet_hub.statistics.rates import auc_interval, split_scores, wilson_interval
+from securitynet_hub.zoo.corpus.recipes import training_order
+from securitynet_hub.zoo.corpus.table import CorpusNetwork, list_networks, load_corpus_target, network_images
+
+RESOURCE = Path(__file__).parents[1] / "securitynet_hub" / "resources" / "backdoor_verdict.json"
+
+STRENGTH = 0.02
+"""Inverse strength of the L2 penalty of the weights."""
+
+Measured = dict[str, Any]
+
+
+def indicators(corpus: Path, assets: Path, part: str, out: Path) -> None:
+    """Measure the indicators of a part's networks; those that another run works on are passed over."""
+    torch.set_num_threads(1)
+    out.mkdir(parents=True, exist_ok=True)
+    order = {recipe.number: place for place, recipe in enumerate(training_order(part))}
+    for row in sorted(list_networks(corpus, part), key=lambda row: order[row.number]):
+        path = out / f"{part}-{row.number:03}.json"
+        if path.exists():
+            continue
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_EXCL))
+            path.write_text(json.dumps(measured(corpus, assets, row)) + "\n", encoding="utf-8")
+            print(row.id, flush=True)
+
+
+def measured(corpus: Path, assets: Path, row: CorpusNetwork) -> Measured:
+    """Return a network's indicators, with the truth about it."""
+    target = load_corpus_target(corpus, row)
+    pixels = network_images(corpus, row, assets).audit.pixels[:MAX_IMAGES]
+    began = time.process_time()
+    found = compare_with_twins(target, pixels, seed=row.number)
+    return {
+        "id": row.id,
+        "architecture": row.architecture,
+        "images": row.images,
+        "mode": row.mode,
+        "trigger": row.trigger,
+        "target": row.target,
+        "success": row.success,
+        "agreement": list(found.agreement),
+        "agree": found.agree,
+        "seconds": round(time.process_time() - began, 1),
+        "indicators": {name: values.tolist() for name, values in found.indicators.items()},
+    }
+
+
+def load(out: Path, part: str) -> list[Measured]:
+    """Return what was measured of a part."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob(f"{part}-*.json"))]
+
+
+def took(row: Measured) -> bool:
+    """Whether a network is clean, or its backdoor works."""
+    return row["trigger"] is None or row["success"] >= 0.5
+
+
+def fitted(rows: Sequence[Measured]) -> tuple[list[Term], float]:
+    """Choose the weights by logistic regression on classes: a target class against every other class.
+
+    All classes of clean networks and the classes other than the target of backdoored ones are negative; for
+    all-to-all every class is positive. Each network counts alike.
+    """
+    names = list(rows[0]["indicators"])
+    clean = [row for row in rows if row["trigger"] is None]
+    scales = []
+    for name in names:
+        values = [np.array(row["indicators"][name]) for row in clean]
+        deviations = [1.4826 * np.median(np.abs(v - np.median(v))) for v in values]
+        together = np.concatenate([v[:: max(1, len(v) // 10)] for v in values])
+        floor = max(float(np.median(deviations)), 0.1 * float(together.std()), 1e-3)
+        scales.append((floor, float(together.mean()), max(float(together.std()), 1e-3)))
+    features, truth, weights = [], [], []
+    for row in rows:
+        columns = []
+        for name, (floor, middle, spread) in zip(names, scales, strict=True):
+            values = np.array(row["indicators"][name])
+            columns += [standardised(values, floor), np.clip((values - middle) / spread, -12, 12)]
+        part = np.stack(columns, 1)
+        is_target = np.zeros(len(part), bool)
+        if row["trigger"] is not None:
+            is_target[:] = row["target"] is None
+            if row["target"] is not None:
+                is_target[row["target"]] = True
+        features.append(part)
+        truth.append(is_target)
+        weights.append(np.where(is_target, 1 / max(1, is_target.sum()), 1 / max(1, (~is_target).sum())))
+    model = LogisticRegression(C=STRENGTH, max_iter=5000)
+    model.fit(np.concatenate(features), np.concatenate(truth), sample_weight=np.concatenate(weights))
+    pairs = model.coef_[0].reshape(-1, 2)
+    terms = [
+        Term(name=name, floor=floor, middle=middle, spread=spread, weight=float(w), raw_weight=float(raw))
+        for name, (floor, middle, spread), (w, raw) in zip(names, scales, pairs, strict=True)
+    ]
+    return terms, float(model.intercept_[0])
+
+
+def verdict_of(row: Measured, calibration: Calibration) -> Verdict:
+    """Judge what was measured of one network."""
+    return judge(row["indicators"], agree=row["agree"], calibration=calibration)
+
+
+def calibrate(out: Path) -> Calibration:
+    """Fit on the design part, score the calibration part, and write the constants."""
+    design = [row for row in load(out, "design") if took(row)]
+    held = [row for row in load(out, "calibration") if took(row)]
+    terms, intercept = fitted(design)
+    bare = Calibration(made_by="", intercept=intercept, terms=tuple(terms), clean=(0, 1), backdoored=(0, 1))
+    scores: dict[bool, list[float]] = {False: [], True: []}
+    for row in held:
+        scores[row["trigger"] is not None].append(verdict_of(row, bare).score)
+    known = Calibration(
+        made_by=f"benchmarks/measure_verdict.py: weights from {len(design)} networks of the design part, scores "
+        f"of {len(held)} of the calibration part",
+        intercept=intercept,
+        terms=tuple(terms),
+        clean=tuple(sorted(scores[False])),
+        backdoored=tuple(sorted(scores[True])),
+    )
+    RESOURCE.write_text(json.dumps(known.model_dump(), indent=1) + "\n", encoding="utf-8")
+    return known
+
+
+CELLS: dict[str, Callable[[Measured], bool]] = {
+    "from scratch, all": lambda row: row["mode"] == "all-to-one",
+    **{
+        f"from scratch, {kind}": lambda row, kind=kind: row["mode"] == "all-to-one" and row["trigger"] == kind
+        for kind in (
+            "corner-patch", "checkerboard", "blend", "dark-bar", "sinusoid", "warp", "sample-specific",
+            "colour-shift",
+        )
+    },
+    "fine-tuned, patches and blends": lambda row: (
+        row["mode"] == "fine-tuned" and row["trigger"] in ("corner-patch", "checkerboard", "blend")
+    ),
+    "fine-tuned, other triggers": lambda row: (
+        row["mode"] == "fine-tuned" and row["trigger"] not in ("corner-patch", "checkerboard", "blend")
+    ),
+    **{
+        mode: lambda row, mode=mode: row["mode"] == mode
+        for mode in ("all-to-all", "clean-label", "covers", "low-rate", "adaptive-rows", "adaptive-margins")
+    },
+    **{
+        f"architecture {name}": lambda row, name=name: row["architecture"] == name
+        for name in ("plain-cnn", "strided-bn-cnn", "residual-cnn")
+    },
+    **{
+        f"images {name}": lambda row, name=name: row["images"] == name
+        for name in ("fashion", "glyphs10", "glyphs43", "emoji")
+    },
+    "all": lambda row: True,
+}  # fmt: skip
+"""The backdoored networks of each line of the table; all clean networks, or those alike, stand against them."""
+
+
+def report(rows: Sequence[Measured], calibration: Calibration, prefix: str = "verdict") -> list[list[str]]:
+    """Return the table's lines: AUC against the clean networks, shares found and accused, targets named."""
+    found = [verdict_of(row, calibration) for row in rows]
+    lines = []
+    for name, chosen in CELLS.items():
+        alike = name.startswith(("architecture", "images"))
+        clean = [v for row, v in zip(rows, found, strict=True) if row["trigger"] is None and (not alike or chosen(row))]
+        pairs = [
+            (row, v) for row, v in zip(rows, found, strict=True)
+            if row["trigger"] is not None and took(row) and chosen(row)
+        ]  # fmt: skip
+        if not pairs or not clean:
+            continue
+        lines.append([name, *_figures(pairs, clean)])
+    accused = sum(v.word == "backdoor" for row, v in zip(rows, found, strict=True) if row["trigger"] is None)
+    total = sum(row["trigger"] is None for row in rows)
+    lines.append(["clean networks accused", "", "", _share(accused, total), ""])
+    missed = [v for row, v in zip(rows, found, strict=True) if not took(row)]
+    lines.append(
+        ["backdoors that did not take", str(len(missed)), "", _share(sum(v.word == "backdoor" for v in missed), len(missed)), ""]
+    )
+    return lines
+
+
+def _figures(pairs: list[tuple[Measured, Verdict]], clean: list[Verdict]) -> list[str]:
+    scores = [v.score for v in clean] + [v.score for _, v in pairs]
+    truth = np.repeat([0, 1], [len(clean), len(pairs)])
+    auc, ends = auc_interval(split_scores(scores, truth), 0.95)
+    hits = [(row, v) for row, v in pairs if v.word == "backdoor"]
+    named = [(row, v) for row, v in hits if row["target"] is not None]
+    right = sum(v.suspect == row["target"] for row, v in named)
+    return [
+        str(len(pairs)),
+        f"{auc:.2f} ({ends[0]:.2f}-{ends[1]:.2f})",
+        _share(len(hits), len(pairs)),
+        _share(right, len(named)) if named else "",
+    ]
+
+
+def _share(count: int, total: int) -> str:
+    if not total:
+        return "0 of 0"
+    ends = wilson_interval(count, total, confidence_level=0.95)
+    return f"{count} of {total} ({ends[0]:.2f}-{ends[1]:.2f})"
+
+
+def across(design: Sequence[Measured], held: Sequence[Measured], test: Sequence[Measured]) -> list[list[str]]:
+    """Judge each architecture and image set with weights and clean scores of the other ones alone."""
+    lines = []
+    for key in ("architecture", "images"):
+        for value in sorted({row[key] for row in test}):
+            others = [row for row in design if took(row) and row[key] != value]
+            terms, intercept = fitted(others)
+            bare = Calibration(made_by="", intercept=intercept, terms=tuple(terms), clean=(0, 1), backdoored=(0, 1))
+            scores: dict[bool, list[float]] = {False: [], True: []}
+            for row in held:
+                if took(row) and row[key] != value:
+                    scores[row["trigger"] is not None].append(verdict_of(row, bare).score)
+            known = bare.model_copy(update={"clean": tuple(scores[False]), "backdoored": tuple(scores[True])})
+            own = [row for row in test if row[key] == value]
+            judged = [(row, verdict_of(row, known)) for row in own]
+            clean = [v for row, v in judged if row["trigger"] is None]
+            pairs = [(row, v) for row, v in judged if row["trigger"] is not None and took(row)]
+            accused = _share(sum(v.word == "backdoor" for v in clean), len(clean))
+            lines.append([value, *_figures(pairs, clean), accused])
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one step."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("step", choices=("indicators", "calibrate", "judge"))
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("assets", type=Path)
+    parser.add_argument("--part", default="design")
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    command = "python benchmarks/measure_verdict.py judge CORPUS ASSETS --out DIR"
+    if given.step == "indicators":
+        indicators(given.corpus, given.assets, given.part, given.out)
+    elif given.step == "calibrate":
+        known = calibrate(given.out)
+        for row in report(load(given.out, "design"), known):
+            print(*row, sep=" | ")
+    else:
+        known = Calibration.model_validate_json(RESOURCE.read_bytes())
+        test = load(given.out, "test")
+        lines = report(test, known)
+        with writing("backdoors-verdict", command, ["networks", "n", "AUC", "found", "target named"]) as line:
+            for cells in lines:
+                line(*cells)
+        design, held = load(given.out, "design"), load(given.out, "calibration")
+        columns = ["left out", "n", "AUC", "found", "target named", "clean accused"]
+        with writing("backdoors-verdict-across", command, columns) as line:
+            for cells in across(design, held, test):
+                line(*cells)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Clean twins of a suspect: copies that learn its answers to clean images, and not what a trigger does.
+
+A backdoor answers to its trigger alone. A copy of the suspect whose weights are shrunk and blurred, and which
+then learns the suspect's answers to clean images, learns again what the suspect does on clean data. Nothing
+teaches it the backdoor. So the suspect gives its own reference: what is natural to the data, such as a class
+that a small change leads to, is in the twins as well, and what is in the suspect alone is suspicious.
+
+Starting from the suspect's own weights, shrunk and perturbed (Ash & Adams 2020, arXiv 1910.08475), takes a
+tenth of the passes that a start from scratch takes. Blurring before distilling is also how backdoors are
+removed (Li et al. 2021, "neural attention distillation", arXiv 2101.05930, distils from a fine-tuned copy); here
+it serves to compare. An attacker can plan for twins: SCAR (arXiv 2509.23871) makes backdoors that wake in
+students, which this does not find.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from securitynet_hub.core.errors import ModelError
+from securitynet_hub.core.plain_torch import plain_torch
+from securitynet_hub.core.seeds import seeded
+from securitynet_hub.models.last_layer import find_last_layer
+
+KEPT = 0.5
+"""Share of each weight that a twin starts with; the rest is an initial weight, drawn anew."""
+
+LEARNING_RATE, WEIGHT_DECAY, BATCH = 6e-3, 1e-2, 32
+
+CHEAP, DEAR = (9e9, 9_000), (6e11, 3_000)
+"""Multiplications that one twin's forward passes may take, and the passes for them: up to 9,000 while they are
+cheap, up to 3,000 while they are dear."""
+
+MIN_AGREEMENT = 0.5
+"""Least share of other clean images on which twins must give the suspect's class."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Twins:
+    """Distilled copies of a suspect, frozen and in eval mode.
+
+    Attributes:
+        modules: the copies; each maps inputs to logits (n, classes).
+        agreement: for each, the share of other clean images that get the suspect's class.
+        passes: images forwarded to train one of them.
+    """
+
+    modules: tuple[torch.nn.Module, ...] = field(repr=False)
+    agreement: tuple[float, ...]
+    passes: int
+
+    @property
+    def agree(self) -> bool:
+        """Whether the worst twin gives the suspect's class often enough to stand for it."""
+        return min(self.agreement) >= MIN_AGREEMENT
+
+
+def distil_twins(
+    classifier: torch.nn.Module,
+    inputs: torch.Tensor,
+    others: torch.Tensor,
+    *,
+    number: int = 2,
+    passes: int | None = None,
+    seed: int = 0,
+) -> Twins:
+    """Distil twins of a classifier on its answers to clean inputs.
+
+    The suspect is left as it was. Twins depend on the seed, the processor's precision and the inputs alone.
+
+    Args:
+        classifier: maps inputs to logits (n, classes), such as `engine.soundness.as_classifier` gives.
+        inputs: shape (n, channels, ...), preprocessed clean images to learn from.
+        others: further ones, on which the agreement is measured.
+        number: how many twins.
+        passes: images forwarded to train each; None for as many as `allowed_passes` gives.
+        seed: decides what is drawn.
+
+    Raises:
+        ValueError: no twin, no pass, or no images.
+        ModelError: the classifier cannot be copied, has no weights, or answers NaN or infinities.
+
+    >>> from securitynet_hub import load_images, load_target
+    >>> target = load_target("zoo/fashion-mnist/cnn-clean/1")
+    >>> inputs = target.transform(load_images().pixels[2000:2400])
+    >>> twins = distil_twins(target.module, inputs[:300], inputs[300:], number=1, passes=3000)
+    >>> twins.agree, twins.passes
+    (True, 3000)
+    """
+    if number < 1 or not len(inputs) or not len(others) or (passes is not None and passes < 1):
+        raise ValueError(
+            f"twins need one twin, one pass and one image of each sort at least; got {number}, {passes}, "
+            f"{len(inputs)} and {len(others)}."
+        )
+    suspect = copied(classifier)
+    count = passes if passes is not None else allowed_passes(suspect, inputs[:1])
+    inputs, others = channels_last(inputs), channels_last(others)
+    logits, known = answers(suspect, inputs), answers(suspect, others).argmax(1)
+    if not torch.isfinite(logits).all():
+        raise ModelError("the suspect answers NaN or infinities; twins cannot learn that.")
+    modules, agreement = [], []
+    for k in range(number):
+        twin = _distil(suspect, inputs, logits, count, seed=1_000 * seed + k)
+        modules.append(twin)
+        agreement.append(float((answers(twin, others).argmax(1) == known).float().mean()))
+    return Twins(modules=tuple(modules), agreement=tuple(agreement), passes=count)
+
+
+def copied(classifier: torch.nn.Module) -> torch.nn.Module:
+    """Return a frozen copy of a classifier in eval mode with its channels last.
+
+    Raises:
+        ModelError: it cannot be copied, or has no weights.
+    """
+    if not any(p.is_floating_point() and p.ndim > 1 for p in classifier.parameters()):
+        raise ModelError("the suspect has no weights to make twins of.")
+    try:
+        found: torch.nn.Module = copy.deepcopy(classifier)
+    except Exception as error:  # a tensor with a history, a lock, a handle: anything a stranger keeps in it
+        raise ModelError(f"the suspect cannot be copied, so that it has no twins: {error}.") from error
+    found.requires_grad_(False)
+    return found.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def channels_last(inputs: torch.Tensor) -> torch.Tensor:
+    """Return inputs of height and width in the layout that convolutions are fastest in; others as they are."""
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
+
+
+def allowed_passes(classifier: torch.nn.Module, inputs: torch.Tensor) -> int:
+    """Return how many images may be forwarded to train one twin, by the multiplications of one pass.
+
+    >>> allowed_passes(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2)), torch.ones(1, 1, 2, 2))
+    9000
+    """
+    counter = FlopCounterMode(display=False)
+    with plain_torch(), torch.no_grad(), counter:
+        classifier(inputs)
+    products = max(1, counter.get_total_flops() // 2)
+    return max(BATCH, *(int(min(budget / products, most)) for budget, most in (CHEAP, DEAR)))
+
+
+@contextmanager
+def half_where_fast(like: torch.Tensor) -> Iterator[None]:
+    """Compute in bfloat16 within the block where the processor has instructions for it, else in float32."""
+    kind = like.device.type
+    fast = torch.cuda.is_bf16_supported() if kind == "cuda" else kind == "cpu" and _cpu_has_bf16()
+    with torch.autocast(kind, torch.bfloat16, enabled=fast):
+        yield
+
+
+def _cpu_has_bf16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def answers(classifier: torch.nn.Module, inputs: torch.Tensor, batch_size: int = 256) -> torch.Tensor:
+    """Return the logits of inputs, shape (n, classes), float32, without gradients."""
+    with plain_torch(), torch.no_grad(), half_where_fast(inputs):
+        return torch.cat([classifier(part).float() for part in inputs.split(batch_size)])
+
+
+def _distil(
+    suspect: torch.nn.Module, inputs: torch.Tensor, logits: torch.Tensor, passes: int, seed: int
+) -> torch.nn.Module:
+    """Train a shrunk and perturbed copy to give the suspect's logits, up to one number for each image.
+
+    The loss is the mean squared difference of centred logits, in units of their deviation (Ba & Caruana 2014,
+    arXiv 1312.6184, equation 1), by AdamW with a one-cycle schedule.
+    """
+    shape = (*inputs.shape[2:], inputs.shape[1])
+    with plain_torch(), seeded(seed):
+        twin = _shrunk(suspect, shape).train()
+        wanted = logits - logits.mean(1, keepdim=True)
+        wanted = wanted / wanted.std().clamp_min(1e-12)
+        scale = (logits - logits.mean(1, keepdim=True)).std().clamp_min(1e-12)
+        trained = [p for p in twin.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        steps = -(-passes // BATCH)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.empty(0, dtype=torch.long)
+        for _ in range(steps):
+            while len(order) < BATCH:
+                order = torch.cat([order, torch.randperm(len(inputs), generator=generator)])
+            rows, order = order[:BATCH].to(inputs.device), order[BATCH:]
+            with half_where_fast(inputs):
+                given = twin(inputs[rows])
+            given = given.float()
+            loss = ((given - given.mean(1, keepdim=True)) / scale - wanted[rows]).square().mean()
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+    return twin.eval().requires_grad_(False)
+
+
+def _shrunk(suspect: torch.nn.Module, shape: tuple[int, ...]) -> torch.nn.Module:
+    """Return a copy whose matrices and kernels are `KEPT` of the suspect's and the rest fresh; the head fresh.
+
+    Fresh weights are those of each layer's own ``reset_parameters``; of parameters without, normal noise of
+    the same deviation. Vectors (biases, factors of a normalisation) stay.
+    """
+    layer = find_last_layer(suspect, shape)
+    twin, fresh = copy.deepcopy(suspect), copy.deepcopy(suspect)
+    reset: set[int] = set()
+    for part in fresh.modules():
+        if callable(getattr(part, "reset_parameters", None)):
+            part.reset_parameters()
+            reset.update(id(p) for p in part.parameters(recurse=False))
+    head = set() if layer is None else {id(p) for p in twin.get_submodule(layer).parameters()}
+    with torch.no_grad():
+        for old, new in zip(twin.parameters(), fresh.parameters(), strict=True):
+            if not old.is_floating_point():
+                continue
+            old.requires_grad_(True)
+            if old.ndim < 2 and id(old) not in head:
+                continue
+            drawn = new if id(new) in reset else torch.randn_like(old) * old.std()
+            old.copy_(drawn if id(old) in head else KEPT * old + (1 - KEPT) * drawn)
+    return twin

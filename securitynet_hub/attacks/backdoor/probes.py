@@ -1,0 +1,139 @@
+"""Plain changes of an image that people use as triggers, drawn from a seed: probes for a suspect and its twins.
+
+Patches at corners and in the middle, bars, stripes, shifts of colour and brightness, blends, and smooth warps. None
+is made for one attack: places, colours, noise and fields are drawn. A network that answers one of them with one
+class, where its clean twins do not, has learnt it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Probe = Callable[[torch.Tensor], torch.Tensor]
+"""Maps pixels (n, channels, height, width) of 0 to 1 to stamped copies."""
+
+
+def probes(shape: tuple[int, int, int], overlays: torch.Tensor, *, seed: int = 0) -> list[tuple[str, Probe]]:
+    """Return named probes for images of a shape.
+
+    Args:
+        shape: channels, height and width, 8 pixels or more.
+        overlays: shape (k, channels, height, width): clean images that are blended over others.
+        seed: decides colours, noise and fields.
+
+    >>> found = probes((3, 16, 16), torch.zeros(1, 3, 16, 16))
+    >>> len(found) == len({name for name, _ in found}), found[0][0]
+    (True, 'white 2 at 0, 0')
+    >>> found[0][1](torch.zeros(1, 3, 16, 16)).sum().item()  # 3 channels of 2 x 2
+    12.0
+    """
+    rng = np.random.default_rng(seed)
+    return [*_patches(shape, rng), *_bars(shape), *_stripes(shape), *_shades(shape), *_blends(shape, overlays, rng),
+            *_warps(shape, rng)]  # fmt: skip
+
+
+def _patches(shape: tuple[int, int, int], rng: np.random.Generator) -> Iterator[tuple[str, Probe]]:
+    channels, height, width = shape
+    for size in (max(2, round(height / 10)), max(3, round(height / 6.5))):
+        bottom, right = height - size, width - size
+        places = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
+        for top, left in places:
+            colours = rng.random((channels, 1, 1) if channels > 1 else (1, size, size))
+            for name, patch in (("white", np.ones((channels, size, size))), ("colour", colours)):
+                yield f"{name} {size} at {top}, {left}", _pasted(top, left, patch, size)
+    cell = max(1, round(height / 16))
+    for cells, steps in ((2, 5), (3, 4)):
+        size = cells * cell
+        rows, columns = np.indices((size, size)) // cell
+        board = (rows + columns)[None] % 2
+        for down in range(steps):
+            for across in range(steps):
+                top, left = (round(k / (steps - 1) * (side - size)) for k, side in ((down, height), (across, width)))
+                yield f"board {size} at {top}, {left}", _pasted(top, left, board, size)
+
+
+def _bars(shape: tuple[int, int, int]) -> Iterator[tuple[str, Probe]]:
+    _, height, width = shape
+    for thick in (max(2, round(height / 10)), max(3, round(height / 7))):
+        for share in np.linspace(0, 1, 9):
+            for level in (0.0, 1.0):
+                top, left = round(share * (height - thick)), round(share * (width - thick))
+                yield f"rows {level:.0f} {thick} at {top}", _pasted(top, 0, [[[level]]], thick, width)
+                yield f"columns {level:.0f} {thick} at {left}", _pasted(0, left, [[[level]]], height, thick)
+
+
+def _stripes(shape: tuple[int, int, int]) -> Iterator[tuple[str, Probe]]:
+    _, height, width = shape
+    rows, columns = np.indices((height, width))
+    for waves in (3, 4, 5, 6, 7, 8, 9):
+        for name, axis in (("columns", columns / width), ("rows", rows / height)):
+            for phase in (0.0, 0.5):
+                wave = 25 / 255 * np.sin(2 * np.pi * waves * axis + np.pi * phase)
+                yield f"{waves} waves {name} {phase}", _added(torch.from_numpy(wave).float())
+
+
+def _shades(shape: tuple[int, int, int]) -> Iterator[tuple[str, Probe]]:
+    channels = shape[0]
+    for strength in (0.1, 0.16):
+        for signs in itertools.product((-1, 0, 1), repeat=min(channels, 3)):
+            if any(signs):
+                shift = torch.zeros(channels, 1, 1)
+                shift[: len(signs), 0, 0] = strength * torch.tensor(signs)
+                yield f"colours {strength} {signs}", _added(shift)
+    for power in (0.5, 2.0):
+        yield f"gamma {power}", lambda pixels, power=power: pixels.clamp_min(1e-4) ** power
+    yield "inverted", lambda pixels: 1 - pixels
+
+
+def _blends(
+    shape: tuple[int, int, int], overlays: torch.Tensor, rng: np.random.Generator
+) -> Iterator[tuple[str, Probe]]:
+    noises = torch.from_numpy(rng.random((6, *shape))).float()
+    for k, noise in enumerate(noises):
+        yield f"noise {k}", _blended(noise, 0.2)
+    for k, overlay in enumerate(overlays):
+        yield f"overlay {k}", _blended(overlay, 0.25)
+
+
+def _warps(shape: tuple[int, int, int], rng: np.random.Generator) -> Iterator[tuple[str, Probe]]:
+    _, height, width = shape
+    rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
+    plain = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1)
+    for k in range(8):
+        grid = torch.from_numpy(rng.uniform(-1, 1, (1, 2, 4, 4))).float()
+        field = torch.nn.functional.interpolate(grid, (height, width), mode="bicubic", align_corners=True)[0]
+        field *= height / 28 * (1.0 if k < 4 else 0.6) / field.abs().mean()
+        yield f"warp {k}", _warped(plain + field.movedim(0, -1) * 2 / height)
+    for down, right in ((3, 0), (-3, 0), (0, 3), (0, -3)):
+        yield f"moved {down}, {right}", lambda pixels, by=(down, right): pixels.roll(by, (2, 3))
+
+
+def _pasted(top: int, left: int, patch: npt.ArrayLike, height: int, width: int | None = None) -> Probe:
+    values = torch.tensor(np.asarray(patch), dtype=torch.float32)
+    bottom, right = top + height, left + (height if width is None else width)
+
+    def stamp(pixels: torch.Tensor) -> torch.Tensor:
+        stamped = pixels.clone()
+        stamped[:, :, top:bottom, left:right] = values.to(pixels)
+        return stamped
+
+    return stamp
+
+
+def _added(by: torch.Tensor) -> Probe:
+    return lambda pixels: (pixels + by.to(pixels)).clamp(0, 1)
+
+
+def _blended(overlay: torch.Tensor, share: float) -> Probe:
+    return lambda pixels: (1 - share) * pixels + share * overlay.to(pixels)
+
+
+def _warped(grid: torch.Tensor) -> Probe:
+    return lambda pixels: torch.nn.functional.grid_sample(
+        pixels, grid.to(pixels).expand(len(pixels), -1, -1, -1), padding_mode="border", align_corners=True
+    )

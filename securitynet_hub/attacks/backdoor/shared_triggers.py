@@ -1,0 +1,113 @@
+"""Families of triggers that one change of all images makes, searched for all classes at once by gradients.
+
+Each family has few enough parameters that a search of some dozen steps finds what a network answers best:
+
+- ``shade``: an additive change on a coarse grid, interpolated: blends, colour shifts, wide stripes, bars;
+- ``noise``: an additive change of every pixel;
+- ``mask``: a mask and a pattern for every pixel (Wang et al. 2019, equations 2 and 3): patches;
+- ``blocks``: the same of 2 x 2 blocks, with a lighter price: patches, bars;
+- ``warp``: a smooth field of displacements on a 4 x 4 grid (Nguyen & Tran 2021): warps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import torch
+from torch.nn.functional import grid_sample, interpolate
+
+Family = Literal["shade", "noise", "mask", "blocks", "warp"]
+
+FAMILIES: tuple[Family, ...] = get_args(Family)
+
+RADIUS = {"shade": 0.1, "noise": 0.06}
+"""Largest root mean square of an additive change, in shares of white."""
+
+LEARNING_RATE = {"shade": 0.15, "noise": 0.1, "mask": 0.3, "blocks": 0.3, "warp": 0.15}
+
+PRICES = {"mask": 40.0, "blocks": 10.0}
+"""What a mask that covers the whole image costs, in nats."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SharedTriggers:
+    """One trigger of a family for each of some classes.
+
+    Attributes:
+        family: which family.
+        parameters: what is searched; each has the shape (triggers, ...).
+        shape: channels, height and width of an image.
+    """
+
+    family: Family
+    parameters: tuple[torch.Tensor, ...] = field(repr=False)
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def drawn(
+        cls, family: Family, number: int, shape: tuple[int, int, int], generator: torch.Generator
+    ) -> SharedTriggers:
+        """Draw triggers to start a search from: nearly no change of an image.
+
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> found = SharedTriggers.drawn("warp", 5, (3, 16, 16), generator)
+        >>> found.stamp(torch.rand(2, 3, 16, 16)).shape
+        torch.Size([5, 2, 3, 16, 16])
+        """
+        channels, height, width = shape
+
+        def normal(*sizes: int) -> torch.Tensor:
+            return torch.randn((number, *sizes), generator=generator)
+
+        drawn: tuple[torch.Tensor, ...]
+        if family == "shade":
+            drawn = (0.1 * normal(channels, max(2, height // 4), max(2, width // 4)),)
+        elif family == "noise":
+            drawn = (0.1 * normal(channels, height, width),)
+        elif family in PRICES:
+            cell = 1 if family == "mask" else 2
+            grid = max(1, height // cell), max(1, width // cell)
+            drawn = (0.1 * normal(1, *grid) - 2.4, 0.5 * normal(channels, *grid))
+        else:
+            drawn = (0.1 * normal(2, 4, 4),)
+        return cls(family=family, parameters=drawn, shape=shape)
+
+    def stamp(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Stamp every trigger on pixels (n, channels, height, width): (triggers, n, channels, height, width)."""
+        size = self.shape[1:]
+        if self.family in PRICES:
+            mask, pattern = (interpolate(p.sigmoid(), size)[:, None] for p in self.parameters)
+            return pixels * (1 - mask) + mask * pattern
+        if self.family == "warp":
+            return self._warped(pixels)
+        (change,) = self.parameters
+        if self.family == "shade":
+            change = interpolate(change, size, mode="bicubic", align_corners=False)
+        strength = change.flatten(1).square().mean(1).sqrt().reshape(-1, 1, 1, 1)
+        radius = RADIUS[self.family]
+        change = change * (radius / strength.clamp_min(radius))
+        return (pixels + change[:, None]).clamp(0, 1)
+
+    def cost(self) -> torch.Tensor:
+        """Return what each trigger's size costs, shape (triggers,): of masks alone, others are bounded."""
+        return PRICES.get(self.family, 0.0) * self.size()
+
+    def size(self) -> torch.Tensor:
+        """Return the share of the image that each mask covers, shape (triggers,); 0 for other families."""
+        if self.family in PRICES:
+            return self.parameters[0].sigmoid().flatten(1).mean(1)
+        return torch.zeros_like(self.parameters[0]).flatten(1)[:, 0]
+
+    def _warped(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Displace pixels by at most a tenth of the height, bilinearly."""
+        _, height, width = self.shape
+        field = interpolate(self.parameters[0].tanh(), (height, width), mode="bicubic", align_corners=False)
+        rows, columns = (torch.linspace(-1, 1, length, device=pixels.device) for length in (height, width))
+        plain = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1)
+        grid = plain + 0.2 * field.movedim(1, -1)
+        number, images = len(grid), len(pixels)
+        every = pixels.expand(number, *pixels.shape).flatten(0, 1)
+        places = grid[:, None].expand(-1, images, -1, -1, -1).flatten(0, 1)
+        moved = grid_sample(every, places.to(every), padding_mode="border", align_corners=True)
+        return moved.reshape(number, images, *self.shape)

@@ -1,0 +1,177 @@
+"""What sets a suspect apart from its twins, class by class: the indicators behind the verdict.
+
+Each indicator is one number for each class, higher = more suspicious. Most are differences between the suspect
+and the mean of its twins, so that what is natural to a class cancels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from securitynet_hub.attacks.backdoor.feature_shift import feature_shifts
+from securitynet_hub.attacks.backdoor.last_layer import aversions
+from securitynet_hub.attacks.backdoor.shared_triggers import Family, SharedTriggers
+from securitynet_hub.attacks.backdoor.twin_panel import (
+    Panel,
+    Responses,
+    class_margins,
+    changed,
+    probe_shares,
+    respond,
+    search,
+    search_away,
+)
+from securitynet_hub.core.arrays import Scores
+from securitynet_hub.core.plain_torch import plain_torch
+from securitynet_hub.models.head import find_head
+from securitynet_hub.models.last_layer import WithFeatures, find_last_layer
+
+CONTRASTED: tuple[Family, ...] = ("shade", "noise", "blocks")
+
+AWAY: tuple[Family, ...] = ("noise", "blocks")
+
+INDICATORS = {
+    "aversion": "minus the mean cosine of the class's row in the last layer with the other rows",
+    "noise_norm": "margin of the suspect's additive trigger, less that of the twins' own ones",
+    "noise_transfer": "margin of the suspect's additive trigger on the suspect, less that on the twins",
+    "noise_exchange": "the same, less what the twins' triggers gain on the twins over the suspect",
+    "mask_norm": "octaves by which the suspect's mask is smaller than the twins' own ones",
+    "mask_transfer": "margin of the suspect's mask on the suspect, less that on the twins",
+    "margin": "octaves by which noise reaches a larger margin on the suspect than on the twins",
+    "probes": "share of images led to the class by a probe, less that of the twins; mean of the best three probes",
+    "probe": "the same of the best probe, less that of the twin that it leads most",
+    "probes_away": "share of images that a probe leads to any other class, less the twins'; of all classes alike",
+    **{f"{family}_away": f"the same of a trigger ({family}) that twins should resist" for family in AWAY},
+    "feature_shift": "energy of a shared change of features that leads to the class, twins' less the suspect's",
+    **{
+        f"{family}_{part}": words
+        for family in CONTRASTED
+        for part, words in (
+            ("contrast", f"margin of a trigger ({family}) that twins should resist, on the suspect"),
+            ("gap", "the same, less that on the twins"),
+        )
+    },
+}
+"""Every indicator: what it is, in words."""
+
+
+def measure_indicators(
+    panel: Panel, *, on_step: Callable[[], None] = lambda: None
+) -> tuple[dict[str, Scores], dict[Family, SharedTriggers]]:
+    """Measure every indicator for the panel's classes, and return the contrasted triggers as well.
+
+    Returns:
+        For each of `INDICATORS` an array of one number for each class; those that a network does not have,
+        such as of the last layer where there is none, are left out. And the triggers found with contrast.
+    """
+    few = len(panel.classes) <= 12
+    images, pool = (8 if few else 3), 40
+    shown = torch.arange(pool, pool + (24 if few else 10), device=panel.pixels.device)
+    twins = range(1, len(panel.networks))
+    found: dict[str, torch.Tensor] = {}
+
+    own = [search(panel, "noise", steps=12, images=images, pool=pool, who=k) for k in (0, *twins)]
+    seen = [respond(panel, triggers.stamp, shown) for triggers in own]
+    found["noise_norm"] = seen[0].margins[0] - _mean(seen[k].margins[k] for k in twins)
+    found["noise_transfer"] = _gap(seen[0])
+    found["noise_exchange"] = _gap(seen[0]) - _mean(seen[k].margins[k] - seen[k].margins[0] for k in twins)
+    on_step()
+
+    own = [search(panel, "mask", steps=25, images=images, pool=pool, who=k) for k in (0, *twins)]
+    sizes = [triggers.size().clamp_min(1e-6).log2() for triggers in own]
+    found["mask_norm"] = _mean(sizes[k] for k in twins) - sizes[0]
+    found["mask_transfer"] = _gap(respond(panel, own[0].stamp, shown))
+    on_step()
+
+    contrasted = {}
+    for family in CONTRASTED:
+        contrasted[family] = search(panel, family, steps=15, images=images, pool=pool, contrast=True)
+        responses = respond(panel, contrasted[family].stamp, shown)
+        found[f"{family}_contrast"] = responses.margins[0]
+        found[f"{family}_gap"] = _gap(responses)
+        on_step()
+
+    margins = [noise_margins(panel, k, images=2 if few else 1).clamp_min(0.05).log2() for k in (0, *twins)]
+    found["margin"] = margins[0] - _mean(margins[k] for k in twins)
+
+    rows = torch.arange(64, 84, device=panel.pixels.device)
+    shares, changes = probe_shares(panel, rows, panel.pixels[84:88])
+    found["probes"] = (shares[0] - shares[1:].mean(0)).topk(3, dim=0).values.mean(0)
+    found["probe"] = (shares[0] - shares[1:].amax(0)).amax(0)
+    alike = torch.ones_like(found["probe"])
+    found["probes_away"] = alike * (changes[0] - changes[1:].amax(0)).topk(3).values.mean()
+    rows = torch.arange(88, 152, device=panel.pixels.device)
+    for family in AWAY:
+        away = search_away(panel, family, steps=15, images=24, pool=80)
+        shifts = changed(panel, away, rows)
+        found[f"{family}_away"] = alike * (shifts[0] - shifts[1:].mean())
+    on_step()
+
+    if (energies := _feature_shifts(panel, pool)) is not None:
+        found["feature_shift"] = _mean(energies[k] for k in twins) - energies[0]
+    if (rows_of := _aversions(panel)) is not None:
+        found["aversion"] = rows_of
+    arrays = {name: values.double().cpu().numpy() for name, values in found.items()}
+    return {name: arrays[name] for name in INDICATORS if name in arrays}, contrasted
+
+
+def noise_margins(panel: Panel, number: int, *, images: int, steps: int = 25) -> torch.Tensor:
+    """Drive images of noise to the largest margin of each class on one network; shape (classes,), in units.
+
+    After MM-BD (Wang et al. 2024, equation 3), by sign ascent with steps of 0.05 on pixels of 0 to 1.
+    """
+    generator = torch.Generator().manual_seed(panel.seed)
+    start = torch.rand((images, *panel.pixels.shape[1:]), generator=generator).to(panel.pixels)
+    pixels = start.repeat(len(panel.classes), 1, 1, 1)
+    labels = panel.classes.repeat_interleave(images)
+    with plain_torch():
+        for _ in range(steps):
+            leaf = pixels.requires_grad_()
+            (slope,) = torch.autograd.grad(class_margins(panel.scaled(number, leaf), labels).sum(), leaf)
+            pixels = (leaf.detach() + 0.05 * slope.sign()).clamp(0, 1)
+        with torch.no_grad():
+            margins = class_margins(panel.scaled(number, pixels), labels)
+    return margins.reshape(-1, images).amax(1)
+
+
+def _gap(responses: Responses) -> torch.Tensor:
+    return responses.margins[0] - responses.margins[1:].mean(0)
+
+
+def _mean(values: Any) -> torch.Tensor:
+    return torch.stack(list(values)).mean(0)
+
+
+def _feature_shifts(panel: Panel, pool: int) -> list[torch.Tensor] | None:
+    """Return the energies of shared changes of features for each network, or None where it has no last layer."""
+    pixels = panel.pixels[:pool]
+    inputs = panel.space.inputs(pixels)
+    channels, *sides = pixels.shape[1:]
+    shifts = []
+    for number, network in enumerate(panel.networks):
+        layer = find_last_layer(network, (*sides, channels))
+        if layer is None:
+            return None
+        part = network.get_submodule(layer)
+        weight, bias = part.weight.detach().float().flatten(1), part.bias  # type: ignore[union-attr,operator]
+        if weight.shape[0] != panel.logits.shape[2]:
+            return None
+        with plain_torch(), torch.no_grad():
+            features = WithFeatures(network, layer)(inputs)[:, weight.shape[0] :].float()
+        offset = bias.detach().float() if isinstance(bias, torch.Tensor) else None
+        unit = float(panel.units[number])
+        shifts.append(feature_shifts(features, weight, offset, unit, classes=panel.classes))
+    return shifts
+
+
+def _aversions(panel: Panel) -> torch.Tensor | None:
+    channels, *sides = panel.pixels.shape[1:]
+    weights = find_head(panel.networks[0], (*sides, channels), panel.logits.shape[2])
+    if weights is None:
+        return None
+    found: Scores = aversions(weights.numpy())
+    return torch.from_numpy(np.asarray(found)).to(panel.classes.device)[panel.classes]

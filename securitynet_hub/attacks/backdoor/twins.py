@@ -1,0 +1,164 @@
+"""One verdict on one model: the suspect against clean twins that it made itself.
+
+Twins are distilled on the suspect's own answers to clean, unlabelled images (`distillation`), every indicator
+compares suspect and twins class by class (`twin_indicators`), and a calibrated combination gives a p-value, a
+probability and a class (`verdict`). No clean model from outside is needed, no label, and no idea of the attack.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
+from securitynet_hub.attacks.backdoor.distillation import copied, distil_twins
+from securitynet_hub.attacks.backdoor.needs import (
+    need,
+    needs_classes,
+    needs_flat_images,
+    needs_pixel_space,
+)
+from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, network_inputs
+from securitynet_hub.attacks.backdoor.shared_triggers import Family, SharedTriggers
+from securitynet_hub.attacks.backdoor.twin_indicators import INDICATORS, measure_indicators
+from securitynet_hub.attacks.backdoor.twin_panel import Panel
+from securitynet_hub.attacks.backdoor.verdict import Verdict, as_result, judge
+from securitynet_hub.core.arrays import Scores
+from securitynet_hub.data.pixels import Pixels
+from securitynet_hub.engine.soundness import as_classifier
+from securitynet_hub.models.target import Target
+
+MIN_CLASSES = 4
+"""Minimum number of classes: with fewer, there is nothing to compare a class with."""
+
+MIN_IMAGES, MAX_IMAGES, SHOWN = 300, 2200, 200
+"""Fewest and most clean images, and how many of them no twin learns from."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TwinFinding:
+    """What the comparison with twins found.
+
+    Attributes:
+        verdict: all indicators together.
+        indicators: for each indicator one value for each class.
+        agreement: for each twin, the share of other clean images that get the suspect's class.
+        agree: whether the twins stand for the suspect.
+        passes: images forwarded to train one twin.
+        classes: the classes that were looked at.
+        triggers: the triggers of each family that the suspect obeys and its twins resist, one for each class.
+    """
+
+    verdict: Verdict
+    indicators: dict[str, Scores] = field(repr=False)
+    agreement: tuple[float, ...]
+    agree: bool
+    passes: int
+    classes: tuple[int, ...] = field(repr=False)
+    triggers: dict[Family, SharedTriggers] = field(repr=False)
+
+
+def compare_with_twins(
+    target: Target,
+    images: Pixels,
+    *,
+    number: int = 2,
+    passes: int | None = None,
+    seed: int = 0,
+    on_step: Callable[[], None] = lambda: None,
+) -> TwinFinding:
+    """Distil twins of a model, compare it with them, and give one verdict.
+
+    Args:
+        target: the classifier; it is left as it was.
+        images: shape (n, height, width, channels), uint8: clean images of the model's domain, `MIN_IMAGES` or
+            more, in random order. The last `SHOWN` are those that triggers are searched and judged on.
+        number: how many twins.
+        passes: images forwarded to train each twin; None for what the network's size allows.
+        seed: decides what is drawn.
+        on_step: called after each step, for a progress bar.
+
+    Raises:
+        ValueError: too few images or classes, or a preprocessing that gradients cannot pass.
+        ModelError: the network cannot be copied, has no weights, or answers NaN or infinities.
+    """
+    if len(images) < MIN_IMAGES:
+        raise ValueError(f"twins need {MIN_IMAGES} clean images or more to learn from; got {len(images)}.")
+    if target.num_classes < MIN_CLASSES:
+        raise ValueError(f"a verdict compares {MIN_CLASSES} classes or more; got {target.num_classes}.")
+    space, classifier = PixelSpace.from_target(target), as_classifier(target)
+    inputs = network_inputs(target, images[:MAX_IMAGES])
+    learnt, others = inputs[:-SHOWN], inputs[-SHOWN:]
+    twins = distil_twins(classifier, learnt, others, number=number, passes=passes, seed=seed)
+    on_step()
+    pixels = torch.tensor(images[:MAX_IMAGES][-SHOWN:]).movedim(-1, 1).to(others) / 255
+    panel = Panel.seat(copied(classifier), twins, space, pixels, seed=seed)
+    indicators, triggers = measure_indicators(panel, on_step=on_step)
+    return TwinFinding(
+        verdict=judge(indicators, agree=twins.agree),
+        indicators=indicators,
+        agreement=twins.agreement,
+        agree=twins.agree,
+        passes=twins.passes,
+        classes=tuple(panel.classes.tolist()),
+        triggers=triggers,
+    )
+
+
+@need(f"{MIN_IMAGES} clean images")
+def needs_many_images(target: Target, inputs: DetectorInputs) -> str | None:
+    """Require enough clean images to distil twins on."""
+    count = 0 if inputs.clean is None else len(inputs.clean)
+    return None if count >= MIN_IMAGES else f"it needs {MIN_IMAGES} clean images or more, and has {count}"
+
+
+@need("weights that can be copied")
+def needs_weights(target: Target, inputs: DetectorInputs) -> str | None:
+    """Require a network with weights."""
+    if target.has_weights and any(p.is_floating_point() and p.ndim > 1 for p in target.module.parameters()):
+        return None
+    return f"it makes copies of the network, and {target.id} has no weights"
+
+
+def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
+    """Run `compare_with_twins`; the score is the log-odds of its verdict.
+
+    ``S = log mean over c of exp s_c``, with the class scores s_c of `verdict.judge`: a logistic combination of
+    indicators that compare the suspect with twins distilled from it (Platt 1999; Vovk et al. 2005).
+    """
+    found = compare_with_twins(target, given(inputs.clean), seed=inputs.seed, **settings)
+    figures = {
+        **as_result(found.verdict),
+        "twin_agreement": [float(share) for share in found.agreement],
+        "passes": found.passes,
+        "classes": list(found.classes),
+        "indicators": {name: _listed(values) for name, values in found.indicators.items()},
+    }
+    suspect = found.classes[found.verdict.suspect]
+    return Finding(score=figures.pop("score"), suspect=suspect, figures={**figures, "suspect": suspect})
+
+
+def _listed(values: Scores) -> list[float | None]:
+    return [float(value) if math.isfinite(value) else None for value in np.asarray(values)]
+
+
+ATTACK = Attack(
+    name="twins",
+    run=run,
+    configured_by=compare_with_twins,
+    summary="what the model does that clean copies distilled from it do not: one verdict",
+    formula="log-odds of a calibrated combination of indicators",
+    source="Platt 1999; Vovk et al. 2005; twins after Ash & Adams 2020",
+    needs=(needs_classes(MIN_CLASSES), needs_flat_images, needs_weights, needs_many_images, needs_pixel_space),
+    per_class={"class_scores": "log-odds of a backdoor"},
+    many=MAX_IMAGES,
+    ranked=True,
+)
+
+__all__ = ["ATTACK", "INDICATORS", "TwinFinding", "compare_with_twins", "run"]

@@ -1,0 +1,261 @@
+"""One verdict on one model: all indicators combined, and calibrated on networks whose truth is known.
+
+The weights were chosen on the design networks of the corpus, the p-value and the probability come from its
+calibration networks, of which none served to choose anything, and of several architectures and data sets. All
+of these constants lie in ``resources/backdoor_verdict.json``, which ``benchmarks/measure_verdict.py`` writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from securitynet_hub.core.arrays import Scores
+
+Word = Literal["backdoor", "no sign", "cannot tell"]
+
+LEVEL = 0.05
+"""Largest p-value of a verdict "backdoor": about this share of clean networks may be accused."""
+
+PRIOR = 0.5
+"""The share of backdoored networks that the probability assumes."""
+
+DRAWS = 100
+"""Bootstrap draws of the calibration networks behind the probability's interval."""
+
+LIMIT = 12.0
+"""Standardised values beyond count as this: one indicator alone should not decide."""
+
+
+class Term(BaseModel):
+    """What one indicator contributes.
+
+    Attributes:
+        name: one of `twin_indicators.INDICATORS`.
+        floor: what is added to the deviation over classes, so that equal classes do not look certain.
+        middle: what a clean network's largest difference is measured from.
+        spread: its deviation.
+        weight: of the value compared with the network's other classes.
+        raw_weight: of the value compared with clean networks.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    floor: float = Field(gt=0)
+    middle: float
+    spread: float = Field(gt=0)
+    weight: float
+    raw_weight: float
+
+
+class Calibration(BaseModel):
+    """The constants of the verdict, and the networks that it is calibrated on.
+
+    Attributes:
+        made_by: how this file was made.
+        intercept: of the class scores.
+        terms: one for each indicator.
+        clean: scores of the clean calibration networks.
+        backdoored: scores of the backdoored ones.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    made_by: str
+    intercept: float
+    terms: tuple[Term, ...]
+    clean: tuple[float, ...] = Field(min_length=2)
+    backdoored: tuple[float, ...] = Field(min_length=2)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Verdict:
+    """What all indicators say of one model together.
+
+    Attributes:
+        word: ``backdoor``, ``no sign`` or ``cannot tell``.
+        score: log-odds of the classes together, less the logarithm of their number; higher = more suspicious.
+        p_value: share of clean networks that score as high, counted with this one: conformal.
+        probability: of a backdoor, if half of such networks had one.
+        probability_ci: its 95 % interval over the calibration networks.
+        suspect: the class with the highest score.
+        class_scores: shape (classes,), the log-odds of each class.
+        evidence: what each indicator adds to the suspect's score, largest first.
+    """
+
+    word: Word
+    score: float
+    p_value: float
+    probability: float
+    probability_ci: tuple[float, float]
+    suspect: int
+    class_scores: Scores = field(repr=False)
+    evidence: dict[str, float]
+
+
+@cache
+def load_calibration() -> Calibration:
+    """Read the constants that ship with the package.
+
+    >>> len(load_calibration().clean) >= 19  # fewer could not resolve 5 %
+    True
+    """
+    path = files("securitynet_hub") / "resources" / "backdoor_verdict.json"
+    return Calibration.model_validate(json.loads(path.read_text(encoding="utf-8")))
+
+
+def judge(
+    indicators: Mapping[str, npt.ArrayLike],
+    *,
+    agree: bool = True,
+    calibration: Calibration | None = None,
+    level: float = LEVEL,
+) -> Verdict:
+    """Combine indicators into one verdict.
+
+    With x_ic indicator i of class c, z_ic = (x_ic - median_c) / (1.4826 MAD_c + floor_i) and
+    u_ic = (x_ic - middle_i) / spread_i, both within `LIMIT`,
+
+        s_c = b + sum_i (v_i z_ic + w_i u_ic),      S = log sum_c exp s_c - log C.
+
+    With n clean calibration networks of scores S_j, p = (1 + |{j: S_j >= S}|) / (n + 1) (Vovk et al. 2005): a
+    clean network exchangeable with them gets p <= a with a probability of at most a. The probability is that
+    of a logistic regression on the calibration networks' scores, both groups weighted alike (Platt 1999).
+
+    Args:
+        indicators: for each name one value for each class, all of the same length; others count as 0.
+        agree: whether the twins agree with the suspect; where not, the word is ``cannot tell``.
+        calibration: the constants; None for those of the package.
+        level: largest p-value of a ``backdoor``.
+
+    Raises:
+        ValueError: no indicator, different lengths, or a value that is not finite.
+    """
+    known = calibration or load_calibration()
+    contributions = _contributions(indicators, known)
+    class_scores = known.intercept + sum(contributions.values())
+    suspect = int(np.argmax(class_scores))
+    score = _together(class_scores)
+    p_value = conformal_p(score, known.clean)
+    probability, ends = _probability(score, known)
+    word: Word = "backdoor" if p_value <= level else "no sign" if ends[1] < 0.5 else "cannot tell"
+    evidence = {name: float(values[suspect]) for name, values in contributions.items()}
+    return Verdict(
+        word=word if agree else "cannot tell",
+        score=score,
+        p_value=p_value,
+        probability=probability,
+        probability_ci=ends,
+        suspect=suspect,
+        class_scores=class_scores,
+        evidence=dict(sorted(evidence.items(), key=lambda pair: -pair[1])),
+    )
+
+
+def standardised(values: npt.ArrayLike, floor: float) -> Scores:
+    """Compare a network's classes: ``(x - median) / (1.4826 MAD + floor)``, within `LIMIT`.
+
+    >>> standardised([1.0, 2.0, 3.0, 4.0, 5.0], 0.5174).round(3).tolist()
+    [-1.0, -0.5, 0.0, 0.5, 1.0]
+    """
+    numbers = np.asarray(values, np.float64)
+    apart = numbers - np.median(numbers)
+    found: Scores = np.clip(apart / (1.4826 * np.median(np.abs(apart)) + floor), -LIMIT, LIMIT)
+    return found
+
+
+def conformal_p(score: float, clean: npt.ArrayLike) -> float:
+    """Return ``(1 + number of clean scores at least as high) / (n + 1)``.
+
+    >>> conformal_p(5.0, [1, 2, 3, 4]), conformal_p(3.0, [1, 2, 3, 4])
+    (0.2, 0.6)
+    """
+    scores = np.asarray(clean, np.float64)
+    return float((1 + np.count_nonzero(scores >= score)) / (1 + len(scores)))
+
+
+def platt(clean: Scores, backdoored: Scores) -> tuple[float, float]:
+    """Fit ``P(backdoor | S) = 1 / (1 + exp(-(a S + b)))`` with both groups weighted alike; return (a, b).
+
+    By Newton's method, with the targets (n + 1) / (n + 2) and 1 / (n + 2) of Platt 1999 (section 2.2), so that
+    groups that do not overlap have a finite slope.
+
+    >>> slope, offset = platt(np.array([-1.0, 0.0]), np.array([2.0, 3.0]))
+    >>> slope > 0, round(-offset / slope, 6)
+    (True, 1.0)
+    """
+    scores = np.concatenate([clean, backdoored])
+    shift, scale = scores.mean(), max(float(scores.std()), 1e-9)
+    x = np.stack([(scores - shift) / scale, np.ones(len(scores))], 1)
+    sizes = len(clean), len(backdoored)
+    wanted = np.repeat([1 / (sizes[0] + 2), (sizes[1] + 1) / (sizes[1] + 2)], sizes)
+    weights = np.repeat([(1 - PRIOR) / sizes[0], PRIOR / sizes[1]], sizes)
+    beta = np.zeros(2)
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-x @ beta))
+        slope = x.T @ (weights * (p - wanted))
+        curve = (x * (weights * p * (1 - p))[:, None]).T @ x + 1e-9 * np.eye(2)
+        step = np.linalg.solve(curve, slope)
+        beta -= step * min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))
+        if np.abs(step).max() < 1e-8:
+            break
+    return float(beta[0] / scale), float(beta[1] - beta[0] * shift / scale)
+
+
+def _contributions(indicators: Mapping[str, npt.ArrayLike], known: Calibration) -> dict[str, Scores]:
+    found: dict[str, Scores] = {}
+    for term in known.terms:
+        if term.name not in indicators:
+            continue
+        values = np.asarray(indicators[term.name], np.float64)
+        if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+            raise ValueError(f"{term.name} must be one finite number for each class; got {values.shape}.")
+        apart = np.clip((values - term.middle) / term.spread, -LIMIT, LIMIT)
+        found[term.name] = term.weight * standardised(values, term.floor) + term.raw_weight * apart
+    sizes = {len(values) for values in found.values()}
+    if len(sizes) != 1:
+        raise ValueError(
+            f"a verdict needs indicators of one number of classes, of {', '.join(t.name for t in known.terms)}; "
+            f"got {', '.join(indicators) or 'none'} for {sorted(sizes)} classes."
+        )
+    return found
+
+
+def _together(class_scores: Scores) -> float:
+    largest = class_scores.max()
+    return float(largest + np.log(np.exp(class_scores - largest).mean()))
+
+
+def _probability(score: float, known: Calibration) -> tuple[float, tuple[float, float]]:
+    """Return the probability of a backdoor, and its 95 % interval over draws of the calibration networks."""
+    clean, backdoored = np.array(known.clean), np.array(known.backdoored)
+    rng = np.random.default_rng(0)
+    fits = [platt(clean, backdoored)]
+    for _ in range(DRAWS):
+        fits.append(platt(rng.choice(clean, len(clean)), rng.choice(backdoored, len(backdoored))))
+    found = np.array([1 / (1 + np.exp(-np.clip(a * score + b, -50, 50))) for a, b in fits])
+    low, high = np.quantile(found[1:], [0.025, 0.975])
+    return float(found[0]), (min(float(low), float(found[0])), max(float(high), float(found[0])))
+
+
+def as_result(verdict: Verdict) -> dict[str, Any]:
+    """Return what a record holds of a verdict."""
+    return {
+        "verdict": verdict.word,
+        "score": verdict.score,
+        "suspect": verdict.suspect,
+        "conformal_p": verdict.p_value,
+        "probability": verdict.probability,
+        "probability_ci": list(verdict.probability_ci),
+        "class_scores": verdict.class_scores.tolist(),
+        "evidence": verdict.evidence,
+    }

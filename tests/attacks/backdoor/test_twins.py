@@ -1,0 +1,191 @@
+"""Twins learn what the suspect does on clean images and not its trigger; what they are compared by."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from securitynet_hub import load_images, load_target
+from securitynet_hub.attacks.backdoor.distillation import allowed_passes, answers, distil_twins
+from securitynet_hub.attacks.backdoor.feature_shift import feature_shifts
+from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
+from securitynet_hub.attacks.backdoor.probes import probes
+from securitynet_hub.attacks.backdoor.shared_triggers import FAMILIES, RADIUS, SharedTriggers
+from securitynet_hub.attacks.backdoor.twin_panel import Panel, class_margins, fused, probe_shares, respond, search
+from securitynet_hub.core.errors import ModelError
+from securitynet_hub.data.triggers import corner_patch
+from securitynet_hub.engine.soundness import as_classifier
+
+BACKDOORED, TARGET_CLASS = "zoo/fashion-mnist/cnn-corner-patch/7", 0
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return load_images().pixels[2000:3600]
+
+
+@pytest.fixture(scope="module")
+def suspect():
+    return load_target(BACKDOORED)
+
+
+@pytest.fixture(scope="module")
+def twins(suspect, pixels):
+    inputs = suspect.transform(pixels)
+    return distil_twins(as_classifier(suspect), inputs[:1400], inputs[1400:], number=2, passes=3000, seed=1)
+
+
+@pytest.fixture(scope="module")
+def panel(suspect, twins, pixels):
+    shown = torch.tensor(pixels[1400:]).movedim(-1, 1) / 255
+    return Panel.seat(as_classifier(suspect), twins, PixelSpace.from_target(suspect), shown, seed=3)
+
+
+def test_twins_agree_on_clean_images_and_do_not_know_the_trigger(suspect, twins, pixels):
+    assert min(twins.agreement) > 0.75
+    stamped = suspect.transform(corner_patch(pixels[1400:]))
+    shares = [
+        float((answers(network, stamped).argmax(1) == TARGET_CLASS).float().mean())
+        for network in (suspect.module, *twins.modules)
+    ]
+    assert shares[0] > 0.9
+    assert max(shares[1:]) < 0.5
+
+
+def test_twins_depend_on_the_seed_alone_and_leave_the_suspect_and_the_random_state(suspect, pixels):
+    inputs = suspect.transform(pixels[:300])
+    before = {name: value.clone() for name, value in suspect.module.state_dict().items()}
+    state = torch.random.get_rng_state()
+    found = [
+        distil_twins(suspect.module, inputs[:250], inputs[250:], number=1, passes=96, seed=seed).modules[0]
+        for seed in (5, 5, 6)
+    ]
+    weights = [torch.cat([p.flatten() for p in module.parameters()]) for module in found]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in suspect.module.state_dict().items())
+    assert not suspect.module.training
+
+
+class Stranger(nn.Module):
+    """A network with dropout, BatchNorm, a bare parameter and a head that is no module."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.1))
+        self.matrix = nn.Parameter(torch.randn(6, 5))
+
+    def forward(self, images):
+        return self.body(images).mean((2, 3)) @ self.matrix
+
+
+def test_any_network_with_weights_has_twins_and_one_without_has_none():
+    torch.manual_seed(0)
+    inputs = torch.randn(80, 3, 9, 9)
+    found = distil_twins(Stranger().eval(), inputs[:60], inputs[60:], number=1, passes=64)
+    assert answers(found.modules[0], inputs).shape == (80, 5)
+    assert not any(p.requires_grad for p in found.modules[0].parameters())
+    with pytest.raises(ModelError, match="no weights"):
+        distil_twins(nn.Flatten(), inputs, inputs, passes=1)
+    with pytest.raises(ValueError, match="at least"):
+        distil_twins(Stranger(), inputs, inputs[:0], passes=1)
+
+
+def test_twins_of_a_network_that_answers_nan_are_refused():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    nn.init.constant_(net[1].weight, float("nan"))
+    with pytest.raises(ModelError, match="NaN"):
+        distil_twins(net, torch.ones(2, 1, 2, 2), torch.ones(2, 1, 2, 2))
+
+
+def test_large_networks_get_fewer_passes():
+    image = torch.ones(1, 3, 64, 64)
+    small = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1))
+    large = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 64, 3, padding=1))  # 158 M products
+    assert allowed_passes(large, image) == 3000 < allowed_passes(small, image) == 9000
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_starts_near_no_change_and_stays_in_range(family):
+    images = torch.rand(2, 3, 12, 16, generator=torch.Generator().manual_seed(1))
+    found = SharedTriggers.drawn(family, 4, (3, 12, 16), torch.Generator().manual_seed(0))
+    stamped = found.stamp(images)
+    assert stamped.shape == (4, 2, 3, 12, 16)
+    assert 0 <= stamped.min() <= stamped.max() <= 1
+    assert 0 < (stamped - images).abs().mean() < 0.15
+    assert found.cost().shape == (4,)
+
+
+def test_additive_changes_keep_their_radius():
+    found = SharedTriggers(family="noise", parameters=(torch.full((1, 1, 8, 8), 5.0),), shape=(1, 8, 8))
+    grey = torch.full((1, 1, 8, 8), 0.5)
+    assert float((found.stamp(grey) - grey).square().mean().sqrt()) == pytest.approx(RADIUS["noise"], rel=1e-5)
+
+
+def test_a_mask_of_ones_shows_the_pattern_and_no_field_leaves_the_image():
+    image = torch.rand(1, 3, 8, 8)
+    mask, pattern = torch.full((1, 1, 8, 8), 50.0), torch.full((1, 3, 8, 8), -50.0)
+    covered = SharedTriggers(family="mask", parameters=(mask, pattern), shape=(3, 8, 8))
+    assert float(covered.stamp(image).max()) < 1e-6
+    assert float(covered.size()) == pytest.approx(1)
+    still = SharedTriggers(family="warp", parameters=(torch.zeros(1, 2, 4, 4),), shape=(3, 8, 8))
+    torch.testing.assert_close(still.stamp(image)[0], image)
+
+
+def test_probes_are_drawn_by_the_seed_and_keep_shape_and_range():
+    images = torch.rand(2, 1, 28, 28)
+    first, again, other = (probes((1, 28, 28), images, seed=seed) for seed in (0, 0, 1))
+    for (name, probe), (_, same) in zip(first, again, strict=True):
+        stamped = probe(images)
+        assert stamped.shape == images.shape, name
+        assert -1e-6 <= stamped.min() <= stamped.max() <= 1 + 1e-6, name
+        assert torch.equal(stamped, same(images)), name
+    assert any(not torch.equal(a[1](images), b[1](images)) for a, b in zip(first, other, strict=True))
+
+
+def test_a_probe_like_the_trigger_leads_the_suspect_and_not_its_twins(panel):
+    rows = torch.arange(60)
+    shares, changes = probe_shares(panel, rows, panel.pixels[60:62])
+    assert changes.shape == shares.shape[:2]
+    apart = (shares[0] - shares[1:].amax(0)).amax(0)
+    assert int(apart.argmax()) == TARGET_CLASS
+    assert float(apart.max()) > 0.4
+
+
+def test_responses_are_counted_by_hand(panel):
+    rows = torch.arange(30)
+    found = respond(panel, lambda pixels: pixels.expand(10, *pixels.shape), rows)
+    for number in range(3):
+        own = panel.logits[number][rows].argmax(1)
+        assert float(found.rates[number].max()) == 0  # unchanged images stay in their classes
+        margins = class_margins(panel.logits[number][rows] / panel.units[number], torch.full((30,), 4))
+        expected = margins.clamp(-4, 4)[own != 4].mean()
+        torch.testing.assert_close(found.margins[number][4], expected, rtol=0.05, atol=0.05)  # half precision
+
+
+def test_search_finds_what_the_suspect_obeys(panel):
+    found = search(panel, "mask", steps=12, images=6, pool=40)
+    responses = respond(panel, found.stamp, torch.arange(40, 60))
+    start = SharedTriggers.drawn("mask", 10, found.shape, torch.Generator().manual_seed(3))
+    before = respond(panel, start.stamp, torch.arange(40, 60))
+    assert (responses.margins[0] > before.margins[0]).all()
+    assert int(responses.margins[0].sub(responses.margins[1:].mean(0)).argmax()) == TARGET_CLASS
+
+
+def test_folding_batch_norm_keeps_the_answers(pixels):
+    target = load_target("zoo/fashion-mnist/bn-cnn-clean/1")
+    classifier = as_classifier(target)
+    inputs = target.transform(pixels[:20])
+    folded = fused(classifier)
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
+    assert any(isinstance(part, nn.BatchNorm2d) for part in classifier.modules())
+    with torch.no_grad():
+        torch.testing.assert_close(folded(inputs), classifier(inputs), rtol=1e-3, atol=1e-3)
+
+
+def test_the_least_shift_along_one_feature_is_found():
+    """Two classes, features (1, 0): class 1 wins by 0.3 after a change of (1.3 / 2) along (-1, 1)."""
+    features, weight = torch.tensor([[1.0, 0.0]] * 3), torch.eye(2)
+    energy = feature_shifts(features, weight, None, 1.0, classes=torch.tensor([1]), steps=300)
+    assert float(energy) == pytest.approx(np.hypot(0.65, 0.65), abs=0.03)

@@ -1,0 +1,72 @@
+"""The verdict's arithmetic by hand, and its promise on exchangeable networks."""
+
+import numpy as np
+import pytest
+
+from securitynet_hub.attacks.backdoor.verdict import (
+    LEVEL,
+    Calibration,
+    Term,
+    conformal_p,
+    judge,
+    load_calibration,
+    platt,
+    standardised,
+)
+
+RNG = np.random.default_rng(0)
+TERM = Term(name="probe", floor=1.0, middle=2.0, spread=4.0, weight=0.5, raw_weight=0.25)
+KNOWN = Calibration(
+    made_by="a test", intercept=-1.0, terms=(TERM,),
+    clean=tuple(RNG.normal(-1, 1, 40)), backdoored=tuple(RNG.normal(4, 1, 40)),
+)  # fmt: skip
+
+
+def test_scores_by_hand():
+    values = [1.0, 2.0, 3.0, 12.0]  # median 2.5, deviations 1.5 .5 .5 9.5: MAD 1
+    found = judge({"probe": values}, calibration=KNOWN)
+    spread = 1.4826 + 1.0
+    expected = [-1 + 0.5 * (v - 2.5) / spread + 0.25 * (v - 2) / 4 for v in values]
+    np.testing.assert_allclose(found.class_scores, expected)
+    assert found.suspect == 3
+    assert found.score == pytest.approx(np.log(np.mean(np.exp(expected))))
+    assert found.evidence == {"probe": pytest.approx(expected[3] + 1)}
+
+
+def test_one_indicator_counts_only_so_much():
+    assert standardised([0.0, 0.0, 0.0, 1e9], 1.0).max() == 12.0
+
+
+def test_words_follow_p_value_probability_and_agreement():
+    strong, weak = {"probe": [0.0, 0.0, 0.0, 40.0]}, {"probe": [0.0, 0.0, 0.0, 0.0]}
+    found = judge(strong, calibration=KNOWN)
+    assert (found.word, found.p_value <= LEVEL) == ("backdoor", True)
+    assert found.probability_ci[0] <= found.probability <= found.probability_ci[1]
+    assert judge(strong, calibration=KNOWN, agree=False).word == "cannot tell"
+    assert judge(weak, calibration=KNOWN).word == "no sign"
+
+
+def test_clean_networks_are_accused_as_rarely_as_promised():
+    rng = np.random.default_rng(1)
+    found = [conformal_p(rng.normal(), rng.normal(size=39)) <= 0.05 for _ in range(4000)]
+    assert np.mean(found) == pytest.approx(0.05, abs=0.012)  # 2 of 40 ranks
+
+
+def test_platt_finds_the_middle_and_the_slope():
+    rng = np.random.default_rng(2)
+    slope, offset = platt(rng.normal(-1, 1, 20_000), rng.normal(1, 1, 20_000))
+    assert (slope, offset) == (pytest.approx(2, abs=0.1), pytest.approx(0, abs=0.05))  # log odds of two normals
+
+
+@pytest.mark.parametrize("values", [{}, {"probe": [1.0, np.nan]}, {"other": [1.0, 2.0]}])
+def test_what_gives_no_verdict_is_refused(values):
+    with pytest.raises(ValueError, match="verdict|finite"):
+        judge(values, calibration=KNOWN)
+
+
+def test_the_shipped_constants_name_known_indicators():
+    from securitynet_hub.attacks.backdoor.twin_indicators import INDICATORS
+
+    known = load_calibration()
+    assert {term.name for term in known.terms} <= set(INDICATORS)
+    assert np.median(known.backdoored) > np.max(known.clean) or np.median(known.backdoored) > np.median(known.clean)
