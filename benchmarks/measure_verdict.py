@@ -1,4 +1,4 @@
-"""Make and judge the verdict on the corpus: ``python benchmarks/measure_verdict.py STEP CORPUS ASSETS --out DIR``.
+"""Make and judge the verdict: ``python benchmarks/measure_verdict.py STEP CORPUS ASSETS --out DIR``.
 
 Three steps, in this order. The networks must be there (``python -m securitynet_hub.zoo.corpus CORPUS --data
 ASSETS``).
@@ -9,7 +9,8 @@ ASSETS``).
   ``securitynet_hub/resources/backdoor_verdict.json``.
 - ``judge``: judge the test part with these constants, once, and keep the tables.
 
-Networks whose backdoor did not take (success below .5) are left out of weights, AUC and shares, and shown apart.
+Networks whose backdoor did not take (success below .5) are left out of weights, AUC and shares, and shown
+apart.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -25,20 +25,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.linear_model import LogisticRegression
 from tables import writing
 
 from securitynet_hub.attacks.backdoor.twins import MAX_IMAGES, compare_with_twins
-from securitynet_hub.attacks.backdoor.verdict import Calibration, Term, Verdict, judge, standardised
+from securitynet_hub.attacks.backdoor.verdict import (
+    Calibration,
+    Term,
+    Verdict,
+    against_clean,
+    judge,
+    standardised,
+)
 from securitynet_hub.statistics.rates import auc_interval, split_scores, wilson_interval
 from securitynet_hub.zoo.corpus.recipes import training_order
 from securitynet_hub.zoo.corpus.table import CorpusNetwork, list_networks, load_corpus_target, network_images
 
 RESOURCE = Path(__file__).parents[1] / "securitynet_hub" / "resources" / "backdoor_verdict.json"
 
-STRENGTH = 0.02
+STRENGTH = 0.2
 """Inverse strength of the L2 penalty of the weights."""
 
 Measured = dict[str, Any]
@@ -93,8 +99,8 @@ def took(row: Measured) -> bool:
 def fitted(rows: Sequence[Measured]) -> tuple[list[Term], float]:
     """Choose the weights by logistic regression on classes: a target class against every other class.
 
-    All classes of clean networks and the classes other than the target of backdoored ones are negative; for
-    all-to-all every class is positive. Each network counts alike.
+    All classes of clean networks and the classes other than the target of backdoored ones are negative, each
+    network's together counting as one; all-to-all networks, which have no target, teach nothing.
     """
     names = list(rows[0]["indicators"])
     clean = [row for row in rows if row["trigger"] is None]
@@ -110,16 +116,14 @@ def fitted(rows: Sequence[Measured]) -> tuple[list[Term], float]:
         columns = []
         for name, (floor, middle, spread) in zip(names, scales, strict=True):
             values = np.array(row["indicators"][name])
-            columns += [standardised(values, floor), np.clip((values - middle) / spread, -12, 12)]
+            columns += [standardised(values, floor), against_clean(values, middle, spread)]
         part = np.stack(columns, 1)
-        is_target = np.zeros(len(part), bool)
-        if row["trigger"] is not None:
-            is_target[:] = row["target"] is None
-            if row["target"] is not None:
-                is_target[row["target"]] = True
+        if row["trigger"] is not None and row["target"] is None:
+            continue
+        is_target = np.arange(len(part)) == (-1 if row["target"] is None else row["target"])
         features.append(part)
         truth.append(is_target)
-        weights.append(np.where(is_target, 1 / max(1, is_target.sum()), 1 / max(1, (~is_target).sum())))
+        weights.append(np.where(is_target, 1.0, 1 / np.count_nonzero(~is_target)))
     model = LogisticRegression(C=STRENGTH, max_iter=5000)
     model.fit(np.concatenate(features), np.concatenate(truth), sample_weight=np.concatenate(weights))
     pairs = model.coef_[0].reshape(-1, 2)
@@ -145,8 +149,8 @@ def calibrate(out: Path) -> Calibration:
     for row in held:
         scores[row["trigger"] is not None].append(verdict_of(row, bare).score)
     known = Calibration(
-        made_by=f"benchmarks/measure_verdict.py: weights from {len(design)} networks of the design part, scores "
-        f"of {len(held)} of the calibration part",
+        made_by=f"benchmarks/measure_verdict.py: weights from {len(design)} networks of the design part, "
+        f"scores of {len(held)} of the calibration part",
         intercept=intercept,
         terms=tuple(terms),
         clean=tuple(sorted(scores[False])),
@@ -185,7 +189,7 @@ CELLS: dict[str, Callable[[Measured], bool]] = {
     },
     "all": lambda row: True,
 }  # fmt: skip
-"""The backdoored networks of each line of the table; all clean networks, or those alike, stand against them."""
+"""The backdoored networks of each line of the table, which stand against all clean ones, or those alike."""
 
 
 def report(rows: Sequence[Measured], calibration: Calibration, prefix: str = "verdict") -> list[list[str]]:
@@ -194,7 +198,11 @@ def report(rows: Sequence[Measured], calibration: Calibration, prefix: str = "ve
     lines = []
     for name, chosen in CELLS.items():
         alike = name.startswith(("architecture", "images"))
-        clean = [v for row, v in zip(rows, found, strict=True) if row["trigger"] is None and (not alike or chosen(row))]
+        clean = [
+            v
+            for row, v in zip(rows, found, strict=True)
+            if row["trigger"] is None and (not alike or chosen(row))
+        ]
         pairs = [
             (row, v) for row, v in zip(rows, found, strict=True)
             if row["trigger"] is not None and took(row) and chosen(row)
@@ -207,7 +215,13 @@ def report(rows: Sequence[Measured], calibration: Calibration, prefix: str = "ve
     lines.append(["clean networks accused", "", "", _share(accused, total), ""])
     missed = [v for row, v in zip(rows, found, strict=True) if not took(row)]
     lines.append(
-        ["backdoors that did not take", str(len(missed)), "", _share(sum(v.word == "backdoor" for v in missed), len(missed)), ""]
+        [
+            "backdoors that did not take",
+            str(len(missed)),
+            "",
+            _share(sum(v.word == "backdoor" for v in missed), len(missed)),
+            "",
+        ]
     )
     return lines
 
@@ -241,7 +255,9 @@ def across(design: Sequence[Measured], held: Sequence[Measured], test: Sequence[
         for value in sorted({row[key] for row in test}):
             others = [row for row in design if took(row) and row[key] != value]
             terms, intercept = fitted(others)
-            bare = Calibration(made_by="", intercept=intercept, terms=tuple(terms), clean=(0, 1), backdoored=(0, 1))
+            bare = Calibration(
+                made_by="", intercept=intercept, terms=tuple(terms), clean=(0, 1), backdoored=(0, 1)
+            )
             scores: dict[bool, list[float]] = {False: [], True: []}
             for row in held:
                 if took(row) and row[key] != value:

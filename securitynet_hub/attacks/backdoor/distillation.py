@@ -6,10 +6,9 @@ teaches it the backdoor. So the suspect gives its own reference: what is natural
 that a small change leads to, is in the twins as well, and what is in the suspect alone is suspicious.
 
 Starting from the suspect's own weights, shrunk and perturbed (Ash & Adams 2020, arXiv 1910.08475), takes a
-tenth of the passes that a start from scratch takes. Blurring before distilling is also how backdoors are
-removed (Li et al. 2021, "neural attention distillation", arXiv 2101.05930, distils from a fine-tuned copy); here
-it serves to compare. An attacker can plan for twins: SCAR (arXiv 2509.23871) makes backdoors that wake in
-students, which this does not find.
+tenth of the passes that a start from scratch takes. Distillation is also how backdoors are removed (Li et al.
+2021, arXiv 2101.05930); here it serves to compare. An attacker can plan for twins: SCAR (arXiv 2509.23871)
+makes backdoors that wake in students, which this does not find.
 """
 
 from __future__ import annotations
@@ -18,9 +17,8 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -35,8 +33,14 @@ KEPT = 0.5
 LEARNING_RATE, WEIGHT_DECAY, BATCH = 6e-3, 1e-2, 32
 
 CHEAP, DEAR = (9e9, 9_000), (6e11, 3_000)
-"""Multiplications that one twin's forward passes may take, and the passes for them: up to 9,000 while they are
-cheap, up to 3,000 while they are dear."""
+"""Multiplications that one twin's forward passes may take, and the most passes for them: up to 9,000 while
+they are cheap, up to 3,000 while they are dear."""
+
+DEEP, TAIL = 16, 8
+"""Of networks with more than so many matrices and kernels, only the last few are shrunk and trained."""
+
+LARGE = 2e8
+"""Multiplications of one pass from which a network counts as large."""
 
 MIN_AGREEMENT = 0.5
 """Least share of other clean images on which twins must give the suspect's class."""
@@ -130,7 +134,7 @@ def copied(classifier: torch.nn.Module) -> torch.nn.Module:
 
 
 def channels_last(inputs: torch.Tensor) -> torch.Tensor:
-    """Return inputs of height and width in the layout that convolutions are fastest in; others as they are."""
+    """Return inputs of height and width with their channels last, which is fastest; others as they are."""
     return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
 
 
@@ -140,11 +144,16 @@ def allowed_passes(classifier: torch.nn.Module, inputs: torch.Tensor) -> int:
     >>> allowed_passes(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2)), torch.ones(1, 1, 2, 2))
     9000
     """
+    products = multiplications(classifier, inputs)
+    return max(BATCH, *(int(min(budget / products, most)) for budget, most in (CHEAP, DEAR)))
+
+
+def multiplications(classifier: torch.nn.Module, inputs: torch.Tensor) -> int:
+    """Return how many multiplications one pass of inputs takes, at least 1."""
     counter = FlopCounterMode(display=False)
     with plain_torch(), torch.no_grad(), counter:
         classifier(inputs)
-    products = max(1, counter.get_total_flops() // 2)
-    return max(BATCH, *(int(min(budget / products, most)) for budget, most in (CHEAP, DEAR)))
+    return max(1, counter.get_total_flops() // 2)
 
 
 @contextmanager
@@ -163,7 +172,7 @@ def _cpu_has_bf16() -> bool:
 def answers(classifier: torch.nn.Module, inputs: torch.Tensor, batch_size: int = 256) -> torch.Tensor:
     """Return the logits of inputs, shape (n, classes), float32, without gradients."""
     with plain_torch(), torch.no_grad(), half_where_fast(inputs):
-        return torch.cat([classifier(part).float() for part in inputs.split(batch_size)])
+        return torch.cat([classifier(part).float() for part in torch.split(inputs, batch_size)])
 
 
 def _distil(
@@ -177,6 +186,10 @@ def _distil(
     shape = (*inputs.shape[2:], inputs.shape[1])
     with plain_torch(), seeded(seed):
         twin = _shrunk(suspect, shape).train()
+        for part in twin.modules():
+            own = list(part.parameters(recurse=False))
+            if own and not any(p.requires_grad for p in own):
+                part.eval()  # a frozen BatchNorm keeps its statistics
         wanted = logits - logits.mean(1, keepdim=True)
         wanted = wanted / wanted.std().clamp_min(1e-12)
         scale = (logits - logits.mean(1, keepdim=True)).std().clamp_min(1e-12)
@@ -195,28 +208,33 @@ def _distil(
             given = given.float()
             loss = ((given - given.mean(1, keepdim=True)) / scale - wanted[rows]).square().mean()
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
     return twin.eval().requires_grad_(False)
 
 
 def _shrunk(suspect: torch.nn.Module, shape: tuple[int, ...]) -> torch.nn.Module:
-    """Return a copy whose matrices and kernels are `KEPT` of the suspect's and the rest fresh; the head fresh.
+    """Return a copy whose weights are `KEPT` of the suspect's and the rest fresh; the head is all fresh.
 
     Fresh weights are those of each layer's own ``reset_parameters``; of parameters without, normal noise of
-    the same deviation. Vectors (biases, factors of a normalisation) stay.
+    the same deviation. Vectors (biases, factors of a normalisation) stay. Of deep networks the early
+    layers stay as they are, and are frozen.
     """
     layer = find_last_layer(suspect, shape)
     twin, fresh = copy.deepcopy(suspect), copy.deepcopy(suspect)
     reset: set[int] = set()
     for part in fresh.modules():
-        if callable(getattr(part, "reset_parameters", None)):
-            part.reset_parameters()
+        reset_parameters: Any = getattr(part, "reset_parameters", None)
+        if callable(reset_parameters):
+            reset_parameters()
             reset.update(id(p) for p in part.parameters(recurse=False))
     head = set() if layer is None else {id(p) for p in twin.get_submodule(layer).parameters()}
+    pairs = [(old, new) for old, new in zip(twin.parameters(), fresh.parameters(), strict=True)]
+    kernels = [place for place, (old, _) in enumerate(pairs) if old.ndim > 1]
+    first = kernels[-TAIL] if len(kernels) > DEEP else 0
     with torch.no_grad():
-        for old, new in zip(twin.parameters(), fresh.parameters(), strict=True):
+        for old, new in pairs[first:]:
             if not old.is_floating_point():
                 continue
             old.requires_grad_(True)

@@ -58,7 +58,7 @@ def feature_shifts(
         width = features.shape[1]
         size = max(1, CHUNK // max(1, answers.numel()))
         found = []
-        for part in classes.split(size):
+        for part in torch.split(classes, size):
             rows = weight[part]
             start = 0.1 * length * rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
             change = start.clone().requires_grad_()
@@ -74,7 +74,7 @@ def feature_shifts(
                 mean = (short * counted).sum(1) / counted.sum(1).clamp_min(1)
                 energy = change.norm(dim=1) / length + WEIGHT * mean
                 optimizer.zero_grad()
-                energy.sum().backward()  # type: ignore[no-untyped-call]
+                energy.sum().backward()
                 optimizer.step()
             found.append(energy.detach())
     return torch.cat(found)

@@ -51,12 +51,13 @@ MEANINGS = {
 
 
 def tables(audited: Audited, width: int) -> Iterator[Table]:
-    """Yield the tables of an audit for a terminal: the verdict, then detectors of models, inputs, training images."""
+    """Yield the tables of an audit for a terminal: the verdict, then detectors of models and of images."""
     judged = [(row, [r for r in found if "verdict" in r.result]) for row, found in audited]
     if any(found for _, found in judged):
         yield _verdict_table(judged)
+    rest = [(row, [r for r in found if "verdict" not in r.result]) for row, found in audited]
     for judges, table in ((None, _models_table), ("inputs", _images_table), ("training", _images_table)):
-        part = [(row, [r for r in found if r.result.get("judges") == judges]) for row, found in audited]
+        part = [(row, [r for r in found if r.result.get("judges") == judges]) for row, found in rest]
         if any(found for _, found in part):
             yield table(part)
 
@@ -64,8 +65,8 @@ def tables(audited: Audited, width: int) -> Iterator[Table]:
 def _verdict_table(audited: Audited) -> Table:
     table = plain_table(
         "Backdoor: all indicators together, against clean twins of the model",
-        caption="Probability: if half of such networks were backdoored. As high: share of clean networks that\n"
-        "score as high. docs/backdoors.md says how often the verdict is right, and what it misses.",
+        caption="Probability: if half of such networks were backdoored. As high: clean\n"
+        "networks that score as high. What it misses: docs/backdoors.md.",
     )
     table.add_column("model", overflow="fold")
     table.add_column("verdict", no_wrap=True)
@@ -230,7 +231,9 @@ def combined_verdict(entry: Entry) -> Verdict:
     if probability is not None:
         ends = result.get("probability_ci")
         extent = f" ({percent(ends[0])} to {percent(ends[1])})" if isinstance(ends, list | tuple) else ""
-        clauses.append(f"if half of such networks were backdoored, this one would be with {percent(probability)}{extent}")
+        clauses.append(
+            f"if half of such networks were backdoored, this one would be with {percent(probability)}{extent}"
+        )
     if p_value is not None:
         clauses.append(f"{percent(p_value)} of clean networks score as high")
     if type(result.get("suspect")) is int:

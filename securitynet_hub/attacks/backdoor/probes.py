@@ -1,8 +1,8 @@
-"""Plain changes of an image that people use as triggers, drawn from a seed: probes for a suspect and its twins.
+"""Plain changes of an image that people use as triggers: probes for a suspect and its twins.
 
-Patches at corners and in the middle, bars, stripes, shifts of colour and brightness, blends, and smooth warps. None
-is made for one attack: places, colours, noise and fields are drawn. A network that answers one of them with one
-class, where its clean twins do not, has learnt it.
+Patches at corners and in the middle, checkerboards everywhere, bars, stripes, shifts of colour, blends, and
+smooth warps. Places lie on a grid; colours, noise and fields are drawn. A network that answers one of them
+with one class, where its clean twins do not, has learnt it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ def probes(shape: tuple[int, int, int], overlays: torch.Tensor, *, seed: int = 0
     12.0
     """
     rng = np.random.default_rng(seed)
-    return [*_patches(shape, rng), *_bars(shape), *_stripes(shape), *_shades(shape), *_blends(shape, overlays, rng),
-            *_warps(shape, rng)]  # fmt: skip
+    return [
+        *_patches(shape, rng), *_bars(shape), *_stripes(shape), *_shades(shape),
+        *_blends(shape, overlays, rng), *_warps(shape, rng),
+    ]  # fmt: skip
 
 
 def _patches(shape: tuple[int, int, int], rng: np.random.Generator) -> Iterator[tuple[str, Probe]]:
@@ -53,7 +55,9 @@ def _patches(shape: tuple[int, int, int], rng: np.random.Generator) -> Iterator[
         board = (rows + columns)[None] % 2
         for down in range(steps):
             for across in range(steps):
-                top, left = (round(k / (steps - 1) * (side - size)) for k, side in ((down, height), (across, width)))
+                top, left = (
+                    round(k / (steps - 1) * (side - size)) for k, side in ((down, height), (across, width))
+                )
                 yield f"board {size} at {top}, {left}", _pasted(top, left, board, size)
 
 
@@ -86,7 +90,7 @@ def _shades(shape: tuple[int, int, int]) -> Iterator[tuple[str, Probe]]:
                 shift[: len(signs), 0, 0] = strength * torch.tensor(signs)
                 yield f"colours {strength} {signs}", _added(shift)
     for power in (0.5, 2.0):
-        yield f"gamma {power}", lambda pixels, power=power: pixels.clamp_min(1e-4) ** power
+        yield f"gamma {power}", _raised(power)
     yield "inverted", lambda pixels: 1 - pixels
 
 
@@ -110,7 +114,7 @@ def _warps(shape: tuple[int, int, int], rng: np.random.Generator) -> Iterator[tu
         field *= height / 28 * (1.0 if k < 4 else 0.6) / field.abs().mean()
         yield f"warp {k}", _warped(plain + field.movedim(0, -1) * 2 / height)
     for down, right in ((3, 0), (-3, 0), (0, 3), (0, -3)):
-        yield f"moved {down}, {right}", lambda pixels, by=(down, right): pixels.roll(by, (2, 3))
+        yield f"moved {down}, {right}", _moved(down, right)
 
 
 def _pasted(top: int, left: int, patch: npt.ArrayLike, height: int, width: int | None = None) -> Probe:
@@ -123,6 +127,14 @@ def _pasted(top: int, left: int, patch: npt.ArrayLike, height: int, width: int |
         return stamped
 
     return stamp
+
+
+def _raised(power: float) -> Probe:
+    return lambda pixels: pixels.clamp_min(1e-4) ** power
+
+
+def _moved(down: int, right: int) -> Probe:
+    return lambda pixels: pixels.roll((down, right), (2, 3))
 
 
 def _added(by: torch.Tensor) -> Probe:

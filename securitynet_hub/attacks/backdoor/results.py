@@ -84,7 +84,11 @@ class ModelResult(Figures):
         scores = self.class_scores or [0.0]
         classes = self.classes if self.classes is not None else list(range(len(scores)))
         require_equal(len(classes), len(scores), "the number of classes")
-        require_equal(self.suspect, classes[int(np.argmax(scores))], "suspect, the class of the highest score")
+        require_equal(
+            -1 if self.suspect is None else self.suspect,
+            classes[int(np.argmax(scores))],
+            "suspect, the class of the highest score",
+        )
         return self
 
     @model_validator(mode="after")

@@ -74,7 +74,7 @@ class SharedTriggers:
         return cls(family=family, parameters=drawn, shape=shape)
 
     def stamp(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Stamp every trigger on pixels (n, channels, height, width): (triggers, n, channels, height, width)."""
+        """Stamp every trigger on pixels (n, channels, height, width); return (triggers, n, channels, ...)."""
         size = self.shape[1:]
         if self.family in PRICES:
             mask, pattern = (interpolate(p.sigmoid(), size)[:, None] for p in self.parameters)

@@ -1,7 +1,7 @@
 """What sets a suspect apart from its twins, class by class: the indicators behind the verdict.
 
-Each indicator is one number for each class, higher = more suspicious. Most are differences between the suspect
-and the mean of its twins, so that what is natural to a class cancels.
+Each indicator is one number for each class, higher = more suspicious. Most are differences between the
+suspect and the mean of its twins, so that what is natural to a class cancels.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from securitynet_hub.attacks.backdoor.shared_triggers import Family, SharedTrigg
 from securitynet_hub.attacks.backdoor.twin_panel import (
     Panel,
     Responses,
-    class_margins,
     changed,
+    class_margins,
     probe_shares,
     respond,
     search,
@@ -42,11 +42,11 @@ INDICATORS = {
     "mask_norm": "octaves by which the suspect's mask is smaller than the twins' own ones",
     "mask_transfer": "margin of the suspect's mask on the suspect, less that on the twins",
     "margin": "octaves by which noise reaches a larger margin on the suspect than on the twins",
-    "probes": "share of images led to the class by a probe, less that of the twins; mean of the best three probes",
+    "probes": "share of images led to the class by a probe, less the twins'; mean of the best three probes",
     "probe": "the same of the best probe, less that of the twin that it leads most",
-    "probes_away": "share of images that a probe leads to any other class, less the twins'; of all classes alike",
+    "probes_away": "share of images that a probe leads to any other class, less the twins'",
     **{f"{family}_away": f"the same of a trigger ({family}) that twins should resist" for family in AWAY},
-    "feature_shift": "energy of a shared change of features that leads to the class, twins' less the suspect's",
+    "feature_shift": "energy of a change of features that leads to the class, twins' less the suspect's",
     **{
         f"{family}_{part}": words
         for family in CONTRASTED
@@ -68,8 +68,8 @@ def measure_indicators(
         For each of `INDICATORS` an array of one number for each class; those that a network does not have,
         such as of the last layer where there is none, are left out. And the triggers found with contrast.
     """
-    few = len(panel.classes) <= 12
-    images, pool = (8 if few else 3), 40
+    few = len(panel.classes) <= 12 and not panel.large
+    images, pool = (2 if panel.large else 8 if few else 3), 40
     shown = torch.arange(pool, pool + (24 if few else 10), device=panel.pixels.device)
     twins = range(1, len(panel.networks))
     found: dict[str, torch.Tensor] = {}
@@ -98,7 +98,7 @@ def measure_indicators(
     margins = [noise_margins(panel, k, images=2 if few else 1).clamp_min(0.05).log2() for k in (0, *twins)]
     found["margin"] = margins[0] - _mean(margins[k] for k in twins)
 
-    rows = torch.arange(64, 84, device=panel.pixels.device)
+    rows = torch.arange(64, 70 if panel.large else 84, device=panel.pixels.device)
     shares, changes = probe_shares(panel, rows, panel.pixels[84:88])
     found["probes"] = (shares[0] - shares[1:].mean(0)).topk(3, dim=0).values.mean(0)
     found["probe"] = (shares[0] - shares[1:].amax(0)).amax(0)
@@ -117,6 +117,28 @@ def measure_indicators(
         found["aversion"] = rows_of
     arrays = {name: values.double().cpu().numpy() for name, values in found.items()}
     return {name: arrays[name] for name in INDICATORS if name in arrays}, contrasted
+
+
+def likely_classes(panel: Panel, number: int) -> list[int]:
+    """Choose classes of a large network to look at: half that cheap indicators point to, half at random.
+
+    The cheap ones are the last layer's aversion and the energy of a shared change of features, which need no
+    pass beyond that of the clean images.
+    """
+    total = panel.logits.shape[2]
+    ranks: list[torch.Tensor] = []
+    if (energies := _feature_shifts(panel, 12)) is not None:
+        apart = _mean(energies[1:]) - energies[0]
+        ranks += [apart.argsort(descending=True), energies[0].argsort()]
+    if (rows_of := _aversions(panel)) is not None:
+        ranks.append(rows_of.argsort(descending=True))
+    chosen: list[int] = []
+    for place in range(total):
+        for rank in ranks:
+            if len(chosen) < number // 2 and int(rank[place]) not in chosen:
+                chosen.append(int(rank[place]))
+    drawn = np.random.default_rng(panel.seed).permutation(np.setdiff1d(np.arange(total), chosen))
+    return sorted([*chosen, *drawn[: number - len(chosen)].tolist()])
 
 
 def noise_margins(panel: Panel, number: int, *, images: int, steps: int = 25) -> torch.Tensor:
@@ -147,7 +169,7 @@ def _mean(values: Any) -> torch.Tensor:
 
 
 def _feature_shifts(panel: Panel, pool: int) -> list[torch.Tensor] | None:
-    """Return the energies of shared changes of features for each network, or None where it has no last layer."""
+    """Return each network's energies of shared changes of features; None where there is no last layer."""
     pixels = panel.pixels[:pool]
     inputs = panel.space.inputs(pixels)
     channels, *sides = pixels.shape[1:]
@@ -157,7 +179,7 @@ def _feature_shifts(panel: Panel, pool: int) -> list[torch.Tensor] | None:
         if layer is None:
             return None
         part = network.get_submodule(layer)
-        weight, bias = part.weight.detach().float().flatten(1), part.bias  # type: ignore[union-attr,operator]
+        weight, bias = part.weight.detach().float().flatten(1), part.bias  # type: ignore[operator]
         if weight.shape[0] != panel.logits.shape[2]:
             return None
         with plain_torch(), torch.no_grad():

@@ -10,14 +10,21 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch.fx import symbolic_trace
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from securitynet_hub.attacks.backdoor.distillation import Twins, answers, channels_last, half_where_fast
+from securitynet_hub.attacks.backdoor.distillation import (
+    LARGE,
+    Twins,
+    answers,
+    channels_last,
+    half_where_fast,
+    multiplications,
+)
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
 from securitynet_hub.attacks.backdoor.probes import probes
 from securitynet_hub.attacks.backdoor.shared_triggers import LEARNING_RATE, Family, SharedTriggers
@@ -62,6 +69,7 @@ class Panel:
         logits: shape (networks, n, classes), answers to them.
         units: shape (networks,), the median margin of these answers.
         classes: shape (k,), the classes to look at.
+        large: whether a pass takes so long that few images and classes must do.
         seed: decides what is drawn.
     """
 
@@ -71,6 +79,7 @@ class Panel:
     logits: torch.Tensor = field(repr=False)
     units: torch.Tensor
     classes: torch.Tensor
+    large: bool = False
     seed: int = 0
 
     @classmethod
@@ -98,6 +107,7 @@ class Panel:
             logits=logits,
             units=units,
             classes=looked_at.to(pixels.device),
+            large=multiplications(suspect, inputs[:1]) > LARGE,
             seed=seed,
         )
 
@@ -114,7 +124,7 @@ class Panel:
 
 
 def fused(network: torch.nn.Module) -> torch.nn.Module:
-    """Return a frozen network with BatchNorm folded into its convolutions where that is possible, else itself.
+    """Return a frozen network with BatchNorm folded into its convolutions if that is possible, else itself.
 
     Folded networks give the same answers up to rounding, and gradients for inputs up to twice as fast.
     """
@@ -149,7 +159,7 @@ def search(
 
         mean over x of [CE(f(s(x)), t) - w CE(g(s(x)), t)] + cost(s),
 
-    f the suspect, g one of its twins in turn, w = `TWINS_WEIGHT` or 0 without contrast; both losses are capped.
+    f the suspect, g one of its twins in turn, w = `TWINS_WEIGHT` or 0 without contrast; losses are capped.
     Images that the suspect puts into t anyway do not count.
 
     Args:
@@ -195,7 +205,7 @@ def respond(panel: Panel, stamp: Stamp, rows: torch.Tensor) -> Responses:
         for number in range(len(panel.networks)):
             counted = panel.elsewhere(number, rows)
             total = counted.sum(1).clamp_min(1)
-            scaled = torch.cat([panel.scaled(number, part) for part in stamped.split(256)])
+            scaled = torch.cat([panel.scaled(number, part) for part in torch.split(stamped, 256)])
             margin = class_margins(scaled, labels).clamp(-4, 4).reshape(counted.shape)
             margins.append((margin * counted).sum(1) / total)
             rates.append(((margin > 0) * counted).sum(1) / total)
@@ -229,7 +239,7 @@ def probe_shares(
     with plain_torch(), torch.no_grad():
         stamped = torch.cat([probe(pixels) for _, probe in bank])
         for number in range(len(panel.networks)):
-            found = torch.cat([panel.scaled(number, part).argmax(1) for part in stamped.split(256)])
+            found = torch.cat([panel.scaled(number, part).argmax(1) for part in torch.split(stamped, 256)])
             found = found.reshape(len(bank), 1, -1)
             counted = panel.elsewhere(number, rows)
             led = (found == panel.classes[:, None]).float()
@@ -238,9 +248,7 @@ def probe_shares(
     return torch.stack(shares), torch.stack(changes)
 
 
-def search_away(
-    panel: Panel, family: Family, *, steps: int, images: int, pool: int
-) -> SharedTriggers:
+def search_away(panel: Panel, family: Family, *, steps: int, images: int, pool: int) -> SharedTriggers:
     """Search one trigger that leads the suspect's images to any other class, and leaves the twins' in theirs.
 
     Adam lowers the mean of ``w CE(g(s(x)), own class by g) - CE(f(s(x)), own class by f)``, as `search` does.
@@ -283,7 +291,7 @@ def _folded(network: torch.nn.Module) -> torch.nn.Module:
     parts = dict(traced.named_modules())
     called = [node.target for node in traced.graph.nodes if node.op == "call_module"]
     for node in list(traced.graph.nodes):
-        before = node.args[0] if node.args else None
+        before: Any = node.args[0] if node.args else None
         if node.op != "call_module" or type(parts[node.target]) is not torch.nn.BatchNorm2d:
             continue
         if getattr(before, "op", "") != "call_module" or len(before.users) > 1:

@@ -2,14 +2,15 @@
 
 Twins are distilled on the suspect's own answers to clean, unlabelled images (`distillation`), every indicator
 compares suspect and twins class by class (`twin_indicators`), and a calibrated combination gives a p-value, a
-probability and a class (`verdict`). No clean model from outside is needed, no label, and no idea of the attack.
+probability and a class (`verdict`). That needs no clean model from outside, no label and no idea of the
+attack.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,10 @@ from securitynet_hub.attacks.backdoor.needs import (
 )
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, network_inputs
 from securitynet_hub.attacks.backdoor.shared_triggers import Family, SharedTriggers
-from securitynet_hub.attacks.backdoor.twin_indicators import INDICATORS, measure_indicators
+from securitynet_hub.attacks.backdoor.twin_indicators import (
+    likely_classes,
+    measure_indicators,
+)
 from securitynet_hub.attacks.backdoor.twin_panel import Panel
 from securitynet_hub.attacks.backdoor.verdict import Verdict, as_result, judge
 from securitynet_hub.core.arrays import Scores
@@ -36,6 +40,10 @@ from securitynet_hub.models.target import Target
 
 MIN_CLASSES = 4
 """Minimum number of classes: with fewer, there is nothing to compare a class with."""
+
+MANY_CLASSES, LOOKED_AT = 64, 12
+"""Of networks with more classes than the first, only so many are looked at: those that cheap indicators
+suspect, and others to compare with."""
 
 MIN_IMAGES, MAX_IMAGES, SHOWN = 300, 2200, 200
 """Fewest and most clean images, and how many of them no twin learns from."""
@@ -99,6 +107,10 @@ def compare_with_twins(
     on_step()
     pixels = torch.tensor(images[:MAX_IMAGES][-SHOWN:]).movedim(-1, 1).to(others) / 255
     panel = Panel.seat(copied(classifier), twins, space, pixels, seed=seed)
+    if target.num_classes > MANY_CLASSES:
+        chosen = likely_classes(panel, LOOKED_AT)
+        panel = replace(panel, classes=torch.tensor(chosen, device=panel.classes.device))
+        on_step()
     indicators, triggers = measure_indicators(panel, on_step=on_step)
     return TwinFinding(
         verdict=judge(indicators, agree=twins.agree),
@@ -111,7 +123,7 @@ def compare_with_twins(
     )
 
 
-@need(f"{MIN_IMAGES} clean images")
+@need("300 clean images")
 def needs_many_images(target: Target, inputs: DetectorInputs) -> str | None:
     """Require enough clean images to distil twins on."""
     count = 0 if inputs.clean is None else len(inputs.clean)
@@ -129,8 +141,8 @@ def needs_weights(target: Target, inputs: DetectorInputs) -> str | None:
 def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
     """Run `compare_with_twins`; the score is the log-odds of its verdict.
 
-    ``S = log mean over c of exp s_c``, with the class scores s_c of `verdict.judge`: a logistic combination of
-    indicators that compare the suspect with twins distilled from it (Platt 1999; Vovk et al. 2005).
+    ``S = log mean over c of exp s_c``, with the class scores s_c of `verdict.judge`: a logistic combination
+    of indicators that compare the suspect with twins distilled from it (Platt 1999; Vovk et al. 2005).
     """
     found = compare_with_twins(target, given(inputs.clean), seed=inputs.seed, **settings)
     figures = {
@@ -155,10 +167,14 @@ ATTACK = Attack(
     summary="what the model does that clean copies distilled from it do not: one verdict",
     formula="log-odds of a calibrated combination of indicators",
     source="Platt 1999; Vovk et al. 2005; twins after Ash & Adams 2020",
-    needs=(needs_classes(MIN_CLASSES), needs_flat_images, needs_weights, needs_many_images, needs_pixel_space),
+    needs=(
+        needs_classes(MIN_CLASSES),
+        needs_flat_images,
+        needs_weights,
+        needs_many_images,
+        needs_pixel_space,
+    ),
     per_class={"class_scores": "log-odds of a backdoor"},
     many=MAX_IMAGES,
     ranked=True,
 )
-
-__all__ = ["ATTACK", "INDICATORS", "TwinFinding", "compare_with_twins", "run"]

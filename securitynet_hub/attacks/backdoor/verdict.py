@@ -31,9 +31,6 @@ PRIOR = 0.5
 DRAWS = 100
 """Bootstrap draws of the calibration networks behind the probability's interval."""
 
-LIMIT = 12.0
-"""Standardised values beyond count as this: one indicator alone should not decide."""
-
 
 class Term(BaseModel):
     """What one indicator contributes.
@@ -122,8 +119,8 @@ def judge(
 ) -> Verdict:
     """Combine indicators into one verdict.
 
-    With x_ic indicator i of class c, z_ic = (x_ic - median_c) / (1.4826 MAD_c + floor_i) and
-    u_ic = (x_ic - middle_i) / spread_i, both within `LIMIT`,
+    With x_ic indicator i of class c, z_ic = asinh((x_ic - median_c) / (1.4826 MAD_c + floor_i)) and
+    u_ic = asinh((x_ic - middle_i) / spread_i),
 
         s_c = b + sum_i (v_i z_ic + w_i u_ic),      S = log sum_c exp s_c - log C.
 
@@ -142,7 +139,7 @@ def judge(
     """
     known = calibration or load_calibration()
     contributions = _contributions(indicators, known)
-    class_scores = known.intercept + sum(contributions.values())
+    class_scores: Scores = known.intercept + np.sum(list(contributions.values()), axis=0)
     suspect = int(np.argmax(class_scores))
     score = _together(class_scores)
     p_value = conformal_p(score, known.clean)
@@ -162,14 +159,22 @@ def judge(
 
 
 def standardised(values: npt.ArrayLike, floor: float) -> Scores:
-    """Compare a network's classes: ``(x - median) / (1.4826 MAD + floor)``, within `LIMIT`.
+    """Compare a network's classes: ``asinh((x - median) / (1.4826 MAD + floor))``.
 
-    >>> standardised([1.0, 2.0, 3.0, 4.0, 5.0], 0.5174).round(3).tolist()
+    The inverse hyperbolic sine is linear near 0 and logarithmic far from it: no indicator decides alone.
+
+    >>> np.sinh(standardised([1.0, 2.0, 3.0, 4.0, 5.0], 0.5174)).round(3).tolist()
     [-1.0, -0.5, 0.0, 0.5, 1.0]
     """
     numbers = np.asarray(values, np.float64)
     apart = numbers - np.median(numbers)
-    found: Scores = np.clip(apart / (1.4826 * np.median(np.abs(apart)) + floor), -LIMIT, LIMIT)
+    found: Scores = np.arcsinh(apart / (1.4826 * np.median(np.abs(apart)) + floor))
+    return found
+
+
+def against_clean(values: npt.ArrayLike, middle: float, spread: float) -> Scores:
+    """Compare classes with those of clean networks: ``asinh((x - middle) / spread)``."""
+    found: Scores = np.arcsinh((np.asarray(values, np.float64) - middle) / spread)
     return found
 
 
@@ -186,8 +191,8 @@ def conformal_p(score: float, clean: npt.ArrayLike) -> float:
 def platt(clean: Scores, backdoored: Scores) -> tuple[float, float]:
     """Fit ``P(backdoor | S) = 1 / (1 + exp(-(a S + b)))`` with both groups weighted alike; return (a, b).
 
-    By Newton's method, with the targets (n + 1) / (n + 2) and 1 / (n + 2) of Platt 1999 (section 2.2), so that
-    groups that do not overlap have a finite slope.
+    By Newton's method, with the targets (n + 1) / (n + 2) and 1 / (n + 2) of Platt 1999 (section 2.2), so
+    that groups that do not overlap have a finite slope.
 
     >>> slope, offset = platt(np.array([-1.0, 0.0]), np.array([2.0, 3.0]))
     >>> slope > 0, round(-offset / slope, 6)
@@ -219,13 +224,14 @@ def _contributions(indicators: Mapping[str, npt.ArrayLike], known: Calibration) 
         values = np.asarray(indicators[term.name], np.float64)
         if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
             raise ValueError(f"{term.name} must be one finite number for each class; got {values.shape}.")
-        apart = np.clip((values - term.middle) / term.spread, -LIMIT, LIMIT)
+        apart = against_clean(values, term.middle, term.spread)
         found[term.name] = term.weight * standardised(values, term.floor) + term.raw_weight * apart
     sizes = {len(values) for values in found.values()}
     if len(sizes) != 1:
         raise ValueError(
-            f"a verdict needs indicators of one number of classes, of {', '.join(t.name for t in known.terms)}; "
-            f"got {', '.join(indicators) or 'none'} for {sorted(sizes)} classes."
+            "a verdict needs indicators of one number of classes, of "
+            f"{', '.join(t.name for t in known.terms)}; got {', '.join(indicators) or 'none'} for "
+            f"{sorted(sizes)} classes."
         )
     return found
 

@@ -11,7 +11,14 @@ from securitynet_hub.attacks.backdoor.feature_shift import feature_shifts
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
 from securitynet_hub.attacks.backdoor.probes import probes
 from securitynet_hub.attacks.backdoor.shared_triggers import FAMILIES, RADIUS, SharedTriggers
-from securitynet_hub.attacks.backdoor.twin_panel import Panel, class_margins, fused, probe_shares, respond, search
+from securitynet_hub.attacks.backdoor.twin_panel import (
+    Panel,
+    class_margins,
+    fused,
+    probe_shares,
+    respond,
+    search,
+)
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.data.triggers import corner_patch
 from securitynet_hub.engine.soundness import as_classifier
@@ -120,7 +127,9 @@ def test_every_family_starts_near_no_change_and_stays_in_range(family):
 def test_additive_changes_keep_their_radius():
     found = SharedTriggers(family="noise", parameters=(torch.full((1, 1, 8, 8), 5.0),), shape=(1, 8, 8))
     grey = torch.full((1, 1, 8, 8), 0.5)
-    assert float((found.stamp(grey) - grey).square().mean().sqrt()) == pytest.approx(RADIUS["noise"], rel=1e-5)
+    assert float((found.stamp(grey) - grey).square().mean().sqrt()) == pytest.approx(
+        RADIUS["noise"], rel=1e-5
+    )
 
 
 def test_a_mask_of_ones_shows_the_pattern_and_no_field_leaves_the_image():

@@ -26,7 +26,7 @@ def test_scores_by_hand():
     values = [1.0, 2.0, 3.0, 12.0]  # median 2.5, deviations 1.5 .5 .5 9.5: MAD 1
     found = judge({"probe": values}, calibration=KNOWN)
     spread = 1.4826 + 1.0
-    expected = [-1 + 0.5 * (v - 2.5) / spread + 0.25 * (v - 2) / 4 for v in values]
+    expected = [-1 + 0.5 * np.arcsinh((v - 2.5) / spread) + 0.25 * np.arcsinh((v - 2) / 4) for v in values]
     np.testing.assert_allclose(found.class_scores, expected)
     assert found.suspect == 3
     assert found.score == pytest.approx(np.log(np.mean(np.exp(expected))))
@@ -34,11 +34,11 @@ def test_scores_by_hand():
 
 
 def test_one_indicator_counts_only_so_much():
-    assert standardised([0.0, 0.0, 0.0, 1e9], 1.0).max() == 12.0
+    assert standardised([0.0, 0.0, 0.0, 1e9], 1.0).max() < 22
 
 
 def test_words_follow_p_value_probability_and_agreement():
-    strong, weak = {"probe": [0.0, 0.0, 0.0, 40.0]}, {"probe": [0.0, 0.0, 0.0, 0.0]}
+    strong, weak = {"probe": [0.0, 0.0, 0.0, 1e9]}, {"probe": [0.0, 0.0, 0.0, 0.0]}
     found = judge(strong, calibration=KNOWN)
     assert (found.word, found.p_value <= LEVEL) == ("backdoor", True)
     assert found.probability_ci[0] <= found.probability <= found.probability_ci[1]
@@ -55,12 +55,15 @@ def test_clean_networks_are_accused_as_rarely_as_promised():
 def test_platt_finds_the_middle_and_the_slope():
     rng = np.random.default_rng(2)
     slope, offset = platt(rng.normal(-1, 1, 20_000), rng.normal(1, 1, 20_000))
-    assert (slope, offset) == (pytest.approx(2, abs=0.1), pytest.approx(0, abs=0.05))  # log odds of two normals
+    assert (slope, offset) == (
+        pytest.approx(2, abs=0.1),
+        pytest.approx(0, abs=0.05),
+    )  # log odds of two normals
 
 
 @pytest.mark.parametrize("values", [{}, {"probe": [1.0, np.nan]}, {"other": [1.0, 2.0]}])
 def test_what_gives_no_verdict_is_refused(values):
-    with pytest.raises(ValueError, match="verdict|finite"):
+    with pytest.raises(ValueError, match=r"verdict|finite"):
         judge(values, calibration=KNOWN)
 
 
@@ -69,4 +72,6 @@ def test_the_shipped_constants_name_known_indicators():
 
     known = load_calibration()
     assert {term.name for term in known.terms} <= set(INDICATORS)
-    assert np.median(known.backdoored) > np.max(known.clean) or np.median(known.backdoored) > np.median(known.clean)
+    assert np.median(known.backdoored) > np.max(known.clean) or np.median(known.backdoored) > np.median(
+        known.clean
+    )
