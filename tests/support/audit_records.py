@@ -15,6 +15,10 @@ QUICK = {
     "neural_cleanse": {"restarts": 2, "schedule": replace(FAST, steps=60)},
     "mm_bd": {"images_per_class": 2, "steps": 5},
     "neuron_noise": {"steps": 2},
+    "additive_trigger": {"steps": 3},
+    "feature_trigger": {"steps": 3},
+    "bti_dbf": {"steps": 2, "mask_steps": 3},
+    "ban": {"steps": 2, "mask_steps": 3},
 }
 
 

@@ -173,5 +173,4 @@ ATTACK = Attack(
     source="Xiang et al. 2020, section 4",
     needs=(needs_clean, needs_classes(4), needs_pixel_space),
     per_class={"sizes": "size of the smallest shared change"},
-    ranked=True,
 )

@@ -118,5 +118,4 @@ ATTACK = Attack(
     source="Xu et al. 2024 (NeurIPS), both parts",
     needs=(needs_clean, needs_classes(3), needs_last_layer),
     per_class={"shares": "share of the other classes' images that it wins"},
-    ranked=True,
 )

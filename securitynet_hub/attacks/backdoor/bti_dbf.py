@@ -205,5 +205,4 @@ ATTACK = Attack(
     source="Xu et al. 2024 (ICLR), section 4",
     needs=(needs_clean, needs_classes(3), needs_last_layer, needs_flat_images, needs_pixel_space),
     per_class={"shares": "share of the other classes' images that it wins"},
-    ranked=True,
 )

@@ -122,5 +122,4 @@ ATTACK = Attack(
     source="after Wang et al. 2022 and Xiang et al. 2020",
     needs=(needs_clean, needs_classes(4), needs_last_layer),
     per_class={"sizes": "size of the smallest shared change of features"},
-    ranked=True,
 )

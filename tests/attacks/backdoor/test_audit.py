@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import binomtest
 from support.linear_targets import as_target, linear
 
 from securitynet_hub import audit, load_images, load_target
@@ -67,6 +68,22 @@ class TestInputSets:
         found = find_inputs(target, data, None, seed=3)
         rows = [int(file) for file in np.array(found.inputs.files)[found.inputs.is_poisoned]]
         assert (data.images.labels[rows] != target.annotation.target_class).all()
+
+    def test_the_classes_of_the_threshold_s_images_are_those_of_the_clean_ones(self, target, data):
+        """The stamped images leave out the target class, and must not leave more of it to the threshold."""
+        rows = data.split.nonmembers[:60]
+        few = replace(data, split=Split(members=data.split.members, nonmembers=rows))
+        digests = image_digests(data.images.pixels[rows])
+        is_target = dict(
+            zip(digests, data.images.labels[rows] == target.annotation.target_class, strict=True)
+        )
+        drawn = [
+            is_target[digest]
+            for seed in range(200)
+            for digest in image_digests(find_inputs(target, few, None, seed=seed).calibration)
+        ]
+        share = float(np.mean(list(is_target.values())))
+        assert binomtest(int(np.sum(drawn)), len(drawn), share).pvalue > 1e-3
 
     def test_clean_images_that_are_suspected_are_left_out(self, target, data):
         rows = data.split.nonmembers[:50]
@@ -198,6 +215,10 @@ class TestRecords:
             "neural_cleanse": {"restarts": 1, "screening": None},
             "mm_bd": {"images_per_class": 2, "steps": 5},
             "neuron_noise": {"steps": 2},
+            "additive_trigger": {"steps": 3},
+            "feature_trigger": {"steps": 3},
+            "bti_dbf": {"steps": 2, "mask_steps": 3},
+            "ban": {"steps": 2, "mask_steps": 3},
             "strip": {"num_overlays": 3},
         }
         of_inputs = {name for name, detector in detectors().items() if detector.judges == "inputs"}
