@@ -137,8 +137,9 @@ coverage: $(VENV)/installed
 
 # Ten minutes for each reader of untrusted files; what breaks one is kept in fuzz/found.
 READERS := pickle archive checkpoint safetensors onnx index signature
+FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/installed
-	for reader in $(READERS); do OMP_NUM_THREADS=1 $(BIN)/python fuzz/readers.py $$reader || exit 1; done
+	for reader in $(READERS); do OMP_NUM_THREADS=1 $(BIN)/python fuzz/readers.py $$reader --seconds $(FUZZ_SECONDS) || exit 1; done
 
 bench: $(VENV)/installed
 	$(BIN)/pytest benchmarks/bench_*.py -s
