@@ -189,8 +189,8 @@ def plan(options: SweepOptions, *, on_progress: OnProgress = silent) -> list[Job
 def part_of(jobs: Sequence[Job], number: int, of: int) -> list[Job]:
     """Return one of so many parts of a sweep, which together hold each job exactly once.
 
-    All jobs of a model are in one part, so that its weights are fetched once. Models go to the parts by turns,
-    in the order of the plan, in which the largest come first.
+    All jobs of a model are in one part, so that its weights are fetched once. Models go to the parts by
+    turns, in the order of the plan, in which the largest come first.
 
     Raises:
         ValueError: the part is empty, as there are fewer models than parts, or there is no such part.

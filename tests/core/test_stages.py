@@ -15,6 +15,11 @@ def clock(monkeypatch):
 
 
 def test_a_moment_counts_for_the_innermost_stage(clock):
+    @stage("disk")
+    def fail_after(seconds):
+        clock[0] += seconds
+        raise OSError("full")
+
     with profiled() as spent:
         clock[0] += 1  # in no stage
         with stage("attack"):
@@ -22,9 +27,8 @@ def test_a_moment_counts_for_the_innermost_stage(clock):
             with stage("forward"):
                 clock[0] += 4
             clock[0] += 8
-            with pytest.raises(OSError, match="full"), stage("disk"):
-                clock[0] += 16
-                raise OSError("full")
+            with pytest.raises(OSError, match="full"):
+                fail_after(16)
         clock[0] += 32
         with stage("forward"):
             clock[0] += 64
