@@ -19,6 +19,7 @@ QUICK = {
     "feature_trigger": {"steps": 3},
     "bti_dbf": {"steps": 2, "mask_steps": 3},
     "ban": {"steps": 2, "mask_steps": 3},
+    "twins": {"number": 1, "passes": 64},
 }
 
 

@@ -220,6 +220,7 @@ class TestRecords:
             "bti_dbf": {"steps": 2, "mask_steps": 3},
             "ban": {"steps": 2, "mask_steps": 3},
             "strip": {"num_overlays": 3},
+            "twins": {"number": 1, "passes": 64},
         }
         of_inputs = {name for name, detector in detectors().items() if detector.judges == "inputs"}
         for given, judged in ((inputs, {"ibd_psc"}), (None, of_inputs)):

@@ -418,7 +418,8 @@ class TestAudit:
         target = as_target(linear(planted=4, precision=torch.float32))
         records = audit(target, data=DATA, attacks=ALL, num_images=12, settings=QUICK, out=tmp_path)
         by_name = {record.attack["name"]: record for record in records}
-        assert set(by_name) == {name for name, each in detectors().items() if each.judges != "inputs"}
+        few = {name for name, each in detectors().items() if each.judges != "inputs" and not each.many}
+        assert set(by_name) == few  # twins need more images than there are
         assert len(records) == len(by_name)
         assert {record.attack["kind"] for record in records} == {"backdoor-detection"}
         found = by_name["neural_cleanse"]
