@@ -44,7 +44,7 @@ from securitynet_hub.zoo.corpus.table import CorpusNetwork, list_networks, load_
 
 RESOURCE = Path(__file__).parents[1] / "securitynet_hub" / "resources" / "backdoor_verdict.json"
 
-STRENGTH = 0.2
+STRENGTH = 0.05
 """Inverse strength of the L2 penalty of the weights."""
 
 Measured = dict[str, Any]
