@@ -161,7 +161,7 @@ def calibrate(out: Path) -> Calibration:
 
 
 CELLS: dict[str, Callable[[Measured], bool]] = {
-    "from scratch, all": lambda row: row["mode"] == "all-to-one",
+    "from scratch, all to one": lambda row: row["mode"] == "all-to-one",
     **{
         f"from scratch, {kind}": lambda row, kind=kind: row["mode"] == "all-to-one" and row["trigger"] == kind
         for kind in (
@@ -292,9 +292,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         known = Calibration.model_validate_json(RESOURCE.read_bytes())
         test = load(given.out, "test")
         lines = report(test, known)
-        with writing("backdoors-verdict", command, ["networks", "n", "AUC", "found", "target named"]) as line:
-            for cells in lines:
-                line(*cells)
+        columns = ["networks", "n", "AUC", "found", "target named"]
+        detailed = ("from scratch, ", "architecture ", "images ")
+        for name, short in (("backdoors-verdict", True), ("backdoors-verdict-cells", False)):
+            with writing(name, command, columns) as line:
+                for cells in lines:
+                    is_detail = cells[0].startswith(detailed) and cells[0] != "from scratch, all to one"
+                    if is_detail != short:
+                        line(*cells)
         design, held = load(given.out, "design"), load(given.out, "calibration")
         columns = ["left out", "n", "AUC", "found", "target named", "clean accused"]
         with writing("backdoors-verdict-across", command, columns) as line:

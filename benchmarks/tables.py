@@ -24,7 +24,11 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_name("results")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "benchmarks" / "backdoors.md",
+]
 TABLE = re.compile(r"(<!-- table: (?P<name>[a-z0-9-]+) -->\n)(?P<content>.*?)(<!-- /table -->)", re.DOTALL)
 
 
