@@ -127,7 +127,7 @@ def likely_classes(panel: Panel, number: int) -> list[int]:
     """
     total = panel.logits.shape[2]
     ranks: list[torch.Tensor] = []
-    if (energies := _feature_shifts(panel, 12)) is not None:
+    if (energies := _feature_shifts(panel, 8, steps=12)) is not None:
         apart = _mean(energies[1:]) - energies[0]
         ranks += [apart.argsort(descending=True), energies[0].argsort()]
     if (rows_of := _aversions(panel)) is not None:
@@ -168,7 +168,7 @@ def _mean(values: Any) -> torch.Tensor:
     return torch.stack(list(values)).mean(0)
 
 
-def _feature_shifts(panel: Panel, pool: int) -> list[torch.Tensor] | None:
+def _feature_shifts(panel: Panel, pool: int, steps: int = 60) -> list[torch.Tensor] | None:
     """Return each network's energies of shared changes of features; None where there is no last layer."""
     pixels = panel.pixels[:pool]
     inputs = panel.space.inputs(pixels)
@@ -186,7 +186,7 @@ def _feature_shifts(panel: Panel, pool: int) -> list[torch.Tensor] | None:
             features = WithFeatures(network, layer)(inputs)[:, weight.shape[0] :].float()
         offset = bias.detach().float() if isinstance(bias, torch.Tensor) else None
         unit = float(panel.units[number])
-        shifts.append(feature_shifts(features, weight, offset, unit, classes=panel.classes))
+        shifts.append(feature_shifts(features, weight, offset, unit, classes=panel.classes, steps=steps))
     return shifts
 
 

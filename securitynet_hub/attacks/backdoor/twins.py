@@ -95,6 +95,12 @@ def compare_with_twins(
     Raises:
         ValueError: too few images or classes, or a preprocessing that gradients cannot pass.
         ModelError: the network cannot be copied, has no weights, or answers NaN or infinities.
+
+    >>> from securitynet_hub import load_images, load_target
+    >>> target, pixels = load_target("zoo/fashion-mnist/cnn-corner-patch/7"), load_images().pixels[2000:2300]
+    >>> found = compare_with_twins(target, pixels, number=1, passes=320)
+    >>> found.verdict.suspect  # the class that the white corner leads to
+    0
     """
     if len(images) < MIN_IMAGES:
         raise ValueError(f"twins need {MIN_IMAGES} clean images or more to learn from; got {len(images)}.")
@@ -140,6 +146,8 @@ def needs_weights(target: Target, inputs: DetectorInputs) -> str | None:
 
 def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
     """Run `compare_with_twins`; the score is the log-odds of its verdict.
+
+    Twins start from shrunk and perturbed weights (Ash & Adams 2020, arXiv 1910.08475).
 
     ``S = log mean over c of exp s_c``, with the class scores s_c of `verdict.judge`: a logistic combination
     of indicators that compare the suspect with twins distilled from it (Platt 1999; Vovk et al. 2005).
