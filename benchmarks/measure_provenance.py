@@ -121,26 +121,6 @@ class Comparisons:
         return rank_among_orders(self.models([reference, suspect]), permutations=499).p_value
 
 
-def measure_others(compared, references):
-    """How often independent networks are accused that are unlike those beside them."""
-    networks, targets = compared.networks, compared.networks.targets
-    columns = ["independent suspect", "all answers, reference", "all answers, pairs", "weight alignment"]
-    rows = [row for row in load_annotations("zoo").values() if row.id not in targets]
-    sorts = {
-        "`cnn`, trained on 250 to 1,000 images": [row.id for row in rows if row.architecture == "cnn"],
-        "`bn-cnn`, clean": [row.id for row in rows if (row.architecture, row.kind) == ("bn-cnn", "clean")],
-    }
-    with writing("provenance-others", COMMAND, columns) as row:
-        for sort, ids in sorts.items():
-            for id in ids:
-                networks.targets[id], networks.origin[id] = load_target(id), id
-                compared.answers[id] = predict(networks.targets[id], compared.pixels)
-            pairs = [(reference, id) for reference in references for id in ids]
-            found = [compared.ranked(*pair, "all_answers") for pair in pairs]
-            weights = [compared.weights(*pair) for pair in pairs]
-            row(sort, *(share([each[number] for each in found]) for number in (1, 2)), share(weights))
-
-
 def share(p_values, level=LEVEL):
     found = int((np.array(p_values) <= level).sum())
     low, high = wilson_interval(found, len(p_values))
@@ -203,7 +183,6 @@ def main():
                 for reference in references
             ]
             row(suspect.removeprefix("zoo/fashion-mnist/"), *cells)
-    measure_others(compared, references)
 
 
 if __name__ == "__main__":
