@@ -139,5 +139,4 @@ ATTACK = Attack(
     source="after Yu et al. 2026",
     needs=(needs_classes(MIN_CLASSES), needs_head),
     per_class={"aversions": "minus the mean cosine with the other classes' rows"},
-    ranked=True,
 )

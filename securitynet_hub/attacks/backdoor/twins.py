@@ -184,5 +184,4 @@ ATTACK = Attack(
     ),
     per_class={"class_scores": "log-odds of a backdoor"},
     many=MAX_IMAGES,
-    ranked=True,
 )
