@@ -149,7 +149,9 @@ def test_a_published_file_answers_as_in_torchvision(name, hub, monkeypatch, phot
     theirs = get_weight(name).transforms()(Image.fromarray(photographs[0]))
     with torch.inference_mode():
         expected = network(theirs[None]).numpy()
-    np.testing.assert_array_equal(predict(target, photographs[0][None]), expected)
+    # Only the order of sums differs: inputs may lie in memory with their channels last.
+    rounding = 1e-5 * np.abs(expected).max()
+    np.testing.assert_allclose(predict(target, photographs[0][None]), expected, rtol=0, atol=rounding)
 
 
 @pytest.mark.parametrize(
