@@ -11,8 +11,11 @@ from securitynet_hub.records.rows import CONFIG
 
 DESCRIPTION = (
     "How much public image classifiers give away: "
-    + ", ".join(f"{kind.headline[0].replace('_', ' ')} of {name}" for name, kind in kinds().items())
-    + ". A value is 1 minus a rate, or minus a score: the highest stands first and gives away least. "
+    + ", ".join(
+        f"{kind.headline[0].replace('_', ' ')} of {name}" for name, kind in kinds().items() if kind.ranked
+    )
+    + ". A value is 1 minus a rate, minus a score, or a robust accuracy as it is: the highest stands first and "
+    "gives away least. "
     f"Intervals and settings stand in the records of the config {CONFIG}; compare models of one task only."
 )
 
@@ -25,7 +28,7 @@ def benchmark(datasets: Iterable[str]) -> str:
     ``evaluation_framework``: that must be one which the Hub lists (`sharing.benchmark_file`).
 
     >>> yaml.safe_load(benchmark(["SVHN"]))["tasks"][-1]
-    {'id': 'neuron_noise.svhn', 'config': 'results', 'split': 'train'}
+    {'id': 'worst_case.svhn', 'config': 'results', 'split': 'train'}
     """
     tasks = [
         {"id": kind.task_id(attack, dataset), "config": CONFIG, "split": "train"}

@@ -150,22 +150,32 @@ def _as_eval_result(entry: EvalResultEntry) -> EvalResult:
 def rank_value(name: str, value: float) -> float:
     """Return a figure as the Hub ranks it, which puts the highest first and has no "lower is better".
 
-    Every headline figure is worse for the model the higher it is: rates and AUCs become their complement, a
-    detector's score its negative, so that the model that gives away least stands first.
+    A headline figure is worse for the model the higher it is, if its kind does not say otherwise: rates and
+    AUCs become their complement, a detector's score its negative, and robust accuracy stays as it is, so that
+    the model that gives away least stands first.
 
-    >>> rank_value("auc", 0.75), rank_value("score", 2.5)
-    (0.25, -2.5)
+    >>> rank_value("auc", 0.75), rank_value("score", 2.5), rank_value("robust_accuracy", 0.5)
+    (0.25, -2.5, 0.5)
     """
+    if _is_falling(name):
+        return value
     return -value if name == "score" else 1 - value
 
 
 def rank_name(name: str) -> str:
     """Name what `rank_value` returns.
 
-    >>> rank_name("auc"), rank_name("score")
-    ('1 - auc', '- score')
+    >>> rank_name("auc"), rank_name("score"), rank_name("robust_accuracy")
+    ('1 - auc', '- score', 'robust accuracy')
     """
-    return f"{'-' if name == 'score' else '1 -'} {name.replace('_', ' ')}"
+    words = name.replace("_", " ")
+    if _is_falling(name):
+        return words
+    return f"{'-' if name == 'score' else '1 -'} {words}"
+
+
+def _is_falling(name: str) -> bool:
+    return any(name in kind.falling for kind in kinds().values())
 
 
 def _headline(record: Record) -> tuple[str, Figure]:
