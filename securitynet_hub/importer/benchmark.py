@@ -14,8 +14,8 @@ DESCRIPTION = (
     + ", ".join(
         f"{kind.headline[0].replace('_', ' ')} of {name}" for name, kind in kinds().items() if kind.ranked
     )
-    + ". A value is 1 minus a rate, minus a score, or a robust accuracy as it is: the highest stands first and "
-    "gives away least. "
+    + ". A value is 1 minus a rate, minus a score, or a robust accuracy as it is: the highest stands first "
+    "and gives away least. "
     f"Intervals and settings stand in the records of the config {CONFIG}; compare models of one task only."
 )
 
