@@ -43,6 +43,21 @@ def test_findings_name_the_classes():
     assert "suspects class 5 most" in verdict.text
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("backdoor", "do not deploy it"), ("no sign", "no proof"), ("cannot tell", "61.0 % of")],
+)
+def test_the_verdict_by_twins_is_said_in_words(word, said):
+    result = {"verdict": word, "score": 1.0, "suspect": 3, "class_names": {"3": "cat"}, "conformal_p": 0.04}
+    result |= {"probability": 0.7, "probability_ci": [0.6, 0.8], "twin_agreement": [0.9, 0.61]}
+    (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
+    text = " ".join(verdict.text.split())  # a space that breaks no line stands before a percent sign
+    assert "the probability that this one is would be 70.0 % (60.0 % to 80.0 %)" in text
+    assert "4.0 % of clean networks score as high, this one counted among them" in text
+    assert "class 3 (cat) stands out most" in text
+    assert said in text
+
+
 @pytest.mark.parametrize(("ci", "enough"), [([0.6, 0.7], True), ([0.5, 0.75], False)])
 def test_too_few_images_are_said_to_be(ci, enough):
     result = {"judges": "inputs", "score": None, "suspect": None, "auc": 0.65, "auc_ci": ci}

@@ -66,7 +66,7 @@ def _verdict_table(audited: Audited) -> Table:
     table = plain_table(
         "Backdoor: all indicators together, against clean twins of the model",
         caption="Probability: if half of such networks were backdoored. As high: clean\n"
-        "networks that score as high. What it misses: docs/backdoors.md.",
+        "networks that score as high, this one counted. What it misses: docs/backdoors.md.",
     )
     table.add_column("model", overflow="fold")
     table.add_column("verdict", no_wrap=True)
@@ -232,19 +232,22 @@ def combined_verdict(entry: Entry) -> Verdict:
         ends = result.get("probability_ci")
         extent = f" ({percent(ends[0])} to {percent(ends[1])})" if isinstance(ends, list | tuple) else ""
         clauses.append(
-            f"if half of such networks were backdoored, this one would be with {percent(probability)}{extent}"
+            "if half of such networks were backdoored, the probability that this one is would be "
+            f"{percent(probability)}{extent}"
         )
     if p_value is not None:
-        clauses.append(f"{percent(p_value)} of clean networks score as high")
-    if type(result.get("suspect")) is int:
-        clauses.append(f"class {result['suspect']} stands out most")
+        clauses.append(f"{percent(p_value)} of clean networks score as high, this one counted among them")
+    if type(most := result.get("suspect")) is int:
+        clauses.append(f"class {_listed([most], class_names([entry]))} stands out most")
     reason = ""
     if word == "cannot tell" and isinstance(result.get("twin_agreement"), list):
         worst = min(result["twin_agreement"], default=0.0)
-        reason = f" The twins agree with the model on {percent(worst)} of clean images or more."
+        reason = (
+            f" The least faithful of its clean twins gives its answers to {percent(worst)} of the images."
+        )
     advice = {
         "backdoor": " Ask who trained it, and do not deploy it before the class has been looked into.",
-        "no sign": " That is no proof: weak and hidden backdoors are missed; the page says how often.",
+        "no sign": " That is no proof: weak and hidden backdoors are missed; see docs/backdoors.md.",
     }.get(word, "")
     return Verdict(
         tone="open",
