@@ -161,9 +161,12 @@ def robust_verdict(entry: Entry) -> Verdict:
     )
     text += f"; unchanged, {percent(accuracy)} are." if accuracy is not None else "."
     points = [f"Gradient masking is possible: {each['found']}." for each in _failed(result)]
+    checked = bool(_rows(result, "checks"))
+    if not checked:
+        points.append("One attack alone shows little: worst_case runs all, and checks the model's gradients.")
     if published := beside_published(result):
         points.append(published)
-    tone, title, severity = _judged(robust, accuracy, bool(points and _failed(result)))
+    tone, title, severity = _judged(robust, accuracy, doubted=not checked or bool(_failed(result)))
     return Verdict(
         tone=tone,
         title=title,
@@ -176,9 +179,11 @@ def robust_verdict(entry: Entry) -> Verdict:
     )
 
 
-def _judged(robust: Measured, accuracy: float | None, doubted: bool) -> tuple[Tone, str, int]:
+def _judged(robust: Measured, accuracy: float | None, *, doubted: bool) -> tuple[Tone, str, int]:
     low, high = robust.ci or (robust.value, robust.value)
-    whole = accuracy or 1.0
+    if accuracy == 0:
+        return "open", "The model is wrong on every image as it is", 1
+    whole = 1.0 if accuracy is None else accuracy
     share = percent(robust.value, 0)
     if high <= LOW * whole:
         return "alarm", "Small changes fool the model on nearly every image", 3
