@@ -513,7 +513,7 @@ def _require_inputs(attacks: Sequence[str], pool: Pool | None, options: Options)
                 f"{name} compares with the public model that the target was fine-tuned from: name it with "
                 "base= (--base-model)."
             )
-        if pool is not None and set(missing) <= OF_POPULATION:
+        if pool is not None and missing and set(missing) <= OF_POPULATION:
             raise ValueError(
                 f"{name} also compares with images that are neither members nor non-members (a population), "
                 "and the shadow models were asked about none: those of hub.train_shadows know only the "
