@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import math
 import os
 import re
 import select
@@ -43,36 +44,67 @@ def tried_in_child(action: Callable[[], object], *, seconds: float, memory: int)
     """
     if sys.platform != "linux":
         return _tried(action)
-    reader, writer = os.pipe()
+    reader, writer = _pipe()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the child has its own handlers
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads: see above
-        child = os.fork()
-    if child == 0:
-        _be_child(action, writer, seconds, memory)
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    os.close(writer)
-    told, end = b"", time.monotonic() + 4 * seconds
+    child, status, used, late, told = 0, 0, 0.0, False, b""
     try:
-        while (left := end - time.monotonic()) > 0 and select.select([reader], [], [], left)[0]:
-            piece = os.read(reader, 1 << 16)
-            if not piece:
-                break
-            told += piece
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads: see above
+                child = os.fork()
+            if child == 0:
+                _be_child(action, writer, seconds, memory)
+        finally:
+            os.close(writer)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)  # an interrupt of meanwhile comes here
+        told, late = _heard(reader, 4 * seconds)
     finally:  # also where somebody interrupts
         os.close(reader)
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-        _, status, usage = os.wait4(child, 0)
+        if child:
+            status, used = _end(child)
     if told:
         outcome: str | None = json.loads(told)
         return f"it needs more than {memory:,} bytes of memory" if outcome == "" else outcome
-    used = usage.ru_utime + usage.ru_stime
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and used < seconds / 4:
+    if late and used < seconds / 4:
         return _tried(action)
-    if used >= seconds / 4:
+    if late or used >= seconds / 4:
         return f"it takes more than {seconds:.0f} s"
     return f"it ends the process that tries it (status {status})"
+
+
+def _pipe() -> tuple[int, int]:
+    """Return both ends of a pipe; the writing one is no standard stream, even where those are closed."""
+    import fcntl
+
+    reader, low = os.pipe()
+    writer = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(low)
+    return reader, writer
+
+
+def _heard(reader: int, seconds: float) -> tuple[bytes, bool]:
+    """Return what a child told until it ended, and whether it was still there after so many seconds."""
+    told, end = b"", time.monotonic() + seconds
+    poll = select.poll()  # unlike select.select, of any number of open files
+    poll.register(reader, select.POLLIN)
+    while (left := end - time.monotonic()) > 0:
+        if poll.poll(1000 * left):
+            piece = os.read(reader, 1 << 16)
+            if not piece:
+                return told, False
+            told += piece
+    return told, True
+
+
+def _end(child: int) -> tuple[int, float]:
+    """End a child; return its status and the processor time that it took, 0 and NaN where nobody knows."""
+    with suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    try:
+        _, status, usage = os.wait4(child, 0)
+    except ChildProcessError:  # SIGCHLD is ignored, or another part of the program waits for all children
+        return 0, math.nan
+    return status, usage.ru_utime + usage.ru_stime
 
 
 def _tried(action: Callable[[], object]) -> str | None:

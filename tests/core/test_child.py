@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -89,3 +90,68 @@ def test_an_interrupt_ends_both():
     with pytest.raises(KeyboardInterrupt):
         tried_in_child(lambda: time.sleep(60), seconds=60, memory=GIB)
     assert children() == before
+
+
+def test_an_interrupt_while_it_forks_leaves_nothing(monkeypatch):
+    def interrupted(fork=os.fork):
+        child = fork()
+        if child:
+            os.kill(os.getpid(), signal.SIGINT)
+        return child
+
+    monkeypatch.setattr(os, "fork", interrupted)
+    before, files = children(), len(os.listdir("/proc/self/fd"))
+    with pytest.raises(KeyboardInterrupt):
+        tried_in_child(lambda: time.sleep(60), seconds=60, memory=GIB)
+    assert (children(), len(os.listdir("/proc/self/fd"))) == (before, files)
+
+
+def test_no_room_for_a_child_leaves_signals_and_files_as_they_were(monkeypatch):
+    monkeypatch.setattr(os, "fork", lambda: fail(BlockingIOError("no room")))
+    files, blocked = len(os.listdir("/proc/self/fd")), signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with pytest.raises(BlockingIOError):
+        tried_in_child(lambda: None, seconds=5, memory=GIB)
+    assert (len(os.listdir("/proc/self/fd")), signal.pthread_sigmask(signal.SIG_BLOCK, ())) == (
+        files,
+        blocked,
+    )
+
+
+def test_a_child_that_is_killed_at_once_is_not_tried_here():
+    """As where the system ends it for want of memory: this process would be the next."""
+    told = tried_in_child(lambda: os.kill(os.getpid(), signal.SIGKILL), seconds=20, memory=GIB)
+    assert told == "it ends the process that tries it (status 9)"
+
+
+def test_a_process_that_ignores_the_ends_of_its_children():
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert tried_in_child(lambda: None, seconds=5, memory=GIB) is None
+        assert tried_in_child(lambda: fail(ValueError("why")), seconds=5, memory=GIB) == "why"
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_many_open_files():
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[1] < 1200:
+        pytest.skip("so many files may not be open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], 1200), limits[1]))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1050)]
+    try:
+        assert tried_in_child(lambda: None, seconds=5, memory=GIB) is None
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_closed_standard_streams():
+    code = (
+        "import os\nfrom securitynet_hub.core.child import tried_in_child\n"
+        "told = os.dup(2)\nos.close(0)\nos.close(1)\n"
+        "os.write(told, repr(tried_in_child(lambda: None, seconds=20, memory=1 << 28)).encode())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stderr == b"None"
