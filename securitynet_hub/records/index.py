@@ -80,6 +80,23 @@ class _Row(NamedTuple):
     sound: str | None
 
 
+class _Kept(NamedTuple):
+    """What is to be kept of a record: its own parts, and those that others share, as JSON."""
+
+    file: _File
+    id: str
+    unit: str
+    shared: tuple[str, ...]
+    own: str
+    sound: str
+
+    @classmethod
+    def of_record(cls, file: _File, record: Record, sound: str) -> _Kept:
+        shared = tuple(json.dumps(getattr(record, part)) for part in SHARED)
+        own = json.dumps([getattr(record, part) for part in OWN])
+        return cls(file, record.id, record.unit, shared, own, sound)
+
+
 def read_folder(
     folder: str | Path,
     *,
@@ -108,7 +125,7 @@ def read_folder(
         for start in range(0, len(files), TOGETHER):
             part = files[start : start + TOGETHER]
             rows = index.look_up([file.name for file in part if file.stamp])
-            read: list[tuple[_File, Record, str]] = []
+            read: list[_Kept] = []
             judged: list[str] = []
             for file in part:
                 path, row = folder / file.name, rows.get(file.name)
@@ -128,8 +145,8 @@ def read_folder(
                 passed = judged_by if judged_by and not wrong else ""
                 if known and passed and not sound:
                     judged.append(file.name)
-                if not known and file.settled:
-                    read.append((file, record, passed))
+                if not known and file.settled:  # as text: whoever gets the record may change what is in it
+                    read.append(_Kept.of_record(file, record, passed))
                 yield Found(path, record, wrong)
             index.keep(folder, read)
             index.mark(judged, judged_by)
@@ -271,27 +288,25 @@ class _Index:
             self._parts[number] = json.loads(content)
         return self._parts[number]
 
-    def keep(self, folder: Path, read: Sequence[tuple[_File, Record, str]]) -> None:
+    def keep(self, folder: Path, read: Sequence[_Kept]) -> None:
         """Keep what was read, of files that have not changed meanwhile."""
         if self._database is None or not read:
             return
         with self._tried():
             rows = []
             self._database.execute("BEGIN IMMEDIATE")
-            for file, record, sound in read:
-                if _stamp_now(folder / file.name) != file.stamp:
+            for kept in read:
+                if _stamp_now(folder / kept.file.name) != kept.file.stamp:
                     continue
-                shared = json.dumps([self._number(getattr(record, part)) for part in SHARED])
-                own = json.dumps([getattr(record, part) for part in OWN])
-                about = file.stamp, record.id, record.unit, shared, own
-                rows.append((file.name, *about, _crc(*about), sound))
+                shared = json.dumps([self._number(part) for part in kept.shared])
+                about = kept.file.stamp, kept.id, kept.unit, shared, kept.own
+                rows.append((kept.file.name, *about, _crc(*about), kept.sound))
             self._database.executemany("INSERT OR REPLACE INTO records VALUES (?,?,?,?,?,?,?,?)", rows)
             self._database.execute("COMMIT")
 
-    def _number(self, part: dict[str, Any]) -> int:
+    def _number(self, content: str) -> int:
         """Return the number of a part that records may share, which is written where it is new."""
         assert self._database is not None
-        content = json.dumps(part)
         if content not in self._numbers:
             self._database.execute(
                 "INSERT OR IGNORE INTO parts (content, crc) VALUES (?, ?)", (content, _crc(content))

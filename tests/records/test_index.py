@@ -180,3 +180,12 @@ def test_what_was_read_without_a_judge_is_judged(folder):
     for _ in range(2):
         records_of(folder, judge=lambda record: asked.append(1) or [], judged_by="one")
     assert len(asked) == 5
+
+
+def test_what_a_caller_changes_in_a_record_is_not_kept(folder):
+    plain = [record.as_dict() for record in records_of(folder)]
+    index_path(folder).unlink()
+    for found in read_folder(folder):
+        found.record.result["z"] = "changed"
+        found.record.data["name"] = "changed"
+    assert [record.as_dict() for record in records_of(folder)] == plain
