@@ -17,7 +17,7 @@ PAGES = {
 LEFT_OUT = {"sweep": ["--models", "zoo/*", "--attacks", "loss", "--out", "out"]}
 """What "..." stands for after a command."""
 
-OTHERS = {"pip", "cd", "export", "git", "hf"}
+OTHERS = {"pip", "cd", "export", "git", "hf", "rsync"}
 """What needs no check: commands that are not ours."""
 
 
