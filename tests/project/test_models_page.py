@@ -20,7 +20,7 @@ import securitynet_hub as hub
 from securitynet_hub.data.transforms import Transform
 
 PAGE = (Path(__file__).parents[2] / "docs/models.md").read_text(encoding="utf-8")
-SECTION = PAGE.partition("## Seven lines\n")[2].partition("\n## ")[0]
+SECTION = PAGE.partition("## Every way, in seven lines\n")[2].partition("\n## ")[0]
 PYTHON = re.search(r"```py\n(.*?)```", SECTION, re.DOTALL)[1].splitlines()
 COMMANDS = [line[2:] for line in SECTION.splitlines() if line.startswith("$ ")]
 SIDE = 32
