@@ -13,7 +13,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,13 +59,15 @@ class NoEngineError(Exception):
     """Why an engine does not answer for a network, as the end of a sentence."""
 
 
-_ASK: weakref.WeakKeyDictionary[torch.nn.Module, dict[str, Ask | None]] = weakref.WeakKeyDictionary()
-"""What answers for each network that was asked, by engine and precision; None for torch."""
+_ASK: weakref.WeakKeyDictionary[torch.nn.Module, dict[str, tuple[bytes, Ask | None]]] = (
+    weakref.WeakKeyDictionary()
+)
+"""The digest of each network asked, and what answers for it (None: torch), by engine and precision."""
 
 
 def engine_of(target: Target) -> str | None:
     """Return the engine that answers for a target in this process, with its version; None for torch."""
-    ask = _ASK.get(target.module, {}).get(_name())
+    _, ask = _ASK.get(target.module, {}).get(_name(), (b"", None))
     return None if ask is None else describe_engine()
 
 
@@ -84,18 +86,22 @@ class Converted:
     def __call__(self, inputs: torch.Tensor, plain: Plain) -> torch.Tensor:
         """Return the logits for a batch; where the engine does not answer for the network, those of torch."""
         known = _ASK.setdefault(self.target.module, {})
-        if _name() not in known:
-            known[_name()] = None
+        if known.get(_name(), (b"", None))[0] != self._digest:  # new, or trained on since it was asked
+            known[_name()] = self._digest, None
             try:
                 ask = self._prepare(inputs)
                 self._compare(ask, inputs, plain)
-                known[_name()] = ask
+                known[_name()] = self._digest, ask
             except NoEngineError as reason:
                 warn_caller(
                     f"torch answers for {self.target.id}, not {find_engine()}, which {reason}.", EngineWarning
                 )
-        chosen = known[_name()]
+        _, chosen = known[_name()]
         return plain(inputs) if chosen is None else self._answer(chosen, inputs)
+
+    @cached_property
+    def _digest(self) -> bytes:
+        return network_digest(self.target)
 
     def _answer(self, ask: Ask, inputs: torch.Tensor) -> torch.Tensor:
         values = np.ascontiguousarray(inputs.numpy(), np.float32)
@@ -111,7 +117,7 @@ class Converted:
             raise NoEngineError(f"is not used with the precision {_precision()}")
         if narrow and not runtime.narrow:
             raise NoEngineError("does not compute in bfloat16 on a CPU")
-        digest = network_digest(self.target).hex()[:32]
+        digest = self._digest.hex()[:32]
         place = package_cache() / "engines" / f"{find_engine()}-{digest}-{_version()}"
         try:
             if not place.exists():

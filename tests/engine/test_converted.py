@@ -1,5 +1,7 @@
 """Another engine answers only where it was seen to answer like torch; a warning says where it does not."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +30,7 @@ class Engine:
     def convert(self, module, example, place):
         assert not torch.is_inference_mode_enabled()
         (place / "name").write_text(str(len(self.kept)))
-        self.kept[str(len(self.kept))] = module
+        self.kept[str(len(self.kept))] = copy.deepcopy(module)
 
     def load(self, place, narrow, threads):
         module = self.kept[(place / "name").read_text()]
@@ -139,3 +141,14 @@ def test_the_engines_themselves(name, monkeypatch, tmp_path):
     logits = predict(target, PIXELS, batch_size=16)
     assert engine_of(target) == describe_engine()
     np.testing.assert_allclose(logits, by_torch(PIXELS), atol=1e-4)
+
+
+def test_a_network_that_was_changed_is_converted_again(engine):
+    target = load_target(ID)
+    predict(target, PIXELS)
+    with torch.no_grad():
+        for parameter in target.module.parameters():
+            parameter.data.mul_(0.5)
+        expected = target.module(target.transform(PIXELS)).numpy()
+    np.testing.assert_allclose(predict(target, PIXELS), expected, atol=1e-5)
+    assert len(engine.kept) == 2

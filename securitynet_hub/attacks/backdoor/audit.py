@@ -118,7 +118,10 @@ def _named(result: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[st
     {'class_names': {'1': 'dog'}}
     """
     marked = {*(result.get("flagged_classes") or ()), result.get("suspect")} - {None}
-    found = {str(label): names[label] for label in sorted(marked) if names[label] != str(label)}
+    known = dict(enumerate(names))  # data may name fewer classes than a model has
+    found = {
+        str(label): known[label] for label in sorted(marked) if known.get(label, "") not in ("", str(label))
+    }
     return {"class_names": found} if found else {}
 
 

@@ -373,7 +373,7 @@ class TestSuite:
         assert needs_batch_norm(as_target(linear()), DetectorInputs()) == "it needs a model with BatchNorm"
         given = {"clean": IMAGES, "inputs": IMAGES, "training": IMAGES, "labels": np.zeros(len(IMAGES), int)}
         reasons = runnable(as_target(linear()), DetectorInputs(**given))
-        assert {name for name, reason in reasons.items() if reason} == {"ibd_psc"}
+        assert {name for name, reason in reasons.items() if reason} == {"ibd_psc", "twins"}
         judging = {
             judges: {name for name, detector in detectors().items() if detector.judges == judges}
             for judges in ("model", "inputs", "training")
@@ -385,7 +385,7 @@ class TestSuite:
             "labels": judging["training"],
         }.items():
             found = runnable(as_target(linear()), DetectorInputs(**{**given, missing: None}))
-            assert {name for name, reason in found.items() if reason} == {*names, "ibd_psc"}
+            assert {name for name, reason in found.items() if reason} == {*names, "ibd_psc", "twins"}
         few = DetectorInputs(clean=IMAGES[:6], inputs=IMAGES[6:])
         assert "6 images and 6 classes" in runnable(as_target(linear()), few)["ted"]
 
