@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +38,7 @@ def classes_plot(name: str, values: Sequence[PerClass], what: str, marked: Seque
         shown = [(place, number) for place, (number, _) in zip(places, values, strict=True)]
         shown = shown[:: -(-len(shown) // 12)]  # no more than fit
         axes.set_xticks([place for place, _ in shown], [str(number) for _, number in shown])
-        axes.set(xlabel="class", ylabel=what)
+        axes.set(xlabel="class", ylabel=fill(what, 28))  # no longer than the axis
     named = ", ".join(map(str, marked)) or "none"
     unknown = [str(number) for number, found in values if not found]
     lacking = f" Nothing was found for {', '.join(unknown)}." if unknown else ""

@@ -341,8 +341,7 @@ class TestRealRecords:
         records, page, _ = audited
         for one in records:
             for name in ("auc", "advantage", "agreement", "accuracy", "target_accuracy", "p_value"):
-                if name in one.result:
-                    value = one.result[name]
+                if (value := one.result.get(name)) is not None:
                     assert (f"{value:.3f}" if abs(value) >= 0.001 else f"{value:.2g}") in page.text
 
     def test_pictures_of_exposed_members_and_of_the_recovered_trigger(self, audited):
@@ -356,8 +355,15 @@ class TestRealRecords:
 
     def test_every_detector_s_classes_are_drawn(self, audited):
         records, _, data = audited
-        for name in ("neural-cleanse", "mm-bd", "neuron-noise"):
-            assert (data / f"model-1-{name}-classes.png").is_file()
+        drawn = {path.name.removeprefix("model-1-") for path in data.glob("*-classes.png")}
+        names = ("neural-cleanse", "mm-bd", "neuron-noise", "additive-trigger", "feature-trigger", "ban",
+                 "bti-dbf", "last-layer", "twins")  # fmt: skip
+        assert drawn == {f"{name}-classes.png" for name in names}
+        labels = [a.get("aria-label", "") for tag, a in audited[1].tags if tag == "svg"]
+        for words in ("neuron noise: share of images won",
+                      "additive trigger: size of the smallest shared change",
+                      "ban: share of the other classes' images that it wins"):  # fmt: skip
+            assert any(label.startswith(f"{words} for each of 10 classes") for label in labels)
         (found,) = (r.result["norms"] for r in records if r.attack["name"] == "neural_cleanse")
         rows = list(csv.DictReader(io.StringIO((data / "model-1-neural-cleanse-classes.csv").read_text())))
         shown = sorted((int(row["class"]), float(row["value"])) for row in rows)
@@ -365,7 +371,7 @@ class TestRealRecords:
 
     def test_every_figure_has_a_text_alternative(self, audited):
         figures = [a for tag, a in audited[1].tags if tag in ("img", "svg") and "aria-hidden" not in a]
-        assert len(figures) == 11
+        assert len(figures) == 17
         assert all(len(a.get("alt") or a.get("aria-label")) > 30 for a in figures)
 
 

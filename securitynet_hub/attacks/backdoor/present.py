@@ -365,9 +365,10 @@ def _plots(entry: Entry) -> Iterator[Plot]:
     result = entry.record.result
     most = result.get("suspect")
     marked = integers(result.get("flagged_classes")) or integers([most])
+    own = KIND.attacks.get(entry.attack)
     words = {
         name: meaning
-        for attack in KIND.attacks.values()
+        for attack in (*KIND.attacks.values(), *([own] if own else ()))  # its own words come last: they hold
         for name, meaning in cast(Attack, attack).per_class.items()
     }
     for name, meaning in words.items():

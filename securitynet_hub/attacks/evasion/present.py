@@ -138,9 +138,11 @@ def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
     )
 
 
-def _rank(entry: Entry) -> tuple[int, float]:
-    robust = measured(entry, ROBUST)
-    return (0, robust.value) if robust else (1, 0.0)
+def _rank(entry: Entry) -> tuple[int, float, int, int]:
+    """Put the lowest first; of equal ones that of most checks, then of most attacks."""
+    robust, result = measured(entry, ROBUST), entry.record.result
+    checks, attacks = len(_rows(result, "checks")), len(_rows(result, "attacks"))
+    return (0, robust.value, -checks, -attacks) if robust else (1, 0.0, 0, 0)
 
 
 def robust_verdict(entry: Entry) -> Verdict:
