@@ -24,7 +24,7 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
 
     >>> from securitynet_hub import audit
     >>> frame = to_frame(audit("zoo/fashion-mnist/cnn-overfitted-500/1", attacks="modified_entropy"))
-    >>> frame.loc[0, "attack"], float(frame.loc[0, "auc"])
+    >>> frame.loc[0, "attack"], round(float(frame.loc[0, "auc"]), 3)
     ('modified_entropy', 0.628)
     """
     import pandas as pd

@@ -81,8 +81,8 @@ def log_evidence(trials: Trials, proportion: npt.ArrayLike) -> Floats:
 
     >>> log_evidence(Trials(0, 0), 0.5).item()
     0.0
-    >>> round(log_evidence(Trials(60, 60), 0.9).item(), 2)  # about 60 log(1 / 0.9) + log(0.9)
-    5.66
+    >>> round(log_evidence(Trials(60, 60), 0.9).item(), 2)  # sum of log((.9 + i) / (1 + i)), -60 log .9
+    5.85
     """
     from scipy.special import betaln  # slow to import
 

