@@ -2,7 +2,6 @@
 
 import datasets
 import evaluate
-import numpy as np
 
 from securitynet_hub import evaluation
 from securitynet_hub.attacks.provenance.answers import measure_provenance
@@ -59,6 +58,12 @@ Examples:
 class ModelProvenance(evaluation.ArrayMetric):
     """A thin `evaluate` face of `measure_provenance`."""
 
+    named = (
+        ("suspect", "predictions"),
+        ("target", "target_predictions"),
+        ("independent", "independent_predictions"),
+    )
+
     def _info(self) -> evaluate.MetricInfo:
         label = datasets.Value("float64")  # Arrow would cut a label of 0.5 to the integer 0 without a word
         kinds = (label, datasets.Sequence(label))
@@ -75,6 +80,5 @@ class ModelProvenance(evaluation.ArrayMetric):
 
     def _compute(self, predictions, references, target_predictions, independent_predictions, **settings):
         return measure_provenance(
-            *map(np.asarray, (predictions, references, target_predictions, independent_predictions)),
-            **settings,
+            predictions, references, target_predictions, independent_predictions, **settings
         )

@@ -62,6 +62,9 @@ MEASURED = {"predictions": SCORES, "references": MEMBERS}
 MODELS = [LOGITS, LOGITS]
 
 METRICS = {
+    ("adversarial_robustness", None): {
+        "predictions": [1, 0, 1, 1], "references": MEMBERS, "adversarial_predictions": MEMBERS, **LEVEL,
+    },
     ("backdoor_input_detection", None): {
         **MEASURED, "calibration": [0.1, 0.2, 0.3, 0.4], "target_frrs": [0.2], "ids": [1, 2, 3, 4],
         "calibration_ids": [5, 6, 7, 8], **LEVEL,
@@ -89,6 +92,10 @@ METRICS = {
         "predictions": [[1, 1], [0, 0], [1, 0], [0, 0]], "references": MEMBERS, "membership": MEMBERS,
     },
     ("membership_inference", "boundary"): MEASURED,
+    ("model_provenance", None): {
+        "predictions": LOGITS, "references": MEMBERS, "target_predictions": LOGITS[::-1],
+        "independent_predictions": MODELS, "null": "reference", "significance": 0.1, **LEVEL,
+    },
     ("model_stealing", None): {
         "predictions": LOGITS, "references": MEMBERS, "target_predictions": LOGITS[::-1],
         "from_logits": True, **LEVEL,
@@ -162,8 +169,10 @@ UNDERSTOOD = {
     ("target_fprs", "generator"), ("target_frrs", "empty"), ("target_frrs", "no rows"), ("p_values", "empty"),
     ("values", "empty"), ("auc", "None"), ("tpr", "None"),
     ("target_frrs", "generator"), ("nonmembers", "None"), ("threshold", "negative"), ("seed", "huge"),
+    ("independent_predictions", "empty"), ("independent_predictions", "no rows"),
 }  # fmt: skip
-"""What is no mistake: to ask for nothing, and any iterable of rates; of no candidates none is accused."""
+"""What is no mistake: to ask for nothing, and any iterable of rates; of no candidates none is accused, and
+beside no models none is derived."""
 
 MISSING = {("backdoor_trigger_inversion", "NaN"), ("backdoor_trigger_inversion", "None each")}
 """Norms of classes for which no trigger was found."""

@@ -81,6 +81,10 @@ def measure_robustness(
         raise ValueError("adversarial_predictions must hold those of one attack or more; got none.")
     if truth.ndim != 1 or not len(truth):
         raise ValueError(f"references must be one label or more in one dimension; got {truth.shape}.")
+    if truth.min() < 0:
+        raise ValueError(
+            f"references must be labels of 0 and above; {name_rows(np.flatnonzero(truth < 0))} are not."
+        )
     answers = {name: _labels(each, f"adversarial_predictions of {name}") for name, each in named.items()}
     for name, each in {"predictions": clean, **answers}.items():
         if each.shape != truth.shape:

@@ -13,7 +13,7 @@ from securitynet_hub.attacks.provenance.models import Models
 from securitynet_hub.attacks.provenance.null import NULLS
 from securitynet_hub.core.arrays import as_array, require_finite
 from securitynet_hub.core.errors import UnknownNameError
-from securitynet_hub.statistics.rates import require_share
+from securitynet_hub.statistics.rates import require_level, require_share
 
 
 def measure_provenance(
@@ -49,9 +49,10 @@ def measure_provenance(
     >>> round(found["p_value"], 3), found["agreement_on_errors"], found["independent_agreement_on_errors"]
     (0.333, 1.0, [0.0, 0.5])
     """
-    if null not in NULLS:
+    if not isinstance(null, str) or null not in NULLS:
         raise UnknownNameError("null", null, NULLS)
     require_share(significance, "significance")
+    require_level(confidence_level)
     truth = as_array(references, "references")
     if truth.ndim != 1 or not len(truth) or truth.dtype.kind not in "iuf" or (truth != np.floor(truth)).any():
         raise ValueError(
@@ -60,7 +61,7 @@ def measure_provenance(
     sides = {"suspect": as_array(suspect, "suspect"), "target": as_array(target, "target")}
     shape = sides["target"].shape
     others = as_array(independent, "independent")
-    if not others.size:
+    if others.ndim and not len(others):
         others = np.empty((0, *shape))
     for name, array in {**sides, "independent": others}.items():
         wanted = f"(models, {', '.join(map(str, shape))})" if name == "independent" else str(shape)
