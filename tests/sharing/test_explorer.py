@@ -97,7 +97,7 @@ def test_filters_sorting_and_permalinks(page, browser):
     assert shown_ids(other)[: len(best)] == best
     other.close()
     page.click("#models .filters button")
-    page.wait_for_function(f"document.getElementById('count').textContent.startsWith('{total:,} of')")
+    page.locator("#count", has_text=f"{total:,} of").wait_for()
 
 
 def test_points_are_selected_and_written_to_csv(page, tmp_path):
@@ -107,7 +107,7 @@ def test_points_are_selected_and_written_to_csv(page, tmp_path):
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] - 20, box["y"] + box["height"] * 0.5, steps=3)
     page.mouse.up()
-    page.wait_for_function("document.getElementById('count').textContent.includes('selected')")
+    page.locator("#count", has_text="selected").wait_for()
     with page.expect_download() as found:
         page.click("#csv")
     found.value.save_as(tmp_path / "shown.csv")

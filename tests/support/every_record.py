@@ -66,6 +66,6 @@ def every_record():
     second = {kind.compares: BASE for kind in kinds().values() if kind.compares}
     many = [name for name in names if getattr(find_attack(name), "many", 0)]  # these need more images
     few = quickly([name for name in names if name not in many], **own, **second)
-    quick = {name: QUICK_TWINS for name in many}
+    quick = dict.fromkeys(many, QUICK_TWINS)
     more = audit(TARGET, attacks=many, data=few_samples(320), settings=quick)
     return sorted([*few, *more], key=lambda record: names.index(record.attack["name"]))
