@@ -1,4 +1,4 @@
-"""Which copies are told from independent networks, and how often those are accused: ``docs/provenance.md``.
+"""Which copies the signs find, and how often they accuse independent networks: ``docs/provenance.md``.
 
 Run with ``python benchmarks/measure_provenance.py``, a minute of one core. The zoo's twelve networks `cnn`
 that were trained on all images, six clean and six backdoored, are independent of each other; copies of three

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.models.eval_mode import evaluating
-from securitynet_hub.models.last_layer import STRENGTHS, TOLERANCE
+from securitynet_hub.models.last_layer import TOLERANCE, noise_for
 
 _PRODUCTS = {
     torch.ops.aten.mm.default: (0, 1),
@@ -73,8 +73,7 @@ def find_head(classifier: torch.nn.Module, shape: tuple[int, ...], num_classes: 
     parameter = next((p for p in classifier.parameters() if p.is_floating_point()), None)
     if parameter is None:
         return None
-    noise = torch.randn((len(STRENGTHS), shape[-1], *shape[:-1]), generator=torch.Generator().manual_seed(0))
-    noise *= torch.tensor(STRENGTHS).view(-1, *[1] * len(shape))
+    noise = noise_for(shape)
     watching = _Products(len(noise), num_classes)
     try:
         with plain_torch(), evaluating(classifier), torch.no_grad(), watching:

@@ -17,6 +17,16 @@ STRENGTHS = (1.0, 5.0, 25.0, 1.0, 5.0, 25.0)
 """By what the noise of each input is multiplied that a network is tried with."""
 
 
+def noise_for(shape: tuple[int, ...]) -> torch.Tensor:
+    """Return the inputs of noise, faint and strong, that a network is tried with, shape (6, channels, ...).
+
+    Args:
+        shape: ([depth,] height, width, channels) of an input.
+    """
+    noise = torch.randn((len(STRENGTHS), shape[-1], *shape[:-1]), generator=torch.Generator().manual_seed(0))
+    return noise * torch.tensor(STRENGTHS).view(-1, *[1] * len(shape))
+
+
 class WithFeatures(nn.Module):
     """A classifier that also returns what its last linear layer reads, beside its logits.
 
@@ -70,8 +80,6 @@ def find_last_layer(classifier: nn.Module, shape: tuple[int, ...]) -> str | None
     parameter = next((p for p in classifier.parameters() if p.is_floating_point()), None)
     if parameter is None:
         return None
-    noise = torch.randn((len(STRENGTHS), shape[-1], *shape[:-1]), generator=torch.Generator().manual_seed(0))
-    noise *= torch.tensor(STRENGTHS).view(-1, *[1] * len(shape))
     candidates: dict[nn.Module, str] = {
         part: name for name, part in classifier.named_modules() if _is_linear(part)
     }
@@ -84,7 +92,7 @@ def find_last_layer(classifier: nn.Module, shape: tuple[int, ...]) -> str | None
     hooks = [part.register_forward_pre_hook(keep) for part in candidates]
     try:
         with plain_torch(), evaluating(classifier), torch.inference_mode():
-            logits = classifier(noise.to(parameter)).float()
+            logits = classifier(noise_for(shape).to(parameter)).float()
             once = [part for part, _ in called]
             for part, given in reversed(called):
                 if once.count(part) == 1 and _makes(part, given, logits):

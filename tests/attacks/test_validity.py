@@ -56,7 +56,7 @@ def subject():
         )  # fmt: skip
         inputs, classes = transform(pixels[:1100]), torch.from_numpy(labels[:1100])
         optimiser = torch.optim.Adam(network.parameters(), 3e-3)
-        for _ in range(9):
+        for _ in range(12):
             for batch in torch.randperm(1100).split(64):
                 optimiser.zero_grad()
                 torch.nn.functional.cross_entropy(network(inputs[batch]), classes[batch]).backward()
@@ -99,7 +99,7 @@ class TestCleanData:
     def test_without_an_expectation(self, subject):
         check, told, _ = checked(*subject)
         assert (check.status, check.likely_reason, check.expected, told) == ("no expectation", None, None, [])
-        assert check.accuracy > 0.75  # about .8: rounding differs between processors
+        assert check.accuracy > 0.8
         assert check.accuracy_ci[0] < check.accuracy < check.accuracy_ci[1]
         assert (check.n, check.n_members) == (400, 400)
         assert check.members_accuracy >= check.accuracy

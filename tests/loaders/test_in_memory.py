@@ -418,7 +418,7 @@ class TestTransformers:
 def test_data_of_a_caller_s_own(zoo):
     """Images with another split; a model in memory needs them."""
     target, data = zoo
-    with pytest.raises(ValueError, match=r"name them with data="):
+    with pytest.raises(ValueError, match=r"was trained on is not known here: name them with data="):
         hub.audit(target.module, transform=target.transform)
     few = AuditData(images=data.images, split=replace(data.split, nonmembers=data.split.nonmembers[:50]))
     (record,) = hub.audit(target.module, transform=target.transform, data=few, attacks="loss")

@@ -440,7 +440,8 @@ class TestFile:
             self.load(tmp_path / "none.pth")
         with pytest.raises(ValueError, match=r"file: .*'colour'\. Options of this source: module, transform"):
             self.load(path, colour="red")
-        with pytest.raises(ValueError, match="the file holds weights alone: say which network they"):
+        alone = "the file holds weights alone: say which network they belong to with module="
+        with pytest.raises(ValueError, match=alone):
             load_target(f"file:{path}")
         with pytest.raises(ValueError, match=r"must be named as package\.module:factory"):
             self.load(path, module="resnet18")

@@ -14,7 +14,7 @@ from huggingface_hub import HfApi, ModelCard, parse_eval_result_entries
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.drawn_records import ZOO
-from support.every_record import drawn_shadows, every_record, few_samples, quickly
+from support.every_record import MANY, drawn_shadows, every_record, few_samples, needs_many, quickly
 from support.published_results import REPO, WHERE, changed
 
 from securitynet_hub.attacks.backdoor.inputs import find_inputs
@@ -109,9 +109,8 @@ def test_every_ranked_attack_stands_on_the_hubs_leaderboards(records, whole_hub,
 def test_every_record_without_reference_models_is_reproduced(records):
     """Exactly, as seed and code are the same. Nobody trained the reference models of the other records."""
     own = [record for record in records if "shadows_sha256" not in record.attack]
-    data = {number: few_samples(number) for number in (120, 320)}  # twins need many images
-    many = {record.id for record in own if record.attack["name"] == "twins"}
-    done = [reproduce(record, data=data[320 if record.id in many else 120]) for record in own]
+    few, many = few_samples(), few_samples(MANY)
+    done = [reproduce(record, data=many if needs_many(record.attack["name"]) else few) for record in own]
     assert [(each.name, each.differences) for each in done if not each.reproduced] == []
     assert all(each.new.value == pytest.approx(each.figure.value, abs=1e-9) for each in done)
     assert len(done) > 30

@@ -22,6 +22,9 @@ QUICK = {
 }  # fmt: skip
 """Values of settings, for whichever attack has a setting of that name."""
 
+MANY = 320
+"""Number of non-members for attacks that need many images."""
+
 QUICK_TWINS = {"number": 2, "passes": 300}
 """Of the attack that trains copies."""
 
@@ -48,6 +51,11 @@ def drawn_shadows(data):
     )
 
 
+def needs_many(name):
+    """Whether an attack needs more images than `few_samples` has unless it is asked for more."""
+    return bool(getattr(find_attack(name), "many", 0))
+
+
 def quickly(names, *, a=None, **options):
     """Run attacks on the small model and return the records; `a` is that of RMIA."""
     own = {name: find_attack(name).settings for name in names}
@@ -64,8 +72,8 @@ def every_record():
     names = [name for kind in kinds().values() for name in kind.attacks]
     own = {"shadows": drawn_shadows(few_samples()), "base": BASE, "robust_images": 24, "norm": "L2"}
     second = {kind.compares: BASE for kind in kinds().values() if kind.compares}
-    many = [name for name in names if getattr(find_attack(name), "many", 0)]  # these need more images
+    many = [name for name in names if needs_many(name)]
     few = quickly([name for name in names if name not in many], **own, **second)
     quick = dict.fromkeys(many, QUICK_TWINS)
-    more = audit(TARGET, attacks=many, data=few_samples(320), settings=quick)
+    more = audit(TARGET, attacks=many, data=few_samples(MANY), settings=quick)
     return sorted([*few, *more], key=lambda record: names.index(record.attack["name"]))

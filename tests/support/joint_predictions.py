@@ -4,6 +4,7 @@
 batches and what it finds in an audit.
 """
 
+import functools
 import json
 import os
 import socket
@@ -63,12 +64,28 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def work(number, port, folder):
-    launch = {
-        "RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2,
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-    }  # fmt: skip
-    os.environ |= {name: str(value) for name, value in launch.items()}
+def in_two_processes(work):
+    """Fork the two processes of one launch, and do the work of each, which is given its number."""
+    port, children = free_port(), []
+    for number in range(2):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                launch = {
+                    "RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2,
+                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+                }  # fmt: skip
+                os.environ |= {name: str(value) for name, value in launch.items()}
+                work(number)
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+
+
+def work(number, folder):
     target, pixels = load_target(ID), load_images().pixels[:IMAGES]
     for size in SIZES:
         np.save(folder / f"{number}-{size}.npy", predict(target, pixels, batch_size=size))
@@ -79,20 +96,5 @@ def work(number, port, folder):
     (folder / f"{number}-audit.json").write_text(audited(folder / "records"))
 
 
-def main(folder):
-    port, children = free_port(), []
-    for number in range(2):
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                work(number, port, folder)
-                code = 0
-            finally:
-                os._exit(code)
-        children.append(child)
-    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    in_two_processes(functools.partial(work, folder=Path(sys.argv[1])))

@@ -8,7 +8,7 @@ target class. Its size is the figure here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,28 +20,16 @@ from securitynet_hub.attacks.backdoor.input_gradients import for_input_gradients
 from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean, needs_pixel_space
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, network_inputs
 from securitynet_hub.attacks.backdoor.shared_change import (
-    Changes,
     Points,
     Search,
-    as_list,
-    judge_sizes,
+    SharedChanges,
+    checked,
+    finding,
+    likely_classes,
     smallest_changes,
 )
-from securitynet_hub.core.errors import ModelError
 from securitynet_hub.models.eval_mode import frozen
 from securitynet_hub.models.target import Target
-
-
-class AdditiveTriggers(NamedTuple):
-    """The smallest shared changes.
-
-    Attributes:
-        classes: shape (k,), the classes that were searched.
-        changes: for each of them, the smallest change, shape (channels, height, width), in pixels of 0 to 1.
-    """
-
-    classes: npt.NDArray[np.int64]
-    changes: Changes
 
 
 def additive_triggers(
@@ -56,7 +44,7 @@ def additive_triggers(
     batch_size: int = 256,
     seed: int = 0,
     on_step: Callable[[int], None] = lambda count: None,
-) -> AdditiveTriggers:
+) -> SharedChanges:
     """Search, for each class, the smallest change of pixels that leads most images there.
 
     Xiang et al. 2020 (arXiv 1908.10498): for each class t the v of least norm with
@@ -113,47 +101,7 @@ def additive_triggers(
             ceiling=1,
         )
         classes = likely_classes(logits, max_classes)
-        return AdditiveTriggers(classes, smallest_changes(points, classes, search, on_step=on_step))
-
-
-def checked(target: Target, logits: torch.Tensor) -> torch.Tensor:
-    """Return the classes of logits, shape (n,).
-
-    Raises:
-        ModelError: the logits are not finite, or not one for each class.
-    """
-    if logits.shape[1:] != (target.num_classes,) or not torch.isfinite(logits).all():
-        raise ModelError(
-            f"{target.id} must answer each image with {target.num_classes} finite numbers; it gave "
-            f"{tuple(logits.shape[1:])}, of which {int((~torch.isfinite(logits)).sum())} are not finite."
-        )
-    return logits.argmax(1)
-
-
-def likely_classes(logits: torch.Tensor, count: int) -> npt.NDArray[np.int64]:
-    """Return the classes that rank highest in the logits by their median rank, ascending.
-
-    >>> likely_classes(torch.tensor([[5.0, 1.0, 3.0], [4.0, 2.0, 3.0]]), 2)
-    array([0, 2])
-    """
-    ranks = np.median(logits.argsort(1, descending=True).argsort(1).cpu().numpy(), axis=0)
-    chosen: npt.NDArray[np.int64] = np.sort(np.lexsort((np.arange(len(ranks)), ranks))[: max(count, 1)])
-    return chosen
-
-
-def finding(found: AdditiveTriggers) -> Finding:
-    """Return what the sizes say of the model."""
-    score, p_value, place = judge_sizes(found.changes.sizes)
-    return Finding(
-        score=score,
-        suspect=None if place is None else int(found.classes[place]),
-        figures={
-            "p_value": p_value,
-            "classes": found.classes.tolist(),
-            "sizes": as_list(found.changes.sizes),
-            "success_rates": found.changes.success_rates.tolist(),
-        },
-    )
+        return SharedChanges(classes, smallest_changes(points, classes, search, on_step=on_step))
 
 
 def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:

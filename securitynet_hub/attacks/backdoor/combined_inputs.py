@@ -46,7 +46,7 @@ def combined_scores(
 ) -> Scores:
     """Score an input by the p-values that STRIP, SCALE-UP, TED, TED++ and, with BatchNorm, IBD-PSC give it.
 
-    With s_j the score of detector j, which uses one half of the clean images, and B the other half,
+    Detector j uses one half of the clean images; s_j is its score, and B is the other half:
 
         p_j(x) = (1 + number of b in B with s_j(b) >= s_j(x)) / (1 + |B|),
         s = -sum over j of log10 p_j(x),
@@ -109,8 +109,8 @@ def combined_scores(
 def tail_p_values(scores: Any, known: Any) -> Scores:
     """Return, for each score, the share of it and the known scores that are at least as high.
 
-    Of scores that come from one distribution, a share of at most p has a p-value of at most p, whatever the
-    distribution (Vovk et al. 2005, proposition 2.8).
+    If all scores come from one distribution, whichever it is, a share of at most p has a p-value of at most p
+    (Vovk et al. 2005, proposition 2.8).
 
     Args:
         scores: shape (n,), higher = more suspicious.

@@ -37,7 +37,7 @@ CHEAP, DEAR = (9e9, 9_000), (6e11, 3_000)
 they are cheap, up to 3,000 while they are dear."""
 
 DEEP, TAIL = 16, 8
-"""Of networks with more than so many matrices and kernels, only the last few are shrunk and trained."""
+"""Number of matrices and kernels above which only the last few are shrunk and trained."""
 
 LARGE = 2e8
 """Multiplications of one pass from which a network counts as large."""

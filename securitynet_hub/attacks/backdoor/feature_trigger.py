@@ -18,18 +18,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from securitynet_hub.attacks.backdoor.additive_trigger import (
-    AdditiveTriggers,
-    checked,
-    finding,
-    likely_classes,
-)
 from securitynet_hub.attacks.backdoor.attack import Attack, Finding
 from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
 from securitynet_hub.attacks.backdoor.head import Head
 from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean, needs_last_layer
 from securitynet_hub.attacks.backdoor.pixel_space import network_inputs
-from securitynet_hub.attacks.backdoor.shared_change import Points, Search, smallest_changes
+from securitynet_hub.attacks.backdoor.shared_change import (
+    Points,
+    Search,
+    SharedChanges,
+    checked,
+    finding,
+    likely_classes,
+    smallest_changes,
+)
 from securitynet_hub.models.eval_mode import frozen
 from securitynet_hub.models.target import Target
 
@@ -46,7 +48,7 @@ def feature_triggers(
     batch_size: int = 256,
     seed: int = 0,
     on_step: Callable[[int], None] = lambda count: None,
-) -> AdditiveTriggers:
+) -> SharedChanges:
     """Search, for each class, the smallest change of the features that leads most images there.
 
     With h(x) the features that the last linear layer (W, b) reads, for each class t the v of least norm with
@@ -101,7 +103,7 @@ def feature_triggers(
         floor=0.0 if bool((features >= 0).all()) else -math.inf,
     )
     classes = likely_classes(logits, max_classes)
-    return AdditiveTriggers(classes, smallest_changes(points, classes, search, on_step=on_step))
+    return SharedChanges(classes, smallest_changes(points, classes, search, on_step=on_step))
 
 
 def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:

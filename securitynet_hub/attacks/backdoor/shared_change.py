@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from securitynet_hub.attacks.backdoor.attack import Finding
 from securitynet_hub.attacks.backdoor.descent import Adam
 from securitynet_hub.attacks.backdoor.mm_bd import MIN_CLASSES, judge_margins
 from securitynet_hub.core.arrays import Scores
+from securitynet_hub.core.errors import ModelError
+from securitynet_hub.models.target import Target
 
 Classify = Callable[[torch.Tensor], torch.Tensor]
 """A function from points (n, ...) to logits (n, classes)."""
@@ -98,6 +101,58 @@ class Changes:
     values: npt.NDArray[np.float32] = field(repr=False)
 
 
+class SharedChanges(NamedTuple):
+    """The smallest shared changes of a model's classes.
+
+    Attributes:
+        classes: shape (k,), the classes that were searched.
+        changes: for each of them, the smallest change, in pixels of 0 to 1 or in features.
+    """
+
+    classes: npt.NDArray[np.int64]
+    changes: Changes
+
+
+def checked(target: Target, logits: torch.Tensor) -> torch.Tensor:
+    """Return the classes of logits, shape (n,).
+
+    Raises:
+        ModelError: the logits are not finite, or not one for each class.
+    """
+    if logits.shape[1:] != (target.num_classes,) or not torch.isfinite(logits).all():
+        raise ModelError(
+            f"{target.id} must answer each image with {target.num_classes} finite numbers; it gave "
+            f"{tuple(logits.shape[1:])}, of which {int((~torch.isfinite(logits)).sum())} are not finite."
+        )
+    return logits.argmax(1)
+
+
+def likely_classes(logits: torch.Tensor, count: int) -> npt.NDArray[np.int64]:
+    """Return the classes that rank highest in the logits by their median rank, ascending.
+
+    >>> likely_classes(torch.tensor([[5.0, 1.0, 3.0], [4.0, 2.0, 3.0]]), 2)
+    array([0, 2])
+    """
+    ranks = np.median(logits.argsort(1, descending=True).argsort(1).cpu().numpy(), axis=0)
+    chosen: npt.NDArray[np.int64] = np.sort(np.lexsort((np.arange(len(ranks)), ranks))[: max(count, 1)])
+    return chosen
+
+
+def finding(found: SharedChanges) -> Finding:
+    """Return what the sizes say of the model."""
+    score, p_value, place = judge_sizes(found.changes.sizes)
+    return Finding(
+        score=score,
+        suspect=None if place is None else int(found.classes[place]),
+        figures={
+            "p_value": p_value,
+            "classes": found.classes.tolist(),
+            "sizes": as_list(found.changes.sizes),
+            "success_rates": found.changes.success_rates.tolist(),
+        },
+    )
+
+
 def smallest_changes(
     points: Points,
     labels: npt.NDArray[np.int64],
@@ -127,9 +182,10 @@ def smallest_changes(
     >>> weight = torch.eye(2)
     >>> values = torch.tensor([[4.0, 0.0], [2.0, 0.0]])
     >>> points = Points(values=values, classify=lambda x: x @ weight, predicted=torch.zeros(2))
-    >>> found = smallest_changes(points, np.array([1]), Search(success=1.0))  # (-2, 2), with a spread of .71
-    >>> found.values[0].round().tolist(), round(float(found.sizes[0]))
-    ([-2.0, 2.0], 3)
+    >>> search = Search(steps=300, success=1.0)  # towards (-2, 2), of size 2 / .71
+    >>> found = smallest_changes(points, np.array([1]), search)
+    >>> found.values[0].round().tolist(), round(float(found.sizes[0]), 1)
+    ([-2.0, 2.0], 2.8)
     """
     spread, shape = points.spread, points.values.shape[1:]
     drawn = torch.randn(shape, generator=torch.Generator().manual_seed(search.seed))

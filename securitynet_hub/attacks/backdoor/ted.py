@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,9 @@ from securitynet_hub.core.arrays import Scores
 from securitynet_hub.data.pixels import Labels
 from securitynet_hub.engine.inference import BATCH_SIZE, ask
 from securitynet_hub.models.target import Target
+
+RanksAmong = Callable[[Activations, Labels], Callable[..., npt.NDArray[np.int64]]]
+"""Maps known points (m, features) and their labels to what ranks points and their labels among them."""
 
 
 def ted_scores(target: Target, inputs: Any, *, clean: Any, batch_size: int = BATCH_SIZE) -> Scores:
@@ -57,6 +62,31 @@ def ted_scores(target: Target, inputs: Any, *, clean: Any, batch_size: int = BAT
     >>> bool(poisoned > clean)
     True
     """
+    return mean_ranks(
+        target,
+        inputs,
+        clean,
+        lambda known, labels: partial(nearest_ranks, known=known, known_labels=labels),
+        batch_size=batch_size,
+    )
+
+
+def mean_ranks(
+    target: Target, inputs: Any, clean: Any, ranks_among: RanksAmong, *, batch_size: int = BATCH_SIZE
+) -> Scores:
+    """Return the mean over layers of an input's ranks, standardised by those of the clean images.
+
+    Args:
+        target: a classifier whose layers are available.
+        inputs: as for `ted_scores`.
+        clean: likewise.
+        ranks_among: given a layer's activations of the clean images, and their labels. What it returns is
+            asked with ``among_others=True`` for the clean images themselves.
+        batch_size: images in one forward pass.
+
+    Raises:
+        ValueError: as `ted_scores`.
+    """
     pixels, known = as_disjoint(target, inputs, clean)
     labels, known_labels = ask(target, pixels, batch_size), ask(target, known, batch_size)
     paired = np.bincount(known_labels, minlength=target.num_classes)[known_labels] > 1
@@ -67,9 +97,9 @@ def ted_scores(target: Target, inputs: Any, *, clean: Any, batch_size: int = BAT
     for answers, known_answers in zip(
         every_layer(target, pixels, batch_size=batch_size), layers, strict=True
     ):
-        ranks = nearest_ranks(answers, labels, known_answers, known_labels)
-        usual = nearest_ranks(known_answers, known_labels, known_answers, known_labels, among_others=True)
-        usual = usual[paired]
+        ranks_of = ranks_among(known_answers, known_labels)
+        ranks = ranks_of(answers, labels)
+        usual = ranks_of(known_answers, known_labels, among_others=True)[paired]
         scores += (ranks - usual.mean()) / (usual.std() or 1.0)
     return scores / len(layers)
 

@@ -9,6 +9,7 @@ farthest.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,12 @@ import numpy.typing as npt
 
 from securitynet_hub.attacks.backdoor.attack import Attack, Finding
 from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
-from securitynet_hub.attacks.backdoor.input_checks import as_disjoint
 from securitynet_hub.attacks.backdoor.needs import FROM_IMAGES, needs_layers, needs_more_images_than_classes
-from securitynet_hub.attacks.backdoor.representations import Activations, every_layer
+from securitynet_hub.attacks.backdoor.representations import Activations
+from securitynet_hub.attacks.backdoor.ted import mean_ranks
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.data.pixels import Labels
-from securitynet_hub.engine.inference import BATCH_SIZE, ask
+from securitynet_hub.engine.inference import BATCH_SIZE
 from securitynet_hub.models.target import Target
 
 
@@ -68,22 +69,12 @@ def ted_plus_plus_scores(
     """
     if not 0 < share <= 1:
         raise ValueError(f"share must be above 0 and at most 1; got {share}.")
-    pixels, known = as_disjoint(target, inputs, clean)
-    labels, known_labels = ask(target, pixels, batch_size), ask(target, known, batch_size)
-    paired = np.bincount(known_labels, minlength=target.num_classes)[known_labels] > 1
-    if not paired.any():
-        raise ValueError(f"the {len(known)} clean images get as many labels; some must share theirs.")
-    layers = every_layer(target, known, batch_size=batch_size)
-    scores = np.zeros(len(pixels))
-    for answers, known_answers in zip(
-        every_layer(target, pixels, batch_size=batch_size), layers, strict=True
-    ):
-        radii = tube_radii(known_answers, known_labels, share)
-        ranks = tube_ranks(answers, labels, known_answers, known_labels, radii)
-        usual = tube_ranks(known_answers, known_labels, known_answers, known_labels, radii, among_others=True)
-        usual = usual[paired]
-        scores += (ranks - usual.mean()) / (usual.std() or 1.0)
-    return scores / len(layers)
+
+    def ranks_among(known: Activations, known_labels: Labels) -> partial[npt.NDArray[np.int64]]:
+        radii = tube_radii(known, known_labels, share)
+        return partial(tube_ranks, known=known, known_labels=known_labels, radii=radii)
+
+    return mean_ranks(target, inputs, clean, ranks_among, batch_size=batch_size)
 
 
 def tube_radii(known: Activations, labels: Labels, share: float) -> Scores:

@@ -42,8 +42,8 @@ MIN_CLASSES = 4
 """Minimum number of classes: with fewer, there is nothing to compare a class with."""
 
 MANY_CLASSES, LOOKED_AT = 64, 12
-"""Of networks with more classes than the first, only so many are looked at: those that cheap indicators
-suspect, and others to compare with."""
+"""Number of classes above which only the second number of classes is compared: those that cheap indicators
+suspect, and others beside them."""
 
 MIN_IMAGES, MAX_IMAGES, SHOWN = 300, 2200, 200
 """Fewest and most clean images, and how many of them no twin learns from."""

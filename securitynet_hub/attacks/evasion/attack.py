@@ -24,7 +24,7 @@ class Attack(kind.Attack):
         norms: the norms that it knows.
         package: the optional package that it needs.
         black_box: whether it sees answers only.
-        min_classes: fewest classes that it can attack.
+        min_classes: smallest number of classes that it needs.
         cost: takes the settings; returns the most passes for one image, forward and backward.
         measures: whether it measures a model as a whole: ``run(subject, options, context, **settings)``
             returns a `worst_case.Measurement`.

@@ -38,7 +38,7 @@ def common_corruptions(
     Args:
         subject: the model and its images.
         options: not used: corruptions have severities instead of eps.
-        context: the level, and who is told of progress.
+        context: the confidence level, and the callback for progress.
         corruptions: names of corruptions; all of them, unless given.
         severities: 1 to 5.
 

@@ -65,7 +65,7 @@ def worst_case(
     Args:
         subject: the model, its images and the threat.
         options: the width and the budget.
-        context: the level, the folder for finished units, and who is told of them.
+        context: the confidence level, the folder for finished units, and the callback for progress.
         attacks: names of attacks; every one that can run, unless given.
         attack_settings: their settings, by their names.
 

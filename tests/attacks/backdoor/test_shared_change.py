@@ -11,7 +11,7 @@ from support.linear_targets import IMAGES, NORMALISED, Normalise, as_target, lin
 from torch import nn
 
 from securitynet_hub import load_images, load_target
-from securitynet_hub.attacks.backdoor.additive_trigger import additive_triggers, likely_classes
+from securitynet_hub.attacks.backdoor.additive_trigger import additive_triggers
 from securitynet_hub.attacks.backdoor.ban import ban
 from securitynet_hub.attacks.backdoor.bti_dbf import bti_dbf
 from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs
@@ -21,7 +21,13 @@ from securitynet_hub.attacks.backdoor.neural_cleanse import FAST
 from securitynet_hub.attacks.backdoor.neuron_noise import neuron_noise
 from securitynet_hub.attacks.backdoor.present import model_verdict
 from securitynet_hub.attacks.backdoor.running import run_detector, runnable
-from securitynet_hub.attacks.backdoor.shared_change import Points, Search, judge_sizes, smallest_changes
+from securitynet_hub.attacks.backdoor.shared_change import (
+    Points,
+    Search,
+    judge_sizes,
+    likely_classes,
+    smallest_changes,
+)
 from securitynet_hub.attacks.backdoor.unlearning import unlearn
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.data.transforms import Transform
