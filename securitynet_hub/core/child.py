@@ -10,10 +10,11 @@ import re
 import select
 import signal
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -45,18 +46,16 @@ def tried_in_child(action: Callable[[], object], *, seconds: float, memory: int)
     if sys.platform != "linux":
         return _tried(action)
     reader, writer = _pipe()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the child has its own handlers
     child, status, used, late, told = 0, 0, 0.0, False, b""
     try:
         try:
-            with warnings.catch_warnings():
+            with _interrupts_wait(), warnings.catch_warnings():  # until the child has its own handlers
                 warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads: see above
                 child = os.fork()
-            if child == 0:
-                _be_child(action, writer, seconds, memory)
+                if child == 0:
+                    _be_child(action, writer, seconds, memory)
         finally:
             os.close(writer)
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)  # an interrupt of meanwhile comes here
         told, late = _heard(reader, 4 * seconds)
     finally:  # also where somebody interrupts
         os.close(reader)
@@ -65,11 +64,35 @@ def tried_in_child(action: Callable[[], object], *, seconds: float, memory: int)
     if told:
         outcome: str | None = json.loads(told)
         return f"it needs more than {memory:,} bytes of memory" if outcome == "" else outcome
-    if late and used < min(1.0, seconds / 20):  # it waits; one that a busy machine starves uses more
+    if late and used < min(1.0, seconds / 4):  # it waits; one that a busy machine starves uses more
         return _tried(action)
     if late or used >= seconds / 4:
         return f"it takes more than {seconds:.0f} s"
     return f"it ends the process that tries it (status {status})"
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Let interrupts come when this ends.
+
+    A mask is a thread's, and another thread may take the signal: Python then interrupts the main thread all
+    the same. So there the handlers wait, too.
+    """
+    came: list[int] = []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    main = threading.current_thread() is threading.main_thread()
+    known = {number: signal.getsignal(number) for number in SIGNALS} if main else {}
+    before = {number: handler for number, handler in known.items() if callable(handler)}
+    try:
+        for number in before:
+            signal.signal(number, lambda arrived, _: came.append(arrived))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for arrived in came:
+            signal.raise_signal(arrived)
 
 
 def _pipe() -> tuple[int, int]:
