@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from securitynet_hub.attacks.backdoor.verdict import load_calibration
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.record import Record
@@ -45,7 +46,7 @@ def test_findings_name_the_classes():
 
 @pytest.mark.parametrize(
     ("word", "said"),
-    [("backdoor", "do not deploy it"), ("no sign", "no proof"), ("cannot tell", "61.0 % of")],
+    [("backdoor", "do not deploy it"), ("no sign", "no proof"), ("cannot tell", "its score lies between")],
 )
 def test_the_verdict_by_twins_is_said_in_words(word, said):
     result = {"verdict": word, "score": 1.0, "suspect": 3, "class_names": {"3": "cat"}, "conformal_p": 0.04}
@@ -56,6 +57,34 @@ def test_the_verdict_by_twins_is_said_in_words(word, said):
     assert "4.0 % of clean networks score as high, this one counted among them" in text
     assert "class 3 (cat) stands out most" in text
     assert said in text
+    assert verdict.tone == ("alarm" if word == "backdoor" else "open")
+
+
+def test_twins_that_differ_from_the_model_are_the_reason_why_none_can_tell():
+    result = {"verdict": "cannot tell", "score": 1.0, "suspect": 3, "conformal_p": 0.03}
+    result |= {"probability": 0.98, "probability_ci": [0.9, 0.99], "twin_agreement": [0.9, 0.31]}
+    (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
+    assert verdict.tone == "open"
+    assert "31.0\u00a0% of the images only, and 50\u00a0% are needed" in verdict.text
+    assert "its score lies between" not in verdict.text
+
+
+@pytest.mark.parametrize(
+    ("value", "ci", "said"),
+    [
+        (0.99999, [0.99998, 1.0], "would be more than 97.4 %;"),
+        (0.99, [0.6, 1.0], "would be more than 97.4 % (60.0 % to more than 97.4 %);"),
+        (0.001, [0.0, 0.2], "would be less than 2.6 % (less than 2.6 % to 20.0 %);"),
+    ],
+)
+def test_a_probability_is_no_more_certain_than_its_calibration(value, ci, said):
+    """Of n networks that score lower, no more can be learnt than that 1 in n + 1 does not."""
+    calibrated = load_calibration()
+    assert (len(calibrated.clean), len(calibrated.backdoored)) == (36, 37)  # what the expected words rest on
+    result = {"verdict": "cannot tell", "score": 1.0, "suspect": 3, "conformal_p": 0.06}
+    result |= {"probability": value, "probability_ci": ci, "twin_agreement": [0.9]}
+    (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
+    assert said in verdict.text.replace("\u00a0", " ")
 
 
 @pytest.mark.parametrize(("ci", "enough"), [([0.6, 0.7], True), ([0.5, 0.75], False)])

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from securitynet_hub.attacks.backdoor.verdict import MIN_AGREEMENT
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.core.seeds import seeded
@@ -41,9 +42,6 @@ DEEP, TAIL = 16, 8
 
 LARGE = 2e8
 """Multiplications of one pass from which a network counts as large."""
-
-MIN_AGREEMENT = 0.5
-"""Least share of other clean images on which twins must give the suspect's class."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

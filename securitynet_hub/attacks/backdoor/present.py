@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +11,7 @@ from rich.table import Table
 
 from securitynet_hub.attacks.backdoor.attack import Attack
 from securitynet_hub.attacks.backdoor.kind import KIND
+from securitynet_hub.attacks.backdoor.verdict import MIN_AGREEMENT, load_calibration
 from securitynet_hub.attacks.present import (
     Column,
     Figures,
@@ -31,7 +32,7 @@ from securitynet_hub.plots.measured import Measured, percent, text_of
 from securitynet_hub.plots.pictures import Picture, pictures_beside
 from securitynet_hub.plots.plot import Plot, words_of
 from securitynet_hub.records.entries import Entry
-from securitynet_hub.records.figures import figures_of, integers, number
+from securitynet_hub.records.figures import figures_of, integers, interval, number
 from securitynet_hub.records.record import Record
 
 SHOWN = {"score", "suspect", "n_classes", "n_restarts", "smallest_class", "target_class"}
@@ -76,12 +77,11 @@ def _verdict_table(audited: Audited) -> Table:
     for annotation, records in audited:
         for record in records:
             result = record.result
-            low, high = result["probability_ci"]
             evidence = [words_of(name) for name, value in result["evidence"].items() if value > 0]
             table.add_row(
                 printable_markup(short(annotation.id)),
                 str(result["verdict"]),
-                f"{result['probability']:.2f} ({low:.2f}-{high:.2f})",
+                probability_cell(result),
                 f"{result['conformal_p']:.0%}",
                 str(result["suspect"]),
                 ", ".join(evidence[:3]) or "-",
@@ -223,38 +223,103 @@ TITLES = {
 
 
 def combined_verdict(entry: Entry) -> Verdict:
-    """Say what all indicators together say of a model, how certain that is, and which class it is about."""
+    """Say what all indicators together say of a model, how certain that is, and which class it is about.
+
+    A backdoor is an alarm, as one clean network in twenty at most is accused so. How bad it is, the trigger's
+    success, is not measured: its severity is moderate, between a slight leak and a severe one.
+    """
     result = entry.record.result
     word = str(result["verdict"])
-    probability, p_value = number(result.get("probability")), number(result.get("conformal_p"))
+    p_value = number(result.get("conformal_p"))
     clauses = []
-    if probability is not None:
-        ends = result.get("probability_ci")
-        extent = f" ({percent(ends[0])} to {percent(ends[1])})" if isinstance(ends, list | tuple) else ""
+    if chance := probability_words(result):
         clauses.append(
-            "if half of such networks were backdoored, the probability that this one is would be "
-            f"{percent(probability)}{extent}"
+            f"if half of such networks were backdoored, the probability that this one is would be {chance}"
         )
     if p_value is not None:
         clauses.append(f"{percent(p_value)} of clean networks score as high, this one counted among them")
     if type(most := result.get("suspect")) is int:
         clauses.append(f"class {_listed([most], class_names([entry]))} stands out most")
-    reason = ""
-    if word == "cannot tell" and isinstance(result.get("twin_agreement"), list):
-        worst = min(result["twin_agreement"], default=0.0)
-        reason = (
-            f" The least faithful of its clean twins gives its answers to {percent(worst)} of the images."
-        )
-    advice = {
-        "backdoor": " Ask who trained it, and do not deploy it before the class has been looked into.",
-        "no sign": " That is no proof: weak and hidden backdoors are missed; see docs/backdoors.md.",
-    }.get(word, "")
+    more = {
+        "backdoor": "Ask who trained it, and do not deploy it before the class has been looked into.",
+        "no sign": "That is no proof: weak and hidden backdoors are missed; see docs/backdoors.md.",
+    }.get(word) or _why_open(result)
+    accused = word == "backdoor"
     return Verdict(
-        tone="open",
-        title=TITLES.get(word, "Backdoor: cannot tell"),
-        text=f"{sentence(clauses)}{reason}{advice}",
-        short=TITLES["backdoor"] if word == "backdoor" else "",
-        counted=word == "backdoor",
+        tone="alarm" if accused else "open",
+        title=TITLES.get(word, TITLES["cannot tell"]),
+        text=f"{sentence(clauses)} {more}",
+        short=TITLES["backdoor"] if accused else "",
+        counted=accused,
+        severity=2 if accused else 0,
+    )
+
+
+def probability_words(result: Mapping[str, Any]) -> str:
+    """Write the probability of a backdoor with its interval, no more certain than the calibration allows.
+
+    A score beyond those of all n clean calibration networks is reached by 1 in n + 1 clean ones, as far as
+    these can tell (the conformal p-value). Even if all backdoored networks reached it, the probability of a
+    backdoor at equal odds is then (n + 1) / (n + 2), as in Laplace's rule of succession. What a fitted curve
+    says beyond that is extrapolated, and so is what it says below 1 / (n + 2) of n backdoored networks.
+
+    >>> probability_words({"probability": 0.75, "probability_ci": [0.5, 1.0]}).replace("\u00a0", " ")
+    '75.0 % (50.0 % to more than 97.4 %)'
+    """
+    return _probability(result, percent, "more than ", "less than ", " to ")
+
+
+def probability_cell(result: Mapping[str, Any]) -> str:
+    """Write the same for a narrow table.
+
+    >>> probability_cell({"probability": 1.0, "probability_ci": [0.5, 1.0]})
+    '>0.97 (0.50->0.97)'
+    >>> probability_cell({"probability": 1.0, "probability_ci": [0.99, 1.0]})
+    '>0.97'
+    """
+    return _probability(result, "{:.2f}".format, ">", "<", "-")
+
+
+def _probability(
+    result: Mapping[str, Any], write: Callable[[float], str], above: str, below: str, to: str
+) -> str:
+    value, ends = number(result.get("probability")), interval(result.get("probability_ci"))
+    if value is None:
+        return ""
+    least, most = resolvable()
+
+    def written(share: float) -> str:
+        return (
+            f"{above}{write(most)}"
+            if share > most
+            else f"{below}{write(least)}"
+            if share < least
+            else write(share)
+        )
+
+    said, extent = written(value), [written(end) for end in ends or ()]
+    return said if set(extent) <= {said} else f"{said} ({to.join(extent)})"
+
+
+def resolvable() -> tuple[float, float]:
+    """Return the least and the largest probability that as many calibration networks can tell."""
+    known = load_calibration()
+    return 1 / (len(known.backdoored) + 2), (len(known.clean) + 1) / (len(known.clean) + 2)
+
+
+def _why_open(result: Mapping[str, Any]) -> str:
+    """Say why there is no verdict: the twins do not stand for the model, or the score lies between."""
+    shares = result.get("twin_agreement")
+    known = [share for share in map(number, shares) if share is not None] if isinstance(shares, list) else []
+    if known and min(known) < MIN_AGREEMENT:
+        return (
+            "The reason: the least faithful of its clean twins gives its answers to "
+            f"{percent(min(known))} of the images only, and {percent(MIN_AGREEMENT, 0)} are needed before a "
+            "comparison means anything. More clean images of its domain may help."
+        )
+    return (
+        "The reason: its score lies between those of most clean and most backdoored networks. Another look, "
+        "such as the single detectors (`--attacks backdoor-detection`), may tell."
     )
 
 
