@@ -7,6 +7,7 @@
 # make bench  speed side by side with peers
 # make fuzz   ten minutes of hostile input for each reader of files
 # make gallery  the pictures of docs/gallery.md
+# make notebooks  what the notebooks of the site show
 # make docs  the documentation site, into build/site
 # make tables  the tables of attacks and of kept results in the README and in docs
 PYTHON ?= python3
@@ -37,7 +38,7 @@ consistent = $(1)/bin/python -m pip check
 endif
 INSTALL := $(call install,$(VENV))
 
-.PHONY: accessibility demo docs gallery tables coverage test test-alone test-coverage test-fast test-exhaustive test-vision test-hosted check bench fuzz test-lowest clean
+.PHONY: accessibility demo docs gallery notebooks tables coverage test test-alone test-coverage test-fast test-exhaustive test-vision test-hosted check bench fuzz test-lowest clean
 
 demo: $(VENV)/installed
 	rm -rf records/samples
@@ -54,7 +55,7 @@ gallery: $(VENV)/installed
 		$(BIN)/securitynet audit zoo/fashion-mnist/$$model/1 --attacks correctness modified_entropy mlp_top3 \
 			--out $(GALLERY)/records --samples $(GALLERY)/samples || exit 1; \
 	done
-	$(BIN)/securitynet audit zoo/fashion-mnist/cnn-corner-patch/7 --attacks neural_cleanse model_stealing \
+	$(BIN)/securitynet audit zoo/fashion-mnist/cnn-corner-patch/7 --attacks twins neural_cleanse model_stealing \
 		--budgets 50 200 1000 --out $(GALLERY)/backdoored
 	$(BIN)/securitynet report $(GALLERY)/backdoored --out $(GALLERY)/backdoored.html --data $(GALLERY)/backdoored/figures
 	$(BIN)/securitynet report $(GALLERY)/records --samples $(GALLERY)/samples --out $(GALLERY)/report.html \
@@ -62,6 +63,8 @@ gallery: $(VENV)/installed
 	$(BIN)/securitynet study --out $(GALLERY)/study
 	$(BIN)/securitynet audit zoo --attacks modified_entropy --out $(GALLERY)/zoo
 	$(BIN)/securitynet leaderboard --records $(GALLERY)/zoo --format html --out $(GALLERY)/board.html
+	$(BIN)/securitynet explore --records $(GALLERY)/zoo --out $(GALLERY)/explorer.html
+	$(BIN)/python docs/screenshots.py $(GALLERY)/explorer.html docs/gallery/explorer.png 1280 1000 light
 	$(BIN)/python docs/screenshots.py $(GALLERY)/report.html docs/gallery/overview.png 1100 1080 light
 	$(BIN)/python docs/screenshots.py $(GALLERY)/backdoored.html docs/gallery/report-phone.png 390 844 dark
 	$(BIN)/python docs/screenshots.py $(GALLERY)/board.html docs/gallery/leaderboard.png 1200 800 light
@@ -89,6 +92,9 @@ accessibility: $(VENV)/installed
 	$(BIN)/securitynet explore --records build/axe/records --out build/axe/explorer.html
 	$(BIN)/python docs/accessibility.py build/axe/package/axe.min.js build/axe/report.html build/axe/board.html \
 		build/axe/explorer.html $(wildcard build/site/index.html build/site/tutorial.html)
+
+notebooks: $(VENV)/installed
+	$(BIN)/python docs/run_notebooks.py docs/notebooks/*.ipynb
 
 # What pages say of attacks, from the attacks themselves.
 tables: $(VENV)/installed

@@ -67,6 +67,7 @@ def run(options: argparse.Namespace) -> None:
     verdict.
 
     Flags of a model of your own say how the suspect is loaded; a reference file:WEIGHTS fills its network.
+    Which of two models reveals more of its training images is another question: audit both, and report both.
     """
     from securitynet_hub.attacks.audit import audit, require_possible
     from securitynet_hub.models.loading import load_target

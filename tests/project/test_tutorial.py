@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TUTORIAL = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## My model\n")[2]
-MOST_LINES = {"audit": 1, "base_online": 2, "model_stealing": 1, "mm_bd": 1, "compare": 1, "report": 1}
+MOST_LINES = {"audit": 1, "base_online": 2, "model_stealing": 1, "twins": 1, "compare": 1, "report": 1}
 """Lines of glue that each task may take on a network of one's own."""
 
 pytestmark = [
@@ -35,10 +35,12 @@ def typed(tmp_path_factory):
 
 def test_the_tutorial_ends_with_results(typed):
     assert [record.result["auc"] > 0.5 for record in typed["records"]]
-    (strong,), (stolen,), (trigger,) = typed["strong"], typed["stolen"], typed["triggers"]
+    (strong,), (stolen,), (hidden,) = typed["strong"], typed["stolen"], typed["hidden"]
     assert strong.result["auc"] > typed["records"][-1].result["auc"]
     assert stolen.result["n"] == 300
-    assert trigger.attack["name"] == "mm_bd"
+    assert hidden.attack["name"] == "twins"
+    stated = re.search(r"(\w+ \w+ of a backdoor)\n    If half", TUTORIAL)[1]
+    assert f"  {stated}\n" in typed["hidden"].verdict
     assert Path("own.html").stat().st_size > 10_000
 
 

@@ -65,7 +65,10 @@ def compare(
     confidence_level: float = CONFIDENCE_LEVEL,
     **how: Any,
 ) -> Comparison:
-    """Audit two models with one membership attack, and compare their AUCs.
+    """Audit two models with one membership attack, and compare their AUCs: which reveals more of its members?
+
+    Whether one model was made from the other is the question of ``securitynet compare``, which is
+    ``audit(suspect, attacks="provenance", reference=reference)`` in Python.
 
     Args:
         first: as `audit` takes it, as is `second`: an id, a `Target`, a network in memory.
