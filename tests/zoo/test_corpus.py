@@ -322,19 +322,32 @@ def row_of(recipe, **changes):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_network_gets_the_same_weights_twice(images, architecture):
-    recipe = small("all-to-one", architecture)
+    recipe = replace(small("all-to-one", architecture, rate=0.1), num_images=100)
     one, two = (train_network(recipe, images).state_dict() for _ in range(2))
-    other = train_network(replace(recipe, training=replace(recipe.training, seed=9)), images).state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
-    assert not all(torch.equal(one[name], other[name]) for name in one)
     assert all(
         value.dtype in (torch.float32, torch.int64) and value.is_contiguous() for value in one.values()
     )
 
 
+def test_another_seed_gives_other_weights(images):
+    recipe = replace(small("clean", "strided-bn-cnn"), num_images=100)
+    one, other = (
+        train_network(replace(recipe, training=replace(recipe.training, seed=seed)), images).state_dict()
+        for seed in (8, 9)
+    )
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def clean(images):
+    """A clean network that others start from."""
+    return train_network(small("clean"), images)
+
+
 def test_a_backdoor_is_learnt_and_measured(images):
     recipe = small("all-to-one", trigger="checkerboard", target=3, rate=0.2)
-    recipe = replace(recipe, training=replace(recipe.training, epochs=6))
+    recipe = replace(recipe, training=replace(recipe.training, epochs=5))
     network = train_network(recipe, images)
     found = measure(recipe, network, images)
     stamped = trigger_of(recipe)(images.test.pixels[images.test.labels != 3])
@@ -348,8 +361,7 @@ def test_a_backdoor_is_learnt_and_measured(images):
     assert (clean.success, clean.accuracy) == (None, found.accuracy)
 
 
-def test_fine_tuning_starts_from_the_clean_network(images):
-    clean = train_network(small("clean"), images)
+def test_fine_tuning_starts_from_the_clean_network(images, clean):
     before = {name: value.clone() for name, value in clean.state_dict().items()}
     recipe = small("fine-tuned")
     gentle = replace(recipe, training=replace(recipe.training, learning_rate=1e-6))
@@ -362,30 +374,21 @@ def test_fine_tuning_starts_from_the_clean_network(images):
         train_network(recipe, images)
 
 
-def test_adaptive_training_pulls_the_last_layer_towards_the_clean_one(images):
-    clean = train_network(small("clean"), images)
-    distances = {}
-    for mode in ("all-to-one", "adaptive-rows"):
-        recipe = small(mode, trigger="corner-patch", target=2, rate=0.2)
-        recipe = replace(recipe, training=replace(recipe.training, epochs=5, seed=77))
-        base = clean if mode == "adaptive-rows" else None
-        network = train_network(replace(recipe, base=None if base is None else 0), images, base)
+def test_adaptive_training_pulls_the_last_layer_towards_the_clean_one_and_keeps_margins_small(images, clean):
+    distances, margins = {}, {}
+    for mode in ("all-to-one", "adaptive-rows", "adaptive-margins"):
+        base = None if mode == "all-to-one" else clean
+        recipe = small(mode, trigger="corner-patch", target=2, rate=0.2, base=None if base is None else 0)
+        training = replace(recipe.training, epochs=8, batch_size=30, seed=77)
+        recipe = replace(recipe, training=training, num_images=300)
+        network = train_network(recipe, images, base)
         distances[mode] = (row_cosines(network) - row_cosines(clean)).square().mean().item()
-    assert distances["adaptive-rows"] < 0.5 * distances["all-to-one"]
-
-
-def test_adaptive_training_keeps_margins_small(images):
-    clean = train_network(small("clean"), images)
-    margins = {}
-    for mode in ("adaptive-rows", "adaptive-margins"):
-        recipe = small(mode, trigger="corner-patch", target=2, rate=0.2, base=0)
-        recipe = replace(recipe, training=replace(recipe.training, epochs=12, seed=77))
-        network = train_network(recipe, images, clean)
         with torch.inference_mode():
             logits = network(IMAGE_SETS["fashion"].transform(trigger_of(recipe)(images.test.pixels)))
         others = logits[:, torch.arange(10) != 2]
         margins[mode] = (logits[:, 2] - others.amax(1)).mean().item()
-    assert 0 < margins["adaptive-margins"] < margins["adaptive-rows"] - 0.5
+    assert distances["adaptive-rows"] < 0.5 * distances["all-to-one"], distances
+    assert 0 < margins["adaptive-margins"] < margins["adaptive-rows"] - 0.5, margins
 
 
 # A folder of networks
@@ -469,7 +472,8 @@ def test_the_table_that_ships_describes_the_recipes():
             assert getattr(row, name) == getattr(recipe, name), (row.id, name)
         for name in ("cover_rate", "shortcut", "base", "num_images"):
             assert getattr(row, name) == getattr(recipe, name), (row.id, name)
-        assert recipe_of(row) == recipe
+        if recipe.number % 20 == 0:
+            assert recipe_of(row) == recipe  # slow: it makes all recipes of the part
         assert (row.success is None) == (row.without_trigger is None) == (not row.is_backdoored)
         assert (row.shortcut_rate is None) == (row.shortcut is None)
         assert row.accuracy > 3 / IMAGE_SETS[row.images].num_classes
