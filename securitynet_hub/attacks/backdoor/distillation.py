@@ -23,6 +23,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from securitynet_hub.attacks.backdoor.verdict import MIN_AGREEMENT
+from securitynet_hub.core.arrays import require_count, require_seed
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.core.seeds import seeded
@@ -86,8 +87,9 @@ def distil_twins(
         seed: decides what is drawn.
 
     Raises:
-        ValueError: no twin, no pass, or no images.
-        ModelError: the classifier cannot be copied, has no weights, or answers NaN or infinities.
+        ValueError: no twin, no pass, no images, or a seed that is none.
+        ModelError: the classifier cannot be copied, has no weights, answers NaN or infinities, or answers
+            every image alike, or its answers do not depend on weights that can be trained.
 
     >>> from securitynet_hub import load_images, load_target
     >>> target = load_target("zoo/fashion-mnist/cnn-clean/1")
@@ -96,10 +98,12 @@ def distil_twins(
     >>> twins.agree, twins.passes
     (True, 3000)
     """
-    if number < 1 or not len(inputs) or not len(others) or (passes is not None and passes < 1):
+    number, seed = require_count(number, "number"), require_seed(seed)
+    passes = None if passes is None else require_count(passes, "passes")
+    if not len(inputs) or not len(others):
         raise ValueError(
-            f"twins need one twin, one pass and one image of each sort at least; got {number}, {passes}, "
-            f"{len(inputs)} and {len(others)}."
+            f"twins need one image of each sort at least; got {len(inputs)} to learn from and {len(others)} "
+            "others."
         )
     suspect = copied(classifier)
     count = passes if passes is not None else allowed_passes(suspect, inputs[:1])
@@ -107,9 +111,13 @@ def distil_twins(
     logits, known = answers(suspect, inputs), answers(suspect, others).argmax(1)
     if not torch.isfinite(logits).all():
         raise ModelError("the suspect answers NaN or infinities; twins cannot learn that.")
+    if len(logits) > 1 and torch.equal(logits, logits[:1].expand_as(logits)):
+        raise ModelError("the suspect gives every clean image the same answer; twins have nothing to learn.")
     modules, agreement = [], []
     for k in range(number):
-        twin = _distil(suspect, inputs, logits, count, seed=1_000 * seed + k)
+        twin = _distil(
+            suspect, inputs, logits, count, seed=(1_000 * seed + k) % 2**63
+        )  # torch takes no larger seed
         modules.append(twin)
         agreement.append(float((answers(twin, others).argmax(1) == known).float().mean()))
     return Twins(modules=tuple(modules), agreement=tuple(agreement), passes=count)
@@ -205,6 +213,8 @@ def _distil(
                 given = twin(inputs[rows])
             given = given.float()
             loss = ((given - given.mean(1, keepdim=True)) / scale - wanted[rows]).square().mean()
+            if not loss.requires_grad:
+                raise ModelError("the suspect's answers depend on no weights that twins could train.")
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -291,9 +291,9 @@ def _probability(
     def written(share: float) -> str:
         return (
             f"{above}{write(most)}"
-            if share > most
+            if share >= most
             else f"{below}{write(least)}"
-            if share < least
+            if share <= least
             else write(share)
         )
 

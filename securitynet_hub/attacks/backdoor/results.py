@@ -64,6 +64,7 @@ class ModelResult(Figures):
     unlearning_success_after: Rate | None = None
     unlearning_agreement: Rate | None = None
     verdict: Literal["backdoor", "no sign", "cannot tell"] | None = None
+    reason: Text | None = None
     conformal_p: Rate | None = None
     probability: Rate | None = None
     probability_ci: Ends | None = None

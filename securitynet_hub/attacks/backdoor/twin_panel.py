@@ -108,7 +108,7 @@ class Panel:
             units=units,
             classes=looked_at.to(pixels.device),
             large=multiplications(suspect, inputs[:1]) > LARGE,
-            seed=seed,
+            seed=seed % 2**63,  # torch takes no larger one
         )
 
     def scaled(self, number: int, pixels: torch.Tensor) -> torch.Tensor:

@@ -33,7 +33,7 @@ from securitynet_hub.attacks.backdoor.twin_indicators import (
 )
 from securitynet_hub.attacks.backdoor.twin_panel import Panel
 from securitynet_hub.attacks.backdoor.verdict import Verdict, as_result, judge
-from securitynet_hub.core.arrays import Scores
+from securitynet_hub.core.arrays import Scores, require_seed
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.engine.soundness import as_classifier
 from securitynet_hub.models.target import Target
@@ -93,8 +93,10 @@ def compare_with_twins(
         on_step: called after each step, for a progress bar.
 
     Raises:
-        ValueError: too few images or classes, or a preprocessing that gradients cannot pass.
-        ModelError: the network cannot be copied, has no weights, or answers NaN or infinities.
+        ValueError: too few images or classes, a preprocessing that gradients cannot pass, or a number,
+            passes or seed that is no whole number.
+        ModelError: the network cannot be copied, has no weights that decide its answers, answers NaN or
+            infinities, or answers every image alike.
 
     >>> from securitynet_hub import load_images, load_target
     >>> target, pixels = load_target("zoo/fashion-mnist/cnn-corner-patch/7"), load_images().pixels[2000:2300]
@@ -106,6 +108,7 @@ def compare_with_twins(
         raise ValueError(f"twins need {MIN_IMAGES} clean images or more to learn from; got {len(images)}.")
     if target.num_classes < MIN_CLASSES:
         raise ValueError(f"a verdict compares {MIN_CLASSES} classes or more; got {target.num_classes}.")
+    seed = require_seed(seed)
     space, classifier = PixelSpace.from_target(target), as_classifier(target)
     inputs = network_inputs(target, images[:MAX_IMAGES])
     learnt, others = inputs[:-SHOWN], inputs[-SHOWN:]

@@ -34,6 +34,18 @@ PRIOR = 0.5
 DRAWS = 100
 """Bootstrap draws of the calibration networks behind the probability's interval."""
 
+LARGEST = 1e100
+"""Largest size of an indicator's value: beyond it, differences of values overflow."""
+
+FAITHLESS = (
+    "the twins do not stand for the model: one gives its answers to fewer than half of the clean images"
+)
+UNSURE = (
+    "the model scores too low to be called backdoored and too high to be called inconspicuous: too many "
+    "clean networks score as high, and too many backdoored ones as low"
+)
+"""The reasons why a verdict cannot tell."""
+
 
 class Term(BaseModel):
     """What one indicator contributes.
@@ -83,6 +95,7 @@ class Verdict:
 
     Attributes:
         word: ``backdoor``, ``no sign`` or ``cannot tell``.
+        reason: why the verdict cannot tell; empty where it can.
         score: log-odds of the classes together, less the logarithm of their number; higher = more suspicious.
         p_value: share of clean networks that score as high, counted with this one: conformal.
         probability: of a backdoor, if half of such networks had one.
@@ -93,6 +106,7 @@ class Verdict:
     """
 
     word: Word
+    reason: str
     score: float
     p_value: float
     probability: float
@@ -129,7 +143,8 @@ def judge(
 
     With n clean calibration networks of scores S_j, p = (1 + |{j: S_j >= S}|) / (n + 1) (Vovk et al. 2005): a
     clean network exchangeable with them gets p <= a with a probability of at most a. The probability is that
-    of a logistic regression on the calibration networks' scores, both groups weighted alike (Platt 1999).
+    of a logistic regression on the calibration networks' scores, both groups weighted alike (Platt 1999), cut
+    to what their number allows (`most_certain`).
 
     Args:
         indicators: for each name one value for each class, all of the same length; others count as 0.
@@ -138,7 +153,7 @@ def judge(
         level: largest p-value of a ``backdoor``.
 
     Raises:
-        ValueError: no indicator, different lengths, or a value that is not finite.
+        ValueError: no indicator, different lengths, or a value that is not finite or beyond `LARGEST`.
     """
     known = calibration or load_calibration()
     contributions = _contributions(indicators, known)
@@ -148,9 +163,11 @@ def judge(
     p_value = conformal_p(score, known.clean)
     probability, ends = _probability(score, known)
     word: Word = "backdoor" if p_value <= level else "no sign" if ends[1] < 0.5 else "cannot tell"
+    reason = FAITHLESS if not agree else UNSURE if word == "cannot tell" else ""
     evidence = {name: float(values[suspect]) for name, values in contributions.items()}
     return Verdict(
         word=word if agree else "cannot tell",
+        reason=reason,
         score=score,
         p_value=p_value,
         probability=probability,
@@ -219,14 +236,33 @@ def platt(clean: Scores, backdoored: Scores) -> tuple[float, float]:
     return float(beta[0] / scale), float(beta[1] - beta[0] * shift / scale)
 
 
+def most_certain(opposed: int) -> tuple[float, float]:
+    """Return how certain a probability can be if no one of n networks of the other group scores so far out.
+
+    With even odds, and p = 1 / (n + 1) the smallest conformal p-value, the probability is at most
+    ``1 / (1 + p) = (n + 1) / (n + 2)``, which is also Platt's target (1999, section 2.2). The lower end of
+    its 95 % interval is at most ``1 / (1 + q)``, q = 1 - .025^(1/n) the upper end of Clopper and Pearson's
+    interval of 0 in n (1934).
+
+    >>> [round(share, 3) for share in most_certain(36)]
+    [0.974, 0.911]
+    """
+    return (opposed + 1) / (opposed + 2), 1 / (2 - 0.025 ** (1 / opposed))
+
+
 def _contributions(indicators: Mapping[str, npt.ArrayLike], known: Calibration) -> dict[str, Scores]:
     found: dict[str, Scores] = {}
     for term in known.terms:
         if term.name not in indicators:
             continue
         values = np.asarray(indicators[term.name], np.float64)
-        if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
-            raise ValueError(f"{term.name} must be one finite number for each class; got {values.shape}.")
+        if values.ndim != 1 or not len(values):
+            raise ValueError(f"{term.name} must be one number for each class; got the shape {values.shape}.")
+        if not (np.abs(values) <= LARGEST).all():
+            raise ValueError(
+                f"{term.name} must be finite numbers of a size up to {LARGEST:g}; got "
+                f"{float(values[~(np.abs(values) <= LARGEST)][0]):g}."
+            )
         apart = against_clean(values, term.middle, term.spread)
         found[term.name] = term.weight * standardised(values, term.floor) + term.raw_weight * apart
     sizes = {len(values) for values in found.values()}
@@ -253,13 +289,17 @@ def _probability(score: float, known: Calibration) -> tuple[float, tuple[float, 
         fits.append(platt(rng.choice(clean, len(clean)), rng.choice(backdoored, len(backdoored))))
     found = np.array([1 / (1 + np.exp(-np.clip(a * score + b, -50, 50))) for a, b in fits])
     low, high = np.quantile(found[1:], [0.025, 0.975])
-    return float(found[0]), (min(float(low), float(found[0])), max(float(high), float(found[0])))
+    (most, most_low), (least, least_high) = most_certain(len(clean)), most_certain(len(backdoored))
+    probability = min(max(float(found[0]), 1 - least), most)
+    ends = min(float(low), most_low, probability), max(float(high), 1 - least_high, probability)
+    return probability, ends
 
 
 def as_result(verdict: Verdict) -> dict[str, Any]:
     """Return what a record holds of a verdict."""
     return {
         "verdict": verdict.word,
+        **({"reason": verdict.reason} if verdict.reason else {}),
         "score": verdict.score,
         "suspect": verdict.suspect,
         "conformal_p": verdict.p_value,

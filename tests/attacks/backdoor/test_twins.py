@@ -99,6 +99,40 @@ def test_any_network_with_weights_has_twins_and_one_without_has_none():
         distil_twins(Stranger(), inputs, inputs[:0], passes=1)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"passes": 1.5}, {"passes": 0}, {"number": 0.5}, {"seed": -1}, {"seed": 0.5}]
+)
+def test_what_is_no_whole_number_is_refused(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be a"):
+        distil_twins(Stranger(), torch.randn(8, 3, 9, 9), torch.randn(4, 3, 9, 9), **{"passes": 32, **wrong})
+
+
+def test_any_seed_will_do():
+    inputs = torch.randn(8, 3, 9, 9)
+    assert distil_twins(Stranger().eval(), inputs, inputs, number=1, passes=8, seed=10**30).passes == 8
+
+
+class Deaf(nn.Module):
+    """A network whose answers depend on the image alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Linear(3, 3)
+
+    def forward(self, images):
+        return images.flatten(1)[:, :5]
+
+
+def test_answers_that_teach_nothing_are_refused():
+    inputs = torch.randn(8, 3, 9, 9)
+    constant = nn.Sequential(nn.Flatten(), nn.Linear(243, 4))
+    nn.init.zeros_(constant[1].weight)
+    with pytest.raises(ModelError, match="the same answer"):
+        distil_twins(constant, inputs, inputs, number=1, passes=8)
+    with pytest.raises(ModelError, match="no weights that twins could train"):
+        distil_twins(Deaf(), inputs, inputs, number=1, passes=8)
+
+
 def test_twins_of_a_network_that_answers_nan_are_refused():
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     nn.init.constant_(net[1].weight, float("nan"))

@@ -2,14 +2,18 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from securitynet_hub.attacks.backdoor.verdict import (
+    FAITHLESS,
     LEVEL,
+    UNSURE,
     Calibration,
     Term,
     conformal_p,
     judge,
     load_calibration,
+    most_certain,
     platt,
     standardised,
 )
@@ -42,8 +46,26 @@ def test_words_follow_p_value_probability_and_agreement():
     found = judge(strong, calibration=KNOWN)
     assert (found.word, found.p_value <= LEVEL) == ("backdoor", True)
     assert found.probability_ci[0] <= found.probability <= found.probability_ci[1]
-    assert judge(strong, calibration=KNOWN, agree=False).word == "cannot tell"
+    assert found.reason == ""
+    blind = judge(strong, calibration=KNOWN, agree=False)
+    assert (blind.word, blind.reason) == ("cannot tell", FAITHLESS)
     assert judge(weak, calibration=KNOWN).word == "no sign"
+    higher = KNOWN.model_copy(update={"clean": (*KNOWN.clean, *[30.0] * 5)})
+    between = judge(strong, calibration=higher)
+    assert (between.word, between.reason) == ("cannot tell", UNSURE)
+
+
+def test_no_probability_is_more_certain_than_the_number_of_networks_allows():
+    found = judge({"probe": [0.0, 0.0, 0.0, 1e99]}, calibration=KNOWN)
+    assert found.probability == pytest.approx(41 / 42)
+    low, high = found.probability_ci
+    assert low <= 1 / (1 + binomtest(0, 40).proportion_ci(0.95, "exact").high) + 1e-12
+    assert high >= found.probability
+    few = KNOWN.model_copy(update={"clean": KNOWN.clean[:9]})
+    assert judge({"probe": [0.0, 0.0, 0.0, 1e99]}, calibration=few).probability == pytest.approx(10 / 11)
+    sure = judge({"probe": [-1e99] * 3}, calibration=KNOWN)
+    assert sure.probability == pytest.approx(1 / 42)
+    assert most_certain(1) == pytest.approx((2 / 3, 1 / 1.975))
 
 
 def test_clean_networks_are_accused_as_rarely_as_promised():
@@ -61,9 +83,13 @@ def test_platt_finds_the_middle_and_the_slope():
     )  # log odds of two normals
 
 
-@pytest.mark.parametrize("values", [{}, {"probe": [1.0, np.nan]}, {"other": [1.0, 2.0]}])
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"probe": [1.0, np.nan]}, {"probe": [1.0, -1e308]}, {"probe": [np.inf] * 2}, {"probe": [[1.0]]},
+     {"other": [1.0, 2.0]}],
+)  # fmt: skip
 def test_what_gives_no_verdict_is_refused(values):
-    with pytest.raises(ValueError, match=r"verdict|finite"):
+    with pytest.raises(ValueError, match=r"verdict|finite|one number for each"):
         judge(values, calibration=KNOWN)
 
 
