@@ -36,7 +36,15 @@ LARGE = "32/255"
 
 LITE = "package/imagenet-1k/efficientnet_lite0"
 
-ZOO = ("zoo/fashion-mnist/cnn-clean/1", "zoo/fashion-mnist/bn-cnn-clean/1")
+CLEAN = "zoo/fashion-mnist/cnn-clean/1"
+SAMPLE = 64
+"""Images that pyautoattack alone attacks."""
+
+TRAINED = "adversarially trained cnn"
+MEASURED = [
+    *((id, eps) for id in ("cnn-clean/1", "bn-cnn-clean/1", TRAINED) for eps in ("8/255", "32/255")),
+    *((id, "8/255") for id in ("cnn-overfitted-500/1", "cnn-regularised-500/1", "cnn-corner-patch/7")),
+]
 
 
 def data():
@@ -81,29 +89,70 @@ def trained(folder):
 
 
 def networks(folder, width=0.1):
-    """Measure robust accuracy of two networks of the zoo, and of the trained one if it is there."""
-    columns = ["network", "Linf, eps", "accuracy", "robust accuracy", "images", "passes", "CPU-seconds"]
-    found = [(load_target(id), known_data(find_annotation(id))) for id in ZOO]
-    if (folder / "adversarial.safetensors").exists():
-        found.append((trained(folder), data()))
+    """Measure robust accuracy of networks of the zoo and of the trained one, and what pyautoattack takes.
+
+    pyautoattack alone attacks the first 64 images in its standard order; its passes for an image, times the
+    images of which an exact interval is as wide as ours, are what it would take for the same width.
+    """
+    columns = [
+        "network",
+        "Linf, eps",
+        "accuracy",
+        "robust accuracy",
+        "images",
+        "passes",
+        "CPU-seconds",
+        f"pyautoattack on {SAMPLE} images",
+        "its passes for this width",
+        "times as many",
+    ]
+    targets = {id: load_target(f"zoo/fashion-mnist/{id}") for id, _ in MEASURED if "/" in id}
+    targets[TRAINED] = trained(folder)
     with writing("evasion-networks", f"{COMMAND} networks", columns) as row:
-        for target, of in found:
+        for id, eps in MEASURED:
             began = time.process_time()
             (record,) = audit(
-                target, attacks="worst_case", data=of, eps=LARGE, width=width, robust_images=2000, keep=folder
+                targets[id], attacks="worst_case", data=data(), eps=eps, width=width, robust_images=2000
             )
+            took = time.process_time() - began
             result, (low, high) = record.result, record.result["robust_accuracy_ci"]
             failed = [check["name"] for check in result["checks"] if not check["passed"]]
-            print(result["attacks"], failed, result["stopped"])
+            passes = record.counts["forwarded"] + record.counts["gradients"]
+            print(id, eps, result["attacks"], failed, result["stopped"], flush=True)
+            subject = Subject.of(targets[id], data(), Options(robust_images=SAMPLE, eps=eps), 0)
+            robust, standard = attacked_alone(subject)
+            needed = images_for(high - low, result["robust_accuracy"])
+            theirs = standard / SAMPLE * needed
+            low_alone, high_alone = clopper_pearson_interval(int(robust.sum()), SAMPLE)
             row(
-                target.id,
-                LARGE,
+                id,
+                eps,
                 f"{result['accuracy']:.3f}",
                 f"{result['robust_accuracy']:.3f} ({low:.3f}-{high:.3f})",
-                str(result["n"]),
-                f"{record.counts['forwarded'] + record.counts['gradients']:,}",
-                f"{time.process_time() - began:.0f}",
+                f"{result['n']:,}",
+                f"{passes:,}",
+                f"{took:.0f}",
+                f"{robust.mean():.3f} ({low_alone:.3f}-{high_alone:.3f})",
+                f"{theirs:,.0f}",
+                f"{theirs / passes:.1f}",
             )
+
+
+def attacked_alone(subject):
+    """Run pyautoattack's standard order; return which images withstand, and the passes that it took."""
+    import pyautoattack
+    import pyautoattack.checks
+
+    pyautoattack.checks.check_dynamic = lambda *given, **how: None  # sets a trace, which slows everything
+    classifier: PixelClassifier = subject.classifier
+    images, labels = subject.read(subject.rows)
+    x, y = classifier.as_pixels(images), torch.from_numpy(labels.astype(np.int64))
+    before = classifier.passes
+    with classifier.attacked():
+        alone = pyautoattack.AutoAttack(classifier, norm="Linf", eps=subject.threat.eps, seed=0, device="cpu")
+        with torch.random.fork_rng():
+            _, answers = alone.run_standard_evaluation(x, y, batch_size=len(x))
+    return (answers == y).numpy(), classifier.passes - before
 
 
 def library(folder, width=0.1):
@@ -111,22 +160,11 @@ def library(folder, width=0.1):
 
     As many images as an exact interval of such a width needs where none withstands.
     """
-    import pyautoattack
-    import pyautoattack.checks
-
-    pyautoattack.checks.check_dynamic = lambda *given, **how: None  # sets a trace, which slows everything
-    target, of = load_target(ZOO[0]), known_data(find_annotation(ZOO[0]))
+    target, of = load_target(CLEAN), known_data(find_annotation(CLEAN))
     small = images_for(width, 0.0)
     subject = Subject.of(target, of, Options(robust_images=small, eps=LARGE), 0)
     classifier: PixelClassifier = subject.classifier
-    images, labels = subject.read(subject.rows)
-    x, y = classifier.as_pixels(images), torch.from_numpy(labels.astype(np.int64))
-    with classifier.attacked():
-        alone = pyautoattack.AutoAttack(classifier, norm="Linf", eps=subject.threat.eps, seed=0, device="cpu")
-        with torch.random.fork_rng():
-            _, answers = alone.run_standard_evaluation(x, y, batch_size=small)
-    standard = classifier.passes
-    theirs = (answers == y).numpy()
+    theirs, standard = attacked_alone(subject)
     done = attack_unit(subject, [Planned(attack=perturbing()[name]) for name in FOUR], subject.rows)
     assert (done.robust == theirs).all(), "other images are broken than by the package alone"
     before = classifier.passes

@@ -25,8 +25,8 @@ class Options:
 @pytest.fixture
 def commands(monkeypatch):
     """Return what parses the flags of a command where there is one kind of attack, a new one."""
-    new = replace(kinds()["model-stealing"], name="evasion", title="Evasion", options=Options)
-    monkeypatch.setattr(kind_flags, "kinds", lambda: {"evasion": new})
+    new = replace(kinds()["model-stealing"], name="noise", title="Noise", options=Options)
+    monkeypatch.setattr(kind_flags, "kinds", lambda: {"noise": new})
 
     def parse(command, *words):
         parser = argparse.ArgumentParser()
@@ -59,7 +59,7 @@ def test_a_command_has_the_flags_that_name_it(commands):
 
 def test_help_says_what_a_flag_is_and_its_default(commands):
     text = " ".join(commands("audit")[1].split())
-    assert "evasion: --strength" in text
+    assert "noise: --strength" in text
     assert "strength of the noise (default: 0.5)" in text
     assert "radii, one record each (default: 1.0 2.0)" in text
     assert "--pictures DIR folder for pictures" in text

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import securitynet_hub as hub
-from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.attacks.kind import Context, kinds
 from securitynet_hub.attacks.subject import known_data
 from securitynet_hub.core import retry
 from securitynet_hub.core.errors import (
@@ -291,10 +291,6 @@ QUICK = {
 }
 
 
-KINDS = ("membership-inference", "model-stealing", "backdoor-detection")
-"""Kinds whose attacks on labels alone are listed here."""
-
-
 class TestAttacks:
     def test_attacks_on_answers_see_what_they_see_of_the_network(self, zoo, posteriors):
         target, data = zoo[0], few(zoo[1], 100)
@@ -347,21 +343,13 @@ class TestAttacks:
         left = kinds()["membership-inference"].audits.left_out(labels, data, None)
         assert "labels alone" in left["loss"]
 
-    def test_every_attack_says_what_of_a_target_it_needs(self):
-        asking = {
-            "translation",
-            "rotation",
-            "noise",
-            "boundary",
-            "correctness",
-            "neo",
-            "scale_up",
-            "model_stealing",
-        }
-        attacks = [attack for kind in kinds().values() for attack in kind.attacks.values()]
-        named = {attack.name for attack in attacks if attack.labels_suffice and attack.kind in KINDS}
-        assert named == asking
-        assert not any(attack.weights for attack in attacks if attack.labels_suffice)
+    @pytest.mark.parametrize("kind", kinds().values(), ids=lambda kind: kind.name)
+    def test_only_attacks_that_labels_suffice_for_apply_to_labels(self, zoo, labels, kind):
+        applicable = set(kind.audits.applicable(labels, few(zoo[1]), kind.options(), Context()))
+        for name, attack in kind.attacks.items():
+            assert attack.unanswerable(labels) is None or not attack.labels_suffice
+            assert attack.labels_suffice or name not in applicable
+            assert not (attack.labels_suffice and attack.weights)
 
 
 class TestSkipping:

@@ -31,6 +31,14 @@ QUICK = {
     "square": {"budget": 100},
     "hop_skip_jump": {"budget": 300},
 }
+SHORT = {
+    "pgd_t": {"targets": 2, "steps": 8},
+    "apgd_ce": {"steps": 8},
+    "apgd_t": {"steps": 6, "targets": 2},
+    "fab_t": {"steps": 6, "targets": 2},
+    "square": {"budget": 20},
+    "hop_skip_jump": {"budget": 150},
+}
 HAS_LIBRARY = importlib.util.find_spec("pyautoattack") is not None
 NAMES = [name for name, attack in perturbing().items() if attack.package is None or HAS_LIBRARY]
 each_attack = pytest.mark.parametrize("name", NAMES)
@@ -65,7 +73,7 @@ def test_it_stays_in_the_ball_and_in_the_range(zoo, name, norm):
     before = x.clone()
     threat = Threat(norm=norm, eps=0.05 if norm == "Linf" else 3.0)
     state = torch.get_rng_state(), torch.is_grad_enabled()
-    changed = run(zoo, name, x, y, threat, seed=3)
+    changed = run(zoo, name, x, y, threat, seed=3, **SHORT.get(name, {}))
     assert torch.equal(x, before)
     assert torch.equal(torch.get_rng_state(), state[0])
     assert torch.is_grad_enabled() == state[1]
@@ -76,7 +84,7 @@ def test_it_stays_in_the_ball_and_in_the_range(zoo, name, norm):
             assert (zoo(changed).argmax(1) != y).any()
     else:
         assert allowed.all()
-    again = run(zoo, name, x, y, threat, seed=3)
+    again = run(zoo, name, x, y, threat, seed=3, **SHORT.get(name, {}))
     assert torch.equal(changed, again)
 
 
@@ -171,16 +179,16 @@ class TestLibrary:
                 zoo, norm=norm, eps=eps, seed=seed, version="custom", attacks=names, device="cpu"
             )
             common = {"eps": eps, "norm": norm, "seed": seed, "device": "cpu", "logger": alone.logger}
-            alone.apgd = APGDAttack(zoo, n_iter=8, **common)
-            alone.apgd_targeted = APGDAttack_targeted(zoo, n_iter=8, n_target_classes=3, **common)
-            alone.fab.n_iter, alone.fab.n_target_classes, alone.square.n_queries = 8, 3, 40
+            alone.apgd = APGDAttack(zoo, n_iter=5, **common)
+            alone.apgd_targeted = APGDAttack_targeted(zoo, n_iter=5, n_target_classes=2, **common)
+            alone.fab.n_iter, alone.fab.n_target_classes, alone.square.n_queries = 5, 2, 20
             with torch.random.fork_rng():
                 changed, answers = alone.run_standard_evaluation(x, y, batch_size=12)
         settings = {
-            "apgd_ce": {"steps": 8},
-            "apgd_t": {"steps": 8, "targets": 3},
-            "fab_t": {"steps": 8, "targets": 3},
-            "square": {"budget": 40},
+            "apgd_ce": {"steps": 5},
+            "apgd_t": {"steps": 5, "targets": 2},
+            "fab_t": {"steps": 5, "targets": 2},
+            "square": {"budget": 20},
         }
         planned = [Planned(attack=perturbing()[name], settings=own) for name, own in settings.items()]
         data = AuditData.from_arrays((IMAGES.pixels[:2], IMAGES.labels[:2]), (X[:12], Y[:12]))

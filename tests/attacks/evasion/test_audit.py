@@ -57,17 +57,19 @@ class TestRecord:
         assert parse(record).n == 40
 
     def test_it_falls_with_eps_and_pgd_is_worse_than_fgsm(self):
-        found = [
-            robust(robust_images=32, eps=eps).result["robust_accuracy"]
-            for eps in ("1/255", "8/255", "40/255")
-        ]
+        found = []
+        for eps in ("1/255", "8/255", "40/255"):
+            records = audit(ID, attacks=["fgsm", "pgd"], data=DATA, robust_images=32, eps=eps)
+            fgsm, pgd = (each.result["robust_accuracy"] for each in records)
+            assert pgd <= fgsm
+            found.append(pgd)
         assert found == sorted(found, reverse=True)
         assert found[0] > found[2]
-        fgsm, pgd = audit(ID, attacks=["fgsm", "pgd"], data=DATA, robust_images=32)
-        assert pgd.result["robust_accuracy"] <= fgsm.result["robust_accuracy"]
 
     def test_the_seed_draws_the_images_and_decides_everything(self):
-        first, second, other = (robust(robust_images=8, seed=seed) for seed in (0, 0, 1))
+        first, second, other = (
+            audit(ID, attacks="pgd", data=DATA, robust_images=8, seed=seed)[0] for seed in (0, 0, 1)
+        )
         assert first.result == second.result
         assert first.unit == second.unit
         assert other.unit != first.unit
@@ -147,7 +149,7 @@ class TestStages:
 
     def test_intervals_hold_where_the_attacks_stop(self):
         missed, costs = 0, (100, 2000)
-        for seed in range(25):
+        for seed in range(15):
             found = attack_in_stages(
                 self.planned(costs), np.arange(5000), self.world((0.5, 0.9), seed, costs),
                 width=0.25, passes=None, confidence_level=0.9,
@@ -155,7 +157,7 @@ class TestStages:
             _, (low, high) = rate_of_stages([stage.trials for stage in found.stages], confidence_level=0.9)
             assert high - low <= 0.25
             missed += not low <= 0.45 <= high
-        assert missed <= 7  # 2 or 3 are to be expected at most
+        assert missed <= 5  # 1 or 2 are to be expected at most
 
     def test_budgets(self):
         costs = (100, 2000)
@@ -181,10 +183,8 @@ class TestStages:
 
 class TestKept:
     def test_an_interrupted_audit_goes_on(self, tmp_path, monkeypatch):
-        fgsm = {"settings": {"worst_case": {"attacks": ["fgsm"]}}, "attacks": "worst_case", "data": DATA}
-
         def robust(**options):
-            return audit(ID, **fgsm, **options)[0]
+            return audit(ID, attacks="fgsm", data=DATA, **options)[0]
 
         whole = robust(robust_images=70)
         attacked = []

@@ -20,7 +20,7 @@ def test_it_keeps_the_form_and_grows_with_severity(name):
     for images in (GREY, COLOUR):
         before = images.copy()
         moved = []
-        for severity in SEVERITIES:
+        for severity in SEVERITIES[::2]:
             changed = change_of(name, severity, 0)(images)
             assert (changed.shape, changed.dtype) == (images.shape, np.uint8)
             moved.append(np.abs(changed.astype(float) - images).mean())
