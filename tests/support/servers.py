@@ -162,9 +162,9 @@ def running_server():
                     time.sleep(0.01)
                 piece = route.content[start + sent : min(start + sent + PIECE, end)] or bytes(PIECE)
                 frame = b"%x\r\n%s\r\n" % (len(piece), piece) if route.chunked else piece
-                self.wfile.write(frame)
                 sent += len(piece)
-                yield sent
+                yield sent  # noted before it is sent, as the request is
+                self.wfile.write(frame)
             if end < stop or (route.stated_length or 0) > stop - start:
                 self.close_connection = True
             elif route.chunked:
