@@ -95,7 +95,7 @@ def read_results(options: argparse.Namespace) -> tuple[list[Record], dict[str, s
         judge=problems,
         judged_by=rules_identity(),
     )
-    judged = [(record, wrong) for _, record, wrong in found]
+    judged = [(each.record, each.wrong) for each in found]
     print_refused([*damaged, *(Refused(record.id, "; ".join(wrong)) for record, wrong in judged if wrong)])
     records = [record for record, wrong in judged if not wrong]
     if options.signers is None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
+
+ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def json_digest(content: Any) -> str:
@@ -31,7 +34,7 @@ def canonical(content: Any) -> str:
     >>> canonical({"b": 1, "a": [2]})
     '{"a":[2],"b":1}'
     """
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return ENCODER.encode(content)
 
 
 def digest_of_parts(parts: Mapping[str, str]) -> str:
@@ -40,7 +43,12 @@ def digest_of_parts(parts: Mapping[str, str]) -> str:
     >>> digest_of_parts({"b": canonical(1), "a": canonical([2])}) == json_digest({"a": [2], "b": 1})
     True
     """
-    return _digest(f"{{{','.join(f'{json.dumps(name)}:{parts[name]}' for name in sorted(parts))}}}")
+    return _digest(f"{{{','.join([f'{_quoted(name)}:{parts[name]}' for name in sorted(parts)])}}}")
+
+
+@lru_cache(maxsize=1000)
+def _quoted(name: str) -> str:
+    return json.dumps(name)
 
 
 def _digest(text: str) -> str:

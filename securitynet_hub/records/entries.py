@@ -58,9 +58,9 @@ def read_entries(places: Iterable[str | Path]) -> list[Entry]:
             warn_caller(f"{printable(error, limit=LONGEST_CELL)} It was left out.", RecordWarning)
 
         whole = 0
-        for path, record, _ in read_folder(place, on_damaged=leave_out):
+        for each in read_folder(place, on_damaged=leave_out):
             whole += 1
-            found.setdefault(record.id, Entry(record, path))
+            found.setdefault(each.record.id, Entry(each.record, each.path))
         if damaged and not found:
             raise damaged[-1]
         if not damaged and not whole:

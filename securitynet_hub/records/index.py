@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import sqlite3
+import stat
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from securitynet_hub.core.cache_folder import package_cache
 from securitynet_hub.core.errors import RecordError
-from securitynet_hub.records.record import Record, read_record
+from securitynet_hub.records.parts import OWN, Parsed, Parts, read_part
+from securitynet_hub.records.record import FIELDS, Record, parse_record, read_record, read_text
 
 LEAST = 256
 """Fewest files for which an index is kept."""
@@ -33,37 +34,28 @@ TOGETHER = 500
 SETTLED_SECONDS = 3.0
 """Age at which a file is kept: a younger one might change again without its times showing it."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 WAIT_SECONDS = 5.0
 """How long to wait for another process that writes to the index."""
 
-SHARED = ("target", "data", "attack", "code", "environment")
-"""Parts that many records have in common; they are kept, parsed and held in memory once."""
-
-OWN = ("result", "counts", "timings", "created", "author", "schema_version")
+MOST_HELD = 50_000
+"""Parts that are held in memory for other records before all are dropped."""
 
 UNUSED_DAYS = 90
 """Days without a reading after which an index is removed, when another one is made."""
 
-FIELDS = tuple(field.name for field in fields(Record))
+ALONE = frozenset(OWN)
+SHARED = frozenset(FIELDS) - ALONE
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS parts (number INTEGER PRIMARY KEY, content TEXT UNIQUE, crc INTEGER);
 CREATE TABLE IF NOT EXISTS records (name TEXT PRIMARY KEY, stamp TEXT, id TEXT, unit TEXT, shared TEXT,
-  own TEXT, crc INTEGER, sound TEXT) WITHOUT ROWID;
+  own TEXT, crc INTEGER, sound TEXT);
 """
 
 Judge = Callable[[Record], list[str]]
 """Lists what is wrong with a record; an empty list where nothing is."""
-
-
-class Found(NamedTuple):
-    """A record, the file that it was read from, and what the judge found wrong with it."""
-
-    path: Path
-    record: Record
-    wrong: list[str]
 
 
 class _File(NamedTuple):
@@ -74,6 +66,27 @@ class _File(NamedTuple):
     settled: bool
 
 
+class Found(NamedTuple):
+    """A record that was found in a folder.
+
+    Attributes:
+        folder: which was searched.
+        name: of its file in the folder.
+        record: what was read.
+        wrong: what the judge found wrong with it.
+    """
+
+    folder: Path
+    name: str
+    record: Record
+    wrong: list[str]
+
+    @property
+    def path(self) -> Path:
+        """The file that it was read from."""
+        return self.folder / self.name
+
+
 class _Row(NamedTuple):
     stamp: str
     record: Record
@@ -81,20 +94,11 @@ class _Row(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """What is to be kept of a record: its own parts, and those that others share, as JSON."""
+    """What is to be kept of a file."""
 
     file: _File
-    id: str
-    unit: str
-    shared: tuple[str, ...]
-    own: str
+    parsed: Parsed
     sound: str
-
-    @classmethod
-    def of_record(cls, file: _File, record: Record, sound: str) -> _Kept:
-        shared = tuple(json.dumps(getattr(record, part)) for part in SHARED)
-        own = json.dumps([getattr(record, part) for part in OWN])
-        return cls(file, record.id, record.unit, shared, own, sound)
 
 
 def read_folder(
@@ -106,7 +110,8 @@ def read_folder(
 ) -> Iterator[Found]:
     """Read every record below a folder, in the order of their paths, and no file twice that is unchanged.
 
-    Parts that records have in common are the same objects in all of them.
+    Parts that records have in common are the same objects in all of them. What only one record has is parsed
+    when it is first asked for.
 
     Args:
         folder: where they are.
@@ -121,36 +126,45 @@ def read_folder(
     if not folder.is_dir():
         raise RecordError(f"there is no folder {folder} to read records from.")
     files = sorted(_json_files(folder), key=lambda file: file.name.replace(os.sep, "\0"))  # as paths sort
-    with contextlib.closing(_Index(folder if len(files) >= LEAST else None)) as index:
+    parts, place = Parts(), str(folder)
+    with contextlib.closing(_Index(folder, len(files) >= LEAST)) as index:
         for start in range(0, len(files), TOGETHER):
             part = files[start : start + TOGETHER]
             rows = index.look_up([file.name for file in part if file.stamp])
             read: list[_Kept] = []
             judged: list[str] = []
             for file in part:
-                path, row = folder / file.name, rows.get(file.name)
-                known = row is not None and bool(file.stamp) and row.stamp == file.stamp
+                row = rows.get(file.name)
+                known = row is not None and row.stamp == file.stamp
                 if row is not None and known:
-                    record = row.record
+                    record, parsed = row.record, None
                 else:
                     try:
-                        record = read_record(path)
+                        parsed = _parsed(f"{place}{os.sep}{file.name}", parts)
                     except RecordError as error:
                         if on_damaged is None:
                             raise
-                        on_damaged(path, error)
+                        on_damaged(folder / file.name, error)
                         continue
+                    record = parsed.record
                 sound = row is not None and known and bool(judged_by) and row.sound == judged_by
                 wrong = [] if sound else judge(record)
                 passed = judged_by if judged_by and not wrong else ""
                 if known and passed and not sound:
                     judged.append(file.name)
-                if not known and file.settled:  # as text: whoever gets the record may change what is in it
-                    read.append(_Kept.of_record(file, record, passed))
-                yield Found(path, record, wrong)
-            index.keep(folder, read)
+                if parsed is not None and file.settled:
+                    read.append(_Kept(file, parsed, passed))
+                yield Found(folder, file.name, record, wrong)
+            index.keep(read)
             index.mark(judged, judged_by)
         index.forget_all_but(files)
+
+
+def _parsed(path: str, parts: Parts) -> Parsed:
+    """Read a file; RecordError as `record.read_record`."""
+    text = read_text(path)
+    # The texts are taken before anybody gets the record, and may change what is in it.
+    return parts.parse(text) or Parsed.of_record(parse_record(text, path))
 
 
 def read_records(
@@ -197,7 +211,7 @@ def _json_files(folder: Path) -> Iterator[_File]:
 def _file(entry: os.DirEntry[str], name: str, now: int) -> _File:
     try:
         state = entry.stat()
-        regular = entry.is_file()
+        regular = stat.S_ISREG(state.st_mode)
         name.encode()  # SQLite takes no name that is not UTF-8
     except (OSError, UnicodeEncodeError):
         regular = False
@@ -212,13 +226,14 @@ def _stamp(state: os.stat_result) -> str:
 
 
 class _Index:
-    """What is known of the files of a folder: nothing without a folder, or where the cache cannot be used."""
+    """What is known of the files of a folder: nothing where it is not used, or the cache cannot be."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path, used: bool) -> None:
+        self._folder = folder
         self._database: sqlite3.Connection | None = None
-        self._parts: dict[int, dict[str, Any]] = {}
+        self._parts: dict[str, dict[str, Any]] = {}
         self._numbers: dict[str, int] = {}
-        if folder is None:
+        if not used:
             return
         self._path = index_path(folder)
         with self._tried():
@@ -266,55 +281,61 @@ class _Index:
             for name, stamp, id, unit, shared, own, crc, sound in self._database.execute(
                 f"SELECT name, stamp, id, unit, shared, own, crc, sound FROM records WHERE name IN ({marks})",
                 names,
-            ).fetchall():
+            ):
                 if crc != _crc(stamp, id, unit, shared, own):
                     raise ValueError(f"the row of {name} is damaged")
-                content = dict(zip(OWN, json.loads(own), strict=True))
-                for part, number in zip(SHARED, json.loads(shared), strict=True):
-                    content[part] = self._part(number)
-                ordered = {field: content[field] for field in FIELDS}
-                rows[name] = _Row(stamp, Record.of_json(ordered, id, unit), sound)
+                content: dict[str, Any] = {}
+                for number in shared.split():
+                    content |= self._parts.get(number) or self._part(number)
+                if content.keys() != SHARED:
+                    raise ValueError(f"the parts of {name} are damaged")
+                rest = partial(_own, own, self._folder, name)
+                rows[name] = _Row(stamp, Record.of_json(content, id, unit, rest), sound)
             return rows
         return {}
 
-    def _part(self, number: int) -> dict[str, Any]:
-        if number not in self._parts:
-            assert self._database is not None
-            content, crc = self._database.execute(
-                "SELECT content, crc FROM parts WHERE number = ?", (number,)
-            ).fetchone()
-            if crc != _crc(content):
-                raise ValueError(f"part {number} is damaged")
-            self._parts[number] = json.loads(content)
-        return self._parts[number]
+    def _part(self, number: str) -> dict[str, Any]:
+        assert self._database is not None
+        content, crc = self._database.execute(
+            "SELECT content, crc FROM parts WHERE number = ?", (number,)
+        ).fetchone()
+        if crc != _crc(content):
+            raise ValueError(f"part {number} is damaged")
+        if len(self._parts) >= MOST_HELD:
+            self._parts.clear()
+        return self._parts.setdefault(number, read_part(content))
 
-    def keep(self, folder: Path, read: Sequence[_Kept]) -> None:
+    def keep(self, read: Sequence[_Kept]) -> None:
         """Keep what was read, of files that have not changed meanwhile."""
         if self._database is None or not read:
             return
         with self._tried():
-            rows = []
+            rows, place = [], str(self._folder)
             self._database.execute("BEGIN IMMEDIATE")
-            for kept in read:
-                if _stamp_now(folder / kept.file.name) != kept.file.stamp:
+            for file, (record, texts, own), sound in read:
+                if _stamp_now(f"{place}{os.sep}{file.name}") != file.stamp:
                     continue
-                shared = json.dumps([self._number(part) for part in kept.shared])
-                about = kept.file.stamp, kept.id, kept.unit, shared, kept.own
-                rows.append((kept.file.name, *about, _crc(*about), kept.sound))
+                shared = " ".join([str(self._number(text)) for text in texts])
+                about = file.stamp, record.id, record.unit, shared, own
+                rows.append((file.name, *about, _crc(*about), sound))
             self._database.executemany("INSERT OR REPLACE INTO records VALUES (?,?,?,?,?,?,?,?)", rows)
             self._database.execute("COMMIT")
 
     def _number(self, content: str) -> int:
         """Return the number of a part that records may share, which is written where it is new."""
         assert self._database is not None
-        if content not in self._numbers:
+        number = self._numbers.get(content)
+        if number is None:
             self._database.execute(
                 "INSERT OR IGNORE INTO parts (content, crc) VALUES (?, ?)", (content, _crc(content))
             )
-            (self._numbers[content],) = self._database.execute(
+            (number,) = self._database.execute(
                 "SELECT number FROM parts WHERE content = ?", (content,)
             ).fetchone()
-        return self._numbers[content]
+            if len(self._numbers) >= MOST_HELD:
+                self._numbers.clear()
+            self._numbers[content] = number
+        return number
 
     def mark(self, names: Sequence[str], sound: str) -> None:
         """Note that a judge found nothing wrong with known records."""
@@ -339,6 +360,17 @@ class _Index:
                 self._database.execute("COMMIT")
 
 
+def _own(text: str, folder: Path, name: str) -> dict[str, Any]:
+    """Return what one record alone has, from the file itself where the index does not hold it whole."""
+    try:
+        own = read_part(text)
+        if own.keys() == ALONE:
+            return own
+    except ValueError:
+        pass
+    return read_record(folder / name).content()
+
+
 def _remove_unused(folder: Path) -> None:
     for path in folder.glob("*.db"):
         with contextlib.suppress(OSError):
@@ -346,9 +378,9 @@ def _remove_unused(folder: Path) -> None:
                 path.unlink()
 
 
-def _stamp_now(path: Path) -> str:
+def _stamp_now(path: str) -> str:
     try:
-        return _stamp(path.stat())
+        return _stamp(os.stat(path))  # noqa: PTH116 (a Path takes longer than the call)
     except OSError:
         return ""
 

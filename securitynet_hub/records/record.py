@@ -12,10 +12,11 @@ import hashlib
 import json
 import os
 import platform
+import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from functools import lru_cache
 from html import escape
@@ -88,16 +89,17 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
-class _Named:
-    """Room for the hashes of a record that was read, which are known."""
+class _Read:
+    """Room for what is known of a record that was read: its hashes, and how to get fields not yet parsed."""
 
-    __slots__ = ("_id", "_unit")
+    __slots__ = ("_id", "_rest", "_unit")
     _id: str
     _unit: str
+    _rest: Callable[[], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Record(_Named):
+class Record(_Read):
     """One measurement.
 
     Attributes:
@@ -133,16 +135,45 @@ class Record(_Named):
             object.__setattr__(self, name, value)
 
     @classmethod
-    def of_json(cls, content: dict[str, Any], id: str, unit: str) -> Record:
-        """Return a record of fields that JSON was read into, all of them, and of its hashes, as they are."""
+    def of_json(
+        cls,
+        content: Mapping[str, Any],
+        id: str,
+        unit: str,
+        rest: Callable[[], Mapping[str, Any]] | None = None,
+    ) -> Record:
+        """Return a record of fields that JSON was read into and of its hashes, as they are.
+
+        Args:
+            content: the fields; all of them unless `rest` is given.
+            id: hash of the whole content.
+            unit: hash of what decides the result.
+            rest: returns the other fields; it is called when one of them is first asked for. Fields with a
+                plain default value cannot be among them.
+        """
         record = object.__new__(cls)
         record.__dict__.update(content)
-        object.__setattr__(record, "_id", id)
-        object.__setattr__(record, "_unit", unit)
+        _set(record, "_id", id)
+        _set(record, "_unit", unit)
+        if rest is not None:
+            _set(record, "_rest", rest)
         return record
 
+    def __getattr__(self, name: str) -> Any:  # of what the record does not hold yet
+        if name in FIELDS:
+            for field_name, value in self._rest().items():
+                vars(self).setdefault(field_name, value)
+            _set(self, "_rest", dict)  # which holds nothing more
+            if name in vars(self):
+                return vars(self)[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def content(self) -> dict[str, Any]:
+        """Return the fields by their names, without the hashes; values are the record's own."""
+        return {name: getattr(self, name) for name in FIELDS}
+
     def __getstate__(self) -> dict[str, Any]:
-        return dict(vars(self))  # copies find their hashes anew
+        return self.content()  # copies find their hashes anew
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -159,7 +190,7 @@ class Record(_Named):
     @property
     def unit(self) -> str:
         """Hash of what decides the result: target, data, attack and code."""
-        return getattr(self, "_unit", None) or hashes_of(vars(self))[1]
+        return getattr(self, "_unit", None) or hashes_of(self.content())[1]
 
     @property
     def weights(self) -> str | None:
@@ -174,20 +205,35 @@ class Record(_Named):
     @property
     def id(self) -> str:
         """Hash of the whole content."""
-        return getattr(self, "_id", None) or hashes_of(vars(self))[0]  # asdict would copy everything
+        return getattr(self, "_id", None) or hashes_of(self.content())[0]  # asdict would copy everything
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content as it is written, hashes first."""
-        id, unit = hashes_of(vars(self))
+        id, unit = hashes_of(self.content())
         return {"id": id, "unit": unit, **asdict(self)}
+
+
+FIELDS = tuple(field.name for field in fields(Record))
+
+DECIDED_BY = ("target", "data", "attack", "code")
+"""The fields that decide a result."""
+
+_set = object.__setattr__
+
+
+def decides(name: str, value: Any) -> Any:
+    """Return what of a field's value decides the result."""
+    if name == "data" and "check" in value:  # that was measured, too
+        return {key: part for key, part in value.items() if key != "check"}
+    return value
 
 
 def hashes_of(content: Mapping[str, Any]) -> tuple[str, str]:
     """Return the hash of a record's fields, and of those of them that decide its result."""
     parts = {name: canonical(value) for name, value in content.items()}
-    deciding = {name: parts[name] for name in ("target", "data", "attack", "code")}
-    if "check" in content["data"]:  # that was measured, too
-        deciding["data"] = canonical({k: value for k, value in content["data"].items() if k != "check"})
+    deciding = {name: parts[name] for name in DECIDED_BY}
+    if "check" in content["data"]:
+        deciding["data"] = canonical(decides("data", content["data"]))
     return digest_of_parts(parts), digest_of_parts(deciding)
 
 
@@ -267,15 +313,25 @@ def read_record(path: Path) -> Record:
         RecordError: the file is not JSON, has a newer schema, missing or unknown fields or values of a wrong
             type, or its content does not match its id.
     """
+    return parse_record(read_text(path), str(path))
+
+
+def read_text(path: str | Path) -> str:
+    """Return the text of a record's file.
+
+    Raises:
+        RecordError: it is no regular file, is too large, cannot be read, or is no text in UTF-8.
+    """
     try:
-        if not path.is_file():
+        state = os.stat(path)  # noqa: PTH116 (a Path takes longer than the call)
+        if not stat.S_ISREG(state.st_mode):
             raise ValueError("it is no regular file")
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"it has {path.stat().st_size:,} bytes; at most {MAX_BYTES:,} are read")
-        text = path.read_text(encoding="utf-8")
+        if state.st_size > MAX_BYTES:
+            raise ValueError(f"it has {state.st_size:,} bytes; at most {MAX_BYTES:,} are read")
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (likewise)
+            return file.read().decode()
     except (OSError, ValueError) as error:
         raise RecordError(f"{path} is not a readable record: {error}") from error
-    return parse_record(text, str(path))
 
 
 def parse_record(text: str, place: str) -> Record:
@@ -313,7 +369,7 @@ def parse_record(text: str, place: str) -> Record:
         raise RecordError(
             f"{place} was changed or damaged: its content hashes to {found}, it states {hashes}."
         )
-    return Record.of_json(content, **found)
+    return Record.of_json(content, found["id"], found["unit"])
 
 
 def read_records(

@@ -19,6 +19,10 @@ MAX_DEPTH = 20
 MAX_COUNT = 10**12
 """The largest count of a record, of images or of anything else."""
 
+DIGITS_TO_0 = bytes.maketrans(b"123456789", b"000000000")
+TOO_MANY_DIGITS = b"0" * 308
+"""Of whole numbers that a float may be too small for, by `DIGITS_TO_0`."""
+
 
 def expecting(phrase: str, holds: Callable[[Any], bool]) -> BeforeValidator:
     """Return the check of a value that must hold before its type is looked at.
@@ -212,6 +216,22 @@ def _sentence(error: ValidationError, whole: str) -> str:
     if reason.startswith("should "):
         return f"{place or whole} {reason}; got {shown(first['input'])}"
     return f"{place}: {reason}" if place else reason  # of the whole: a sentence already
+
+
+def is_plainly_writable(value: Any, text: str) -> bool:
+    """Return whether a field can be written, nested no deeper than allowed; most values at a glance.
+
+    Args:
+        value: of one field, as JSON has it.
+        text: the value as `core.digest.canonical`.
+
+    >>> is_plainly_writable({"a": [1]}, '{"a":[1]}'), is_plainly_writable(10**400, str(10**400))
+    (True, False)
+    """
+    shallow = text.count("[") + text.count("{") < MAX_DEPTH  # in text of a value they count, too
+    if shallow and "\\ud" not in text and TOO_MANY_DIGITS not in text.encode().translate(DIGITS_TO_0):
+        return True
+    return _is_writable(value, 1)
 
 
 def _is_writable(value: Any, above: int = 0) -> bool:

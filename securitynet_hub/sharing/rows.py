@@ -36,7 +36,7 @@ def result_row(record: Record) -> Result:
         **(found[1]._asdict() if found else {}),
         created=record.created,
         author=record.author,
-        record=json.dumps({"id": record.id, "unit": record.unit, **vars(record)}, sort_keys=True),
+        record=json.dumps({"id": record.id, "unit": record.unit, **record.content()}, sort_keys=True),
     )
 
 

@@ -53,7 +53,7 @@ class Signature(NamedTuple):
 
 def signed_content(record: Record) -> bytes:
     """Return what is signed: the record's content as JSON, keys in order, without spaces."""
-    return json.dumps(vars(record), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return json.dumps(record.content(), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def sign(record: Record, key: Path) -> Signature:

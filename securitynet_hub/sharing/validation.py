@@ -78,11 +78,11 @@ def rules_identity() -> str:
 def _misshapen(record: Record) -> Iterator[str]:
     """Yield where a record has another form than a stranger's may have."""
     try:
-        require_form(vars(record))
+        require_form(record.content())
     except ValueError as error:
         yield str(error)
         return
-    if len(json.dumps(vars(record))) > MAX_BYTES:
+    if len(json.dumps(record.content())) > MAX_BYTES:
         yield f"it is larger than {MAX_BYTES:,} bytes"
         return
     for place, pattern in NAMES.items():

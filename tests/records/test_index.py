@@ -5,7 +5,9 @@ import json
 import os
 import pickle
 import sqlite3
+import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from support.plain_records import make
@@ -13,7 +15,7 @@ from support.plain_records import make
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.records import index
 from securitynet_hub.records.index import index_path, read_folder
-from securitynet_hub.records.record import read_record, write_record
+from securitynet_hub.records.record import read_record, read_text, write_record
 
 
 @pytest.fixture(autouse=True)
@@ -40,10 +42,10 @@ def opened(monkeypatch):
     paths = []
 
     def reading(path):
-        paths.append(path)
-        return read_record(path)
+        paths.append(Path(path))
+        return read_text(path)
 
-    monkeypatch.setattr(index, "read_record", reading)
+    monkeypatch.setattr(index, "read_text", reading)
     return paths
 
 
@@ -189,3 +191,26 @@ def test_what_a_caller_changes_in_a_record_is_not_kept(folder):
         found.record.result["z"] = "changed"
         found.record.data["name"] = "changed"
     assert [record.as_dict() for record in records_of(folder)] == plain
+
+
+def test_what_is_asked_for_late_is_the_same_after_the_file_is_gone(folder):
+    plain = records_of(folder)
+    known = records_of(folder)
+    for path in folder.rglob("*.json"):
+        path.unlink()
+    assert known == plain
+    assert [record.as_dict() for record in known] == [record.as_dict() for record in plain]
+
+
+def test_what_the_index_does_not_hold_whole_comes_from_the_file(folder):
+    plain = records_of(folder)
+    with sqlite3.connect(index_path(folder)) as database:
+        rows = database.execute("SELECT name, stamp, id, unit, shared FROM records").fetchall()
+        for name, *about in rows:
+            own = '"result":{"auc":'
+            database.execute(
+                "UPDATE records SET own = ?, crc = ? WHERE name = ?",
+                (own, zlib.crc32("\0".join((*about, own)).encode()), name),
+            )
+    database.close()
+    assert records_of(folder) == plain
