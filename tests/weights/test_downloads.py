@@ -309,7 +309,23 @@ class TestFaults:
         with pytest.raises(WeightsError, match="not https"):
             fetch(row(url))
 
-    @pytest.mark.parametrize("address", ["http://127.0.0.1/w", "https://localhost/w", "https://[::1]/w"])
+    @pytest.mark.parametrize(
+        "address",
+        [
+            "http://127.0.0.1/w",
+            "https://localhost/w",
+            "https://[::1]/w",
+            "https://127.1/w",
+            "https://0x7f000001/w",
+            "https://2130706433/w",
+            "https://0.0.0.0/w",
+            "https://[::]/w",
+            "https://[::ffff:127.0.0.1]/w",
+            "https://localhost./w",
+            "https://a.localhost/w",
+            "https://127.0.0.1\\@example.org/w",
+        ],
+    )
     def test_outside_links_cannot_lead_to_this_machine(self, address, monkeypatch):
         """What an outside server answers is put in the place of the network."""
         asked = []

@@ -4,7 +4,8 @@ import copy
 import gzip
 import json
 import socket
-from contextlib import closing
+import threading
+from contextlib import closing, suppress
 
 import pytest
 from huggingface_hub import constants
@@ -116,6 +117,10 @@ ANSWERS = {
     "another scheme": ({"redirect": "ftp://example.org/w.bin"}, "not https"),
     "a reason with escapes": ({"first": [(418, {})]}, "answered 418"),
     "come back in a year": ({"first": [(503, {"Retry-After": "31536000"})]}, "asks to come back"),
+    "come back at no time": (
+        {"first": [(503, {"Retry-After": f"Thu, 01 Jan 2026 00:00:00 +{'9' * 30}"})]},
+        "answered 503",
+    ),
 }
 
 
@@ -165,6 +170,47 @@ def test_a_trickle_is_given_up(mirror, monkeypatch):
     mirror.routes[RAW].content *= 20
     with pytest.raises(WeightsError, match="that is too slow"):
         download_hub_file(FILE, limit=1_000_000)
+
+
+BODY = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "trailers behind the whole answer": (BODY + b"2\r\n[]\r\n0\r\n", b"X: y\r\n", "that is too slow"),
+    "the size of a chunk": (BODY, b"0", "that is too slow"),
+    "leave to continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "no answer within"),
+    "a line of the head": (b"HTTP/1.1 200 OK\r\n", b"X", "no answer within"),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_what_stands_between_the_bytes_ends_too(name, mirror, monkeypatch):
+    """It comes within one call of the client, each byte in time for the client's own limit."""
+    start, more, reason = ENDLESS[name]
+    hung_up = threading.Event()
+
+    def answer(listening):
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            connection.sendall(start)
+            while not hung_up.wait(0.005):
+                connection.sendall(more)
+        hung_up.set()
+
+    monkeypatch.setattr(web, "RATE_SECONDS", 0.1)
+    monkeypatch.setattr(web, "HEADER_SECONDS", 0.1)
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        threading.Thread(target=answer, args=(listening,), daemon=True).start()
+        with pytest.raises(WeightsError, match=reason):
+            hub_snapshot("org/model", COMMIT)
+        assert hung_up.wait(10)  # so nothing of it is read in the background, either
+
+
+def test_a_byte_with_each_connection_is_no_progress(mirror, monkeypatch):
+    monkeypatch.setattr(web, "RETRIES", RetryPolicy(tries=3, first_delay=0.01))
+    mirror.routes[RAW].drops = [1] * len(CONTENT)
+    with pytest.raises(WeightsError, match="after 3 tries"):
+        download_hub_file(FILE, limit=10_000)
+    assert len(mirror.asked(RAW)) < 10
 
 
 def test_a_server_that_never_answers_is_given_up(mirror, monkeypatch):

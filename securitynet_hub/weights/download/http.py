@@ -6,12 +6,14 @@ httpx2 between its versions 0, 1 and 2, and `evaluate` depends on requests anywa
 
 from __future__ import annotations
 
+import ctypes
 import ipaddress
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple, TypeVar
@@ -148,6 +150,8 @@ def _follow(
     address = url
     for _ in range(MAX_REDIRECTS + 1):
         _require_safe(address, url)
+        address = _as_requested(address)
+        _require_safe(address, url)
         response = _answer(session, address, headers, method)
         if response.status_code not in {301, 302, 303, 307, 308}:
             return response
@@ -156,11 +160,21 @@ def _follow(
     raise WeightsError(f"{url} redirects more than {MAX_REDIRECTS} times.")
 
 
+def _as_requested(address: str) -> str:
+    r"""Return an address as the client will ask for it, so that the host that is looked at is the one asked.
+
+    Parsers differ: the host of ``https://127.0.0.1\@example.org/`` is one of the two, by the parser.
+    """
+    prepared = requests.PreparedRequest()
+    prepared.prepare_url(address, None)
+    return prepared.url or ""
+
+
 def _answer(
     session: requests.Session, address: str, headers: dict[str, str], method: str = "GET"
 ) -> requests.Response:
     """Return the head of an answer; the client's own limit starts again with every byte that arrives."""
-    found: list[requests.Response | Exception] = []
+    found: list[requests.Response | BaseException] = []
 
     def ask() -> None:
         try:
@@ -169,15 +183,19 @@ def _answer(
                     method, address, headers=headers, stream=True, allow_redirects=False, timeout=TIMEOUTS
                 )
             )
-        except Exception as error:  # raised again by the one who waits
+        except BaseException as error:  # raised again by the one who waits
             found.append(error)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(HEADER_SECONDS)
     if not found:
+        # A server may say "100 Continue" for ever, which the client reads on and on.
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
+        )
         raise requests.Timeout(f"no answer within {HEADER_SECONDS:.0f} s")
-    if isinstance(found[0], Exception):
+    if isinstance(found[0], BaseException):
         raise found[0]
     return found[0]
 
@@ -195,14 +213,21 @@ def _require_safe(address: str, url: str) -> None:
 def is_loopback(url: str) -> bool:
     """Return whether an address leads to this machine by its name.
 
-    >>> is_loopback("http://127.0.0.1:80/x"), is_loopback("https://example.org")
-    (True, False)
+    Short and numeric forms of an address count, and those that mean every address of this machine.
+
+    >>> is_loopback("http://127.0.0.1:80/x"), is_loopback("https://127.1"), is_loopback("https://example.org")
+    (True, True, False)
     """
-    host = urlsplit(url).hostname or ""
+    host = (urlsplit(url).hostname or "").rstrip(".")
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost"
+        try:
+            address = ipaddress.ip_address(socket.inet_aton(host))
+        except (OSError, ValueError):
+            return host == "localhost" or host.endswith(".localhost")
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return mapped.is_loopback or mapped.is_unspecified
 
 
 @contextmanager
@@ -280,16 +305,58 @@ def _chunks(response: requests.Response, url: str) -> Iterator[bytes]:
     Raises:
         TransientError: the connection failed, or fewer than `MIN_RATE` bytes a second arrive.
     """
-    with _faults(url):
-        since, arrived = time.monotonic(), 0
+    with _faults(url), _Floor(response) as floor:
         for chunk in _pieces(response):
             yield chunk
-            arrived += len(chunk)
-            seconds = time.monotonic() - since
-            if seconds > RATE_SECONDS:
-                if arrived < MIN_RATE * seconds:
-                    raise TransientError(f"{arrived:,} bytes arrived in {seconds:.0f} s; that is too slow.")
-                since, arrived = time.monotonic(), 0
+            floor.arrived += len(chunk)
+            floor.require_kept()
+        floor.require_kept()  # an answer that was cut off may look complete
+
+
+class _Floor:
+    """Hang up where fewer than `MIN_RATE` bytes a second arrive.
+
+    A thread of its own looks at it: what stands between the bytes of an answer (sizes of chunks, trailers)
+    may go on for ever within one call of the client, each byte in time for the client's own limit.
+    """
+
+    def __init__(self, response: requests.Response) -> None:
+        self.arrived = 0
+        self.too_slow: str | None = None
+        self._ended = threading.Event()
+        self._connection: socket.socket | None = None
+        with suppress(OSError, ValueError, AttributeError):  # nothing to read, or all of it is here already
+            number = response.raw.fileno()
+            self._connection = socket.fromfd(number, socket.AF_INET, socket.SOCK_STREAM)
+
+    def __enter__(self) -> _Floor:
+        threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._ended.set()
+        if isinstance(error, Exception):
+            self.require_kept()
+
+    def require_kept(self) -> None:
+        """Raise `TransientError` if too few bytes have arrived."""
+        if self.too_slow is not None:
+            raise TransientError(self.too_slow)
+
+    def _watch(self) -> None:
+        before, since = 0, time.monotonic()
+        while not self._ended.wait(RATE_SECONDS) and self.too_slow is None:
+            arrived, now = self.arrived, time.monotonic()
+            if arrived - before < MIN_RATE * (now - since):
+                self.too_slow = (
+                    f"{arrived - before:,} bytes arrived in {now - since:.0f} s; that is too slow."
+                )
+                with suppress(OSError):
+                    if self._connection is not None:
+                        self._connection.shutdown(socket.SHUT_RDWR)
+            before, since = arrived, now
+        if self._connection is not None:
+            self._connection.close()
 
 
 def _pieces(response: requests.Response) -> Iterator[bytes]:
@@ -303,6 +370,7 @@ def _seconds(retry_after: str | None) -> float | None:
 
     >>> _seconds("7"), _seconds("Thu, 01 Jan 1970 00:00:00 GMT"), _seconds("soon")
     (7.0, 0.0, None)
+    >>> _seconds(f"Thu, 01 Jan 1970 00:00:00 +{'9' * 30}")
     """
     if retry_after is None:
         return None
@@ -311,5 +379,5 @@ def _seconds(retry_after: str | None) -> float | None:
     try:
         date = parsedate_to_datetime(retry_after)
         return max(0.0, (date - datetime.now(timezone.utc)).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

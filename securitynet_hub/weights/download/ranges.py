@@ -110,7 +110,7 @@ class RemoteFile(io.RawIOBase):
             with open_url(self._session, self.url, start, stop, self.version) as reply:
                 if not reply.partial or (self.size and reply.total != self.size):
                     raise RangesIgnoredError
-                data = b""
+                data = bytearray()
                 for chunk in reply.chunks:
                     data += chunk
                     if len(data) > stop - start:
@@ -120,6 +120,6 @@ class RemoteFile(io.RawIOBase):
             if len(data) < stop - start:
                 raise TransientError(f"the connection ended after {len(data):,} bytes.")
             self.size, self.version = reply.total or 0, reply.version
-            return data
+            return bytes(data)
 
         return retry_download(self.url, attempt)

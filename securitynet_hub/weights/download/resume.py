@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.core.printing import PlainConsole
 from securitynet_hub.core.retry import TransientError
 from securitynet_hub.core.text import printable_markup
-from securitynet_hub.weights.download.http import RangesIgnoredError, open_url, retry_download
+from securitynet_hub.weights.download.http import MIN_RATE, RangesIgnoredError, open_url, retry_download
 
 SPARE_DISK = 64 << 20
 """Bytes that a download leaves free on the disk."""
@@ -55,7 +56,7 @@ def download(
             or the server sent a web page or a Git-LFS pointer instead of the file.
         RangesIgnoredError: a span was requested, but the server does not support ranges.
     """
-    farthest = _resumable(part, url, span)
+    farthest, since = _resumable(part, url, span), time.monotonic()
 
     def attempt() -> None:
         try:
@@ -68,10 +69,11 @@ def download(
 
     def progressed() -> bool:
         # Only bytes beyond the previous maximum count as progress; otherwise a server that starts over at
-        # every request would be asked for ever.
-        nonlocal farthest
+        # every request would be asked for ever; so would one that sends a byte at each.
+        nonlocal farthest, since
         before, farthest = farthest, max(farthest, _resumable(part, url, span))
-        return farthest > before
+        began, since = since, time.monotonic()
+        return farthest - before > MIN_RATE * (since - began)
 
     with _progress_bar(part.stem, progress) as show:
         retry_download(url, attempt, progressed=progressed)
