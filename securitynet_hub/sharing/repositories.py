@@ -24,10 +24,11 @@ from huggingface_hub.errors import (
 from securitynet_hub.core.errors import HubError, HubWarning
 from securitynet_hub.core.retry import RetryPolicy, TransientError, with_retries
 from securitynet_hub.core.text import printable
+from securitynet_hub.records.schema import shown
 from securitynet_hub.sharing.hub_client import ANSWER_SECONDS, SEND_RATE, SEND_SECONDS, api, within
 from securitynet_hub.weights.download.hub_cache import download_into_cache
 from securitynet_hub.weights.hashes import parse_checks
-from securitynet_hub.weights.hub import progress_bars
+from securitynet_hub.weights.hub import COMMIT, progress_bars
 
 T = TypeVar("T")
 
@@ -101,13 +102,15 @@ def head_of(repository: Repository, revision: str | None = None) -> str:
             ANSWER_SECONDS,
             lambda: api().repo_info(repository.name, repo_type=repository.kind, revision=revision),
         )
+        if not isinstance(info.id, str) or not isinstance(info.sha, str) or not COMMIT.fullmatch(info.sha):
+            raise ValueError(f"the Hub states no name and commit of it, but {shown([info.id, info.sha])}")
     if info.id.lower() != repository.name.lower():
         warnings.warn(
             f"{repository} has been renamed to {printable(info.id)}; use that name from now on.",
             HubWarning,
             stacklevel=2,
         )
-    return str(info.sha)
+    return info.sha
 
 
 def create(repository: Repository, *, private: bool = False, space_sdk: str = "gradio") -> None:
@@ -148,7 +151,10 @@ def writable_owners() -> set[str]:
             mine = (
                 o["name"] for o in user.get("orgs", ()) if o.get("roleInOrg", "write") in {"admin", "write"}
             )
-            return {user["name"], *mine}
+            owners = {user["name"], *mine}
+            if not all(isinstance(owner, str) for owner in owners):
+                raise ValueError("the Hub's answer names no owners")
+            return owners
 
     return retry_hub(attempt)
 
@@ -166,7 +172,7 @@ def read_text(repository: Repository, path: str, revision: str) -> str | None:
         )
         if not found:
             return None
-        if not isinstance(found[0], RepoFile) or found[0].size > MAX_TEXT:
+        if not isinstance(found[0], RepoFile) or found[0].path != path or found[0].size > MAX_TEXT:
             raise ValueError(f"it is no file of up to {MAX_TEXT:,} bytes")
         return download_listed(repository, revision, found[0], limit=MAX_TEXT).read_text(encoding="utf-8")
 

@@ -106,6 +106,16 @@ def test_other_questions(of, ask, told, whole_hub):
         ask()
 
 
+SAID = {"id": REPO, "sha": "0" * 40, "siblings": []}
+
+
+@pytest.mark.parametrize("said", [{"id": 7}, {"id": None}, {"sha": None}, {"sha": "../../x"}, {"sha": ["0"]}])
+def test_a_description_without_a_name_or_a_commit(said, told, whole_hub):
+    code, text = told(DESCRIBED, pieces=lambda: [json.dumps(SAID | said).encode()])
+    assert code != 0
+    assert re.search(r"states no name and commit", text)
+
+
 def test_a_hub_that_never_answers_is_given_up(told, whole_hub, monkeypatch):
     """What was not done when nobody waited any more is not done later."""
     monkeypatch.setattr(repositories, "ANSWER_SECONDS", 0.3)
