@@ -264,6 +264,7 @@ class AuditData:
                     limit=limit,
                     seed=seed,
                     on_progress=on_progress,
+                    reference=dataset if isinstance(dataset, str) else None,
                 )
             )
         return _joined(

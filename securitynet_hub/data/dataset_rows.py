@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 import threading
 import warnings
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 LABEL_NAMES = ("label", "labels", "class", "target", "category")
 """Columns that are taken for labels where none is a ClassLabel and none is named, the first first."""
 
+ARCHIVES = {"zip", "tar", "gzip", "bz2", "lz4", "xz", "zstd"}
+"""Schemes of addresses of a file inside another one, as in ``zip://0.png::/folder/images.zip``."""
+
 EVERY = 100
 """Images of a stream between two reports of progress."""
 
@@ -37,18 +41,20 @@ class DatasetRows:
         dataset: its column holds pictures that are not decoded, as ``{"bytes": ..., "path": ...}``.
         column: the column.
         name: names the data set in errors.
+        reference: by which the data set was loaded, as `side_of_dataset` takes it.
     """
 
     dataset: datasets.Dataset = field(repr=False)
     column: str
     name: str
+    reference: str | None = None
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def content(self, row: int) -> bytes:
         """Return a picture's bytes."""
-        return encoded_bytes(self.dataset[row][self.column], self.place(row))
+        return encoded_bytes(self.dataset[row][self.column], self.place(row), self.reference)
 
     def place(self, row: int) -> str:
         """Return the data set's name and the row."""
@@ -99,8 +105,38 @@ class Spooled:
         return f"{self.name}, image {row} of those drawn"
 
 
-def encoded_bytes(value: Any, place: str) -> bytes:
+def is_of(reference: str, path: str) -> bool:
+    """Return whether a file that a data set names as a picture may be read: its own, or one of the caches.
+
+    A stranger's data set may name any file of this machine, any address, and any repository that the login
+    can see. Links within the data set's folder are followed, as they are in a folder of pictures.
+
+    >>> is_of("owner/set", "hf://datasets/owner/set@main/0.png"), is_of("owner/set", "/home/me/0.png")
+    (True, False)
+    """
+    import datasets as library
+    from huggingface_hub import constants
+
+    *inner, outer = path.split("::")
+    if not all(part.partition("://")[0] in ARCHIVES for part in inner):
+        return False
+    if "://" in outer:
+        own = rf"hf://datasets/([\w.-]+/)?{re.escape(reference)}[@/].*"
+        return re.fullmatch(own, outer, re.IGNORECASE) is not None and ".." not in outer.split("/")
+    config, folder = library.config, Path(reference).expanduser()
+    caches = (config.HF_DATASETS_CACHE, config.DOWNLOADED_DATASETS_PATH, config.EXTRACTED_DATASETS_PATH)
+    roots = [*caches, constants.HF_HUB_CACHE, *([folder] if folder.is_dir() else [])]
+    found, *places = (Path(os.path.normpath(Path(place).absolute())) for place in (outer, *roots))
+    return any(found.is_relative_to(place) for place in places)
+
+
+def encoded_bytes(value: Any, place: str, reference: str | None = None) -> bytes:
     """Return the bytes of a picture as a data set holds it, undecoded.
+
+    Args:
+        value: the picture: its bytes, or the path of its file.
+        place: names it in errors.
+        reference: by which the data set was loaded, as `side_of_dataset` takes it.
 
     Raises:
         PictureError: there is none, or its file cannot be read.
@@ -109,6 +145,13 @@ def encoded_bytes(value: Any, place: str) -> bytes:
         return bytes(value["bytes"])
     path = value.get("path") if isinstance(value, Mapping) else None
     if path is not None:
+        if reference is not None and not is_of(reference, path):
+            found = PictureError(
+                f"{place} names the file {path}, which is none of {reference}, so it is not read. If you "
+                "know that it is meant, load the data set yourself and pass it in memory."
+            )
+            found.broken = True
+            raise found
         try:
             if "://" not in path:
                 return read_file(path)
@@ -135,6 +178,7 @@ def side_of_dataset(
     limit: int | None = None,
     seed: int = 0,
     on_progress: OnProgress = silent,
+    reference: str | None = None,
 ) -> Side:
     """Return one split of a data set as a side of an audit.
 
@@ -150,6 +194,8 @@ def side_of_dataset(
         limit: number of images drawn from a stream; None for all. A map-style data set is drawn from later.
         seed: decides a stream's draw.
         on_progress: called while a stream is read.
+        reference: the folder or the name by which the data set was loaded: pictures that it names by their
+            paths are read only if they are its own. None for a data set of the caller's.
 
     Raises:
         UnknownNameError: there is no such column.
@@ -163,7 +209,7 @@ def side_of_dataset(
         image, label = _find_columns(dataset.features, name, image, label)
         feature = dataset.features[label]
         rows = dataset.select_columns([image, label]).cast_column(image, library.Image(decode=False))
-        store, raw, seen = _spool(rows, image, label, f"{name}:{split}", limit, seed, on_progress)
+        store, raw, seen = _spool(rows, image, label, f"{name}:{split}", limit, seed, on_progress, reference)
         classes, places, numbered = _as_classes(raw, feature, f"{name}:{split}", label, seen)
         return Side(name=split, store=store, labels=places, class_names=classes, numbered=numbered)
     if not isinstance(dataset, library.Dataset):
@@ -175,7 +221,7 @@ def side_of_dataset(
     pictures = dataset.select_columns([image]).cast_column(image, library.Image(decode=False))
     return Side(
         name=split,
-        store=DatasetRows(pictures, image, f"{name}:{split}"),
+        store=DatasetRows(pictures, image, f"{name}:{split}", reference),
         labels=places,
         class_names=classes,
         numbered=numbered,
@@ -190,6 +236,7 @@ def _spool(
     limit: int | None,
     seed: int,
     on_progress: OnProgress,
+    reference: str | None,
 ) -> tuple[Spooled, list[Any], set[str]]:
     """Keep a stream's images, or a draw of them; return them, their labels, and all texts among labels."""
     store, labels, seen = Spooled(name), list[Any](), set[str]()
@@ -198,12 +245,12 @@ def _spool(
         if isinstance(row[label], str):
             seen.add(row[label])
         if limit is None or count < limit:
-            store.add(encoded_bytes(row[image], f"{name}, row {count}"))
+            store.add(encoded_bytes(row[image], f"{name}, row {count}", reference))
             labels.append(row[label])
         else:
             place = int(random.integers(count + 1))
             if place < limit:
-                store.add(encoded_bytes(row[image], f"{name}, row {count}"), place)
+                store.add(encoded_bytes(row[image], f"{name}, row {count}", reference), place)
                 labels[place] = row[label]
         if count % EVERY == EVERY - 1:
             on_progress(f"streaming {name}", count + 1, None)

@@ -13,7 +13,7 @@ from PIL import Image
 from securitynet_hub import AuditData
 from securitynet_hub.attacks.subject import find_data, read_data
 from securitynet_hub.core.errors import DataWarning, PictureError, UnknownNameError
-from securitynet_hub.data.dataset_rows import encoded_bytes
+from securitynet_hub.data.dataset_rows import encoded_bytes, is_of
 
 SEED = iter(range(10**6))
 
@@ -152,6 +152,47 @@ class TestStreams:
         assert encoded_bytes({"bytes": None, "path": f"zip://in/0.png::{tmp_path}/a.zip"}, "x") == expected
         with pytest.raises(PictureError, match=r"row 3 cannot be read: zip://in/1\.png::"):
             encoded_bytes({"bytes": None, "path": f"zip://in/1.png::{tmp_path}/a.zip"}, "row 3")
+
+
+class TestReach:
+    """A stranger's table names pictures by their paths: others than its own are not read."""
+
+    @pytest.mark.parametrize("streaming", [False, True])
+    def test_a_table_that_names_a_file_of_this_machine(self, streaming, tmp_path):
+        (tmp_path / "private.png").write_bytes(png(drawn(1)[0]))
+        (tmp_path / "set").mkdir()
+        (tmp_path / "set" / "own.png").write_bytes(png(drawn(1)[0]))
+        features = datasets.Features({"image": datasets.Image(decode=False), "label": TWO})
+        for split, name in (("train", "set/own.png"), ("test", "set/../private.png")):
+            rows = {"image": [{"bytes": None, "path": f"{tmp_path}/{name}"}] * 2, "label": [0, 1]}
+            table = datasets.Dataset.from_dict(rows, features=features).cast_column("image", datasets.Image())
+            table.to_parquet(tmp_path / "set" / f"{split}-0.parquet")
+        with pytest.raises(ValueError, match=r"private\.png, which is none of"):
+            AuditData.from_dataset(str(tmp_path / "set"), streaming=streaming).images.read(2)
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "http://127.0.0.1/0.png",
+            "zip://0.png::http://127.0.0.1/a.zip",
+            "file:///etc/hostname",
+            "/etc/hostname",
+            "hf://datasets/owner/private/0.png",
+            "hf://datasets/owner/set@main/../../private/0.png",
+            "a.png",
+            "zip://hostname::/etc/a.zip",
+            "simplecache::hf://datasets/owner/set@main/0.png",
+        ],
+    )
+    def test_addresses_that_are_none_of_a_data_set(self, path):
+        assert not is_of("owner/set", path)
+
+    def test_its_own(self, tmp_path):
+        assert is_of("owner/set", "hf://datasets/Owner/set@main/a/0.png")
+        assert is_of("mnist", "zip://a/0.png::hf://datasets/ylecun/mnist@main/a.zip")
+        assert is_of("owner/set", f"{datasets.config.EXTRACTED_DATASETS_PATH}/0123/0.png")
+        assert is_of(str(tmp_path), f"zip://a/0.png::{tmp_path}/a.zip")
+        assert is_of(str(tmp_path), f"{tmp_path}/a/0.png")
 
 
 class TestArchives:

@@ -187,7 +187,14 @@ def _read(text: str, *, channels: int) -> tuple[ImageSource, bool]:
             reference, split, config=given.get("config"), revision=given.get("revision"), streaming=False
         )
         side = side_of_dataset(
-            rows, name=reference, split=split, image=image, label=label, limit=limit, seed=seed
+            rows,
+            name=reference,
+            split=split,
+            image=image,
+            label=label,
+            limit=limit,
+            seed=seed,
+            reference=reference,
         )
     decoding = Decoding(channels=given.get("channels", channels), value_range=given.get("value_range"))
     source = path.resolve().name if path.exists() else reference
