@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from securitynet_hub.core.cache_folder import hub_cache
 from securitynet_hub.core.errors import DataWarning, PictureError, UnknownNameError
 from securitynet_hub.data.folders import read_file
 from securitynet_hub.data.sides import OnProgress, Side, number_classes, order_classes, silent
@@ -115,7 +116,6 @@ def is_of(reference: str, path: str) -> bool:
     (True, False)
     """
     import datasets as library
-    from huggingface_hub import constants
 
     *inner, outer = path.split("::")
     if not all(part.partition("://")[0] in ARCHIVES for part in inner):
@@ -125,7 +125,7 @@ def is_of(reference: str, path: str) -> bool:
         return re.fullmatch(own, outer, re.IGNORECASE) is not None and ".." not in outer.split("/")
     config, folder = library.config, Path(reference).expanduser()
     caches = (config.HF_DATASETS_CACHE, config.DOWNLOADED_DATASETS_PATH, config.EXTRACTED_DATASETS_PATH)
-    roots = [*caches, constants.HF_HUB_CACHE, *([folder] if folder.is_dir() else [])]
+    roots = [*caches, hub_cache(), *([folder] if folder.is_dir() else [])]
     found, *places = (Path(os.path.normpath(Path(place).absolute())) for place in (outer, *roots))
     return any(found.is_relative_to(place) for place in places)
 
