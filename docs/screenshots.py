@@ -7,7 +7,10 @@ import io
 import sys
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
+
+from securitynet_hub.plots.plot import with_few_colours
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.browsers import running_browser
@@ -19,7 +22,7 @@ def take(page_file: Path, picture: Path, width: int, height: int, scheme: str) -
         page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
         page.goto(page_file.resolve().as_uri())
         shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    shot.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(picture, optimize=True)
+    with_few_colours(np.asarray(shot)).save(picture, optimize=True)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ def scores_plot(attack: str, scores: Scores, is_member: Flags) -> Plot:
             axes.stairs(share, edges, color=colour, fill=True, alpha=0.3, lw=0, hatch=hatch)
             axes.stairs(share, edges, color=colour, lw=1.4, label=name)
         axes.set(xlabel=f"{quantity} (higher: more likely a member)", ylabel="share")
+        axes.locator_params(axis="x", nbins=6)  # more ticks would touch
         legend_below(figure, axes)
     note = (
         "Far scores are counted into the outer bins."

@@ -102,7 +102,7 @@ def test_filters_sorting_and_permalinks(page, browser):
 
 def test_points_are_selected_and_written_to_csv(page, tmp_path):
     page.wait_for_selector("#plot canvas")
-    box = page.locator("#plot canvas").bounding_box()
+    box = page.locator("#plot .points").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 60)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] - 20, box["y"] + box["height"] * 0.5, steps=3)
@@ -234,7 +234,7 @@ def test_own_models_stand_where_the_public_ones_do_and_the_zoo_has_its_columns(r
 def test_points_are_drawn_before_their_intervals(page):
     """With intervals there is more ink than without, and it is there in the end."""
     page.wait_for_selector("#plot canvas")
-    ink = """() => { const canvas = document.querySelector("#plot canvas");
+    ink = """() => { const canvas = document.querySelector("#plot canvas.points");
       const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
       let found = 0; for (let i = 3; i < data.length; i += 4) found += data[i] > 0; return found; }"""
     page.wait_for_timeout(500)
@@ -244,7 +244,28 @@ def test_points_are_drawn_before_their_intervals(page):
     points = page.evaluate(ink)
     page.check("[name=intervals]")
     page.wait_for_timeout(500)
-    assert page.evaluate(ink) == both > points
+    assert page.evaluate(ink) == both > points > 0
+
+
+def test_a_point_is_named_under_the_pointer_and_leads_to_its_model(page):
+    page.fill("[name=q]", "resnet56 cifar-10")
+    page.uncheck("[name=intervals]")
+    page.wait_for_timeout(300)
+    darkest = """() => { const canvas = document.querySelector("#plot canvas.points");
+      const box = canvas.getBoundingClientRect();
+      const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+      let best = 3; for (let i = 3; i < data.length; i += 4) if (data[i] > data[best]) best = i;
+      const at = (best - 3) / 4, scale = box.width / canvas.width;
+      return [box.left + scale * (at % canvas.width), box.top + scale * Math.floor(at / canvas.width)]; }"""
+    x, y = page.evaluate(darkest)
+    page.mouse.move(x, y)
+    id, across, up = page.inner_text("#tip").split("\n")
+    assert "resnet56" in id
+    row = load_annotations("extended")[id]
+    assert f"{row.overfit_gap:.3f}" in across
+    assert f"{row.mia_modified_entropy_auc:.3f}" in up
+    page.mouse.click(x, y)
+    page.wait_for_selector(f"#model h2:text-is('{id}')")
 
 
 def test_the_command(tmp_path, capsys):

@@ -14,7 +14,7 @@
   const haystack = data.models.map((model) => shownColumns.map((each, i) => model[i]).join(" ").toLowerCase());
   const DEFAULT = { view: "models", q: "", dataset: "", source: "", results: "", sort: "", x: "overfit_gap",
     y: "mia_modified_entropy_auc", intervals: "1", box: "", id: "", board: "0" };
-  const COLOURS = ["--c1", "--c2", "--c3", "--c4"];
+  const COLOURS = ["--c1", "--c2", "--c3", "--c4"], FORMS = ["circle", "square", "triangle-up", "diamond"];
 
   const element = (name, text, attributes = {}) => {
     const made = document.createElement(name);
@@ -151,7 +151,7 @@
       if (x.values[i] === null || y.values[i] === null) continue;
       const [xl, xh] = (x.ends && x.ends[i]) || [x.values[i], x.values[i]];
       const [yl, yh] = (y.ends && y.ends[i]) || [y.values[i], y.values[i]];
-      found.push({ i, x: x.values[i], y: y.values[i], xl, xh, yl, yh, group: group(i) ?? "others" });
+      found.push({ i, x: x.values[i], y: y.values[i], xl, xh, yl, yh, group: group(i) ?? "others", cx: 0, cy: 0, x0: 0, x1: 0, y0: 0, y1: 0 });
     }
     return found;
   };
@@ -168,7 +168,6 @@
     const axis = (orient, name, title) => ({ orient, scale: name, title, grid: true, gridColor: line, domainColor: soft,
       tickColor: soft, labelColor: soft, titleColor: ink, labelFontSize: 12, titleFontSize: 13, tickCount: 6,
       labelOverlap: true, titleLimit: orient === "left" ? 300 : width - 60 });
-    const at = (scaleName, field) => ({ scale: scaleName, field });
     return {
       $schema: "https://vega.github.io/schema/vega/v6.json", width, height: Math.min(420, Math.max(280, width * 0.6)),
       autosize: { type: "fit", contains: "padding" }, padding: 5, background: "transparent",
@@ -177,73 +176,119 @@
         { name: "to", value: null, on: [{ events: "pointerdown", update: "xy()" },
           { events: "[pointerdown, window:pointerup] > window:pointermove", update: "[clamp(x(), 0, width), clamp(y(), 0, height)]" }] },
       ],
-      data: [{ name: "points", values }, { name: "intervals", values: [] }],
       scales: [scale("x", "x", "width"), scale("y", "y", "height"),
         { name: "colour", type: "ordinal", domain: names, range: names.map((_, i) => colour(COLOURS[i])) },
-        { name: "form", type: "ordinal", domain: names, range: ["circle", "square", "triangle-up", "diamond"] }],
+        { name: "form", type: "ordinal", domain: names, range: FORMS }],
       axes: [axis("bottom", "x", figures.get(state.x).words), axis("left", "y", figures.get(state.y).words)],
       legends: [{ fill: "colour", shape: "form", orient: "top", direction: "horizontal", labelColor: ink, columns: width < 500 ? 2 : 4, labelLimit: 140 }],
       marks: [
-        { type: "path", from: { data: "intervals" }, interactive: false, encode: { update: {
-          path: { field: "path" }, stroke: { scale: "colour", field: "group" }, strokeOpacity: { value: 0.35 } } } },
-        { type: "symbol", name: "models", from: { data: "points" }, encode: {
-          enter: { size: { value: 42 }, cursor: { value: "pointer" } },
-          update: { x: at("x", "x"), y: at("y", "y"), fill: { scale: "colour", field: "group" }, shape: { scale: "form", field: "group" }, fillOpacity: { value: 0.75 } },
-          hover: { fillOpacity: { value: 1 } } } },
         { type: "rect", interactive: false, encode: { update: {
           x: { signal: "from ? from[0] : 0" }, x2: { signal: "to ? to[0] : 0" }, y: { signal: "from ? from[1] : 0" }, y2: { signal: "to ? to[1] : 0" },
           fill: { value: soft }, fillOpacity: { value: 0.15 }, stroke: { value: soft } } } },
       ],
     };
   };
-  // One path for each group, not a mark for each model: thousands of marks take longer than a reader waits.
-  const intervals = (drawn, values) => {
-    const x = drawn.scale("x"), y = drawn.scale("y"), paths = new Map();
-    for (const each of values) {
-      const parts = paths.get(each.group) || paths.set(each.group, []).get(each.group);
-      const [cx, cy] = [x(each.x).toFixed(1), y(each.y).toFixed(1)];
-      if (each.xh > each.xl) parts.push(`M${x(each.xl).toFixed(1)},${cy}H${x(each.xh).toFixed(1)}`);
-      if (each.yh > each.yl) parts.push(`M${cx},${y(each.yl).toFixed(1)}V${y(each.yh).toFixed(1)}`);
-    }
-    return [...paths].filter(([, parts]) => parts.length).map(([group, parts]) => ({ group, path: parts.join("") }));
+  // Vega draws axes and legend; points and intervals have a canvas of their own above it, as thousands of Vega's
+  // marks take longer than a reader waits.
+  const RADIUS = 3.6;
+  const trace = {
+    circle: (pen, x, y) => { pen.moveTo(x + RADIUS, y); pen.arc(x, y, RADIUS, 0, 2 * Math.PI); },
+    square: (pen, x, y) => pen.rect(x - 3.2, y - 3.2, 6.4, 6.4),
+    "triangle-up": (pen, x, y) => { pen.moveTo(x, y - 4.2); pen.lineTo(x + 4.2, y + 3.2); pen.lineTo(x - 4.2, y + 3.2); pen.closePath(); },
+    diamond: (pen, x, y) => { pen.moveTo(x, y - 4.6); pen.lineTo(x + 4.6, y); pen.lineTo(x, y + 4.6); pen.lineTo(x - 4.6, y); pen.closePath(); },
   };
+  const locate = (drawn, values) => {
+    const x = drawn.scale("x"), y = drawn.scale("y"), origin = drawn.origin(), padding = drawn.padding();
+    const left = origin[0] + padding.left, top = origin[1] + padding.top;
+    for (const each of values) {
+      [each.cx, each.cy] = [left + x(each.x), top + y(each.y)];
+      [each.x0, each.x1] = each.xh > each.xl ? [left + x(each.xl), left + x(each.xh)] : [0, 0];
+      [each.y0, each.y1] = each.yh > each.yl ? [top + y(each.yh), top + y(each.yl)] : [0, 0];
+    }
+  };
+  const canvasAbove = (box) => {
+    const below = box.querySelector("canvas"), canvas = element("canvas", null, { class: "points", "aria-hidden": "true" });
+    [canvas.width, canvas.height] = [below.width, below.height];
+    [canvas.style.width, canvas.style.height] = [below.style.width, below.style.height];
+    box.append(canvas);
+    const pen = canvas.getContext("2d");
+    pen.scale(below.width / parseFloat(below.style.width), below.height / parseFloat(below.style.height));
+    return pen;
+  };
+  const paint = (pen, drawn, placed, withIntervals) => {
+    const fill = drawn.scale("colour"), form = drawn.scale("form"), own = new Map();
+    for (const each of placed) (own.get(each.group) || own.set(each.group, []).get(each.group)).push(each);
+    pen.clearRect(0, 0, 1e5, 1e5);
+    // One path for each group: where intervals cross, they get no darker.
+    pen.globalAlpha = 0.35;
+    for (const [group, these] of withIntervals ? own : []) {
+      pen.strokeStyle = fill(group);
+      pen.beginPath();
+      for (const { cx, cy, x0, x1, y0, y1 } of these) {
+        if (x1 > x0) { pen.moveTo(x0, cy); pen.lineTo(x1, cy); }
+        if (y1 > y0) { pen.moveTo(cx, y0); pen.lineTo(cx, y1); }
+      }
+      pen.stroke();
+    }
+    pen.globalAlpha = 0.75;
+    let last = null, draw = null;
+    for (const { group, cx, cy } of placed) {
+      if (group !== last) [last, pen.fillStyle, draw] = [group, fill(group), trace[form(group)]];
+      pen.beginPath();
+      draw(pen, cx, cy);
+      pen.fill();
+    }
+  };
+  // The last drawn of the points under the pointer.
+  const under = (placed, event) => {
+    const box = $("plot").getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;
+    for (let k = placed.length - 1; k >= 0; k--) if ((placed[k].cx - x) ** 2 + (placed[k].cy - y) ** 2 <= 25) return placed[k];
+    return null;
+  };
+  let shownPoints = [], pressed = null;
   const drawPlot = () => {
     if (view) view.finalize();
     view = null;
     const box = $("plot"), chosen = filtered(false), values = points(chosen);
     if (!values.length) {
       box.replaceChildren(element("p", "No model has both figures.", { class: "none" }));
+      shownPoints = [];
     } else {
       box.replaceChildren();
       const width = Math.max(240, box.clientWidth - 10);
       view = new vega.View(vega.parse(specification(values, width), null, { ast: true }),
-        { expr: vega.expressionInterpreter, renderer: "canvas", container: box, hover: true, logLevel: 1 });
+        { expr: vega.expressionInterpreter, renderer: "canvas", container: box, logLevel: 1 });
       view.run();
-      const drawn = view;
+      const drawn = view, pen = canvasAbove(box);
+      locate(view, values);
+      shownPoints = values;
+      paint(pen, view, values, false);
       // The points first; their intervals when these are on the screen.
-      if (state.intervals) requestAnimationFrame(() => setTimeout(() => {
-        if (drawn === view) drawn.data("intervals", intervals(drawn, values)).run();
-      }));
-      view.addEventListener("pointermove", (event, item) => {
-        const known = item && item.mark && item.mark.name === "models" ? item.datum : null;
-        tip.hidden = !known;
-        if (!known) return;
-        tip.textContent = [ids[known.i], ...["x", "y"].map((name) => {
-          const figure = figures.get(state[name]);
-          return `${figure.words}: ${written(figure.values[known.i], figure.ends && figure.ends[known.i])}`;
-        })].join("\n");
-        tip.style.left = `${Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8)}px`;
-        tip.style.top = `${Math.min(event.clientY + 14, innerHeight - tip.offsetHeight - 8)}px`;
-      });
-      view.addEventListener("pointerout", () => { tip.hidden = true; });
-      view.addEventListener("click", (event, item) => {
-        if (item && item.mark && item.mark.name === "models") location.hash = address({ ...state, view: "model", id: ids[item.datum.i] });
-      });
+      if (state.intervals) requestAnimationFrame(() => setTimeout(() => { if (drawn === view) paint(pen, view, values, true); }));
     }
     const lacking = chosen.length - values.length;
     $("about-plot").textContent = `${values.length.toLocaleString("en")} models` + (lacking ? `; ${lacking.toLocaleString("en")} lack one of the figures, or a flag says not to use it` : "")
       + ". Lines are 95 % intervals, where the number of images is known. Drag over points to select their models.";
   };
+  $("plot").addEventListener("pointermove", (event) => {
+    const known = under(shownPoints, event);
+    $("plot").classList.toggle("over", Boolean(known));
+    tip.hidden = !known;
+    if (!known) return;
+    tip.textContent = [ids[known.i], ...["x", "y"].map((name) => {
+      const figure = figures.get(state[name]);
+      return `${figure.words}: ${written(figure.values[known.i], figure.ends && figure.ends[known.i])}`;
+    })].join("\n");
+    tip.style.left = `${Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8)}px`;
+    tip.style.top = `${Math.min(event.clientY + 14, innerHeight - tip.offsetHeight - 8)}px`;
+  });
+  $("plot").addEventListener("pointerleave", () => { tip.hidden = true; });
+  $("plot").addEventListener("pointerdown", (event) => { pressed = [event.clientX, event.clientY]; });
+  $("plot").addEventListener("click", (event) => {
+    if (!pressed || Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]) >= 5) return; // points were selected
+    const known = under(shownPoints, event);
+    if (known) location.hash = address({ ...state, view: "model", id: ids[known.i] });
+  });
   addEventListener("pointerup", () => {
     if (!view || state.view !== "models") return;
     const from = view.signal("from"), to = view.signal("to");
@@ -384,7 +429,7 @@
     });
     form.addEventListener("reset", () => setTimeout(() => change({ q: "", dataset: "", source: "", results: "", box: "", sort: "" })));
   }
-  let plotted = "";
+  let plotted = "", tabled = null;
   const draw = () => {
     for (const name of ["q", "dataset", "source", "x", "y", "board"]) if (field(name) && field(name).value !== state[name]) field(name).value = state[name];
     for (const name of ["results", "intervals"]) field(name).checked = state[name] === "1";
@@ -396,10 +441,16 @@
     tip.hidden = true;
     if (state.view === "model") return drawModel();
     if (state.view === "boards") return drawBoard();
-    rows = sorted(filtered(true));
-    $("count").textContent = `${rows.length.toLocaleString("en")} of ${count.toLocaleString("en")} models` + (state.box ? ", selected in the plot" : "") + "; †: a flag says not to use it";
-    head();
-    fill(true);
+    const listed = [state.q, state.dataset, state.source, state.results, state.sort, state.box].join("\n");
+    if (listed !== tabled) {
+      tabled = listed;
+      rows = sorted(filtered(true));
+      $("count").textContent = `${rows.length.toLocaleString("en")} of ${count.toLocaleString("en")} models` + (state.box ? ", selected in the plot" : "") + "; †: a flag says not to use it";
+      head();
+      fill(true);
+    } else { // Only the plot changes, and where the names lead back to.
+      for (const link of body.querySelectorAll("a")) link.href = address({ ...state, view: "model", id: link.title });
+    }
     const key = [state.q, state.dataset, state.source, state.results, state.x, state.y, state.intervals, $("plot").clientWidth].join("\n");
     if (key !== plotted) { plotted = key; requestAnimationFrame(drawPlot); }
   };
