@@ -28,6 +28,7 @@ PAGES = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "benchmarks" / "backdoors.md",
+    ROOT / "benchmarks" / "face.md",
 ]
 TABLE = re.compile(r"(<!-- table: (?P<name>[a-z0-9-]+) -->\n)(?P<content>.*?)(<!-- /table -->)", re.DOTALL)
 

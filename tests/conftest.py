@@ -22,8 +22,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side
 # A shell's background job ignores Ctrl-C, and so would the processes that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# How long an example takes says how busy the machine is.
-hypothesis.settings.register_profile("patient", deadline=None)
+# How long an example takes, or takes to be drawn, says how busy the machine is.
+BUSY = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=BUSY)
 hypothesis.settings.load_profile("patient")
 
 # What is imported stays: Python need not look through it for garbage again and again, which takes longer than

@@ -136,8 +136,9 @@ def run(options: argparse.Namespace) -> None:
     _print_lists(lists)
     _print_left_out(options, subjects)
     if options.out:
+        count = sum(map(len, records))
         output().print(
-            f"{sum(map(len, records))} records written below {printable_markup(str(options.out))}/"
+            f"{count} record{'s' if count != 1 else ''} written below {printable_markup(str(options.out))}/"
         )
 
 

@@ -105,4 +105,5 @@ def run(options: argparse.Namespace) -> None:
         for table in kind.present.tables([(suspect.annotation, found)], output().width):
             output().print(table)
     if options.out:
-        output().print(f"{len(records)} records written below {printable_markup(str(options.out))}/")
+        written = f"{len(records)} record{'s' if len(records) != 1 else ''}"
+        output().print(f"{written} written below {printable_markup(str(options.out))}/")

@@ -109,6 +109,8 @@ def in_flags(message: str, flags: Collection[str]) -> str:
     'Pass --outputs posteriors, or more with --max-queries.'
     >>> in_flags("Read them with ?channels=1 (channels=1).", [])
     'Read them with ?channels=1.'
+    >>> in_flags("Pass transform=height=32,width=32.", ["transform", "width"])  # a part of a value is no flag
+    'Pass --transform height=32,width=32.'
     """
     message = re.sub(r"(\?[\w=&%.-]+) \(\w+=[^()]*\)", r"\1", message)
     message = re.sub(r"\b\w+=(?:[\w.,]*|\w+\([^()]*\)) \((--[^()]*)\)", r"\1", message)
@@ -117,7 +119,7 @@ def in_flags(message: str, flags: Collection[str]) -> str:
         return " ".join(filter(None, (f"--{found[1].replace('_', '-')}", found[2] or found[3])))
 
     names = "|".join(map(re.escape, flags)) or "(?!)"
-    return re.sub(rf"(?<![\w?&.-])({names})=(?:'([^']*)'|([\w./:-]*\w)?)", flag, message)
+    return re.sub(rf"(?<![\w?&.,-])({names})=(?:'([^']*)'|([\w./:-]*\w)?)", flag, message)
 
 
 def add_author_flag(parser: argparse.ArgumentParser) -> None:
