@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from securitynet_hub.attacks.backdoor.traced import Cut, cut_before, fused
 from securitynet_hub.attacks.backdoor.verdict import MIN_AGREEMENT
 from securitynet_hub.core.arrays import require_count, require_seed
 from securitynet_hub.core.errors import ModelError
@@ -51,6 +52,7 @@ class Twins:
 
     Attributes:
         modules: the copies; each maps inputs to logits (n, classes).
+        cut: the suspect in two parts, where its twins share the first with it; None where each is whole.
         agreement: for each, the share of other clean images that get the suspect's class.
         passes: images forwarded to train one of them.
     """
@@ -58,6 +60,12 @@ class Twins:
     modules: tuple[torch.nn.Module, ...] = field(repr=False)
     agreement: tuple[float, ...]
     passes: int
+    cut: Cut | None = field(default=None, repr=False)
+
+    @property
+    def tails(self) -> tuple[torch.nn.Module, ...]:
+        """What of each copy is its own: all of it, or what follows the body that it shares."""
+        return self.modules if self.cut is None else tuple(_second(part) for part in self.modules)
 
     @property
     def agree(self) -> bool:
@@ -77,6 +85,8 @@ def distil_twins(
     """Distil twins of a classifier on its answers to clean inputs.
 
     The suspect is left as it was. Twins depend on the seed, the processor's precision and the inputs alone.
+    Of a deep network only the last layers get twins; what comes before them is shared, and is asked once
+    about each image.
 
     Args:
         classifier: maps inputs to logits (n, classes), such as `engine.soundness.as_classifier` gives.
@@ -105,9 +115,14 @@ def distil_twins(
             f"twins need one image of each sort at least; got {len(inputs)} to learn from and {len(others)} "
             "others."
         )
-    suspect = copied(classifier)
-    count = passes if passes is not None else allowed_passes(suspect, inputs[:1])
+    whole = copied(classifier)
     inputs, others = channels_last(inputs), channels_last(others)
+    cut = cut_before(whole, _trained_of_deep(whole), torch.cat([inputs[:1], others[:1]]))
+    suspect = whole if cut is None else cut.tail
+    if cut is not None:
+        fast = fused(cut.body, inputs[:1])
+        inputs, others = (channels_last(answers(fast, part, keep=True)) for part in (inputs, others))
+    count = passes if passes is not None else allowed_passes(suspect, inputs[:1])
     logits, known = answers(suspect, inputs), answers(suspect, others).argmax(1)
     if not torch.isfinite(logits).all():
         raise ModelError("the suspect answers NaN or infinities; twins cannot learn that.")
@@ -118,9 +133,9 @@ def distil_twins(
         twin = _distil(
             suspect, inputs, logits, count, seed=(1_000 * seed + k) % 2**63
         )  # torch takes no larger seed
-        modules.append(twin)
+        modules.append(twin if cut is None else torch.nn.Sequential(cut.body, twin))
         agreement.append(float((answers(twin, others).argmax(1) == known).float().mean()))
-    return Twins(modules=tuple(modules), agreement=tuple(agreement), passes=count)
+    return Twins(modules=tuple(modules), agreement=tuple(agreement), passes=count, cut=cut)
 
 
 def copied(classifier: torch.nn.Module) -> torch.nn.Module:
@@ -175,10 +190,32 @@ def _cpu_has_bf16() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def answers(classifier: torch.nn.Module, inputs: torch.Tensor, batch_size: int = 256) -> torch.Tensor:
-    """Return the logits of inputs, shape (n, classes), float32, without gradients."""
+def answers(
+    classifier: torch.nn.Module, inputs: torch.Tensor, batch_size: int = 256, *, keep: bool = False
+) -> torch.Tensor:
+    """Return what inputs are answered with, shape (n, ...), without gradients.
+
+    Args:
+        classifier: a network, or the body of one.
+        inputs: its inputs.
+        batch_size: inputs that are asked about together.
+        keep: whether answers stay in the precision that they were computed in; else they are float32.
+    """
     with plain_torch(), torch.no_grad(), half_where_fast(inputs):
-        return torch.cat([classifier(part).float() for part in torch.split(inputs, batch_size)])
+        found = torch.cat([classifier(part) for part in torch.split(inputs, batch_size)])
+    return found if keep else found.float()
+
+
+def _trained_of_deep(network: torch.nn.Module) -> set[int]:
+    """Return the ids of the parameters that twins of a deep network train; none of another network."""
+    parameters = list(network.parameters())
+    kernels = [place for place, p in enumerate(parameters) if p.ndim > 1]
+    return {id(p) for p in parameters[kernels[-TAIL] :]} if len(kernels) > DEEP else set()
+
+
+def _second(pair: torch.nn.Module) -> torch.nn.Module:
+    assert isinstance(pair, torch.nn.Sequential)
+    return pair[1]
 
 
 def _distil(

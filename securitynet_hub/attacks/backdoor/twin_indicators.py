@@ -7,6 +7,7 @@ suspect and the mean of its twins, so that what is natural to a class cancels.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from securitynet_hub.attacks.backdoor.shared_triggers import Family, SharedTrigg
 from securitynet_hub.attacks.backdoor.twin_panel import (
     Panel,
     Responses,
-    changed,
+    answered_probes,
     class_margins,
+    led_elsewhere,
     probe_shares,
     respond,
     search,
@@ -59,10 +61,43 @@ INDICATORS = {
 """Every indicator: what it is, in words."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Leads:
+    """Where probes and triggers that are meant for no class lead, for all classes at once.
+
+    Attributes:
+        probed: the images that every probe was shown on, and their classes (networks, probes, images).
+        away: for each family of `AWAY`, the classes (networks, images) of images with a trigger that leads
+            the suspect's images elsewhere, -1 where it changes nothing.
+    """
+
+    probed: tuple[torch.Tensor, torch.Tensor] = field(repr=False)
+    away: dict[Family, torch.Tensor] = field(repr=False)
+
+
+def find_leads(panel: Panel) -> Leads:
+    """Show every probe, and search for triggers that lead away from each image's class."""
+    device = panel.pixels.device
+    rows = torch.arange(64, 70 if panel.large else 84, device=device)
+    answered = answered_probes(panel, rows, panel.pixels[84:88])
+    others = torch.arange(88, 112 if panel.large else 152, device=device)
+    images = 12 if panel.large else 24
+    away = {
+        family: led_elsewhere(panel, search_away(panel, family, steps=15, images=images, pool=80), others)
+        for family in AWAY
+    }
+    return Leads(probed=(rows, answered), away=away)
+
+
 def measure_indicators(
-    panel: Panel, *, on_step: Callable[[], None] = lambda: None
+    panel: Panel, leads: Leads | None = None, *, on_step: Callable[[], None] = lambda: None
 ) -> tuple[dict[str, Scores], dict[Family, SharedTriggers]]:
     """Measure every indicator for the panel's classes, and return the contrasted triggers as well.
+
+    Args:
+        panel: suspect and twins.
+        leads: what `find_leads` gave, if that is known.
+        on_step: called after each step, for a progress bar.
 
     Returns:
         For each of `INDICATORS` an array of one number for each class; those that a network does not have,
@@ -98,16 +133,14 @@ def measure_indicators(
     margins = [noise_margins(panel, k, images=2 if few else 1).clamp_min(0.05).log2() for k in (0, *twins)]
     found["margin"] = margins[0] - _mean(margins[k] for k in twins)
 
-    rows = torch.arange(64, 70 if panel.large else 84, device=panel.pixels.device)
-    shares, changes = probe_shares(panel, rows, panel.pixels[84:88])
+    known = find_leads(panel) if leads is None else leads
+    shares, changes = probe_shares(panel, *known.probed)
     found["probes"] = (shares[0] - shares[1:].mean(0)).topk(3, dim=0).values.mean(0)
     found["probe"] = (shares[0] - shares[1:].amax(0)).amax(0)
     alike = torch.ones_like(found["probe"])
     found["probes_away"] = alike * (changes[0] - changes[1:].amax(0)).topk(3).values.mean()
-    rows = torch.arange(88, 152, device=panel.pixels.device)
-    for family in AWAY:
-        away = search_away(panel, family, steps=15, images=24, pool=80)
-        shifts = changed(panel, away, rows)
+    for family, led in known.away.items():
+        shifts = (led >= 0).float().mean(1)
         found[f"{family}_away"] = alike * (shifts[0] - shifts[1:].mean())
     on_step()
 
@@ -119,14 +152,25 @@ def measure_indicators(
     return {name: arrays[name] for name in INDICATORS if name in arrays}, contrasted
 
 
-def likely_classes(panel: Panel, number: int) -> list[int]:
+def likely_classes(panel: Panel, leads: Leads, number: int) -> list[int]:
     """Choose classes of a large network to look at: half that cheap indicators point to, half at random.
 
-    The cheap ones are the last layer's aversion and the energy of a shared change of features, which need no
-    pass beyond that of the clean images.
+    The cheap ones look at all classes at once: where probes and triggers that are meant for no class lead the
+    suspect and not its twins, the energy of a shared change of features, and the last layer's aversion.
+
+    Args:
+        panel: suspect and twins, with all classes.
+        leads: what `find_leads` gave.
+        number: how many classes.
     """
     total = panel.logits.shape[2]
-    ranks: list[torch.Tensor] = []
+    shares, _ = probe_shares(panel, *leads.probed)
+    ranks = [(shares[0] - shares[1:].amax(0)).amax(0).argsort(descending=True)]
+    led = torch.zeros(total)
+    for found in leads.away.values():
+        counts = torch.stack([torch.bincount(own[own >= 0].cpu(), minlength=total) for own in found]).float()
+        led = led.maximum(counts[0] - counts[1:].mean(0))
+    ranks.append(led.argsort(descending=True))
     if (energies := _feature_shifts(panel, 8, steps=12)) is not None:
         apart = _mean(energies[1:]) - energies[0]
         ranks += [apart.argsort(descending=True), energies[0].argsort()]
@@ -171,8 +215,8 @@ def _mean(values: Any) -> torch.Tensor:
 def _feature_shifts(panel: Panel, pool: int, steps: int = 60) -> list[torch.Tensor] | None:
     """Return each network's energies of shared changes of features; None where there is no last layer."""
     pixels = panel.pixels[:pool]
-    inputs = panel.space.inputs(pixels)
-    channels, *sides = pixels.shape[1:]
+    inputs = panel.read(pixels)
+    channels, *sides = inputs.shape[1:]
     shifts = []
     for number, network in enumerate(panel.networks):
         layer = find_last_layer(network, (*sides, channels))
@@ -191,7 +235,7 @@ def _feature_shifts(panel: Panel, pool: int, steps: int = 60) -> list[torch.Tens
 
 
 def _aversions(panel: Panel) -> torch.Tensor | None:
-    channels, *sides = panel.pixels.shape[1:]
+    channels, *sides = panel.read(panel.pixels[:1]).shape[1:]
     weights = find_head(panel.networks[0], (*sides, channels), panel.logits.shape[2])
     if weights is None:
         return None

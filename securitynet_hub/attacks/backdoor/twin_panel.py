@@ -7,15 +7,12 @@ trigger does to the suspect and not to its twins is suspicious.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch.fx import symbolic_trace
 from torch.nn.functional import cross_entropy
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from securitynet_hub.attacks.backdoor.distillation import (
     LARGE,
@@ -26,10 +23,10 @@ from securitynet_hub.attacks.backdoor.distillation import (
     multiplications,
 )
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
-from securitynet_hub.attacks.backdoor.probes import probes
+from securitynet_hub.attacks.backdoor.probes import Probe, probes
 from securitynet_hub.attacks.backdoor.shared_triggers import LEARNING_RATE, Family, SharedTriggers
+from securitynet_hub.attacks.backdoor.traced import fused
 from securitynet_hub.core.plain_torch import plain_torch
-from securitynet_hub.models.outputs import Classifier
 
 SHARPNESS = 4.0
 """Logits per unit: the median clean margin counts as a posterior of 1 / (1 + exp(-4))."""
@@ -63,12 +60,14 @@ class Panel:
     """A suspect and its twins.
 
     Attributes:
-        networks: the suspect, then its twins; frozen, in eval mode.
+        networks: the suspect, then its twins; frozen, in eval mode. Where they share a body, these are what
+            follows it.
         space: maps pixels of 0 to 1 to the networks' inputs.
         pixels: shape (n, channels, height, width), clean images that no twin learnt from.
         logits: shape (networks, n, classes), answers to them.
         units: shape (networks,), the median margin of these answers.
         classes: shape (k,), the classes to look at.
+        body: what all networks have in common before they part; None where that is nothing.
         large: whether a pass takes so long that few images and classes must do.
         seed: decides what is drawn.
     """
@@ -79,6 +78,7 @@ class Panel:
     logits: torch.Tensor = field(repr=False)
     units: torch.Tensor
     classes: torch.Tensor
+    body: torch.nn.Module | None = None
     large: bool = False
     seed: int = 0
 
@@ -94,9 +94,13 @@ class Panel:
         seed: int = 0,
     ) -> Panel:
         """Ask a suspect and its twins about clean pixels."""
-        networks = tuple(fused(network) for network in (suspect, *twins.modules))
         inputs = channels_last(space.inputs(pixels))
-        logits = torch.stack([answers(network, inputs) for network in networks])
+        read, body, own = inputs, None, suspect
+        if twins.cut is not None:
+            body, own = fused(twins.cut.body, inputs[:1]), twins.cut.tail
+            read = channels_last(answers(body, inputs, keep=True))
+        networks = tuple(fused(network, read[:2].float()) for network in (own, *twins.tails))
+        logits = torch.stack([answers(network, read) for network in networks])
         largest = logits.topk(2, dim=2).values
         units = (largest[..., 0] - largest[..., 1]).median(1).values.clamp_min(1e-3)
         looked_at = torch.arange(logits.shape[2]) if classes is None else torch.tensor(list(classes))
@@ -107,40 +111,39 @@ class Panel:
             logits=logits,
             units=units,
             classes=looked_at.to(pixels.device),
+            body=body,
             large=multiplications(suspect, inputs[:1]) > LARGE,
             seed=seed % 2**63,  # torch takes no larger one
         )
 
     def scaled(self, number: int, pixels: torch.Tensor) -> torch.Tensor:
         """Return a network's logits for pixels in its units, with gradients where they are wanted."""
+        return self.answered(number, self.shown(pixels))
+
+    def shown(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return what all networks see of pixels: what their body makes of them, or the pixels themselves."""
+        if self.body is None:
+            return pixels
         with half_where_fast(pixels):
-            logits: torch.Tensor = self.networks[number](channels_last(self.space.inputs(pixels)))
+            seen: torch.Tensor = self.body(channels_last(self.space.inputs(pixels)))
+        return seen
+
+    def answered(self, number: int, seen: torch.Tensor) -> torch.Tensor:
+        """Return a network's logits, in its units, for what `shown` gave."""
+        read = seen if self.body is not None else channels_last(self.space.inputs(seen))
+        with half_where_fast(read):
+            logits: torch.Tensor = self.networks[number](read)
         return logits.float() / self.units[number]
+
+    def read(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return what the networks read of pixels, float32, without gradients."""
+        inputs = self.space.inputs(pixels)
+        return inputs if self.body is None else answers(self.body, channels_last(inputs))
 
     def elsewhere(self, number: int, rows: torch.Tensor) -> torch.Tensor:
         """Return whether a network puts clean images into another class, shape (classes, rows), 0 or 1."""
         own = self.logits[number][rows].argmax(1)
         return (own != self.classes[:, None]).float()
-
-
-def fused(network: torch.nn.Module) -> torch.nn.Module:
-    """Return a frozen network with BatchNorm folded into its convolutions if that is possible, else itself.
-
-    Folded networks give the same answers up to rounding, and gradients for inputs up to twice as fast.
-    """
-    inner = network.network if isinstance(network, Classifier) else network
-    if not any(isinstance(part, torch.nn.BatchNorm2d) for part in inner.modules()):
-        return network
-    try:
-        folded = _folded(copy.deepcopy(inner).eval())
-    except Exception:  # a network that computes in a way that cannot be followed
-        return network
-    folded.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if not isinstance(network, Classifier):
-        return folded.eval()
-    outer = copy.deepcopy(network)
-    outer.network = folded
-    return outer.eval()
 
 
 def search(
@@ -183,10 +186,11 @@ def search(
         for step in range(steps):
             rows = torch.randperm(pool, generator=generator)[:images].to(panel.pixels.device)
             stamped = found.stamp(panel.pixels[rows]).flatten(0, 1)
-            loss = _capped(panel.scaled(who, stamped), labels, CAPS[0])
+            seen = panel.shown(stamped)
+            loss = _capped(panel.answered(who, seen), labels, CAPS[0])
             if contrast:
                 twin = 1 + step % (len(panel.networks) - 1)
-                loss = loss - TWINS_WEIGHT * _capped(panel.scaled(twin, stamped), labels, CAPS[1])
+                loss = loss - TWINS_WEIGHT * _capped(panel.answered(twin, seen), labels, CAPS[1])
             counted = panel.elsewhere(who, rows)
             mean = (loss.reshape(number, -1) * counted).sum(1) / counted.sum(1).clamp_min(1)
             optimizer.zero_grad()
@@ -201,11 +205,12 @@ def respond(panel: Panel, stamp: Stamp, rows: torch.Tensor) -> Responses:
     with plain_torch(), torch.no_grad():
         stamped = stamp(panel.pixels[rows]).flatten(0, 1)
         labels = panel.classes.repeat_interleave(len(rows))
+        seen = torch.cat([panel.shown(part) for part in torch.split(stamped, 256)])
         margins, rates = [], []
         for number in range(len(panel.networks)):
             counted = panel.elsewhere(number, rows)
             total = counted.sum(1).clamp_min(1)
-            scaled = torch.cat([panel.scaled(number, part) for part in torch.split(stamped, 256)])
+            scaled = torch.cat([panel.answered(number, part) for part in torch.split(seen, 256)])
             margin = class_margins(scaled, labels).clamp(-4, 4).reshape(counted.shape)
             margins.append((margin * counted).sum(1) / total)
             rates.append(((margin > 0) * counted).sum(1) / total)
@@ -222,29 +227,50 @@ def class_margins(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return logits.gather(1, labels[:, None])[:, 0] - others
 
 
+def answered_probes(panel: Panel, rows: torch.Tensor, overlays: torch.Tensor) -> torch.Tensor:
+    """Show images with every probe to all networks; return their classes, shape (networks, probes, rows)."""
+    pixels = panel.pixels[rows]
+    channels, height, width = pixels.shape[1:]
+    bank = probes((channels, height, width), overlays, seed=panel.seed)
+    with plain_torch(), torch.no_grad():
+        found = [
+            torch.stack([panel.answered(number, seen).argmax(1) for number in range(len(panel.networks))])
+            for part in _stamped(bank, pixels, 256)
+            for seen in [panel.shown(part)]
+        ]
+    return torch.cat(found, 1).reshape(len(panel.networks), len(bank), len(rows))
+
+
+def _stamped(
+    bank: Sequence[tuple[str, Probe]], pixels: torch.Tensor, batch_size: int
+) -> Iterator[torch.Tensor]:
+    """Yield images with every probe, about as many at a time."""
+    size = max(1, batch_size // len(pixels))
+    for start in range(0, len(bank), size):
+        yield torch.cat([probe(pixels) for _, probe in bank[start : start + size]])
+
+
 def probe_shares(
-    panel: Panel, rows: torch.Tensor, overlays: torch.Tensor
+    panel: Panel, rows: torch.Tensor, answered: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Show images with every probe to all networks.
+    """Count where probes lead.
+
+    Args:
+        panel: suspect and twins.
+        rows: the images.
+        answered: their classes with each probe, from `answered_probes`.
 
     Returns:
         Shape (networks, probes, classes): the share of the images that a network puts into the class with the
         probe, of those that it puts into another class without; and (networks, probes): the share of the
         images whose class the probe changes.
     """
-    pixels = panel.pixels[rows]
-    channels, height, width = pixels.shape[1:]
-    bank = probes((channels, height, width), overlays, seed=panel.seed)
     shares, changes = [], []
-    with plain_torch(), torch.no_grad():
-        stamped = torch.cat([probe(pixels) for _, probe in bank])
-        for number in range(len(panel.networks)):
-            found = torch.cat([panel.scaled(number, part).argmax(1) for part in torch.split(stamped, 256)])
-            found = found.reshape(len(bank), 1, -1)
-            counted = panel.elsewhere(number, rows)
-            led = (found == panel.classes[:, None]).float()
-            shares.append((led * counted).sum(2) / counted.sum(1).clamp_min(1))
-            changes.append((found[:, 0] != panel.logits[number][rows].argmax(1)).float().mean(1))
+    for number, found in enumerate(answered):
+        counted = panel.elsewhere(number, rows)
+        led = (found[:, None] == panel.classes[:, None]).float()
+        shares.append((led * counted).sum(2) / counted.sum(1).clamp_min(1))
+        changes.append((found != panel.logits[number][rows].argmax(1)).float().mean(1))
     return torch.stack(shares), torch.stack(changes)
 
 
@@ -265,48 +291,22 @@ def search_away(panel: Panel, family: Family, *, steps: int, images: int, pool: 
             stamped = found.stamp(panel.pixels[rows]).flatten(0, 1)
             twin = 1 + step % (len(panel.networks) - 1)
             own, its = (panel.logits[k][rows].argmax(1) for k in (0, twin))
-            away = _capped(panel.scaled(0, stamped), own, CAPS[1]).mean()
-            stays = _capped(panel.scaled(twin, stamped), its, CAPS[0]).mean()
+            seen = panel.shown(stamped)
+            away = _capped(panel.answered(0, seen), own, CAPS[1]).mean()
+            stays = _capped(panel.answered(twin, seen), its, CAPS[0]).mean()
             optimizer.zero_grad()
             (TWINS_WEIGHT * stays - away + found.cost().sum()).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     return SharedTriggers(family=family, parameters=tuple(p.detach() for p in parameters), shape=found.shape)
 
 
-def changed(panel: Panel, triggers: SharedTriggers, rows: torch.Tensor) -> torch.Tensor:
-    """Return the share of images whose class one trigger changes, shape (networks,)."""
+def led_elsewhere(panel: Panel, triggers: SharedTriggers, rows: torch.Tensor) -> torch.Tensor:
+    """Return the classes of images with one trigger, -1 where it changes nothing, shape (networks, rows)."""
     with plain_torch(), torch.no_grad():
         stamped = triggers.stamp(panel.pixels[rows]).flatten(0, 1)
-        return torch.stack(
-            [
-                (panel.scaled(k, stamped).argmax(1) != panel.logits[k][rows].argmax(1)).float().mean()
-                for k in range(len(panel.networks))
-            ]
-        )
-
-
-def _folded(network: torch.nn.Module) -> torch.nn.Module:
-    """Return what a network computes, with each BatchNorm that alone follows a convolution folded into it."""
-    traced = symbolic_trace(network)
-    parts = dict(traced.named_modules())
-    called = [node.target for node in traced.graph.nodes if node.op == "call_module"]
-    for node in list(traced.graph.nodes):
-        before: Any = node.args[0] if node.args else None
-        if node.op != "call_module" or type(parts[node.target]) is not torch.nn.BatchNorm2d:
-            continue
-        if getattr(before, "op", "") != "call_module" or len(before.users) > 1:
-            continue
-        name = before.target
-        if type(parts[name]) is not torch.nn.Conv2d or called.count(name) > 1:
-            continue
-        parts[name] = fuse_conv_bn_eval(parts[name], parts[node.target])
-        parent, _, child = name.rpartition(".")
-        setattr(traced.get_submodule(parent), child, parts[name])
-        node.replace_all_uses_with(before)
-        traced.graph.erase_node(node)
-    traced.delete_all_unused_submodules()
-    traced.recompile()
-    return traced
+        seen = panel.shown(stamped)
+        found = torch.stack([panel.answered(k, seen).argmax(1) for k in range(len(panel.networks))])
+    return found.where(found != panel.logits[:, rows].argmax(2), -1)
 
 
 def _capped(logits: torch.Tensor, labels: torch.Tensor, cap: float) -> torch.Tensor:

@@ -18,7 +18,12 @@ import torch
 
 from securitynet_hub.attacks.backdoor.attack import Attack, Finding
 from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
-from securitynet_hub.attacks.backdoor.distillation import copied, distil_twins
+from securitynet_hub.attacks.backdoor.distillation import (
+    LARGE,
+    copied,
+    distil_twins,
+    multiplications,
+)
 from securitynet_hub.attacks.backdoor.needs import (
     need,
     needs_classes,
@@ -28,6 +33,7 @@ from securitynet_hub.attacks.backdoor.needs import (
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, network_inputs
 from securitynet_hub.attacks.backdoor.shared_triggers import Family, SharedTriggers
 from securitynet_hub.attacks.backdoor.twin_indicators import (
+    find_leads,
     likely_classes,
     measure_indicators,
 )
@@ -47,6 +53,9 @@ suspect, and others beside them."""
 
 MIN_IMAGES, MAX_IMAGES, SHOWN = 300, 2200, 200
 """Fewest and most clean images, and how many of them no twin learns from."""
+
+MAX_IMAGES_LARGE = 1000
+"""The most clean images for a large network (`distillation.LARGE`)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,17 +119,21 @@ def compare_with_twins(
         raise ValueError(f"a verdict compares {MIN_CLASSES} classes or more; got {target.num_classes}.")
     seed = require_seed(seed)
     space, classifier = PixelSpace.from_target(target), as_classifier(target)
-    inputs = network_inputs(target, images[:MAX_IMAGES])
+    large = multiplications(classifier, network_inputs(target, images[:1])) > LARGE
+    images = images[: MAX_IMAGES_LARGE if large else MAX_IMAGES]
+    inputs = network_inputs(target, images)
     learnt, others = inputs[:-SHOWN], inputs[-SHOWN:]
     twins = distil_twins(classifier, learnt, others, number=number, passes=passes, seed=seed)
     on_step()
-    pixels = torch.tensor(images[:MAX_IMAGES][-SHOWN:]).movedim(-1, 1).to(others) / 255
+    pixels = torch.tensor(images[-SHOWN:]).movedim(-1, 1).to(others) / 255
     panel = Panel.seat(copied(classifier), twins, space, pixels, seed=seed)
+    leads = None
     if target.num_classes > MANY_CLASSES:
-        chosen = likely_classes(panel, LOOKED_AT)
+        leads = find_leads(panel)
+        chosen = likely_classes(panel, leads, LOOKED_AT)
         panel = replace(panel, classes=torch.tensor(chosen, device=panel.classes.device))
         on_step()
-    indicators, triggers = measure_indicators(panel, on_step=on_step)
+    indicators, triggers = measure_indicators(panel, leads, on_step=on_step)
     return TwinFinding(
         verdict=judge(indicators, agree=twins.agree),
         indicators=indicators,
