@@ -1,15 +1,23 @@
 """Which copies the signs find, and how often they accuse independent networks: ``docs/provenance.md``.
 
-Run with ``python benchmarks/measure_provenance.py``, a minute of one core. The zoo's twelve networks `cnn`
-that were trained on all images, six clean and six backdoored, are independent of each other; copies of three
-are made here. All are asked about the same 500 images that none was trained on.
+Run with ``python benchmarks/measure_provenance.py FOLDER``, ten minutes of one core the first time; FOLDER
+keeps the trained copies. The zoo's twelve networks `cnn` that were trained on all images, six clean and six
+backdoored, are independent of each other and differ by their random numbers and triggers; copies of the six
+clean ones are made here, and independent networks that differ by more: of another architecture, of a few of
+the images, of other images. All are asked about the same 500 images that none was trained on. Needs the
+images of Fashion-MNIST (Debian's package dataset-fashion-mnist).
 """
 
 import copy
+import gzip
+import sys
+from collections import defaultdict
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 from tables import writing
 
@@ -18,72 +26,147 @@ from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.provenance.copies import make_copies
 from securitynet_hub.attacks.provenance.models import Models
-from securitynet_hub.attacks.provenance.null import rank_among_models, rank_among_pairs
-from securitynet_hub.attacks.provenance.weight_alignment import rank_among_orders
+from securitynet_hub.attacks.provenance.null import rank_among_pairs
+from securitynet_hub.attacks.provenance.weight_alignment import aligned_layers, rank_among_orders
 from securitynet_hub.attacks.subject import known_data
 from securitynet_hub.engine.inference import predict
 from securitynet_hub.engine.training import Recipe, train
 from securitynet_hub.models.zoo_networks import TRANSFORM, Cnn
 from securitynet_hub.statistics.rates import roc_auc, wilson_interval
 
-COMMAND = "python benchmarks/measure_provenance.py"
-QUERIES, LEVEL, REFERENCES = 500, 0.05, 3
+COMMAND = "python benchmarks/measure_provenance.py FOLDER"
+QUERIES, LEVEL, REFERENCES = 500, 0.05, 6
 SIGNS = ("error_agreement", "answer_correlation", "adversarial_overlap", "all_answers")
-STOLEN = {100: 30, 1000: 10}
+STOLEN = {100: 60, 1000: 20, 10_000: 10}
 """Queries of stolen copies, and for how many epochs they are trained."""
+
+APART = ("another seed", "a few of the images", "other images", "another architecture")
+"""How independent networks differ from the references; all of one sort are compared with each of them."""
+
+SAME_START = "same initial weights, a few of the images"
+"""What began with the reference's initial weights, and was trained apart from it."""
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+"""Where Debian's package puts Fashion-MNIST."""
+
+
+def training_images(without):
+    """Return the training images of Fashion-MNIST and their labels, without those that are asked about."""
+    with gzip.open(FASHION / "train-images-idx3-ubyte.gz") as file:
+        pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28, 1)
+    with gzip.open(FASHION / "train-labels-idx1-ubyte.gz") as file:
+        labels = np.frombuffer(file.read(), np.uint8, offset=8)
+    asked = {image.tobytes() for image in without}
+    kept = [row for row, image in enumerate(pixels) if image.tobytes() not in asked]
+    return pixels[kept], labels[kept]
 
 
 class Networks:
-    """Independent networks, and copies of the first three, with what was copied."""
+    """Independent networks, and copies of some, with what was copied."""
 
-    def __init__(self):
-        rows = [row for row in load_annotations("zoo").values() if row.architecture == "cnn"]
-        self.independent = [row.id for row in rows if row.kind in ("clean", "backdoored")]
-        self.independent.sort(key=lambda id: ("-clean/" not in id, id))
-        self.targets = {id: load_target(id) for id in self.independent}
-        self.data = known_data(self.targets[self.independent[0]].annotation)
-        self.origin = {id: id for id in self.independent}
-        self.sort = dict.fromkeys(self.independent, "independent")
-        for id in self.independent[:REFERENCES]:
-            for sort, target in self.copies(id):
-                name = f"{id}, {sort}"
-                self.targets[name] = replace(target, annotation=replace(target.annotation, id=name))
-                self.origin[name], self.sort[name] = id, sort
+    def __init__(self, folder):
+        self.folder = folder
+        rows = load_annotations("zoo")
+        self.null = [
+            id
+            for id, row in rows.items()
+            if row.architecture == "cnn" and row.kind in ("clean", "backdoored")
+        ]
+        self.null.sort(key=lambda id: ("-clean/" not in id, id))
+        self.references = self.null[:REFERENCES]
+        self.targets = {id: load_target(id) for id in self.null}
+        self.data = known_data(self.targets[self.null[0]].annotation)
+        self.pixels, self.labels = training_images(self.data.images.array(self.data.split.nonmembers))
+        self.sort = dict.fromkeys(self.null, "another seed")
+        self.origin = {id: id for id in self.null}
+        for id, row in rows.items():
+            if row.architecture == "bn-cnn" and row.kind == "clean":
+                self.add(id, load_target(id), "another architecture")
+            elif row.architecture == "cnn" and row.kind in ("overfitted", "regularised"):
+                self.add(id, load_target(id), "a few of the images")
+        base = self.targets[self.null[0]]
+        for seed in range(6):
+            name = f"other images, {seed}"
+            self.add(
+                name, replace(base, module=self.trained(name, lambda s=seed: self.own(s))), "other images"
+            )
+        self.seeds = {id: row.seed for id, row in rows.items()}
+        for number, id in enumerate(self.references):
+            for sort, target in self.copies(id, number):
+                self.add(f"{id}, {sort}", target, sort, origin=id)
 
-    def copies(self, id):
+    def compared(self, reference, suspect):
+        """Return of what sort a pair is; None where the suspect is a copy of another network.
+
+        Networks of the zoo with one seed and one architecture began with the same weights.
+        """
+        sort, own = self.sort[suspect], self.origin[suspect] == reference
+        if suspect == reference or not (own or sort in APART):
+            return None
+        if sort == "a few of the images" and self.seeds[suspect] == self.seeds[reference]:
+            return SAME_START
+        return sort
+
+    def add(self, name, target, sort, *, origin=None):
+        """Take in a network: a copy of one of the twelve, or an independent one."""
+        self.targets[name] = replace(target, annotation=replace(target.annotation, id=name))
+        self.sort[name], self.origin[name] = sort, origin or name
+
+    def trained(self, name, make):
+        """Return a network that is trained once and kept."""
+        path = self.folder / f"{name.replace('/', '-').replace(' ', '-').replace(',', '')}.safetensors"
+        module = Cnn(10)
+        if not path.exists():
+            safetensors.torch.save_file(make().state_dict(), path)
+        module.load_state_dict(safetensors.torch.load_file(path))
+        return module.eval()
+
+    def some(self, rows):
+        """Return inputs and labels of training images of Fashion-MNIST."""
+        return TRANSFORM(self.pixels[rows]), torch.from_numpy(self.labels[rows].astype(np.int64))
+
+    def own(self, seed):
+        """Train on 10,000 images with labels: what a thief has who asks nobody."""
+        inputs, labels = self.some(np.random.default_rng(seed).permutation(len(self.pixels))[:10_000])
+        return train(lambda: Cnn(10), inputs, labels, Recipe(epochs=10, batch_size=64, seed=70 + seed))
+
+    def copies(self, id, number):
         reference = self.targets[id]
         yield from make_copies(reference, self.data)
-        held_out = self.data.split.nonmembers
-        rows = np.setdiff1d(np.arange(len(self.data.images)), held_out)
-        rows = np.random.default_rng(5).permutation(rows)
-        inputs = TRANSFORM(self.data.images.array(rows))
-        labels = torch.from_numpy(self.data.images.labels[rows].astype(np.int64))
-        own = copy.deepcopy(reference.module)
-        tuned = train(
-            lambda: own, inputs, labels, Recipe(epochs=3, batch_size=64, learning_rate=2e-3, seed=7)
-        )
-        yield "trained on, 3 epochs", replace(reference, module=tuned)
-        other = copy.deepcopy(reference.module)
-        with torch.random.fork_rng():
-            torch.manual_seed(1)
-            other[5].reset_parameters()
-        headed = train(
-            lambda: other, inputs, labels, Recipe(epochs=2, batch_size=64, learning_rate=2e-3, seed=8)
-        )
-        yield "head replaced, 2 epochs", replace(reference, module=headed)
-        for count, epochs in STOLEN.items():
+        inputs, labels = self.some(np.random.default_rng(5).permutation(len(self.pixels))[:10_000])
+
+        def tuned():
+            own = copy.deepcopy(reference.module)
+            how = Recipe(epochs=3, batch_size=64, learning_rate=2e-3, seed=7 + 10 * number)
+            return train(lambda: own, inputs[:3000], labels[:3000], how)
+
+        def headed():
+            own = copy.deepcopy(reference.module)
+            with torch.random.fork_rng():
+                torch.manual_seed(1 + number)
+                own[5].reset_parameters()
+            how = Recipe(epochs=2, batch_size=64, learning_rate=2e-3, seed=8 + 10 * number)
+            return train(lambda: own, inputs[:3000], labels[:3000], how)
+
+        def taught(count, epochs, temperature=1.0):
             with torch.no_grad():
-                posteriors = torch.softmax(reference.module(inputs[:count]), 1)
-            how = Recipe(epochs=epochs, batch_size=64, learning_rate=3e-3, seed=50)
-            stolen = train(lambda: Cnn(10), inputs[:count], posteriors, how)
-            yield f"stolen with {count:,} queries", replace(reference, module=stolen)
+                posteriors = torch.softmax(reference.module(inputs[:count]) / temperature, 1)
+            how = Recipe(epochs=epochs, batch_size=64, learning_rate=3e-3, seed=150 + number)
+            return train(lambda: Cnn(10), inputs[:count], posteriors, how)
+
+        made = {"trained on, 3 epochs": tuned, "head replaced, 2 epochs": headed}
+        made["distilled at temperature 4"] = lambda: taught(10_000, 10, temperature=4.0)
+        for count, epochs in STOLEN.items():
+            made[f"stolen with {count:,} queries"] = lambda c=count, e=epochs: taught(c, e)
+        for sort, make in made.items():
+            yield sort, replace(reference, module=self.trained(f"{id}, {sort}", make))
 
 
 class Comparisons:
-    """Similarities and p-values of suspects, each beside the independent networks."""
+    """Similarities and p-values of suspects, each beside the twelve networks."""
 
-    def __init__(self):
-        self.networks = Networks()
+    def __init__(self, folder):
+        self.networks = Networks(folder)
         data = self.networks.data
         rows = np.sort(np.random.default_rng(0).permutation(data.split.nonmembers)[:QUERIES])
         self.pixels, self.labels = data.images.array(rows), data.images.labels[rows].astype(np.int64)
@@ -104,86 +187,121 @@ class Comparisons:
 
     def beside(self, *pair):
         taken = {self.networks.origin[name] for name in pair}
-        return [name for name in self.networks.independent if name not in taken]
+        return [name for name in self.networks.null if name not in taken]
 
     def ranked(self, reference, suspect, sign):
-        """Return the similarity, and the p-values among models and among pairs."""
+        """Return the similarity, and its p-value among pairs."""
         models = self.models([reference, suspect, *self.beside(reference, suspect)])
-        run = self.signs[sign].run
-        rows = np.stack([run(models, k) for k in range(len(models))])
-        return (
-            float(rows[0, 1]),
-            rank_among_models(rows[0, 1], rows[0, 2:]).p_value,
-            rank_among_pairs(rows).p_value,
-        )
+        rows = np.stack([self.signs[sign].run(models, k) for k in range(len(models))])
+        return float(rows[0, 1]), rank_among_pairs(rows).p_value
 
     def weights(self, reference, suspect):
+        """Return the p-value of the weights; None for networks that have no layers in common."""
+        targets = [self.networks.targets[name] for name in (reference, suspect)]
+        if not aligned_layers(*targets):
+            return None
         return rank_among_orders(self.models([reference, suspect]), permutations=499).p_value
 
 
 def share(p_values, level=LEVEL):
-    found = int((np.array(p_values) <= level).sum())
-    low, high = wilson_interval(found, len(p_values))
-    return f"{found} of {len(p_values)} ({low:.2f}-{high:.2f})"
+    known = [p for p in p_values if p is not None]
+    if not known:
+        return "-"
+    found = sum(p <= level for p in known)
+    low, high = wilson_interval(found, len(known))
+    return f"{found} of {len(known)} ({low:.2f}-{high:.2f})"
+
+
+def verdict(answers, weights):
+    """Return the p-value of the verdict: Bonferroni's of the two tests."""
+    return answers if weights is None else min(1.0, 2 * min(answers, weights))
 
 
 def auc(copies, independent):
     return roc_auc([*copies, *independent], [True] * len(copies) + [False] * len(independent))
 
 
-def main():
-    compared = Comparisons()
+def farthest(p_values):
+    """Return by how much the share of p-values at most u exceeds u at most, and what chance exceeds in 5 %.
+
+    The one-sided statistic of Kolmogorov and Smirnov; the bound for independent p-values is
+    ``sqrt(log(1 / .05) / (2 n))`` (Massart 1990, Ann. Probab. 18:1269).
+    """
+    ordered = np.sort(p_values)
+    n = len(ordered)
+    excess = max(0.0, float((np.arange(1, n + 1) / n - ordered).max()))
+    return f"{excess:.2f} ({np.sqrt(np.log(20) / (2 * n)):.2f})"
+
+
+def main(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    compared = Comparisons(folder)
     networks = compared.networks
-    references = networks.independent[:REFERENCES]
-    pairs = [
-        (reference, suspect)
-        for reference in references
-        for suspect in networks.targets
-        if suspect != reference
-    ]
-    pairs += [
-        (one, other)
-        for one in networks.independent[REFERENCES:]
-        for other in networks.independent
-        if one != other
-    ]
+    by_sort = defaultdict(list)
+    for reference in networks.references:
+        for suspect in networks.targets:
+            if sort := networks.compared(reference, suspect):
+                by_sort[sort].append((reference, suspect))
+    pairs = [pair for some in by_sort.values() for pair in some]
     found = {pair: {sign: compared.ranked(*pair, sign) for sign in SIGNS} for pair in pairs}
     weights = {pair: compared.weights(*pair) for pair in pairs}
-    derived = {pair: networks.origin[pair[0]] == networks.origin[pair[1]] for pair in pairs}
-    apart = [pair for pair in pairs if networks.sort[pair[1]] == "independent"]
-    sorts = dict.fromkeys(networks.sort[suspect] for (_, suspect), own in derived.items() if own)
+    said = {pair: verdict(found[pair]["all_answers"][1], weights[pair]) for pair in pairs}
+    apart = [pair for sort in APART for pair in by_sort[sort]]
 
-    columns = ["suspect", *(sign.replace("_", " ") for sign in SIGNS), "weight alignment", "AUC, all answers"]
+    columns = [
+        "suspect",
+        *(sign.replace("_", " ") for sign in SIGNS),
+        "weight alignment",
+        "verdict: derived",
+        "AUC, all answers",
+    ]
     with writing("provenance-found", COMMAND, columns) as row:
-        for sort in [*sorts, "independent"]:
-            own = (
-                apart
-                if sort == "independent"
-                else [p for p in pairs if derived[p] and networks.sort[p[1]] == sort]
-            )
-            cells = [share([found[pair][sign][2] for pair in own]) for sign in SIGNS]
+        for sort in [*(sort for sort in by_sort if sort not in APART), *APART]:
+            own = by_sort[sort]
+            cells = [share([found[pair][sign][1] for pair in own]) for sign in SIGNS]
             scores = [[found[pair]["all_answers"][0] for pair in some] for some in (own, apart)]
-            area = "-" if sort == "independent" else f"{auc(*scores):.3f}"
-            row(sort, *cells, share([weights[pair] for pair in own]), area)
+            area = "-" if sort in APART else f"{auc(*scores):.3f}"
+            name = f"independent: {sort}" if sort in APART else sort
+            row(
+                name,
+                *cells,
+                share([weights[pair] for pair in own]),
+                share([said[pair] for pair in own]),
+                area,
+            )
 
     levels = (0.05, 0.1, 0.2, 0.5)
-    with writing(
-        "provenance-calibration", COMMAND, ["independent pairs", *(f"p ≤ {level}" for level in levels)]
-    ) as row:
-        # Ranks of answers among these twelve are uniform by construction: each pair is among all pairs.
-        row(
-            "weight alignment, orders", *(share([weights[pair] for pair in apart], level) for level in levels)
-        )
+    columns = [
+        "test, independent networks",
+        *(f"p ≤ {level}" for level in levels),
+        "largest excess (by chance)",
+    ]
+    with writing("provenance-calibration", COMMAND, columns) as row:
+        for sort in APART:
+            for name, p_values in (
+                ("all answers", [found[pair]["all_answers"][1] for pair in by_sort[sort]]),
+                ("weight alignment", [weights[pair] for pair in by_sort[sort]]),
+            ):
+                known = [p for p in p_values if p is not None]
+                if known:
+                    shares = (share(known, level) for level in levels)
+                    row(f"{name}, {sort}", *shares, farthest(known))
 
-    heads = [f"{id.rpartition('/')[0].rpartition('/')[2]}/{id.rpartition('/')[2]}" for id in references]
-    with writing("provenance-matrix", COMMAND, ["suspect", *(f"p beside `{head}`" for head in heads)]) as row:
-        for suspect in networks.targets:
-            cells = [
-                "-" if suspect == reference else f"{found[reference, suspect]['all_answers'][2]:.3f}"
-                for reference in references
-            ]
+    heads = [
+        f"{id.rpartition('/')[0].rpartition('/')[2]}/{id.rpartition('/')[2]}" for id in networks.references
+    ]
+    with writing("provenance-matrix", COMMAND, ["suspect", *(f"`{head}`" for head in heads)]) as row:
+        sorts = [sort for sort in by_sort if sort not in APART and sort != SAME_START]
+        for sort in sorts:
+            row(sort, *(f"{said[pair]:.3f}" for pair in by_sort[sort]))
+        for suspect in dict.fromkeys(suspect for _, suspect in apart):
+            cells = []
+            for reference in networks.references:
+                start = "*" if networks.compared(reference, suspect) == SAME_START else ""
+                p_value = said.get((reference, suspect))
+                cells.append("-" if p_value is None else f"{p_value:.3f}{start}")
             row(suspect.removeprefix("zoo/fashion-mnist/"), *cells)
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))

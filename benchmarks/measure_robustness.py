@@ -1,13 +1,16 @@
 """Robust accuracy of a few networks, its passes and seconds, beside pyautoattack alone.
 
 Run with ``python benchmarks/measure_robustness.py FOLDER [PART ...]``. FOLDER keeps the adversarially
-trained network and finished units. Parts: ``train`` trains it (a CPU-minute), ``networks`` measures robust
-accuracy, ``library`` runs every attack of pyautoattack on every one of a few images and compares answers
-and passes, ``photographs`` attacks EfficientNet-Lite0 on the photographs of scikit-image.
+trained network. Parts: ``train`` trains it (a CPU-minute), ``networks`` measures robust accuracy beside
+pyautoattack alone (ten), ``sizes`` how it falls as changes grow, ``library`` runs every attack of
+pyautoattack on every one of a few images and compares answers and passes, ``simulated`` compares passes by
+width where attacks have known success, ``photographs`` attacks EfficientNet-Lite0 on the photographs of
+scikit-image.
 """
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +21,9 @@ from tables import writing
 from securitynet_hub import audit, load_images, load_target
 from securitynet_hub.attacks.evasion.classifier import PixelClassifier
 from securitynet_hub.attacks.evasion.kind import Options
+from securitynet_hub.attacks.evasion.stages import attack_in_stages
 from securitynet_hub.attacks.evasion.subject import Subject
-from securitynet_hub.attacks.evasion.units import Planned, attack_unit
+from securitynet_hub.attacks.evasion.units import Done, Planned, Tally, attack_unit
 from securitynet_hub.attacks.evasion.worst_case import perturbing
 from securitynet_hub.attacks.subject import AuditData, known_data
 from securitynet_hub.data.splits import Split
@@ -41,10 +45,15 @@ SAMPLE = 64
 """Images that pyautoattack alone attacks."""
 
 TRAINED = "adversarially trained cnn"
-MEASURED = [
-    *((id, eps) for id in ("cnn-clean/1", "bn-cnn-clean/1", TRAINED) for eps in ("8/255", "32/255")),
-    *((id, "8/255") for id in ("cnn-overfitted-500/1", "cnn-regularised-500/1", "cnn-corner-patch/7")),
-]
+MEASURED = (
+    ("cnn-clean/1", "32/255"),
+    ("bn-cnn-clean/1", "32/255"),
+    ("bn-cnn-clean/1", "8/255"),
+    (TRAINED, "32/255"),
+    ("cnn-clean/1", "8/255"),
+    (TRAINED, "8/255"),
+    ("cnn-regularised-500/1", "8/255"),
+)
 
 
 def data():
@@ -88,7 +97,7 @@ def trained(folder):
     return load_target(module, name="adversarially trained cnn", transform=TRANSFORM, num_classes=10)
 
 
-def networks(folder, width=0.1):
+def networks(folder, width=0.2):
     """Measure robust accuracy of networks of the zoo and of the trained one, and what pyautoattack takes.
 
     pyautoattack alone attacks the first 64 images in its standard order; its passes for an image, times the
@@ -136,6 +145,100 @@ def networks(folder, width=0.1):
                 f"{theirs:,.0f}",
                 f"{theirs / passes:.1f}",
             )
+
+
+def sizes(folder):
+    """Measure how robust accuracy falls as changes grow, by the attacks that are cheap."""
+    epsilons = [f"{levels}/255" for levels in (1, 2, 4, 8, 16, 32)]
+    cheap = {"worst_case": {"attacks": ["fgsm", "pgd", "pgd_t"]}}
+    targets = {id: load_target(f"zoo/fashion-mnist/{id}") for id in ("cnn-clean/1", "bn-cnn-clean/1")}
+    targets[TRAINED] = trained(folder)
+    with writing("evasion-sizes", f"{COMMAND} sizes", ["network", "unchanged", *epsilons]) as row:
+        for id, target in targets.items():
+            found = [
+                audit(target, attacks="worst_case", data=data(), eps=eps, robust_images=200, settings=cheap)[
+                    0
+                ].result
+                for eps in epsilons
+            ]
+            robust = [f"{each['robust_accuracy']:.3f}" for each in found]
+            row(id, f"{found[0]['accuracy']:.3f}", *robust)
+
+
+def simulated(folder, runs=2):
+    """Compare passes for the same width where the share that withstands each stage is known.
+
+    The attacks that are cheap cost 137 passes for an image that withstands them, all others 9,762; for one
+    that is broken, 20 and 1,800. pyautoattack takes 9,762 and 200, and as many images as an exact interval of
+    that width needs.
+    """
+    attack = perturbing()["fgsm"]
+    planned = [
+        Planned(attack=replace(attack, name=name, order=order, cost=lambda cost=cost: cost - 1))
+        for order, (name, cost) in enumerate({"cheap": 100, "costly": 9762}.items())
+    ]
+    with writing(
+        "evasion-stopping",
+        f"{COMMAND} simulated",
+        [
+            "withstand all",
+            "of these after cheap attacks",
+            "width",
+            "images, exact",
+            "images",
+            "times fewer passes",
+        ],
+    ) as row:
+        for first, second in ((0.6, 0.99), (0.42, 0.99), (0.42, 0.95), (0.1, 0.95), (0.01, 0.95)):
+            share = first * second
+            for width in (0.2, 0.1, 0.05):
+                ours, images = [], []
+                for seed in range(runs):
+                    found = attack_in_stages(
+                        planned,
+                        np.arange(60_000),
+                        known_success((first, second), (137, 9762), (20, 1800), seed),
+                        width=width,
+                        passes=None,
+                        confidence_level=0.95,
+                    )
+                    ours.append(sum(stage.passes for stage in found.stages))
+                    images.append([stage.n for stage in found.stages])
+                needed = images_for(width, share)
+                theirs = needed * (share * 9762 + (1 - share) * 200)
+                shown = " and ".join(f"{count:,.0f}" for count in np.mean(images, axis=0))
+                row(
+                    f"{share:.3f}",
+                    f"{second:.0%}",
+                    str(width),
+                    f"{needed:,}",
+                    shown,
+                    f"{theirs / np.mean(ours):.1f}",
+                )
+
+
+def known_success(shares, withstood, broken, seed):
+    """Return what does units of work on images that withstand each stage with such a share."""
+    holds = np.random.default_rng(seed).random((60_000, len(shares))) < shares
+
+    def do_all(work):
+        found = []
+        for part in work:
+            rows = np.array(part.rows)
+            held = holds[rows, part.stage]
+            passes = int(np.where(held, withstood[part.stage], broken[part.stage]).sum())
+            found.append(
+                Done(
+                    rows=rows,
+                    right=np.ones(len(rows), bool),
+                    broken_by=np.where(held, -1, 0),
+                    tallies={"": Tally(n=len(rows), forwarded=passes)},
+                    examples=[],
+                )
+            )
+        return found
+
+    return do_all
 
 
 def attacked_alone(subject):
@@ -189,10 +292,14 @@ def library(folder, width=0.1):
 
 def images_for(width, share):
     """Return the number of images of which an exact interval of such a share has such a width."""
-    n = 2
-    while np.diff(clopper_pearson_interval(round(share * n), n)).item() > width:
-        n += 1
-    return n
+    few, many = 1, 2
+    while np.diff(clopper_pearson_interval(round(share * many), many)).item() > width:
+        few, many = many, 2 * many
+    while many - few > 1:
+        middle = (few + many) // 2
+        wide = np.diff(clopper_pearson_interval(round(share * middle), middle)).item() > width
+        few, many = (middle, many) if wide else (few, middle)
+    return many
 
 
 def photographs(folder):
@@ -225,7 +332,7 @@ def photographs(folder):
             )
 
 
-PARTS = {each.__name__: each for each in (train, networks, library, photographs)}
+PARTS = {each.__name__: each for each in (train, networks, sizes, library, simulated, photographs)}
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])

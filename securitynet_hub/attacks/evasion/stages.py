@@ -11,8 +11,8 @@ from securitynet_hub.core.arrays import Rows
 from securitynet_hub.core.errors import BudgetError
 from securitynet_hub.statistics.sequences import Trials, product_sequence
 
-CHEAP = 350
-"""Passes for an image up to which an attack belongs to the first stage."""
+CHEAP = 100
+"""Passes for an image up to which an attack belongs to the first stage, which most images go through."""
 
 ROUND = 4
 """Units of work between two looks at the interval, for processes to share."""

@@ -166,7 +166,7 @@ def _shortage(judged: Judged) -> str:
 
 
 def _power(judged: Judged) -> str:
-    """Say which copies of the reference the same test finds."""
+    """Say which copies that were made of the reference the same test finds, and which it misses."""
     made: dict[str, bool] = {}
     for entry in judged.counted:
         level = judged.significance / len(judged.counted)
@@ -175,14 +175,18 @@ def _power(judged: Judged) -> str:
             if isinstance(copy, Mapping) and (p := number(copy.get("p_value"))) is not None:
                 made[str(copy.get("made"))] = made.get(str(copy.get("made")), False) or p <= level
     if not made:
-        return "Whether a copy would have been found was not tried."
+        return "The test was not tried on copies of the reference, so what it would find is not known."
     found, lost = ([name for name in made if made[name] is wanted] for wanted in (True, False))
-    said = []
-    if found:
-        said.append(f"A {_listed(found)} copy of the reference would have been found")
-    if lost:
-        said.append(f"{'a' if found else 'A'} {_listed(lost)} copy would have been missed")
-    return f"{', '.join(said)}."
+    said = [
+        f"{verb} {_listed([_with_article(name) for name in names])}"
+        for verb, names in (("finds", found), ("misses", lost))
+        if names
+    ]
+    return f"Tried on copies that the audit made of the reference, the same test {' and '.join(said)} one."
+
+
+def _with_article(name: str) -> str:
+    return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -71,7 +71,7 @@ class TestOutcomes:
         verdict = said(records)
         assert (verdict.tone, verdict.severity) == ("open", 0)
         assert "Cannot tell" in verdict.title
-        assert "A pruned copy of the reference would have been found" in verdict.text
+        assert "made of the reference, the same test finds a pruned one." in verdict.text
 
     def test_too_few_models_say_how_many_it_takes(self, quantised):
         (record,) = compared(quantised, f"{CLEAN}/1", attacks=["all_answers"], null="reference")
