@@ -55,25 +55,40 @@ def show_plan(prepared: Prepared, *, as_json: bool) -> None:
 
 
 def _plan_table(rows: Sequence[Row], units: int) -> Table:
-    table = Table(box=None, title=f"{len(rows)} models, {units} units", title_justify="left")
+    models = _by_model(rows)
+    table = Table(box=None, title=f"{len(models)} models, {units} units", title_justify="left")
     table.add_column("model", overflow="fold")
     for heading in ("images", "units", "left", "download", "seconds"):
         table.add_column(heading, justify="right")
-    for job, count, cost in rows:
+    for id, own in models.items():
+        downloads = [cost.download for _, _, cost in own]
+        known = [cost.seconds for _, _, cost in own if cost.seconds is not None]
+        # One model's attacks may be several jobs, of which some have a known length.
+        parts = [*([f"{sum(known):.1f}"] if known else []), *(["?"] if len(known) < len(own) else [])]
         table.add_row(
-            printable_markup(job.annotation.id),
-            f"{job.num_images:,}",
-            str(len(job.units)),
-            str(count),
-            _megabytes(cost.download),
-            "?" if cost.seconds is None else f"{cost.seconds:.1f}",
+            printable_markup(id),
+            f"{max(job.num_images for job, _, _ in own):,}",
+            str(sum(len(job.units) for job, _, _ in own)),
+            str(sum(count for _, count, _ in own)),
+            _megabytes(None if None in downloads else sum(size or 0 for size in downloads)),
+            " + ".join(parts),
         )
     return table
 
 
+def _by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Group jobs by their models, in the order of the plan."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row[0].annotation.id, []).append(row)
+    return found
+
+
 def _print_costs(console: PlainConsole, rows: Sequence[Row], processes: int) -> None:
     costs = [cost for _, _, cost in rows]
-    unknown = sum(cost.download is None for cost in costs)
+    models = _by_model(rows).values()
+    unknown = sum(any(cost.download is None for _, _, cost in own) for own in models)
+    untold = sum(any(cost.seconds is None for _, _, cost in own) for own in models)
     console.print(
         f"{sum(left for _, left, _ in rows)} units left; "
         f"{_megabytes(sum(cost.download or 0 for cost in costs))} to download"
@@ -83,7 +98,7 @@ def _print_costs(console: PlainConsole, rows: Sequence[Row], processes: int) -> 
     several = f", {duration(sum(known) / processes)} in {processes}" if processes > 1 else ""
     console.print(
         f"about {duration(sum(known))} in one process{several}"
-        + (f"; {len(costs) - len(known)} models not counted" if len(known) < len(costs) else "")
+        + (f"; attacks of unknown length on {untold} models not counted" if untold else "")
         + ". Without records this is a guess from the networks' operations; it may take several times longer."
     )
 

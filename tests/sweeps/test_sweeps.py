@@ -429,6 +429,13 @@ class TestCommand:
         code, plan, _ = run(*command, "--dry-run", "--json")
         assert (code, [row["left"] for row in json.loads(plan)]) == (0, [0, 0])
 
+    def test_a_model_is_planned_once_whatever_its_budgets(self, run, tmp_path):
+        attacks = "--attacks", "loss", "model_stealing", "--budgets", "200", "400"
+        plan = run("sweep", "--models", PATTERN, *attacks, "--out", tmp_path, "--dry-run")[1]
+        assert "2 models, 6 units" in plan
+        assert "attacks of unknown length on 2 models not counted" in plan
+        assert plan.count("zoo/fashion-mnist/") == 2
+
     def test_a_group_of_attacks_is_swept(self, run, tmp_path):
         command = ("sweep", "--models", CLEAN[0].id, "--attacks", "all", "--out", tmp_path, "--json")
         code, shown, _ = run(*command)
