@@ -124,11 +124,8 @@ def _by_number(answers: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
 
 def _labels(given: npt.ArrayLike, name: str) -> npt.NDArray[np.int64]:
     found = as_array(given, name)
-    if found.dtype.kind not in "iuf" or (found.dtype.kind == "f" and (found != np.floor(found)).any()):
-        where = (
-            f": {name_rows(np.flatnonzero(found != np.floor(found)))} are not"
-            if found.dtype.kind == "f"
-            else ""
-        )
+    fit = found.dtype.kind in "iuf" and np.isfinite(found) & (found == np.floor(found)) & (abs(found) < 2**53)
+    if not np.all(fit):
+        where = f": {name_rows(np.flatnonzero(~fit))} are not" if found.dtype.kind in "iuf" else ""
         raise ValueError(f"{name} must be whole numbers, one label for each image{where}; got {found.dtype}.")
     return found.astype(np.int64)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ class ModelInfo(BaseModel):
     @field_validator("eps", mode="before")
     @classmethod
     def _radius(cls, value: Any) -> str:
-        Threat.of("Linf", value if isinstance(value, str) else float(value))
+        Threat.of("Linf", value)
         return str(value)
 
 
@@ -70,11 +69,13 @@ def read_model_info(path: Path) -> ModelInfo:
         ValueError: there is no such file, or it holds no such figures.
     """
     try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"{path} has more than {LARGEST:,} bytes and is no model_info of RobustBench.")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        with path.open("rb") as file:
+            read = file.read(LARGEST + 1)
+        content = json.loads(read) if len(read) <= LARGEST else None
+    except (OSError, RecursionError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as a model_info of RobustBench: {error}") from error
+    if len(read) > LARGEST:
+        raise ValueError(f"{path} has more than {LARGEST:,} bytes and is no model_info of RobustBench.")
     if not isinstance(content, dict):
         raise ValueError(f"{path} is no model_info of RobustBench: it holds a {type(content).__name__}.")
     norm = path.parent.name if path.parent.name in ("Linf", "L2") else "Linf"
@@ -106,7 +107,7 @@ def find_published(annotation: Annotation, options: Options) -> dict[str, Any] |
     else:
         return None
     own = Threat.of(options.norm, options.eps)
-    same = own.norm == info.norm and math.isclose(own.eps, float(Fraction(info.eps)), rel_tol=1e-6)
+    same = own.norm == info.norm and math.isclose(own.eps, Threat.of(own.norm, info.eps).eps, rel_tol=1e-6)
     return {
         "source": info.name,
         "accuracy": round(info.clean_acc / 100, 6),

@@ -29,6 +29,9 @@ EXACT, SEQUENCE = "exact", "confidence sequence"
 MOST_COUNTED = 10_000_000
 """Images up to which an interval is computed again."""
 
+MOST_STAGES = 16
+"""Stages of an audit at most: the time of computing their interval again grows with the square."""
+
 ROUNDED = 1e-4
 """Largest distance of an interval of a confidence sequence from the one that is computed again."""
 
@@ -98,7 +101,7 @@ class Robust(Figures):
     stopped: Text
     n: Positive
     n_right: Count
-    stages: Annotated[list[Stage], Field(min_length=1, max_length=100)]
+    stages: Annotated[list[Stage], Field(min_length=1, max_length=MOST_STAGES)]
     attacks: Annotated[list[Tried], Field(max_length=100)]
     checks: Annotated[list[Check], Field(max_length=100)]
     published: Published | None = None

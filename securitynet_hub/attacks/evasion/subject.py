@@ -11,7 +11,7 @@ from securitynet_hub.attacks.evasion.classifier import PixelClassifier
 from securitynet_hub.attacks.evasion.kind import Options
 from securitynet_hub.attacks.evasion.threat import Threat
 from securitynet_hub.attacks.subject import AuditData
-from securitynet_hub.core.arrays import Labels, Rows
+from securitynet_hub.core.arrays import Labels, Rows, is_real, require_count, shortened
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.data.sources import ImageSource
@@ -56,18 +56,17 @@ class Subject:
         (50, 0.0314)
         """
         threat = Threat.of(options.norm, options.eps)
-        if not isinstance(options.robust_images, int) or options.robust_images < 1:
-            raise ValueError(f"robust_images must be 1 or more; got {options.robust_images!r}.")
-        if options.width is not None and not 0 < options.width <= 1:
-            raise ValueError(f"width must lie above 0 and be 1 at most; got {options.width!r}.")
-        if options.passes is not None and options.passes < 1:
-            raise ValueError(f"passes must be 1 or more; got {options.passes!r}.")
+        require_count(options.robust_images, "robust_images")
+        if options.width is not None and not (is_real(options.width) and 0 < options.width <= 1):
+            raise ValueError(f"width must lie above 0 and be 1 at most; got {shortened(options.width)}.")
+        if options.passes is not None:
+            require_count(options.passes, "passes")
         if options.ball not in BALLS:
             raise UnknownNameError("choice of what is changed", options.ball, BALLS)
         images = data.images
         if options.ball == "crop":
             target, images = _cropped(target, images)
-        rows = np.random.default_rng(seed).permutation(data.split.nonmembers)[: options.robust_images]
+        rows = np.random.default_rng(seed).permutation(data.split.nonmembers)[: int(options.robust_images)]
         if not len(rows):
             raise ValueError(f"{data.images.name} has no image that {target.id} was not trained on.")
         return cls(classifier=PixelClassifier(target), images=images, rows=rows, threat=threat, seed=seed)

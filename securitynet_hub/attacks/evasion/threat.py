@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 
 import torch
 
+from securitynet_hub.core.arrays import shortened
 from securitynet_hub.models.perturbations import Norm, lengths, require_norm
 
 ROUNDING = 1e-5
@@ -38,11 +38,14 @@ class Threat:
         Threat(norm='Linf', eps=0.2)
         """
         try:
-            value = float(Fraction(eps) if isinstance(eps, str) else eps)
-        except (ValueError, ZeroDivisionError, TypeError) as error:
-            raise ValueError(f"eps must be a number or a fraction such as 8/255; got {eps!r}.") from error
+            above, _, below = eps.partition("/") if isinstance(eps, str) else (eps, "", "")
+            value = float(above) / float(below or 1)  # Fraction would write out 1e999999999
+        except (ValueError, ZeroDivisionError, OverflowError, TypeError) as error:
+            raise ValueError(
+                f"eps must be a number or a fraction such as 8/255; got {shortened(eps)}."
+            ) from error
         if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"eps must be above 0, such as 8/255; got {eps!r}.")
+            raise ValueError(f"eps must be above 0, such as 8/255; got {shortened(eps)}.")
         return cls(norm=require_norm(norm), eps=value)
 
     def allows(self, images: torch.Tensor, changed: torch.Tensor) -> torch.Tensor:

@@ -32,6 +32,8 @@ def answer_correlation(models: Models, reference: int) -> Scores:
     (True, True)
     """
     logits = models.outputs.astype(np.float64)
+    # A power of two changes no digit, and keeps sums of squares of the largest logits finite.
+    logits = np.ldexp(logits, -np.frexp(np.abs(logits).max((1, 2), keepdims=True))[1])
     logits -= logits.mean(2, keepdims=True)
     flat = logits.reshape(len(logits), -1)
     flat = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.finfo(np.float64).tiny)

@@ -10,10 +10,13 @@ import numpy.typing as npt
 from securitynet_hub.attacks.provenance import all_answers, error_agreement
 from securitynet_hub.attacks.provenance.measures import measure
 from securitynet_hub.attacks.provenance.models import Models
-from securitynet_hub.attacks.provenance.null import NULLS
-from securitynet_hub.core.arrays import as_array, require_finite
+from securitynet_hub.attacks.provenance.null import NULLS, require_significance
+from securitynet_hub.core.arrays import Labels, as_array, require_finite
 from securitynet_hub.core.errors import UnknownNameError
-from securitynet_hub.statistics.rates import require_level, require_share
+from securitynet_hub.statistics.rates import require_level
+
+LARGEST = 2**53
+"""Largest label: beyond it numbers of floating point are no longer all whole ones."""
 
 
 def measure_provenance(
@@ -51,7 +54,7 @@ def measure_provenance(
     """
     if not isinstance(null, str) or null not in NULLS:
         raise UnknownNameError("null", null, NULLS)
-    require_share(significance, "significance")
+    require_significance(significance)
     require_level(confidence_level)
     truth = as_array(references, "references")
     if truth.ndim != 1 or not len(truth) or truth.dtype.kind not in "iuf" or (truth != np.floor(truth)).any():
@@ -75,19 +78,27 @@ def measure_provenance(
         require_finite(array, name)
     answers = np.concatenate([sides["target"][None], sides["suspect"][None], others])
     labels_only = answers.ndim == 2
-    outputs = _one_hot(answers, truth) if labels_only else answers
-    if truth.min() < 0 or truth.max() >= outputs.shape[2]:
-        raise ValueError(
-            f"references must lie in 0..{outputs.shape[2] - 1}; got {truth.min()} to {truth.max()}."
-        )
-    models = Models(outputs=outputs, labels=truth.astype(np.int64), labels_only=labels_only)
+    most = LARGEST if labels_only else answers.shape[2] - 1
+    if truth.min() < 0 or truth.max() > most:
+        raise ValueError(f"references must lie in 0..{most}; got {truth.min()} to {truth.max()}.")
+    outputs, labels = _one_hot(answers, truth) if labels_only else (answers, truth.astype(np.int64))
+    models = Models(outputs=outputs, labels=labels, labels_only=labels_only)
     measured = measure(all_answers.ATTACK, models, null, significance, confidence_level)
     result = {name: value for name, value in measured._asdict().items() if name not in ("figures", "pairs")}
     return {**result, **error_agreement.figures(models, confidence_level)}
 
 
-def _one_hot(answers: npt.NDArray[Any], truth: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    if (answers != np.floor(answers)).any() or answers.min() < 0:
-        raise ValueError("suspect, target and independent must be whole labels of 0 and above, or logits.")
-    classes = 1 + int(max(answers.max(), truth.max()))
-    return np.eye(classes)[answers.astype(np.int64)]
+def _one_hot(answers: npt.NDArray[Any], truth: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Labels]:
+    """Return answers as outputs, and the true labels, numbered anew for each sample.
+
+    Only whether labels of a sample are the same counts, so that the outputs need no more classes than there
+    are models, whatever the labels are.
+    """
+    if (answers != np.floor(answers)).any() or answers.min() < 0 or answers.max() > LARGEST:
+        raise ValueError(
+            f"suspect, target and independent must be whole labels of 0 to {LARGEST}, or logits."
+        )
+    told = np.concatenate([truth[None], answers])
+    numbers = np.stack([(told == row).argmax(0) for row in told])  # of the first who says the same
+    outputs = numbers[1:, :, None] == np.arange(len(told))
+    return outputs, numbers[0]

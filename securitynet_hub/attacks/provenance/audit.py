@@ -15,16 +15,15 @@ from securitynet_hub.attacks.provenance.copies import make_copies
 from securitynet_hub.attacks.provenance.kind import KIND, Options
 from securitynet_hub.attacks.provenance.measures import Measured, measure
 from securitynet_hub.attacks.provenance.models import Models
-from securitynet_hub.attacks.provenance.null import NULLS
+from securitynet_hub.attacks.provenance.null import NULLS, require_significance
 from securitynet_hub.attacks.subject import AuditData, at_one_size, describe_subject
 from securitynet_hub.attacks.validity import is_near_chance
-from securitynet_hub.core.arrays import Rows
+from securitynet_hub.core.arrays import Rows, require_count
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.engine.inference import predict
 from securitynet_hub.models.beside import load_beside
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import Record
-from securitynet_hub.statistics.rates import require_share
 
 
 def run(
@@ -66,7 +65,7 @@ def run(
     beside, null = _find_independent(reference, target, options)
     began = time.perf_counter()
     _, sized = at_one_size(reference, data)
-    rows = _draw(data, options.queries, context.seed)
+    rows = _draw(data, int(options.queries), context.seed)
     images = data.images.select(rows)
     targets = (reference, target, *beside)
     outputs = []
@@ -156,9 +155,8 @@ def swept() -> list[str]:
 def _require_options(options: Options) -> None:
     if options.null not in ("auto", *NULLS):
         raise UnknownNameError("null", options.null, ("auto", *NULLS))
-    require_share(options.significance, "significance")
-    if options.queries < 1:
-        raise ValueError(f"queries must be at least 1; got {options.queries}.")
+    require_significance(options.significance)
+    require_count(options.queries, "queries")
 
 
 def _require_comparable(reference: Target, target: Target) -> None:

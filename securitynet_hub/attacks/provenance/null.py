@@ -9,11 +9,14 @@ distribution.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from securitynet_hub.core.arrays import Scores
+from securitynet_hub.core.arrays import Scores, is_real, shortened
+
+LEAST_SIGNIFICANCE = 1e-9
+"""Smallest significance that may be asked for: no number of models gives a smaller p-value."""
 
 NULLS = ("reference", "pairs")
 """What a similarity is ranked among: those of the independent models to the reference, or of all pairs."""
@@ -70,6 +73,15 @@ def rank_among_pairs(similarities: Scores, reference: int = 0, suspect: int = 1)
     return Ranked(float((pairs >= similarities[reference, suspect]).sum()) / len(pairs), 1 / len(pairs))
 
 
+def require_significance(significance: Any) -> float:
+    """Return a significance as a float; raise ValueError unless it lies in 1e-9..1, without 1."""
+    if not (is_real(significance) and LEAST_SIGNIFICANCE <= significance < 1):
+        raise ValueError(
+            f"significance must be {LEAST_SIGNIFICANCE:g} or more and below 1; got {shortened(significance)}."
+        )
+    return float(significance)
+
+
 def models_needed(level: float, null: str) -> int:
     """Return how many independent models a level needs, so that a similarity above all others is enough.
 
@@ -80,7 +92,9 @@ def models_needed(level: float, null: str) -> int:
     """
     if null == "reference":
         return max(0, math.ceil(1 / level - 1 - 1e-9))
-    n = 0
+    n = max(
+        0, int(math.sqrt(2 / level + 0.25) - 1.5) - 2
+    )  # a little below the root of (n + 2) (n + 1) level = 2
     while 2 / ((n + 2) * (n + 1)) > level * (1 + 1e-9):
         n += 1
     return n

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from securitynet_hub.attacks.checks import Figures, parse_result, require_equal, same
-from securitynet_hub.attacks.provenance.null import models_needed
+from securitynet_hub.attacks.provenance.null import LEAST_SIGNIFICANCE, models_needed
 from securitynet_hub.records.record import Record
 from securitynet_hub.records.schema import Count, Ends, Number, Part, Positive, Rate, Text
 
@@ -36,7 +36,7 @@ class Result(Figures):
     n: Positive
     n_independent: Count
     n_needed: Count
-    significance: Rate
+    significance: Annotated[Rate, Field(ge=LEAST_SIGNIFICANCE)]
     reference_accuracy: Rate
     accuracy: Rate
     copies: tuple[Copy, ...] = ()

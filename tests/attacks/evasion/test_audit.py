@@ -264,7 +264,13 @@ class TestRefusals:
         ("options", "message"),
         [
             ({"norm": "L1"}, "no norm of a change 'L1'"),
-            ({"eps": "0"}, "eps must be"),
+            *(
+                ({"eps": eps}, "eps must be")
+                for eps in ("0", "nan", "-1", "1e999999999", "8/0", "1/2/3", [8])
+            ),
+            ({"robust_images": [8]}, "robust_images must be"),
+            ({"width": float("nan")}, "width must"),
+            ({"passes": "many"}, "passes must be"),
             ({"robust_images": 0}, "robust_images must be"),
             ({"width": 2.0}, "width must"),
             ({"passes": 0}, "passes must be"),
@@ -379,7 +385,9 @@ class TestPublished:
 
     @pytest.mark.parametrize(
         "content", ["", "[1]", '{"clean_acc": 3}', '{"clean_acc": "x", "autoattack_acc": 1, "eps": "1"}',
-                    '{"clean_acc": 101, "autoattack_acc": 1, "eps": "1"}'],
+                    '{"clean_acc": 101, "autoattack_acc": 1, "eps": "1"}', "[" * 60_000, "1" * 5000,
+                    '{"clean_acc": 1, "autoattack_acc": 1, "eps": [1]}', " " * 70_000,
+                    f'{{"clean_acc": 1, "autoattack_acc": 1, "eps": 1{"0" * 400}}}'],
     )  # fmt: skip
     def test_what_is_none_is_refused(self, tmp_path, content):
         path = tmp_path / "x.json"

@@ -9,7 +9,12 @@ from securitynet_hub.attacks.provenance.answers import measure_provenance
 from securitynet_hub.attacks.provenance.error_agreement import error_agreement
 from securitynet_hub.attacks.provenance.logit_space import feature_width, logit_space
 from securitynet_hub.attacks.provenance.models import Models
-from securitynet_hub.attacks.provenance.null import models_needed, rank_among_models, rank_among_pairs
+from securitynet_hub.attacks.provenance.null import (
+    models_needed,
+    rank_among_models,
+    rank_among_pairs,
+    require_significance,
+)
 from securitynet_hub.core.errors import UnknownNameError
 
 SIGNS = [error_agreement, answer_correlation, all_answers]
@@ -46,6 +51,38 @@ class TestRanks:
         )
         n = models_needed(level, "pairs")
         assert 2 / ((n + 2) * (n + 1)) <= level < 2 / ((n + 1) * n)
+
+
+class TestAbsurdLevels:
+    """A record of strangers states its level, too."""
+
+    @pytest.mark.parametrize("level", [0, 1, -0.1, 1e-300, 5e-324, float("nan"), "0.05", [0.05], None, True])
+    def test_are_refused(self, level):
+        with pytest.raises(ValueError, match="significance must be"):
+            require_significance(level)
+
+    @pytest.mark.parametrize("null", ["reference", "pairs"])
+    def test_the_smallest_one_is_answered_at_once(self, null):
+        assert models_needed(1e-9, null) == {"reference": 10**9 - 1, "pairs": 44_721 - 1}[null]
+
+
+def test_labels_may_be_of_any_size():
+    asked = [0, 7, 10**15, 3], [0, 7, 3, 3], [0, 7, 10**15, 0], [[0, 1, 3, 3], [5, 7, 3, 10**12]]
+    told = measure_provenance(*asked)
+    small = {10**15: 8, 10**12: 9}
+    renamed = [[small.get(label, label) for label in labels] for labels in (*asked[:3], *asked[3])]
+    assert measure_provenance(*renamed[:3], renamed[3:]) == told
+    with pytest.raises(ValueError, match="whole labels of 0 to"):
+        measure_provenance([0, 1, 1e300, 3], *asked[1:])
+
+
+def test_the_largest_logits_are_answers():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(4, 20, 3))
+    labels = rng.integers(0, 3, 20)
+    huge = np.ldexp(logits, 1020)
+    found = [measure_provenance(z[1], labels, z[0], z[2:]) for z in (logits, huge)]
+    assert found[0] == found[1]
 
 
 class TestIndependentModels:

@@ -182,6 +182,13 @@ def test_a_result_that_contradicts_itself_is_refused(records_of_copy):
 
     record, _ = records_of_copy
     assert parse_part(Result, record.result, "the result").outcome == "derived"
-    for change in ({"p_value": 0.5}, {"outcome": "not told apart"}, {"n_independent": 4}, {"power": 0.5}):
+    for change in (
+        {"p_value": 0.5},
+        {"outcome": "not told apart"},
+        {"n_independent": 4},
+        {"power": 0.5},
+        {"significance": 1e-300},  # which so many models would take as cannot be counted
+        {"significance": 0},
+    ):
         with pytest.raises(ValueError, match="should"):
             parse_part(Result, {**record.result, **change}, "the result")
