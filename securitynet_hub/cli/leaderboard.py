@@ -72,6 +72,8 @@ def run(options: argparse.Namespace) -> None:
 
 def read_results(options: argparse.Namespace) -> tuple[list[Record], dict[str, set[str]]]:
     """Return the valid records, and who signed them, of those whom the reader allows."""
+    from functools import partial
+
     from securitynet_hub.core.text import printable
     from securitynet_hub.records.index import read_folder
     from securitynet_hub.sharing.fetching import Refused, fetch_results, record_path, signatures_at
@@ -92,7 +94,7 @@ def read_results(options: argparse.Namespace) -> tuple[list[Record], dict[str, s
     found = read_folder(
         options.records,
         on_damaged=lambda path, error: damaged.append(Refused(str(path), printable(error))),
-        judge=problems,
+        judge=partial(problems, read=True),
         judged_by=rules_identity(),
     )
     judged = [(each.record, each.wrong) for each in found]

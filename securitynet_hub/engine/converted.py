@@ -1,14 +1,18 @@
 """Networks converted for a faster engine, which answers in torch's place once it was seen to answer the same.
 
 Only answers are asked of an engine. Gradients, features and training stay with torch. A network is converted
-once for each hash of its weights, printed form, preprocessing and precision, and kept in the cache. The first
-batch of each process is answered by both: an engine that is further from torch than rounding is not used, and
-a warning says so.
+once for each hash of its weights, printed form, preprocessing and precision, and kept in the cache. Some
+batches of each process are answered by both: the first, second, fourth, eighth and so on, and those
+whose inputs lie outside the range of what was compared before. An engine that is further from torch than
+rounding is not used any more, and a warning says so.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import math
+import shutil
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
@@ -24,6 +28,7 @@ import torch
 from securitynet_hub.core.cache_folder import package_cache
 from securitynet_hub.core.errors import EngineWarning
 from securitynet_hub.core.files import atomic_path
+from securitynet_hub.core.stages import stage
 from securitynet_hub.core.telling import warn_caller
 from securitynet_hub.engine.engine_choice import TORCH, describe_engine, find_engine
 from securitynet_hub.engine.network_digest import network_digest
@@ -59,16 +64,48 @@ class NoEngineError(Exception):
     """Why an engine does not answer for a network, as the end of a sentence."""
 
 
-_ASK: weakref.WeakKeyDictionary[torch.nn.Module, dict[str, tuple[bytes, Ask | None]]] = (
-    weakref.WeakKeyDictionary()
-)
-"""The digest of each network asked, and what answers for it (None: torch), by engine and precision."""
+BEYOND = 0.05
+"""Share of the range of inputs compared so far by which others may lie outside without being compared."""
+
+
+@dataclass
+class _State:
+    """What answers for a network.
+
+    Attributes:
+        digest: of the network.
+        ask: the engine; None where torch answers.
+        batches: how many it was asked.
+        low: the smallest input that was compared with torch.
+        high: the largest.
+    """
+
+    digest: bytes
+    ask: Ask | None = None
+    batches: int = 0
+    low: float = math.inf
+    high: float = -math.inf
+
+    def is_new(self, inputs: torch.Tensor) -> bool:
+        """Count a batch; return whether it is one of those to be compared, and then widen the range."""
+        self.batches += 1
+        low, high = (float(end) for end in inputs.aminmax())
+        slack = BEYOND * max(self.high - self.low, 0.0)
+        known = self.low - slack <= low and high <= self.high + slack
+        if known and self.batches & (self.batches - 1):  # no power of two
+            return False
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        return True
+
+
+_STATES: weakref.WeakKeyDictionary[torch.nn.Module, dict[str, _State]] = weakref.WeakKeyDictionary()
+"""What answers for each network asked, by engine and precision."""
 
 
 def engine_of(target: Target) -> str | None:
     """Return the engine that answers for a target in this process, with its version; None for torch."""
-    _, ask = _ASK.get(target.module, {}).get(_name(), (b"", None))
-    return None if ask is None else describe_engine()
+    state = _STATES.get(target.module, {}).get(_name())
+    return None if state is None or state.ask is None else describe_engine()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,19 +122,27 @@ class Converted:
 
     def __call__(self, inputs: torch.Tensor, plain: Plain) -> torch.Tensor:
         """Return the logits for a batch; where the engine does not answer for the network, those of torch."""
-        known = _ASK.setdefault(self.target.module, {})
-        if known.get(_name(), (b"", None))[0] != self._digest:  # new, or trained on since it was asked
-            known[_name()] = self._digest, None
-            try:
-                ask = self._prepare(inputs)
-                self._compare(ask, inputs, plain)
-                known[_name()] = self._digest, ask
-            except NoEngineError as reason:
-                warn_caller(
-                    f"torch answers for {self.target.id}, not {find_engine()}, which {reason}.", EngineWarning
-                )
-        _, chosen = known[_name()]
-        return plain(inputs) if chosen is None else self._answer(chosen, inputs)
+        known = _STATES.setdefault(self.target.module, {})
+        state = known.get(_name())
+        try:
+            if state is None or state.digest != self._digest:  # new, or trained on since it was asked
+                state = known[_name()] = _State(self._digest)
+                with stage("convert network"):
+                    state.ask = self._prepare(inputs)
+            if state.ask is None:
+                return plain(inputs)
+            found = self._answer(state.ask, inputs)
+            if state.is_new(inputs):
+                self._compare(found, plain(inputs))
+            return found
+        except NoEngineError as reason:
+            earlier = f", batch {state.batches} of this process" if state and state.batches > 1 else ""
+            known[_name()] = _State(self._digest)
+            warn_caller(
+                f"torch answers for {self.target.id}, not {find_engine()}, which {reason}{earlier}.",
+                EngineWarning,
+            )
+            return plain(inputs)
 
     @cached_property
     def _digest(self) -> bytes:
@@ -105,7 +150,10 @@ class Converted:
 
     def _answer(self, ask: Ask, inputs: torch.Tensor) -> torch.Tensor:
         values = np.ascontiguousarray(inputs.numpy(), np.float32)
-        return self.classifier.read(torch.from_numpy(ask(values)), len(inputs))
+        try:
+            return self.classifier.read(torch.from_numpy(ask(values)), len(inputs)).float()
+        except Exception as error:
+            raise NoEngineError(f"fails to answer ({type(error).__name__}: {error})") from error
 
     def _prepare(self, inputs: torch.Tensor) -> Ask:
         """Convert the network where it was not converted before, and load it."""
@@ -119,23 +167,23 @@ class Converted:
             raise NoEngineError("does not compute in bfloat16 on a CPU")
         digest = self._digest.hex()[:32]
         place = package_cache() / "engines" / f"{find_engine()}-{digest}-{_version()}"
+        threads = torch.get_num_threads()
+        if place.exists():
+            with contextlib.suppress(Exception):
+                return runtime.load(place, narrow, threads)
+            shutil.rmtree(place, ignore_errors=True)  # emptied or damaged: it is made again
         try:
-            if not place.exists():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                with atomic_path(place) as part:
-                    part.mkdir()
-                    _converting(runtime, _OneAnswer(self.classifier), inputs, part)
-            return runtime.load(place, narrow, torch.get_num_threads())
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(place) as part:
+                part.mkdir()
+                _converting(runtime, _OneAnswer(self.classifier), inputs, part)
+            return runtime.load(place, narrow, threads)
         except Exception as error:  # each engine has its own, and convertible networks no definition
             text = " ".join(str(error).split())[:300]
             raise NoEngineError(f"cannot take the network ({type(error).__name__}: {text})") from error
 
-    def _compare(self, ask: Ask, inputs: torch.Tensor, plain: Plain) -> None:
-        expected = plain(inputs).float()
-        try:
-            found = self._answer(ask, inputs).float()
-        except Exception as error:
-            raise NoEngineError(f"fails to answer ({type(error).__name__}: {error})") from error
+    def _compare(self, found: torch.Tensor, expected: torch.Tensor) -> None:
+        expected = expected.float()
         if found.shape != expected.shape:
             shapes = tuple(found.shape), tuple(expected.shape)
             raise NoEngineError("answers in the shape {}, torch in {}".format(*shapes))

@@ -178,7 +178,8 @@ def predict_module(
                 with stage("forward"):
                     found = forward(inputs).float()
                 if answers.are_empty:
-                    on_first(forward, inputs, found)
+                    with stage("forward"):
+                        on_first(forward, inputs, found)
                 answers.add(found)
                 on_batch(len(inputs))
         except ProcessError:

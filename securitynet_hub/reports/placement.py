@@ -29,6 +29,9 @@ WIDEST = 60
 FEWEST = 5
 """Public models that a placement needs."""
 
+Rows = npt.NDArray[np.bool_]
+"""Which of the public models."""
+
 
 class Placement(NamedTuple):
     """A model's place among peers.
@@ -108,30 +111,29 @@ def place(
     ...     for p in place(auc, dataset="CIFAR-10", accuracy=0.96)]
     [('models of CIFAR-10', 119, 84), ('models of CIFAR-10 with an accuracy of 0.94 to 0.98', 43, 77)]
     """
-    every, column = _frame(), standing.column
-    if column not in every:
+    column = standing.column
+    if column not in _frame():
         return []
-    public, itself = every[every["id"] != id], every[every["id"] == id]
-    same = public[public["dataset"] == dataset]
+    public = ~_named(id)
+    same = public & _trained_on(dataset)
     own = [
         f"SecurityNet itself found {known:.3f} for this model's {standing.words}."
-        for known in complete(itself, [column]).rows[column]
+        for known in ([] if public.all() else complete(_frame()[~public], [column]).rows[column])
     ]
     found: list[Placement] = []
-    if len(same):
-        found.append(_placed(standing, f"models of {dataset}", same, [column], own))
+    if same.any():
+        found.append(_placed(standing, f"models of {dataset}", same, (column,), own))
         if accuracy is not None:
-            near = same[_within(same["test_accuracy"], accuracy)]
+            near = same & _within("test_accuracy", accuracy)
             bounds = f"{max(0, accuracy - SIMILAR):.2f} to {min(1, accuracy + SIMILAR):.2f}"
             peers = f"models of {dataset} with an accuracy of {bounds}"
-            found.append(_placed(standing, peers, near, [column, "test_accuracy"], own))
+            found.append(_placed(standing, peers, near, (column, "test_accuracy"), own))
     elif gap is not None and standing.across_data:
-        near = public[_within(public["overfit_gap"], gap)]
-        needed = [column, "overfit_gap"]
-        sets = complete(near, needed).rows["dataset"].value_counts()
-        trained_on = ", ".join(f"{name} ({count})" for name, count in sorted(sets.items())) or "other data"
+        near = public & _within("overfit_gap", gap)
+        needed = column, "overfit_gap"
         other = (
-            f"SecurityNet has no model of {dataset}; these were trained on {trained_on}. An orientation, no "
+            f"SecurityNet has no model of {dataset}; these were trained on "
+            f"{_peers(near.tobytes(), needed).trained_on}. An orientation, no "
             "comparison."
         )
         peers = f"models of any data set with an overfit gap of {gap - SIMILAR:.2f} to {gap + SIMILAR:.2f}"
@@ -173,15 +175,15 @@ def in_sentences(placements: Sequence[Placement]) -> list[str]:
 def _placed(
     standing: Standing,
     peers: str,
-    rows: pd.DataFrame,
-    needed: list[str],
+    chosen: Rows,
+    needed: tuple[str, ...],
     caveats: Sequence[str],
     *,
     comparable: bool = True,
 ) -> Placement:
-    kept, left_out = complete(rows, needed)
+    peers_found = _peers(chosen.tobytes(), needed)
+    kept, left_out, figures = peers_found.rows, peers_found.left_out, peers_found.figures
     value, ci = standing.measured.value, standing.measured.ci
-    figures = np.sort(kept[standing.column].to_numpy(np.float64))
     enough = len(figures) >= FEWEST
     return Placement(
         column=standing.column,
@@ -193,19 +195,19 @@ def _placed(
         figures=tuple(figures.tolist()),
         percentile=percentile_of(value, figures) if enough else None,
         percentile_ci=Interval(*(percentile_of(end, figures) for end in ci)) if enough and ci else None,
-        left_out=left_out,
-        caveats=(*caveats, *(_caveats(standing, kept) if enough else _too_few(len(kept)))),
+        left_out=dict(left_out),
+        caveats=(*caveats, *(_caveats(standing, peers_found) if enough else _too_few(len(kept)))),
     )
 
 
-def _caveats(standing: Standing, peers: pd.DataFrame) -> list[str]:
+def _caveats(standing: Standing, peers: _Peers) -> list[str]:
     found = []
-    differing = sum("preprocessing-differs" in flags for flags in peers["flags"])
-    if differing:
+    if peers.differing:
         found.append(
-            f"SecurityNet evaluated {differing} of them with another image transform than their publisher's."
+            f"SecurityNet evaluated {peers.differing} of them with another image transform than their "
+            "publisher's."
         )
-    return [*found, *standing.caveats(peers)]
+    return [*found, *standing.caveats(peers.rows)]
 
 
 def _capital(text: str) -> str:
@@ -216,11 +218,68 @@ def _too_few(count: int) -> list[str]:
     return [f"A percentile needs at least {FEWEST} such models; SecurityNet has {count}."]
 
 
-def _within(values: pd.Series, centre: float) -> pd.Series:
-    # In floating point 0.98 - 0.96 exceeds 0.02; the tolerance keeps what is equal in decimal.
-    return (values.astype(float) - centre).abs() <= SIMILAR + 1e-12
-
-
 @lru_cache(maxsize=1)
 def _frame() -> pd.DataFrame:
     return annotation_frame()
+
+
+class _Peers(NamedTuple):
+    """Public models that have all figures needed.
+
+    Attributes:
+        rows: these models.
+        left_out: those that have not, by reason.
+        figures: the first figure needed, sorted.
+        differing: how many were evaluated with another transform than their publisher's.
+        trained_on: their data sets and how many models each has, in words.
+    """
+
+    rows: pd.DataFrame
+    left_out: dict[str, int]
+    figures: npt.NDArray[np.float64]
+    differing: int
+    trained_on: str
+
+
+@lru_cache(maxsize=512)
+def _peers(chosen: bytes, needed: tuple[str, ...]) -> _Peers:
+    """Select public models; reports of many models choose the same ones again and again."""
+    kept, left_out = complete(_frame()[np.frombuffer(chosen, np.bool_)], needed)
+    sets = kept["dataset"].value_counts()
+    return _Peers(
+        rows=kept,
+        left_out=left_out,
+        figures=np.sort(kept[needed[0]].to_numpy(np.float64)),
+        differing=sum("preprocessing-differs" in flags for flags in kept["flags"]),
+        trained_on=", ".join(f"{name} ({count})" for name, count in sorted(sets.items())) or "other data",
+    )
+
+
+def _named(id: str | None) -> Rows:
+    rows = np.zeros(len(_frame()), np.bool_)
+    rows[_places().get(id, [])] = True
+    return rows
+
+
+@lru_cache(maxsize=1)
+def _places() -> dict[str | None, list[int]]:
+    found: dict[str | None, list[int]] = {}
+    for place, name in enumerate(_frame()["id"]):
+        found.setdefault(name, []).append(place)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _trained_on(dataset: str) -> Rows:
+    return (_frame()["dataset"] == dataset).to_numpy(np.bool_)
+
+
+def _within(column: str, centre: float) -> Rows:
+    # In floating point 0.98 - 0.96 exceeds 0.02; the tolerance keeps what is equal in decimal.
+    near: Rows = np.abs(_numbers(column) - centre) <= SIMILAR + 1e-12
+    return near
+
+
+@lru_cache(maxsize=4)
+def _numbers(column: str) -> npt.NDArray[np.float64]:
+    return _frame()[column].to_numpy(np.float64)

@@ -33,6 +33,11 @@ Signers = Mapping[str, Collection[str]]
 
 Correlations = npt.NDArray[np.float64]
 
+ALL = slice(None)
+
+PAIRS_AT_A_TIME = 1 << 16
+"""Of models that are compared at once, which bounds the memory of a large board."""
+
 FALSE_ORDERS = 0.05
 """Share of boards of equal models that may hold a false order."""
 
@@ -161,10 +166,14 @@ def leaderboards(
     """
     chosen = _choose(records, dataset, kind, attack)
     groups: dict[str, list[tuple[Record, Figure]]] = defaultdict(list)
+    keys: dict[tuple[object, ...], str] = {}
     for record in chosen:
         if found := _find(record, by):
             name, figure = found
-            groups[json.dumps([name, comparable(record)], sort_keys=True)].append((record, figure))
+            alike_to = name, *_deciding(record)
+            if alike_to not in keys:
+                keys[alike_to] = json.dumps([name, comparable(record)], sort_keys=True)
+            groups[keys[alike_to]].append((record, figure))
     known = [record for record in chosen if record.attack["kind"] in kinds()]
     if by is not None and known and not groups:
         raise UnknownNameError("figure", by, {name for record in known for name in _figures(record.result)})
@@ -175,6 +184,7 @@ def leaderboards(
         latest = _latest(entries)
         last = [runs[-1][0] for runs in latest.values()]
         shared = _correlations(kind_of, last, name, samples)
+        paired = 0 if shared is None else int(np.isfinite(shared[np.triu_indices(len(shared), 1)]).sum())
         boards.append(
             Board(
                 alike["kind"],
@@ -184,7 +194,7 @@ def leaderboards(
                 alike["samples"],
                 alike["settings"],
                 _rank(latest, -1 if name in kind_of.falling else 1, shared, signers),
-                int(np.isfinite(shared[np.triu_indices(len(shared), 1)]).sum()),
+                paired,
                 _why_unpaired(kind_of, last, name, samples),
             )
         )
@@ -263,6 +273,15 @@ def comparable(record: Record) -> dict[str, Any]:
     }
 
 
+def _deciding(record: Record) -> tuple[object, ...]:
+    """Return what decides `comparable`, faster: records read together share the object of their settings."""
+    kind = kinds()[record.attack["kind"]]
+    others = [record.result.get(name) for name in kind.sizes if name in record.result]
+    about = record.counts, others, record.target.get("precision"), [*record.result.keys() & set(kind.sizes)]
+    images = record.data["name"], record.data.get("sha256"), record.target["id"] if kind.naming else ""
+    return id(record.attack), repr((about, images))
+
+
 def _nameless(settings: dict[str, Any], kind: Kind, id: str) -> dict[str, Any]:
     """Return settings in which the model's own id does not stand: its own network is one and the same."""
     own = {name: value for name, value in settings.items() if name in kind.naming and isinstance(value, str)}
@@ -297,11 +316,16 @@ def _latest(entries: list[tuple[Record, Figure]]) -> Models:
     return models
 
 
-def _correlations(kind: Kind, records: Sequence[Record], by: str, samples: Path | None) -> Correlations:
-    """Return how far the errors of models are shared, NaN where they were not measured on the same images."""
+def _correlations(
+    kind: Kind, records: Sequence[Record], by: str, samples: Path | None
+) -> Correlations | None:
+    """Return how far the errors of models are shared, NaN where they were not measured on the same images.
+
+    None where no scores of single images are at hand.
+    """
     correlations = None if samples is None else getattr(kind.present, "correlations", None)
     if samples is None or correlations is None:
-        return np.full((len(records), len(records)), np.nan)
+        return None
     found: Correlations = correlations(records, by, samples)
     return found
 
@@ -318,12 +342,11 @@ def _why_unpaired(kind: Kind, records: Sequence[Record], by: str, samples: Path 
     )
 
 
-def _rank(models: Models, sign: int, shared: Correlations, signers: Signers) -> list[Standing]:
+def _rank(models: Models, sign: int, shared: Correlations | None, signers: Signers) -> list[Standing]:
     """Rank the latest run of each model; the sign is -1 of a figure whose lowest stands first."""
     figures = [_oriented(runs[-1][1], sign) for runs in models.values()]
     level = next(number(runs[-1][0].result.get("confidence_level")) for runs in models.values())
-    above = parted(figures, 0.95 if level is None else level, shared)
-    best, worst = 1 + above.sum(0), len(figures) - above.sum(1)
+    best, worst = _places(figures, 0.95 if level is None else level, shared)
     standings = []
     for place, (model, known) in enumerate(models.items()):
         record, figure = known[-1]
@@ -359,10 +382,28 @@ def _second_opinions(runs: Sequence[tuple[Record, Figure]], signers: Signers) ->
     return any(agree for ids, agree in found.items() if shown in ids), False in found.values()
 
 
+def _places(
+    figures: Sequence[Ends], level: float, shared: Correlations | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the first and the last place that the intervals allow each figure; some pairs at a time."""
+    ends, count = np.array(figures), len(figures)
+    below, above = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    step = max(1, PAIRS_AT_A_TIME // count)
+    for start in range(0, count, step):
+        rows = slice(start, start + step)
+        certain = parted(ends, level, shared, rows)
+        above += certain.sum(0)
+        below[rows] = certain.sum(1)
+    return 1 + above, count - below
+
+
 def parted(
-    figures: Sequence[Ends], level: float, shared: Correlations | None = None
+    figures: Sequence[Ends] | npt.NDArray[np.float64],
+    level: float,
+    shared: Correlations | None = None,
+    rows: slice = ALL,
 ) -> npt.NDArray[np.bool_]:
-    """Return which figures certainly lie above which; shape (figures, figures), True where row above column.
+    """Return which figures certainly lie above which; shape (rows, figures), True where row above column.
 
     A difference is told from 0 by the intervals of its two sides: with l the upper one's lower part, u the
     lower one's upper part and r the correlation of their errors, its error below is ``sqrt(l^2 + u^2 - 2 r l
@@ -378,6 +419,7 @@ def parted(
         figures: with their intervals.
         level: of the intervals.
         shared: shape (figures, figures), the correlations r; NaN where they are not known.
+        rows: of which figures; all of them unless given.
 
     >>> parted([Ends(0.9, 0.85, 0.95), Ends(0.8, 0.7, 0.9), Ends(0.5, 0.45, 0.55)], 0.95).sum(1).tolist()
     [1, 1, 0]
@@ -385,15 +427,19 @@ def parted(
     >>> parted([Ends(0.75, 0.7, 0.8), Ends(0.7, 0.65, 0.75)], 0.95, same).sum(1).tolist()
     [1, 0]
     """
-    value, low, high = np.array(figures).T
-    r = np.full((len(figures), len(figures)), np.nan) if shared is None else shared
-    pairs = max(1, len(figures) * (len(figures) - 1) // 2)
+    value, low, high = np.asarray(figures).T
+    pairs = max(1, len(value) * (len(value) - 1) // 2)
     wider, usual = (NormalDist().inv_cdf(1 - alpha / 2) for alpha in (FALSE_ORDERS / pairs, 1 - level))
-    below, above = np.broadcast_arrays((value - low)[:, None], (high - value)[None])
-    known = np.isfinite(r) & np.isfinite(below) & np.isfinite(above)
-    both = np.multiply(np.where(known, r, 0), np.where(known, below * above, 0))
-    error = np.sqrt(np.maximum(below**2 + above**2 - 2 * both, 0)) * max(1.0, wider / usual)
-    certain: npt.NDArray[np.bool_] = (value[:, None] - value > error) & (known | (low[:, None] > high))
+    below, above = (value - low)[rows, None], (high - value)[None]
+    squares = below**2 + above**2
+    known = np.zeros((), np.bool_)
+    if shared is not None:
+        r = shared[rows]
+        known = np.isfinite(r) & np.isfinite(below) & np.isfinite(above)
+        both = np.multiply(np.where(known, r, 0), np.where(known, below * above, 0))
+        squares = np.maximum(squares - 2 * both, 0)
+    error = np.sqrt(squares) * max(1.0, wider / usual)
+    certain: npt.NDArray[np.bool_] = (value[rows, None] - value > error) & (known | (low[rows, None] > high))
     return certain
 
 

@@ -64,7 +64,7 @@ def test_it_answers_in_torchs_place_and_converts_once(engine):
     target = load_target(ID)
     for _ in range(2):
         np.testing.assert_allclose(predict(target, PIXELS, batch_size=16), by_torch(PIXELS), atol=1e-5)
-    assert engine.asked == [16, 16, 16, 8, 16, 16, 8]  # the first batch is compared and then answered
+    assert engine.asked == [16, 16, 8, 16, 16, 8]
     assert engine_of(target) == f"openvino {np.__version__}"
     again = load_target(ID)
     predict(again, PIXELS[:3])
@@ -152,3 +152,34 @@ def test_a_network_that_was_changed_is_converted_again(engine):
         expected = target.module(target.transform(PIXELS)).numpy()
     np.testing.assert_allclose(predict(target, PIXELS), expected, atol=1e-5)
     assert len(engine.kept) == 2
+
+
+def test_later_batches_are_compared_as_well(engine):
+    target = load_target(ID)
+    for _ in range(2):
+        predict(target, PIXELS[:16])
+    engine.error = 0.1
+    predict(target, PIXELS[:16])  # the third is not
+    with pytest.warns(EngineWarning, match=rf"torch answers for {ID}, .* batch 4 of this process"):
+        logits = predict(target, PIXELS[:16])
+    np.testing.assert_allclose(logits, by_torch(PIXELS[:16]), atol=1e-5)
+
+
+def test_inputs_of_another_range_are_compared(engine):
+    target = load_target(ID)
+    for _ in range(2):
+        predict(target, PIXELS[:16] // 3)
+    engine.error = 0.1
+    with pytest.warns(EngineWarning, match="batch 3 of this process"):
+        predict(target, PIXELS[:16])
+
+
+def test_an_emptied_folder_is_made_again(engine, tmp_path):
+    predict(load_target(ID), PIXELS)
+    (kept,) = (tmp_path / "securitynet" / "engines").iterdir()
+    (kept / "name").unlink()
+    target = load_target(ID)
+    predict(target, PIXELS)
+    assert engine_of(target) is not None
+    assert len(engine.kept) == 2
+    assert (kept / "name").exists()
