@@ -195,12 +195,32 @@ class Comparisons:
         rows = np.stack([self.signs[sign].run(models, k) for k in range(len(models))])
         return float(rows[0, 1]), rank_among_pairs(rows).p_value
 
+    def largest(self, reference, suspect):
+        """Return the p-value of the largest standardised sign, where `all_answers` takes the mean."""
+        models = self.models([reference, suspect, *self.beside(reference, suspect)])
+        rows = [[self.signs[sign].run(models, k) for sign in SIGNS[:3]] for k in range(len(models))]
+        return rank_among_pairs(standardised(np.array(rows)).max(1)).p_value
+
     def weights(self, reference, suspect):
         """Return the p-value of the weights; None for networks that have no layers in common."""
         targets = [self.networks.targets[name] for name in (reference, suspect)]
         if not aligned_layers(*targets):
             return None
         return rank_among_orders(self.models([reference, suspect]), permutations=499).p_value
+
+
+def standardised(signs):
+    """Return how many deviations each sign lies above the mean of all models but the reference and itself.
+
+    Of shape (references, signs, models), as in `all_answers`.
+    """
+    found = np.zeros(signs.shape)
+    for reference in range(len(signs)):
+        for model in set(range(len(signs))) - {reference}:
+            among = np.delete(signs[reference], [reference, model], axis=1)
+            apart = signs[reference, :, model] - among.mean(1)
+            found[reference, :, model] = apart / np.maximum(among.std(1), 1e-6)
+    return found
 
 
 def share(p_values, level=LEVEL):
@@ -245,12 +265,14 @@ def main(folder):
     pairs = [pair for some in by_sort.values() for pair in some]
     found = {pair: {sign: compared.ranked(*pair, sign) for sign in SIGNS} for pair in pairs}
     weights = {pair: compared.weights(*pair) for pair in pairs}
+    largest = {pair: compared.largest(*pair) for pair in pairs}
     said = {pair: verdict(found[pair]["all_answers"][1], weights[pair]) for pair in pairs}
     apart = [pair for sort in APART for pair in by_sort[sort]]
 
     columns = [
         "suspect",
         *(sign.replace("_", " ") for sign in SIGNS),
+        "largest instead of mean",
         "weight alignment",
         "verdict: derived",
         "AUC, all answers",
@@ -265,6 +287,7 @@ def main(folder):
             row(
                 name,
                 *cells,
+                share([largest[pair] for pair in own]),
                 share([weights[pair] for pair in own]),
                 share([said[pair] for pair in own]),
                 area,
