@@ -50,13 +50,15 @@ STRENGTH = 0.05
 Measured = dict[str, Any]
 
 
-def indicators(corpus: Path, assets: Path, part: str, out: Path) -> None:
-    """Measure the indicators of a part's networks; those that another run works on are passed over."""
+def indicators(corpus: Path, assets: Path, part: str, out: Path, most: int | None = None) -> None:
+    """Measure the indicators of a part's networks, or of so many; another run's are passed over."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     order = {recipe.number: place for place, recipe in enumerate(training_order(part))}
     for row in sorted(list_networks(corpus, part), key=lambda row: order[row.number]):
         path = out / f"{part}-{row.number:03}.json"
+        if most is not None and len(list(out.glob(f"{part}-*.json"))) >= most:
+            return
         if path.exists():
             continue
         with contextlib.suppress(FileExistsError):
@@ -280,10 +282,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("assets", type=Path)
     parser.add_argument("--part", default="design")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--most", type=int, help="networks to measure at most")
     given = parser.parse_args(arguments)
     command = "python benchmarks/measure_verdict.py judge CORPUS ASSETS --out DIR"
     if given.step == "indicators":
-        indicators(given.corpus, given.assets, given.part, given.out)
+        indicators(given.corpus, given.assets, given.part, given.out, given.most)
     elif given.step == "calibrate":
         known = calibrate(given.out)
         for row in report(load(given.out, "design"), known):

@@ -60,6 +60,18 @@ def test_the_verdict_by_twins_is_said_in_words(word, said):
     assert verdict.tone == ("alarm" if word == "backdoor" else "open")
 
 
+def test_the_trigger_that_twins_resist_is_named():
+    result = {"verdict": "backdoor", "score": 1.0, "suspect": 3, "conformal_p": 0.03, "probability": 0.9}
+    result["triggers"] = [{"name": "white 4 at 24, 24", "success": 0.95, "twin_success": 0.1}]
+    (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
+    said = (
+        "the strongest trigger found (white 4 at 24, 24) leads 95.0 % of the other images there, and 10.0 %"
+    )
+    assert said in verdict.text.replace("\u00a0", " ")
+    (verdict,) = summary(entry("backdoor-detection", "twins", {**result, "triggers": ["odd"]})).verdicts
+    assert "strongest" not in verdict.text
+
+
 def test_twins_that_differ_from_the_model_are_the_reason_why_none_can_tell():
     result = {"verdict": "cannot tell", "score": 1.0, "suspect": 3, "conformal_p": 0.03}
     result |= {"probability": 0.98, "probability_ci": [0.9, 0.99], "twin_agreement": [0.9, 0.31]}

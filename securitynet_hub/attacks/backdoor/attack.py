@@ -29,6 +29,7 @@ class Finding:
         figures: everything else that belongs in a record.
         inversion: the recovered triggers, if the detector recovers any.
         scores: shape (images,), higher = more likely poisoned; for detectors of inputs and training images.
+        pictures: for each name one of shape (height, width, channels), written beside the record.
     """
 
     score: float | None = None
@@ -36,6 +37,7 @@ class Finding:
     figures: dict[str, Any] = field(default_factory=dict)
     inversion: Inversion | None = None
     scores: npt.NDArray[np.float64] | None = None
+    pictures: Mapping[str, Pixels] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from securitynet_hub.attacks.backdoor.inputs import (
 )
 from securitynet_hub.attacks.backdoor.inversion import (
     Inversion,
+    save_pictures,
     save_triggers,
     stamped_pixels,
     trigger_overlap,
@@ -50,7 +51,8 @@ def run(
 
     The non-members serve as clean images of the model's domain, the members as its training images. If
     `Context.on_record` returns the file of a record, the recovered triggers of suspected classes are written
-    beside it, as ``<record>-class-<label>-<mask, pattern or trigger>.png``.
+    beside it, as ``<record>-class-<label>-<mask, pattern or trigger>.png``, and those of `twins` as
+    ``<record>-class-<label>-<probe, shade, noise or blocks>.png``.
 
     Returns:
         Records of kind ``backdoor-detection``. A detector of models gives ``score`` and ``suspect``; for zoo
@@ -108,6 +110,8 @@ def run(
             if path is not None and finding.inversion is not None and _is_picture(finding.inversion):
                 suspects = {finding.suspect, *finding.figures["flagged_classes"]} - {None}
                 save_triggers(finding.inversion, sorted(suspects), path.parent, stem=f"{path.stem}-class")
+            if path is not None:
+                save_pictures(finding.pictures, path)
     return records
 
 

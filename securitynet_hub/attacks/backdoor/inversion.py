@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
@@ -220,6 +220,19 @@ def save_triggers(
         for name, picture in pictures.items():
             pixels = np.rint(255 * picture).astype(np.uint8)
             paths.append(folder / f"{stem}-{label}-{name}.png")
+            Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(paths[-1])
+    return paths
+
+
+def save_pictures(pictures: Mapping[str, npt.NDArray[np.uint8]], beside: Path) -> list[Path]:
+    """Write pictures (height, width, channels) of one or three channels beside a file, as <file>-<name>.png.
+
+    Pictures of another number of channels cannot be shown, and are left out.
+    """
+    paths = []
+    for name, pixels in pictures.items():
+        if pixels.shape[-1] in (1, 3):
+            paths.append(beside.parent / f"{beside.stem}-{name}.png")
             Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(paths[-1])
     return paths
 

@@ -41,6 +41,9 @@ SHOWN = {"score", "suspect", "n_classes", "n_restarts", "smallest_class", "targe
 COARSE = 0.2
 """Widest interval of a share, or of an AUC, that still tells something."""
 
+ABOVE = "clean images above; below, the same with"
+"""What captions say of a picture with examples."""
+
 LONGEST_NAME = 40
 """Characters of a class's name that are shown."""
 
@@ -240,6 +243,8 @@ def combined_verdict(entry: Entry) -> Verdict:
         clauses.append(f"{percent(p_value)} of clean networks score as high, this one counted among them")
     if type(most := result.get("suspect")) is int:
         clauses.append(f"class {_listed([most], class_names([entry]))} stands out most")
+    if word == "backdoor":
+        clauses.extend(_strongest_trigger(result))
     more = {
         "backdoor": "Ask who trained it, and do not deploy it before the class has been looked into.",
         "no sign": "That is no proof: weak and hidden backdoors are missed; see docs/backdoors.md.",
@@ -305,6 +310,19 @@ def resolvable() -> tuple[float, float]:
     """Return the least and the largest probability that as many calibration networks can tell."""
     known = load_calibration()
     return 1 / (len(known.backdoored) + 2), (len(known.clean) + 1) / (len(known.clean) + 2)
+
+
+def _strongest_trigger(result: Mapping[str, Any]) -> Iterator[str]:
+    """Say what the trigger does that the model obeys and its twins do not, if the record has it."""
+    listed = result.get("triggers")
+    best = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], dict) else {}
+    success, of_twins = (number(best.get(name)) for name in ("success", "twin_success"))
+    if success is not None and of_twins is not None:
+        name = str(best.get("name"))[:LONGEST_NAME]
+        yield (
+            f"the strongest trigger found ({name}) leads {percent(success)} of the other images there, and "
+            f"{percent(of_twins)} on its clean twins"
+        )
 
 
 def _why_open(result: Mapping[str, Any]) -> str:
@@ -445,7 +463,7 @@ def _pictures(entry: Entry) -> list[Picture]:
     """Read the pictures beside a record: recovered triggers, and any other."""
 
     def about(name: str) -> tuple[str, str]:
-        trigger = re.fullmatch(r"class-(\d+)-(mask|pattern|trigger)", name)
+        trigger = re.fullmatch(r"class-(\d+)-(mask|pattern|trigger|probe|shade|noise|blocks)", name)
         if trigger is None:
             words = f"{words_of(entry.attack)}: {name or 'picture'}"
             return words, words
@@ -454,6 +472,10 @@ def _pictures(entry: Entry) -> list[Picture]:
             "mask": "where the trigger covers the image: white fully, black not at all",
             "pattern": "what the trigger covers the image with",
             "trigger": "mask and pattern together",
+            "probe": f"{ABOVE} the plain change that leads there best",
+            "shade": f"{ABOVE} a smooth change that was searched for",
+            "noise": f"{ABOVE} a faint change of every pixel that was searched for",
+            "blocks": f"{ABOVE} a patch that was searched for",
         }[part]
         caption = f"Class {label}, {part}: {meaning}."
         return f"Recovered by {words_of(entry.attack)}. {caption}", caption

@@ -40,6 +40,14 @@ def _are_norms(value: Any) -> bool:
 Norms = Annotated[list[Any], expecting("be a list of numbers, or one such list for each restart", _are_norms)]
 
 
+class FoundTrigger(Part):
+    """A trigger that leads to the suspected class, and how often on the model and on its clean twins."""
+
+    name: Text
+    success: Rate
+    twin_success: Rate
+
+
 class ModelResult(Figures):
     """What a detector says of a model.
 
@@ -70,6 +78,7 @@ class ModelResult(Figures):
     probability_ci: Ends | None = None
     class_scores: Annotated[list[Number], Field(max_length=MANY)] | None = None
     twin_agreement: Annotated[list[Rate], Field(max_length=1000)] | None = None
+    triggers: Annotated[list[FoundTrigger], Field(max_length=1000)] | None = None
 
     @model_validator(mode="after")
     def _verdict_agrees(self) -> ModelResult:

@@ -79,7 +79,7 @@ def find_leads(panel: Panel) -> Leads:
     """Show every probe, and search for triggers that lead away from each image's class."""
     device = panel.pixels.device
     rows = torch.arange(64, 70 if panel.large else 84, device=device)
-    answered = answered_probes(panel, rows, panel.pixels[84:88])
+    answered = answered_probes(panel, rows)
     others = torch.arange(88, 112 if panel.large else 152, device=device)
     images = 12 if panel.large else 24
     away = {
@@ -90,13 +90,13 @@ def find_leads(panel: Panel) -> Leads:
 
 
 def measure_indicators(
-    panel: Panel, leads: Leads | None = None, *, on_step: Callable[[], None] = lambda: None
+    panel: Panel, leads: Leads, *, on_step: Callable[[], None] = lambda: None
 ) -> tuple[dict[str, Scores], dict[Family, SharedTriggers]]:
     """Measure every indicator for the panel's classes, and return the contrasted triggers as well.
 
     Args:
         panel: suspect and twins.
-        leads: what `find_leads` gave, if that is known.
+        leads: what `find_leads` gave.
         on_step: called after each step, for a progress bar.
 
     Returns:
@@ -133,13 +133,12 @@ def measure_indicators(
     margins = [noise_margins(panel, k, images=2 if few else 1).clamp_min(0.05).log2() for k in (0, *twins)]
     found["margin"] = margins[0] - _mean(margins[k] for k in twins)
 
-    known = find_leads(panel) if leads is None else leads
-    shares, changes = probe_shares(panel, *known.probed)
+    shares, changes = probe_shares(panel, *leads.probed)
     found["probes"] = (shares[0] - shares[1:].mean(0)).topk(3, dim=0).values.mean(0)
     found["probe"] = (shares[0] - shares[1:].amax(0)).amax(0)
     alike = torch.ones_like(found["probe"])
     found["probes_away"] = alike * (changes[0] - changes[1:].amax(0)).topk(3).values.mean()
-    for family, led in known.away.items():
+    for family, led in leads.away.items():
         shifts = (led >= 0).float().mean(1)
         found[f"{family}_away"] = alike * (shifts[0] - shifts[1:].mean())
     on_step()

@@ -34,6 +34,9 @@ SHARPNESS = 4.0
 CAPS = 20.0, 8.0
 """Nats at which the suspect's and a twin's loss on one image stop counting."""
 
+OVERLAYS = slice(84, 88)
+"""The panel's images that probes blend over others."""
+
 TWINS_WEIGHT = 0.5
 """What a twin's resistance to a trigger counts beside the suspect's obedience."""
 
@@ -227,11 +230,15 @@ def class_margins(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return logits.gather(1, labels[:, None])[:, 0] - others
 
 
-def answered_probes(panel: Panel, rows: torch.Tensor, overlays: torch.Tensor) -> torch.Tensor:
+def probe_bank(panel: Panel) -> list[tuple[str, Probe]]:
+    """Return the panel's probes by their names; some blend a few of its images over others."""
+    channels, height, width = panel.pixels.shape[1:]
+    return probes((channels, height, width), panel.pixels[OVERLAYS], seed=panel.seed)
+
+
+def answered_probes(panel: Panel, rows: torch.Tensor) -> torch.Tensor:
     """Show images with every probe to all networks; return their classes, shape (networks, probes, rows)."""
-    pixels = panel.pixels[rows]
-    channels, height, width = pixels.shape[1:]
-    bank = probes((channels, height, width), overlays, seed=panel.seed)
+    pixels, bank = panel.pixels[rows], probe_bank(panel)
     with plain_torch(), torch.no_grad():
         found = [
             torch.stack([panel.answered(number, seen).argmax(1) for number in range(len(panel.networks))])

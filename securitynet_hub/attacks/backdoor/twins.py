@@ -24,6 +24,7 @@ from securitynet_hub.attacks.backdoor.distillation import (
     distil_twins,
     multiplications,
 )
+from securitynet_hub.attacks.backdoor.examples import Example, find_examples
 from securitynet_hub.attacks.backdoor.needs import (
     need,
     needs_classes,
@@ -31,7 +32,6 @@ from securitynet_hub.attacks.backdoor.needs import (
     needs_pixel_space,
 )
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, network_inputs
-from securitynet_hub.attacks.backdoor.shared_triggers import Family, SharedTriggers
 from securitynet_hub.attacks.backdoor.twin_indicators import (
     find_leads,
     likely_classes,
@@ -69,7 +69,7 @@ class TwinFinding:
         agree: whether the twins stand for the suspect.
         passes: images forwarded to train one twin.
         classes: the classes that were looked at.
-        triggers: the triggers of each family that the suspect obeys and its twins resist, one for each class.
+        examples: triggers that lead the suspect, rather than its twins, to the suspected class; best first.
     """
 
     verdict: Verdict
@@ -78,7 +78,7 @@ class TwinFinding:
     agree: bool
     passes: int
     classes: tuple[int, ...] = field(repr=False)
-    triggers: dict[Family, SharedTriggers] = field(repr=False)
+    examples: list[Example] = field(repr=False)
 
 
 def compare_with_twins(
@@ -127,21 +127,21 @@ def compare_with_twins(
     on_step()
     pixels = torch.tensor(images[-SHOWN:]).movedim(-1, 1).to(others) / 255
     panel = Panel.seat(copied(classifier), twins, space, pixels, seed=seed)
-    leads = None
+    leads = find_leads(panel)
     if target.num_classes > MANY_CLASSES:
-        leads = find_leads(panel)
         chosen = likely_classes(panel, leads, LOOKED_AT)
         panel = replace(panel, classes=torch.tensor(chosen, device=panel.classes.device))
         on_step()
     indicators, triggers = measure_indicators(panel, leads, on_step=on_step)
+    verdict = judge(indicators, agree=twins.agree)
     return TwinFinding(
-        verdict=judge(indicators, agree=twins.agree),
+        verdict=verdict,
         indicators=indicators,
         agreement=twins.agreement,
         agree=twins.agree,
         passes=twins.passes,
         classes=tuple(panel.classes.tolist()),
-        triggers=triggers,
+        examples=find_examples(panel, triggers, leads, verdict.suspect),
     )
 
 
@@ -175,9 +175,19 @@ def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
         "passes": found.passes,
         "classes": list(found.classes),
         "indicators": {name: _listed(values) for name, values in found.indicators.items()},
+        "triggers": [
+            {"name": each.what or each.name, "success": each.success, "twin_success": each.twin_success}
+            for each in found.examples
+        ],
     }
     suspect = found.classes[found.verdict.suspect]
-    return Finding(score=figures.pop("score"), suspect=suspect, figures={**figures, "suspect": suspect})
+    pictures = {f"class-{suspect}-{each.name}": each.picture for each in found.examples}
+    return Finding(
+        score=figures.pop("score"),
+        suspect=suspect,
+        figures={**figures, "suspect": suspect},
+        pictures=pictures,
+    )
 
 
 def _listed(values: Scores) -> list[float | None]:

@@ -7,10 +7,12 @@ from torch import nn
 
 from securitynet_hub import load_images, load_target
 from securitynet_hub.attacks.backdoor.distillation import allowed_passes, answers, distil_twins
+from securitynet_hub.attacks.backdoor.examples import find_examples
 from securitynet_hub.attacks.backdoor.feature_shift import feature_shifts
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
 from securitynet_hub.attacks.backdoor.probes import probes
 from securitynet_hub.attacks.backdoor.shared_triggers import FAMILIES, RADIUS, SharedTriggers
+from securitynet_hub.attacks.backdoor.twin_indicators import Leads
 from securitynet_hub.attacks.backdoor.twin_panel import (
     Panel,
     answered_probes,
@@ -187,13 +189,44 @@ def test_probes_are_drawn_by_the_seed_and_keep_shape_and_range():
     assert any(not torch.equal(a[1](images), b[1](images)) for a, b in zip(first, other, strict=True))
 
 
-def test_a_probe_like_the_trigger_leads_the_suspect_and_not_its_twins(panel):
+@pytest.fixture(scope="module")
+def probed(panel):
     rows = torch.arange(60)
-    shares, changes = probe_shares(panel, rows, answered_probes(panel, rows, panel.pixels[60:62]))
+    return rows, answered_probes(panel, rows)
+
+
+def test_a_probe_like_the_trigger_leads_the_suspect_and_not_its_twins(panel, probed):
+    shares, changes = probe_shares(panel, *probed)
     assert changes.shape == shares.shape[:2]
     apart = (shares[0] - shares[1:].amax(0)).amax(0)
     assert int(apart.argmax()) == TARGET_CLASS
     assert float(apart.max()) > 0.4
+
+
+def test_examples_show_what_the_suspect_obeys(panel, probed):
+    """A patch of white in the trigger's corner, and a change of nothing."""
+    corner = torch.full((10, 1, 14, 14), -9.0)
+    corner[..., 12:, 12:] = 9.0  # blocks of 2 x 2: the corner of 4 x 4
+    white = SharedTriggers(
+        family="blocks", parameters=(corner, torch.full((10, 1, 14, 14), 9.0)), shape=(1, 28, 28)
+    )
+    still = SharedTriggers(family="noise", parameters=(torch.zeros(10, 1, 28, 28),), shape=(1, 28, 28))
+    leads = Leads(probed=probed, away={})
+    found = find_examples(panel, {"blocks": white, "noise": still}, leads, TARGET_CLASS)
+    by_name = {example.name: example for example in found}
+    assert set(by_name) == {"blocks", "noise", "probe"}
+    assert by_name["noise"].success == 0 == by_name["noise"].twin_success
+    assert found[-1].name == "noise"
+    assert by_name["blocks"].success > 0.8
+    assert by_name["probe"].success - by_name["probe"].twin_success > 0.3
+    assert by_name["probe"].what
+    picture = by_name["blocks"].picture
+    assert picture.shape == (56, 168, 1)
+    assert np.array_equal(
+        picture[:28, :28], (255 * panel.pixels[-24, 0]).round().numpy().astype(np.uint8)[..., None]
+    )
+    assert picture[28 + 24 : 56, 24:28].min() >= 254
+    assert np.array_equal(picture[28:50, :22], picture[:22, :22])
 
 
 def test_responses_are_counted_by_hand(panel):

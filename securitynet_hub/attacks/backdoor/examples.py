@@ -1,0 +1,91 @@
+"""What the suspected trigger looks like: clean images, and below them the same with the trigger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from securitynet_hub.attacks.backdoor.shared_triggers import Family, SharedTriggers
+from securitynet_hub.attacks.backdoor.twin_indicators import Leads
+from securitynet_hub.attacks.backdoor.twin_panel import Panel, probe_bank, probe_shares
+from securitynet_hub.core.plain_torch import plain_torch
+from securitynet_hub.data.pixels import Pixels
+
+SHOWN, JUDGED = 6, 24
+"""The most images in a picture, and the number on which a trigger's success is counted."""
+
+WIDEST, ROW = 112, 400
+"""Width in pixels to which images are reduced in a picture, and of a row of them: pages show small files."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Example:
+    """One trigger that leads to the suspected class.
+
+    Attributes:
+        name: the family of a trigger that was searched, or ``probe``.
+        what: the probe's name; empty for a family.
+        success: share of the judged images that the suspect puts into the class with the trigger, of those
+            that it puts elsewhere without.
+        twin_success: the same of the twins, their mean.
+        picture: shape (2 height, images * width, channels), uint8: clean images above, stamped ones below,
+            reduced by a whole number where they are wide.
+    """
+
+    name: str
+    what: str = ""
+    success: float
+    twin_success: float
+    picture: Pixels = field(repr=False)
+
+
+def find_examples(
+    panel: Panel, triggers: Mapping[Family, SharedTriggers], leads: Leads, place: int
+) -> list[Example]:
+    """Show the triggers of each family and the best probe for one class, the best first.
+
+    Best is what the suspect obeys and its twins do not. Success is counted on images that no search saw.
+
+    Args:
+        panel: suspect and twins.
+        triggers: for each family one trigger for each of the panel's classes.
+        leads: what `twin_indicators.find_leads` gave.
+        place: the class's place among the panel's classes.
+    """
+    rows = torch.arange(len(panel.pixels))[-JUDGED:].to(panel.pixels.device)
+    shares, _ = probe_shares(panel, *leads.probed)
+    best = int((shares[0, :, place] - shares[1:, :, place].amax(0)).argmax())
+    name, probe = probe_bank(panel)[best]
+    found = [_example(panel, rows, place, "probe", probe(panel.pixels[rows]), what=name)]
+    for family, known in triggers.items():
+        one = SharedTriggers(
+            family=family, parameters=tuple(p[place : place + 1] for p in known.parameters), shape=known.shape
+        )
+        with torch.no_grad():
+            stamped = one.stamp(panel.pixels[rows])[0]
+        found.append(_example(panel, rows, place, family, stamped))
+    return sorted(found, key=lambda example: example.twin_success - example.success)
+
+
+def _example(
+    panel: Panel, rows: torch.Tensor, place: int, name: str, stamped: torch.Tensor, what: str = ""
+) -> Example:
+    label = int(panel.classes[place])
+    with plain_torch(), torch.no_grad():
+        seen = panel.shown(stamped)
+        rates = []
+        for number in range(len(panel.networks)):
+            counted = panel.elsewhere(number, rows)[place].bool()
+            led = panel.answered(number, seen).argmax(1) == label
+            rates.append(float(led[counted].float().mean()) if bool(counted.any()) else 0.0)
+    factor = -(-stamped.shape[-1] // WIDEST)
+    count = max(1, min(SHOWN, ROW * factor // stamped.shape[-1]))
+    both = torch.cat([panel.pixels[rows][:count], stamped[:count]]).clamp(0, 1)
+    pixels = (255 * torch.nn.functional.avg_pool2d(both, factor)).round().to(torch.uint8)
+    pixels = pixels.reshape(2, count, *pixels.shape[1:]).permute(0, 3, 1, 4, 2)
+    picture: Pixels = pixels.flatten(2, 3).flatten(0, 1).cpu().numpy()
+    return Example(
+        name=name, what=what, success=rates[0], twin_success=sum(rates[1:]) / len(rates[1:]), picture=picture
+    )
