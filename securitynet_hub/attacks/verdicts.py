@@ -2,18 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
-from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.attacks.kind import Kind, kinds
 from securitynet_hub.attacks.latest import by_model
-from securitynet_hub.attacks.present import Verdict, consequence
+from securitynet_hub.attacks.present import Summary, Verdict, consequence
 from securitynet_hub.core.text import printable
 from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.record import Record
 
 LONGEST = 4000
 """Characters of a sentence that are shown."""
+
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What a kind raises where a record's figures are of another form than those that it writes."""
+
+T = TypeVar("T")
+
+
+def shown_of(entries: Sequence[Entry], show: Callable[[Sequence[Entry]], T]) -> tuple[T | None, list[Entry]]:
+    """Return what is made of all records together, and the records that nothing can be made of.
+
+    A record of a stranger or of another version may hold anything; one such must not hide all others.
+
+    >>> shown_of([], len)
+    (0, [])
+    """
+    try:
+        return show(entries), []
+    except UNREADABLE:
+        fit, unfit = [], []
+        for entry in entries:
+            try:
+                show([entry])
+                fit.append(entry)
+            except UNREADABLE:
+                unfit.append(entry)
+        return (show(fit) if fit and unfit else None), unfit or list(entries)
+
+
+def summary_of(
+    kind: Kind, entries: Sequence[Entry], samples: Sequence[Path] = ()
+) -> tuple[Summary, list[Entry]]:
+    """Return a kind's summary of one model's records, and the records that it cannot read.
+
+    A verdict of its own names those.
+    """
+    summary, unread = shown_of(entries, lambda these: kind.present.summarise(these, samples))
+    summary = summary or Summary(entries=())
+    if unread:
+        names = ", ".join(dict.fromkeys(str(entry.record.attack.get("name")) for entry in unread))
+        count = "One record" if len(unread) == 1 else f"{len(unread)} records"
+        refusal = Verdict(
+            tone="open",
+            title=f"{count} of {kind.title[0].lower()}{kind.title[1:]} cannot be read",
+            text=f"Its figures are not of the form that this version knows: {printable(names)}.",
+        )
+        summary = replace(summary, verdicts=[*summary.verdicts, refusal])
+    return summary, unread
 
 
 def verdicts(records: Iterable[Record]) -> dict[str, list[Verdict]]:
@@ -28,7 +77,7 @@ def verdicts(records: Iterable[Record]) -> dict[str, list[Verdict]]:
         own: list[Verdict] = []
         for name, kind in kinds().items():
             if these := [entry for entry in entries if entry.kind == name]:
-                own += kind.present.summarise(these, ()).verdicts
+                own += summary_of(kind, these)[0].verdicts
         found[id] = sorted(own, key=lambda each: consequence(each.tone, each.severity), reverse=True)
     return found
 

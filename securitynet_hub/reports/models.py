@@ -12,6 +12,7 @@ from securitynet_hub.annotations.schema import Annotation, ZooAnnotation, load_a
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.listing import techniques
 from securitynet_hub.attacks.present import Figures, Ground, Section, Summary, Verdict
+from securitynet_hub.attacks.verdicts import shown_of, summary_of
 from securitynet_hub.core.atlas import described
 from securitynet_hub.plots.measured import percent
 from securitynet_hub.plots.plot import Plot, words_of
@@ -37,7 +38,7 @@ class Model:
         facts: names and values.
         grounds: what must hold for the figures to mean anything, and whether it does.
         summaries: what each kind of attack says, by its name, in the order of the kinds.
-        unknown: records of kinds that are not installed.
+        unknown: records of kinds that are not installed, and those that their kind cannot read.
         placements: the model's place among the public models, by figure and group of peers.
         notes: caveats about all placements.
         placed: plots of the placements, once drawn.
@@ -97,8 +98,9 @@ def describe(id: str, entries: Sequence[Entry], samples: Sequence[Path] = ()) ->
     )
     for name, kind in kinds().items():
         if own := [entry for entry in entries if entry.kind == name]:
-            model.summaries[name] = kind.present.summarise(own, samples)
-    model.unknown = [entry for entry in entries if entry.kind not in kinds()]
+            model.summaries[name], unread = summary_of(kind, own, samples)
+            model.unknown += unread
+    model.unknown += [entry for entry in entries if entry.kind not in kinds()]
     for summary in model.summaries.values():
         model.accuracy = summary.accuracy if model.accuracy is None else model.accuracy
         model.gap = summary.gap if model.gap is None else model.gap
@@ -120,19 +122,22 @@ def describe(id: str, entries: Sequence[Entry], samples: Sequence[Path] = ()) ->
 def draw(model: Model, samples: Sequence[Path]) -> None:
     """Draw a model's placements and the section of each kind of attack."""
     model.placed = draw_placements(model.placements)
-    model.sections = [
-        *(_section(name, own, samples) for name, own in model.summaries.items()),
-        *map(unknown_section, model.unknown),
-    ]
+    known = [part for name, own in model.summaries.items() for part in _sections(name, own, samples)]
+    model.sections = [*known, *map(unknown_section, model.unknown)]
 
 
-def _section(kind: str, summary: Summary, samples: Sequence[Path]) -> Section:
-    """Return the section of a kind of attack, with the techniques of its attacks."""
+def _sections(kind: str, summary: Summary, samples: Sequence[Path]) -> list[Section]:
+    """Return the section of a kind of attack, with the techniques of its attacks; records that it cannot show
+    get sections of their own.
+    """
+    if not summary.entries:
+        return []
     atlas = dict.fromkeys(
         technique for entry in summary.entries for technique in techniques(kind, entry.attack)
     )
-    section = kinds()[kind].present.section(summary.entries, samples)
-    return replace(section, atlas=tuple(map(described, atlas)))
+    section, unread = shown_of(summary.entries, lambda these: kinds()[kind].present.section(these, samples))
+    found = [replace(section, atlas=tuple(map(described, atlas)))] if section else []
+    return [*found, *map(unknown_section, unread)]
 
 
 def _facts(annotation: Annotation | None, model: Model, entries: Sequence[Entry]) -> list[tuple[str, str]]:

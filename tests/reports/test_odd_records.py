@@ -3,10 +3,12 @@
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.drawn_records import measured
 from support.report_pages import entries, record
 
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.latest import by_model
+from securitynet_hub.attacks.verdicts import verdict
 from securitynet_hub.reports.comparison import compare
 from securitynet_hub.reports.frames import record_frame
 from securitynet_hub.reports.models import describe, draw
@@ -62,3 +64,27 @@ def test_no_record_breaks_a_report(kind, result, attack, settings_, counts):
     assert len(model.sections) == 1
     assert list(compare([model]).figures) == [id]
     assert len(record_frame([odd])) == 1
+
+
+@pytest.mark.parametrize("level", [1e-300, 1 - 1e-16])
+def test_a_record_that_cannot_be_read_hides_no_other(level):
+    good = measured(1)
+    odd = measured(2, "entropy", result={**good.result, "confidence_level": level})
+    ((id, found),) = by_model(entries(good, odd)).items()
+    model = describe(id, found)
+    draw(model, [])
+    assert len(model.sections) == 2
+    alone = describe(id, entries(good))
+    assert [said.title for said in model.verdicts[:-1]] == [said.title for said in alone.verdicts]
+    assert model.verdicts[-1].title == "One record of membership inference cannot be read"
+    assert "cannot be read" in verdict([odd])
+    assert "cannot be read" not in verdict([good])
+
+
+@pytest.mark.parametrize("attacks", [[{}], [{"attack": 7}], [7], 7, [{"attack": ["x"]}]])
+def test_odd_attacks_of_the_worst_case(attacks):
+    result = {"robust_accuracy": 0.5, "robust_accuracy_ci": [0.4, 0.6], "attacks": attacks, "n": 10}
+    ((id, found),) = by_model(entries(record(attack="worst_case", kind="evasion", result=result))).items()
+    model = describe(id, found)
+    draw(model, [])
+    assert model.verdicts
