@@ -34,7 +34,7 @@ TOGETHER = 500
 SETTLED_SECONDS = 3.0
 """Age at which a file is kept: a younger one might change again without its times showing it."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 WAIT_SECONDS = 5.0
 """How long to wait for another process that writes to the index."""
@@ -51,7 +51,7 @@ SHARED = frozenset(FIELDS) - ALONE
 TABLES = """
 CREATE TABLE IF NOT EXISTS parts (number INTEGER PRIMARY KEY, content TEXT UNIQUE, crc INTEGER);
 CREATE TABLE IF NOT EXISTS records (name TEXT PRIMARY KEY, stamp TEXT, id TEXT, unit TEXT, shared TEXT,
-  own TEXT, crc INTEGER, sound TEXT);
+  own BLOB, crc INTEGER, sound TEXT);
 """
 
 Judge = Callable[[Record], list[str]]
@@ -126,11 +126,12 @@ def read_folder(
     if not folder.is_dir():
         raise RecordError(f"there is no folder {folder} to read records from.")
     files = sorted(_json_files(folder), key=lambda file: file.name.replace(os.sep, "\0"))  # as paths sort
-    parts, place = Parts(), str(folder)
+    parts, place, kept = Parts(), str(folder), 0
     with contextlib.closing(_Index(folder, len(files) >= LEAST)) as index:
         for start in range(0, len(files), TOGETHER):
             part = files[start : start + TOGETHER]
             rows = index.look_up([file.name for file in part if file.stamp])
+            kept += len(rows)
             read: list[_Kept] = []
             judged: list[str] = []
             for file in part:
@@ -157,7 +158,7 @@ def read_folder(
                 yield Found(folder, file.name, record, wrong)
             index.keep(read)
             index.mark(judged, judged_by)
-        index.forget_all_but(files)
+        index.forget_all_but(files, kept)
 
 
 def _parsed(path: str, parts: Parts) -> Parsed:
@@ -276,18 +277,18 @@ class _Index:
         rows: dict[str, _Row] = {}
         if self._database is None:
             return rows
+        known = self._parts
         with self._tried():
             marks = ",".join("?" * len(names))
             for name, stamp, id, unit, shared, own, crc, sound in self._database.execute(
                 f"SELECT name, stamp, id, unit, shared, own, crc, sound FROM records WHERE name IN ({marks})",
                 names,
             ):
-                if crc != _crc(stamp, id, unit, shared, own):
+                if crc != _crc(f"{stamp} {id} {unit} {shared}", own):
                     raise ValueError(f"the row of {name} is damaged")
-                content: dict[str, Any] = {}
-                for number in shared.split():
-                    content |= self._parts.get(number) or self._part(number)
-                if content.keys() != SHARED:
+                one, two, three, four = [known.get(each) or self._part(each) for each in shared.split()]
+                content = {**one, **two, **three, **four}
+                if len(content) != len(SHARED):
                     raise ValueError(f"the parts of {name} are damaged")
                 rest = partial(_own, own, self._folder, name)
                 rows[name] = _Row(stamp, Record.of_json(content, id, unit, rest), sound)
@@ -299,11 +300,12 @@ class _Index:
         content, crc = self._database.execute(
             "SELECT content, crc FROM parts WHERE number = ?", (number,)
         ).fetchone()
-        if crc != _crc(content):
+        part = read_part(content)
+        if crc != _crc(content) or not part.keys() <= SHARED:
             raise ValueError(f"part {number} is damaged")
         if len(self._parts) >= MOST_HELD:
             self._parts.clear()
-        return self._parts.setdefault(number, read_part(content))
+        return self._parts.setdefault(number, part)
 
     def keep(self, read: Sequence[_Kept]) -> None:
         """Keep what was read, of files that have not changed meanwhile."""
@@ -316,8 +318,8 @@ class _Index:
                 if _stamp_now(f"{place}{os.sep}{file.name}") != file.stamp:
                     continue
                 shared = " ".join([str(self._number(text)) for text in texts])
-                about = file.stamp, record.id, record.unit, shared, own
-                rows.append((file.name, *about, _crc(*about), sound))
+                about, alone = (file.stamp, record.id, record.unit, shared), own.encode()
+                rows.append((file.name, *about, alone, _crc(" ".join(about), alone), sound))
             self._database.executemany("INSERT OR REPLACE INTO records VALUES (?,?,?,?,?,?,?,?)", rows)
             self._database.execute("COMMIT")
 
@@ -347,11 +349,14 @@ class _Index:
                 )
                 self._database.execute("COMMIT")
 
-    def forget_all_but(self, files: Sequence[_File]) -> None:
-        """Forget files that are gone."""
+    def forget_all_but(self, files: Sequence[_File], found: int) -> None:
+        """Forget files that are gone: none, if those found are as many as those known."""
         if self._database is None:
             return
         with self._tried():
+            (count,) = self._database.execute("SELECT count(*) FROM records").fetchone()
+            if count == found:
+                return
             known = {name for (name,) in self._database.execute("SELECT name FROM records")}
             gone = known - {file.name for file in files}
             if gone:
@@ -360,7 +365,7 @@ class _Index:
                 self._database.execute("COMMIT")
 
 
-def _own(text: str, folder: Path, name: str) -> dict[str, Any]:
+def _own(text: bytes, folder: Path, name: str) -> dict[str, Any]:
     """Return what one record alone has, from the file itself where the index does not hold it whole."""
     try:
         own = read_part(text)
@@ -385,5 +390,5 @@ def _stamp_now(path: str) -> str:
         return ""
 
 
-def _crc(*texts: str) -> int:
-    return zlib.crc32("\0".join(texts).encode())
+def _crc(text: str, more: bytes = b"") -> int:
+    return zlib.crc32(more, zlib.crc32(text.encode()))

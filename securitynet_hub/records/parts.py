@@ -129,13 +129,14 @@ class Parts:
         return field
 
 
-def read_part(text: str) -> dict[str, Any]:
+def read_part(text: str | bytes) -> dict[str, Any]:
     """Return the fields in a text of `Parsed`, by their names.
 
     >>> read_part('"created": "2026", "counts": {}')
     {'created': '2026', 'counts': {}}
     """
-    part: dict[str, Any] = from_json(f"{{{text}}}", allow_inf_nan=False)
+    whole = b"{%b}" % text if isinstance(text, bytes) else f"{{{text}}}"
+    part: dict[str, Any] = from_json(whole, allow_inf_nan=False)
     return part
 
 

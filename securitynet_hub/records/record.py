@@ -145,14 +145,14 @@ class Record(_Read):
         """Return a record of fields that JSON was read into and of its hashes, as they are.
 
         Args:
-            content: the fields; all of them unless `rest` is given.
+            content: the fields, all of them unless `rest` is given; the record keeps this very map.
             id: hash of the whole content.
             unit: hash of what decides the result.
             rest: returns the other fields; it is called when one of them is first asked for. Fields with a
                 plain default value cannot be among them.
         """
         record = object.__new__(cls)
-        record.__dict__.update(content)
+        _set(record, "__dict__", content)
         _set(record, "_id", id)
         _set(record, "_unit", unit)
         if rest is not None:

@@ -103,7 +103,7 @@ def cut(path):
 
 def figure(path):
     with sqlite3.connect(path) as database:
-        database.execute("UPDATE records SET own = replace(own, '0.5', '0.9')")
+        database.execute("UPDATE records SET own = CAST(replace(CAST(own AS TEXT), '0.5', '0.9') AS BLOB)")
     database.close()
 
 
@@ -207,10 +207,10 @@ def test_what_the_index_does_not_hold_whole_comes_from_the_file(folder):
     with sqlite3.connect(index_path(folder)) as database:
         rows = database.execute("SELECT name, stamp, id, unit, shared FROM records").fetchall()
         for name, *about in rows:
-            own = '"result":{"auc":'
+            own = b'"result":{"auc":'
             database.execute(
                 "UPDATE records SET own = ?, crc = ? WHERE name = ?",
-                (own, zlib.crc32("\0".join((*about, own)).encode()), name),
+                (own, zlib.crc32(own, zlib.crc32(" ".join(about).encode())), name),
             )
     database.close()
     assert records_of(folder) == plain

@@ -1,0 +1,104 @@
+"""What large folders of records cost: reading, ranking and reporting, the first time and again.
+
+``python benchmarks/measure_records.py 2000 20000 100000`` writes the table of docs/sweeps.md. The records
+are those of two audits of one of the zoo's models, under other names, seeds and times: ten of each model.
+Each step is a process of its own; what is measured is its processor's time, imports left out, and the most
+memory that it took.
+"""
+
+import copy
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+from tables import writing
+
+from securitynet_hub.attacks.audit import audit
+from securitynet_hub.records.entries import read_entries
+from securitynet_hub.records.index import index_path, read_folder
+from securitynet_hub.records.record import hashes_of
+from securitynet_hub.reports.page import write_report
+from securitynet_hub.sharing.leaderboard import leaderboards
+from securitynet_hub.sharing.validation import problems, rules_identity
+
+ID = "zoo/fashion-mnist/cnn-overfitted-500/1"
+
+
+def generate(count, folder):
+    """Write records whose hashes fit, laid out as `write_record` lays them out."""
+    bases = [record.content() for record in audit(ID, attacks=["modified_entropy", "loss"])]
+    draw = random.Random(0)
+    for number in range(count):
+        content = copy.deepcopy(bases[number % 2])
+        content["target"] |= {"id": f"lab/net-{number // 10}", "weights_hash": f"{number // 10:064x}"}
+        content["attack"]["seed"] = number % 10 // 2
+        content["timings"]["inference"] = draw.random()
+        content["created"] = f"2026-01-{1 + number % 28:02d}T12:00:00.{number:06d}+00:00"
+        id, unit = hashes_of(content)
+        place = folder / content["target"]["id"]
+        place.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"id": id, "unit": unit, **content}, indent=1) + "\n"
+        (place / f"{content['attack']['name']}-{id}.json").write_text(text, encoding="utf-8")
+
+
+def read(folder):
+    return sum(1 for _ in read_folder(folder))
+
+
+def rank(folder):
+    judged = read_folder(folder, judge=partial(problems, read=True), judged_by=rules_identity())
+    boards = leaderboards([found.record for found in judged if not found.wrong])
+    assert boards
+    assert all(board.standings for board in boards)
+
+
+def report(folder):
+    with tempfile.TemporaryDirectory() as place:
+        write_report(read_entries([folder]), Path(place) / "report.html")
+
+
+STEPS = {"read": read, "rank": rank, "report": report}
+
+
+def measure(step, folder, *, cold):
+    """Return the seconds of the processor and the megabytes of a step, in a new process."""
+    if cold:
+        index_path(folder).unlink(missing_ok=True)
+    command = [sys.executable, __file__, "--step", step, str(folder)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def child(step, folder):
+    started = time.process_time()
+    STEPS[step](Path(folder))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    print(json.dumps([time.process_time() - started, peak]))
+
+
+def main():
+    headings = [f"{step}, {when}" for step in ("read", "rank") for when in ("first", "again")]
+    columns = ["records", *(f"{heading}: s, MB" for heading in [*headings, "report"])]
+    with (
+        tempfile.TemporaryDirectory() as place,
+        writing("records-scale", "python " + " ".join(sys.argv), columns) as row,
+    ):
+        os.environ["HF_HOME"] = str(Path(place) / "cache")
+        for count in map(int, sys.argv[1:]):
+            folder = Path(place) / f"{count}"
+            generate(count, folder)
+            time.sleep(4)  # a younger file is not kept in an index
+            found = [
+                measure(step, folder, cold=cold) for step in ("read", "rank") for cold in (True, False)
+            ] + [measure("report", folder, cold=False)]
+            row(f"{count:,}", *(f"{seconds:.1f}, {megabytes:.0f}" for seconds, megabytes in found))
+
+
+if __name__ == "__main__":
+    child(*sys.argv[2:]) if sys.argv[1:2] == ["--step"] else main()
