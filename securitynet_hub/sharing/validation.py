@@ -10,6 +10,8 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+from pydantic_core import to_json
+
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.attacks.checks import require_intervals
 from securitynet_hub.attacks.kind import kinds
@@ -87,7 +89,8 @@ def _misshapen(record: Record, read: bool) -> Iterator[str]:
     except ValueError as error:
         yield str(error)
         return
-    if len(json.dumps(record.content())) > MAX_BYTES:
+    # As UTF-8, which is written in a fifth of the time, it has a third of the bytes or more.
+    if 3 * len(to_json(record.content())) > MAX_BYTES and len(json.dumps(record.content())) > MAX_BYTES:
         yield f"it is larger than {MAX_BYTES:,} bytes"
         return
     for place, pattern in NAMES.items():
