@@ -49,9 +49,11 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
 
 
 def on_post_page(output: str, *, page: Any, **_: Any) -> str:
-    """Let search from disk use this folder's script in the place of one from a network."""
+    """Let search from disk use this folder's script, not one from a network, and give its dialog a name."""
     from mkdocs.utils import get_relative_url
 
+    dialog = 'data-md-component="search" role="dialog"'
+    output = output.replace(dialog, f'{dialog} aria-label="Search"')
     return WORKER.sub(get_relative_url("assets/worker.js", page.file.url), output)
 
 

@@ -231,11 +231,11 @@
       pen.stroke();
     }
     pen.globalAlpha = 0.75;
-    let last = null, draw = null;
+    let last = null, mark = null;
     for (const { group, cx, cy } of placed) {
-      if (group !== last) [last, pen.fillStyle, draw] = [group, fill(group), trace[form(group)]];
+      if (group !== last) [last, pen.fillStyle, mark] = [group, fill(group), trace[form(group)]];
       pen.beginPath();
-      draw(pen, cx, cy);
+      mark(pen, cx, cy);
       pen.fill();
     }
   };
@@ -441,7 +441,7 @@
     tip.hidden = true;
     if (state.view === "model") return drawModel();
     if (state.view === "boards") return drawBoard();
-    const listed = [state.q, state.dataset, state.source, state.results, state.sort, state.box].join("\n");
+    const listed = [state.q, state.dataset, state.source, state.results, state.sort, state.box, innerHeight].join("\n");
     if (listed !== tabled) {
       tabled = listed;
       rows = sorted(filtered(true));
@@ -449,6 +449,7 @@
       head();
       fill(true);
     } else { // Only the plot changes, and where the names lead back to.
+      fill(false);
       for (const link of body.querySelectorAll("a")) link.href = address({ ...state, view: "model", id: link.title });
     }
     const key = [state.q, state.dataset, state.source, state.results, state.x, state.y, state.intervals, $("plot").clientWidth].join("\n");
