@@ -13,6 +13,17 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+def usable_cores() -> int:
+    """Return how many CPU cores this process may use: a job on a cluster often has a few of many.
+
+    >>> 1 <= usable_cores() <= os.cpu_count()
+    True
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def in_threads(
     function: Callable[[Item], Result],
     items: Iterable[Item],
@@ -25,13 +36,13 @@ def in_threads(
     Args:
         function: called in threads.
         items: taken one after the other.
-        threads: their number; by default one for each CPU core.
+        threads: their number; by default one for each core of `usable_cores`.
         ahead: number of items that are worked on or done before their turn; by default two for each thread.
 
     >>> list(in_threads(abs, [-1, 2, -3]))
     [1, 2, 3]
     """
-    count = threads or os.cpu_count() or 1
+    count = threads or usable_cores()
     with ThreadPoolExecutor(count) as pool:
         left = iter(items)
         upcoming: deque[Future[Result]] = deque()

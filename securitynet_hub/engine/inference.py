@@ -23,7 +23,7 @@ from securitynet_hub.core.arrays import Rows, as_array, name_rows
 from securitynet_hub.core.errors import ModelError, ProcessError
 from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.core.stages import stage
-from securitynet_hub.core.threads import in_threads
+from securitynet_hub.core.threads import in_threads, usable_cores
 from securitynet_hub.data.images import LabelledImages
 from securitynet_hub.data.pixels import Labels, Pixels
 from securitynet_hub.data.sources import ImageSource
@@ -88,7 +88,7 @@ def predict(
         target: the classifier; its transform is applied to the pixels.
         images: shape (n, height, width, channels), uint8; or a source of images of any size.
         batch_size: images in one forward pass, on each process.
-        workers: threads that read images of a source; by default one for each CPU core of a process.
+        workers: threads that read images of a source; by default one for each core that a process may use.
         on_batch: called with the number of images after each batch of this process, for a progress bar.
 
     Raises:
@@ -291,7 +291,7 @@ def _prepared(
         if device.type == "cpu":  # the parts in which a CPU forwards them anyway
             most = max(1, CPU_ELEMENTS // math.prod(transform.shape))
             batches = [part for batch in batches for part in np.split(batch, range(most, len(batch), most))]
-        threads = workers or max(1, (os.cpu_count() or 1) // _processes_here(accelerator))
+        threads = workers or max(1, usable_cores() // _processes_here(accelerator))
         yield from _read(images, transform, batches, device, threads)
         return
     pixels = images
@@ -439,7 +439,7 @@ def _ahead(
         ready = prepare(batch)
         return ready.pin_memory() if device.type == "cuda" else ready
 
-    count = max(1, min(PREPARED, (os.cpu_count() or 1) // 2))
+    count = max(1, min(PREPARED, usable_cores() // 2))
     left = iter(batches)
     with ThreadPoolExecutor(count) as threads:
         upcoming = deque(threads.submit(pinned, batch) for batch in islice(left, count))
