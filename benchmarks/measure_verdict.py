@@ -1,13 +1,15 @@
 """Make and judge the verdict: ``python benchmarks/measure_verdict.py STEP CORPUS ASSETS --out DIR``.
 
-Three steps, in this order. The networks must be there (``python -m securitynet_hub.zoo.corpus CORPUS --data
-ASSETS``).
+Four steps, the first three in this order. The networks must be there (``python -m
+securitynet_hub.zoo.corpus CORPUS --data ASSETS``).
 
 - ``indicators --part PART``: measure every network of a part against its twins, one file each, so that an
   interrupted run resumes and several runs share the work; some 5 to 15 CPU-seconds a network.
 - ``calibrate``: choose the weights on the design part, take the scores of the calibration part, and write
   ``securitynet_hub/resources/backdoor_verdict.json``.
 - ``judge``: judge the test part with these constants, once, and keep the tables.
+- ``beside``: judge the design part with constants from the calibration part, and the other way round, alone
+  and beside clean networks of the same architecture and images, and keep the table. It looks at no test part.
 
 Networks whose backdoor did not take (success below .5) are left out of weights, AUC and shares, and shown
 apart.
@@ -35,6 +37,7 @@ from securitynet_hub.attacks.backdoor.verdict import (
     Term,
     Verdict,
     against_clean,
+    conformal_p,
     judge,
     standardised,
 )
@@ -162,6 +165,65 @@ def calibrate(out: Path) -> Calibration:
     return known
 
 
+def beside_clean(row: Measured, others: Sequence[Measured]) -> Measured:
+    """Return a network with each indicator less the mean of clean ones of its architecture and images."""
+    alike = [
+        other
+        for other in others
+        if other["trigger"] is None
+        and (other["architecture"], other["images"]) == (row["architecture"], row["images"])
+        and other["id"] != row["id"]
+    ]
+    means = {name: np.mean([other["indicators"][name] for other in alike], 0) for name in row["indicators"]}
+    return {
+        **row,
+        "indicators": {n: (np.array(v) - means[n]).tolist() for n, v in row["indicators"].items()},
+    }
+
+
+def crossed(design: Sequence[Measured], held: Sequence[Measured]) -> list[list[str]]:
+    """Judge each of two parts with weights of the other one, against its own clean networks."""
+    every = [*design, *held]
+    both = {
+        "alone": (design, held),
+        "beside": tuple([beside_clean(row, every) for row in rows] for rows in (design, held)),
+    }
+    lines: dict[str, list[str]] = {name: [name] for name, chosen in CELLS.items() if not _is_kind(name)}
+    for first, second in both.values():
+        judged = [*_against_own(first, second), *_against_own(second, first)]
+        for name, cells in lines.items():
+            chosen = [(s, p) for row, s, p in judged if row["trigger"] is not None and CELLS[name](row)]
+            clean = [s for row, s, _ in judged if row["trigger"] is None]
+            scores, truth = clean + [s for s, _ in chosen], [0] * len(clean) + [1] * len(chosen)
+            auc, ends = auc_interval(split_scores(scores, truth), 0.95)
+            cells[1:1] = [] if len(cells) > 1 else [str(len(chosen))]
+            cells += [
+                f"{auc:.2f} ({ends[0]:.2f}-{ends[1]:.2f})",
+                _share(sum(p <= 0.05 for _, p in chosen), len(chosen)),
+            ]
+    return list(lines.values())
+
+
+def _is_kind(name: str) -> bool:
+    return name.startswith(("architecture", "images")) or name.count("from scratch, ") > name.count(
+        ", all to one"
+    )
+
+
+def _against_own(
+    learnt: Sequence[Measured], judged: Sequence[Measured]
+) -> list[tuple[Measured, float, float]]:
+    """Return each judged network with its score, in deviations of the clean ones judged, and its p-value."""
+    terms, intercept = fitted(learnt)
+    bare = Calibration(made_by="", intercept=intercept, terms=tuple(terms), clean=(0, 1), backdoored=(0, 1))
+    scores = [verdict_of(row, bare).score for row in judged]
+    clean = np.array([score for row, score in zip(judged, scores, strict=True) if row["trigger"] is None])
+    return [
+        (row, float((score - clean.mean()) / clean.std()), conformal_p(score, clean))
+        for row, score in zip(judged, scores, strict=True)
+    ]
+
+
 CELLS: dict[str, Callable[[Measured], bool]] = {
     "from scratch, all to one": lambda row: row["mode"] == "all-to-one",
     **{
@@ -277,7 +339,7 @@ def across(design: Sequence[Measured], held: Sequence[Measured], test: Sequence[
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one step."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=("indicators", "calibrate", "judge"))
+    parser.add_argument("step", choices=("indicators", "calibrate", "judge", "beside"))
     parser.add_argument("corpus", type=Path)
     parser.add_argument("assets", type=Path)
     parser.add_argument("--part", default="design")
@@ -291,6 +353,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         known = calibrate(given.out)
         for row in report(load(given.out, "design"), known):
             print(*row, sep=" | ")
+    elif given.step == "beside":
+        parts = [[row for row in load(given.out, part) if took(row)] for part in ("design", "calibration")]
+        columns = ["networks", "n", "AUC alone", "found alone", "AUC beside", "found beside"]
+        told = command.replace("judge", "beside")
+        with writing("backdoors-verdict-beside", told, columns) as line:
+            for cells in crossed(*parts):
+                line(*cells)
     else:
         known = Calibration.model_validate_json(RESOURCE.read_bytes())
         test = load(given.out, "test")
