@@ -24,6 +24,7 @@ from securitynet_hub.attacks.listing import default_attacks, require_known
 from securitynet_hub.attacks.records import Records
 from securitynet_hub.attacks.subject import AuditData, find_data, known_data
 from securitynet_hub.attacks.validity import Check, Validity
+from securitynet_hub.core.arrays import require_seed
 from securitynet_hub.core.errors import ModelError, SkippedWarning, UnknownNameError
 from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.core.progress import OnStep, Progress, heard_by
@@ -122,7 +123,7 @@ def audit(
     True
     """
     names, own_options = require_possible(attacks, settings, out=out, **options)
-    folder = None if out is None else Path(out)
+    folder, seed = None if out is None else Path(out), require_seed(seed)
     own = {"name": name, "transform": transform, "num_classes": num_classes, "outputs": outputs}
     target = _in_memory(target, {**own, "reduce": reduce, "build": build})
     # Find the data before the weights are downloaded: without data there is nothing to audit.
@@ -147,7 +148,7 @@ def audit(
     progress, shown = Progress(len(names)), on_attack is None and on_batch is None and on_step is None
     context = Context(
         settings=settings,
-        seed=int(seed),
+        seed=seed,
         confidence_level=confidence_level,
         batch_size=batch_size,
         keep=None if keep is None else Path(keep),
@@ -161,7 +162,7 @@ def audit(
         expected=expected_accuracy,
         confidence_level=confidence_level,
         batch_size=batch_size,
-        seed=int(seed),
+        seed=seed,
         on_check=on_check,
     )
     data = replace(data, validity=validity)

@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import Field, dataclass, field, fields
 from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
+from numbers import Integral, Real
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -52,6 +53,19 @@ BATCH_SIZE = 256
 """Images in one forward pass, unless another number is asked for."""
 
 
+TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "bool": ("true or false", lambda value: type(value).__name__ in {"bool", "bool_"}),  # NumPy's, too
+    "int": ("a whole number", lambda value: isinstance(value, Integral) and not isinstance(value, bool)),
+    "float": (
+        "a number",
+        lambda value: isinstance(value, Real) and not isinstance(value, bool) and value == value,
+    ),
+    "str": ("a word", lambda value: isinstance(value, str)),
+    "None": ("none", lambda value: value is None),
+}
+"""Of the annotations of settings: what each means in words, and whether a value is such."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Attack:
     """One attack or detector: the literal that ends its file. Each kind adds the fields that it needs.
@@ -69,6 +83,7 @@ class Attack:
         ranked: whether the benchmark on the Hub has leaderboards for it.
         labels_suffice: whether it needs no more of an answer than the predicted label.
         weights: whether it looks at the model's weights or gradients, not at answers alone.
+        words: what a setting may be in place of a value of its type, such as "tuned".
     """
 
     kind: ClassVar[str] = ""
@@ -86,6 +101,7 @@ class Attack:
     ranked: bool = False
     labels_suffice: bool = False
     weights: bool = False
+    words: tuple[str, ...] = ()
 
     def unanswerable(self, target: Target) -> str | None:
         """Return why a target that answers with too little cannot be attacked so, or None."""
@@ -109,14 +125,23 @@ class Attack:
         }
 
     def require_settings(self, settings: Mapping[str, Any]) -> None:
-        """Refuse settings that the attack does not have.
+        """Refuse settings that the attack does not have, and such that are of another type.
 
         Raises:
             UnknownNameError: no such setting; the closest names are given.
+            ValueError: a setting is annotated as a number, a text or a truth value, and has none.
         """
-        for name in settings:
+        parameters = inspect.signature(self.configured_by or self.run).parameters
+        for name, value in settings.items():
             if name not in self.settings:
                 raise UnknownNameError(f"setting of {self.name}", name, self.settings)
+            wanted = [part.strip() for part in str(parameters[name].annotation).split("|")]
+            known = TYPES.keys() >= set(wanted) and not (isinstance(value, str) and value in self.words)
+            if known and not any(TYPES[part][1](value) for part in wanted):
+                words = " or ".join(TYPES[part][0] for part in wanted)
+                raise ValueError(
+                    f"the setting {name} of {self.name} must be {words}; got {repr(value)[:100]}."
+                )
 
 
 def _raise(name: str, error: Exception) -> None:

@@ -134,9 +134,9 @@ def as_ids(first: Any, second: Any, names: tuple[str, str]) -> tuple[npt.NDArray
 
 
 def require_seed(seed: Any) -> int:
-    """Return a seed; refuse anything but a whole number of 0 or more."""
-    if not is_real(seed) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed must be a whole number of 0 or more; got {shortened(seed)}.")
+    """Return a seed; refuse anything but a whole number of 0 or more that torch and NumPy both take."""
+    if not is_real(seed) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be a whole number of 0 or more, below 2**63; got {shortened(seed)}.")
     return int(seed)
 
 

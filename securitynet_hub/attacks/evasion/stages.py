@@ -96,7 +96,7 @@ def divide(planned: Sequence[Planned], width: float | None) -> list[Stage]:
     """
     ordered = sorted(planned, key=lambda each: each.attack.order)
     cheap = [each for each in ordered if each.cost <= CHEAP] or ordered[:1]
-    first = FIRST if width is None else min(max(1 / width**2, 1.0), 1e4)
+    first = FIRST if width is None else 1 / min(max(width, 0.01), 1.0) ** 2
     return [
         Stage(planned=cheap, concentration=first),
         *([Stage(planned=costly)] if (costly := [each for each in ordered if each not in cheap]) else ()),

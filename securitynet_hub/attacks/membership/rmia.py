@@ -386,6 +386,7 @@ ATTACKS = (
     Attack(
         name="rmia",
         run=partial(run_rmia, "offline"),
+        words=("tuned",),
         summary="pairwise likelihood ratios against a population",
         formula="P over z of [LR(x, z) >= gamma]",
         source="Zarifzadeh et al. 2024",
@@ -405,6 +406,7 @@ ATTACKS = (
     Attack(
         name="rmia_online",
         run=partial(run_rmia, "online"),
+        words=("tuned",),
         summary="pairwise likelihood ratios, with reference models trained on the sample too",
         formula="P over z of [LR(x, z) >= gamma], p(x) from models with and without x",
         source="Zarifzadeh et al. 2024",

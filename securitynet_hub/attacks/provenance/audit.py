@@ -61,6 +61,7 @@ def run(
     if data.validity is not None:
         data.validity.ask(target, data)
     reference = load_beside(options.reference, target)
+    _require_other(reference, target)
     _require_comparable(reference, target)
     beside, null = _find_independent(reference, target, options)
     began = time.perf_counter()
@@ -159,8 +160,15 @@ def _require_options(options: Options) -> None:
     require_count(options.queries, "queries")
 
 
+def _require_other(reference: Target, target: Target) -> None:
+    """Refuse a model that is compared with itself."""
+    hashes = reference.annotation.weights_hash, target.annotation.weights_hash
+    if reference is target or (reference.id == target.id and hashes[0] == hashes[1] is not None):
+        raise ValueError(f"{target.id} is compared with itself; name another model as reference.")
+
+
 def _require_comparable(reference: Target, target: Target) -> None:
-    """Refuse two models that are one, or whose classes are others."""
+    """Refuse two models whose classes differ."""
     if reference.num_classes != target.num_classes:
         raise ValueError(
             f"{reference.id} has {reference.num_classes} classes, {target.id} {target.num_classes}: only "

@@ -15,7 +15,7 @@ from securitynet_hub.attacks.evasion.masking import check_masking
 from securitynet_hub.attacks.evasion.measures import measure_robustness, rate_of_stages
 from securitynet_hub.attacks.evasion.present import section, summarise, tables
 from securitynet_hub.attacks.evasion.published import KNOWN, find_published
-from securitynet_hub.attacks.evasion.stages import attack_in_stages
+from securitynet_hub.attacks.evasion.stages import attack_in_stages, divide
 from securitynet_hub.attacks.evasion.subject import Subject
 from securitynet_hub.attacks.evasion.units import Done, Planned, Tally
 from securitynet_hub.attacks.evasion.worst_case import perturbing
@@ -280,6 +280,19 @@ class TestRefusals:
     def test_options(self, options, message):
         with pytest.raises(ValueError, match=message):
             audit(ID, attacks="worst_case", data=DATA, **options)
+
+    @pytest.mark.parametrize("value", ["nan", float("nan"), [1], True, 1.5, None])
+    def test_settings_of_another_type(self, value):
+        with pytest.raises(ValueError, match=r"the setting steps of pgd must be a whole number; got"):
+            audit(ID, attacks="pgd", data=DATA, settings={"pgd": {"steps": value}})
+
+    @pytest.mark.parametrize("seed", [-1, 2**63, 1.0, "1", float("nan"), [1]])
+    def test_seeds(self, seed):
+        with pytest.raises(ValueError, match="seed must be a whole number"):
+            audit(ID, attacks="pgd", data=DATA, seed=seed)
+
+    def test_the_smallest_width_is_one(self):
+        assert divide([Planned(attack=KIND.attacks["fgsm"])], 1e-300)[0].concentration == 1e4
 
     def test_attacks_of_the_worst_case(self):
         with pytest.raises(UnknownNameError, match="'pgd'"):

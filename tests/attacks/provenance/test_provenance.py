@@ -87,6 +87,10 @@ class TestRefusals:
         with pytest.raises(ValueError, match=r"name the one.*reference= \(--reference MODEL\)"):
             compared(f"{CLEAN}/1", None)
 
+    def test_a_model_and_itself(self, reference):
+        with pytest.raises(ValueError, match="compared with itself"):
+            compared(f"{CLEAN}/1", reference)
+
     def test_a_compared_model_beside_itself(self):
         with pytest.raises(ValueError, match="cnn-clean/2 is compared, and cannot be an independent model"):
             compared(f"{CLEAN}/1", f"{CLEAN}/2", beside=(f"{CLEAN}/2", f"{CLEAN}/3"))
