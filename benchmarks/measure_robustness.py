@@ -51,8 +51,6 @@ MEASURED = (
     ("bn-cnn-clean/1", "8/255"),
     (TRAINED, "32/255"),
     ("cnn-clean/1", "8/255"),
-    (TRAINED, "8/255"),
-    ("cnn-regularised-500/1", "8/255"),
 )
 
 
