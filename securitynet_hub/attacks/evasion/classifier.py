@@ -64,9 +64,11 @@ class PixelClassifier(torch.nn.Module):
         """Return the logits of pixels.
 
         Raises:
-            ModelError: they are not finite, or of another shape.
+            ModelError: they are not finite, or of another shape; or, when a gradient is taken, it is NaN.
         """
         self.forwarded += len(pixels)
+        if pixels.requires_grad:
+            pixels.register_hook(self._require_slopes)  # type: ignore[no-untyped-call]
         if not isinstance(self.target.transform, Transform):
             logits = self._whole(pixels)
         elif self._asked is not None:
@@ -110,7 +112,7 @@ class PixelClassifier(torch.nn.Module):
 
     @cached_property
     def has_gradients(self) -> bool:
-        """Whether a gradient of the logits reaches the pixels, tried with one grey image."""
+        """Whether a gradient of the logits, which is not NaN, reaches the pixels, tried with a grey image."""
         if not self.target.has_weights or not isinstance(self.target.transform, Transform):
             return False
         if self.target.transform.depth is not None:
@@ -121,10 +123,18 @@ class PixelClassifier(torch.nn.Module):
             grey = torch.full((1, channels, height, width), 0.5, device=self.device, requires_grad=True)
             try:
                 (slope,) = torch.autograd.grad(self(grey).sum(), grey, allow_unused=True)
-            except RuntimeError:
+            except (RuntimeError, ModelError):  # or it is NaN, from which no step follows
                 slope = None
         self.forwarded, self.gradients = before
         return slope is not None
+
+    def _require_slopes(self, slopes: torch.Tensor) -> None:
+        """Refuse a gradient that is NaN: no step follows from it, so that the image would seem robust."""
+        if torch.isnan(slopes).any():
+            raise ModelError(
+                f"a gradient of {self.target.id} is NaN, so that attacks that follow it find nothing. Attack "
+                "it with those that need none, such as square and hop_skip_jump."
+            )
 
     def _count(self, slopes: torch.Tensor) -> None:
         self.gradients += len(slopes)

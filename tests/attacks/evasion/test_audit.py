@@ -20,7 +20,7 @@ from securitynet_hub.attacks.evasion.subject import Subject
 from securitynet_hub.attacks.evasion.units import Done, Planned, Tally
 from securitynet_hub.attacks.evasion.worst_case import perturbing
 from securitynet_hub.attacks.subject import AuditData, known_data
-from securitynet_hub.core.errors import BudgetError, UnknownNameError
+from securitynet_hub.core.errors import BudgetError, ModelError, UnknownNameError
 from securitynet_hub.data.sources import OnDemand
 from securitynet_hub.data.splits import Split
 from securitynet_hub.models.loading import find_annotation
@@ -257,6 +257,28 @@ class TestMasking:
                 return z + 0 * x.sum() + (x.flatten(1)[:, :10] - x.flatten(1)[:, :10].detach())
 
         assert not self.checks(Astray)["no limit"]
+
+
+class TestGradientsThatAreNaN:
+    """No step follows from them, so that every image would seem to withstand the attack."""
+
+    @pytest.mark.parametrize(
+        ("fewest", "sentence"), [(1, "no gradient .* reaches its pixels"), (2, "gradient of .* is NaN")]
+    )
+    def test_are_refused(self, fewest, sentence):
+        class Undefined(torch.nn.Module):
+            def __init__(self, inner):
+                super().__init__()
+                self.inner = inner
+
+            def forward(self, x):
+                z = self.inner(x)
+                return z + 0 * (x - x.detach()).sum().sqrt() if len(x) >= fewest else z
+
+        target = load_target(ID)
+        made = replace(target, module=Undefined(target.module))
+        with pytest.raises((ValueError, ModelError), match=sentence):
+            audit(made, attacks="fgsm", data=DATA, robust_images=4)
 
 
 class TestRefusals:
