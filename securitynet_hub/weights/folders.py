@@ -6,13 +6,25 @@ import os
 from pathlib import Path
 
 from securitynet_hub.core.errors import WeightsError
-from securitynet_hub.weights.shards import INDEX_END
+from securitynet_hub.weights.shards import is_index
 
-ENDS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".keras", ".onnx", ".npz")
-"""Ends of names of files that may hold weights."""
+ENDS = (
+    *(".safetensors", ".bin", ".pt", ".pth", ".th", ".ckpt", ".pkl", ".pickle", ".dill", ".joblib"),
+    *(".h5", ".keras", ".onnx", ".npz"),
+)
+"""Ends of names of files that may hold weights, in small letters."""
 
 MAX_FILES = 1000
 """Most files of one folder or repository that are judged."""
+
+
+def may_hold_weights(name: str) -> bool:
+    """Return whether a file's name ends as one of weights, in letters of any case: loaders mind none.
+
+    >>> may_hold_weights("a/net.PTH"), may_hold_weights("a/net.txt")
+    (True, False)
+    """
+    return name.lower().endswith(ENDS)
 
 
 def weights_files(folder: Path) -> list[Path]:
@@ -28,7 +40,7 @@ def weights_files(folder: Path) -> list[Path]:
     found = []
     for place, folders, files in os.walk(folder, onerror=give_up):
         folders.sort()
-        found += [Path(place) / name for name in sorted(files) if name.endswith((*ENDS, INDEX_END))]
+        found += [Path(place) / name for name in sorted(files) if may_hold_weights(name) or is_index(name)]
         if len(found) > MAX_FILES:
             raise WeightsError(f"{folder} has more than the {MAX_FILES:,} weights files that are judged.")
     return found

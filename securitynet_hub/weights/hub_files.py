@@ -22,7 +22,7 @@ from securitynet_hub.weights.download.http import RangesIgnoredError
 from securitynet_hub.weights.download.hub_cache import hub_pages, hub_session
 from securitynet_hub.weights.download.ranges import RemoteFile
 from securitynet_hub.weights.download.resume import download
-from securitynet_hub.weights.folders import ENDS, MAX_FILES
+from securitynet_hub.weights.folders import MAX_FILES, may_hold_weights
 from securitynet_hub.weights.hashes import check_file, parse_checks
 from securitynet_hub.weights.hub import Snapshot, hub_snapshot
 from securitynet_hub.weights.reading.checkpoints import UNKNOWN, Verdict, judge, judge_parts
@@ -77,7 +77,9 @@ def judge_repository(address: str, *, max_bytes: int, whole: bool = False) -> It
     if wanted is not None:
         snapshot.hash_of(wanted)
     names = (
-        [wanted] if wanted is not None else [name for name in sorted(snapshot.files) if name.endswith(ENDS)]
+        [wanted]
+        if wanted is not None
+        else [name for name in sorted(snapshot.files) if may_hold_weights(name)]
     )
     if not 1 <= len(names) <= MAX_FILES:
         raise WeightsError(f"{repo} has {len(names):,} weights files; 1 to {MAX_FILES:,} are judged.")

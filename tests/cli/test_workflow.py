@@ -65,7 +65,7 @@ EVIL = b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x0ctouch marker
 @pytest.mark.slow
 def test_an_unsafe_file_fails_a_pull_request(checked):
     good = safetensors.torch.save({"a": torch.ones(2)})
-    done, folder = checked({"a.safetensors": good, "models/$(touch marker); -x.pth": EVIL, "b.txt": EVIL})
+    done, folder = checked({"a.safetensors": good, "models/$(touch marker); -x.PTH": EVIL, "b.txt": EVIL})
     assert done.returncode == 1
     assert "1 of 2 files are safe" in done.stdout
     assert "SNW001" in (folder / "weights.sarif").read_text()
