@@ -51,6 +51,7 @@ MEASURED = (
     ("bn-cnn-clean/1", "8/255"),
     (TRAINED, "32/255"),
     ("cnn-clean/1", "8/255"),
+    (TRAINED, "8/255"),
 )
 
 
