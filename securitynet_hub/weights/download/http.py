@@ -324,17 +324,19 @@ class _Floor:
         self.arrived = 0
         self.too_slow: str | None = None
         self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
         self._connection: socket.socket | None = None
         with suppress(OSError, ValueError, AttributeError):  # nothing to read, or all of it is here already
             number = response.raw.fileno()
             self._connection = socket.fromfd(number, socket.AF_INET, socket.SOCK_STREAM)
 
     def __enter__(self) -> _Floor:
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._thread.start()
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._ended.set()
+        self._thread.join()  # so that none is left when a child forks
         if isinstance(error, Exception):
             self.require_kept()
 
