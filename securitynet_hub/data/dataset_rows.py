@@ -112,7 +112,7 @@ def is_of(reference: str, path: str) -> bool:
     A stranger's data set may name any file of this machine, any address, and any repository that the login
     can see. Links within the data set's folder are followed, as they are in a folder of pictures.
 
-    >>> is_of("owner/set", "hf://datasets/owner/set@main/0.png"), is_of("owner/set", "/home/me/0.png")
+    >>> is_of("owner/set", "hf://datasets/owner/set@main/0.png"), is_of("owner/set", "/pictures/0.png")
     (True, False)
     """
     import datasets as library
