@@ -22,7 +22,7 @@ from functools import lru_cache
 from html import escape
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.core.digest import canonical, digest_of_parts
 from securitynet_hub.core.errors import RecordError
@@ -159,14 +159,16 @@ class Record(_Read):
             _set(record, "_rest", rest)
         return record
 
-    def __getattr__(self, name: str) -> Any:  # of what the record does not hold yet
-        if name in FIELDS:
-            for field_name, value in self._rest().items():
-                vars(self).setdefault(field_name, value)
-            _set(self, "_rest", dict)  # which holds nothing more
-            if name in vars(self):
-                return vars(self)[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    if not TYPE_CHECKING:  # or every name would pass for an attribute
+
+        def __getattr__(self, name: str) -> Any:  # of what the record does not hold yet
+            if name in FIELDS:
+                for field_name, value in self._rest().items():
+                    vars(self).setdefault(field_name, value)
+                _set(self, "_rest", dict)  # which holds nothing more
+                if name in vars(self):
+                    return vars(self)[name]
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def content(self) -> dict[str, Any]:
         """Return the fields by their names, without the hashes; values are the record's own."""
