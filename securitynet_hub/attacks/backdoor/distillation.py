@@ -39,8 +39,15 @@ CHEAP, DEAR = (9e9, 9_000), (6e11, 3_000)
 """Multiplications that one twin's forward passes may take, and the most passes for them: up to 9,000 while
 they are cheap, up to 3,000 while they are dear."""
 
-DEEP, TAIL = 16, 8
-"""Number of matrices and kernels above which only the last few are shrunk and trained."""
+DEEP, TAIL = 16, 3
+"""Number of matrices and kernels above which only the last few are shrunk and trained.
+
+With 3, twins of EfficientNet-Lite0 give its answers to 62 % of squares of photographs, and follow a planted
+sticker in 5 %; with 8, which take more passes than can be afforded, they give them to 25 %.
+"""
+
+TAIL_PASSES = 6_000
+"""The most passes for the last layers of a deep network: what comes before them is not passed again."""
 
 LARGE = 2e8
 """Multiplications of one pass from which a network counts as large."""
@@ -93,7 +100,7 @@ def distil_twins(
         inputs: shape (n, channels, ...), preprocessed clean images to learn from.
         others: further ones, on which the agreement is measured.
         number: how many twins.
-        passes: images forwarded to train each; None for as many as `allowed_passes` gives.
+        passes: images forwarded to train each; None for as many as `allowed_passes` gives, or `TAIL_PASSES`.
         seed: decides what is drawn.
 
     Raises:
@@ -122,7 +129,11 @@ def distil_twins(
     if cut is not None:
         fast = fused(cut.body, inputs[:1])
         inputs, others = (channels_last(answers(fast, part, keep=True)) for part in (inputs, others))
-    count = passes if passes is not None else allowed_passes(suspect, inputs[:1])
+    count = passes
+    if count is None and cut is None:
+        count = allowed_passes(suspect, inputs[:1])
+    elif count is None:
+        count = max(BATCH, min(int(DEAR[0] / multiplications(suspect, inputs[:1])), TAIL_PASSES))
     logits, known = answers(suspect, inputs), answers(suspect, others).argmax(1)
     if not torch.isfinite(logits).all():
         raise ModelError("the suspect answers NaN or infinities; twins cannot learn that.")

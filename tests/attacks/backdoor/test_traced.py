@@ -78,7 +78,7 @@ def test_a_cut_network_answers_alike_for_any_number_of_images(deep, wrapped):
     for images in (IMAGES, IMAGES[:1]):
         torch.testing.assert_close(found.tail(found.body(images)), network(images))
     held = [id(p) for p in found.tail.parameters() if p.ndim > 1]
-    assert held == [id(p) for p in kernels[-TAIL - 1 :]]  # the whole block in which the first of them lies
+    assert held == [id(p) for p in kernels[-TAIL:]]  # the head and the last block
 
 
 class Fickle(nn.Module):
@@ -115,4 +115,4 @@ def test_twins_of_a_deep_network_share_its_body(deep):
                                    rtol=0.05, atol=0.05)  # fmt: skip
         own = [p for p in twin.parameters() if p.ndim > 1]
         same = [torch.equal(mine, its) for mine, its in zip(own, kernels, strict=True)]
-        assert same == [True] * (len(kernels) - TAIL - 1) + [False] * (TAIL + 1)
+        assert same == [True] * (len(kernels) - TAIL) + [False] * TAIL
