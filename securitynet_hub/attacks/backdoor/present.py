@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rich.table import Table
+from rich.text import Text
 
 from securitynet_hub.attacks.backdoor.attack import Attack
 from securitynet_hub.attacks.backdoor.kind import KIND
@@ -26,7 +27,7 @@ from securitynet_hub.attacks.present import (
 )
 from securitynet_hub.attacks.tables import Audited, auc_text, short
 from securitynet_hub.core.tables import plain_table
-from securitynet_hub.core.text import printable_markup
+from securitynet_hub.core.text import printable, printable_markup
 from securitynet_hub.plots.classes import PerClass, classes_plot
 from securitynet_hub.plots.measured import Measured, percent, text_of
 from securitynet_hub.plots.pictures import Picture, pictures_beside
@@ -54,10 +55,19 @@ MEANINGS = {
 }
 
 
-def tables(audited: Audited, width: int) -> Iterator[Table]:
-    """Yield the tables of an audit for a terminal: the verdict, then detectors of models and of images."""
+def tables(audited: Audited, width: int) -> Iterator[Table | Text]:
+    """Yield the tables of an audit for a terminal: the verdict, then detectors of models and of images.
+
+    On one model, the verdict in words comes first.
+    """
     judged = [(row, [r for r in found if "verdict" in r.result]) for row, found in audited]
     if any(found for _, found in judged):
+        if len(every := [record for _, found in judged for record in found]) == 1:
+            said = combined_verdict(Entry(every[0], Path()))
+            title, text = (
+                printable(part.replace("\u00a0", " "), limit=4000) for part in (said.title, said.text)
+            )
+            yield Text.assemble((title, "bold red" if said.tone == "alarm" else "bold"), f"\n{text}\n")
         yield _verdict_table(judged)
     rest = [(row, [r for r in found if "verdict" not in r.result]) for row, found in audited]
     for judges, table in ((None, _models_table), ("inputs", _images_table), ("training", _images_table)):
