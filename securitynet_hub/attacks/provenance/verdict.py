@@ -22,6 +22,13 @@ WEAK = (
 """Said where no sign was found: it is no proof of independence."""
 
 
+ALONE = (
+    "An independent model that was trained otherwise than those beside it often shows one such sign, too: "
+    f"let {JOINED} look for all signs in answers, or weight_alignment at the weights"
+)
+"""Said where the verdict would rest on a single sign in answers."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Judged:
     """The records of one suspect and one reference, judged together.
@@ -64,11 +71,7 @@ def reference_of(entry: Entry) -> str:
 def _judge_one(reference: str, entries: Sequence[Entry]) -> Judged:
     known = [entry for entry in entries if _p_value(entry) is not None]
     joined = any(entry.attack == JOINED for entry in known)
-    counted = [
-        entry
-        for entry in known
-        if not joined or entry.attack == JOINED or entry.record.result.get("null") == ORDERS
-    ]
+    counted = [entry for entry in known if not joined or _stands_alone(entry)]
     levels = [number(entry.record.result.get("significance")) for entry in counted]
     smallest = min((p for entry in counted if (p := _p_value(entry)) is not None), default=None)
     return Judged(
@@ -78,6 +81,11 @@ def _judge_one(reference: str, entries: Sequence[Entry]) -> Judged:
         counted=counted,
         entries=entries,
     )
+
+
+def _stands_alone(entry: Entry) -> bool:
+    """Return whether a record is of a test that is enough by itself."""
+    return entry.attack == JOINED or entry.record.result.get("null") == ORDERS
 
 
 def _p_value(entry: Entry) -> float | None:
@@ -93,6 +101,14 @@ def word(judged: Judged, model: str) -> Verdict:
     at = f"p = {p_value:.2g}"
     several = len(judged.counted)
     corrected = f", corrected for {several} tests" if several > 1 else ""
+    if p_value <= judged.significance and not any(map(_stands_alone, judged.counted)):
+        return Verdict(
+            tone="open",
+            title=f"Cannot tell whether it is derived from {reference}: one sign alone speaks for it ({at})",
+            text=f"{_evidence(judged)} {ALONE}.",
+            short="Provenance: one sign alone",
+            basis=_basis(judged),
+        )
     if p_value <= judged.significance:
         return Verdict(
             tone="alarm",

@@ -64,6 +64,14 @@ class TestOutcomes:
         assert verdict.title.startswith(f"Derived from {CLEAN}/1")
         assert "corrected for 2 tests" in verdict.text
 
+    def test_one_sign_in_answers_alone_is_no_verdict(self, records_of_copy):
+        answers, weights = records_of_copy
+        alone = replace(answers, attack={**answers.attack, "name": "adversarial_overlap"})
+        verdict = said([alone])
+        assert (verdict.tone, verdict.short) == ("open", "Provenance: one sign alone")
+        assert "let all_answers look" in verdict.text
+        assert said([alone, weights]).tone == said([answers]).tone == "alarm"
+
     def test_another_seed_is_not_told_apart_and_called_neither(self):
         records = compared(f"{CLEAN}/2", f"{CLEAN}/1", power_copies=("pruned",))
         assert [record.result["outcome"] for record in records] == ["too few models", "not told apart"]
