@@ -193,6 +193,7 @@ class TestNeuronNoise:
         assert (found.changed, found.suspect, found.score) == (1, 1, 1)
 
     def test_leaves_the_model_as_it_was_and_needs_no_batch_size(self):
+        torch.manual_seed(0)
         module = nn.Sequential(
             nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 5)
         ).double()
