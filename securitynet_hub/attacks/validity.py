@@ -506,22 +506,22 @@ def _other_transforms(
             replace(plain, factor=255.0, mean=mean),
         )
     half = (0.5,) * channels
-    yield "the network takes pixels of 0 to 1, without mean and std", None, plain
+    yield "mean and std are wrong: none at all (pixels of 0 to 1) fits better than those given", None, plain
     yield (
-        "the network takes pixels of -1 to 1: mean and std are 0.5",
+        "mean and std are wrong: 0.5 (pixels of -1 to 1) fits better than those given",
         None,
         replace(plain, mean=half, std=half),
     )
     if channels == 3:
         imagenet = replace(plain, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-        yield "mean and std are ImageNet's", None, imagenet
+        yield "mean and std are wrong: ImageNet's fit better than those given", None, imagenet
     # At the network's size: photographs as they are could fill the memory.
     pixels = np.concatenate([transform.crop(image[None]).reshape(-1, channels) for image in images]) / 255
     own = pixels.mean(0), pixels.std(0)
     if own[1].min() > 1 / 255:
         mean, std = (tuple(values.round(3).tolist()) for values in own)
         yield (
-            f"mean and std are those of the images, {mean} and {std}",
+            f"mean and std are wrong: those of the images, {mean} and {std}, fit better than those given",
             None,
             replace(plain, mean=mean, std=std),
         )

@@ -14,6 +14,7 @@ from securitynet_hub.annotations.schema import Annotation
 from securitynet_hub.core.errors import CheckpointWarning, WeightsError
 from securitynet_hub.core.telling import warn_caller
 from securitynet_hub.core.text import LONGEST, printable
+from securitynet_hub.weights.reading.summary import TRAINING_ALONE, is_of_training
 from securitynet_hub.weights.tensors import is_finite, is_mask
 
 SHOWN = 5
@@ -271,6 +272,12 @@ def _why_none(
     candidates: list[_Fit], root: Mapping[str, Any], path: tuple[str, ...], expected: _Expected
 ) -> str:
     """Say how the closest candidate differs from the network."""
+    places = [place for place, _ in _sets(root, path)]
+    if places and all(map(is_of_training, places)):
+        return (
+            f"the file holds {TRAINING_ALONE}, and no weights of a network. Name the file with the network's "
+            "own state_dict."
+        )
     if not candidates:
         needed = [own for key, own in expected.own.items() if key in expected.needed]
         there = listed([key for _, tensors in _sets(root, path) for key in tensors]) or "none"

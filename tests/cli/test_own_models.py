@@ -224,6 +224,20 @@ def test_what_is_missing_is_said(run, inside, words, told):
     assert told in " ".join(errors.split())
 
 
+def test_an_optimiser_is_no_network(run, inside, tmp_path):
+    net = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(net.parameters())
+    net(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    for name, saved in (("bare", optimizer.state_dict()), ("named", {"optimizer": optimizer.state_dict()})):
+        torch.save(saved, tmp_path / f"{name}.pth")
+        code, _, errors = run("audit", f"file:{tmp_path / name}.pth", *OWN[2:], "--module", "lab_nets:build")
+        told = " ".join(errors.split())
+        assert code == 1
+        assert "holds the state of an optimiser or the like, and no weights of a network" in told
+        assert "missing" not in told
+
+
 class TestTargetsFile:
     TOML = """
     [[target]]

@@ -12,7 +12,8 @@ In this order, the first that applies:
 4. **sign reversed**: none does, and some attack's AUC lies below one half, corrected likewise.
 5. **cannot tell**: the samples are too few to find an AUC of 0.6 with a power of 80 %, or an AUC's own
    interval excludes one half and the corrected one does not.
-6. **no leak found**: with the smallest leak that would have been found with a power of 80 %.
+6. **no leak found**: with the smallest leak that would have been found with a power of 80 %. No all-clear
+   where the model is right on less than `UNEXPLAINED` of its training images and nothing is expected of it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ Finding = Literal["cannot be judged", "withheld", "leak", "sign reversed", "cann
 Severity = Literal["slight", "moderate", "severe"]
 
 TONES: dict[Finding, Tone] = {"leak": "alarm", "no leak found": "calm"}
-"""Tones of the findings; of all others `open`."""
+"""Tones of the findings; of all others `open`, and of a model that may be fed wrongly."""
 
 SEVERITIES: tuple[Severity, ...] = ("slight", "moderate", "severe")
 
@@ -54,6 +55,10 @@ NEAR_CHANCE = 0.1
 
 SURE = 0.999
 """Confidence level at which a model must be so poor."""
+
+
+UNEXPLAINED = 0.75
+"""Accuracy on its own training images below which a model of which nothing is expected may be fed wrongly."""
 
 
 class Figure(NamedTuple):
@@ -143,7 +148,9 @@ class Judgement:
 
     @property
     def tone(self) -> Tone:
-        """The tone of the finding."""
+        """The tone of the finding: no all-clear for a model that may be fed wrongly."""
+        if self.finding == "no leak found" and any(unexplained(each) is not None for each in self.records):
+            return "open"
         return TONES.get(self.finding, "open")
 
     @property
@@ -262,6 +269,18 @@ def poor(record: Record) -> Poor | None:
     high = wilson_interval(int(right), int(members), confidence_level=SURE).high
     poor = high < chance + NEAR_CHANCE * (1 - chance)
     return found._replace(members_accuracy=right / members) if poor else None
+
+
+def unexplained(record: Record) -> float | None:
+    """Return a model's accuracy on its own training images if it is low and nobody said what to expect.
+
+    Such a model is underfitted, or fed in another way than it was trained, which hides a leak.
+    """
+    check = record.data.get("check")
+    if not isinstance(check, dict) or check.get("status") != "no expectation":
+        return None
+    share = number(check.get("members_accuracy"))
+    return share if share is not None and share < UNEXPLAINED else None
 
 
 def differing(record: Record) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from securitynet_hub.attacks.membership.kind import KIND
 from securitynet_hub.attacks.membership.tail import REFERENCES
-from securitynet_hub.attacks.membership.verdict import COARSE, Figure, Judgement, differing, poor
+from securitynet_hub.attacks.membership.verdict import COARSE, Figure, Judgement, differing, poor, unexplained
 from securitynet_hub.attacks.present import Ground
 from securitynet_hub.attacks.validity import right_on_few
 from securitynet_hub.plots.measured import percent
@@ -185,7 +185,7 @@ def _matched(records: Sequence[Record]) -> list[str]:
 def _leak(judgement: Judgement) -> Said:
     sure, strongest = judgement.sure, judgement.strongest
     first, *others = sure.values()
-    meaning, points = [f"By {words_of(first.attack)}."], []
+    meaning, points = [_named(judgement, first)], []
     if first.fpr is None:
         meaning.append(f"Guessing does so in {percent(0.5, 0)}.")
     else:
@@ -214,6 +214,18 @@ def _leak(judgement: Judgement) -> Said:
         meaning,
         [*points, _few_models(judgement, {first.attack})],
         [_correction(judgement), _turned(judgement), *_caveats(judgement.records)],
+    )
+
+
+def _named(judgement: Judgement, figure: Figure) -> str:
+    """Name the attack of a figure, and why it is this one where another attack's figure is higher."""
+    same = [each for each in judgement.figures if each.fpr == figure.fpr]
+    best = max(same, key=lambda each: each.value)
+    if best.value <= figure.value:
+        return f"By {words_of(figure.attack)}."
+    return (
+        f"By {words_of(figure.attack)}, which surely finds the most: {words_of(best.attack)} has the higher "
+        f"figure ({percent(best.value)}), but the interval of {words_of(figure.attack)} begins higher."
     )
 
 
@@ -255,7 +267,9 @@ def _uncertain(judgement: Judgement) -> Said:
 
 def _nothing(judgement: Judgement) -> Said:
     smallest = judgement.smallest[None]
-    title = f"No leak found: an AUC of {smallest:.2f} or more would have been found with 80\u00a0% power"
+    sure = judgement.tone == "calm"
+    title = f"No leak found{'' if sure else ', if it is fed as it was trained'}: an AUC of {smallest:.2f} or "
+    title += "more would have been found with 80\u00a0% power"
     tails = [
         f"{percent(value)} of the training images while wrongly accusing {one_in(fpr)} non-members"
         for fpr, value in reversed(judgement.smallest.items())
@@ -338,6 +352,13 @@ def _caveats(records: Sequence[Record]) -> list[str]:
                 f"The model is right on only {percent(share)} of its training images: usually the "
                 "preprocessing is wrong; if it is meant to be so, say so by expected_accuracy "
                 "(--expected-accuracy)."
+            )
+        elif share is not None and unexplained(records[0]) is not None:
+            found.append(
+                f"The model is right on only {percent(share)} of its training images: it is underfitted, or "
+                "not fed as it was trained (preprocessing, order of the classes), which can hide a leak. "
+                "Say what it should reach, such as expected_accuracy=0.9 (--expected-accuracy 0.9): the "
+                "audit then looks for the mistake."
             )
         elif share is not None:
             found.append(

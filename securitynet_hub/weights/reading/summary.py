@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,8 @@ LONGEST_NAME, MOST_NAMES = 80, 50
 
 TRAINING = re.compile(r"(opt|optim|optimi[sz]er|scheduler|scaler)s?", re.IGNORECASE)
 """A word of a key below which lies the state of training, such as ``optimizer_states``."""
+
+TRAINING_ALONE = "the state of an optimiser or the like"
 
 
 class Found(NamedTuple):
@@ -54,7 +57,7 @@ def find_weights(content: Mapping[str, Any]) -> Found:
     if not sets:
         place = "/".join(max(every, key=_count_numbers)[0])
         where = f" (under {printable(place, limit=LONGEST_NAME)!r})" if place else ""
-        held = f"it holds the state of an optimiser or the like{where}, and no weights of a network"
+        held = f"it holds {TRAINING_ALONE}{where}, and no weights of a network"
         return Found("", held, _beside(content, ()))
     sizes = [sum(tensor.numel() for tensor in named.values()) for _, named in sets]
     most = max(sizes)
@@ -110,6 +113,16 @@ def _mappings(
     elif isinstance(value, (list, tuple)):
         for number, item in enumerate(value):
             yield from _mappings(item, (*path, str(number)), training)
+
+
+def is_of_training(path: Sequence[str]) -> bool:
+    """Return whether tensors below these keys are the state of training, as an optimiser's of a parameter.
+
+    >>> is_of_training(("state", "0")), is_of_training(("optimizer", "m")), is_of_training(("state", "net"))
+    (True, True, False)
+    """
+    numbered = any(key == "state" and after.isdigit() for key, after in pairwise(path))
+    return numbered or any(map(_is_training, path))
 
 
 def _is_training(key: Any) -> bool:

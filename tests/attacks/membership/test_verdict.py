@@ -71,6 +71,19 @@ class TestTail:
         assert word(judgement).text.startswith("By lira.")
         assert ", by mlp top3." in word(judgement).text
 
+    def test_an_attack_whose_figure_is_not_the_highest_is_named_with_the_reason(self):
+        sizes = {"n_members": 2000, "n_nonmembers": 2000}
+        sure, higher = (
+            record(attack=name, result={"auc": auc, "auc_ci": ci, **sizes})
+            for name, auc, ci in (("correctness", 0.541, [0.53, 0.552]), ("hinge", 0.544, [0.526, 0.562]))
+        )
+        text = word(judge([higher, sure])).text.replace("\u00a0", " ")
+        assert text.startswith(
+            "By correctness, which surely finds the most: hinge has the higher figure (54.4 %), but the "
+            "interval of correctness begins higher. Guessing"
+        )
+        assert word(judge([higher])).text.startswith("By hinge. Guessing")
+
     def test_of_an_interval_that_says_little_the_lower_end_is_quoted(self):
         """One non-member decides: a tenth of the members lie above all others, 3 % above that one, too."""
         above, others = normal(0, 1000, 1000)
@@ -245,6 +258,19 @@ class TestBroken:
         counts = {"members": 1000, "members_right": 990, "nonmembers": 1000, "nonmembers_right": 820}
         one = audited(*normal(1, 1000, 1000), data={"name": "x", "check": check}, counts=counts)
         assert judge([one]).finding == "leak"
+
+    @pytest.mark.parametrize(
+        ("status", "share", "tone"),
+        [("no expectation", 0.53, "open"), ("no expectation", 0.9, "calm"), ("as expected", 0.53, "calm")],
+    )
+    def test_a_model_that_may_be_fed_wrongly_gets_no_all_clear(self, status, share, tone):
+        check = {"status": status, "accuracy": 0.52, "expected": None, "members_accuracy": share}
+        one = audited(*normal(0, 1000, 1000, 3), data={"name": "x", "check": check | {"n_members": 1000}})
+        judgement = judge([one])
+        assert (judgement.finding, judgement.tone) == ("no leak found", tone)
+        said = word(judgement)
+        assert ("if it is fed as it was trained" in said.title) == (tone == "open")
+        assert ("(--expected-accuracy 0.9)" in said.text) == (tone == "open")
 
 
 class TestWithheld:
