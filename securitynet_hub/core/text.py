@@ -33,13 +33,16 @@ def printable(text: object, *, limit: int = LONGEST, lines: bool = False) -> str
 def escaped(text: str, *, keep: str = "\n\t") -> str:
     r"""Return text with every character escaped that does not print, but for those to keep.
 
-    >>> escaped("a\tb\x9b2J\n")
-    'a\tb\\x9b2J\n'
+    A space that breaks no line, as before a percent sign, becomes a plain one.
+
+    >>> escaped("a\tb\x9b2J\n"), escaped("5\xa0%")
+    ('a\tb\\x9b2J\n', '5 %')
     """
     if text.isprintable():
         return text
     return "".join(
-        letter if letter.isprintable() or letter in keep else ascii(letter)[1:-1] for letter in text
+        letter if letter.isprintable() or letter in keep else ascii(letter)[1:-1]
+        for letter in text.replace("\xa0", " ")
     )
 
 

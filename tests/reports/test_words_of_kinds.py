@@ -46,7 +46,7 @@ def test_findings_name_the_classes():
 
 @pytest.mark.parametrize(
     ("word", "said"),
-    [("backdoor", "do not deploy it"), ("no sign", "no proof"), ("cannot tell", "its score lies between")],
+    [("backdoor", "are often accused"), ("no sign", "no proof"), ("cannot tell", "its score lies between")],
 )
 def test_the_verdict_by_twins_is_said_in_words(word, said):
     result = {"verdict": word, "score": 1.0, "suspect": 3, "class_names": {"3": "cat"}, "conformal_p": 0.04}
@@ -54,10 +54,21 @@ def test_the_verdict_by_twins_is_said_in_words(word, said):
     (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
     text = " ".join(verdict.text.split())  # a space that breaks no line stands before a percent sign
     assert "the probability that this one is would be 70.0 % (60.0 % to 80.0 %)" in text
-    assert "4.0 % of clean networks score as high, this one counted among them" in text
+    assert "4.0 % of the clean networks that calibrated the verdict score as high, this one counted" in text
     assert "class 3 (cat) stands out most" in text
     assert said in text
-    assert verdict.tone == ("alarm" if word == "backdoor" else "open")
+    assert verdict.tone == "open"
+
+
+def test_only_a_probable_backdoor_is_an_alarm():
+    result = {"verdict": "backdoor", "score": 3.0, "suspect": 3, "conformal_p": 0.03}
+    found = [
+        summary(entry("backdoor-detection", "twins", {**result, "probability": share})).verdicts[0]
+        for share in (0.94, 0.95)
+    ]
+    assert [each.tone for each in found] == ["open", "alarm"]
+    assert [each.title for each in found] == ["Perhaps backdoored", "Probably backdoored"]
+    assert "do not deploy it" in found[1].text
 
 
 def test_the_trigger_that_twins_resist_is_named():

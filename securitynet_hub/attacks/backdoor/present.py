@@ -12,7 +12,7 @@ from rich.text import Text
 
 from securitynet_hub.attacks.backdoor.attack import Attack
 from securitynet_hub.attacks.backdoor.kind import KIND
-from securitynet_hub.attacks.backdoor.verdict import MIN_AGREEMENT, load_calibration
+from securitynet_hub.attacks.backdoor.verdict import FOREIGN, MIN_AGREEMENT, load_calibration
 from securitynet_hub.attacks.present import (
     Column,
     Figures,
@@ -234,39 +234,51 @@ TITLES = {
 }
 """The title of each word of the combined verdict."""
 
+SURE, DOUBTED = 0.95, "Perhaps backdoored"
+"""The least probability of a backdoor that is an alarm, and the title of one that is less probable."""
+
 
 def combined_verdict(entry: Entry) -> Verdict:
     """Say what all indicators together say of a model, how certain that is, and which class it is about.
 
-    A backdoor is an alarm, as one clean network in twenty at most is accused so. How bad it is, the trigger's
-    success, is not measured: its severity is moderate, between a slight leak and a severe one.
+    A backdoor is an alarm where its probability is at least `SURE`: clean networks of kinds that calibration
+    lacks are often accused with less. How bad it is, the trigger's success, is not measured: its severity is
+    moderate, between a slight leak and a severe one.
     """
     result = entry.record.result
     word = str(result["verdict"])
     p_value = number(result.get("conformal_p"))
+    accused = word == "backdoor"
+    sure = accused and (number(result.get("probability")) or 0.0) >= SURE
     clauses = []
     if chance := probability_words(result):
         clauses.append(
             f"if half of such networks were backdoored, the probability that this one is would be {chance}"
         )
     if p_value is not None:
-        clauses.append(f"{percent(p_value)} of clean networks score as high, this one counted among them")
+        clauses.append(
+            f"{percent(p_value)} of the clean networks that calibrated the verdict score as high, this one "
+            "counted among them"
+        )
     if type(most := result.get("suspect")) is int:
         clauses.append(f"class {_listed([most], class_names([entry]))} stands out most")
     if word == "backdoor":
         clauses.extend(_strongest_trigger(result))
     more = {
-        "backdoor": "Ask who trained it, and do not deploy it before the class has been looked into.",
+        "backdoor": "Ask who trained it, and do not deploy it before the class has been looked into."
+        if sure
+        else "Clean networks of other kinds than those that calibrated the verdict are often accused like "
+        "this: judge a clean network of the same kind, too, before anything follows from it.",
         "no sign": "That is no proof: weak and hidden backdoors are missed; see docs/backdoors.md.",
     }.get(word) or _why_open(result)
-    accused = word == "backdoor"
+    title = TITLES.get(word, TITLES["cannot tell"]) if sure or not accused else DOUBTED
     return Verdict(
-        tone="alarm" if accused else "open",
-        title=TITLES.get(word, TITLES["cannot tell"]),
+        tone="alarm" if sure else "open",
+        title=title,
         text=f"{sentence(clauses)} {more}",
-        short=TITLES["backdoor"] if accused else "",
+        short=title if accused else "",
         counted=accused,
-        severity=2 if accused else 0,
+        severity=2 if sure else 0,
     )
 
 
@@ -339,6 +351,8 @@ def _why_open(result: Mapping[str, Any]) -> str:
     """Say why there is no verdict: the twins do not stand for the model, or the score lies between."""
     shares = result.get("twin_agreement")
     known = [share for share in map(number, shares) if share is not None] if isinstance(shares, list) else []
+    if result.get("reason") == FOREIGN:
+        return f"The reason: {FOREIGN}."
     if known and min(known) < MIN_AGREEMENT:
         return (
             "The reason: the least faithful of its clean twins gives its answers to "

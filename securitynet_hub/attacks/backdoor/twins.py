@@ -38,7 +38,7 @@ from securitynet_hub.attacks.backdoor.twin_indicators import (
     measure_indicators,
 )
 from securitynet_hub.attacks.backdoor.twin_panel import Panel
-from securitynet_hub.attacks.backdoor.verdict import Verdict, as_result, judge
+from securitynet_hub.attacks.backdoor.verdict import FOREIGN, Verdict, as_result, judge
 from securitynet_hub.core.arrays import Scores, require_seed
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.engine.soundness import as_classifier
@@ -134,6 +134,8 @@ def compare_with_twins(
         on_step()
     indicators, triggers = measure_indicators(panel, leads, on_step=on_step)
     verdict = judge(indicators, agree=twins.agree)
+    if len(panel.classes) < target.num_classes and verdict.word == "no sign":
+        verdict = replace(verdict, word="cannot tell", reason=FOREIGN)
     return TwinFinding(
         verdict=verdict,
         indicators=indicators,

@@ -44,6 +44,10 @@ UNSURE = (
     "the model scores too low to be called backdoored and too high to be called inconspicuous: too many "
     "clean networks score as high, and too many backdoored ones as low"
 )
+FOREIGN = (
+    "the model has more classes than any network that the verdict was calibrated on, and not all were looked "
+    "at: in the one such network that was tried, a backdoor that always works was missed"
+)
 """The reasons why a verdict cannot tell."""
 
 

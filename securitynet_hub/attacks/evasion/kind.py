@@ -26,7 +26,8 @@ class Options:
         eps: largest change in that norm, black to white being 1; a fraction such as ``8/255`` or a number.
         ball: ``image``: the attacker changes the image before the model's own resize and crop; ``crop``:
             after them, as published figures of ImageNet models have it.
-        robust_images: largest number of images that are attacked, drawn by the seed from the non-members.
+        robust_images: largest number of images that are attacked, drawn by the seed from the non-members;
+            None for 200, or for all where a width says when to stop.
         width: width of the interval at which an audit of `worst_case` stops; None attacks every image.
         passes: largest number of passes, forward and backward, of an audit of `worst_case`; None for no
             limit.
@@ -46,8 +47,11 @@ class Options:
         metavar="WHAT",
         commands=("audit", "sweep"),
     )
-    robust_images: int = option(
-        IMAGES, "largest number of images that are attacked", metavar="N", commands=("audit", "sweep")
+    robust_images: int | None = option(
+        None,
+        f"largest number of images that are attacked (default: {IMAGES}, or all with --width)",
+        metavar="N",
+        commands=("audit", "sweep"),
     )
     width: float | None = option(
         None,

@@ -166,6 +166,9 @@ def robust_verdict(entry: Entry) -> Verdict:
     checked = bool(_rows(result, "checks"))
     if not checked:
         points.append("One attack alone shows little: worst_case runs all, and checks the model's gradients.")
+    if record.attack.get("width") is not None and result.get("stopped") != "width":
+        limit = "passes" if result.get("stopped") == "passes" else "images"
+        points.append(f"The {limit} ended before the interval was as narrow as --width asks.")
     if published := beside_published(result):
         points.append(published)
     tone, title, severity = _judged(robust, accuracy, doubted=not checked or bool(_failed(result)))

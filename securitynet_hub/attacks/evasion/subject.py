@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from securitynet_hub.attacks.evasion.classifier import PixelClassifier
-from securitynet_hub.attacks.evasion.kind import Options
+from securitynet_hub.attacks.evasion.kind import IMAGES, Options
 from securitynet_hub.attacks.evasion.threat import Threat
 from securitynet_hub.attacks.subject import AuditData
 from securitynet_hub.core.arrays import Labels, Rows, is_real, require_count, shortened
@@ -56,7 +56,8 @@ class Subject:
         (50, 0.0314)
         """
         threat = Threat.of(options.norm, options.eps)
-        require_count(options.robust_images, "robust_images")
+        if options.robust_images is not None:
+            require_count(options.robust_images, "robust_images")
         if options.width is not None and not (is_real(options.width) and 0 < options.width <= 1):
             raise ValueError(f"width must lie above 0 and be 1 at most; got {shortened(options.width)}.")
         if options.passes is not None:
@@ -66,7 +67,8 @@ class Subject:
         images = data.images
         if options.ball == "crop":
             target, images = _cropped(target, images)
-        rows = np.random.default_rng(seed).permutation(data.split.nonmembers)[: int(options.robust_images)]
+        most = options.robust_images or (None if options.width is not None else IMAGES)
+        rows = np.random.default_rng(seed).permutation(data.split.nonmembers)[:most]
         if not len(rows):
             raise ValueError(f"{data.images.name} has no image that {target.id} was not trained on.")
         return cls(classifier=PixelClassifier(target), images=images, rows=rows, threat=threat, seed=seed)

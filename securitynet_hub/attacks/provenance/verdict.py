@@ -140,7 +140,14 @@ def word(judged: Judged, model: str) -> Verdict:
 
 
 def _evidence(judged: Judged) -> str:
-    """Say in a sentence how the suspect compares on the reference's mistakes, else by the first sign."""
+    """Say in a sentence what decided: the order of weights, the reference's mistakes, or else the signs."""
+    known = [(p, entry) for entry in judged.counted if (p := _p_value(entry)) is not None]
+    least = min(known, key=lambda each: each[0], default=None)
+    if least and least[0] <= judged.significance and least[1].record.result.get("null") == ORDERS:
+        return (
+            "Its hidden units stand in the reference's order, which copies keep, and which networks share "
+            "that were trained from the same initial weights (one seed)."
+        )
     for entry in judged.entries:
         result = entry.record.result
         share, errors = number(result.get("agreement_on_errors")), number(result.get("n_errors"))

@@ -179,6 +179,13 @@ class TestStages:
         low, high = record.result["robust_accuracy_ci"]
         assert high - low > 0.01
         assert parse(record).stages[0].concentration == 10_000
+        (verdict,) = summarise(entries(record), ()).verdicts
+        assert "The images ended before the interval was as narrow as --width asks." in verdict.points
+
+    def test_a_width_may_take_all_images(self):
+        target = load_target(ID)
+        for options, n in ((Options(), 200), (Options(width=0.1), len(DATA.split.nonmembers))):
+            assert len(Subject.of(target, DATA, options, 0).rows) == n
 
 
 class TestKept:
