@@ -15,7 +15,7 @@ import torch
 from securitynet_hub.annotations.schema import Annotation, plain_name, unlisted
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.data.per_image import as_preprocessing
-from securitynet_hub.models.class_count import count_classes, width_of_answer
+from securitynet_hub.models.class_count import TRIED, black_answer, count_classes, width_of_answer
 from securitynet_hub.models.factories import Factory, as_pair, find_factory
 from securitynet_hub.models.outputs import Classifier, Outputs, Reduce, require_outputs
 from securitynet_hub.models.state_digest import state_digest
@@ -122,7 +122,7 @@ def _count(
     try:
         return width_of_answer(module, transform)
     except ModelError:
-        return count_classes(module)  # `predict` says what is wrong, if the weights fit at all
+        return count_classes(module)  # `finish` says what is wrong, if the weights fit at all
 
 
 def build(
@@ -146,7 +146,11 @@ def finish(
     reduce: Reduce | None = None,
     **_: object,
 ) -> Target:
-    """Return the target with its answers as logits, and with what builds its network anew."""
+    """Return the target with its answers as logits, and with what builds its network anew.
+
+    Raises:
+        ModelError: the network, with its weights, cannot forward images of this preprocessing.
+    """
 
     def classifier(network: torch.nn.Module) -> Classifier:
         return Classifier(network, num_classes=target.num_classes, outputs=outputs, reduce=reduce)
@@ -154,7 +158,7 @@ def finish(
     def fresh() -> torch.nn.Module:
         return classifier(_made(module, target.transform, num_classes)[0])
 
-    plain = reduce is None and outputs in (None, "logits") and _answers_plainly(target)
+    plain = _answers_plainly(target) and reduce is None and outputs in (None, "logits")
     return replace(
         target,
         module=target.module if plain else classifier(target.module),
@@ -165,12 +169,9 @@ def finish(
 
 
 def _answers_plainly(target: Target) -> bool:
-    """Return whether a network answers black images with logits as they should be, or not at all."""
-    inputs = target.transform(np.zeros((2, *target.transform.shape), np.uint8))
+    """Return whether a network answers black images with logits as they should be."""
+    inputs = target.transform(np.zeros((TRIED, *target.transform.shape), np.uint8))
     like = next((p for p in target.module.parameters() if p.is_floating_point()), torch.empty(0))
-    try:
-        with torch.no_grad():
-            answer = target.module(inputs.to(like))
-    except Exception:  # `predict` says what is wrong
-        return True
-    return isinstance(answer, torch.Tensor) and answer.shape == (2, target.num_classes)
+    name = f"the network of {target.id}"
+    answer = black_answer(target.module, target.module, inputs.to(like), target.transform, name)
+    return isinstance(answer, torch.Tensor) and answer.shape == (TRIED, target.num_classes)

@@ -205,9 +205,23 @@ def _in_memory(target: Any, loading: Mapping[str, Any]) -> str | Target:
     if not isinstance(target, (str, Target)):
         return load_target(target, **given)
     if given:
+        one = len(given) == 1
+        what, them = f"{', '.join(given)} {'belongs' if one else 'belong'}", "it" if one else "them"
+        if isinstance(target, Target):
+            raise ValueError(
+                f"{what} to a model in memory, and {target.id} is loaded already: pass {them} to load_target."
+            )
+        own = [f"{name}=..." for name in given]
+        if ":" not in target and Path(target).expanduser().is_file():
+            target, own = f"file:{target}", ["module=...", *own]
+        elif ":" not in target:
+            raise ValueError(
+                f"{what} to a model in memory, and {target} is an id, whose model has its own: leave "
+                f"{them} out."
+            )
         raise ValueError(
-            f"{', '.join(given)} belong to a model in memory. For one that is named pass them to "
-            "load_target, and audit what it returns."
+            f"{what} to a model in memory, and this one is named: audit what load_target({target!r}, "
+            f"{', '.join(own)}) returns."
         )
     return target
 

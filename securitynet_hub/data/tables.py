@@ -85,7 +85,11 @@ def _column(columns: list[str], named: str | None, usual: tuple[str, ...], what:
         return named
     found = next((column for column in usual if column in columns), None)
     if found is None:
-        more = f"; name another one with ?{what}=COLUMN" if what != SPLIT else ""
+        more = (
+            "; train in it says which rows the model was trained on, test which it was not"
+            if what == SPLIT
+            else f"; name another one with ?{what}=COLUMN"
+        )
         raise ValueError(
             f"{path} needs a column {' or '.join(map(repr, usual[:3]))}; it has {', '.join(columns)}{more}."
         )

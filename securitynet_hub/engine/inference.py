@@ -351,10 +351,12 @@ def transform_each(images: ImageSource, transform: Preprocessing, rows: Rows) ->
             with stage("transform"):
                 found = transform(np.stack([read[place] for place in same]))
         except ValueError as error:
+            sides = transform.shape[:2]
+            size = f"?size={sides[0]} (size={sides[0]})" if len(set(sides)) == 1 else "?size=SIDE (size=)"
             raise ValueError(
                 f"image {rows[same[0]]} of {images.name} cannot be given to the model: {error} "
-                "Its preprocessing must resize (resize=32,32 in a transform of yours), or ?size=SIDE (size=) "
-                "brings all images to one size first."
+                f"Its preprocessing must resize (resize={','.join(map(str, sides))} in a transform of yours)"
+                f", or {size} brings all images to one size first."
             ) from error
         if len(places) == 1:
             return found

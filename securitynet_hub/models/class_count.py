@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +17,9 @@ from securitynet_hub.models.target import Preprocessing
 
 TRIED = 2
 """Black images that are forwarded: one alone may come back squeezed, or break BatchNorm."""
+
+SIDES = (28, 32, 64, 96, 128, 224, 299)
+"""Sides in pixels that public classifiers take, tried where a network does not take its transform's."""
 
 
 def count_classes(
@@ -61,6 +66,76 @@ def width_of_answer(module: torch.nn.Module, transform: Preprocessing) -> int:
     return 2 if width == 1 else width
 
 
+def black_answer(
+    module: torch.nn.Module,
+    forward: Callable[[torch.Tensor], Any],
+    inputs: torch.Tensor,
+    transform: Preprocessing,
+    name: str,
+) -> Any:
+    """Return what a network answers black images with.
+
+    Args:
+        module: the network, which is in eval mode meanwhile.
+        forward: forwards inputs.
+        inputs: `TRIED` black images after their preprocessing.
+        transform: the preprocessing.
+        name: names the model in errors.
+
+    Raises:
+        ModelError: it cannot forward them; the message says which height, width and number of channels it
+            takes, if it takes usual ones.
+    """
+    with evaluating(module), torch.no_grad():
+        try:
+            return forward(inputs)
+        except ModelError:
+            raise
+        except Exception as error:  # a caller's network may raise anything
+            taken = _taken(forward, inputs)
+            refused = ModelError(
+                f"{name} cannot forward {TRIED} black images of {transform.shape} after its preprocessing, "
+                f"which gives {tuple(inputs.shape)}: {str(error).rstrip('.')}. Check transform: "
+                + _advice(inputs, taken)
+            )
+            # Where another shape is taken, the network's code is right, and its traceback tells nothing.
+            raise refused from (error if taken is None else None)
+
+
+def _taken(forward: Callable[[torch.Tensor], Any], inputs: torch.Tensor) -> tuple[int, int, int] | None:
+    """Return channels, height and width of images that a network forwards; None if none of the usual ones."""
+    if inputs.ndim != 4:
+        return None
+    _, own, *sides = inputs.shape
+    for channels in dict.fromkeys((own, 3, 1)):
+        for height, width in dict.fromkeys([tuple(sides), *((side, side) for side in SIDES)]):
+            try:
+                forward(inputs.new_zeros(TRIED, channels, height, width))
+            except Exception:  # a caller's network may raise anything
+                continue
+            return channels, height, width
+    return None
+
+
+def _advice(inputs: torch.Tensor, taken: tuple[int, int, int] | None) -> str:
+    if taken is None:
+        return (
+            "height and width must be those of the network's input, and the length of mean and std (or "
+            "channels=) the number of its channels."
+        )
+    channels, *sides = taken
+    said = []
+    if sides != list(inputs.shape[2:]):
+        said.append(f"the network takes images of height={sides[0]},width={sides[1]}")
+    if channels != inputs.shape[1]:
+        many = "s" * (channels > 1)
+        said.append(
+            f"the network takes {channels} channel{many}, and the length of mean and std is their number: "
+            f"give {channels} value{many} of each, or channels={channels} without them"
+        )
+    return "; ".join(said) + "."
+
+
 def tried_classes(module: Classifier, transform: Preprocessing, name: str) -> int:
     """Return the number of classes that a model answers for, by a forward pass of black images.
 
@@ -71,16 +146,8 @@ def tried_classes(module: Classifier, transform: Preprocessing, name: str) -> in
     """
     inputs = transform(np.zeros((TRIED, *transform.shape), np.uint8))
     somewhere = next(module.parameters(), torch.zeros(()))
-    try:
-        with evaluating(module.network), torch.no_grad():
-            answer = module.answer(inputs if somewhere.is_meta else inputs.to(somewhere.device))
-    except ModelError:
-        raise
-    except Exception as error:  # a caller's network may raise anything
-        raise ModelError(
-            f"{name} cannot forward {TRIED} black images of {transform.shape} after its preprocessing, "
-            f"which gives {tuple(inputs.shape)}: {error}. Check transform."
-        ) from error
+    inputs = inputs if somewhere.is_meta else inputs.to(somewhere.device)
+    answer = black_answer(module.network, module.answer, inputs, transform, name)
     rivals = fitting(answer, TRIED, module.num_classes)
     if len(rivals) > 1 and not all(torch.equal(rivals[0], rival) for rival in rivals[1:]):
         warn_caller(

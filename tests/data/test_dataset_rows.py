@@ -254,6 +254,11 @@ class TestTables:
         with pytest.raises(ValueError, match="column 'image' or 'path'"):
             read_data(tmp_path / "other.csv")
         assert len(read_data(tmp_path / "other.csv", image="where", nonmembers="dev").images) == 6
+        frame.drop(columns="split").to_csv(tmp_path / "whole.csv")
+        with pytest.raises(
+            ValueError, match=r"column 'split'; .* train in it says .* trained on, test which"
+        ):
+            read_data(tmp_path / "whole.csv")
 
     def test_names_of_classes_are_not_missing_and_ids_are_no_classes(self, tmp_path):
         for number, image in enumerate(drawn(4)):

@@ -304,11 +304,38 @@ class TestRefusals:
         with pytest.raises(ModelError, match=r"black images of \(5, 5, 3\).*Check transform"):
             hub.load_target(Net(), transform=wrong)
 
+    @pytest.mark.parametrize(
+        ("transform", "advice"),
+        [
+            (Transform(height=28, width=28, channels=3), "takes images of height=32,width=32.$"),
+            (
+                Transform(height=32, width=32, mean=(0.45,), std=(0.25,)),
+                "takes 3 channels, and the length of mean and std is their number: give 3 values of each",
+            ),
+        ],
+    )
+    def test_the_shape_that_it_can_forward_is_named(self, transform, advice):
+        network = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 2, 1), torch.nn.Flatten(), torch.nn.Linear(2 * 32 * 32, 4)
+        )
+        with pytest.raises(ModelError, match=advice) as refused:
+            hub.load_target(network, transform=transform)
+        assert refused.value.__suppress_context__
+
     def test_unknown_options(self, zoo):
         with pytest.raises(ValueError, match="Options of this source: name, transform"):
             hub.load_target(Net(), transforms=PLAIN)
-        with pytest.raises(ValueError, match="outputs belong to a model in memory"):
+        with pytest.raises(ValueError, match=r"outputs belongs to a model in memory.* is loaded already"):
             hub.audit(zoo[0], data=zoo[1], outputs="posteriors")
+
+    def test_options_of_a_named_model(self, tmp_path):
+        path = tmp_path / "clean.pth"
+        path.touch()
+        told = r"belong to a model in memory.* load_target\('file:.*clean\.pth', module=\.{3}, name=\.{3}, tr"
+        with pytest.raises(ValueError, match=told):
+            hub.audit(str(path), transform=PLAIN, name="mine")
+        with pytest.raises(ValueError, match=r"transform belongs .* leave it out"):
+            hub.audit("zoo/fashion-mnist/cnn-clean/1", transform=PLAIN)
 
 
 def test_a_network_whose_copy_is_refused_is_used_itself():

@@ -447,6 +447,9 @@ class TestFile:
             self.load(path, module="resnet18")
         with pytest.raises(WeightsError, match="is not a hash"):
             self.load(path, sha256="")
+        for outputs in (None, "posteriors"):
+            with pytest.raises(ModelError, match=r"w cannot forward 2 black images of \(5, 5, 3\).*Check tr"):
+                self.load(path, transform=Transform(height=5, width=5, channels=3), outputs=outputs)
 
     def test_a_file_replaced_meanwhile_is_refused(self, hub, tmp_path, monkeypatch):
         path = tmp_path / ".hidden+.pth"
