@@ -206,7 +206,7 @@ class Comparisons:
         targets = [self.networks.targets[name] for name in (reference, suspect)]
         if not aligned_layers(*targets):
             return None
-        return rank_among_orders(self.models([reference, suspect]), permutations=499).p_value
+        return rank_among_orders(self.models([reference, suspect]), permutations=1999).p_value
 
 
 def standardised(signs):
