@@ -459,10 +459,11 @@ def _cells(entry: Entry) -> list[Measured | str | None]:
     more = (
         f"{words_of(name)} {text_of(value)}" for name, value, _ in figures_of(result) if name not in SHOWN
     )
+    flagged = (_listed(integers(flags), named) or "none") if isinstance(flags, list) else "-"
     return [
         None if score is None else Measured(entry.model, score, None),
         _listed([suspect], named) if type(suspect) is int else "-",
-        (_listed(integers(flags), named) or "none") if isinstance(flags, list) else "-",
+        flagged if result.get("verdict") is None else str(result["verdict"]),
         "; ".join(more),
     ]
 
