@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -317,5 +318,17 @@ def _print_left_out(options: argparse.Namespace, subjects: Subjects) -> None:
     chosen = split_options(kind_options(options, "audit"))
     for kind in kinds().values():
         for target, data in subjects if kind.group in (options.attacks or ()) else ():
-            for name, reason in kind.audits.left_out(target, data, chosen[kind.name]).items():
-                output().print(f"{printable_markup(target.id)}: {name} was not run: {reason}.")
+            for line in left_out_lines(kind.audits.left_out(target, data, chosen[kind.name])):
+                output().print(f"{printable_markup(target.id)}: {line}")
+
+
+def left_out_lines(reasons: Mapping[str, str]) -> list[str]:
+    """Write a line for each reason that attacks were left out for.
+
+    >>> left_out_lines({"fgsm": "see worst_case", "square": "it needs scores", "pgd": "see worst_case"})
+    ['left out: fgsm, pgd (see worst_case)', 'left out: square (it needs scores)']
+    """
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    return [f"left out: {', '.join(same)} ({reason})" for reason, same in names.items()]

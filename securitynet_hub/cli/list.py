@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -11,11 +12,13 @@ from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.attacks.tables import annotated
 from securitynet_hub.cli.console import output
 from securitynet_hub.cli.json_output import add_json_flag, print_json
+from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.core.tables import plain_table
 from securitynet_hub.core.text import printable_markup
 
 ORDER = 10
 
+CONFIGS = ("models", "extended", "zoo")
 FILTERS = ("dataset", "source", "purpose")
 FIGURES = {
     "test_accuracy": "test\naccuracy",
@@ -29,9 +32,8 @@ FIGURES = {
 def add(commands: Any) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser("list", help="list annotated models", description=run.__doc__)
-    parser.add_argument(
-        "--config", choices=("models", "extended", "zoo"), default="models", help="table (default: models)"
-    )
+    parser.add_argument("table", nargs="?", choices=CONFIGS, help="table, as with --config")
+    parser.add_argument("--config", choices=CONFIGS, help="table (default: models)")
     for name in FILTERS:
         parser.add_argument(f"--{name}", help=f"{name} of the models to list")
     parser.add_argument(
@@ -43,16 +45,27 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the annotated models that pass every filter."""
-    rows = filter_annotations(
-        list(load_annotations(options.config).values()),
-        {name: getattr(options, name) for name in FILTERS},
-        options.flag,
-    )
+    config = options.table or options.config or "models"
+    if options.config not in (None, config):
+        raise ValueError(f"two tables are named, {config} and --config {options.config}: name one.")
+    try:
+        rows = filter_annotations(
+            list(load_annotations(config).values()),
+            {name: getattr(options, name) for name in FILTERS},
+            options.flag,
+        )
+    except UnknownNameError as error:
+        kind, name = error.args[:2]
+        if (other := _other_table(kind, name)) is None:
+            raise
+        raise ValueError(
+            f"There is no {kind} {name!r} in the table {config!r}; `--config {other}` has it."
+        ) from error
     if options.json:
         print_json([asdict(row) for row in rows])
         return
     table = plain_table(
-        f"{len(rows)} models in {options.config!r}",
+        f"{len(rows)} models in {config!r}",
         caption="?: flagged, not to be relied on; `securitynet show ID` says why",
     )
     table.add_column("id", overflow="fold")
@@ -61,3 +74,12 @@ def run(options: argparse.Namespace) -> None:
     for row in rows:
         table.add_row(printable_markup(row.id), *(annotated(row, name) for name in FIGURES))
     output().print(table)
+
+
+def _other_table(kind: str, name: str) -> str | None:
+    """Return the first table that has models with this value of a filter; None if none has."""
+    for config in CONFIGS if kind in FILTERS else ():
+        with suppress(UnknownNameError):
+            filter_annotations(list(load_annotations(config).values()), {kind: name})
+            return config
+    return None

@@ -37,8 +37,12 @@ class SweepProgress:
         self._bars.start()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        """Take the bars away; of what was interrupted, say how far it came."""
         self._bars.stop()
+        if kind is KeyboardInterrupt and self._prepared.is_main:
+            units, settled = len(self._prepared.units), self._prepared.count_settled()
+            self._console.print(f"{settled:,} of {units:,} units are done.", highlight=False)
 
     def on_job(self, job: Job) -> None:
         """Show the model that this process takes."""

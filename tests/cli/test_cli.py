@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import re
@@ -5,14 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import constants
+from rich.console import Console
 from support.processes import Program
 
 from securitynet_hub import audit
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.attacks.membership.running import runnable
+from securitynet_hub.cli.sweep_progress import SweepProgress
 from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.records.record import read_records
 from securitynet_hub.statistics.signals import SIGNALS
@@ -251,6 +255,24 @@ def test_ctrl_c_keeps_the_records_that_are_there(tmp_path):
     assert "Traceback" not in err
     records = list(read_records(tmp_path))
     assert 3 <= len(records) < 44 * 5
+
+
+def test_a_table_is_named_and_a_data_set_of_another_one_found(run):
+    assert "44 models in 'zoo'" in run("list", "zoo")[1]
+    code, _, told = run("list", "--dataset", "Fashion-MNIST")
+    assert code == 2
+    assert "no dataset 'Fashion-MNIST' in the table 'models'; `--config zoo` has it" in " ".join(told.split())
+    assert "two tables" in run("list", "zoo", "--config", "models")[2]
+    assert "Did you mean" in run("list", "--dataset", "CIFAR-11")[2]
+
+
+@pytest.mark.parametrize(("error", "told"), [(KeyboardInterrupt, "2 of 5 units are done."), (OSError, "")])
+def test_an_interrupted_sweep_says_how_far_it_came(error, told):
+    prepared = SimpleNamespace(is_main=True, units=range(5), count_settled=lambda: 2)
+    console = Console(file=io.StringIO(), width=100)
+    with pytest.raises(error), SweepProgress(prepared, console):
+        raise error
+    assert re.findall(r".*are done\.", console.file.getvalue()) == [told][: bool(told)]
 
 
 def test_listing_does_not_wait_for_pytorch():

@@ -69,11 +69,11 @@ def applicable(target: Target, data: AuditData, options: Options, context: Conte
 
 
 def left_out(target: Target, data: AuditData, options: Options) -> dict[str, str]:
-    """Return why each other attack is left out: the worst case runs it, or it cannot run."""
+    """Return why each other attack is left out: it is part of the worst case, or it cannot run."""
     subject = Subject.of(target, data, options, 0)
     return {
         name: cast(Attack, attack).why_not(subject.classifier, subject.threat)
-        or "worst_case runs it on the images that others have left"
+        or "part of worst_case, which runs each on the images that the others have left"
         for name, attack in KIND.attacks.items()
         if name not in swept()
     }
