@@ -221,7 +221,7 @@ def _named(judgement: Judgement, figure: Figure) -> str:
     """Name the attack of a figure, and why it is this one where another attack's figure is higher."""
     same = [each for each in judgement.figures if each.fpr == figure.fpr]
     best = max(same, key=lambda each: each.value)
-    if best.value <= figure.value:
+    if best.value <= figure.value or percent(best.value) == percent(figure.value):
         return f"By {words_of(figure.attack)}."
     return (
         f"By {words_of(figure.attack)}, which surely finds the most: {words_of(best.attack)} has the higher "
