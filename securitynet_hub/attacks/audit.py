@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import Field, fields, replace
+from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from securitynet_hub.attacks.kind import (
 )
 from securitynet_hub.attacks.listing import default_attacks, require_known
 from securitynet_hub.attacks.records import Records
-from securitynet_hub.attacks.subject import AuditData, find_data, known_data
+from securitynet_hub.attacks.subject import AuditData, as_data, known_data
 from securitynet_hub.attacks.validity import Check, Validity
 from securitynet_hub.core.arrays import require_seed
 from securitynet_hub.core.errors import ModelError, SkippedWarning, UnknownNameError
@@ -127,9 +128,9 @@ def audit(
     own = {"name": name, "transform": transform, "num_classes": num_classes, "outputs": outputs}
     target = _in_memory(target, {**own, "reduce": reduce, "build": build})
     # Find the data before the weights are downloaded: without data there is nothing to audit.
-    if isinstance(data, (str, Path)):
-        data = find_data(str(data))
-    data = data or known_data(find_annotation(target) if isinstance(target, str) else target.annotation)
+    data = as_data(data) or known_data(
+        find_annotation(target) if isinstance(target, str) else target.annotation
+    )
 
     def written(record: Record) -> Path | None:
         # Processes that share the work have the same records; one of them writes.
@@ -199,6 +200,15 @@ def audit(
     return records
 
 
+OF_MEMORY = ("name", "transform", "num_classes", "outputs", "reduce", "build")
+"""Arguments of `audit` that describe a model in memory."""
+
+
+def is_in_memory(target: Any) -> bool:
+    """Return whether what `audit` takes as target is a model in memory, neither named nor loaded already."""
+    return not isinstance(target, (str, Target))
+
+
 def _in_memory(target: Any, loading: Mapping[str, Any]) -> str | Target:
     """Return the target of a model in memory; leave what is named or loaded already."""
     given = {name: value for name, value in loading.items() if value is not None}
@@ -244,7 +254,7 @@ def require_possible(
         ValueError: a setting or an option belongs to an attack that is not run.
     """
     names = find_names(default_attacks() if attacks is None else attacks)
-    own_options = split_options(options)
+    own_options = split_options(options, signature(audit).parameters)
     if out is not None:
         require_writable(Path(out))
     _require_used(settings, names)

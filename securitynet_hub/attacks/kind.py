@@ -489,8 +489,12 @@ def expand_groups(names: Iterable[str]) -> list[str]:
     return list(found)
 
 
-def split_options(options: Mapping[str, Any]) -> dict[str, Any]:
+def split_options(options: Mapping[str, Any], others: Iterable[str] = ()) -> dict[str, Any]:
     """Return each kind's options, by the kind's name, made of the options that it has.
+
+    Args:
+        options: the options of all kinds.
+        others: further names, which an unknown one may have been meant for.
 
     Raises:
         UnknownNameError: no kind has such an option; the closest names are given.
@@ -498,7 +502,7 @@ def split_options(options: Mapping[str, Any]) -> dict[str, Any]:
     owners = {part.name: kind.name for kind in kinds().values() for part in fields(kind.options)}
     for name in options:
         if name not in owners:
-            raise UnknownNameError("option of an audit", name, owners)
+            raise UnknownNameError("option of an audit", name, [*others, *owners])
     return {
         kind.name: kind.options(**{name: own for name, own in options.items() if owners[name] == kind.name})
         for kind in kinds().values()

@@ -369,6 +369,47 @@ def known_data(annotation: Annotation) -> AuditData:
     return AuditData(images=load_images(annotation.images), split=split)
 
 
+def as_data(data: Any) -> AuditData | None:
+    """Return what a caller gives as the data of an audit; a reference or a path is read, None stays.
+
+    Raises:
+        UnknownNameError: as `find_data`.
+        ValueError: it is nothing that an audit takes; the sentence says how to make data of it.
+
+    >>> as_data({"train": [], "test": []})
+    Traceback (most recent call last):
+    ...
+    ValueError: data must be a folder, a reference such as 'uoft-cs/cifar10?limit=500', or an AuditData; got \
+dict: AuditData.from_dataset(data) takes a dictionary of splits.
+    """
+    if data is None or isinstance(data, AuditData):
+        return data
+    if isinstance(data, (str, Path)):
+        return find_data(str(data))
+    if isinstance(data, Mapping):
+        how = "AuditData.from_dataset(data) takes a dictionary of splits"
+    elif hasattr(data, "__getitem__") and not isinstance(data, (tuple, list, np.ndarray)):
+        how = _OF_DATASETS
+    elif hasattr(data, "dataset"):  # torch's DataLoader
+        how = f"{_OF_DATASETS}; a loader's data set is loader.dataset"
+    else:
+        how = (
+            "AuditData.from_arrays((pixels, labels), (pixels, labels)) takes arrays of training images and "
+            "of others, uint8 of shape (n, height, width, channels)"
+        )
+    raise ValueError(
+        "data must be a folder, a reference such as 'uoft-cs/cifar10?limit=500', or an AuditData; got "
+        f"{type(data).__name__}: {how}."
+    )
+
+
+_OF_DATASETS = (
+    "AuditData.from_arrays(*[(numpy.stack([numpy.asarray(picture) for picture, _ in each]), [label for _, "
+    "label in each]) for each in (training_set, test_set)]) makes it of two data sets of torch with pictures "
+    "of shape (height, width, channels), uint8, before any transform"
+)
+
+
 def find_data(text: str, *, on_progress: OnProgress = silent) -> AuditData:
     """Read ``REFERENCE[?limit=1000&label=fine...]``: `read_data` with its arguments as the query of a link.
 

@@ -145,9 +145,27 @@ def as_uint8(pixels: Any, name: str, value_range: tuple[float, float] | None = N
     array([  0, 128, 255], dtype=uint8)
     """
     array = as_array(pixels, name)
-    if array.dtype == np.uint8 and value_range is None:
-        return array
+    if value_range is None:
+        if array.dtype == np.uint8:
+            return array
+        kind = str(getattr(pixels, "dtype", array.dtype)).removeprefix("torch.")
+        raise PictureError(f"{name} has values of {kind}; say what black and white are, {_range_of(array)}.")
     return scale(array, name, value_range)
+
+
+def _range_of(values: Any) -> str:
+    """Return what to pass as `value_range` for values like these."""
+    if values.dtype.kind not in "biuf":
+        return "such as value_range=(0.0, 1.0)"
+    low, high = (values.min(), values.max()) if values.size else (0, 0)
+    if low < 0:
+        return (
+            f"such as value_range=(-1.0, 1.0) (they lie in {low:.4g}..{high:.4g}; pixels that a transform "
+            "has normalised must be given as they were before it)"
+        )
+    if values.dtype.kind == "f" and high <= 1:
+        return "such as value_range=(0.0, 1.0)"
+    return f"such as value_range=(0, {255 if high <= 255 and values.dtype != np.uint16 else 65535})"
 
 
 def _opened(content: bytes, place: str) -> Image:

@@ -193,8 +193,11 @@ class Transform:
             )
             size = f"any size and {self.shape[-1]} channels" if self.resize else f"{names} {self.shape}"
             grey = " (or one channel)" if self.shape[-1] != 1 else ""
+            first = len(self.shape) == 3 == len(sides) + 1 and sides[0] in (1, 3) and channels not in (1, 3)
+            hint = " Channels come last: pixels.transpose(0, 2, 3, 1) brings them there." if first else ""
             raise ValueError(
-                f"this model takes uint8 images of {size}{grey}; got {pixels.dtype} of {pixels.shape[1:]}."
+                f"this model takes uint8 images of {size}{grey}; got {pixels.dtype} of "
+                f"{pixels.shape[1:]}.{hint}"
             )
 
     def _resized(self, images: Pixels) -> Pixels:

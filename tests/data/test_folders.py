@@ -8,6 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from securitynet_hub import AuditData, audit, load_target
@@ -268,8 +269,15 @@ def test_progress_is_reported(root):
 
 def test_arrays_of_more_than_8_bits_need_their_range():
     deep = np.array([0, 65535], np.uint16).reshape(2, 1, 1, 1)
-    with pytest.raises(ValueError, match=r"members has values of uint16; say what black and white are"):
+    with pytest.raises(ValueError, match=r"uint16; say what .* value_range=\(0, 65535\)\.$"):
         AuditData.from_arrays((deep, [0, 1]), (deep, [0, 1]))
+    for values, told in (
+        (torch.ones(2, 1, 1, 1), r"of float32; .* value_range=\(0\.0, 1\.0\)\.$"),
+        (np.full((2, 1, 1, 1), -1.5), r"of float64; .* lie in -1\.5\.\.-1\.5; .* normalised"),
+        (np.full((2, 1, 1, 1), 255), r"of int64; .* value_range=\(0, 255\)\.$"),
+    ):
+        with pytest.raises(ValueError, match=f"members has values {told}"):
+            AuditData.from_arrays((values, [0, 1]), (values, [0, 1]))
     data = AuditData.from_arrays((deep[:1], [0]), (deep[1:], [1]), value_range=(0, 65535))
     assert data.images.pixels.ravel().tolist() == [0, 255]
 

@@ -252,3 +252,14 @@ def test_a_record_can_tell_it(resize):
 
 def _tuples(fields):
     return {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+
+
+@pytest.mark.parametrize("resize", [None, 8])
+def test_channels_that_come_first_are_told(resize):
+    transform = Transform(height=8, width=8, channels=3, resize=resize)
+    with pytest.raises(
+        ValueError, match=r"\(3, 8, 8\)\. Channels come last: pixels\.transpose\(0, 2, 3, 1\)"
+    ):
+        transform(np.zeros((2, 3, 8, 8), np.uint8))
+    with pytest.raises(ValueError, match=r"\(4, 4, 2\)\.$"):
+        transform(np.zeros((2, 4, 4, 2), np.uint8))

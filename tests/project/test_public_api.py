@@ -116,6 +116,30 @@ def test_models_are_compared_on_the_same_images():
         hub.compare(ID, ID, attack="los")
 
 
+def test_options_of_a_network_in_memory_are_not_given_to_a_named_model_beside_it(net, data):
+    found = hub.compare(net, ID, transform=GREY, name="mine", data=data)
+    assert [record.target["id"].rpartition("/")[2] for record in found.records] == ["mine", "1"]
+    assert found.difference.difference == 0
+    with pytest.raises(ValueError, match="leave it out"):
+        hub.compare(ID, ID, transform=GREY)
+
+
+def test_what_is_no_data_is_told_how_to_become_some(net):
+    pictures = torch.utils.data.TensorDataset(torch.zeros(2, 4, 4, 1), torch.zeros(2))
+    for wrong, told in (
+        (pictures, r"got TensorDataset: AuditData\.from_arrays\(.* for picture, _ in each"),
+        (torch.utils.data.DataLoader(pictures), r"got DataLoader: .* loader\.dataset"),
+        ((1, 2), r"got tuple: AuditData\.from_arrays\(\(pixels, labels\), "),
+    ):
+        with pytest.raises(ValueError, match=told):
+            hub.audit(net, transform=GREY, data=wrong)
+
+
+def test_a_wrong_argument_is_told_the_near_one(net):
+    with pytest.raises(UnknownNameError, match=r"'attack'.*'attacks'"):
+        hub.audit(net, attack="loss")
+
+
 def test_models_on_other_images_are_compared_unpaired(net, data):
     found = hub.compare(ID, ID.replace("/1", "/2"))
     assert not found.paired

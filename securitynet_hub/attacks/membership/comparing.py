@@ -77,6 +77,7 @@ def compare(
         settings: of that attack.
         confidence_level: of every interval.
         how: further arguments of `audit`, the same for both, such as ``data``, ``transform``, ``shadows``.
+            Those that describe a model in memory, such as ``transform``, are not given to one that is named.
 
     Raises:
         UnknownNameError: there is no such membership attack.
@@ -87,9 +88,12 @@ def compare(
     >>> found.paired, found.difference.ci.low > 0  # the overfitted one leaks more
     (True, True)
     """
-    from securitynet_hub.attacks.audit import audit
+    from securitynet_hub.attacks.audit import OF_MEMORY, audit, is_in_memory
 
     find(attack)
+    # What describes a model in memory is not said of one that is named beside it, and knows its own.
+    mixed = is_in_memory(first) != is_in_memory(second)
+    named = {name: value for name, value in how.items() if not mixed or name not in OF_MEMORY}
     records: list[Record] = []
     tables = []
     with tempfile.TemporaryDirectory() as folder:
@@ -101,7 +105,7 @@ def compare(
                 samples=samples,
                 settings={attack: settings} if settings else {},
                 confidence_level=confidence_level,
-                **how,
+                **(how if is_in_memory(model) else named),
             )
             tables.append(_scores(samples / records[-1].target["id"], attack))
     one, other = tables
