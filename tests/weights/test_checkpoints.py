@@ -51,7 +51,8 @@ def _leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     yield
     assert not (tmp_path / "canary").exists()
-    assert not list(folder.iterdir())
+    # torch makes this one where a process takes its first step of an optimiser.
+    assert not [each for each in folder.iterdir() if not each.name.startswith("torchinductor_")]
 
 
 @pytest.fixture
