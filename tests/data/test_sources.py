@@ -72,7 +72,7 @@ class TestPredicting:
 
     def test_an_image_that_no_transform_takes_is_named(self, target):
         fixed = replace(target, transform=replace(RESIZED, resize=None))
-        with pytest.raises(ValueError, match=r"image 0 of drawn cannot be given to the model: .*\?size=SIDE"):
+        with pytest.raises(ValueError, match=r"image 0 of drawn cannot be given to the model: .*\?size=28"):
             predict(fixed, Drawn())
 
     def test_few_images_are_read_ahead(self, target):
