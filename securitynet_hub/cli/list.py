@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser("list", help="list annotated models", description=run.__doc__)
     parser.add_argument("table", nargs="?", choices=CONFIGS, help="table, as with --config")
-    parser.add_argument("--config", choices=CONFIGS, help="table (default: models)")
+    parser.add_argument("--config", choices=CONFIGS, default=CONFIGS[0], help="table (default: models)")
     for name in FILTERS:
         parser.add_argument(f"--{name}", help=f"{name} of the models to list")
     parser.add_argument(
@@ -45,8 +45,8 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the annotated models that pass every filter."""
-    config = options.table or options.config or "models"
-    if options.config not in (None, config):
+    config = options.table or options.config
+    if options.config not in (CONFIGS[0], config):
         raise ValueError(f"two tables are named, {config} and --config {options.config}: name one.")
     try:
         rows = filter_annotations(

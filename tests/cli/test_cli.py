@@ -262,7 +262,7 @@ def test_a_table_is_named_and_a_data_set_of_another_one_found(run):
     code, _, told = run("list", "--dataset", "Fashion-MNIST")
     assert code == 2
     assert "no dataset 'Fashion-MNIST' in the table 'models'; `--config zoo` has it" in " ".join(told.split())
-    assert "two tables" in run("list", "zoo", "--config", "models")[2]
+    assert "two tables" in run("list", "zoo", "--config", "extended")[2]
     assert "Did you mean" in run("list", "--dataset", "CIFAR-11")[2]
 
 
