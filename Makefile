@@ -65,7 +65,7 @@ gallery: $(VENV)/installed
 	$(BIN)/securitynet leaderboard --records $(GALLERY)/zoo --format html --out $(GALLERY)/board.html
 	$(BIN)/securitynet explore --records $(GALLERY)/zoo --out $(GALLERY)/explorer.html
 	$(BIN)/python docs/screenshots.py $(GALLERY)/explorer.html docs/gallery/explorer.png 1280 1000 light
-	$(BIN)/python docs/screenshots.py $(GALLERY)/report.html docs/gallery/overview.png 1280 1120 light
+	$(BIN)/python docs/screenshots.py $(GALLERY)/report.html docs/gallery/overview.png 1280 900 light
 	$(BIN)/python docs/screenshots.py $(GALLERY)/backdoored.html docs/gallery/report-phone.png 390 844 dark
 	$(BIN)/python docs/screenshots.py $(GALLERY)/board.html docs/gallery/leaderboard.png 1200 800 light
 	cp $(addprefix $(GALLERY)/figures/,model-1-roc.png model-1-scores-mlp-top3.png) \

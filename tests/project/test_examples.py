@@ -49,7 +49,7 @@ def test_the_gallery_shows_every_picture_and_each_is_small():
     shown = set(re.findall(r"!\[[^\]]{10,}\]\((gallery/[\w.-]+\.png)\)", GALLERY.read_text(encoding="utf-8")))
     pictures = {f"gallery/{path.name}": path for path in (GALLERY.parent / "gallery").iterdir()}
     assert shown == set(pictures)
-    assert all(path.stat().st_size < 75_000 for path in pictures.values())
+    assert all(path.stat().st_size < 60_000 for path in pictures.values())
 
 
 def test_the_gallery_says_what_the_study_finds():

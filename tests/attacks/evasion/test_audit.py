@@ -149,7 +149,7 @@ class TestStages:
 
     def test_intervals_hold_where_the_attacks_stop(self):
         missed, costs = 0, (100, 2000)
-        for seed in range(15):
+        for seed in range(25):
             found = attack_in_stages(
                 self.planned(costs), np.arange(5000), self.world((0.5, 0.9), seed, costs),
                 width=0.25, passes=None, confidence_level=0.9,
@@ -157,7 +157,7 @@ class TestStages:
             _, (low, high) = rate_of_stages([stage.trials for stage in found.stages], confidence_level=0.9)
             assert high - low <= 0.25
             missed += not low <= 0.45 <= high
-        assert missed <= 5  # 1 or 2 are to be expected at most
+        assert missed <= 7  # 2 or 3 are to be expected at most
 
     def test_budgets(self):
         costs = (100, 2000)

@@ -91,7 +91,7 @@ class TestIndependentModels:
     @pytest.mark.parametrize("sign", SIGNS, ids=lambda sign: sign.__name__)
     def test_p_values_are_uniform_or_larger(self, sign):
         rng, p_values = np.random.default_rng(0), {"reference": [], "pairs": []}
-        for _ in range(200):
+        for _ in range(400):
             logits, labels = linear_models(rng, 11)
             models = Models(outputs=logits, labels=labels)
             own = sign(models, 0)
@@ -101,8 +101,8 @@ class TestIndependentModels:
                 p_values["pairs"].append(rank_among_pairs(rows).p_value)
         for found in filter(None, p_values.values()):
             for level in (0.1, 0.3, 0.5):
-                # At most the level, up to 3 standard errors of 200 trials.
-                assert np.mean(np.array(found) <= level) <= level + 3 * np.sqrt(level * (1 - level) / 200)
+                # At most the level, up to 3 standard errors of 400 trials.
+                assert np.mean(np.array(found) <= level) <= level + 3 * np.sqrt(level * (1 - level) / 400)
             assert np.mean(found) < 0.65  # and not merely large
 
     @pytest.mark.parametrize("sign", SIGNS, ids=lambda sign: sign.__name__)
