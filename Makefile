@@ -16,6 +16,9 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find securitynet_hub metrics loaders -type f -not -path '*/__pycache__/*')
 # In the order of the files: modules of few but slow tests are not left to one process at the end.
 PARALLEL := -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+# `make check test` runs those of the check once.
+CHECKED := tests/project/test_imports.py tests/project/test_tables.py
+ONCE := $(if $(filter check,$(MAKECMDGOALS)),$(addprefix --ignore=,$(CHECKED)))
 # Of the two smaller runs; with SMALL= each is one process, which is enough for one beside `make test-alone`.
 SMALL ?= $(PARALLEL)
 # Python compiles a module when it is first imported: most of what is installed never is. It must keep what it
@@ -105,7 +108,7 @@ tables: $(VENV)/installed
 test: test-alone test-vision
 
 test-alone: $(VENV)/installed
-	$(BIN)/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not exhaustive"
+	$(BIN)/pytest $(PARALLEL) $(ONCE) tests --pyargs securitynet_hub -m "not exhaustive"
 
 test-fast: $(VENV)/installed
 	$(BIN)/pytest $(PARALLEL) tests --pyargs securitynet_hub -m "not slow and not exhaustive"
@@ -133,7 +136,7 @@ check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy securitynet_hub loaders
-	$(BIN)/pytest tests/project/test_imports.py tests/project/test_tables.py
+	$(BIN)/pytest $(CHECKED)
 	if [ -f .coverage ]; then $(BIN)/coverage report --format=total; fi
 
 # Three quarters of an hour of one core.

@@ -2,10 +2,10 @@
 
 import copy
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
-from jsonschema import Draft4Validator, FormatChecker
 
 from securitynet_hub.weights import signature
 from securitynet_hub.weights.findings import RULES, findings, sarif
@@ -14,11 +14,18 @@ from securitynet_hub.weights.reading.checkpoints import Verdict
 SCHEMA = json.loads(
     (Path(__file__).parents[1] / "support/sarif-2.1.0-rtm.5.json").read_text(encoding="utf-8")
 )
-VALIDATOR = Draft4Validator(SCHEMA, format_checker=FormatChecker())
+
+
+@cache
+def validator():
+    """Return the validator; importing it compiles grammars, for seconds that only these tests need."""
+    from jsonschema import Draft4Validator, FormatChecker
+
+    return Draft4Validator(SCHEMA, format_checker=FormatChecker())
 
 
 def faults(log):
-    return [f"{list(error.absolute_path)}: {error.message}" for error in VALIDATOR.iter_errors(log)]
+    return [f"{list(error.absolute_path)}: {error.message}" for error in validator().iter_errors(log)]
 
 
 def refused(reason, form="torch"):

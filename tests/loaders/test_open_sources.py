@@ -380,6 +380,10 @@ class TestSeveralFiles:
             b'{"weight_map": {"a": "b.bin", "a": "c.bin"}}', b" " * (17 << 20),
             json.dumps({"weight_map": {str(n): f"{n}.bin" for n in range(1001)}}).encode(),
         ],
+        ids=[
+            "nothing", "no map", "a list", "null", "a number", "an empty map", "no UTF-8", "too deep",
+            "a name twice", "too large", "too many files",
+        ],
     )  # fmt: skip
     def test_what_is_no_index(self, content, tmp_path):
         (tmp_path / INDEX).write_bytes(content)

@@ -12,14 +12,13 @@ from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.record import write_record
 from securitynet_hub.sharing.bom import bill_of_materials
 
-schema = pytest.importorskip("cyclonedx.schema")
-validation = pytest.importorskip("cyclonedx.validation.json")
-
 DAY = datetime(2026, 1, 2, tzinfo=timezone.utc)
 
 
 @pytest.fixture(scope="module")
 def validator():
+    schema = pytest.importorskip("cyclonedx.schema")
+    validation = pytest.importorskip("cyclonedx.validation.json")
     return validation.JsonStrictValidator(schema.SchemaVersion.V1_7)
 
 
