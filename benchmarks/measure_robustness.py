@@ -2,7 +2,7 @@
 
 Run with ``python benchmarks/measure_robustness.py FOLDER [PART ...]``. FOLDER keeps the adversarially
 trained network. Parts: ``train`` trains it (a CPU-minute), ``networks`` measures robust accuracy beside
-pyautoattack alone (ten), ``sizes`` how it falls as changes grow, ``library`` runs every attack of
+pyautoattack alone (half an hour), ``sizes`` how it falls as changes grow, ``library`` runs every attack of
 pyautoattack on every one of a few images and compares answers and passes, ``simulated`` compares passes by
 width where attacks have known success, ``photographs`` attacks EfficientNet-Lite0 on the photographs of
 scikit-image.
@@ -27,6 +27,7 @@ from securitynet_hub.attacks.evasion.units import Done, Planned, Tally, attack_u
 from securitynet_hub.attacks.evasion.worst_case import perturbing
 from securitynet_hub.attacks.subject import AuditData, known_data
 from securitynet_hub.data.splits import Split
+from securitynet_hub.engine.inference import predict
 from securitynet_hub.models.loading import find_annotation
 from securitynet_hub.models.perturbations import pgd
 from securitynet_hub.models.zoo_networks import NETWORKS, TRANSFORM
@@ -45,14 +46,23 @@ SAMPLE = 64
 """Images that pyautoattack alone attacks."""
 
 TRAINED = "adversarially trained cnn"
+CROPS = f"{LITE.rsplit('/')[-1]}, crops of photographs"
+FAMILIES = ("clean/1", "overfitted-500/1", "regularised-500/1", "corner-patch/7")
+"""Families of the zoo, each of two architectures."""
 MEASURED = (
-    ("cnn-clean/1", "32/255"),
-    ("bn-cnn-clean/1", "32/255"),
-    ("bn-cnn-clean/1", "8/255"),
-    (TRAINED, "32/255"),
-    ("cnn-clean/1", "8/255"),
-    (TRAINED, "8/255"),
+    *(
+        (f"{network}-{family}", eps, 0.2)
+        for eps in ("32/255", "8/255")
+        for network in ("cnn", "bn-cnn")
+        for family in FAMILIES
+    ),
+    *((TRAINED, eps, 0.2) for eps in ("32/255", "8/255")),
+    ("cnn-clean/1", "8/255", 0.1),
+    (TRAINED, "8/255", 0.1),
+    (CROPS, "1/255", 0.2),
+    (CROPS, "1/1020", 0.2),
 )
+"""Network, largest change and the width of the interval."""
 
 
 def data():
@@ -96,54 +106,87 @@ def trained(folder):
     return load_target(module, name="adversarially trained cnn", transform=TRANSFORM, num_classes=10)
 
 
-def networks(folder, width=0.2):
-    """Measure robust accuracy of networks of the zoo and of the trained one, and what pyautoattack takes.
+def networks(folder):
+    """Measure robust accuracy of the zoo, the trained network and a large one, beside pyautoattack alone.
 
-    pyautoattack alone attacks the first 64 images in its standard order; its passes for an image, times the
-    images of which an exact interval is as wide as ours, are what it would take for the same width.
+    This attacks the first 64 images (16 of the large network) in its standard order; its passes for an image,
+    times the images of which an exact interval is as wide as ours, are what it would take for the same width.
     """
     columns = [
         "network",
         "Linf, eps",
+        "width",
         "accuracy",
         "robust accuracy",
         "images",
         "passes",
         "CPU-seconds",
-        f"pyautoattack on {SAMPLE} images",
+        "pyautoattack alone",
+        "its images",
         "its passes for this width",
         "times as many",
     ]
-    targets = {id: load_target(f"zoo/fashion-mnist/{id}") for id, _ in MEASURED if "/" in id}
-    targets[TRAINED] = trained(folder)
     with writing("evasion-networks", f"{COMMAND} networks", columns) as row:
-        for id, eps in MEASURED:
+        for id, eps, width in MEASURED:
+            target, of, sample = measured(id, folder)
             began = time.process_time()
-            (record,) = audit(
-                targets[id], attacks="worst_case", data=data(), eps=eps, width=width, robust_images=2000
-            )
+            (record,) = audit(target, attacks="worst_case", data=of, eps=eps, width=width, robust_images=2000)
             took = time.process_time() - began
             result, (low, high) = record.result, record.result["robust_accuracy_ci"]
             failed = [check["name"] for check in result["checks"] if not check["passed"]]
             passes = record.counts["forwarded"] + record.counts["gradients"]
             print(id, eps, result["attacks"], failed, result["stopped"], flush=True)
-            subject = Subject.of(targets[id], data(), Options(robust_images=SAMPLE, eps=eps), 0)
-            robust, standard = attacked_alone(subject)
+            robust, standard = attacked_alone(
+                Subject.of(target, of, Options(robust_images=sample, eps=eps), 0)
+            )
             needed = images_for(high - low, result["robust_accuracy"])
-            theirs = standard / SAMPLE * needed
-            low_alone, high_alone = clopper_pearson_interval(int(robust.sum()), SAMPLE)
+            theirs = standard / sample * needed
+            low_alone, high_alone = clopper_pearson_interval(int(robust.sum()), sample)
             row(
                 id,
                 eps,
+                str(width),
                 f"{result['accuracy']:.3f}",
                 f"{result['robust_accuracy']:.3f} ({low:.3f}-{high:.3f})",
                 f"{result['n']:,}",
                 f"{passes:,}",
                 f"{took:.0f}",
                 f"{robust.mean():.3f} ({low_alone:.3f}-{high_alone:.3f})",
+                str(sample),
                 f"{theirs:,.0f}",
                 f"{theirs / passes:.1f}",
             )
+
+
+def measured(id, folder):
+    """Return the network, what it is attacked on, and how many images pyautoattack alone attacks."""
+    if id == CROPS:
+        target = load_target(LITE)
+        return target, crops(target), SAMPLE // 4
+    target = trained(folder) if id == TRAINED else load_target(f"zoo/fashion-mnist/{id}")
+    return target, data(), SAMPLE
+
+
+def crops(target, count=512, size=240):
+    """Return windows of the photographs of scikit-image, with the network's own answers as labels."""
+    rng = np.random.default_rng(0)
+    pictures = [picture for picture in photographs_of_skimage() if min(picture.shape[:2]) > size]
+    pixels = np.empty((count, size, size, 3), np.uint8)
+    for place in range(count):
+        picture = pictures[place % len(pictures)]
+        top, left = (rng.integers(side - size) for side in picture.shape[:2])
+        pixels[place] = picture[top : top + size, left : left + size]
+    labels = predict(target, pixels).argmax(1)
+    return AuditData.from_arrays((pixels[:1], labels[:1]), (pixels, labels), name="crops", overlap="allow")
+
+
+def photographs_of_skimage():
+    """Return the photographs, each (height, width, 3)."""
+    import skimage.data
+    from PIL import Image
+
+    names = ("astronaut", "cat", "coffee", "rocket", "camera", "coins")
+    return [np.asarray(Image.fromarray(getattr(skimage.data, name)()).convert("RGB")) for name in names]
 
 
 def sizes(folder):
@@ -305,13 +348,9 @@ def images_for(width, share):
 
 def photographs(folder):
     """Attack EfficientNet-Lite0 on photographs; their labels are the model's own answers."""
-    import skimage.data
     from PIL import Image
 
-    from securitynet_hub.engine.inference import predict
-
-    names = ("astronaut", "cat", "coffee", "rocket", "camera", "coins")
-    pictures = [Image.fromarray(getattr(skimage.data, name)()).convert("RGB") for name in names]
+    pictures = [Image.fromarray(picture) for picture in photographs_of_skimage()]
     pixels = np.stack([np.asarray(picture.resize((240, 240))) for picture in pictures])
     target = load_target(LITE)
     labels = predict(target, pixels).argmax(1)
