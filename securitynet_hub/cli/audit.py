@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.annotations.schema import Annotation, ZooAnnotation, load_annotations
 from securitynet_hub.attacks.kind import kinds
-from securitynet_hub.attacks.listing import default_attacks, known_names
+from securitynet_hub.attacks.listing import default_attacks, known_names, listed_attacks
 from securitynet_hub.cli.console import errors, output, step
 from securitynet_hub.cli.early import refuse_early
 from securitynet_hub.cli.json_output import add_json_flag, print_json
@@ -213,18 +214,15 @@ def _audit(
     prints = find_place().is_main
     with progress_bars(disable=not prints) as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)  # `_print_check` says the same
-        task = progress.add_task("auditing", total=len(subjects))
-        images = progress.add_task("images asked about", total=None)
-        train = trainer(cache_folder() / "shadows", on_model=lambda number: progress.advance(task))
+        several = len(subjects) > 1
+        task = progress.add_task("auditing", total=len(subjects) if several else _count(options.attacks))
+        images = progress.add_task("images asked about", total=None, visible=False)
+        of_zoo = trainer(cache_folder() / "shadows")
 
-        def train_counted(target: Target, count: int, **asked: Any) -> Any:
-            progress.update(task, total=(progress.tasks[0].total or 0) + count)
+        def train(target: Target, count: int, **asked: Any) -> Any:
             if recipe is None:
-                return train(target, count, **asked)
-            folder = cache_folder() / "shadows" / target.id
-            return own_trainer(data, recipe, folder, on_model=lambda n: progress.advance(task))(
-                target, count, **asked
-            )
+                return of_zoo(target, count, **asked)
+            return own_trainer(data, recipe, cache_folder() / "shadows" / target.id)(target, count, **asked)
 
         def note(id: str, name: str, error: Exception) -> None:
             skipped.append((id, name, error))
@@ -233,16 +231,18 @@ def _audit(
             asked = int(progress.tasks[images].completed)
             return f"{running[0]}, {asked:,} images asked about"
 
-        running = [""]
+        running, begun = [""], itertools.count()
         steps = StepLines(progress, about)
 
         def begin(id: str, name: str = "") -> None:
             running[0] = f"{id} {name}".rstrip()
             steps.restart()
-            progress.update(task, description=printable_markup(running[0]))
+            progress.update(task, description=printable_markup(running[0] if several else name or id))
+            if name and not several:
+                progress.update(task, completed=next(begun))
 
         def count(size: int) -> None:
-            progress.advance(images, size)
+            progress.update(images, advance=size, visible=True)
             steps.say()
 
         for target, data in subjects:
@@ -254,7 +254,7 @@ def _audit(
                 settings=own_settings,
                 keep=cache_folder() / "stealing" / target.id,
                 out=options.out,
-                trainer=train_counted,
+                trainer=train,
                 on_attack=partial(begin, target.id),
                 on_batch=count,
                 on_step=steps,
@@ -268,8 +268,15 @@ def _audit(
                 **chosen,
             )
             records.append(found)
-            progress.advance(task)
+            if several:
+                progress.advance(task)
     return records
+
+
+def _count(attacks: Sequence[str] | None) -> int | None:
+    """Return how many attacks are named; None where a group is: how many of it apply, the model decides."""
+    names = set(default_attacks() if attacks is None else attacks)
+    return len(names) if names <= {each.name for each in listed_attacks()} else None
 
 
 def _tell(record: Record) -> None:

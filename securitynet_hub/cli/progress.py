@@ -50,13 +50,17 @@ class StepLines:
         self._steps = Steps()
         self._bar = bars.add_task("", total=None, visible=False)
         self._said = time.monotonic()
+        self._shown, self._done = "", 0
 
     def __call__(self, doing: str, done: int, total: int | None) -> None:
         """Show how far a step is."""
         self._steps(doing, done, total)
-        self._bars.update(
-            self._bar, visible=True, description=printable_markup(doing), completed=done, total=total
-        )
+        words = printable_markup(", ".join(filter(None, (self._steps.outer(), doing))))
+        if doing != self._shown or done < self._done:  # another step, or the same again: timed anew
+            self._bars.reset(self._bar, visible=True, description=words, completed=done, total=total)
+        else:
+            self._bars.update(self._bar, description=words, completed=done, total=total)
+        self._shown, self._done = doing, done
         self.say()
 
     def restart(self) -> None:

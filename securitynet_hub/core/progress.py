@@ -61,10 +61,31 @@ class Steps:
 
     def __call__(self, doing: str, done: int, total: int | None = None) -> None:
         """Note how far a step is; one that begins again is timed anew."""
+        names = list(self._at)
+        inner = names[names.index(doing) + 1 :] if doing in names else self._finished()
+        for name in inner:
+            del self._at[name], self._began[name]
         before = self._at.get(doing)
         if before is None or done < before[0]:
             self._began[doing] = self._clock(), done
         self._at[doing] = done, total
+
+    def _finished(self) -> list[str]:
+        """Return the outermost finished step and those within it: what begins now comes after them."""
+        names = list(self._at)
+        ends = [k for k, (done, total) in enumerate(self._at.values()) if total is not None and done >= total]
+        return names[ends[0] :] if ends else []
+
+    def outer(self) -> str:
+        """Say how far the steps around the innermost one are.
+
+        >>> steps = Steps()
+        >>> steps("reference models", 1, 8)
+        >>> steps("epochs", 12, 20)
+        >>> steps.outer()
+        'reference models: 1 of 8'
+        """
+        return ", ".join(self._parts()[:-1])
 
     def clear(self) -> None:
         """Forget all steps."""
@@ -73,12 +94,14 @@ class Steps:
 
     def line(self) -> str:
         """Say in a line what is being done, and about how long the rest takes where that is known."""
-        parts = [
+        rest = self._rest()
+        return ", ".join([*self._parts(), *([] if rest is None else [f"about {_duration(rest)} left"])])
+
+    def _parts(self) -> list[str]:
+        return [
             f"{doing}: {done:,}" + ("" if total is None else f" of {total:,}")
             for doing, (done, total) in self._at.items()
         ]
-        rest = self._rest()
-        return ", ".join([*parts, *([] if rest is None else [f"about {_duration(rest)} left"])])
 
     def _rest(self) -> float | None:
         """Return the seconds that the outermost step whose pace is known takes to its end."""

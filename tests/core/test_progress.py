@@ -40,16 +40,16 @@ def test_training_reference_models_tells_models_and_epochs(tmp_path):
     )
     of_one = [("reference models", number, 2) for number in range(2)]
     epochs = [("epochs", number, 3) for number in (1, 2, 3)]
-    assert heard == [of_one[0], *epochs, of_one[1], *epochs]
+    assert heard == [of_one[0], *epochs, of_one[1], *epochs, ("reference models", 2, 2)]
     tell("epochs", 1, 2)  # outside the block no one hears it
-    assert len(heard) == 8
+    assert len(heard) == 9
 
 
 def test_without_a_notebook_the_log_has_a_line_a_minute(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(progress, "LOGGED_EVERY", 0.0)
     caplog.set_level(logging.INFO, "securitynet_hub")
     train_shadows(small_net(), 2, Recipe(epochs=2), data=small_data(), transform=SMALL, folder=tmp_path)
-    assert caplog.messages[-1] == "reference models: 1 of 2, epochs: 2 of 2"
+    assert caplog.messages[-2:] == ["reference models: 1 of 2, epochs: 2 of 2", "reference models: 2 of 2"]
     monkeypatch.setattr(progress, "LOGGED_EVERY", 1e6)
     said = len(caplog.messages)
     train_shadows(small_net(), 3, Recipe(epochs=2), data=small_data(), transform=SMALL, folder=tmp_path)
@@ -66,7 +66,25 @@ def test_the_rest_is_that_of_the_outermost_step():
     # Nothing of the models is done yet: 30 s for each epoch, none left.
     assert steps.line() == "models: 0 of 4, epochs: 2 of 2, about 0 s left"
     steps("models", 1, 4)
-    assert steps.line() == "models: 1 of 4, epochs: 2 of 2, about 3 min left"
+    assert steps.line() == "models: 1 of 4, about 3 min left"  # the epochs were those of the first one
+
+
+def test_what_begins_after_a_finished_step_takes_its_place():
+    steps = Steps()
+    for doing, done, total in (("models", 0, 1), ("epochs", 2, 2), ("models", 1, 1), ("queries", 5, None)):
+        steps(doing, done, total)
+    assert steps.line() == "queries: 5"
+    steps("batches", 1, 3)
+    assert (steps.outer(), steps.line()) == ("queries: 5", "queries: 5, batches: 1 of 3")
+
+
+def test_a_bar_says_what_is_around_its_step():
+    with progress_bars(Console(file=io.StringIO(), force_terminal=True, width=120)) as bars:
+        lines = StepLines(bars, lambda: "mine twins")
+        for doing, done, total in (("twins", 1, 2), ("steps", 30, 40), ("steps", 1, 40)):
+            lines(doing, done, total)
+        (task,) = bars.tasks
+        assert (task.description, task.completed, task.total) == ("twins: 1 of 2, steps", 1, 40)
 
 
 def test_a_log_gets_lines_and_a_terminal_a_bar(monkeypatch):

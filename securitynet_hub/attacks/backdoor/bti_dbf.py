@@ -28,6 +28,7 @@ from securitynet_hub.attacks.backdoor.needs import (
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, network_inputs
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.core.errors import ModelError
+from securitynet_hub.core.progress import tell
 from securitynet_hub.models.eval_mode import frozen
 from securitynet_hub.models.target import Target
 
@@ -118,7 +119,7 @@ def bti_dbf(
         pixels = ((inputs - space.black.to(inputs)) / space.range.to(inputs)).clamp(0, 1)
         weights = _first_weights(pixels.shape[1], width, seed, pixels)
         adams = [Adam(learning_rate) for _ in weights]
-        for _ in range(steps):
+        for step in range(steps):
             leaves = [weight.requires_grad_() for weight in weights]
             made = space.inputs(_generate(leaves, pixels))
             moved = head.features(made) - features
@@ -131,6 +132,7 @@ def bti_dbf(
                 for adam, leaf, slope in zip(adams, leaves, slopes, strict=True)
             ]
             on_step(1)
+            tell("steps of the generator", step + 1, steps)
         with torch.no_grad():
             made = _within(inputs, space.inputs(_generate(weights, pixels)))
             after = head.logits(head.features(made)).argmax(1)

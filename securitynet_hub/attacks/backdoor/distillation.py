@@ -27,6 +27,7 @@ from securitynet_hub.attacks.backdoor.verdict import MIN_AGREEMENT
 from securitynet_hub.core.arrays import require_count, require_seed
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.core.plain_torch import plain_torch
+from securitynet_hub.core.progress import tell
 from securitynet_hub.core.seeds import seeded
 from securitynet_hub.models.last_layer import find_last_layer
 
@@ -141,11 +142,13 @@ def distil_twins(
         raise ModelError("the suspect gives every clean image the same answer; twins have nothing to learn.")
     modules, agreement = [], []
     for k in range(number):
+        tell("twins", k, number)
         twin = _distil(
             suspect, inputs, logits, count, seed=(1_000 * seed + k) % 2**63
         )  # torch takes no larger seed
         modules.append(twin if cut is None else torch.nn.Sequential(cut.body, twin))
         agreement.append(float((answers(twin, others).argmax(1) == known).float().mean()))
+    tell("twins", number, number)
     return Twins(modules=tuple(modules), agreement=tuple(agreement), passes=count, cut=cut)
 
 
@@ -253,7 +256,7 @@ def _distil(
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
         generator = torch.Generator().manual_seed(seed)
         order = torch.empty(0, dtype=torch.long)
-        for _ in range(steps):
+        for step in range(steps):
             while len(order) < BATCH:
                 order = torch.cat([order, torch.randperm(len(inputs), generator=generator)])
             rows, order = order[:BATCH].to(inputs.device), order[BATCH:]
@@ -267,6 +270,7 @@ def _distil(
             loss.backward()
             optimizer.step()
             schedule.step()
+            tell("steps of training", step + 1, steps)
     return twin.eval().requires_grad_(False)
 
 

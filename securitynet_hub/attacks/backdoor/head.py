@@ -9,6 +9,7 @@ import torch
 from securitynet_hub.attacks.backdoor.descent import Adam
 from securitynet_hub.attacks.backdoor.input_gradients import for_input_gradients
 from securitynet_hub.core.errors import ModelError
+from securitynet_hub.core.progress import tell
 from securitynet_hub.models.last_layer import WithFeatures, find_last_layer
 from securitynet_hub.models.target import Target
 
@@ -103,7 +104,7 @@ def decouple(
     drawn = torch.randn(features.shape[1], generator=torch.Generator().manual_seed(seed))
     theta, adam = drawn.to(features), Adam(learning_rate)
     loss = torch.nn.functional.cross_entropy
-    for _ in range(steps):
+    for step in range(steps):
         leaf = theta.requires_grad_()
         mask = torch.tanh(leaf) / 2 + 0.5
         kept, rest = head.logits(mask * features), head.logits((1 - mask) * features)
@@ -111,4 +112,5 @@ def decouple(
         total = loss(kept, labels) - loss(rest, labels) + sparsity * norm / norm.detach()
         (slope,) = torch.autograd.grad(total, [leaf])
         theta = adam.step(theta.detach(), slope)
+        tell("steps of the mask", step + 1, steps)
     return torch.tanh(theta) / 2 + 0.5

@@ -16,6 +16,7 @@ from securitynet_hub.attacks.backdoor.needs import FROM_IMAGES, needs_batch_norm
 from securitynet_hub.attacks.backdoor.representations import batch_norms
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.core.errors import ModelError
+from securitynet_hub.core.progress import tell
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.engine.inference import BATCH_SIZE, ask, predict
 from securitynet_hub.models.target import Target
@@ -134,6 +135,7 @@ def choose_layers(
         raise ModelError(f"{target.id} has no BatchNorm layer with parameters, which IBD-PSC amplifies.")
     labels = ask(target, known, batch_size)
     for count in range(1, total + 1):
+        tell("layers", count - 1, total)
         if np.mean(ask(_amplify(target, count, factor), known, batch_size) != labels) > max_error:
             first = min(count + skip, total)
             return Amplified(tuple(range(first, min(first + num_networks, total + 1))), True)

@@ -20,6 +20,7 @@ from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_pixel_sp
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
 from securitynet_hub.core.arrays import Scores, as_array, require_finite
 from securitynet_hub.core.errors import ModelError
+from securitynet_hub.core.progress import tell
 from securitynet_hub.models.eval_mode import frozen, some_parameter
 from securitynet_hub.models.target import Target
 
@@ -101,9 +102,10 @@ def mm_bd(
         module = for_input_gradients(target.module)
         for part, row in zip(torch.split(labels, batch_size), torch.split(rows, batch_size), strict=True):
             pixels = noise[row]
-            for _ in range(steps):
+            for step in range(steps):
                 slope, margin = _ascend(module, space, pixels, part)
                 pixels += learning_rate * slope
+                tell("steps", len(margins) * steps + step + 1, -(-len(labels) // batch_size) * steps)
             margins.append(margin.double().cpu().numpy())
     largest = np.concatenate(margins).reshape(target.num_classes, images_per_class).max(1)
     if not np.isfinite(largest).all():

@@ -12,6 +12,7 @@ from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, giv
 from securitynet_hub.attacks.backdoor.input_checks import as_disjoint, parts
 from securitynet_hub.attacks.backdoor.needs import FROM_IMAGES, needs_flat_images
 from securitynet_hub.core.arrays import Scores
+from securitynet_hub.core.progress import tell
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.engine.inference import BATCH_SIZE, ask
 from securitynet_hub.models.target import Target
@@ -93,12 +94,11 @@ def neo_scores(
         raise ValueError(f"num_clean must be at least 1; got {num_clean!r}.")
     known = known[:num_clean]
     labels, known_labels = ask(target, pixels, batch_size), ask(target, known, batch_size)
-    return np.array(
-        [
-            _score(target, image, label, known[known_labels != label], squares, batch_size)
-            for image, label in zip(pixels, labels, strict=True)
-        ]
-    )
+    scores = np.empty(len(pixels))
+    for k, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        tell("images", k, len(pixels))
+        scores[k] = _score(target, image, label, known[known_labels != label], squares, batch_size)
+    return scores
 
 
 def patches(height: int, width: int, *, sides: Sequence[int], stride: int = 1) -> list[Patch]:

@@ -31,6 +31,7 @@ from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean, n
 from securitynet_hub.attacks.backdoor.schedule import Arms, Numbers, Progress, Schedule
 from securitynet_hub.attacks.backdoor.stamping import TriggerStamp
 from securitynet_hub.attacks.backdoor.unlearning import unlearn
+from securitynet_hub.core.progress import tell
 from securitynet_hub.models.eval_mode import frozen
 from securitynet_hub.models.target import Target
 
@@ -238,6 +239,12 @@ def _invert(
         rates[active[shown]] = success_now[shown]
         kept[active[shown]] = _as_images(triggers[torch.from_numpy(shown)])
         on_step(len(active))
+        settled = n - len(active) - len(waiting)
+        tell(
+            "steps of all triggers",
+            int(progress.steps[active].sum()) + settled * schedule.steps,
+            n * schedule.steps,
+        )
         if finished.any():
             new, waiting = np.split(waiting, [int(finished.sum())])
             active = np.concatenate([active[~finished], new])

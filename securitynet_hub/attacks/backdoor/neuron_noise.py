@@ -25,6 +25,7 @@ from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean
 from securitynet_hub.attacks.backdoor.pixel_space import network_inputs
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.core.errors import ModelError
+from securitynet_hub.core.progress import tell
 from securitynet_hub.models.eval_mode import frozen
 from securitynet_hub.models.target import Target
 
@@ -137,7 +138,7 @@ def adversarial_noise(
     """
     noise = {name: torch.zeros_like(w.flatten(1)[:, :1] if w.ndim > 1 else w) for name, w in weights.items()}
     answers = [_answers(target, noise, weights, part).argmax(1) for part in parts]
-    for _ in range(steps):
+    for step in range(steps):
         slopes = {name: torch.zeros_like(delta) for name, delta in noise.items()}
         for part, answer in zip(parts, answers, strict=True):
             leaves = {name: delta.clone().requires_grad_() for name, delta in noise.items()}
@@ -149,6 +150,7 @@ def adversarial_noise(
                     slopes[name] += slope
         for name, delta in noise.items():
             delta.add_(slopes[name].sign(), alpha=2.5 * epsilon / steps).clamp_(-epsilon, epsilon)
+        tell("steps", step + 1, steps)
     return torch.cat(answers), noise
 
 

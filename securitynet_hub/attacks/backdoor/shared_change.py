@@ -16,6 +16,7 @@ from securitynet_hub.attacks.backdoor.descent import Adam
 from securitynet_hub.attacks.backdoor.mm_bd import MIN_CLASSES, judge_margins
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.core.errors import ModelError
+from securitynet_hub.core.progress import tell
 from securitynet_hub.models.target import Target
 
 Classify = Callable[[torch.Tensor], torch.Tensor]
@@ -291,7 +292,7 @@ def _searched(arms: _Arms, first: torch.Tensor, search: Search, on_step: Callabl
     adam = Adam(search.learning_rate, BETAS)
     cost, up, down = (theta.new_full((k,), value) for value in (FIRST_COST, 0, 0))
     best, kept = theta.new_full((k,), math.inf), theta.clone()
-    for _ in range(search.steps):
+    for step in range(search.steps):
         success, size, of_error, of_size = arms.measure(theta * arms.spread, slopes=True)
         reached = success >= search.success - 1e-6
         better = reached & (size < best)
@@ -303,6 +304,7 @@ def _searched(arms: _Arms, first: torch.Tensor, search: Search, on_step: Callabl
         cost = torch.where(down >= PATIENCE, cost / COST_FACTOR**1.5, cost)
         up[up >= PATIENCE], down[down >= PATIENCE] = 0, 0
         on_step(k)
+        tell("steps", step + 1, search.steps)
     return _shortened(arms, torch.where(_column(best.isfinite(), theta), kept, theta) * arms.spread, search)
 
 

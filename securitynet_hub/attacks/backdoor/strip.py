@@ -12,6 +12,7 @@ from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, giv
 from securitynet_hub.attacks.backdoor.input_checks import as_disjoint, parts
 from securitynet_hub.attacks.backdoor.needs import FROM_IMAGES
 from securitynet_hub.core.arrays import Scores
+from securitynet_hub.core.progress import tell
 from securitynet_hub.data.triggers import superimpose
 from securitynet_hub.engine.inference import BATCH_SIZE, predict
 from securitynet_hub.models.target import Target
@@ -80,6 +81,7 @@ def strip_scores(
         logits = predict(target, blends.reshape(-1, *pixels.shape[1:]), batch_size=batch_size)
         entropies = entropy(logits, np.zeros(len(logits), np.int64), from_logits=True) / log(2)
         scores[part] = entropies.reshape(-1, num_overlays).mean(1)
+        tell("images", min(part.stop, len(pixels)), len(pixels))
     return scores
 
 

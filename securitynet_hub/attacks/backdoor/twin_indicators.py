@@ -6,6 +6,7 @@ suspect and the mean of its twins, so that what is natural to a class cancels.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,7 @@ from securitynet_hub.attacks.backdoor.twin_panel import (
 )
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.core.plain_torch import plain_torch
+from securitynet_hub.core.progress import tell
 from securitynet_hub.models.head import find_head
 from securitynet_hub.models.last_layer import WithFeatures, find_last_layer
 
@@ -108,19 +110,26 @@ def measure_indicators(
     shown = torch.arange(pool, pool + (24 if few else 10), device=panel.pixels.device)
     twins = range(1, len(panel.networks))
     found: dict[str, torch.Tensor] = {}
+    done, parts = itertools.count(), 3 + len(CONTRASTED)
+
+    def advance() -> None:
+        on_step()
+        tell("indicators", next(done), parts)
+
+    tell("indicators", next(done), parts)
 
     own = [search(panel, "noise", steps=12, images=images, pool=pool, who=k) for k in (0, *twins)]
     seen = [respond(panel, triggers.stamp, shown) for triggers in own]
     found["noise_norm"] = seen[0].margins[0] - _mean(seen[k].margins[k] for k in twins)
     found["noise_transfer"] = _gap(seen[0])
     found["noise_exchange"] = _gap(seen[0]) - _mean(seen[k].margins[k] - seen[k].margins[0] for k in twins)
-    on_step()
+    advance()
 
     own = [search(panel, "mask", steps=25, images=images, pool=pool, who=k) for k in (0, *twins)]
     sizes = [triggers.size().clamp_min(1e-6).log2() for triggers in own]
     found["mask_norm"] = _mean(sizes[k] for k in twins) - sizes[0]
     found["mask_transfer"] = _gap(respond(panel, own[0].stamp, shown))
-    on_step()
+    advance()
 
     contrasted = {}
     for family in CONTRASTED:
@@ -128,7 +137,7 @@ def measure_indicators(
         responses = respond(panel, contrasted[family].stamp, shown)
         found[f"{family}_contrast"] = responses.margins[0]
         found[f"{family}_gap"] = _gap(responses)
-        on_step()
+        advance()
 
     margins = [noise_margins(panel, k, images=2 if few else 1).clamp_min(0.05).log2() for k in (0, *twins)]
     found["margin"] = margins[0] - _mean(margins[k] for k in twins)
@@ -141,7 +150,7 @@ def measure_indicators(
     for family, led in leads.away.items():
         shifts = (led >= 0).float().mean(1)
         found[f"{family}_away"] = alike * (shifts[0] - shifts[1:].mean())
-    on_step()
+    advance()
 
     if (energies := _feature_shifts(panel, pool)) is not None:
         found["feature_shift"] = _mean(energies[k] for k in twins) - energies[0]

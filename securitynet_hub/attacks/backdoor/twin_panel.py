@@ -27,6 +27,7 @@ from securitynet_hub.attacks.backdoor.probes import Probe, probes
 from securitynet_hub.attacks.backdoor.shared_triggers import LEARNING_RATE, Family, SharedTriggers
 from securitynet_hub.attacks.backdoor.traced import fused
 from securitynet_hub.core.plain_torch import plain_torch
+from securitynet_hub.core.progress import tell
 
 SHARPNESS = 4.0
 """Logits per unit: the median clean margin counts as a posterior of 1 / (1 + exp(-4))."""
@@ -187,6 +188,7 @@ def search(
     labels = panel.classes.repeat_interleave(images)
     with plain_torch():
         for step in range(steps):
+            tell("steps", step, steps)
             rows = torch.randperm(pool, generator=generator)[:images].to(panel.pixels.device)
             stamped = found.stamp(panel.pixels[rows]).flatten(0, 1)
             seen = panel.shown(stamped)

@@ -11,6 +11,7 @@ import torch
 
 from securitynet_hub.attacks.backdoor.descent import Adam
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, network_inputs
+from securitynet_hub.core.progress import tell
 from securitynet_hub.models.eval_mode import frozen
 from securitynet_hub.models.target import Target
 
@@ -87,7 +88,7 @@ def unlearn(
         parameter.requires_grad_()
     adams = [Adam(learning_rate) for _ in parameters]
     loss = torch.nn.functional.cross_entropy
-    for _ in range(steps):
+    for step in range(steps):
         with torch.enable_grad():
             total = loss(trained(stamped[fit]), answers[fit]) + loss(trained(inputs[fit]), soft[fit])
             slopes = torch.autograd.grad(total, parameters, allow_unused=True)
@@ -95,6 +96,7 @@ def unlearn(
             for parameter, adam, slope in zip(parameters, adams, slopes, strict=True):
                 if slope is not None:
                     parameter.copy_(adam.step(parameter, slope))
+        tell("steps of unlearning", step + 1, steps)
     with torch.no_grad():
         after, stamped_after = trained(inputs[test]).argmax(1), trained(stamped[test]).argmax(1)
     others = answers[test] != label

@@ -429,6 +429,7 @@ def train_shadows(
         kept.add(_each_view(module, transform, pixels, views))
         files.append((path, file_digests(path, {"sha256"})["sha256"]))
         on_model(number)
+    tell("reference models", len(masks), len(masks))
     found = kept.shadows(images.sha256, tuple(view.__name__ for view in views))
     return replace(found, networks=replace(networks, files=tuple(files)))
 

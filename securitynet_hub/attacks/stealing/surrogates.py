@@ -139,6 +139,7 @@ def steal(
     for number, budget in enumerate(budgets):
         tell("surrogates", number, len(budgets))
         surrogates.append(trainer.surrogate(queries[:budget], answers[:budget]))
+    tell("surrogates", len(budgets), len(budgets))
     return surrogates
 
 
