@@ -16,14 +16,18 @@ def by_model(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     in a file, are one model; it has the id under which it was audited last.
     """
     latest: dict[tuple[str, ...], Entry] = {}
+    settings_of: dict[int, str] = {}  # records read together share the object of their settings
     found = sorted(entries, key=lambda entry: (entry.record.created, entry.record.id))
     ids = model_ids(entry.record for entry in found)
     for entry in found:
         record = entry.record
         outcomes = kinds()[entry.kind].outcomes if entry.kind in kinds() else ()
         data = {name: record.data.get(name) for name in ("sha256", "split_sha256")}
-        settings = sorted(item for item in record.attack.items() if item[0] not in outcomes)
-        latest[ids[entry.model], entry.kind, repr(settings), repr(data)] = entry
+        if id(record.attack) not in settings_of:
+            settings_of[id(record.attack)] = repr(
+                sorted(item for item in record.attack.items() if item[0] not in outcomes)
+            )
+        latest[ids[entry.model], entry.kind, settings_of[id(record.attack)], repr(data)] = entry
     models: dict[str, list[Entry]] = {}
     for key in sorted(latest):
         models.setdefault(key[0], []).append(latest[key])

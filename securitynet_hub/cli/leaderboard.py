@@ -74,6 +74,7 @@ def read_results(options: argparse.Namespace) -> tuple[list[Record], dict[str, s
     """Return the valid records, and who signed them, of those whom the reader allows."""
     from functools import partial
 
+    from securitynet_hub.core.memory import without_collection
     from securitynet_hub.core.text import printable
     from securitynet_hub.records.index import read_folder
     from securitynet_hub.sharing.fetching import Refused, fetch_results, record_path, signatures_at
@@ -97,7 +98,8 @@ def read_results(options: argparse.Namespace) -> tuple[list[Record], dict[str, s
         judge=partial(problems, read=True),
         judged_by=rules_identity(),
     )
-    judged = [(each.record, each.wrong) for each in found]
+    with without_collection():
+        judged = [(each.record, each.wrong) for each in found]
     print_refused([*damaged, *(Refused(record.id, "; ".join(wrong)) for record, wrong in judged if wrong)])
     records = [record for record, wrong in judged if not wrong]
     if options.signers is None:

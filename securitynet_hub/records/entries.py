@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from securitynet_hub.core.errors import RecordError, RecordWarning
+from securitynet_hub.core.memory import without_collection
 from securitynet_hub.core.telling import warn_caller
 from securitynet_hub.core.text import LONGEST_CELL, printable
 from securitynet_hub.records.index import read_folder
@@ -58,9 +59,10 @@ def read_entries(places: Iterable[str | Path]) -> list[Entry]:
             warn_caller(f"{printable(error, limit=LONGEST_CELL)} It was left out.", RecordWarning)
 
         whole = 0
-        for each in read_folder(place, on_damaged=leave_out):
-            whole += 1
-            found.setdefault(each.record.id, Entry(each.record, each.path))
+        with without_collection():
+            for each in read_folder(place, on_damaged=leave_out):
+                whole += 1
+                found.setdefault(each.record.id, Entry(each.record, each.path))
         if damaged and not found:
             raise damaged[-1]
         if not damaged and not whole:

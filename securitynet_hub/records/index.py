@@ -34,7 +34,7 @@ TOGETHER = 500
 SETTLED_SECONDS = 3.0
 """Age at which a file is kept: a younger one might change again without its times showing it."""
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 WAIT_SECONDS = 5.0
 """How long to wait for another process that writes to the index."""
@@ -46,12 +46,12 @@ UNUSED_DAYS = 90
 """Days without a reading after which an index is removed, when another one is made."""
 
 ALONE = frozenset(OWN)
-SHARED = frozenset(FIELDS) - ALONE
+SHARED = frozenset(FIELDS) - ALONE - {"created"}
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS parts (number INTEGER PRIMARY KEY, content TEXT UNIQUE, crc INTEGER);
-CREATE TABLE IF NOT EXISTS records (name TEXT PRIMARY KEY, stamp TEXT, id TEXT, unit TEXT, shared TEXT,
-  own BLOB, crc INTEGER, sound TEXT);
+CREATE TABLE IF NOT EXISTS records (name TEXT PRIMARY KEY, stamp TEXT, id TEXT, unit TEXT, created TEXT,
+  shared TEXT, own BLOB, crc INTEGER, sound TEXT);
 """
 
 Judge = Callable[[Record], list[str]]
@@ -280,16 +280,18 @@ class _Index:
         known = self._parts
         with self._tried():
             marks = ",".join("?" * len(names))
-            for name, stamp, id, unit, shared, own, crc, sound in self._database.execute(
-                f"SELECT name, stamp, id, unit, shared, own, crc, sound FROM records WHERE name IN ({marks})",
+            for name, stamp, id, unit, created, shared, own, crc, sound in self._database.execute(
+                "SELECT name, stamp, id, unit, created, shared, own, crc, sound FROM records "
+                f"WHERE name IN ({marks})",
                 names,
             ):
-                if crc != _crc(f"{stamp} {id} {unit} {shared}", own):
+                if crc != _crc(f"{stamp} {id} {unit} {created} {shared}", own):
                     raise ValueError(f"the row of {name} is damaged")
                 one, two, three, four = [known.get(each) or self._part(each) for each in shared.split()]
                 content = {**one, **two, **three, **four}
                 if len(content) != len(SHARED):
                     raise ValueError(f"the parts of {name} are damaged")
+                content["created"] = created
                 rest = partial(_own, own, self._folder, name)
                 rows[name] = _Row(stamp, Record.of_json(content, id, unit, rest), sound)
             return rows
@@ -318,9 +320,10 @@ class _Index:
                 if _stamp_now(f"{place}{os.sep}{file.name}") != file.stamp:
                     continue
                 shared = " ".join([str(self._number(text)) for text in texts])
-                about, alone = (file.stamp, record.id, record.unit, shared), own.encode()
+                about = file.stamp, record.id, record.unit, record.created, shared
+                alone = own.encode()
                 rows.append((file.name, *about, alone, _crc(" ".join(about), alone), sound))
-            self._database.executemany("INSERT OR REPLACE INTO records VALUES (?,?,?,?,?,?,?,?)", rows)
+            self._database.executemany("INSERT OR REPLACE INTO records VALUES (?,?,?,?,?,?,?,?,?)", rows)
             self._database.execute("COMMIT")
 
     def _number(self, content: str) -> int:

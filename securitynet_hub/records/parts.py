@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from securitynet_hub.core.digest import canonical, digest_of_parts
+from securitynet_hub.core.digest import canonical_of_read, digest_of_parts
 from securitynet_hub.records.record import (
     DECIDED_BY,
     FIELDS,
@@ -30,8 +30,8 @@ ENDS = ("\n}\n", "\n}")
 COMMON = ("code", "environment", "author", "schema_version")
 """Fields that are alike in whole folders: kept as one text."""
 
-OWN = ("result", "counts", "timings", "created")
-"""Fields that no other record has; the rest are shared by many."""
+OWN = ("result", "counts", "timings")
+"""Fields that no other record has; the rest, but for `created`, are shared by many."""
 
 MOST_KNOWN = 20_000
 """Texts that are remembered before all are forgotten, which bounds the memory of a reading."""
@@ -56,7 +56,10 @@ class Field(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """A record and the texts of its parts: of what it shares, part by part, and of what it alone has."""
+    """A record and the texts of its parts: of what it shares, part by part, and of `OWN`.
+
+    Its time of creation is in none of them.
+    """
 
     record: Record
     shared: tuple[str, ...]
@@ -111,7 +114,7 @@ class Parts:
             return known
         text = f'"{piece}'
         ((name, value),) = from_json(f"{{{text}}}", allow_inf_nan=False).items()
-        plain = canonical(value)
+        plain = canonical_of_read(value)
         if not is_plainly_writable(value, plain):
             raise ValueError(name)
         try:
@@ -121,8 +124,8 @@ class Parts:
         if name == "schema_version" and value > SCHEMA_VERSION:
             raise ValueError(name)
         deciding = decides(name, value)
-        field = Field(name, value, plain, plain if deciding is value else canonical(deciding), text)
-        if name not in OWN or name == "counts":
+        field = Field(name, value, plain, plain if deciding is value else canonical_of_read(deciding), text)
+        if (name not in OWN and name != "created") or name == "counts":
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
             self._known[piece] = field

@@ -170,6 +170,14 @@ class Record(_Read):
                     return vars(self)[name]
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
+    def apart(self) -> Record:
+        """Return the same record, for which fields are parsed that this one does not hold afterwards.
+
+        Whoever asks many records for a figure each would otherwise hold all of their figures.
+        """
+        rest = getattr(self, "_rest", None)
+        return self if rest is None else Record.of_json(dict(vars(self)), self.id, self.unit, rest)
+
     def content(self) -> dict[str, Any]:
         """Return the fields by their names, without the hashes; values are the record's own."""
         return {name: getattr(self, name) for name in FIELDS}

@@ -69,8 +69,13 @@ SHARES = Scale(0, 1)
 """The scale of a forest plot: of every report, so that two can be laid side by side."""
 
 
-def compare(models: Sequence[Model]) -> Comparison:
-    """Gather the figures of all models; where a model has several for one column, the first counts."""
+def compare(models: Sequence[Model], ids: Sequence[str] | None = None) -> Comparison:
+    """Gather the figures of all models; where a model has several for one column, the first counts.
+
+    Args:
+        models: that are compared.
+        ids: of all models that the page names; those of `models` unless given.
+    """
     figures: dict[str, dict[Column, Measured]] = {model.id: {} for model in models}
     groups: dict[str, list[Column]] = {name: [] for name in kinds()}
     for model in models:
@@ -85,8 +90,9 @@ def compare(models: Sequence[Model]) -> Comparison:
                 column = Column(f"percentile, {placement.words}", digits=0)
                 figures[model.id][column] = Measured(model.id, placement.percentile, placement.percentile_ci)
                 _append(percentiles, column)
-    beginning = _beginning([*figures])
-    return Comparison([*groups.values(), percentiles], figures, beginning, _names([*figures], beginning))
+    named = [*figures] if ids is None else ids
+    beginning = _beginning(named)
+    return Comparison([*groups.values(), percentiles], figures, beginning, _names(named, beginning))
 
 
 def forest(comparison: Comparison, model: str) -> dict[str, list[Row]]:

@@ -87,7 +87,12 @@ class Model:
 
 
 def describe(id: str, entries: Sequence[Entry], samples: Sequence[Path] = ()) -> Model:
-    """Gather what records and annotations say of one model; draw nothing yet."""
+    """Gather what records and annotations say of one model; place and draw nothing yet.
+
+    The model's entries are those that are given, which hold no more after this than before.
+    """
+    # What is read of a record for the words is not held afterwards: of many it would fill the memory.
+    given, entries = entries, [Entry(entry.record.apart(), entry.path) for entry in entries]
     annotation = _annotations().get(id)
     images = str(entries[0].record.data.get("name", "unknown"))
     model = Model(
@@ -104,7 +109,6 @@ def describe(id: str, entries: Sequence[Entry], samples: Sequence[Path] = ()) ->
     for summary in model.summaries.values():
         model.accuracy = summary.accuracy if model.accuracy is None else model.accuracy
         model.gap = summary.gap if model.gap is None else model.gap
-    standings = [standing for summary in model.summaries.values() for standing in summary.standings]
     if annotation is None and model.dataset != images:
         model.notes.append(f"The images that it was audited with suggest a model of {model.dataset}.")
     if annotation is None and model.accuracy is None:
@@ -113,10 +117,21 @@ def describe(id: str, entries: Sequence[Entry], samples: Sequence[Path] = ()) ->
         )
     model.facts = _facts(annotation, model, entries)
     model.grounds = [*_accuracy_ground(entries), *(g for s in model.summaries.values() for g in s.grounds)]
-    about: dict[str, Any] = {"dataset": model.dataset, "accuracy": model.accuracy, "gap": model.gap}
-    placed = [found for standing in standings for found in place(standing, **about, id=id)]
-    model.placements = [found for found in placed if found.tells]
+    lasting = {entry.record.id: entry for entry in given}
+    for name, summary in model.summaries.items():
+        model.summaries[name] = replace(
+            summary, entries=[lasting[entry.record.id] for entry in summary.entries]
+        )
+    model.unknown = [lasting[entry.record.id] for entry in model.unknown]
     return model
+
+
+def locate(model: Model) -> None:
+    """Place a model's figures among the public models'."""
+    about: dict[str, Any] = {"dataset": model.dataset, "accuracy": model.accuracy, "gap": model.gap}
+    standings = [standing for summary in model.summaries.values() for standing in summary.standings]
+    placed = [found for standing in standings for found in place(standing, **about, id=model.id)]
+    model.placements = [found for found in placed if found.tells]
 
 
 def draw(model: Model, samples: Sequence[Path]) -> None:

@@ -9,17 +9,21 @@ from typing import NamedTuple
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.latest import by_model
 from securitynet_hub.core.errors import RecordError
+from securitynet_hub.core.memory import without_collection
 from securitynet_hub.pages.page import render, write_page
 from securitynet_hub.plots.plot import words_of
 from securitynet_hub.records.entries import Entry
 from securitynet_hub.reports.comparison import SHARES, compare, draw_overview, forest
 from securitynet_hub.reports.findings import of_one, of_several, validity
-from securitynet_hub.reports.models import Model, describe, draw, images_called
+from securitynet_hub.reports.models import Model, describe, draw, images_called, locate
 from securitynet_hub.reports.placement import in_sentences
 
 HERE = Path(__file__).parent
 DETAILED = 12
 """Models with figures of their own, unless another number is asked for; each takes time to draw."""
+
+LISTED = 1000
+"""Models that the tables list, unless another number is asked for: so many a browser sorts at once."""
 
 MEANINGS = {
     "Confidence interval": "Where the figure lies for the population of images, at the stated level. Each "
@@ -55,6 +59,7 @@ def write_report(
     samples: str | Path | Iterable[str | Path] | None = None,
     data: Path | None = None,
     details: int = DETAILED,
+    listed: int = LISTED,
     title: str | None = None,
 ) -> Path:
     """Write a report of records, one self-contained HTML file; an older one is replaced.
@@ -66,25 +71,31 @@ def write_report(
             and pictures.
         data: a folder for each figure as SVG, as PNG and as CSV.
         details: how many models get figures of their own: those that do worst.
+        listed: how many models the tables list: those that do worst. The findings count all models.
         title: of the page; by default it says what was audited.
 
     Raises:
         RecordError: no records, or a file cannot be read or written.
-        ValueError: `details` is below one.
+        ValueError: `details` or `listed` is below one.
     """
     if details < 1:
         raise ValueError(f"details must be at least 1, the number of models shown in full; got {details}.")
+    if listed < 1:
+        raise ValueError(f"listed must be at least 1, the number of models in the tables; got {listed}.")
     if not entries:
         raise RecordError("there are no records to report on.")
     given = [samples] if isinstance(samples, str | Path) else samples or ()
     folders = [Path(folder) for folder in given]
-    gathered = by_model(entries)
-    models = [describe(id, found, folders) for id, found in gathered.items()]
+    with without_collection():
+        gathered = by_model(entries)
+        models = [describe(id, found, folders) for id, found in gathered.items()]
     models.sort(key=lambda model: ([-severity for severity in model.severity], model.id))
-    detailed = models[:details]
+    shown, detailed = models[: max(listed, details)], models[:details]
+    for model in shown:
+        locate(model)
     for model in detailed:
         draw(model, folders)
-    comparison = compare(models)
+    comparison = compare(shown, [model.id for model in models])
     single = models[0] if len(models) == 1 else None
     about = comparison.names[single.id] if single else f"{len(models)} models"
     html = render(
@@ -92,7 +103,8 @@ def write_report(
         title=title or f"Security audit of {about}",
         opening=_opening([entry for found in gathered.values() for entry in found], models, len(entries)),
         single=single,
-        models=models,
+        models=shown,
+        count=len(models),
         detailed=detailed,
         places={model.id: place for place, model in enumerate(detailed, 1)},
         findings=of_one(single) if single else of_several(models),
@@ -105,7 +117,7 @@ def write_report(
         meanings=_meanings(models),
     )
     if data is not None:
-        if overview := draw_overview(models, comparison):
+        if overview := draw_overview(shown, comparison):
             overview.write(data)
         for place, model in enumerate(detailed, 1):
             for plot in model.plots:

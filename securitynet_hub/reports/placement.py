@@ -192,7 +192,7 @@ def _placed(
         ci=ci,
         peers=peers,
         comparable=comparable,
-        figures=tuple(figures.tolist()),
+        figures=peers_found.listed,
         percentile=percentile_of(value, figures) if enough else None,
         percentile_ci=Interval(*(percentile_of(end, figures) for end in ci)) if enough and ci else None,
         left_out=dict(left_out),
@@ -230,6 +230,7 @@ class _Peers(NamedTuple):
         rows: these models.
         left_out: those that have not, by reason.
         figures: the first figure needed, sorted.
+        listed: the same, held once for all models.
         differing: how many were evaluated with another transform than their publisher's.
         trained_on: their data sets and how many models each has, in words.
     """
@@ -237,6 +238,7 @@ class _Peers(NamedTuple):
     rows: pd.DataFrame
     left_out: dict[str, int]
     figures: npt.NDArray[np.float64]
+    listed: tuple[float, ...]
     differing: int
     trained_on: str
 
@@ -246,10 +248,12 @@ def _peers(chosen: bytes, needed: tuple[str, ...]) -> _Peers:
     """Select public models; reports of many models choose the same ones again and again."""
     kept, left_out = complete(_frame()[np.frombuffer(chosen, np.bool_)], needed)
     sets = kept["dataset"].value_counts()
+    figures = np.sort(kept[needed[0]].to_numpy(np.float64))
     return _Peers(
         rows=kept,
         left_out=left_out,
-        figures=np.sort(kept[needed[0]].to_numpy(np.float64)),
+        figures=figures,
+        listed=tuple(figures.tolist()),
         differing=sum("preprocessing-differs" in flags for flags in kept["flags"]),
         trained_on=", ".join(f"{name} ({count})" for name, count in sorted(sets.items())) or "other data",
     )

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from securitynet_hub.attacks.kind import Kind, kinds
 from securitynet_hub.attacks.latest import model_ids
 from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.core.memory import without_collection
 from securitynet_hub.records.figures import number
 from securitynet_hub.records.record import Record
 from securitynet_hub.records.rows import Figure, agrees, find_figure
@@ -167,13 +168,15 @@ def leaderboards(
     chosen = _choose(records, dataset, kind, attack)
     groups: dict[str, list[tuple[Record, Figure]]] = defaultdict(list)
     keys: dict[tuple[object, ...], str] = {}
-    for record in chosen:
-        if found := _find(record, by):
-            name, figure = found
-            alike_to = name, *_deciding(record)
-            if alike_to not in keys:
-                keys[alike_to] = json.dumps([name, comparable(record)], sort_keys=True)
-            groups[keys[alike_to]].append((record, figure))
+    with without_collection():
+        for record in chosen:
+            read = record.apart()  # or what is read for the figure would fill the memory
+            if found := _find(read, by):
+                name, figure = found
+                alike_to = name, *_deciding(read)
+                if alike_to not in keys:
+                    keys[alike_to] = json.dumps([name, comparable(read)], sort_keys=True)
+                groups[keys[alike_to]].append((record, figure))
     known = [record for record in chosen if record.attack["kind"] in kinds()]
     if by is not None and known and not groups:
         raise UnknownNameError("figure", by, {name for record in known for name in _figures(record.result)})
@@ -212,7 +215,7 @@ def unranked(
     """List the records that `leaderboards` has no place for, and why; arguments as there."""
     left_out = []
     for record in _choose(records, dataset, kind, attack):
-        if _find(record, by) is None:
+        if _find(record.apart(), by) is None:
             known = kinds().get(record.attack["kind"])
             reason = (
                 f"{record.attack['kind']} is no kind of attack that this version can rank; a newer one may"

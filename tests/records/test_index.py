@@ -113,6 +113,12 @@ def shared_figure(path):
     database.close()
 
 
+def time_of_creation(path):
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE records SET created = replace(created, '20', '19')")
+    database.close()
+
+
 def no_part(path):
     with sqlite3.connect(path) as database:
         database.execute("DELETE FROM parts")
@@ -126,7 +132,7 @@ def newer(path):
     database.close()
 
 
-@pytest.mark.parametrize("harm", [garbage, cut, figure, shared_figure, no_part, newer])
+@pytest.mark.parametrize("harm", [garbage, cut, figure, shared_figure, time_of_creation, no_part, newer])
 def test_a_damaged_index_changes_nothing_and_is_made_anew(folder, opened, harm):
     expected = records_of(folder)
     harm(index_path(folder))
@@ -202,10 +208,21 @@ def test_what_is_asked_for_late_is_the_same_after_the_file_is_gone(folder):
     assert [record.as_dict() for record in known] == [record.as_dict() for record in plain]
 
 
+def test_a_record_set_apart_is_the_same_and_leaves_the_other_unread(folder):
+    plain = records_of(folder)
+    for known in (records_of(folder), plain):
+        for record in known:
+            assert record.apart() == record.apart()
+            assert record.apart().as_dict() == record.as_dict()
+    unread = records_of(folder)[0]
+    assert unread.apart().result == plain[0].result
+    assert "result" not in vars(unread)
+
+
 def test_what_the_index_does_not_hold_whole_comes_from_the_file(folder):
     plain = records_of(folder)
     with sqlite3.connect(index_path(folder)) as database:
-        rows = database.execute("SELECT name, stamp, id, unit, shared FROM records").fetchall()
+        rows = database.execute("SELECT name, stamp, id, unit, created, shared FROM records").fetchall()
         for name, *about in rows:
             own = b'"result":{"auc":'
             database.execute(

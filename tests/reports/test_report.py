@@ -28,7 +28,7 @@ from securitynet_hub.plots.scores import scores_plot
 from securitynet_hub.records.entries import read_entries
 from securitynet_hub.records.record import read_records, write_record
 from securitynet_hub.reports.comparison import compare
-from securitynet_hub.reports.models import describe, draw
+from securitynet_hub.reports.models import describe, draw, locate
 from securitynet_hub.reports.page import write_report
 from securitynet_hub.reports.placement import in_sentences, percentile_of, place
 from securitynet_hub.statistics.roc import tpr_at_fpr
@@ -150,6 +150,23 @@ class TestComparison:
         first, second = ({c.name: m.value for c, m in row.items()} for row in comparison.figures.values())
         assert (first["noise score"], comparison.beginning) == (2.0, "lab/a/")
         assert list(second) == names[:2]
+
+    def test_of_many_models_the_tables_list_the_worst_and_say_how_many_are_left(self, tmp_path):
+        records = [
+            record(f"lab/net-{i}", result={"auc": 0.9 - i / 10, "auc_ci": [0.88 - i / 10, 0.92 - i / 10]})
+            for i in range(4)
+        ]
+        page = report(tmp_path, *records, listed=2, details=1)
+        assert "4 records of 4 models" in page.text
+        assert re.search(r"list the 2 models that do worst of 4; the other\s+2 count", page.text)
+        assert "Of the 1 model at the top of the table" in page.text
+        cells = re.findall(r'<th scope="row">(?:<a[^>]*>)?(net-\d)', page.source)
+        assert cells == ["net-0", "net-1"] * 2
+        whole = report(tmp_path, *records, details=1)
+        assert "count in the findings above" not in whole.text
+        assert whole.source.count("net-3") > page.source.count("net-3")
+        with pytest.raises(ValueError, match="listed must be at least 1"):
+            report(tmp_path, *records, listed=0)
 
     def test_the_most_exposed_model_stands_first(self, tmp_path):
         """By what its AUC is at least; a model whose members nobody looked for stands last."""
@@ -525,6 +542,7 @@ class TestPlacement:
         told = dict(measure_membership(right, MEMBER))
         records = [record(id, data=images), record(id, attack="correctness", data=images, result=told)]
         model = describe(id, entries(*records), [tmp_path / "samples"])
+        locate(model)
         assert (model.dataset, model.accuracy) == ("CIFAR-10", pytest.approx(0.96))
         assert model.gap == pytest.approx(0.04)
         assert [p.peers for p in model.placements[:2]] == [

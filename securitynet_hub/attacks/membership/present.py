@@ -450,12 +450,12 @@ def _standing(entry: Entry) -> Standing | None:
     images = sum(int(number(entry.record.result.get(f"n_{side}")) or 0) for side in ("members", "nonmembers"))
 
     def sizes(peers: pd.DataFrame) -> list[str]:
-        known = peers["mia_members"].dropna()
-        if not images or not len(known):
+        most = peers["mia_members"].max()  # NaN where none is known
+        if not images or not most > 0:
             return []
         return [
             f"This model's figure is over {images:,} images, the public models' over up to "
-            f"{int(known.max()):,} members and as many non-members."
+            f"{int(most):,} members and as many non-members."
         ]
 
     words = f"AUC of {words_of(entry.attack)}"

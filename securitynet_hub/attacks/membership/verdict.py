@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Literal, NamedTuple
 
@@ -365,11 +366,17 @@ def _tpr_p_value(hits: float, false_alarms: float, members: int, nonmembers: int
     Above the highest but j of n non-members lies a share ``Beta(j + 1, n - j)`` of all, and so a
     beta-binomial number of m members.
     """
-    from scipy.stats import betabinom  # slow to import
-
     above, accused = round(hits), round(false_alarms)
     if not 0 < above <= members or not 0 <= accused < nonmembers:
         return 1.0
+    return _beta_binomial(above, accused, members, nonmembers)
+
+
+@lru_cache(maxsize=4096)
+def _beta_binomial(above: int, accused: int, members: int, nonmembers: int) -> float:
+    """Return `_tpr_p_value` of counts in range; the same few return in many records."""
+    from scipy.stats import betabinom  # slow to import
+
     return float(betabinom.sf(above - 1, members, accused + 1, nonmembers - accused))
 
 
