@@ -22,7 +22,7 @@ GLUE = {
     "reference models and an attack with them": ("shadows", 13),
     "model stealing": ("model_stealing", 9),
     "backdoors": ("twins", 8),
-    "comparison of two models": ("hub.compare", 30),
+    "comparison of two models": ("hub.compare_leakage", 30),
     "report": ("hub.report", 1),
 }
 """For each task on one's own network: what its lines in the tutorial hold, and how many it took before."""

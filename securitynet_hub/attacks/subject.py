@@ -14,6 +14,7 @@ from securitynet_hub.annotations.schema import Annotation, ZooAnnotation
 from securitynet_hub.attacks.validity import Validity
 from securitynet_hub.core.arrays import Labels, as_array
 from securitynet_hub.core.errors import UnknownNameError, WeightsError
+from securitynet_hub.core.text import printable
 from securitynet_hub.data.archives import archives_of_split, find_archives, read_archives
 from securitynet_hub.data.classes import Match, match_classes
 from securitynet_hub.data.dataset_rows import load_split, side_of_dataset
@@ -61,6 +62,11 @@ class AuditData:
 
     def __post_init__(self) -> None:
         self.split.require_within(len(self.images))
+
+    def __repr__(self) -> str:
+        shape = "of several sizes" if self.images.shape is None else " x ".join(map(str, self.images.shape))
+        counts = f"{len(self.split.members):,} members, {len(self.split.nonmembers):,} non-members"
+        return f"AuditData({printable(self.images.name)!r}: {counts}, images {shape})"
 
     @classmethod
     def from_arrays(

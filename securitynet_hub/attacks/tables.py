@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from securitynet_hub.annotations.schema import Annotation
+from securitynet_hub.core.text import printable_markup
 from securitynet_hub.records.record import Record
+
+LINE = 26
+"""Letters of a model's id in one line of a table."""
 
 Audited = Sequence[tuple[Annotation, Sequence[Record]]]
 """The records of one kind of attack, by model."""
@@ -33,3 +38,20 @@ def annotated(row: Annotation, column: str) -> str:
 def short(id: str) -> str:
     """Return a model's id without what all models of the zoo share."""
     return id.removeprefix("zoo/fashion-mnist/")
+
+
+def model_cell(id: str, width: int = LINE) -> str:
+    """Write a model's id for a cell of a terminal's table: a long one goes on in another line after a slash.
+
+    >>> model_cell("zoo/fashion-mnist/bn-cnn-overfitted-1000/1")
+    'bn-cnn-overfitted-1000/1'
+    >>> print(model_cell("file/f0ff8bb673c1/resnet18-augmented"))
+    file/f0ff8bb673c1/
+    resnet18-augmented
+    """
+    lines = [""]
+    for part in re.findall("[^/]*/?", short(id)):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(map(printable_markup, lines))

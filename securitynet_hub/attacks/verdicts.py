@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,8 @@ from securitynet_hub.core.text import printable
 from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.record import Record
 
-LONGEST = 4000
-"""Characters of a sentence that are shown."""
+LONGEST, WIDTH = 4000, 100
+"""Characters of a sentence that are shown, and of a line."""
 
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What a kind raises where a record's figures are of another form than those that it writes."""
@@ -106,5 +107,11 @@ def verdict(records: Record | Iterable[Record]) -> str:
 def _told(verdict: Verdict) -> str:
     """Write a verdict: its title, and what it means and rests on below it."""
     more = " ".join(filter(None, (verdict.text, *verdict.points, verdict.basis)))
-    lines = [f"  {verdict.title}", *([f"    {more}"] if more else [])]
-    return "\n".join(printable(line.replace("\u00a0", " "), limit=LONGEST) for line in lines)
+    parts = [("  ", verdict.title), *([("    ", more)] if more else [])]
+    return "\n".join(line for indent, text in parts for line in _wrapped(text, indent))
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    """Break a text into lines, all indented; a word stays whole, and a number with its unit."""
+    lines = textwrap.wrap(text[:LONGEST], WIDTH - len(indent), break_long_words=False, break_on_hyphens=False)
+    return [indent + printable(line.replace("\u00a0", " "), limit=LONGEST) for line in lines]

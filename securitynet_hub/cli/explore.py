@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from securitynet_hub.cli.json_output import add_json_flag, print_json
 from securitynet_hub.cli.leaderboard import read_results
 from securitynet_hub.cli.signers_flag import add_signers_flag
 
@@ -29,6 +30,7 @@ def add(commands: Any) -> None:
         help="the page; replaces an older one (default: %(default)s)",
     )
     parser.add_argument("--open", action="store_true", help="show it in the browser")
+    add_json_flag(parser)
     parser.set_defaults(run=run)
 
 
@@ -41,6 +43,9 @@ def run(options: argparse.Namespace) -> None:
 
     records, signers = read_results(options) if options.repo or options.records else ([], {})
     out = write_page(options.out, explorer_page(records, signers=signers))
-    print(f"{out}: open it in a browser" if not options.open else str(out))
+    if options.json:
+        print_json({"explorer": str(out.resolve()), "records": len(records)})
+    else:
+        print(f"{out}: open it in a browser" if not options.open else str(out))
     if options.open:
         webbrowser.open(out.resolve().as_uri())

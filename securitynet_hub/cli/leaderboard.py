@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.attacks.tables import model_cell
+from securitynet_hub.cli.console import output
 from securitynet_hub.cli.json_output import add_json_flag
 from securitynet_hub.cli.refused import print_refused
 from securitynet_hub.cli.signers_flag import add_signers_flag
+from securitynet_hub.core.tables import plain_table
+from securitynet_hub.core.text import printable_markup
 
 if TYPE_CHECKING:
     from securitynet_hub.records.record import Record
+    from securitynet_hub.sharing.leaderboard import Board
 
 ORDER = 110
 
@@ -40,9 +46,8 @@ def add(commands: Any) -> None:
         parser.add_argument(f"--{name}", help=f"{name} of the results to rank")
     parser.add_argument(
         "--format",
-        choices=("markdown", "csv", "html", "json"),
-        default="markdown",
-        help="format of the tables (default: %(default)s)",
+        choices=("table", "markdown", "csv", "html", "json"),
+        help="format of the tables (default: table in a terminal, else markdown)",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="file to write instead of printing")
     add_signers_flag(parser)
@@ -62,12 +67,39 @@ def run(options: argparse.Namespace) -> None:
     print_refused([Refused(*each) for each in unranked(records, **choice)])
     if not boards:
         print("there are no results to rank", file=sys.stderr)
-    text = FORMATS["json" if options.json else options.format](boards)
+    shown = options.out is None and sys.stdout.isatty()
+    format = "json" if options.json else options.format or ("table" if shown else "markdown")
+    if format == "table":
+        if options.out is not None:
+            raise ValueError(
+                "a table is for a terminal: name --format markdown, csv, html or json for --out."
+            )
+        _print_tables(boards)
+        return
+    text = FORMATS[format](boards)
     if options.out is None:
         print(text, end="")
     else:
         options.out.write_text(text, encoding="utf-8")
         print(f"leaderboard: {options.out.resolve()}")
+
+
+def _print_tables(boards: Sequence[Board]) -> None:
+    """Print the boards for a terminal."""
+    from securitynet_hub.sharing.export import HEADER, about, cells
+
+    for board in boards:
+        table = plain_table(printable_markup(board.title), caption=printable_markup(about(board)))
+        for heading in HEADER[:-1]:  # the record's name is for files
+            number = heading in ("place", "figure", "interval")
+            table.add_column(
+                heading, justify="right" if number else "left", no_wrap=number or heading == "model"
+            )
+        for standing in board.standings:
+            place, model, *others, _ = cells(standing)
+            table.add_row(place, model_cell(model), *map(printable_markup, others))
+        output().print(table)
+        output().print()
 
 
 def read_results(options: argparse.Namespace) -> tuple[list[Record], dict[str, set[str]]]:

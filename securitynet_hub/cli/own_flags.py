@@ -26,8 +26,8 @@ def add_own_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--transform",
         metavar="NAME=VALUE,...",
-        help="preprocessing: height=32,width=32,resize=32,32,mean=0.5,0.4,0.3,std=0.2,0.2,0.2; also "
-        "channels and interpolation",
+        help="preprocessing, such as height=32,width=32,channels=3,mean=0.5,std=0.2 (one value for all "
+        "channels, or one for each: mean=0.5,0.4,0.3); also resize=32,32 and interpolation",
     )
     group.add_argument(
         "--outputs",

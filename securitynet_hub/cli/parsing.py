@@ -7,12 +7,16 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from securitynet_hub.engine.engine_choice import ENGINES
 
 ZOO = "zoo"
 """Stands for every model of the embedded zoo."""
+
+
+SHORT = 4
+"""Lines of a usage that is printed above an error."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,6 +34,12 @@ class Parser(argparse.ArgumentParser):
         if left and self._subparsers is None:
             self._refuse_unknown(left)
         return found, left
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2 and say what is wrong; a usage of many lines would hide it."""
+        usage = self.format_usage()
+        shown = usage if usage.count("\n") <= SHORT else f"`{self.prog} --help` says what it takes.\n"
+        self.exit(2, f"{shown}{self.prog}: error: {message}\n")
 
     def _refuse_unknown(self, words: Sequence[str]) -> None:
         """Refuse words that are left over, with the closest flags."""

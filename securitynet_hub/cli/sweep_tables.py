@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.attacks.tables import model_cell
 from securitynet_hub.cli.json_output import print_json
 from securitynet_hub.core.printing import PlainConsole
 from securitynet_hub.core.tables import plain_table
@@ -66,7 +67,7 @@ def _plan_table(rows: Sequence[Row], units: int) -> Table:
         # One model's attacks may be several jobs, of which some have a known length.
         parts = [*([f"{sum(known):.1f}"] if known else []), *(["?"] if len(known) < len(own) else [])]
         table.add_row(
-            printable_markup(id),
+            model_cell(id),
             f"{max(job.num_images for job, _, _ in own):,}",
             str(sum(len(job.units) for job, _, _ in own)),
             str(sum(count for _, count, _ in own)),
@@ -160,7 +161,7 @@ def _print_verdicts(console: PlainConsole, verdicts: list[tuple[str, list[Verdic
     table.add_column("model", overflow="fold")
     table.add_column("verdict", overflow="fold")
     for model, found in verdicts[:SHOWN]:
-        table.add_row(printable_markup(model), printable_markup("; ".join(each.in_short for each in found)))
+        table.add_row(model_cell(model), printable_markup("; ".join(each.in_short for each in found)))
     console.print(table)
     if len(verdicts) > SHOWN:
         counts = Counter(each.in_short for _, found in verdicts for each in found)

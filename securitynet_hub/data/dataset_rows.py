@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import socket
 import tempfile
 import threading
 import warnings
@@ -13,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 
@@ -336,6 +339,29 @@ def _cache_of(folder: Path) -> str:
     return str(Path(library.config.HF_DATASETS_CACHE) / f"local-{digest.hexdigest()[:32]}")
 
 
+def _require_connection(reference: str) -> None:
+    """Say at once that the Hub cannot be asked for a data set, which the library tries for half a minute.
+
+    Raises:
+        ValueError: there is no such folder, nothing of that name is cached, and the Hub is not reached.
+    """
+    import datasets as library
+
+    name = reference.replace("/", "___")
+    cached = (Path(library.config.HF_DATASETS_CACHE) / name).exists()
+    of_hub = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", reference) and not Path(reference).exists()
+    if cached or not of_hub or library.config.HF_HUB_OFFLINE or getproxies():
+        return
+    host = urlsplit(library.config.HF_ENDPOINT)
+    try:
+        socket.create_connection((host.hostname or "", host.port or 443), timeout=10).close()
+    except OSError as error:
+        raise ValueError(
+            f"{reference} is no folder here, and the Hub cannot be asked for a data set of that name: "
+            f"{host.hostname} is not reached ({error.strerror or error})."
+        ) from error
+
+
 def load_split(
     reference: str,
     split: str,
@@ -359,6 +385,7 @@ def load_split(
         if split not in saved:
             raise UnknownNameError(f"split of {reference}", split, map(str, saved))
         return saved[split]
+    _require_connection(reference)
     try:
         return library.load_dataset(
             reference,

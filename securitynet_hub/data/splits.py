@@ -26,6 +26,9 @@ class Split:
     members: Rows = field(repr=False)
     nonmembers: Rows = field(repr=False)
 
+    def __repr__(self) -> str:
+        return f"Split({len(self.members):,} members, {len(self.nonmembers):,} non-members)"
+
     def __post_init__(self) -> None:
         for name in ("members", "nonmembers"):
             side = np.asarray(getattr(self, name))

@@ -49,12 +49,14 @@ class Transform:
         interpolation: method of `resize`, Pillow's.
         fill: grey level of the padding, one value or one per channel.
         factor: multiplies the pixels after they are scaled to [0, 1].
-        mean: one value per channel, which is subtracted; None to subtract nothing.
-        std: one value per channel, by which the result is divided; None to divide by nothing.
+        mean: one value per channel, or one for all, which is subtracted; None to subtract nothing.
+        std: one value per channel, or one for all, by which the result is divided; None to divide by nothing.
         deviation: what the publisher does otherwise and cannot be done here, for records; None for nothing.
 
     >>> Transform(height=1, width=1, mean=(0.5,), std=(0.5,))(np.full((1, 1, 1, 1), 255, np.uint8))
     tensor([[[[1.]]]])
+    >>> Transform(height=1, width=1, channels=3, mean=0.5).mean
+    (0.5, 0.5, 0.5)
     >>> Transform(height=2, width=2, channels=3, resize=2)(np.zeros((5, 4, 6, 1), np.uint8)).shape
     torch.Size([5, 3, 2, 2])
     >>> wide = np.full((1, 1, 2, 1), 255, np.uint8)
@@ -71,12 +73,13 @@ class Transform:
     interpolation: Interpolation = "bilinear"
     fill: int | tuple[int, ...] = 0
     factor: float = 1.0
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    mean: tuple[float, ...] | float | None = None
+    std: tuple[float, ...] | float | None = None
     deviation: str | None = None
 
     def __post_init__(self) -> None:
-        counts = {len(values) for values in (self.mean, self.std) if values is not None}
+        self._spread()
+        counts = {len(values) for values in (self.mean, self.std) if isinstance(values, tuple)}
         counts |= {len(self.fill)} if isinstance(self.fill, tuple) else set()
         counts |= {self.channels} if self.channels is not None else set()
         if len(counts) != 1:
@@ -102,6 +105,16 @@ class Transform:
             raise ValueError(
                 f"resize needs images without depth; got resize={self.resize}, depth={self.depth}."
             )
+
+    def _spread(self) -> None:
+        """Give every channel the value of a mean or std that has one for all."""
+        others = [len(value) for value in (self.mean, self.std, self.fill) if isinstance(value, tuple)]
+        channels = self.channels or max(others, default=1)
+        for name, value in (("mean", self.mean), ("std", self.std)):
+            if isinstance(value, (int, float)):
+                object.__setattr__(self, name, (float(value),) * channels)
+            elif value is not None and len(value) == 1 and self.channels is not None:
+                object.__setattr__(self, name, tuple(value) * channels)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -243,7 +256,7 @@ class Transform:
         values = self.fill if isinstance(self.fill, tuple) else (self.fill,) * self.shape[-1]
         return torch.tensor(values, dtype=torch.uint8)
 
-    def _per_channel(self, values: tuple[float, ...]) -> torch.Tensor:
+    def _per_channel(self, values: tuple[float, ...] | float) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.float32).reshape(1, -1, *[1] * (len(self.shape) - 1))
 
 

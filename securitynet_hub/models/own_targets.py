@@ -89,9 +89,6 @@ def as_transform(stated: Mapping[str, Any]) -> Transform:
     settings: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in stated.items()
     }
-    for name in ("mean", "std"):
-        if isinstance(settings.get(name), (int, float)):
-            settings[name] = (float(settings[name]),)
     try:
         return Transform(**settings)
     except TypeError as error:

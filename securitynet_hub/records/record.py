@@ -29,7 +29,7 @@ from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.files import atomic_path
 from securitynet_hub.core.stages import stage
 from securitynet_hub.core.text import printable
-from securitynet_hub.records.rows import headline
+from securitynet_hub.records.rows import find_figure, headline
 from securitynet_hub.records.schema import require_form
 
 MAX_BYTES = 16 << 20
@@ -190,7 +190,12 @@ class Record(_Read):
 
     def __repr__(self) -> str:
         name, figure = headline(self.result)
-        shown = f": {name} {figure.shown()}" if figure else ""
+        said = self.result.get("verdict")
+        if isinstance(said, str):
+            name, figure = "probability", find_figure(self.result, "probability")
+        parts = [said, f"{name} {figure.shown()}" if figure else None]
+        shown = ", ".join(printable(part) for part in parts if isinstance(part, str))
+        shown = f": {shown}" if shown else ""
         names = (str(about.get(key)) for about, key in ((self.attack, "name"), (self.target, "id")))
         return f"Record({' on '.join(map(printable, names))}{shown})"
 

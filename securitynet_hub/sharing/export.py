@@ -19,9 +19,9 @@ def to_markdown(boards: Sequence[Board]) -> str:
     """Return the boards as Markdown tables."""
     lines = []
     for board in boards:
-        lines += [f"## {markdown_text(board.title)}", "", f"{markdown_text(_about(board))}", ""]
+        lines += [f"## {markdown_text(board.title)}", "", f"{markdown_text(about(board))}", ""]
         lines += [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
-        lines += [f"| {' | '.join(map(markdown_text, _cells(standing)))} |" for standing in board.standings]
+        lines += [f"| {' | '.join(map(markdown_text, cells(standing)))} |" for standing in board.standings]
         lines.append("")
     return "\n".join(lines)
 
@@ -66,7 +66,7 @@ def to_html(boards: Sequence[Board]) -> str:
         by=_by,
         runs=_runs,
         boards=[
-            (f"board-{place}", board, _about(board), common_scale(_ends(board.standings)))
+            (f"board-{place}", board, about(board), common_scale(_ends(board.standings)))
             for place, board in enumerate(boards, 1)
         ],
         images=images,
@@ -118,7 +118,8 @@ FORMATS: dict[str, Callable[[Sequence[Board]], str]] = {
 }
 
 
-def _cells(standing: Standing) -> Iterator[str]:
+def cells(standing: Standing) -> Iterator[str]:
+    """Yield the texts of a line, as `HEADER` names them."""
     figure = standing.figure
     yield standing.place
     yield standing.target
@@ -143,5 +144,6 @@ def _settings(board: Board) -> str:
     return ", ".join(f"{name} {value}" for name, value in board.settings.items()) or "no settings"
 
 
-def _about(board: Board) -> str:
+def about(board: Board) -> str:
+    """Return the settings that all runs of a board share, and how they are compared."""
     return "; ".join(filter(None, (_settings(board), board.comparison)))

@@ -237,7 +237,7 @@ def test_wrong_usage_exits_with_2(run):
 def test_a_misspelt_flag_is_refused_by_its_command_with_the_closest(run):
     code, _, told = run("audit", OVERFITTED, "--sampels", "x", "--jsn=1")
     assert code == 2
-    assert told.startswith("usage: securitynet audit ")
+    assert told.startswith("`securitynet audit --help` says what it takes.\nsecuritynet audit: error: ")
     assert told.endswith("unrecognized arguments: --sampels x --jsn=1; did you mean --samples, --json?\n")
     assert "did you mean" not in run("list", "--zzzzzz")[2]
 

@@ -9,8 +9,8 @@ from securitynet_hub.cli.main import build_parser
 
 NAMES = {
     "AuditData", "LabelledImages", "PerImage", "Recipe", "Split", "Transform", "audit", "black_box",
-    "compare", "load_annotations", "load_images", "load_metric", "load_target", "read_records", "report",
-    "signals", "statistics", "to_frame", "train_shadows", "verdict",
+    "compare_leakage", "load_annotations", "load_images", "load_metric", "load_target", "read_records",
+    "report", "signals", "statistics", "to_frame", "train_shadows", "verdict",
 }  # fmt: skip
 
 # For each command: what its usage says of each argument (name, how many values, choices), the arguments
@@ -97,17 +97,17 @@ COMMANDS = {
     ),
     "leaderboard": (
         {"--repo OWNER/NAME", "--records DIR", "--samples DIR", "--by FIGURE", "--dataset DATASET",
-         "--kind KIND", "--attack ATTACK", "--format {markdown,csv,html,json}", "--out FILE", "--json",
+         "--kind KIND", "--attack ATTACK", "--format {table,markdown,csv,html,json}", "--out FILE", "--json",
          "--signers FILE"},
         ["--repo", "OWNER/NAME"],
         {"records": None, "samples": None, "by": None, "dataset": None, "kind": None, "attack": None,
-         "format": "markdown",
+         "format": None,
          "out": None, "signers": None},
     ),
     "explore": (
-        {"--repo OWNER/NAME | --records DIR", "--signers FILE", "--out FILE", "--open"},
+        {"--repo OWNER/NAME | --records DIR", "--signers FILE", "--out FILE", "--open", "--json"},
         [],
-        {"repo": None, "records": None, "signers": None, "open": False},
+        {"repo": None, "records": None, "signers": None, "open": False, "json": False},
     ),
 }  # fmt: skip
 

@@ -106,22 +106,22 @@ def test_a_report_shows_inline_and_is_kept_where_asked(records, tmp_path):
 
 
 def test_models_are_compared_on_the_same_images():
-    found = hub.compare(ID, ID.replace("overfitted", "regularised"))
+    found = hub.compare_leakage(ID, ID.replace("overfitted", "regularised"))
     assert found.paired
     assert found.difference.ci.low > 0.0
     first, second = (record.result["auc"] for record in found.records)
     assert math.isclose(found.difference.difference, first - second)
     assert "paired" in repr(found)
     with pytest.raises(UnknownNameError):
-        hub.compare(ID, ID, attack="los")
+        hub.compare_leakage(ID, ID, attack="los")
 
 
 def test_options_of_a_network_in_memory_are_not_given_to_a_named_model_beside_it(net, data):
-    found = hub.compare(net, ID, transform=GREY, name="mine", data=data)
+    found = hub.compare_leakage(net, ID, transform=GREY, name="mine", data=data)
     assert [record.target["id"].rpartition("/")[2] for record in found.records] == ["mine", "1"]
     assert found.difference.difference == 0
     with pytest.raises(ValueError, match="leave it out"):
-        hub.compare(ID, ID, transform=GREY)
+        hub.compare_leakage(ID, ID, transform=GREY)
 
 
 def test_what_is_no_data_is_told_how_to_become_some(net):
@@ -140,8 +140,26 @@ def test_a_wrong_argument_is_told_the_near_one(net):
         hub.audit(net, attack="loss")
 
 
+def test_the_older_name_of_a_comparison_says_the_new_one():
+    with pytest.warns(
+        DeprecationWarning, match=r"compare_leakage.*securitynet compare.*attacks='provenance'"
+    ):
+        assert hub.compare is hub.compare_leakage
+
+
+def test_results_are_short_in_a_prompt(data):
+    shown = repr(hub.audit(ID, attacks="modified_entropy"))
+    assert max(map(len, shown.splitlines())) <= 100
+    assert "in 50 %" in " ".join(shown.split())
+    assert repr(data).startswith("AuditData(")
+    assert (
+        repr(data.split)
+        == f"Split({len(data.split.members)} members, {len(data.split.nonmembers)} non-members)"
+    )
+
+
 def test_models_on_other_images_are_compared_unpaired(net, data):
-    found = hub.compare(ID, ID.replace("/1", "/2"))
+    found = hub.compare_leakage(ID, ID.replace("/1", "/2"))
     assert not found.paired
 
 

@@ -25,9 +25,9 @@ from securitynet_hub.attacks.present import (
     measured,
     sentence,
 )
-from securitynet_hub.attacks.tables import Audited, auc_text, short
+from securitynet_hub.attacks.tables import Audited, auc_text, model_cell
 from securitynet_hub.core.tables import plain_table
-from securitynet_hub.core.text import printable, printable_markup
+from securitynet_hub.core.text import printable
 from securitynet_hub.plots.classes import PerClass, classes_plot
 from securitynet_hub.plots.measured import Measured, percent, text_of
 from securitynet_hub.plots.pictures import Picture, pictures_beside
@@ -82,7 +82,7 @@ def _verdict_table(audited: Audited) -> Table:
         caption="Probability: if half of such networks were backdoored. As high: clean\n"
         "networks that score as high, this one counted. What it misses: docs/backdoors.md.",
     )
-    table.add_column("model", overflow="fold")
+    table.add_column("model", overflow="fold", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for heading in ("probability", "as high", "class"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -92,7 +92,7 @@ def _verdict_table(audited: Audited) -> Table:
             result = record.result
             evidence = [words_of(name) for name, value in result["evidence"].items() if value > 0]
             table.add_row(
-                printable_markup(short(annotation.id)),
+                model_cell(annotation.id),
                 str(result["verdict"]),
                 probability_cell(result),
                 f"{result['conformal_p']:.0%}",
@@ -116,7 +116,7 @@ def _models_table(audited: Audited) -> Table:
         for record in records:
             result = record.result
             table.add_row(
-                printable_markup(short(annotation.id)),
+                model_cell(annotation.id),
                 record.attack["name"],
                 "-" if result["score"] is None else f"{result['score']:.2f}",
                 "-" if result["suspect"] is None else str(result["suspect"]),
@@ -150,7 +150,7 @@ def _images_table(audited: Audited) -> Table:
                 flagged = "-" if result["threshold"] is None else str(result["n_flagged"])
                 cells = [flagged, auc_text(result), f"{missed[0]:.0%}" if missed else "-"]
             table.add_row(
-                printable_markup(short(annotation.id)),
+                model_cell(annotation.id),
                 record.attack["name"],
                 str(record.counts["images"]),
                 *(cells or [auc_text(result)]),

@@ -23,7 +23,7 @@ from securitynet_hub.attacks.present import (
     Verdict,
     measured,
 )
-from securitynet_hub.attacks.tables import Audited, short
+from securitynet_hub.attacks.tables import Audited, model_cell
 from securitynet_hub.core.tables import plain_table
 from securitynet_hub.core.text import printable_markup
 from securitynet_hub.plots.measured import Measured, percent, percent_with_interval
@@ -70,7 +70,7 @@ def _robust_table(audited: Audited) -> Table:
         for record in records:
             result, (low, high) = record.result, record.result["robust_accuracy_ci"]
             table.add_row(
-                printable_markup(short(annotation.id)),
+                model_cell(annotation.id),
                 record.attack["name"],
                 printable_markup(threat_of(record)),
                 f"{result['accuracy']:.3f}",
@@ -94,7 +94,7 @@ def _corrupted_table(audited: Audited) -> Table:
             result, (low, high) = record.result, record.result["corruption_accuracy_ci"]
             worst = min(result["corruptions"], key=lambda each: float(each["accuracy"]))
             table.add_row(
-                printable_markup(short(annotation.id)),
+                model_cell(annotation.id),
                 f"{result['accuracy']:.3f}",
                 f"{result[CORRUPTED]:.3f} ({low:.3f}-{high:.3f})",
                 printable_markup(f"{worst['name']} {worst['accuracy']:.3f}"),

@@ -40,7 +40,7 @@ class Comparison:
     paired: bool
 
     def __repr__(self) -> str:
-        return f"Comparison({'; '.join(self._lines())})"
+        return "\n".join(self._lines())
 
     def _repr_html_(self) -> str:
         return "<br>".join(map(escape, self._lines()))
@@ -56,7 +56,7 @@ class Comparison:
         return [*found, f"difference {figure.shown()}, p = {self.difference.p_value:.2g}, {how}"]
 
 
-def compare(
+def compare_leakage(
     first: Any,
     second: Any,
     *,
@@ -84,7 +84,7 @@ def compare(
         Others: as `audit`.
 
     >>> twins = (f"zoo/fashion-mnist/cnn-{sort}-500/1" for sort in ("overfitted", "regularised"))
-    >>> found = compare(*twins)
+    >>> found = compare_leakage(*twins)
     >>> found.paired, found.difference.ci.low > 0  # the overfitted one leaks more
     (True, True)
     """

@@ -37,7 +37,7 @@ from securitynet_hub.attacks.present import (
     Verdict,
     measured,
 )
-from securitynet_hub.attacks.tables import Audited, annotated, auc_text, short
+from securitynet_hub.attacks.tables import Audited, annotated, auc_text, model_cell, short
 from securitynet_hub.core.arrays import Flags, Scores
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.tables import plain_table
@@ -121,7 +121,7 @@ def _verdicts(judgements: Mapping[str, Judgement]) -> Iterator[Table | Text]:
         found = estimates[id]
         share = share_with_interval(found.value, found.ci) if found else "-"
         verdict = Text(word(judgement).short, COLOURS[judgement.tone])
-        table.add_row(printable_markup(short(id)), verdict, *([share] if known else []))
+        table.add_row(model_cell(id), verdict, *([share] if known else []))
     yield table
 
 
@@ -163,7 +163,7 @@ def _auc_table(audited: Audited, names: list[str], judgements: Mapping[str, Judg
     for annotation, records in measured:
         first = next(iter(records.values()))
         table.add_row(
-            printable_markup(short(annotation.id)),
+            model_cell(annotation.id),
             _counts(first),
             _gap(annotation, first),
             *(

@@ -11,7 +11,7 @@ from securitynet_hub.attacks.present import Cell, Column, Line, PageTable, Secti
 from securitynet_hub.attacks.provenance.kind import KIND
 from securitynet_hub.attacks.provenance.measures import ORDERS
 from securitynet_hub.attacks.provenance.verdict import judge, reference_of, word
-from securitynet_hub.attacks.tables import Audited, short
+from securitynet_hub.attacks.tables import Audited, model_cell, short
 from securitynet_hub.core.tables import plain_table
 from securitynet_hub.core.text import printable_markup
 from securitynet_hub.plots.measured import percent
@@ -50,8 +50,8 @@ def tables(audited: Audited, width: int) -> Iterator[Table]:
     for annotation, records in audited:
         for record in records:
             entry = Entry(record, Path())
-            names = short(annotation.id), short(reference_of(entry)), words_of(entry.attack)
-            table.add_row(*map(printable_markup, names), *(cell or "-" for cell in _cells(entry)))
+            names = model_cell(annotation.id), model_cell(reference_of(entry)), words_of(entry.attack)
+            table.add_row(*names, *(cell or "-" for cell in _cells(entry)))
     yield table
     for annotation, records in audited:
         if records:

@@ -22,9 +22,8 @@ from securitynet_hub.attacks.present import (
     measured,
 )
 from securitynet_hub.attacks.stealing.kind import KIND
-from securitynet_hub.attacks.tables import Audited, short
+from securitynet_hub.attacks.tables import Audited, model_cell
 from securitynet_hub.core.tables import plain_table
-from securitynet_hub.core.text import printable_markup
 from securitynet_hub.plots.budgets import budgets_plot
 from securitynet_hub.plots.measured import Measured, percent, percent_with_interval
 from securitynet_hub.plots.plot import Plot, words_of
@@ -101,7 +100,7 @@ def tables(audited: Audited, width: int) -> Iterator[Table]:
     for heading in lines[0][1]:
         table.add_column(heading, justify="right", no_wrap=True)
     for annotation, line in lines:
-        table.add_row(printable_markup(short(annotation.id)), *line.values())
+        table.add_row(model_cell(annotation.id), *line.values())
     yield table
 
 
