@@ -6,7 +6,6 @@ Each step is a process of its own; what is measured is its processor's time and 
 both without imports. It needs Linux.
 """
 
-import copy
 import json
 import os
 import random
@@ -17,13 +16,15 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from tables import writing
 
 from securitynet_hub.attacks.audit import audit
+from securitynet_hub.core.digest import canonical, digest_of_parts
 from securitynet_hub.records.entries import read_entries
 from securitynet_hub.records.index import index_path, read_folder
-from securitynet_hub.records.record import hashes_of
+from securitynet_hub.records.record import DECIDED_BY, decides
 from securitynet_hub.reports.page import write_report
 from securitynet_hub.sharing.leaderboard import leaderboards
 from securitynet_hub.sharing.validation import problems, rules_identity
@@ -34,18 +35,38 @@ ID = "zoo/fashion-mnist/cnn-overfitted-500/1"
 def generate(count, folder):
     """Write records whose hashes fit, laid out as `write_record` lays them out."""
     bases = [record.content() for record in audit(ID, attacks=["modified_entropy", "loss"])]
+    alike = [{name: texts(name, value) for name, value in base.items()} for base in bases]
     draw = random.Random(0)
     for number in range(count):
-        content = copy.deepcopy(bases[number % 2])
-        content["target"] |= {"id": f"lab/net-{number // 10}", "weights_hash": f"{number // 10:064x}"}
-        content["attack"]["seed"] = number % 10 // 2
-        content["timings"]["inference"] = draw.random()
-        content["created"] = f"2026-01-{1 + number % 28:02d}T12:00:00.{number:06d}+00:00"
-        id, unit = hashes_of(content)
-        place = folder / content["target"]["id"]
+        base, known = bases[number % 2], dict(alike[number % 2])
+        net = {"id": f"lab/net-{number // 10}", "weights_hash": f"{number // 10:064x}"}
+        varied = {
+            "target": base["target"] | net,
+            "attack": base["attack"] | {"seed": number % 10 // 2},
+            "timings": base["timings"] | {"inference": draw.random()},
+            "created": f"2026-01-{1 + number % 28:02d}T12:00:00.{number:06d}+00:00",
+        }
+        known |= {name: texts(name, value) for name, value in varied.items()}
+        id = digest_of_parts({name: each.canonical for name, each in known.items()})
+        unit = digest_of_parts({name: known[name].deciding for name in DECIDED_BY})
+        place = folder / net["id"]
         place.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"id": id, "unit": unit, **content}, indent=1) + "\n"
-        (place / f"{content['attack']['name']}-{id}.json").write_text(text, encoding="utf-8")
+        lines = [f' "id": "{id}"', f' "unit": "{unit}"', *(each.written for each in known.values())]
+        text = "{\n" + ",\n".join(lines) + "\n}\n"
+        (place / f"{base['attack']['name']}-{id}.json").write_text(text, encoding="utf-8")
+
+
+class Texts(NamedTuple):
+    """A field of a record as its file holds it, and as the hashes are of it."""
+
+    written: str
+    canonical: str
+    deciding: str
+
+
+def texts(name, value):
+    written = json.dumps({name: value}, indent=1)[2:-2]
+    return Texts(written, canonical(value), canonical(decides(name, value)))
 
 
 def read(folder):
