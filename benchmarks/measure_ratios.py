@@ -47,7 +47,7 @@ def target_of(name, module, classes, transform):
 
 
 PART = 4
-"""Torch forwards a fourth of the images, whose time is taken four times: an engine needs many to show its pace."""
+"""Torch forwards a fourth of the images, taken four times: engines need many to show what they can do."""
 
 
 def passing(target, pixels, batch):

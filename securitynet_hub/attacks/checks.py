@@ -23,7 +23,7 @@ class Figures(Part):
 
     @model_validator(mode="after")
     def _intervals_hold(self) -> Figures:
-        require_intervals(dict(self))
+        require_intervals(vars(self) | (self.model_extra or {}))
         return self
 
 
@@ -48,8 +48,10 @@ def require_intervals(result: Mapping[str, Any]) -> None:
     ValueError: auc_ci should hold its figure 0.5; got 0.6..0.7
     """
     for name, ends in result.items():
-        value = result.get(name.removesuffix("_ci")) if name.endswith("_ci") else None
-        if not (isinstance(ends, list | tuple) and all(map(_is_plain, (value, *ends))) and len(ends) == 2):
+        if not name.endswith("_ci") or not isinstance(ends, list | tuple) or len(ends) != 2:
+            continue
+        value = result.get(name.removesuffix("_ci"))
+        if not all(map(_is_plain, (value, *ends))):
             continue
         low, high = ends
         if not low - TOLERANCE <= value <= high + TOLERANCE:

@@ -31,7 +31,15 @@ NAMES = {
     "attack.name": r"\w[\w.+-]{0,99}",
     "attack.kind": r"[a-z][a-z-]{0,49}",
 }
-HASHES = ("target.weights_hash", "data.sha256", "data.split_sha256")
+PLAIN = [
+    (part, name, re.compile(pattern, re.ASCII))
+    for place, pattern in NAMES.items()
+    for part, name in [place.split(".")]
+]
+HASHES = (("target", "weights_hash"), ("data", "sha256"), ("data", "split_sha256"))
+HASH = re.compile("[0-9a-f]{1,128}")
+CREATED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?\+00:00", re.ASCII)
+"""Only this of the many ISO forms, so that the order of the texts is that of the times."""
 
 
 def problems(record: Record, *, read: bool = False) -> list[str]:
@@ -93,14 +101,14 @@ def _misshapen(record: Record, read: bool) -> Iterator[str]:
     if 3 * len(to_json(record.content())) > MAX_BYTES and len(json.dumps(record.content())) > MAX_BYTES:
         yield f"it is larger than {MAX_BYTES:,} bytes"
         return
-    for place, pattern in NAMES.items():
-        value = _at(record, place)
-        if value is None or not re.fullmatch(pattern, value, re.ASCII) or ".." in value:
-            yield f"{place} should be a plain name; got {shown(value)}"
-    for place in HASHES:
-        value = _at(record, place)
-        if value is not None and not re.fullmatch("[0-9a-f]{1,128}", value):
-            yield f"{place} should be a hash in hexadecimal; got {shown(value)}"
+    for part, name, pattern in PLAIN:
+        value = getattr(record, part).get(name)
+        if value is None or not pattern.fullmatch(value) or ".." in value:
+            yield f"{part}.{name} should be a plain name; got {shown(value)}"
+    for part, name in HASHES:
+        value = getattr(record, part).get(name)
+        if value is not None and not HASH.fullmatch(value):
+            yield f"{part}.{name} should be a hash in hexadecimal; got {shown(value)}"
     author = record.author
     if author is not None and not (author.isprintable() and len(author) <= 100):
         yield f"author should be a line of up to 100 characters; got {shown(author)}"
@@ -109,20 +117,12 @@ def _misshapen(record: Record, read: bool) -> Iterator[str]:
 
 def _misdated(created: str) -> Iterator[str]:
     try:
-        # Only this of the many ISO forms, so that the order of the texts is that of the times.
-        if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?\+00:00", created, re.ASCII):
+        if not CREATED.fullmatch(created):
             raise ValueError(created)
         if datetime.fromisoformat(created) > datetime.now(timezone.utc) + CLOCKS_DIFFER:
             yield f"created lies in the future: {shown(created)}"
     except ValueError:
         yield f"created should be a time as 2026-01-31T12:00:00+00:00; got {shown(created)}"
-
-
-def _at(record: Record, place: str) -> str | None:
-    """Return a name or a hash of a record that has the form of one."""
-    part, name = place.split(".")
-    value: str | None = getattr(record, part).get(name)
-    return value
 
 
 def _require_annotated_weights(record: Record) -> None:
