@@ -63,7 +63,7 @@ TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "str": ("a word", lambda value: isinstance(value, str)),
     "None": ("none", lambda value: value is None),
 }
-"""Of the annotations of settings: what each means in words, and whether a value is such."""
+"""For each type of a setting: its name in words, and a function that says whether a value has it."""
 
 
 @dataclass(frozen=True, kw_only=True)

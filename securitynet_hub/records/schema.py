@@ -22,8 +22,10 @@ MAX_COUNT = 10**12
 """The largest count of a record, of images or of anything else."""
 
 DIGITS_TO_0 = bytes.maketrans(b"123456789", b"000000000")
+"""Turns every digit into 0, so that a long number is found as a run of zeros."""
+
 TOO_MANY_DIGITS = b"0" * 308
-"""Of whole numbers that a float may be too small for, by `DIGITS_TO_0`."""
+"""The run of zeros that a whole number too large for a float becomes."""
 
 
 def expecting(phrase: str, holds: Callable[[Any], bool]) -> BeforeValidator:

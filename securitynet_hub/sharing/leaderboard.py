@@ -24,8 +24,8 @@ from securitynet_hub.records.record import Record
 from securitynet_hub.records.rows import Figure, agrees, find_figure
 
 NEVER_DECIDING = frozenset({"name", "kind", "seed"})
-"""Parts of every attack's description by which results are not told apart here: `Board` names the first two,
-and seeds are meant to differ."""
+"""Settings that may differ between two results of one board: `Board` has fields for the first two, and seeds
+differ on purpose."""
 
 
 Models = dict[tuple[str, str | None], list[tuple[Record, Figure]]]
@@ -37,14 +37,14 @@ Correlations = npt.NDArray[np.float64]
 ALL = slice(None)
 
 PAIRS_AT_A_TIME = 1 << 16
-"""Of models that are compared at once, which bounds the memory of a large board."""
+"""How many pairs of models are compared at once; this bounds the memory of a large board."""
 
 FALSE_ORDERS = 0.05
 """Share of boards of equal models that may hold a false order."""
 
 
 class Ends(NamedTuple):
-    """A figure and the ends of its interval, the more exposed the higher."""
+    """A figure and the ends of its interval; a higher figure means a more exposed model."""
 
     value: float
     low: float
@@ -62,12 +62,12 @@ class Standing(NamedTuple):
     """One model on a board.
 
     Attributes:
-        best: the first place that the intervals allow: 1 + the models that are certainly more exposed.
-        worst: the last place that they allow: the number of models but those certainly less exposed.
+        best: the highest place that the intervals allow: 1 + the number of surely more exposed models.
+        worst: the lowest place that they allow: the number of models that are not surely less exposed.
         runs: records of this model; the latest is shown.
         disputed: whether the intervals of two of them do not overlap, or two signers' figures disagree.
-        verified: whether the shown run is signed, agrees with another signer's, and none is disputed.
-        signed: who signed the record that is shown, of those whom the reader allows.
+        verified: whether the shown run is signed, another signer's run agrees, and no run is disputed.
+        signed: the allowed signers who signed the record that is shown.
     """
 
     best: int
@@ -90,11 +90,11 @@ class Standing(NamedTuple):
 
 
 class Board(NamedTuple):
-    """Models under one attack, with the same settings, on the same images, split into as many samples.
+    """Models that one attack measured with the same settings, on the same images and numbers of samples.
 
     Attributes:
-        paired: of how many pairs of models the scores of the same images were compared.
-        why: why not of all of them, where scores of single images were given.
+        paired: the number of pairs of models that were compared image by image.
+        why: why other pairs were not, although scores of single images were given.
     """
 
     kind: str
@@ -142,14 +142,14 @@ def leaderboards(
 ) -> list[Board]:
     """Rank models, the most exposed first, on one board for each set of comparable results.
 
-    Two results are comparable if attack, its settings but for seeds, the images, the numbers of samples and
-    of helping models, and the precision of the arithmetic are the same. Nothing is pooled over data sets.
-    Where the intervals of two models do not part them (`parted`), the measurements do not tell which is more
-    exposed: they share places. A figure without an interval parts no models.
+    Two results are comparable if they have the same attack, settings (but for seeds), images, numbers of
+    samples and of helping models, and precision of the arithmetic. Nothing is pooled over data sets. Two
+    models share places unless their intervals show which one is more exposed (`parted`); a figure without an
+    interval shows nothing.
 
-    Records hold no scores of single images, which would say more about the images than a figure does. Where
-    the folder that audits wrote them to is at hand, and two models were measured on the same images with the
-    same members, the errors that both share count in their favour. Such files stay where they are.
+    Records hold no scores of single images, because these say more about the images than a figure does. If
+    ``samples`` has them, and two models were measured on the same images with the same members, the models
+    are compared image by image, which cancels the errors that both share.
 
     Args:
         records: as read or fetched.
@@ -157,8 +157,8 @@ def leaderboards(
         dataset: only results on these images.
         kind: only this kind of attack.
         attack: only this attack.
-        samples: folder in which audits wrote the scores of single images (``--samples``).
-        signers: who signed the record of an id, of those whom the reader allows; without them nothing is
+        samples: folder to which audits wrote the scores of single images (``--samples``).
+        signers: for the id of each record, the allowed signers who signed it; without them nothing is
             verified.
 
     Raises:

@@ -16,8 +16,7 @@ JOINED = "all_answers"
 
 WEAK = (
     "A copy that was trained on a model's answers alone, or long enough after it was taken, can look like "
-    "this, "
-    "as an independent model does"
+    "this, as an independent model does"
 )
 """Said where no sign was found: it is no proof of independence."""
 
@@ -99,44 +98,32 @@ def word(judged: Judged, model: str) -> Verdict:
     if p_value is None:
         return Verdict(tone="open", title="Provenance: not known", text="The records state no p-value.")
     at = f"p = {p_value:.2g}"
-    several = len(judged.counted)
-    corrected = f", corrected for {several} tests" if several > 1 else ""
-    if p_value <= judged.significance and not any(map(_stands_alone, judged.counted)):
-        return Verdict(
-            tone="open",
-            title=f"Cannot tell whether it is derived from {reference}: one sign alone speaks for it ({at})",
-            text=f"{_evidence(judged)} {ALONE}.",
-            short="Provenance: one sign alone",
-            basis=_basis(judged),
-        )
-    if p_value <= judged.significance:
+    evidence, cannot = _evidence(judged), f"Cannot tell whether it is derived from {reference}"
+    if p_value <= judged.significance and any(map(_stands_alone, judged.counted)):
+        several = len(judged.counted)
+        corrected = f", corrected for {several} tests" if several > 1 else ""
         return Verdict(
             tone="alarm",
             title=f"Derived from {reference}, or from one origin with it ({at})",
-            text=f"{_evidence(judged)} Independent models are as similar to the reference with probability "
-            f"{at} at "
+            text=f"{evidence} Independent models are as similar to the reference with probability {at} at "
             f"most{corrected}. Which of the two came first, these figures do not tell.",
             short=f"Derived from {reference}",
             counted=True,
             severity=3,
             basis=_basis(judged),
         )
-    short = _shortage(judged)
-    if short:
-        return Verdict(
-            tone="open",
-            title=f"Cannot tell whether it is derived from {reference}: too few independent models",
-            text=f"{_evidence(judged)} {short}",
-            short="Provenance: too few independent models",
-            basis=_basis(judged),
+    if p_value <= judged.significance:
+        title, text = f"{cannot}: one sign alone speaks for it ({at})", f"{ALONE}."
+        short = "Provenance: one sign alone"
+    elif text := _shortage(judged):
+        title, short = f"{cannot}: too few independent models", "Provenance: too few independent models"
+    else:
+        title, short = (
+            f"Cannot tell it from a model that is independent of {reference} ({at})",
+            "No sign of a copy",
         )
-    return Verdict(
-        tone="open",
-        title=f"Cannot tell it from a model that is independent of {reference} ({at})",
-        text=f"{_evidence(judged)} {_power(judged)} {WEAK}.",
-        short="No sign of a copy",
-        basis=_basis(judged),
-    )
+        text = f"{_power(judged)} {WEAK}."
+    return Verdict(tone="open", title=title, text=f"{evidence} {text}", short=short, basis=_basis(judged))
 
 
 def _evidence(judged: Judged) -> str:
