@@ -18,6 +18,7 @@ from typing import Any
 
 from securitynet_hub.attacks.kind import Decorated, Kind, installed, kinds
 from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.core.terms import glossary
 
 LITERAL = re.compile(r"^ATTACKS? = ", re.MULTILINE)
 
@@ -231,6 +232,10 @@ MARKED = re.compile(r"(<!-- attacks: ([\w-]+)(?: \(([\w, ]+)\))? -->\n).*?<!-- /
 """A table of attacks in a page: its first mark, its kind, its columns."""
 
 
+TERMS_MARKED = re.compile(r"(<!-- terms -->\n).*?(<!-- /terms -->)", re.DOTALL)
+"""The explained terms in a page."""
+
+
 def attack_table(kind: str, columns: Sequence[str] = tuple(COLUMNS)) -> str:
     """Return a Markdown table of a kind's attacks, a line each, without a line break at its end.
 
@@ -263,11 +268,11 @@ def fill_tables(text: str) -> str:
     """Return a page with its tables of attacks written anew from the attacks' literals.
 
     A table stands between ``<!-- attacks: KIND (COLUMN, COLUMN) -->`` and ``<!-- /attacks -->``; without the
-    parentheses it has every column.
+    parentheses it has every column. Between ``<!-- terms -->`` and ``<!-- /terms -->`` stands `core.terms`.
     """
 
     def filled(found: re.Match[str]) -> str:
         columns = tuple(column.strip() for column in found[3].split(",")) if found[3] else tuple(COLUMNS)
         return f"{found[1]}{attack_table(found[2], columns)}\n<!-- /attacks -->"
 
-    return MARKED.sub(filled, text)
+    return TERMS_MARKED.sub(f"\\1{glossary()}\n\\2", MARKED.sub(filled, text))

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     console = output()
     if options.names:
         for attack in attacks:
-            console.print(_in_full(attack))
+            console.print(in_full(attack))
         return
     for kind in kinds().values():
         own = [attack for attack in attacks if attack.kind == kind.name]
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
         console.print(table)
 
 
-def _in_full(attack: Listed) -> Table:
+def in_full(attack: Listed) -> Table:
     """Return everything that is known of one attack without importing it."""
     kind = kinds()[attack.kind]
     caption = f"securitynet audit ID --attacks {attack.name}"

@@ -229,7 +229,7 @@ def _audit(
 
         def about() -> str:
             asked = int(progress.tasks[images].completed)
-            return f"{running[0]}, {asked:,} images asked about"
+            return running[0] + (f", {asked:,} images asked about" if asked else "")
 
         running, begun = [""], itertools.count()
         steps = StepLines(progress, about)

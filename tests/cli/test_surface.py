@@ -39,6 +39,7 @@ COMMANDS = {
          "views": ["identity"], "base": None, "samples": None, "list_members": False, "fdr": 0.1,
          "candidates": None, "expected_accuracy": None, "out": None, "json": False},
     ),
+    "explain": ({"--json", "[NAME ...]"}, [], {"names": [], "json": False}),
     "power": (
         {"--members N", "--nonmembers N", "--fpr RATE [RATE ...]", "--auc AUC", "--tpr RATE",
          "--power SHARE", "--level LEVEL", "--json"},
@@ -105,9 +106,9 @@ COMMANDS = {
          "out": None, "signers": None},
     ),
     "explore": (
-        {"--repo OWNER/NAME | --records DIR", "--signers FILE", "--out FILE", "--open", "--json"},
+        {"--repo OWNER/NAME | --records DIR", "--signers FILE", "--out FILE", "--open"},
         [],
-        {"repo": None, "records": None, "signers": None, "open": False, "json": False},
+        {"repo": None, "records": None, "signers": None, "open": False},
     ),
 }  # fmt: skip
 

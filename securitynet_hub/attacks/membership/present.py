@@ -41,6 +41,7 @@ from securitynet_hub.attacks.tables import Audited, annotated, auc_text, model_c
 from securitynet_hub.core.arrays import Flags, Scores
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.tables import plain_table
+from securitynet_hub.core.terms import TERMS, terms_in
 from securitynet_hub.core.text import printable, printable_markup
 from securitynet_hub.plots.measured import Measured, percent
 from securitynet_hub.plots.pictures import Picture, read_picture
@@ -68,6 +69,9 @@ SHOWN = 6
 SAME = 1e-9
 """Largest difference of a record's AUC from that of the scores of its samples."""
 
+JARGON = ("TPR", "FPR", "Holm", "LiRA", "RMIA")
+"""Terms that a terminal explains below the table where the verdict uses them."""
+
 CORRECTNESS = "correctness"
 """The attack whose AUC gives the overfit gap: gap = 2 AUC - 1, exactly, on the same samples."""
 
@@ -78,6 +82,7 @@ MEANINGS = {
     "Verdict": "A leak is found where an AUC lies above 0.5, or a TPR above its FPR, corrected for all "
     "attacks and figures that were tried. Severity is another matter: slight, moderate (an AUC of 0.6, or "
     "2\u00a0% of the members found at a third of that FPR) or severe (0.75, or 10\u00a0% at a ninth).",
+    **{term: f"{TERMS[term][0].upper()}{TERMS[term][1:]}." for term in ("Holm", "LiRA")},
     "Blind baseline": "How well images alone distinguish members from non-members. Where they do, "
     "the two differ before any training, and the verdict is withheld.",
     "Advantage": "The largest excess of members found over non-members accused. Being a maximum, it is a "
@@ -96,9 +101,23 @@ def tables(audited: Audited, width: int) -> Iterator[Table | Text]:
     if len(judgements) == 1 and len(names) > fitting:
         (audit,) = (each for each in audited if each[1])
         yield from _one_model(*audit, judgements[audit[0].id])
+    else:
+        for start in range(0, len(names), fitting):
+            yield _auc_table(audited, names[start : start + fitting], judgements)
+    yield from _terms(judgements)
+
+
+def _terms(judgements: Mapping[str, Judgement]) -> Iterator[Text]:
+    """Yield a line that explains the words of the verdict on one model, and its attack."""
+    if len(judgements) != 1:
         return
-    for start in range(0, len(names), fitting):
-        yield _auc_table(audited, names[start : start + fitting], judgements)
+    ((_, judgement),) = judgements.items()
+    told = {"AUC": TERMS["AUC"]}
+    told |= {term: meaning for term, meaning in terms_in(word(judgement).text).items() if term in JARGON}
+    quoted = [figure.attack for figure in judgement.sure.values() if figure.attack in KIND.attacks]
+    told |= {words_of(name): KIND.attacks[name].summary for name in quoted}
+    said = ". ".join(f"{term}: {meaning}" for term, meaning in told.items())
+    yield Text(f"{printable(said, limit=4000)}. `securitynet explain` explains more.", "dim")
 
 
 def _verdicts(judgements: Mapping[str, Judgement]) -> Iterator[Table | Text]:
@@ -493,6 +512,11 @@ def _table(entries: Sequence[Entry]) -> PageTable:
             f"{ESTIMATED}: what LiRA with {REFERENCES} reference models would find, by this model's losses "
             "alone; the interval covers the error that this estimate had on networks where LiRA was run."
         )
+        counts = {
+            int(number(e.record.counts.get("shadow_models")) or 0) for e in entries if e.attack == "lira"
+        }
+        if run := counts - {0, REFERENCES}:
+            notes.append(f"The LiRA that was run had {' or '.join(map(str, sorted(run)))}.")
     return PageTable(
         label=f"Membership inference against {entries[0].model}",
         heading="attack",

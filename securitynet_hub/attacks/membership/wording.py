@@ -200,7 +200,7 @@ def _leak(judgement: Judgement) -> Said:
     unsure = [one_in(fpr) for fpr in strongest if fpr is not None and fpr not in sure]
     if unsure:
         points.append(
-            f"With {' or '.join(unsure)} wrongly accused, no attack surely finds more than guessing would."
+            f"With {' or '.join(unsure)} wrongly accused, no attack that ran surely finds more than guessing."
         )
     if None in strongest and None not in sure:
         points.append(
@@ -212,7 +212,7 @@ def _leak(judgement: Judgement) -> Said:
     return (
         title,
         meaning,
-        [*points, _few_models(judgement, {first.attack})],
+        [*points, _few_models(judgement, {figure.attack for figure in sure.values()})],
         [_correction(judgement), _turned(judgement), *_caveats(judgement.records)],
     )
 
@@ -440,9 +440,9 @@ def _estimate(judgement: Judgement) -> str:
     if found is None or not _references(judgement):
         return ""
     return (
-        "No attack with reference models was run. By the losses alone, such an attack (LiRA, "
+        "Stronger attacks, with reference models, were not run: by the losses alone, one of them (LiRA, "
         f"{REFERENCES} models) would identify {share_with_interval(found.value, found.ci)} of the training "
-        f"images while wrongly accusing {one_in(found.fpr)} non-members: an estimate, not a measurement."
+        f"images while wrongly accusing {one_in(found.fpr)} non-members. That is an estimate."
     )
 
 
