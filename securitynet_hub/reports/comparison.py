@@ -14,7 +14,7 @@ from securitynet_hub.plots.overview import overview_plot
 from securitynet_hub.plots.plot import Plot, words_of
 from securitynet_hub.reports.models import Model
 
-MEASURES = 4
+MEASURES = 6
 """Most measures that the table of models draws, each on a scale of its own."""
 
 Row = tuple[Column, Measured]

@@ -73,13 +73,13 @@ def of_several(models: Sequence[Model]) -> list[Finding]:
         verdict = members[0][0]
         # The title goes on where the short one ends: "Leaks membership (severe): an attacker ...".
         rest = verdict.title.removeprefix(f"{short}: ")
-        text = rest if rest != verdict.title else ""
+        text = rest if rest != verdict.title else verdict.text
         found.append(
             Finding(
                 verdict.tone,
                 verdict.severity,
                 f"{short}: {len(members)} of {len(models)} models",
-                f"{text[:1].upper()}{text[1:]}" + "." * bool(text),
+                f"{text[:1].upper()}{text[1:].rstrip('.')}" + "." * bool(text),
                 models=tuple(model for _, model in members[:NAMED]),
                 search=short,
             )

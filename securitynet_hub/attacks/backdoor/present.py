@@ -49,9 +49,11 @@ LONGEST_NAME = 40
 """Characters of a class's name that are shown."""
 
 MEANINGS = {
+    "Probability of a backdoor": "How probable a backdoor is, if half of such networks had one; never surer "
+    "than the networks allow by which it was calibrated.",
     "Anomaly index": "How far the smallest trigger lies below the median of all classes, in robust standard "
     "deviations. A class is flagged above 2. Clean networks are flagged, too, where their classes differ by "
-    "nature."
+    "nature.",
 }
 
 
@@ -164,6 +166,11 @@ def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
     together = [entry for entry in entries if isinstance(entry.record.result.get("verdict"), str)]
     of_model = [e for e in entries if "judges" not in e.record.result and e not in together]
     compared: dict[Column, Measured] = {}
+    for entry in together:
+        if probability := measured(entry, "probability"):
+            column = f"{words_of(entry.attack)} probability"
+            likely = Column(column, guessing=0.5, measure="probability of a backdoor", attack=entry.attack)
+            compared.setdefault(likely, _resolved(probability))
     for entry in sorted(entries, key=lambda entry: -(number(entry.record.result.get("auc")) or 0.0)):
         for name in ("anomaly_index", "score"):
             if found := measured(entry, name):
@@ -305,6 +312,17 @@ def probability_cell(result: Mapping[str, Any]) -> str:
     '>0.97'
     """
     return _probability(result, "{:.2f}".format, ">", "<", "-")
+
+
+def _resolved(probability: Measured) -> Measured:
+    """Return a probability that is no more certain than `resolvable` allows, for a bar."""
+    least, most = resolvable()
+
+    def within(share: float) -> float:
+        return min(max(share, least), most)
+
+    low, high = probability.ci or (probability.value, probability.value)
+    return probability._replace(value=within(probability.value), ci=(within(low), within(high)))
 
 
 def _probability(
