@@ -1,6 +1,7 @@
 """Another engine answers only where it was seen to answer like torch; a warning says where it does not."""
 
 import copy
+import warnings
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ class Engine:
 
         def ask(values):
             self.asked.append(len(values))
-            with torch.inference_mode():
+            with torch.inference_mode(), torch.autocast("cpu", enabled=False):
                 return module(torch.from_numpy(values)).numpy() + np.float32(self.error)
 
         return ask
@@ -57,7 +58,7 @@ def engine(monkeypatch, tmp_path):
 def by_torch(pixels):
     with torch.inference_mode():
         target = load_target(ID)
-        return target.module(target.transform(pixels)).numpy()
+        return target.module(target.transform(pixels)).float().numpy()
 
 
 def test_it_answers_in_torchs_place_and_converts_once(engine):
@@ -105,6 +106,23 @@ def test_half_precision_only_where_it_was_asked_for(engine, monkeypatch):
     monkeypatch.setitem(converted.RUNTIMES, "openvino", runtime)
     with pytest.warns(EngineWarning, match="does not compute in bfloat16"):
         predict(load_target(ID), PIXELS[:2])
+
+
+@pytest.mark.parametrize(("times", "answers"), [(1.5, True), (3.0, False)])
+def test_in_half_precision_it_may_err_about_as_torch_does(engine, monkeypatch, times, answers):
+    """What counts is the distance from float32, beside that of torch's own bfloat16."""
+    monkeypatch.setattr(converted, "find_precision", lambda: "bf16")
+    monkeypatch.setattr(converted, "SAME_NARROW", 1e-9)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = by_torch(PIXELS)
+    engine.error = times * np.abs(rounded - by_torch(PIXELS)).max()
+    target = load_target(ID)
+    with torch.autocast("cpu", torch.bfloat16), warnings.catch_warnings():
+        warnings.simplefilter("ignore", EngineWarning)
+        found = predict(target, PIXELS)
+    assert (engine_of(target) is not None) == answers
+    expected = by_torch(PIXELS) + engine.error if answers else rounded
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_records_units_and_kept_answers_name_it(engine, monkeypatch):
