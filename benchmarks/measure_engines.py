@@ -1,4 +1,4 @@
-"""What OpenVINO changes in figures: every signal's AUC on the zoo and on photographs beside torch's in float32.
+"""What OpenVINO changes: every signal's AUC on the zoo and on photographs beside torch's in float32.
 
 ``python benchmarks/measure_engines.py`` writes the table of docs/sweeps.md.
 """
@@ -53,7 +53,7 @@ def measure(annotation, folder):
 
 
 def photographs(folder):
-    """Return the AUCs by which photographs are told from noisy copies: the members of ImageNet are not at hand.
+    """Return the AUCs of telling photographs from noisy copies: no members of ImageNet are at hand.
 
     Labels are torch's answers to the photographs.
     """
