@@ -28,6 +28,8 @@ from securitynet_hub.engine.converted import RUNTIMES
 from securitynet_hub.engine.engine_choice import NEEDS
 
 SIDE, IMAGES, TURNS, CLASSES = 224, 4, 3, 1000
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 FAMILIES = {
     "ResNet-50": "resnet50",
     "DenseNet-121": "densenet121",
@@ -118,14 +120,6 @@ def measure(family, folder):
             answer()
             times[way].append(1e3 * (time.process_time() - started) / IMAGES)
     return {way: statistics.median(took) for way, took in times.items()}, apart
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

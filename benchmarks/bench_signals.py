@@ -15,17 +15,11 @@ from scipy.special import logsumexp
 
 from securitynet_hub.statistics.signals import SIGNALS, score_all
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 rng = np.random.default_rng(0)
 LOGITS = rng.standard_normal((50_000, 1_000), np.float32) * 3
 LABELS = rng.integers(0, 1_000, 50_000)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def ours():
