@@ -26,6 +26,8 @@ from support.sweep_processes import made_up_jobs, measure
 
 from securitynet_hub.core.memory import keep_freed_memory
 from securitynet_hub.data.images import load_images
+from securitynet_hub.engine.converted import engine_of
+from securitynet_hub.engine.engine_choice import NEEDS
 from securitynet_hub.engine.inference import predict
 from securitynet_hub.engine.processes import init_processes
 from securitynet_hub.models.loading import load_target
@@ -65,6 +67,32 @@ def test_overhead_per_unit_is_flat(tmp_path):
     assert busy[9_000] < 1.5 * busy[90]
     assert took[9_000] < 0.02
     assert peaks[9_000] < 2_000 * 9_000
+
+
+IMAGES = (1_000, 10_000, 100_000)
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino", "onnxruntime"])
+@pytest.mark.usefixtures("one_thread")
+def test_cost_per_image_is_flat(engine, monkeypatch, tmp_path):
+    """A hundred times as many images cost a hundred times as much, whatever answers."""
+    for package in NEEDS.get(engine, ()):
+        pytest.importorskip(package)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("SECURITYNET_ENGINE", engine)
+    target, pixels = load_target("zoo/fashion-mnist/cnn-clean/1"), load_images().pixels
+    each = {}
+    for count in (IMAGES[-1], *IMAGES):  # the first warms up, and is measured again
+        images = np.resize(pixels, (count, *pixels.shape[1:]))
+        started = time.process_time()
+        logits = predict(target, images)
+        each[count] = (time.process_time() - started) / count
+        assert logits.shape == (count, target.num_classes)
+    assert (engine_of(target) is None) == (engine == "torch")
+    print(
+        f"\n  {engine}: " + ", ".join(f"{count:,} images {1e6 * each[count]:.0f} us each" for count in IMAGES)
+    )
+    assert each[IMAGES[-1]] < 1.5 * each[IMAGES[0]]
 
 
 @pytest.mark.parametrize("id", ["zoo/fashion-mnist/bn-cnn-clean/1", "package/imagenet-1k/efficientnet_lite0"])
