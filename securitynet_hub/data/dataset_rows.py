@@ -72,19 +72,20 @@ class Spooled:
         self.name = name
         self._starts: list[int] = []
         self._sizes: list[int] = []
-        handle, path = tempfile.mkstemp(prefix="securitynet-stream-")
-        Path(path).unlink()  # the file lives as long as it is open
-        self._handle = handle
+        # The file lives as long as it is open.
+        self._file = tempfile.TemporaryFile(prefix="securitynet-stream-", buffering=0)  # noqa: SIM115
         self._end = 0
         self._lock = threading.Lock()
-        weakref.finalize(self, os.close, handle)
+        weakref.finalize(self, self._file.close)
 
     def add(self, content: bytes, row: int | None = None) -> None:
         """Keep one more picture, or keep it in the place of another one."""
         try:
-            done = 0
-            while done < len(content):
-                done += os.pwrite(self._handle, content[done:], self._end + done)
+            with self._lock:
+                self._file.seek(self._end)
+                left = memoryview(content)
+                while left:
+                    left = left[self._file.write(left) :]
         except OSError as error:
             raise ValueError(
                 f"the images of {self.name}, which is streamed, do not fit into {tempfile.gettempdir()}: "
@@ -102,7 +103,12 @@ class Spooled:
 
     def content(self, row: int) -> bytes:
         """Return a picture's bytes."""
-        return os.pread(self._handle, self._sizes[row], self._starts[row])
+        start, size = self._starts[row], self._sizes[row]
+        if hasattr(os, "pread"):
+            return os.pread(self._file.fileno(), size, start)
+        with self._lock:  # Windows
+            self._file.seek(start)
+            return self._file.read(size)
 
     def place(self, row: int) -> str:
         """Return the stream's name and the row."""
