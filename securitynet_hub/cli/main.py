@@ -22,6 +22,7 @@ from securitynet_hub.core.memory import keep_freed_memory
 from securitynet_hub.core.printing import PlainConsole, plain_streams
 from securitynet_hub.core.stages import profiled
 from securitynet_hub.core.text import printable_markup
+from securitynet_hub.core.threads import wait_passively
 from securitynet_hub.engine.engine_choice import require_engine
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
@@ -50,6 +51,7 @@ Whether a weights file is safe and whole, the public models of SecurityNet, ever
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command. Exit status 0: done, 2: a wrong request, 1: the work failed, 130: Ctrl-C."""
     keep_freed_memory()
+    wait_passively()
     words = sys.argv[1:] if arguments is None else arguments
     if "_ARGCOMPLETE" in os.environ:
         _complete()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +23,21 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def wait_passively() -> bool:
+    """Let torch's threads sleep while they wait for one another; return whether they will.
+
+    By default OpenMP's threads spin. Where something else needs the cores, such as threads that decode or
+    another process, those that spin keep those from running that they wait for: a pass of a small network on
+    two busy cores took four times as long. What is computed is the same. The setting is read when torch is
+    imported; nothing is changed after that, or where the environment has it (``OMP_WAIT_POLICY``). Only the
+    command line calls this function, because there the process belongs to this package.
+    """
+    if "torch" in sys.modules or "OMP_WAIT_POLICY" in os.environ:
+        return False
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    return True
 
 
 def in_threads(
