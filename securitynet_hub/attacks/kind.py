@@ -316,6 +316,7 @@ class Kind:
         headline: the figures by which results are compared unless another is named: the first that a result
             has. A result may have none, such as a detector's where the truth is not known.
         falling: figures of which the lowest is the worst for the model.
+        vacuous: says whether a result's figures could not have come out otherwise: it is not compared.
         pooled: whether results of all attacks share one leaderboard.
         separate: the option whose values a sweep measures one at a time.
         options: the dataclass of options, from whose fields the command line makes its flags.
@@ -340,6 +341,7 @@ class Kind:
     group: str
     headline: tuple[str, ...]
     falling: frozenset[str] = frozenset()
+    vacuous: Callable[[Mapping[str, Any]], bool] = lambda result: False
     pooled: bool = False
     separate: str | None = None
     options: type
@@ -404,6 +406,8 @@ class Kind:
         >>> kinds()["backdoor-detection"].headline_of({"judges": "inputs", "auc": 0.75})
         ('auc', Figure(value=0.75, low=None, high=None))
         """
+        if self.vacuous(result):
+            return None
         for name in self.headline:
             if (figure := find_figure(result, name)) is not None:
                 return name, figure

@@ -53,7 +53,7 @@ def add(commands: Any) -> None:
     add_author_flag(parser)
     add_json_flag(parser)
     add_kind_flags(parser, "compare")
-    add_own_flags(parser)
+    add_own_flags(parser, shadows=False)
     parser.set_defaults(run=run)
 
 

@@ -14,8 +14,8 @@ FLAGS = ("module", "transform", "outputs", "num_classes", "key_prefix", "name")
 OUTPUTS = ("logits", "posteriors", "log-posteriors", "labels")
 
 
-def add_own_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags, below a title of their own."""
+def add_own_flags(parser: argparse.ArgumentParser, *, shadows: bool = True) -> None:
+    """Add the flags, below a title of their own; without ``shadows`` none that serves shadow models."""
     group = parser.add_argument_group("a model of your own (file:, module:, onnx:, transformers:FOLDER)")
     group.add_argument(
         "--module",
@@ -41,6 +41,8 @@ def add_own_flags(parser: argparse.ArgumentParser) -> None:
         "--key-prefix", metavar="KEY", help="where the weights lie in the checkpoint, where it is not found"
     )
     group.add_argument("--name", help="what records and reports call the model")
+    if not shadows:
+        return
     group.add_argument(
         "--recipe",
         type=Path,

@@ -3,35 +3,52 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import torch
 
+from securitynet_hub.annotations.schema import Annotation
+from securitynet_hub.core.arrays import shortened
 from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.models.loading import load_target
 from securitynet_hub.models.outputs import Classifier
 from securitynet_hub.models.target import Target
 
 
-def load_beside(model: Target | str, target: Target) -> Target:
+def load_beside(model: Any, target: Target) -> Target:
     """Return a model that is compared with a target, loaded.
 
-    A file of weights, ``file:PATH``, fills the target's own network, with the target's preprocessing.
+    A file of weights, ``file:PATH``, fills the target's own network, with the target's preprocessing, which a
+    module in memory gets, too.
 
     Args:
-        model: what `load_target` takes, or a loaded model, which is returned as it is.
+        model: a name or annotation as `load_target` takes it; a `torch.nn.Module`; or a loaded model, which
+            is returned as it is.
         target: the target.
 
     Raises:
         UnknownNameError: there is no such model.
         WeightsError: its weights are missing or damaged, or do not fit the target's network.
-        ValueError: it cannot be loaded by its name alone.
+        ValueError: it cannot be loaded by its name alone, or is nothing of these.
 
     >>> target = load_target("zoo/fashion-mnist/cnn-clean/1")
     >>> load_beside("zoo/fashion-mnist/cnn-clean/2", target).id, load_beside(target, target) is target
     ('zoo/fashion-mnist/cnn-clean/2', True)
+    >>> load_beside(target.module, target).id.split("/")[0]
+    'module'
     """
     if isinstance(model, Target):
         return model
+    if isinstance(model, torch.nn.Module):
+        return load_target(model, transform=target.transform)
+    if isinstance(model, Annotation):
+        return load_target(model)
+    if not isinstance(model, str):
+        raise ValueError(
+            "a model beside the audited one should be named as a model is ('timm:NAME', 'file:WEIGHTS'), or "
+            f"be a torch.nn.Module or what load_target returned; got {shortened(model)}, of type "
+            f"{type(model).__name__}."
+        )
     build = target.build
     if not model.startswith("file:") or build is None:
         return load_target(model)

@@ -147,6 +147,7 @@ ATTACK = Attack(
     formula="weighted share of the reference's boundary examples with the same answer",
     source="after Cao et al. 2021, arXiv 1910.12903",
     needs=("weights of the reference", "independent models"),
+    fewest=1,
     labels_suffice=True,
     why_not=why_not,
 )

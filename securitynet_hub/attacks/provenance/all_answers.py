@@ -60,5 +60,6 @@ ATTACK = Attack(
     formula="mean of standardised similarities",
     source="Pesarin & Salmaso 2010, chapter 4",
     needs=("labels", "independent models"),
+    fewest=2,
     labels_suffice=True,
 )

@@ -52,4 +52,5 @@ ATTACK = Attack(
     formula="correlation of logits less the mean of all models",
     source="after Godinot et al. 2025, arXiv 2412.13021",
     needs=("independent models",),
+    fewest=1,
 )

@@ -23,6 +23,7 @@ class Attack(kind.Attack):
     else.
 
     Attributes:
+        fewest: number of independent models below which its similarity is one number, whatever is answered.
         why_not: why it cannot be looked for with a reference and a suspect, or None.
         exact: returns the p-value of reference and suspect without independent models, and the smallest that
             it can be: ``exact(models, **settings)``.
@@ -33,6 +34,7 @@ class Attack(kind.Attack):
     kind: ClassVar[str] = "provenance"
     supplied: ClassVar[frozenset[str]] = frozenset()
 
+    fewest: int = 0
     why_not: Reason = field(default=lambda reference, suspect: None, repr=False)
     exact: Callable[..., Any] | None = field(default=None, repr=False)
     figures: Callable[[Models, float], dict[str, Any]] | None = field(default=None, repr=False)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
+import torch
+from scipy.stats import binomtest
 
 from securitynet_hub.attacks.independent import independent_models
 from securitynet_hub.attacks.kind import Context
@@ -15,15 +18,19 @@ from securitynet_hub.attacks.provenance.copies import make_copies
 from securitynet_hub.attacks.provenance.kind import KIND, Options
 from securitynet_hub.attacks.provenance.measures import Measured, measure
 from securitynet_hub.attacks.provenance.models import Models
-from securitynet_hub.attacks.provenance.null import NULLS, require_significance
+from securitynet_hub.attacks.provenance.null import NULLS, models_needed, require_significance
 from securitynet_hub.attacks.subject import AuditData, at_one_size, describe_subject
 from securitynet_hub.attacks.validity import is_near_chance
-from securitynet_hub.core.arrays import Rows, require_count
-from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.core.arrays import Labels, Rows, require_count
+from securitynet_hub.core.errors import AccuracyWarning, UnknownNameError
+from securitynet_hub.core.telling import warn_caller
 from securitynet_hub.engine.inference import predict
 from securitynet_hub.models.beside import load_beside
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import Record
+
+BETTER = 0.01
+"""Largest p-value of one-sided binomial tests at which a model is better than naming the largest class."""
 
 
 def run(
@@ -37,7 +44,7 @@ def run(
 
     Raises:
         ValueError: no reference is named, it is the target itself, it has other classes, or an independent
-            model is the target or the reference.
+            model is the target or the reference; or the target or the reference only guesses.
         UnknownNameError: no such model, sign or setting; the closest names are given.
 
     >>> from securitynet_hub import load_target
@@ -74,16 +81,19 @@ def run(
         asked = predict(each, images, batch_size=context.batch_size)
         context.on_batch(len(rows))
         outputs.append(asked)
-    models = Models(
-        outputs=np.stack(outputs),
-        labels=data.images.labels[rows].astype(np.int64),
-        targets=targets,
-        pixels=lambda: sized.images.array(rows),
-        seed=context.seed,
-        batch_size=context.batch_size,
-        labels_only=any(each.labels_only for each in targets),
+    models = _without_unfit(
+        Models(
+            outputs=np.stack(outputs),
+            labels=data.images.labels[rows].astype(np.int64),
+            targets=targets,
+            pixels=lambda: sized.images.array(rows),
+            seed=context.seed,
+            batch_size=context.batch_size,
+            labels_only=any(each.labels_only for each in targets),
+        ),
+        models_needed(options.significance, null),
     )
-    _require_sensible(models)
+    targets, beside = tuple(models.targets), list(models.targets[2:])
     copies = [
         (kind, models.with_suspect(copy, predict(copy, images, batch_size=context.batch_size)))
         for kind, copy in make_copies(reference, data, options.power_copies, seed=context.seed)
@@ -187,10 +197,12 @@ def _require_comparable(reference: Target, target: Target) -> None:
 def _find_independent(reference: Target, target: Target, options: Options) -> tuple[list[Target], str]:
     """Return the independent models, and what the similarity is ranked among."""
     known = independent_models(reference)
-    named: list[str | Target] = [*options.beside, *options.independent]
+    alone = isinstance(options.beside, (str, Target, torch.nn.Module))
+    beside: Sequence[Any] = (options.beside,) if alone else options.beside
+    named: list[Any] = [*beside, *options.independent]
     if not named:
         named = [id for id in known if id != target.id]
-    found = [each if isinstance(each, Target) else load_beside(each, target) for each in named]
+    found = [load_beside(each, target) for each in named]
     for each in found:
         for other in (reference, target):
             if each.id == other.id:
@@ -211,15 +223,54 @@ def _draw(data: AuditData, count: int, seed: int) -> Rows:
     return rows
 
 
-def _require_sensible(models: Models) -> None:
-    """Refuse a model whose answers do not fit the labels: they would be compared class by class."""
-    for target, told in zip(models.targets, models.told, strict=True):
-        if is_near_chance(models.labels, told):
-            raise ValueError(
-                f"{target.id} is right on {(told == models.labels).mean():.1%} of these images, as often as "
-                "by "
-                "chance: its classes are probably in another order, or the images are not of its data set."
-            )
+def _without_unfit(models: Models, needed: int) -> Models:
+    """Leave out independent models that are no better than guessing, with a warning that names them.
+
+    Answers are compared class by class, which says nothing of a model whose classes are in another order, and
+    a model that only guesses is similar to no other one.
+
+    Raises:
+        ValueError: the reference or the suspect is such a model; all unfit ones are named.
+    """
+    share = float(np.bincount(models.labels).max()) / len(models.labels)
+    right = (models.told == models.labels).mean(1)
+    unfit = [k for k, told in enumerate(models.told) if _is_unfit(models.labels, told, share)]
+    if not unfit:
+        return models
+    names = [f"{models.targets[k].id} on {right[k]:.1%}" for k in unfit]
+    names[0] = names[0].replace(" on ", " is right on ")
+    which = (
+        f"{_listed(names)} of these images, not significantly more than if the largest class were always "
+        f"named ({share:.1%}): too weak to compare, or its classes are in another order, or the images are "
+        "not of its data set"
+    )
+    if min(unfit) < 2:
+        raise ValueError(f"{which}.")
+    left = [number for number in range(len(models)) if number not in unfit]
+    few = f", fewer than the {needed} that are needed" if len(left) - 2 < needed else ""
+    warn_caller(
+        f"{which}. {'It is' if len(unfit) == 1 else 'They are'} left out: "
+        f"{len(left) - 2} independent models are left{few}.",
+        AccuracyWarning,
+    )
+    targets = [models.targets[number] for number in left]
+    return replace(
+        models,
+        outputs=models.outputs[left],
+        targets=targets,
+        labels_only=any(each.labels_only for each in targets),
+    )
+
+
+def _is_unfit(labels: Labels, told: Labels, share: float) -> bool:
+    """Return whether a model is near chance, and not significantly better than naming the largest class."""
+    right = int((told == labels).sum())
+    better = binomtest(right, len(labels), share, alternative="greater").pvalue < BETTER
+    return not better and is_near_chance(labels, told)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _accuracies(models: Models) -> dict[str, Any]:

@@ -58,6 +58,7 @@ ATTACK = Attack(
     formula="weighted share of the reference's errors with the same answer",
     source="after Godinot et al. 2025, proposition 1",
     needs=("labels", "independent models"),
+    fewest=1,
     labels_suffice=True,
     figures=figures,
 )

@@ -22,10 +22,10 @@ class Options:
 
     Attributes:
         reference: the model that the audited one may be derived from: a loaded target, or what `load_target`
-            takes.
-        beside: ids of models that are known to be independent of the reference, best of the audited model's
-            data set, architecture and recipe. Default for zoo models: the clean models of the reference's
-            architecture and training images.
+            takes; a module is fed as the audited model is.
+        beside: models, by their ids or as `torch.nn.Module`, that are known to be independent of the
+            reference, best of the audited model's data set, architecture and recipe. Default for zoo models:
+            the clean models of the reference's architecture and training images.
         independent: the same, loaded.
         null: ``reference`` ranks the similarity among those of the independent models to the reference,
             ``pairs`` among those of all pairs. ``auto`` is ``pairs`` where all independent models differ from
@@ -78,6 +78,16 @@ def describe(literal: Mapping[str, Any]) -> Described:
     return Described(needs=("a reference", *needs), order=(bool(literal.get("weights")), len(needs)))
 
 
+def is_vacuous(result: Mapping[str, Any]) -> bool:
+    """Return whether a result's p-value is 1 whatever was measured: without independent models.
+
+    >>> is_vacuous({"p_value": 1.0, "smallest_p_value": 1.0}), is_vacuous({"smallest_p_value": 0.002})
+    (True, False)
+    """
+    smallest = result.get("smallest_p_value")
+    return isinstance(smallest, (int, float)) and smallest >= 1
+
+
 KIND = Kind(
     name="provenance",
     title="Provenance",
@@ -88,6 +98,7 @@ KIND = Kind(
     group="provenance",
     headline=("p_value",),
     falling=frozenset({"p_value"}),
+    vacuous=is_vacuous,
     options=Options,
     sizes=("n",),
     describe=describe,

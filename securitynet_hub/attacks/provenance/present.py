@@ -10,8 +10,9 @@ from rich.table import Table
 from securitynet_hub.attacks.present import Cell, Column, Line, PageTable, Section, Summary, measured
 from securitynet_hub.attacks.provenance.kind import KIND
 from securitynet_hub.attacks.provenance.measures import ORDERS
-from securitynet_hub.attacks.provenance.verdict import judge, reference_of, word
-from securitynet_hub.attacks.tables import Audited, model_cell, short
+from securitynet_hub.attacks.provenance.shortage import figure_of, is_short, needs, similarity_of
+from securitynet_hub.attacks.provenance.verdict import Judged, judge, word
+from securitynet_hub.attacks.tables import Audited, short
 from securitynet_hub.core.tables import plain_table
 from securitynet_hub.core.text import printable_markup
 from securitynet_hub.plots.measured import percent
@@ -40,40 +41,49 @@ CAPTION = (
 
 
 def tables(audited: Audited, width: int) -> Iterator[Table]:
-    """Yield the table of an audit, each sign with its null and p-value; then the verdict in words."""
-    table = plain_table(f"{KIND.title}: is the model derived from the reference?", caption=CAPTION)
-    for heading in ("model", "reference"):
-        table.add_column(heading, overflow="fold")
-    table.add_column("sign")
-    for heading in COLUMNS:
-        table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
-    for annotation, records in audited:
-        for record in records:
-            entry = Entry(record, Path())
-            names = model_cell(annotation.id), model_cell(reference_of(entry)), words_of(entry.attack)
-            table.add_row(*names, *(cell or "-" for cell in _cells(entry)))
-    yield table
-    for annotation, records in audited:
-        if records:
-            yield _verdicts(annotation.id, [Entry(record, Path()) for record in records])
+    """Yield the verdicts in words; then for each model and reference the signs with their p-values."""
+    about = [
+        (annotation.id, judge([Entry(record, Path()) for record in records]))
+        for annotation, records in audited
+        if records
+    ]
+    for model, found in about:
+        yield _verdicts(model, found)
+    for model, found in about:
+        for judged in found:
+            yield _signs(model, judged)
 
 
-def _verdicts(model: str, entries: Sequence[Entry]) -> Table:
+def _verdicts(model: str, found: Sequence[Judged]) -> Table:
     table = plain_table(printable_markup(short(model)), caption="")
     table.add_column("verdict", overflow="fold")
-    for judged in judge(entries):
+    for judged in found:
         said = word(judged, model)
         table.add_row(printable_markup(f"{said.title}. {said.text} {said.basis}".strip()))
+    return table
+
+
+def _signs(model: str, judged: Judged) -> Table:
+    """Return the signs of one model and one reference, which the title names: cells would break their ids."""
+    names = printable_markup(f"{short(model)} compared with {short(judged.reference)}")
+    caption = printable_markup(f"{CAPTION} {needs(judged.entries)}".strip())
+    table = plain_table(f"\n{KIND.title}: {names}", caption=caption)
+    table.add_column("sign", no_wrap=True)
+    for heading in COLUMNS:
+        table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
+    for entry in judged.entries:
+        table.add_row(words_of(entry.attack), *(cell or "-" for cell in _cells(entry)))
     return table
 
 
 def _cells(entry: Entry) -> list[str]:
     """Return the figures of one record as texts, empty where it has none."""
     result = entry.record.result
-    similarity, p_value, smallest, power = (
-        number(result.get(name)) for name in ("similarity", "p_value", "smallest_p_value", "power")
-    )
-    others = result.get("independent")
+    similarity = similarity_of(entry)
+    p_value, smallest, power = (number(result.get(name)) for name in ("p_value", "smallest_p_value", "power"))
+    if is_short(result):  # neither a copy nor anything else could have been found
+        p_value = power = None
+    others = result.get("independent") if figure_of(entry) == "similarity" else None
     known = (
         [value for other in others if (value := number(other)) is not None]
         if isinstance(others, list)
@@ -114,7 +124,9 @@ def section(entries: Sequence[Entry], samples: Sequence[Path]) -> Section:
         lines = []
         for entry in judged.entries:
             cells: list[Cell] = list(_cells(entry))
-            cells[0], cells[2] = measured(entry, "similarity"), measured(entry, "p_value")
+            figure = figure_of(entry)
+            cells[0] = None if figure is None else measured(entry, figure)
+            cells[2] = None if is_short(entry.record.result) else measured(entry, "p_value")
             lines.append(Line(words_of(entry.attack), [cell or None for cell in cells], attack=entry.attack))
         parts.append(
             PageTable(
@@ -123,7 +135,7 @@ def section(entries: Sequence[Entry], samples: Sequence[Path]) -> Section:
                 columns=[Column(name, prose=name in COLUMNS[1:2]) for name in COLUMNS],
                 lines=lines,
                 caption=f"Compared with {judged.reference}. {CAPTION}",
-                note=word(judged, entries[0].model).basis,
+                note=f"{needs(judged.entries)} {word(judged, entries[0].model).basis}".strip(),
             )
         )
     return Section(title=KIND.title, parts=parts)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from securitynet_hub.attacks.present import Verdict
 from securitynet_hub.attacks.provenance.measures import ORDERS
+from securitynet_hub.attacks.provenance.shortage import is_short, need_of, similarity_of
 from securitynet_hub.plots.measured import percent
 from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.figures import number
@@ -120,9 +121,9 @@ def word(judged: Judged, model: str) -> Verdict:
     else:
         title, short = (
             f"Cannot tell it from a model that is independent of {reference} ({at})",
-            "No sign of a copy",
+            "Cannot tell it from an independent model",
         )
-        text = f"{_power(judged)} {WEAK}."
+        text = f"{_power(judged)} {WEAK}.{_unjudged(judged)}"
     return Verdict(tone="open", title=title, text=f"{evidence} {text}", short=short, basis=_basis(judged))
 
 
@@ -154,7 +155,7 @@ def _evidence(judged: Judged) -> str:
     found = [
         f"{entry.attack.replace('_', ' ')} is {value:.2f}"
         for entry in judged.counted
-        if (value := number(entry.record.result.get("similarity"))) is not None
+        if (value := similarity_of(entry)) is not None
     ]
     return f"The similarity by {' and by '.join(found)}." if found else ""
 
@@ -166,13 +167,24 @@ def _shortage(judged: Judged) -> str:
         have, needed = (number(entry.record.result.get(name)) for name in ("n_independent", "n_needed"))
         if have is None or needed is None or have >= needed:
             return ""
+        takes = f"{judged.significance:.2g} takes {need_of(entry.record.result)}"
+        if not have:
+            missing.append(f"There is no independent model to compare it with: {takes}.")
+            continue
         smallest = number(entry.record.result.get("smallest_p_value")) or 1.0
+        models = "model" if have == 1 else "models"
         missing.append(
-            f"With {have:.0f} independent models the smallest p-value is {smallest:.2g}; "
-            f"{judged.significance:.2g} takes {needed:.0f}: name more that are known to be independent "
-            "(--beside)."
+            f"With {have:.0f} independent {models} the smallest p-value is {smallest:.2g}; {takes}."
         )
     return missing[0] if missing else ""
+
+
+def _unjudged(judged: Judged) -> str:
+    """Say that answers were not judged for lack of independent models, where weights were."""
+    for entry in judged.counted:
+        if is_short(entry.record.result):
+            return f" Its answers were not judged: that takes {need_of(entry.record.result)}."
+    return ""
 
 
 def _power(judged: Judged) -> str:
@@ -205,7 +217,12 @@ def _listed(names: Sequence[str]) -> str:
 
 def _basis(judged: Judged) -> str:
     """Say what the p-value rests on."""
-    nulls = {str(entry.record.result.get("null")) for entry in judged.counted}
+    results = [entry.record.result for entry in judged.counted]
+    nulls = {
+        str(result.get("null"))
+        for result in results
+        if result.get("null") == ORDERS or number(result.get("n_independent")) != 0
+    }
     words = {
         "reference": "the audited model, if independent, is like the independent models beside it",
         "pairs": "both models, if independent, are like the independent models beside them",

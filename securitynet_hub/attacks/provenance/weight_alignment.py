@@ -14,6 +14,7 @@ from securitynet_hub.attacks.provenance.attack import Attack
 from securitynet_hub.attacks.provenance.models import Models
 from securitynet_hub.attacks.provenance.null import Ranked
 from securitynet_hub.core.arrays import Scores
+from securitynet_hub.models.outputs import Classifier
 from securitynet_hub.models.target import Target
 
 FEWEST_UNITS = 6
@@ -107,7 +108,10 @@ def aligned_layers(reference: Target, suspect: Target) -> Pairs:
 
 
 def _layers(target: Target) -> Iterator[tuple[str, torch.Tensor]]:
-    for name, part in target.module.named_modules():
+    network = target.module
+    while isinstance(network, Classifier):  # so that layers have the names that any loader gives them
+        network = network.network
+    for name, part in network.named_modules():
         if isinstance(part, nn.modules.conv._ConvNd):
             if part.transposed or part.groups not in (1, part.in_channels):
                 continue

@@ -1,21 +1,30 @@
 """Two networks and independent ones: what is found, and what is left open."""
 
 import copy
+import io
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from securitynet_hub import audit, load_target
 from securitynet_hub.attacks.provenance.adversarial_overlap import boundary_examples
+from securitynet_hub.attacks.provenance.audit import _is_unfit
 from securitynet_hub.attacks.provenance.copies import make_copies
 from securitynet_hub.attacks.provenance.models import Models
+from securitynet_hub.attacks.provenance.present import _cells, tables
+from securitynet_hub.attacks.provenance.shortage import needs
 from securitynet_hub.attacks.provenance.verdict import judge, word
 from securitynet_hub.attacks.provenance.weight_alignment import aligned_layers, rank_among_orders
 from securitynet_hub.attacks.subject import known_data
+from securitynet_hub.attacks.validity import is_near_chance
+from securitynet_hub.core.errors import AccuracyWarning
 from securitynet_hub.models.target import Target
 from securitynet_hub.models.zoo_networks import TRANSFORM, Cnn
+from securitynet_hub.plots.measured import percent
 from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.schema import parse_part
 
@@ -46,8 +55,6 @@ def records_of_copy(quantised):
 
 
 def said(records):
-    from pathlib import Path
-
     (judged,) = judge([Entry(record, Path()) for record in records])
     return word(judged, "it")
 
@@ -87,10 +94,96 @@ class TestOutcomes:
         assert record.result["p_value"] == record.result["smallest_p_value"] == pytest.approx(1 / 6)
         verdict = said([record])
         assert "too few independent models" in verdict.title
-        assert "0.05 takes 19" in verdict.text
+        assert "0.05 takes 19 independent models (--beside), or 5 with --null pairs" in verdict.text
+
+
+@pytest.fixture(scope="module")
+def records_of_two(reference, quantised):
+    """No other model stands beside the two; the reference is a module in memory."""
+    names = ["all_answers", "error_agreement", "answer_correlation", "logit_space", "weight_alignment"]
+    found = compared(quantised, reference.module, attacks=names, power_copies=("quantised",))
+    return {record.attack["name"]: record for record in found}
+
+
+class TestWithoutIndependentModels:
+    """Similarities are constants then, and p-values 1: no figures."""
+
+    def test_the_constants_are_not_shown(self, records_of_two):
+        cells = {name: _cells(Entry(record, Path())) for name, record in records_of_two.items()}
+        assert records_of_two["answer_correlation"].result["similarity"] == -1
+        assert cells["answer_correlation"] == cells["all_answers"] == ["", "", "", "1", ""]
+        plain = records_of_two["error_agreement"].result["agreement_on_errors"]
+        assert cells["error_agreement"] == [f"{plain:.2f}", "", "", "1", ""]
+        assert cells["logit_space"][0] == "1.00"  # absolute
+        similarity, spread, p_value, _, found = cells["weight_alignment"]
+        assert (similarity, spread, p_value, found) == ("1.00", "orders of units", "0.001", percent(1.0, 0))
+
+    def test_what_is_needed_is_said(self, records_of_two):
+        alone = said([records_of_two["all_answers"]])
+        assert "no independent model to compare it with: 0.05 takes 19" in alone.text
+        assert "(--beside)" in alone.text
+        assert "similarity" not in alone.text
+        assert alone.basis == ""
+        both = said([records_of_two["all_answers"], records_of_two["weight_alignment"]])
+        assert both.title.startswith("Derived from module/")
+        assert "beside" not in both.basis
+        entries = [Entry(record, Path()) for record in records_of_two.values()]
+        assert needs(entries).startswith(
+            "All answers, error agreement, answer correlation and logit space need 19 independent models "
+            "(--beside), or 5 with --null pairs, and have none."
+        )
+
+    def test_such_a_p_value_is_not_ranked(self, records_of_two):
+        from securitynet_hub.attacks.provenance.kind import KIND
+
+        assert KIND.headline_of(records_of_two["all_answers"].result) is None
+        assert KIND.headline_of(records_of_two["weight_alignment"].result)[0] == "p_value"
+
+    def test_the_table_fits_a_terminal_and_the_verdict_comes_first(self, records_of_two):
+        console = Console(width=80, file=io.StringIO())
+        annotation = replace(load_target(f"{CLEAN}/1").annotation, id="file/0123456789ab/a-long-name")
+        for table in tables([(annotation, list(records_of_two.values()))], 80):
+            console.print(table)
+        text = console.file.getvalue()
+        assert text.index("Derived from") < text.index("compared with")
+        assert "answer correlation" in text
+        assert "…" not in text
+
+
+class TestUnfit:
+    @staticmethod
+    def guessing(reference, name, places=1):
+        module = copy.deepcopy(reference.module)
+        with torch.no_grad():
+            for parameter in (module[-1].weight, module[-1].bias):
+                parameter.copy_(parameter.roll(places, 0))
+        return replace(reference, module=module, annotation=replace(reference.annotation, id=name))
+
+    def test_independent_ones_are_named_at_once_and_left_out(self, reference):
+        others = [self.guessing(reference, "file:a", 1), self.guessing(reference, "file:b", 2)]
+        beside = [*others, f"{CLEAN}/3", f"{CLEAN}/4"]
+        words = r"file:a is right on .* and file:b on .* They are left out: 2 .*, fewer than the 5 that are"
+        with pytest.warns(AccuracyWarning, match=words):
+            (record,) = compared(
+                f"{CLEAN}/2", f"{CLEAN}/1", beside=beside, null="pairs", attacks=["error_agreement"]
+            )
+        assert record.attack["beside"] == record.result["independent_models"] == beside[2:]
+
+    def test_a_weak_model_that_is_significantly_better_is_fit(self):
+        labels = np.arange(500) % 7
+        told = (labels + 1) % 7
+        told[:100] = labels[:100]
+        assert is_near_chance(labels, told)
+        assert not _is_unfit(labels, told, 1 / 7)
+        told[80:100] = (labels[80:100] + 1) % 7
+        assert _is_unfit(labels, told, 1 / 7)
 
 
 class TestRefusals:
+    def test_what_is_no_model(self):
+        with pytest.raises(ValueError, match=r"named as a model is .*; got 7, of type int"):
+            compared(f"{CLEAN}/1", 7)
+
     def test_no_reference(self):
         with pytest.raises(ValueError, match=r"name the one.*reference= \(--reference MODEL\)"):
             compared(f"{CLEAN}/1", None)
@@ -112,7 +205,7 @@ class TestRefusals:
             reference, module=shuffled, annotation=replace(reference.annotation, id="file:rolled")
         )
         with pytest.raises(
-            ValueError, match=r"file:rolled is right on .* of these images, as often as by chance"
+            ValueError, match=r"^file:rolled is right on .* of these images, not significantly more"
         ):
             compared(f"{CLEAN}/2", other)
 
