@@ -223,6 +223,17 @@ def measured(entry: Entry, name: str) -> Measured | None:
     return Measured(entry.model, value, interval(entry.record.result.get(f"{name}_ci")))
 
 
+def measured_on(entries: Sequence[Entry], name: str) -> tuple[float | None, int | None]:
+    """Return a model's accuracy by the record that has most images, and how many these are."""
+    found = [
+        (int(number(entry.record.result.get("n")) or 0), value)
+        for entry in entries
+        if (value := number(entry.record.result.get(name))) is not None
+    ]
+    images, accuracy = max(found, key=lambda each: each[0], default=(None, None))
+    return accuracy, images
+
+
 def sentence(clauses: Sequence[str]) -> str:
     """Join clauses into one sentence.
 

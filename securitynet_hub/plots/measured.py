@@ -32,6 +32,15 @@ def percent_with_interval(measured: Measured) -> str:
     return percent(measured.value) + extent
 
 
+def share_with_interval(value: float, ci: tuple[float, float] | None) -> str:
+    """Write a share in percent with its interval in short.
+
+    >>> share_with_interval(0.061, (0.048, 0.078)).replace(chr(160), " ")
+    '6.1 % (4.8-7.8 %)'
+    """
+    return percent(value) + (f" ({100 * ci[0]:.1f}-{percent(ci[1])})" if ci else "")
+
+
 def text_of(value: float) -> str:
     """Write a figure: whole numbers as they are, fractions with three decimals, tiny ones with two digits.
 

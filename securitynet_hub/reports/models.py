@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -35,6 +35,7 @@ class Model:
         dataset: what it was trained on, as the annotations spell it.
         accuracy: on images that it was not trained on: annotated, else measured.
         gap: accuracy on training images less accuracy on other images: annotated, else measured.
+        images: on how many the accuracy was measured, where it is not annotated.
         facts: names and values.
         grounds: what must hold for the figures to mean anything, and whether it does.
         summaries: what each kind of attack says, by its name, in the order of the kinds.
@@ -49,6 +50,7 @@ class Model:
     dataset: str
     accuracy: float | None
     gap: float | None
+    images: int | None = None
     facts: list[tuple[str, str]] = field(default_factory=list)
     grounds: list[Ground] = field(default_factory=list)
     summaries: dict[str, Summary] = field(default_factory=dict)
@@ -106,8 +108,9 @@ def describe(id: str, entries: Sequence[Entry], samples: Sequence[Path] = ()) ->
             model.summaries[name], unread = summary_of(kind, own, samples)
             model.unknown += unread
     model.unknown += [entry for entry in entries if entry.kind not in kinds()]
+    if model.accuracy is None:
+        model.accuracy, model.images = _measured_accuracy(model.summaries.values(), entries)
     for summary in model.summaries.values():
-        model.accuracy = summary.accuracy if model.accuracy is None else model.accuracy
         model.gap = summary.gap if model.gap is None else model.gap
     if annotation is None and model.dataset != images:
         model.notes.append(f"The images that it was audited with suggest a model of {model.dataset}.")
@@ -162,7 +165,8 @@ def _facts(annotation: Annotation | None, model: Model, entries: Sequence[Entry]
         facts += [("network", annotation.architecture), ("trained on", annotation.dataset),
                   ("published by", annotation.source),
                   ("parameters", _count(annotation.num_parameters))]  # fmt: skip
-    facts += [("test accuracy", _rate(model.accuracy)), ("overfit gap", _rate(model.gap))]
+    counted = f" (of {model.images:,} images)" if model.images and model.accuracy is not None else ""
+    facts += [("test accuracy", _rate(model.accuracy) + counted), ("overfit gap", _rate(model.gap))]
     if annotation:
         facts.append(("flags", ", ".join(annotation.flags)))
     if isinstance(annotation, ZooAnnotation):
@@ -176,6 +180,18 @@ def _facts(annotation: Annotation | None, model: Model, entries: Sequence[Entry]
         ("by", ", ".join(sorted({entry.record.author for entry in entries if entry.record.author}))),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
+
+
+def _measured_accuracy(
+    summaries: Iterable[Summary], entries: Sequence[Entry]
+) -> tuple[float | None, int | None]:
+    """Return the accuracy by the attack or check that measured it on most images, and their number."""
+    checks = [check for entry in entries if isinstance(check := entry.record.data.get("check"), Mapping)]
+    found = [(summary.images or 0, summary.accuracy) for summary in summaries]
+    found += [(int(number(check.get("n")) or 0), number(check.get("accuracy"))) for check in checks]
+    known = [(images, accuracy) for images, accuracy in found if accuracy is not None]
+    images, accuracy = max(known, key=lambda each: each[0], default=(None, None))
+    return accuracy, images
 
 
 def _right(model: Model) -> str:
@@ -202,7 +218,8 @@ def _accuracy_ground(entries: Sequence[Entry]) -> list[Ground]:
     check = known[-1]
     status, reason = str(check["status"]), check.get("likely_reason")
     found, expected = (number(check.get(name)) for name in ("accuracy", "expected"))
-    right = "" if found is None else f"Right on {percent(found)} of new images"
+    n = int(number(check.get("n")) or 0)
+    right = "" if found is None else f"Right on {percent(found)} of {f'{n:,} ' if n else ''}new images"
     stated = "" if expected is None else f", {percent(expected)} expected"
     status_words = NOTHING_EXPECTED if status == "no expectation" else status
     likely = f" Probably {reason}." if reason else ""

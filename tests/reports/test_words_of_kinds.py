@@ -1,5 +1,6 @@
 """What kinds of attack say in a report: names of classes, whether images suffice, highest AUC first."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from securitynet_hub.attacks.backdoor.verdict import load_calibration
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.record import Record
+from securitynet_hub.reports.models import describe
+from securitynet_hub.sharing.explorer.page import _own_model
 
 
 def entry(kind, attack, result, **counts):
@@ -139,3 +142,38 @@ def test_aucs_stand_in_the_order_of_their_values():
     section = kinds()["membership-inference"].present.section(entries, ())
     table = next(part for part in section.parts if hasattr(part, "lines"))
     assert [line.cells[0].value for line in table.lines] == [0.70, 0.65, 0.50]
+
+
+def checked(made, **check):
+    return Entry(replace(made.record, data={**made.record.data, "check": check}), made.path)
+
+
+def test_the_accuracy_is_the_one_of_most_images():
+    """The models of a report are compared by it, and each place says of how many images."""
+    threat = {"norm": "Linf", "eps": "8/255"}
+    robust = entry("evasion", "pgd", {"accuracy": 0.975, "robust_accuracy": 0.5, "n": 40, **threat})
+    of_check = {"accuracy": 0.9, "members_accuracy": 1.0, "n_members": 100, "status": "no expectation"}
+    few, many = checked(robust, n=300, **of_check), checked(robust, **of_check | {"n": 600, "accuracy": 0.8})
+    for entries, accuracy, images in (
+        ([robust], 0.975, 40),
+        ([few], 0.9, 300),
+        ([many, few], 0.8, 600),
+        ([few, many], 0.8, 600),
+    ):
+        model = describe("mine", entries)
+        assert (model.accuracy, model.images) == (accuracy, images)
+        assert ("test accuracy", f"{accuracy:.3f} (of {images} images)") in model.facts
+        if len(entries) > 1:
+            own = _own_model("mine", [each.record for each in entries])
+            assert own["test_accuracy"].value == accuracy
+    (ground,) = describe("mine", [few]).grounds
+    assert "of 300 new images" in ground.text
+
+
+def test_headlines_have_intervals():
+    result = {"accuracy": 0.9, "robust_accuracy": 0.525, "robust_accuracy_ci": [0.361, 0.685], "n": 40}
+    (verdict,) = summary(entry("evasion", "worst_case", result)).verdicts
+    assert verdict.title.replace("\u00a0", " ").endswith(": 52.5 % (36.1-68.5 %) of images are still right")
+    result = {"agreement": 0.8, "agreement_ci": [0.75, 0.85], "target_accuracy": 0.9, "n": 300}
+    (verdict,) = summary(entry("model-stealing", "random", result)).verdicts
+    assert "on 80.0 % (75.0-85.0 %) of images" in verdict.title.replace("\u00a0", " ")

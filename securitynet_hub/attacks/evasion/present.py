@@ -22,11 +22,12 @@ from securitynet_hub.attacks.present import (
     Tone,
     Verdict,
     measured,
+    measured_on,
 )
 from securitynet_hub.attacks.tables import Audited, model_cell
 from securitynet_hub.core.tables import plain_table
 from securitynet_hub.core.text import printable_markup
-from securitynet_hub.plots.measured import Measured, percent, percent_with_interval
+from securitynet_hub.plots.measured import Measured, percent, percent_with_interval, share_with_interval
 from securitynet_hub.plots.pictures import Picture, pictures_beside
 from securitynet_hub.plots.plot import words_of
 from securitynet_hub.records.entries import Entry
@@ -128,10 +129,12 @@ def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
     ]
     if not verdicts:
         verdicts = [Verdict(tone="open", title="Robustness: not known", text="The records state none.")]
+    accuracy, images = measured_on(ordered, "accuracy")
     return Summary(
         entries=ordered,
         verdicts=verdicts,
-        accuracy=number(ordered[0].record.result.get("accuracy")),
+        accuracy=accuracy,
+        images=images,
         compared=compared,
         grounds=[ground for entry in robust[:1] for ground in grounds_of(entry)],
         meanings=MEANINGS,
@@ -171,12 +174,12 @@ def robust_verdict(entry: Entry) -> Verdict:
         points.append(f"The {limit} ended before the interval was as narrow as --width asks.")
     if published := beside_published(result):
         points.append(published)
-    tone, title, severity = _judged(robust, accuracy, doubted=not checked or bool(_failed(result)))
+    tone, short, severity = _judged(robust, accuracy, doubted=not checked or bool(_failed(result)))
     return Verdict(
         tone=tone,
-        title=title,
+        title=f"{short}: {share_with_interval(robust.value, robust.ci)} of images are still right",
         text=text,
-        short=title,
+        short=short,
         counted=True,
         severity=severity,
         points=points,
@@ -185,18 +188,18 @@ def robust_verdict(entry: Entry) -> Verdict:
 
 
 def _judged(robust: Measured, accuracy: float | None, *, doubted: bool) -> tuple[Tone, str, int]:
+    """Return tone, title in short and severity."""
     low, high = robust.ci or (robust.value, robust.value)
     if accuracy == 0:
         return "open", "The model is wrong on every image as it is", 1
     whole = 1.0 if accuracy is None else accuracy
-    share = percent(robust.value, 0)
     if high <= LOW * whole:
         return "alarm", "Small changes fool the model on nearly every image", 3
     if high < HALF * whole:
-        return "alarm", f"Small changes leave {share} of images right", 2
+        return "alarm", "Small changes fool the model on most images that it gets right", 2
     if low >= HALF * whole and not doubted:
-        return "calm", f"{share} of images withstand these attacks", 0
-    return "open", f"{share} of images withstand these attacks", 1
+        return "calm", "Most images withstand these attacks", 0
+    return "open", "How much withstands these attacks is in doubt", 1
 
 
 def corrupted_verdict(entry: Entry) -> Verdict:
@@ -211,8 +214,9 @@ def corrupted_verdict(entry: Entry) -> Verdict:
         text += f". {words_of(str(worst.get('name'))).capitalize()} harms most: {percent(low)} are left"
     return Verdict(
         tone="open",
-        title=f"Corrupted images: {percent(found.value, 0)} right",
+        title=f"Corrupted images: {share_with_interval(found.value, found.ci)} right",
         text=f"{text}.",
+        short=f"Corrupted images: {percent(found.value)} right",
         counted=False,
     )
 

@@ -23,7 +23,6 @@ from securitynet_hub.attacks.membership.wording import (
     grounds,
     lira_estimate,
     one_in,
-    share_with_interval,
     word,
 )
 from securitynet_hub.attacks.present import (
@@ -43,7 +42,7 @@ from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.tables import plain_table
 from securitynet_hub.core.terms import TERMS, terms_in
 from securitynet_hub.core.text import printable, printable_markup
-from securitynet_hub.plots.measured import Measured, percent
+from securitynet_hub.plots.measured import Measured, percent, share_with_interval
 from securitynet_hub.plots.pictures import Picture, read_picture
 from securitynet_hub.plots.plot import Plot, words_of
 from securitynet_hub.plots.roc import roc_curve, roc_plot

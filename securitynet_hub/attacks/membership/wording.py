@@ -10,7 +10,7 @@ from securitynet_hub.attacks.membership.tail import REFERENCES
 from securitynet_hub.attacks.membership.verdict import COARSE, Figure, Judgement, differing, poor, unexplained
 from securitynet_hub.attacks.present import Ground
 from securitynet_hub.attacks.validity import right_on_few
-from securitynet_hub.plots.measured import percent
+from securitynet_hub.plots.measured import percent, share_with_interval
 from securitynet_hub.plots.plot import words_of
 from securitynet_hub.records.figures import interval, mappings, number
 from securitynet_hub.records.record import Record
@@ -490,12 +490,3 @@ def one_in(fpr: float) -> str:
     """
     times = 1 / fpr
     return f"1 in {round(times):,}" if abs(times - round(times)) < 1e-6 * times else _short_percent(fpr)
-
-
-def share_with_interval(value: float, ci: tuple[float, float] | None) -> str:
-    """Write a share in percent with its interval in short.
-
-    >>> share_with_interval(0.061, (0.048, 0.078)).replace(chr(160), " ")
-    '6.1 % (4.8-7.8 %)'
-    """
-    return percent(value) + (f" ({100 * ci[0]:.1f}-{percent(ci[1])})" if ci else "")

@@ -7,7 +7,16 @@ from pathlib import Path
 
 from rich.table import Table
 
-from securitynet_hub.attacks.present import Cell, Column, Line, PageTable, Section, Summary, measured
+from securitynet_hub.attacks.present import (
+    Cell,
+    Column,
+    Line,
+    PageTable,
+    Section,
+    Summary,
+    measured,
+    measured_on,
+)
 from securitynet_hub.attacks.provenance.kind import KIND
 from securitynet_hub.attacks.provenance.measures import ORDERS
 from securitynet_hub.attacks.provenance.shortage import figure_of, is_short, needs, similarity_of
@@ -105,14 +114,13 @@ def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
     """Sum up one model's records: a verdict for each reference, the smallest p-value first."""
     found = judge(entries)
     verdicts = [word(judged, entries[0].model) for judged in found]
-    accuracies = [
-        value for entry in entries if (value := number(entry.record.result.get("accuracy"))) is not None
-    ]
+    accuracy, images = measured_on(entries, "accuracy")
     return Summary(
         entries=[entry for judged in found for entry in judged.entries],
         verdicts=verdicts,
         severity=float(max((verdict.severity for verdict in verdicts), default=0)),
-        accuracy=accuracies[0] if accuracies else None,
+        accuracy=accuracy,
+        images=images,
         meanings=MEANINGS,
     )
 

@@ -20,12 +20,13 @@ from securitynet_hub.attacks.present import (
     Summary,
     Verdict,
     measured,
+    measured_on,
 )
 from securitynet_hub.attacks.stealing.kind import KIND
 from securitynet_hub.attacks.tables import Audited, model_cell
 from securitynet_hub.core.tables import plain_table
 from securitynet_hub.plots.budgets import budgets_plot
-from securitynet_hub.plots.measured import Measured, percent, percent_with_interval
+from securitynet_hub.plots.measured import Measured, percent, percent_with_interval, share_with_interval
 from securitynet_hub.plots.plot import Plot, words_of
 from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.figures import interval, number
@@ -136,6 +137,7 @@ def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
     ordered = sorted(entries, key=lambda entry: budget(entry.record) or 0.0)
     largest = ordered[-1]
     agreement = measured(largest, "agreement")
+    accuracy, images = measured_on(ordered, "target_accuracy")
     compared: dict[Column, Measured] = {}
     for entry in reversed(ordered):
         if found := measured(entry, "agreement"):
@@ -144,7 +146,8 @@ def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
     return Summary(
         entries=ordered,
         verdicts=[verdict(ordered)],
-        accuracy=number(largest.record.result.get("target_accuracy")),
+        accuracy=accuracy,
+        images=images,
         standings=[_standing(agreement)] if agreement else [],
         compared=compared,
         grounds=grounds(ordered),
@@ -202,12 +205,12 @@ def verdict(entries: Sequence[Entry]) -> Verdict:
     if errors := measured(best, "agreement_on_target_errors"):
         text += f", and on {percent_with_interval(errors)} of those that the model gets wrong. "
         text += _beside_independent(errors, best.record)
-    share = percent(agreement.value, 0)
+    share = share_with_interval(agreement.value, agreement.ci)
     return Verdict(
         tone="open",
         title=f"A stolen copy agrees with the model on {share} of images",
         text=f"{text}.",
-        short=f"A copy agrees on {share}",
+        short=f"A copy agrees on {percent(agreement.value)}",
     )
 
 

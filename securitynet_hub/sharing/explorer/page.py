@@ -195,16 +195,20 @@ def _own_model(id: str, records: Sequence[Record]) -> dict[str, Found]:
         "source": Found(id.partition("/")[0]),
         "num_classes": Found(number(last.target.get("num_classes"))),
     }
-    for record in records:
-        check = record.data.get("check")
-        if isinstance(check, dict):
-            found |= _of_check(check)
+    checks = [check for record in records if isinstance(check := record.data.get("check"), dict)]
+    if checks:
+        found |= _of_check(max(checks, key=_images_of))
     for name, kind in kinds().items():
         own = [record for record in records if record.attack.get("kind") == name]
         for column, value in kind.present.frame(own).items() if own else ():
             if value is not None and column not in found:
                 found[column] = Found(value, _ends_in(own, value))
     return found
+
+
+def _images_of(check: dict[str, Any]) -> float:
+    """Return how many images a check asked about."""
+    return sum(number(check.get(name)) or 0 for name in ("n_members", "n"))
 
 
 def _of_check(check: dict[str, Any]) -> dict[str, Found]:
