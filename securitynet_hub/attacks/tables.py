@@ -25,8 +25,16 @@ def auc_text(result: dict[str, Any]) -> str:
     """
     if "auc" not in result:
         return "-"
-    low, high = result["auc_ci"]
-    return f"{result['auc']:.3f} ({low:.3f}-{high:.3f})".replace("(0.", "(.").replace("-0.", "-.")
+    return share_cell(result["auc"], *result["auc_ci"])
+
+
+def share_cell(value: float, low: float, high: float) -> str:
+    """Write a share with its interval.
+
+    >>> share_cell(0.75, 0.5, 1.0)
+    '0.750 (.500-1.000)'
+    """
+    return f"{value:.3f} ({low:.3f}-{high:.3f})".replace("(0.", "(.").replace("-0.", "-.")
 
 
 def annotated(row: Annotation, column: str) -> str:

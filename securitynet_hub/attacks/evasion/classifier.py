@@ -11,6 +11,7 @@ import torch
 
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.core.plain_torch import plain_torch
+from securitynet_hub.core.progress import tell
 from securitynet_hub.data.pixels import Labels, Pixels, to_pixels
 from securitynet_hub.data.transforms import Transform
 from securitynet_hub.engine.inference import CPU_ELEMENTS
@@ -19,6 +20,9 @@ from securitynet_hub.engine.soundness import as_classifier
 from securitynet_hub.models.eval_mode import frozen, some_parameter
 from securitynet_hub.models.functions import Function
 from securitynet_hub.models.target import Target
+
+TOLD_EVERY = 500
+"""Passes between two reports of progress."""
 
 
 class PixelClassifier(torch.nn.Module):
@@ -66,7 +70,9 @@ class PixelClassifier(torch.nn.Module):
         Raises:
             ModelError: they are not finite, or of another shape; or, when a gradient is taken, it is NaN.
         """
-        self.forwarded += len(pixels)
+        before, self.forwarded = self.forwarded, self.forwarded + len(pixels)
+        if before // TOLD_EVERY != self.forwarded // TOLD_EVERY:
+            tell("passes", self.forwarded)
         if pixels.requires_grad:
             pixels.register_hook(self._require_slopes)  # type: ignore[no-untyped-call]
         if not isinstance(self.target.transform, Transform):

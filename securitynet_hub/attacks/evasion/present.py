@@ -24,7 +24,7 @@ from securitynet_hub.attacks.present import (
     measured,
     measured_on,
 )
-from securitynet_hub.attacks.tables import Audited, model_cell
+from securitynet_hub.attacks.tables import Audited, model_cell, share_cell
 from securitynet_hub.core.tables import plain_table
 from securitynet_hub.core.text import printable_markup
 from securitynet_hub.plots.measured import Measured, percent, percent_with_interval, share_with_interval
@@ -60,12 +60,13 @@ def _robust_table(audited: Audited) -> Table:
     level = next(r for _, records in audited for r in records).result["confidence_level"]
     table = plain_table(
         f"Adversarial robustness: accuracy under attack and its {level:.0%} interval",
-        caption="Robust: share of images that withstand every attack. Passes: forward and backward.",
+        caption="Acc.: accuracy without an attack. Robust: share of images that withstand every attack. "
+        "Passes: forward and backward.",
     )
-    table.add_column("model", overflow="fold")
-    for heading in ("attack", "threat"):
-        table.add_column(heading)
-    for heading in ("accuracy", "robust", "images", "passes"):
+    table.add_column("model", overflow="fold", no_wrap=True)
+    table.add_column("attack", no_wrap=True)
+    table.add_column("threat")
+    for heading in ("acc.", "robust", "images", "passes"):
         table.add_column(heading, justify="right", no_wrap=True)
     for annotation, records in audited:
         for record in records:
@@ -75,7 +76,7 @@ def _robust_table(audited: Audited) -> Table:
                 record.attack["name"],
                 printable_markup(threat_of(record)),
                 f"{result['accuracy']:.3f}",
-                f"{result[ROBUST]:.3f} ({low:.3f}-{high:.3f})",
+                share_cell(result[ROBUST], low, high),
                 str(result["n"]),
                 f"{record.counts['forwarded'] + record.counts['gradients']:,}",
             )

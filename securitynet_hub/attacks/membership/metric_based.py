@@ -70,7 +70,7 @@ ATTACKS = (
     Attack(
         name="modified_entropy",
         run=partial(signal_scores, "modified_entropy"),
-        summary="the negative entropy that the label modifies",
+        summary="the negative entropy, in which a sure but wrong answer counts as unsure",
         formula="(1 - p_y) log p_y + sum over i != y of p_i log(1 - p_i)",
         source="Song & Mittal 2021, eq. 8",
         needs=("labels",),
