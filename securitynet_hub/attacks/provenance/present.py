@@ -19,7 +19,7 @@ from securitynet_hub.attacks.present import (
 )
 from securitynet_hub.attacks.provenance.kind import KIND
 from securitynet_hub.attacks.provenance.measures import ORDERS
-from securitynet_hub.attacks.provenance.shortage import figure_of, is_short, needs, similarity_of
+from securitynet_hub.attacks.provenance.shortage import decides, figure_of, needs, similarity_of
 from securitynet_hub.attacks.provenance.verdict import Judged, judge, word
 from securitynet_hub.attacks.tables import Audited, short
 from securitynet_hub.core.tables import plain_table
@@ -90,7 +90,7 @@ def _cells(entry: Entry) -> list[str]:
     result = entry.record.result
     similarity = similarity_of(entry)
     p_value, smallest, power = (number(result.get(name)) for name in ("p_value", "smallest_p_value", "power"))
-    if is_short(result):  # neither a copy nor anything else could have been found
+    if not decides(result):  # neither a copy nor anything else could have been found
         p_value = power = None
     others = result.get("independent") if figure_of(entry) == "similarity" else None
     known = (
@@ -134,7 +134,7 @@ def section(entries: Sequence[Entry], samples: Sequence[Path]) -> Section:
             cells: list[Cell] = list(_cells(entry))
             figure = figure_of(entry)
             cells[0] = None if figure is None else measured(entry, figure)
-            cells[2] = None if is_short(entry.record.result) else measured(entry, "p_value")
+            cells[2] = measured(entry, "p_value") if decides(entry.record.result) else None
             lines.append(Line(words_of(entry.attack), [cell or None for cell in cells], attack=entry.attack))
         parts.append(
             PageTable(

@@ -30,6 +30,16 @@ def is_short(result: Mapping[str, Any]) -> bool:
     return result.get("outcome") == TOO_FEW and result.get("null") != ORDERS
 
 
+def decides(result: Mapping[str, Any]) -> bool:
+    """Return whether a p-value could be small enough: with fewer models neither it nor copies say anything.
+
+    >>> decides({"smallest_p_value": 1 / 6, "significance": 0.05})
+    False
+    """
+    smallest, level = number(result.get("smallest_p_value")), number(result.get("significance"))
+    return smallest is None or level is None or smallest <= level
+
+
 def figure_of(entry: Entry) -> str | None:
     """Name the figure that is a record's similarity; None where it was not measured.
 

@@ -15,7 +15,7 @@ from securitynet_hub.attacks.provenance.adversarial_overlap import boundary_exam
 from securitynet_hub.attacks.provenance.audit import _is_unfit
 from securitynet_hub.attacks.provenance.copies import make_copies
 from securitynet_hub.attacks.provenance.models import Models
-from securitynet_hub.attacks.provenance.present import _cells, tables
+from securitynet_hub.attacks.provenance.present import _cells, section, tables
 from securitynet_hub.attacks.provenance.shortage import needs
 from securitynet_hub.attacks.provenance.verdict import judge, word
 from securitynet_hub.attacks.provenance.weight_alignment import aligned_layers, rank_among_orders
@@ -117,6 +117,13 @@ class TestWithoutIndependentModels:
         assert cells["logit_space"][0] == "1.00"  # absolute
         similarity, spread, p_value, _, found = cells["weight_alignment"]
         assert (similarity, spread, p_value, found) == ("1.00", "orders of units", "0.001", percent(1.0, 0))
+
+    def test_the_report_shows_them_neither(self, records_of_two):
+        (table,) = section([Entry(record, Path()) for record in records_of_two.values()], []).parts
+        lines = {line.attack: line.cells for line in table.lines}
+        assert lines["all_answers"] == [None, None, None, "1", None]
+        assert lines["weight_alignment"][2].value == pytest.approx(0.001)
+        assert "19 independent models (--beside)" in table.note
 
     def test_what_is_needed_is_said(self, records_of_two):
         alone = said([records_of_two["all_answers"]])
