@@ -1,14 +1,16 @@
 """Make and judge the verdict: ``python benchmarks/measure_verdict.py STEP CORPUS ASSETS --out DIR``.
 
 Four steps, the first three in this order. The networks must be there (``python -m
-securitynet_hub.zoo.corpus CORPUS --data ASSETS``).
+securitynet_hub.zoo.corpus CORPUS --data ASSETS``, and for the parts ``kinds-calibration`` and ``kinds-test``
+``python benchmarks/kinds_corpus.py CORPUS ASSETS``).
 
 - ``indicators --part PART``: measure every network of a part against its twins, one file each, so that an
   interrupted run resumes and several runs share the work; some 5 to 15 CPU-seconds a network.
-- ``calibrate``: choose the weights on the design part, take the scores of the calibration part, and write
+- ``calibrate``: score each network of the parts ``design``, ``calibration`` and ``kinds-calibration`` with
+  weights that were learnt on the other kinds, learn the weights on all, and write
   ``securitynet_hub/resources/backdoor_verdict.json``.
-- ``judge``: judge the test part with these constants, once, and keep the tables.
-- ``beside``: judge the design part with constants from the calibration part, and the other way round, alone
+- ``judge``: judge the parts ``test`` and ``kinds-test`` with these constants, once, and keep the tables.
+- ``beside``: judge the design part with weights from the calibration part, and the other way round, alone
   and beside clean networks of the same architecture and images, and keep the table. It looks at no test part.
 
 Networks whose backdoor did not take (success below .5) are left out of weights, AUC and shares, and shown
@@ -27,16 +29,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from kinds_corpus import kind_of, load_kind_target, plans
+from kinds_images import draw_set
 from sklearn.linear_model import LogisticRegression
 from tables import writing
 
 from securitynet_hub.attacks.backdoor.twins import MAX_IMAGES, compare_with_twins
 from securitynet_hub.attacks.backdoor.verdict import (
+    LEVEL,
+    MIN_AGREEMENT,
     Calibration,
     Term,
     Verdict,
-    against_clean,
     conformal_p,
     judge,
     standardised,
@@ -50,6 +56,18 @@ RESOURCE = Path(__file__).parents[1] / "securitynet_hub" / "resources" / "backdo
 STRENGTH = 0.05
 """Inverse strength of the L2 penalty of the weights."""
 
+USED = (
+    "noise_norm", "noise_transfer", "noise_exchange", "probes", "probe", "noise_contrast", "noise_gap",
+    "shade_contrast", "shade_gap",
+)  # fmt: skip
+"""The indicators that count. The others were dropped without a loss on kinds left out."""
+
+SHARPNESS = 2.0
+"""How much more the class that stands out counts than the others (`verdict.judge`)."""
+
+KINDS = "kinds-"
+"""What the parts of further kinds begin with."""
+
 Measured = dict[str, Any]
 
 
@@ -57,6 +75,9 @@ def indicators(corpus: Path, assets: Path, part: str, out: Path, most: int | Non
     """Measure the indicators of a part's networks, or of so many; another run's are passed over."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
+    if part.startswith(KINDS):
+        measure_kinds(corpus, assets, part, out)
+        return
     order = {recipe.number: place for place, recipe in enumerate(training_order(part))}
     for row in sorted(list_networks(corpus, part), key=lambda row: order[row.number]):
         path = out / f"{part}-{row.number:03}.json"
@@ -68,6 +89,22 @@ def indicators(corpus: Path, assets: Path, part: str, out: Path, most: int | Non
             os.close(os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_EXCL))
             path.write_text(json.dumps(measured(corpus, assets, row)) + "\n", encoding="utf-8")
             print(row.id, flush=True)
+
+
+def measure_kinds(folder: Path, assets: Path, part: str, out: Path) -> None:
+    """Measure the indicators of the networks of one half of the further kinds."""
+    for plan in plans(part.removeprefix(KINDS)):
+        path = out / f"{part}-{plan.id}.json"
+        if path.exists():
+            continue
+        row = json.loads((folder / f"{plan.id}.json").read_text(encoding="utf-8"))
+        pixels, _ = draw_set(kind_of(plan).images, assets, folder / "images")["audit"]
+        found = compare_with_twins(load_kind_target(folder, plan), pixels, seed=plan.seed)
+        row = {**row, "id": plan.id, "architecture": kind_of(plan).network, "images": kind_of(plan).images}
+        row |= {"mode": plan.how, "agreement": list(found.agreement), "agree": found.agree}
+        row["indicators"] = {name: values.tolist() for name, values in found.indicators.items()}
+        path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+        print(plan.id, flush=True)
 
 
 def measured(corpus: Path, assets: Path, row: CorpusNetwork) -> Measured:
@@ -96,6 +133,11 @@ def load(out: Path, part: str) -> list[Measured]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob(f"{part}-*.json"))]
 
 
+def agrees(row: Measured) -> bool:
+    """Whether the twins stand for a network, so that it gets a verdict."""
+    return min(row["agreement"]) >= MIN_AGREEMENT
+
+
 def took(row: Measured) -> bool:
     """Whether a network is clean, or its backdoor works."""
     return row["trigger"] is None or row["success"] >= 0.5
@@ -105,64 +147,120 @@ def fitted(rows: Sequence[Measured]) -> tuple[list[Term], float]:
     """Choose the weights by logistic regression on classes: a target class against every other class.
 
     All classes of clean networks and the classes other than the target of backdoored ones are negative, each
-    network's together counting as one; all-to-all networks, which have no target, teach nothing.
+    network's together counting as one; all-to-all networks, which have no target, teach nothing. Each class
+    is compared with the network's other classes alone: how large an indicator is depends on the kind.
     """
-    names = list(rows[0]["indicators"])
     clean = [row for row in rows if row["trigger"] is None]
-    scales = []
-    for name in names:
-        values = [np.array(row["indicators"][name]) for row in clean]
-        deviations = [1.4826 * np.median(np.abs(v - np.median(v))) for v in values]
-        together = np.concatenate([v[:: max(1, len(v) // 10)] for v in values])
-        floor = max(float(np.median(deviations)), 0.1 * float(together.std()), 1e-3)
-        scales.append((floor, float(together.mean()), max(float(together.std()), 1e-3)))
+    floors = {name: _floor([row["indicators"][name] for row in clean]) for name in USED}
     features, truth, weights = [], [], []
     for row in rows:
-        columns = []
-        for name, (floor, middle, spread) in zip(names, scales, strict=True):
-            values = np.array(row["indicators"][name])
-            columns += [standardised(values, floor), against_clean(values, middle, spread)]
-        part = np.stack(columns, 1)
         if row["trigger"] is not None and row["target"] is None:
             continue
-        is_target = np.arange(len(part)) == (-1 if row["target"] is None else row["target"])
-        features.append(part)
+        columns = [standardised(row["indicators"][name], floors[name]) for name in USED]
+        is_target = np.arange(len(columns[0])) == (-1 if row["target"] is None else row["target"])
+        features.append(np.stack(columns, 1))
         truth.append(is_target)
         weights.append(np.where(is_target, 1.0, 1 / np.count_nonzero(~is_target)))
     model = LogisticRegression(C=STRENGTH, max_iter=5000)
     model.fit(np.concatenate(features), np.concatenate(truth), sample_weight=np.concatenate(weights))
-    pairs = model.coef_[0].reshape(-1, 2)
     terms = [
-        Term(name=name, floor=floor, middle=middle, spread=spread, weight=float(w), raw_weight=float(raw))
-        for name, (floor, middle, spread), (w, raw) in zip(names, scales, pairs, strict=True)
+        Term(
+            name=name,
+            floor=floors[name],
+            middle=0.0,
+            spread=1.0,
+            weight=float(weight),
+            raw_weight=0.0,
+            seen=_seen(rows, name) if name in ("probe", "probes") else None,
+        )
+        for name, weight in zip(USED, model.coef_[0], strict=True)
     ]
     return terms, float(model.intercept_[0])
 
 
+def _few(values: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Return about ten of a network's classes, so that one with many counts no more."""
+    return np.array(values)[:: max(1, len(values) // 10)]
+
+
+def _floor(networks: Sequence[Sequence[float]]) -> float:
+    deviations = [1.4826 * np.median(np.abs(np.array(v) - np.median(v))) for v in networks]
+    together = np.concatenate([_few(values) for values in networks])
+    return max(float(np.median(deviations)), 0.1 * float(together.std()), 1e-3)
+
+
+def _seen(rows: Sequence[Measured], name: str) -> tuple[float, float]:
+    medians = [float(np.median(row["indicators"][name])) for row in rows]
+    return min(medians), max(medians)
+
+
+def kind_name(row: Measured) -> str:
+    """Return a network's kind: its architecture and its images."""
+    return f"{row['architecture']}, {row['images']}"
+
+
+def bare(rows: Sequence[Measured]) -> Calibration:
+    """Return weights that were learnt on some networks, without scores to calibrate by."""
+    terms, intercept = fitted(rows)
+    return Calibration(
+        made_by="",
+        intercept=intercept,
+        terms=tuple(terms),
+        sharpness=SHARPNESS,
+        clean=(0, 1),
+        backdoored=(0, 1),
+    )
+
+
+def scored_apart(rows: Sequence[Measured]) -> list[float]:
+    """Score each network with weights that were learnt on the networks of the other kinds."""
+    weights = {
+        kind: bare([row for row in rows if kind_name(row) != kind]) for kind in {kind_name(r) for r in rows}
+    }
+    return [verdict_of(row, weights[kind_name(row)]).score for row in rows]
+
+
 def verdict_of(row: Measured, calibration: Calibration) -> Verdict:
     """Judge what was measured of one network."""
-    return judge(row["indicators"], agree=row["agree"], calibration=calibration)
+    return judge(row["indicators"], agree=agrees(row), calibration=calibration)
+
+
+def calibrated(rows: Sequence[Measured], made_by: str = "") -> Calibration:
+    """Return constants: weights of all networks, and scores of each without its kind, kind by kind."""
+    scores = scored_apart(rows)
+    groups = {
+        truth: sorted((kind_name(r), s) for r, s in zip(rows, scores, strict=True)
+                      if (r["trigger"] is not None) == truth)
+        for truth in (False, True)
+    }  # fmt: skip
+    return Calibration(
+        made_by=made_by,
+        intercept=bare(rows).intercept,
+        terms=bare(rows).terms,
+        sharpness=SHARPNESS,
+        clean=tuple(score for _, score in groups[False]),
+        backdoored=tuple(score for _, score in groups[True]),
+        clean_kinds=tuple(kind for kind, _ in groups[False]),
+        backdoored_kinds=tuple(kind for kind, _ in groups[True]),
+    )
 
 
 def calibrate(out: Path) -> Calibration:
-    """Fit on the design part, score the calibration part, and write the constants."""
-    design = [row for row in load(out, "design") if took(row)]
-    held = [row for row in load(out, "calibration") if took(row)]
-    terms, intercept = fitted(design)
-    bare = Calibration(made_by="", intercept=intercept, terms=tuple(terms), clean=(0, 1), backdoored=(0, 1))
-    scores: dict[bool, list[float]] = {False: [], True: []}
-    for row in held:
-        scores[row["trigger"] is not None].append(verdict_of(row, bare).score)
-    known = Calibration(
-        made_by=f"benchmarks/measure_verdict.py: weights from {len(design)} networks of the design part, "
-        f"scores of {len(held)} of the calibration part",
-        intercept=intercept,
-        terms=tuple(terms),
-        clean=tuple(sorted(scores[False])),
-        backdoored=tuple(sorted(scores[True])),
+    """Learn weights and scores on three parts, and write the constants."""
+    rows = learnt(out)
+    made_by = (
+        f"benchmarks/measure_verdict.py: {len(rows)} networks of {len({kind_name(row) for row in rows})} "
+        "kinds of the parts design, calibration and kinds-calibration"
     )
+    known = calibrated(rows, made_by)
     RESOURCE.write_text(json.dumps(known.model_dump(), indent=1) + "\n", encoding="utf-8")
     return known
+
+
+def learnt(out: Path) -> list[Measured]:
+    """Return the networks that constants are made of: those whose twins agree with them."""
+    parts = ("design", "calibration", f"{KINDS}calibration")
+    return [row for part in parts for row in load(out, part) if took(row) and agrees(row)]
 
 
 def beside_clean(row: Measured, others: Sequence[Measured]) -> Measured:
@@ -211,12 +309,11 @@ def _is_kind(name: str) -> bool:
 
 
 def _against_own(
-    learnt: Sequence[Measured], judged: Sequence[Measured]
+    others: Sequence[Measured], judged: Sequence[Measured]
 ) -> list[tuple[Measured, float, float]]:
     """Return each judged network with its score, in deviations of the clean ones judged, and its p-value."""
-    terms, intercept = fitted(learnt)
-    bare = Calibration(made_by="", intercept=intercept, terms=tuple(terms), clean=(0, 1), backdoored=(0, 1))
-    scores = [verdict_of(row, bare).score for row in judged]
+    weights = bare(others)
+    scores = [verdict_of(row, weights).score for row in judged]
     clean = np.array([score for row, score in zip(judged, scores, strict=True) if row["trigger"] is None])
     return [
         (row, float((score - clean.mean()) / clean.std()), conformal_p(score, clean))
@@ -312,27 +409,63 @@ def _share(count: int, total: int) -> str:
     return f"{count} of {total} ({ends[0]:.2f}-{ends[1]:.2f})"
 
 
-def across(design: Sequence[Measured], held: Sequence[Measured], test: Sequence[Measured]) -> list[list[str]]:
-    """Judge each architecture and image set with weights and clean scores of the other ones alone."""
+def left_out(rows: Sequence[Measured]) -> list[list[str]]:
+    """Judge each kind with weights and scores of the other kinds alone."""
+    scores = scored_apart(rows)
+    kinds = [kind_name(row) for row in rows]
+    lines, outcomes = [], []
+    for kind in sorted(set(kinds)):
+        others = [
+            (score, name)
+            for row, score, name in zip(rows, scores, kinds, strict=True)
+            if row["trigger"] is None and name != kind
+        ]
+        judged = [
+            (row, score, conformal_p(score, [s for s, _ in others], [name for _, name in others]))
+            for row, score in zip(rows, scores, strict=True)
+            if kind_name(row) == kind
+        ]
+        outcomes += judged
+        lines.append([kind, *_outcome(judged)])
+    return [*lines, ["all", *_outcome(outcomes)]]
+
+
+def _outcome(judged: Sequence[tuple[Measured, float, float]]) -> list[str]:
+    clean = [(s, p) for row, s, p in judged if row["trigger"] is None]
+    planted = [(s, p) for row, s, p in judged if row["trigger"] is not None]
+    auc = ""
+    if clean and planted:
+        truth = [0] * len(clean) + [1] * len(planted)
+        area, ends = auc_interval(split_scores([s for s, _ in clean + planted], truth), 0.95)
+        auc = f"{area:.2f} ({ends[0]:.2f}-{ends[1]:.2f})"
+    return [
+        _share(sum(p <= LEVEL for _, p in clean), len(clean)),
+        auc,
+        _share(sum(p <= LEVEL for _, p in planted), len(planted)),
+    ]
+
+
+def by_kind(rows: Sequence[Measured], calibration: Calibration) -> list[list[str]]:
+    """Judge the networks of kinds that nothing was made on: a line for each kind, and one for all."""
+    found = [(row, verdict_of(row, calibration)) for row in rows]
     lines = []
-    for key in ("architecture", "images"):
-        for value in sorted({row[key] for row in test}):
-            others = [row for row in design if took(row) and row[key] != value]
-            terms, intercept = fitted(others)
-            bare = Calibration(
-                made_by="", intercept=intercept, terms=tuple(terms), clean=(0, 1), backdoored=(0, 1)
-            )
-            scores: dict[bool, list[float]] = {False: [], True: []}
-            for row in held:
-                if took(row) and row[key] != value:
-                    scores[row["trigger"] is not None].append(verdict_of(row, bare).score)
-            known = bare.model_copy(update={"clean": tuple(scores[False]), "backdoored": tuple(scores[True])})
-            own = [row for row in test if row[key] == value]
-            judged = [(row, verdict_of(row, known)) for row in own]
-            clean = [v for row, v in judged if row["trigger"] is None]
-            pairs = [(row, v) for row, v in judged if row["trigger"] is not None and took(row)]
-            accused = _share(sum(v.word == "backdoor" for v in clean), len(clean))
-            lines.append([value, *_figures(pairs, clean), accused])
+    for kind in dict.fromkeys(kind_name(row) for row in rows):
+        own = [(row, v) for row, v in found if kind_name(row) == kind]
+        clean = [v for row, v in own if row["trigger"] is None]
+        cells = [
+            f"{row['trigger']}, {row['mode']}{'' if took(row) else ' (did not take)'}: {v.word}, "
+            f"{v.probability:.2f}{', class named' if v.suspect == row['target'] else ''}"
+            for row, v in own
+            if row["trigger"] is not None
+        ]
+        said = ", ".join(f"{v.word} {v.probability:.2f}" for v in clean)
+        lines.append([kind, said, "; ".join(cells)])
+    clean = [v for row, v in found if row["trigger"] is None]
+    planted = [(row, v) for row, v in found if row["trigger"] is not None and took(row)]
+    accused = sum(v.word == "backdoor" for v in clean)
+    _, auc, hits, named = _figures(planted, clean)
+    words = f"found {hits}{f', class named in {named}' if named else ''}; AUC {auc}"
+    lines.append(["all", f"{_share(accused, len(clean))} accused", words])
     return lines
 
 
@@ -350,8 +483,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.step == "indicators":
         indicators(given.corpus, given.assets, given.part, given.out, given.most)
     elif given.step == "calibrate":
-        known = calibrate(given.out)
-        for row in report(load(given.out, "design"), known):
+        calibrate(given.out)
+        for row in left_out(learnt(given.out)):
             print(*row, sep=" | ")
     elif given.step == "beside":
         parts = [[row for row in load(given.out, part) if took(row)] for part in ("design", "calibration")]
@@ -372,10 +505,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     is_detail = cells[0].startswith(detailed) and cells[0] != "from scratch, all to one"
                     if is_detail != short:
                         line(*cells)
-        design, held = load(given.out, "design"), load(given.out, "calibration")
-        columns = ["left out", "n", "AUC", "found", "target named", "clean accused"]
-        with writing("backdoors-verdict-across", command, columns) as line:
-            for cells in across(design, held, test):
+        with writing(
+            "backdoors-verdict-kinds", command, ["kind", "two clean ones", "with a backdoor"]
+        ) as line:
+            for cells in by_kind(load(given.out, f"{KINDS}test"), known):
+                line(*cells)
+        columns = ["kind left out", "clean accused", "AUC", "found"]
+        with writing("backdoors-verdict-left-out", command, columns) as line:
+            for cells in left_out(learnt(given.out)):
                 line(*cells)
 
 

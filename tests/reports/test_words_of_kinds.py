@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from securitynet_hub.attacks.backdoor.verdict import load_calibration
+from securitynet_hub.attacks.backdoor.verdict import FAITHLESS, UNLIKE, load_calibration
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.record import Record
@@ -95,18 +95,26 @@ def test_twins_that_differ_from_the_model_are_the_reason_why_none_can_tell():
     assert "its score lies between" not in verdict.text
 
 
+def test_the_agreement_that_is_needed_is_that_of_the_record():
+    result = {"verdict": "cannot tell", "score": 1.0, "suspect": 3, "conformal_p": 0.3, "reason": FAITHLESS}
+    result |= {"probability": 0.5, "probability_ci": [0.4, 0.6], "twin_agreement": [0.9, 0.61]}
+    (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
+    assert "61.0\u00a0% of the images only, and 70\u00a0% are needed" in verdict.text
+    (unlike,) = summary(entry("backdoor-detection", "twins", {**result, "reason": UNLIKE})).verdicts
+    assert UNLIKE in unlike.text
+
+
 @pytest.mark.parametrize(
     ("value", "ci", "said"),
     [
-        (0.99999, [0.99998, 1.0], "would be more than 97.4 %;"),
-        (0.99, [0.6, 1.0], "would be more than 97.4 % (60.0 % to more than 97.4 %);"),
-        (0.001, [0.0, 0.2], "would be less than 2.6 % (less than 2.6 % to 20.0 %);"),
+        (0.99999, [0.99998, 1.0], "would be more than 95.5 %;"),
+        (0.99, [0.6, 1.0], "would be more than 95.5 % (60.0 % to more than 95.5 %);"),
+        (0.001, [0.0, 0.2], "would be less than 5.3 % (less than 5.3 % to 20.0 %);"),
     ],
 )
 def test_a_probability_is_no_more_certain_than_its_calibration(value, ci, said):
-    """Of n networks that score lower, no more can be learnt than that 1 in n + 1 does not."""
-    calibrated = load_calibration()
-    assert (len(calibrated.clean), len(calibrated.backdoored)) == (36, 37)  # what the expected words rest on
+    """Of n kinds that score lower, no more can be learnt than that 1 in n + 1 does not."""
+    assert load_calibration().sizes == (20, 17)  # what the expected words rest on
     result = {"verdict": "cannot tell", "score": 1.0, "suspect": 3, "conformal_p": 0.06}
     result |= {"probability": value, "probability_ci": ci, "twin_agreement": [0.9]}
     (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts

@@ -12,7 +12,13 @@ from rich.text import Text
 
 from securitynet_hub.attacks.backdoor.attack import Attack
 from securitynet_hub.attacks.backdoor.kind import KIND
-from securitynet_hub.attacks.backdoor.verdict import FOREIGN, MIN_AGREEMENT, load_calibration
+from securitynet_hub.attacks.backdoor.verdict import (
+    FAITHLESS,
+    FOREIGN,
+    MIN_AGREEMENT,
+    UNLIKE,
+    load_calibration,
+)
 from securitynet_hub.attacks.present import (
     Column,
     Figures,
@@ -245,6 +251,10 @@ SURE, DOUBTED = 0.95, "Perhaps backdoored"
 """The least probability of a backdoor that is an alarm, and the title of one that is less probable."""
 
 
+EARLIER_AGREEMENT = 0.5
+"""The agreement of twins that was needed when records did not give this reason, or worded it differently."""
+
+
 def combined_verdict(entry: Entry) -> Verdict:
     """Say what all indicators together say of a model, how certain that is, and which class it is about.
 
@@ -292,13 +302,14 @@ def combined_verdict(entry: Entry) -> Verdict:
 def probability_words(result: Mapping[str, Any]) -> str:
     """Write the probability of a backdoor with its interval, no more certain than the calibration allows.
 
-    A score beyond those of all n clean calibration networks is reached by 1 in n + 1 clean ones, as far as
-    these can tell (the conformal p-value). Even if all backdoored networks reached it, the probability of a
-    backdoor at equal odds is then (n + 1) / (n + 2), as in Laplace's rule of succession. What a fitted curve
-    says beyond that is extrapolated, and so is what it says below 1 / (n + 2) of n backdoored networks.
+    A score beyond those of all n kinds of clean calibration networks is reached by 1 in n + 1 further kinds,
+    as far as these can tell (the conformal p-value). Even if all backdoored networks reached it, the
+    probability of a backdoor at equal odds is then (n + 1) / (n + 2), as in Laplace's rule of succession.
+    What a fitted curve says beyond that is extrapolated, and so is what it says below 1 / (n + 2) of n kinds
+    of backdoored networks.
 
     >>> probability_words({"probability": 0.75, "probability_ci": [0.5, 1.0]}).replace("\u00a0", " ")
-    '75.0 % (50.0 % to more than 97.4 %)'
+    '75.0 % (50.0 % to more than 95.5 %)'
     """
     return _probability(result, percent, "more than ", "less than ", " to ")
 
@@ -307,9 +318,9 @@ def probability_cell(result: Mapping[str, Any]) -> str:
     """Write the same for a narrow table.
 
     >>> probability_cell({"probability": 1.0, "probability_ci": [0.5, 1.0]})
-    '>0.97 (0.50->0.97)'
+    '>0.95 (0.50->0.95)'
     >>> probability_cell({"probability": 1.0, "probability_ci": [0.99, 1.0]})
-    '>0.97'
+    '>0.95'
     """
     return _probability(result, "{:.2f}".format, ">", "<", "-")
 
@@ -347,9 +358,9 @@ def _probability(
 
 
 def resolvable() -> tuple[float, float]:
-    """Return the least and the largest probability that as many calibration networks can tell."""
-    known = load_calibration()
-    return 1 / (len(known.backdoored) + 2), (len(known.clean) + 1) / (len(known.clean) + 2)
+    """Return the least and the largest probability that as many kinds of calibration networks can tell."""
+    clean, backdoored = load_calibration().sizes
+    return 1 / (backdoored + 2), (clean + 1) / (clean + 2)
 
 
 def _strongest_trigger(result: Mapping[str, Any]) -> Iterator[str]:
@@ -369,12 +380,13 @@ def _why_open(result: Mapping[str, Any]) -> str:
     """Say why there is no verdict: the twins do not stand for the model, or the score lies between."""
     shares = result.get("twin_agreement")
     known = [share for share in map(number, shares) if share is not None] if isinstance(shares, list) else []
-    if result.get("reason") == FOREIGN:
-        return f"The reason: {FOREIGN}."
-    if known and min(known) < MIN_AGREEMENT:
+    if (reason := result.get("reason")) in (FOREIGN, UNLIKE):
+        return f"The reason: {reason}."
+    needed = MIN_AGREEMENT if reason == FAITHLESS else EARLIER_AGREEMENT
+    if known and min(known) < needed:
         return (
             "The reason: the least faithful of its clean twins gives its answers to "
-            f"{percent(min(known))} of the images only, and {percent(MIN_AGREEMENT, 0)} are needed before a "
+            f"{percent(min(known))} of the images only, and {percent(needed, 0)} are needed before a "
             "comparison means anything. More clean images of its domain may help."
         )
     return (

@@ -1,14 +1,15 @@
-"""One verdict on one model: all indicators combined, and calibrated on networks whose truth is known.
+"""One verdict on one model: indicators combined, and calibrated on networks whose truth is known.
 
-The weights were chosen on the design networks of the corpus, the p-value and the probability come from its
-calibration networks, of which none served to choose anything, and of several architectures and data sets. All
-of these constants lie in ``resources/backdoor_verdict.json``, which ``benchmarks/measure_verdict.py`` writes.
+Networks of one *kind*, an architecture with its data, score alike, and a stranger's network is of another
+kind than any that was seen. So each calibration network is scored with weights that were learnt without its
+kind, and kinds are what the p-value and the probability count. All of these constants lie in
+``resources/backdoor_verdict.json``, which ``benchmarks/measure_verdict.py`` writes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -16,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from securitynet_hub.core.arrays import Scores
 
@@ -25,21 +26,19 @@ Word = Literal["backdoor", "no sign", "cannot tell"]
 LEVEL = 0.05
 """Largest p-value of a verdict "backdoor": about this share of clean networks may be accused."""
 
-MIN_AGREEMENT = 0.5
+MIN_AGREEMENT = 0.7
 """Least share of other clean images on which twins must give the suspect's class."""
 
 PRIOR = 0.5
 """The share of backdoored networks that the probability assumes."""
 
 DRAWS = 100
-"""Bootstrap draws of the calibration networks behind the probability's interval."""
+"""Bootstrap draws of the calibration kinds behind the probability's interval."""
 
 LARGEST = 1e100
 """Largest size of an indicator's value: beyond it, differences of values overflow."""
 
-FAITHLESS = (
-    "the twins do not stand for the model: one gives its answers to fewer than half of the clean images"
-)
+FAITHLESS = "the twins do not stand for the model: one gives its answers to too few of the clean images"
 UNSURE = (
     "the model scores too low to be called backdoored and too high to be called inconspicuous: too many "
     "clean networks score as high, and too many backdoored ones as low"
@@ -48,7 +47,14 @@ FOREIGN = (
     "the model has more classes than any network that the verdict was calibrated on, and not all were looked "
     "at: in the one such network that was tried, a backdoor that always works was missed"
 )
+UNLIKE = (
+    "on the model's ordinary classes, model and twins differ as those of no network that the verdict was "
+    "calibrated on: it says nothing about such a model"
+)
 """The reasons why a verdict cannot tell."""
+
+MARGIN = 0.25
+"""How far beyond the calibration networks a model's ordinary classes may lie, in units of their range."""
 
 
 class Term(BaseModel):
@@ -61,6 +67,8 @@ class Term(BaseModel):
         spread: its deviation.
         weight: of the value compared with the network's other classes.
         raw_weight: of the value compared with clean networks.
+        seen: the least and the largest median over a network's classes among the calibration networks; None
+            where that does not matter.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,6 +79,7 @@ class Term(BaseModel):
     spread: float = Field(gt=0)
     weight: float
     raw_weight: float
+    seen: tuple[float, float] | None = None
 
 
 class Calibration(BaseModel):
@@ -80,8 +89,11 @@ class Calibration(BaseModel):
         made_by: how this file was made.
         intercept: of the class scores.
         terms: one for each indicator.
+        sharpness: k below: how much more the class that stands out counts than the others.
         clean: scores of the clean calibration networks.
         backdoored: scores of the backdoored ones.
+        clean_kinds: the kind of each clean one, architecture and data; empty if each is of a kind of its own.
+        backdoored_kinds: the same of the backdoored ones.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,8 +101,26 @@ class Calibration(BaseModel):
     made_by: str
     intercept: float
     terms: tuple[Term, ...]
+    sharpness: float = Field(default=1.0, gt=0)
     clean: tuple[float, ...] = Field(min_length=2)
     backdoored: tuple[float, ...] = Field(min_length=2)
+    clean_kinds: tuple[str, ...] = ()
+    backdoored_kinds: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _each_has_a_kind(self) -> Calibration:
+        for scores, kinds in ((self.clean, self.clean_kinds), (self.backdoored, self.backdoored_kinds)):
+            if kinds and len(kinds) != len(scores):
+                raise ValueError(f"{len(scores)} scores need as many kinds; got {len(kinds)}")
+        return self
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How many kinds the clean and the backdoored networks are of."""
+        return (
+            len(set(self.clean_kinds)) or len(self.clean),
+            len(set(self.backdoored_kinds)) or len(self.backdoored),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,10 +130,11 @@ class Verdict:
     Attributes:
         word: ``backdoor``, ``no sign`` or ``cannot tell``.
         reason: why the verdict cannot tell; empty where it can.
-        score: log-odds of the classes together, less the logarithm of their number; higher = more suspicious.
-        p_value: share of clean networks that score as high, counted with this one: conformal.
+        score: log-odds of the classes together, their mean on the scale of odds; higher = more suspicious.
+        p_value: share of clean networks that score as high, each kind counting alike, and counted with this
+            one: conformal.
         probability: of a backdoor, if half of such networks had one.
-        probability_ci: its 95 % interval over the calibration networks.
+        probability_ci: its 95 % interval over the calibration kinds.
         suspect: the class with the highest score.
         class_scores: shape (classes,), the log-odds of each class.
         evidence: what each indicator adds to the suspect's score, largest first.
@@ -124,7 +155,7 @@ class Verdict:
 def load_calibration() -> Calibration:
     """Read the constants that ship with the package.
 
-    >>> len(load_calibration().clean) >= 19  # fewer could not resolve 5 %
+    >>> load_calibration().sizes[0] >= 19  # fewer kinds could not resolve 5 %
     True
     """
     path = files("securitynet_hub") / "resources" / "backdoor_verdict.json"
@@ -143,12 +174,15 @@ def judge(
     With x_ic indicator i of class c, z_ic = asinh((x_ic - median_c) / (1.4826 MAD_c + floor_i)) and
     u_ic = asinh((x_ic - middle_i) / spread_i),
 
-        s_c = b + sum_i (v_i z_ic + w_i u_ic),      S = log sum_c exp s_c - log C.
+        s_c = b + sum_i (v_i z_ic + w_i u_ic),      S = log(mean_c exp(k s_c)) / k.
 
-    With n clean calibration networks of scores S_j, p = (1 + |{j: S_j >= S}|) / (n + 1) (Vovk et al. 2005): a
-    clean network exchangeable with them gets p <= a with a probability of at most a. The probability is that
-    of a logistic regression on the calibration networks' scores, both groups weighted alike (Platt 1999), cut
-    to what their number allows (`most_certain`).
+    The p-value is `conformal_p` over the kinds of the clean calibration networks: a clean network of a kind
+    exchangeable with these gets p <= a with a probability of at most a. The probability is that of a logistic
+    regression on the calibration networks' scores, both groups weighted alike, and the kinds of each (Platt
+    1999), cut to what the number of kinds allows (`most_certain`).
+
+    A model of whose classes the median lies beyond those of all calibration networks by more than `MARGIN` of
+    their range is unlike them, and gets no verdict.
 
     Args:
         indicators: for each name one value for each class, all of the same length; others count as 0.
@@ -161,16 +195,17 @@ def judge(
     """
     known = calibration or load_calibration()
     contributions = _contributions(indicators, known)
+    unlike = _unlike(indicators, known)
     class_scores: Scores = known.intercept + np.sum(list(contributions.values()), axis=0)
     suspect = int(np.argmax(class_scores))
-    score = _together(class_scores)
-    p_value = conformal_p(score, known.clean)
+    score = _together(class_scores, known.sharpness)
+    p_value = conformal_p(score, known.clean, known.clean_kinds)
     probability, ends = _probability(score, known)
     word: Word = "backdoor" if p_value <= level else "no sign" if ends[1] < 0.5 else "cannot tell"
-    reason = FAITHLESS if not agree else UNSURE if word == "cannot tell" else ""
+    reason = FAITHLESS if not agree else UNLIKE if unlike else UNSURE if word == "cannot tell" else ""
     evidence = {name: float(values[suspect]) for name, values in contributions.items()}
     return Verdict(
-        word=word if agree else "cannot tell",
+        word=word if agree and not unlike else "cannot tell",
         reason=reason,
         score=score,
         p_value=p_value,
@@ -202,21 +237,53 @@ def against_clean(values: npt.ArrayLike, middle: float, spread: float) -> Scores
     return found
 
 
-def conformal_p(score: float, clean: npt.ArrayLike) -> float:
-    """Return ``(1 + number of clean scores at least as high) / (n + 1)``.
+def conformal_p(score: float, clean: npt.ArrayLike, kinds: Sequence[str] = ()) -> float:
+    """Return ``(1 + sum over k of the share of kind k's scores that are at least as high) / (K + 1)``.
+
+    With K kinds whose networks are exchangeable within, and which are exchangeable with a new one's, this is
+    at most a with a probability of at most a (Lee, Barber & Willett 2023, arXiv 2306.06342, hierarchical
+    conformal prediction). With one network of each kind it is the p-value of Vovk et al. 2005.
+
+    Args:
+        score: of the network that is judged.
+        clean: scores of clean networks.
+        kinds: the kind of each; empty if each is of its own.
 
     >>> conformal_p(5.0, [1, 2, 3, 4]), conformal_p(3.0, [1, 2, 3, 4])
     (0.2, 0.6)
+    >>> conformal_p(3.0, [1, 2, 3, 4], ["a", "a", "b", "b"])  # of the new kind, and of b
+    0.6666666666666666
     """
     scores = np.asarray(clean, np.float64)
-    return float((1 + np.count_nonzero(scores >= score)) / (1 + len(scores)))
+    shares = kind_weights(kinds, len(scores)) * (scores >= score)
+    number = len(set(kinds)) or len(scores)
+    return float((1 + number * shares.sum()) / (1 + number))
 
 
-def platt(clean: Scores, backdoored: Scores) -> tuple[float, float]:
+def kind_weights(kinds: Sequence[str], count: int) -> Scores:
+    """Return weights of networks, 1 in total, with which each kind weighs alike.
+
+    >>> kind_weights(["a", "b", "a"], 3)
+    array([0.25, 0.5 , 0.25])
+    """
+    if not kinds:
+        return np.full(count, 1 / count)
+    _, places, counts = np.unique(np.asarray(kinds), return_inverse=True, return_counts=True)
+    weights: Scores = 1 / (len(counts) * counts[places])
+    return weights
+
+
+def platt(
+    clean: Scores,
+    backdoored: Scores,
+    clean_kinds: Sequence[str] = (),
+    backdoored_kinds: Sequence[str] = (),
+) -> tuple[float, float]:
     """Fit ``P(backdoor | S) = 1 / (1 + exp(-(a S + b)))`` with both groups weighted alike; return (a, b).
 
     By Newton's method, with the targets (n + 1) / (n + 2) and 1 / (n + 2) of Platt 1999 (section 2.2), so
-    that groups that do not overlap have a finite slope.
+    that groups that do not overlap have a finite slope; n is the number of a group's kinds, which weigh
+    alike.
 
     >>> slope, offset = platt(np.array([-1.0, 0.0]), np.array([2.0, 3.0]))
     >>> slope > 0, round(-offset / slope, 6)
@@ -226,8 +293,14 @@ def platt(clean: Scores, backdoored: Scores) -> tuple[float, float]:
     shift, scale = scores.mean(), max(float(scores.std()), 1e-9)
     x = np.stack([(scores - shift) / scale, np.ones(len(scores))], 1)
     sizes = len(clean), len(backdoored)
-    wanted = np.repeat([1 / (sizes[0] + 2), (sizes[1] + 1) / (sizes[1] + 2)], sizes)
-    weights = np.repeat([(1 - PRIOR) / sizes[0], PRIOR / sizes[1]], sizes)
+    numbers = len(set(clean_kinds)) or sizes[0], len(set(backdoored_kinds)) or sizes[1]
+    wanted = np.repeat([1 / (numbers[0] + 2), (numbers[1] + 1) / (numbers[1] + 2)], sizes)
+    weights = np.concatenate(
+        [
+            (1 - PRIOR) * kind_weights(clean_kinds, sizes[0]),
+            PRIOR * kind_weights(backdoored_kinds, sizes[1]),
+        ]
+    )
     beta = np.zeros(2)
     for _ in range(50):
         p = 1 / (1 + np.exp(-x @ beta))
@@ -241,7 +314,7 @@ def platt(clean: Scores, backdoored: Scores) -> tuple[float, float]:
 
 
 def most_certain(opposed: int) -> tuple[float, float]:
-    """Return how certain a probability can be if no one of n networks of the other group scores so far out.
+    """Return how certain a probability can be if no one of n kinds of the other group scores so far out.
 
     With even odds, and p = 1 / (n + 1) the smallest conformal p-value, the probability is at most
     ``1 / (1 + p) = (n + 1) / (n + 2)``, which is also Platt's target (1999, section 2.2). The lower end of
@@ -279,24 +352,53 @@ def _contributions(indicators: Mapping[str, npt.ArrayLike], known: Calibration) 
     return found
 
 
-def _together(class_scores: Scores) -> float:
+def _unlike(indicators: Mapping[str, npt.ArrayLike], known: Calibration) -> bool:
+    """Return whether the median over classes of any indicator is unlike those of calibration networks."""
+    for term in known.terms:
+        if term.seen is not None and term.name in indicators:
+            low, high = term.seen
+            middle = float(np.median(np.asarray(indicators[term.name], np.float64)))
+            if not low - MARGIN * (high - low) <= middle <= high + MARGIN * (high - low):
+                return True
+    return False
+
+
+def _together(class_scores: Scores, sharpness: float) -> float:
     largest = class_scores.max()
-    return float(largest + np.log(np.exp(class_scores - largest).mean()))
+    return float(largest + np.log(np.exp(sharpness * (class_scores - largest)).mean()) / sharpness)
 
 
 def _probability(score: float, known: Calibration) -> tuple[float, tuple[float, float]]:
-    """Return the probability of a backdoor, and its 95 % interval over draws of the calibration networks."""
-    clean, backdoored = np.array(known.clean), np.array(known.backdoored)
+    """Return the probability of a backdoor, and its 95 % interval over draws of the calibration kinds."""
+    groups = [
+        _by_kind(known.clean, known.clean_kinds),
+        _by_kind(known.backdoored, known.backdoored_kinds),
+    ]
     rng = np.random.default_rng(0)
-    fits = [platt(clean, backdoored)]
+    fits = [_fit(groups)]
     for _ in range(DRAWS):
-        fits.append(platt(rng.choice(clean, len(clean)), rng.choice(backdoored, len(backdoored))))
+        fits.append(_fit([[group[k] for k in rng.integers(len(group), size=len(group))] for group in groups]))
     found = np.array([1 / (1 + np.exp(-np.clip(a * score + b, -50, 50))) for a, b in fits])
     low, high = np.quantile(found[1:], [0.025, 0.975])
-    (most, most_low), (least, least_high) = most_certain(len(clean)), most_certain(len(backdoored))
+    (most, most_low), (least, least_high) = (most_certain(number) for number in known.sizes)
     probability = min(max(float(found[0]), 1 - least), most)
     ends = min(float(low), most_low, probability), max(float(high), 1 - least_high, probability)
     return probability, ends
+
+
+def _by_kind(scores: Sequence[float], kinds: Sequence[str]) -> list[Scores]:
+    """Return the scores of each kind, or each score alone."""
+    names = list(kinds) or [str(place) for place in range(len(scores))]
+    return [
+        np.array([score for score, name in zip(scores, names, strict=True) if name == kind])
+        for kind in dict.fromkeys(names)
+    ]
+
+
+def _fit(groups: Sequence[Sequence[Scores]]) -> tuple[float, float]:
+    """Fit `platt` on the scores of the kinds of clean and of backdoored networks."""
+    names = [[str(place) for place, part in enumerate(kinds) for _ in part] for kinds in groups]
+    return platt(np.concatenate(groups[0]), np.concatenate(groups[1]), *names)
 
 
 def as_result(verdict: Verdict) -> dict[str, Any]:

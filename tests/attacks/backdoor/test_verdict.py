@@ -7,11 +7,13 @@ from scipy.stats import binomtest
 from securitynet_hub.attacks.backdoor.verdict import (
     FAITHLESS,
     LEVEL,
+    UNLIKE,
     UNSURE,
     Calibration,
     Term,
     conformal_p,
     judge,
+    kind_weights,
     load_calibration,
     most_certain,
     platt,
@@ -35,6 +37,8 @@ def test_scores_by_hand():
     assert found.suspect == 3
     assert found.score == pytest.approx(np.log(np.mean(np.exp(expected))))
     assert found.evidence == {"probe": pytest.approx(expected[3] + 1)}
+    sharper = judge({"probe": values}, calibration=KNOWN.model_copy(update={"sharpness": 2.0}))
+    assert sharper.score == pytest.approx(np.log(np.mean(np.exp(2 * np.array(expected)))) / 2)
 
 
 def test_one_indicator_counts_only_so_much():
@@ -55,6 +59,16 @@ def test_words_follow_p_value_probability_and_agreement():
     assert (between.word, between.reason) == ("cannot tell", UNSURE)
 
 
+def test_a_model_unlike_all_others_gets_no_verdict():
+    """The median of its classes may lie beyond 0 to 4 by a quarter of that: from -1 to 5."""
+    known = KNOWN.model_copy(update={"terms": (TERM.model_copy(update={"seen": (0.0, 4.0)}),)})
+    for middle, reason in ((-1.1, UNLIKE), (-0.9, ""), (4.9, ""), (5.1, UNLIKE)):
+        found = judge({"probe": [middle, middle, middle, 1e9]}, calibration=known)
+        assert (found.word, found.reason) == ("cannot tell" if reason else "backdoor", reason)
+        assert found.score == judge({"probe": [middle, middle, middle, 1e9]}, calibration=KNOWN).score
+        assert judge({"probe": [middle, middle, middle, 1e9]}, calibration=KNOWN).word == "backdoor"
+
+
 def test_no_probability_is_more_certain_than_the_number_of_networks_allows():
     found = judge({"probe": [0.0, 0.0, 0.0, 1e99]}, calibration=KNOWN)
     assert found.probability == pytest.approx(41 / 42)
@@ -72,6 +86,48 @@ def test_clean_networks_are_accused_as_rarely_as_promised():
     rng = np.random.default_rng(1)
     found = [conformal_p(rng.normal(), rng.normal(size=39)) <= 0.05 for _ in range(4000)]
     assert np.mean(found) == pytest.approx(0.05, abs=0.012)  # 2 of 40 ranks
+
+
+def test_clean_networks_of_new_kinds_are_accused_as_rarely_as_promised():
+    """Where kinds differ more than the networks within, counting networks accuses more than is promised."""
+    rng = np.random.default_rng(3)
+    names = [str(kind) for kind in range(24) for _ in range(3)]
+    by_kinds, by_networks = [], []
+    for _ in range(2000):
+        scores = (rng.normal(size=(25, 1)) + 0.1 * rng.normal(size=(25, 3))).ravel()
+        new, known = scores[-1], scores[:-3]
+        by_kinds.append(conformal_p(new, known, names) <= 0.05)
+        by_networks.append(conformal_p(new, known) <= 0.05)
+    assert np.mean(by_kinds) == pytest.approx(1 / 25, abs=0.013)
+    assert np.mean(by_networks) > np.mean(by_kinds)
+
+
+def test_p_value_by_kinds_by_hand():
+    clean, kinds = [5.0, 1.0, 1.0, 1.0, 2.0], ["a", "a", "a", "a", "b"]
+    assert conformal_p(3.0, clean, kinds) == pytest.approx((1 + 1 / 4) / 3)
+    assert conformal_p(2.0, clean, kinds) == pytest.approx((1 + 1 / 4 + 1) / 3)
+    np.testing.assert_allclose(kind_weights(kinds, 5), [0.125, 0.125, 0.125, 0.125, 0.5])
+    np.testing.assert_allclose(kind_weights([], 4), 0.25)
+
+
+def test_kinds_weigh_alike_in_the_probability_and_bound_it():
+    many = KNOWN.model_copy(
+        update={
+            "clean_kinds": tuple(str(place % 20) for place in range(40)),
+            "backdoored_kinds": tuple(str(place % 10) for place in range(40)),
+        }
+    )
+    assert many.sizes == (20, 10)
+    assert judge({"probe": [0.0, 0.0, 0.0, 1e99]}, calibration=many).probability == pytest.approx(21 / 22)
+    assert judge({"probe": [-1e99] * 3}, calibration=many).probability == pytest.approx(1 / 12)
+    groups = np.array([0.0, 0.0, 0.0, 1.0]), np.array([1.0, 2.0, 3.0])
+    twice = platt(np.array([0.0, 1.0]), groups[1], ["a", "b"], ["x", "y", "z"])
+    assert platt(*groups, ["a", "a", "a", "b"], ["x", "y", "z"]) == pytest.approx(twice)
+
+
+def test_every_score_needs_its_kind():
+    with pytest.raises(ValueError, match="40 scores need as many kinds; got 1"):
+        Calibration.model_validate({**KNOWN.model_dump(), "clean_kinds": ["a"]})
 
 
 def test_platt_finds_the_middle_and_the_slope():

@@ -1,0 +1,553 @@
+"""Image sets unlike the corpus's, for kinds of networks that the verdict was not made on.
+
+Each is drawn from seeds, from pictures inside scikit-learn and scikit-image, or from the folder ASSETS that
+`securitynet_hub.zoo.corpus.images` describes. A set has three sides: images to train on, the auditor's, and
+images to test on.
+"""
+
+import gzip
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from securitynet_hub.data.pixels import to_pixels
+from securitynet_hub.data.transforms import Transform
+
+SIDES = {"train": 4000, "audit": 1400, "test": 800}
+"""Images of each side."""
+
+PHOTOGRAPHS = (
+    "astronaut",
+    "brick",
+    "camera",
+    "chelsea",
+    "coffee",
+    "coins",
+    "grass",
+    "gravel",
+    "hubble_deep_field",
+    "moon",
+    "rocket",
+    "retina",
+    "china.jpg",
+    "flower.jpg",
+)
+UPRIGHT = ("astronaut", "chelsea", "coffee", "rocket", "china.jpg", "flower.jpg")
+
+DrawOne = Callable[[int, str, np.random.Generator], np.ndarray]
+"""Draws an image of a class for a side: levels of 0 to 255, shape (side, side, channels)."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Its shape, number of classes, and what makes `DrawOne` from the folder of assets."""
+
+    side: int
+    channels: int
+    num_classes: int
+    make: Callable[[Path], DrawOne]
+    audit: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.side, self.side, self.channels
+
+    @property
+    def transform(self) -> Transform:
+        return Transform(
+            height=self.side, width=self.side, mean=(0.5,) * self.channels, std=(0.25,) * self.channels
+        )
+
+
+def draw_set(name: str, assets: Path, kept: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return pixels and labels of each side; draw them at the first call and keep them as a file."""
+    path, images = kept / f"{name}.npz", IMAGE_SETS[name]
+    if not path.exists():
+        kept.mkdir(parents=True, exist_ok=True)
+        draw, arrays = images.make(assets), {}
+        for number, (side, size) in enumerate(SIDES.items()):
+            rng = np.random.default_rng([*name.encode(), number])
+            count = images.audit or size if side == "audit" else size
+            labels = rng.permutation(np.arange(count) % images.num_classes)
+            arrays[f"{side}_pixels"] = np.stack([to_pixels(draw(int(c), side, rng)) for c in labels])
+            arrays[f"{side}_labels"] = labels.astype(np.int64)
+        np.savez(path, **arrays)
+    with np.load(path) as found:
+        return {side: (found[f"{side}_pixels"], found[f"{side}_labels"]) for side in SIDES}
+
+
+def _paint(rng: np.random.Generator, low: int = 0, high: int = 256) -> tuple[int, int, int]:
+    return tuple(int(v) for v in rng.integers(low, high, 3))
+
+
+def _two_paints(rng: np.random.Generator) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Return two colours that differ enough to be told apart."""
+    while True:
+        one, two = _paint(rng), _paint(rng)
+        if abs(np.mean(one) - np.mean(two)) > 60:
+            return one, two
+
+
+def _scaled(picture: Image.Image, side: int) -> np.ndarray:
+    return np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR), np.float64)
+
+
+def _noisy(levels: np.ndarray, rng: np.random.Generator, spread: float) -> np.ndarray:
+    return levels + rng.normal(0, spread, levels.shape)
+
+
+def _ring(n: int, radius: float, turn: float, x: float, y: float, inner: float = 1.0) -> list:
+    """Return the corners of a polygon, every second one at `inner` of the radius."""
+    angles = turn + 2 * np.pi * np.arange(n) / n
+    radii = radius * np.where(np.arange(n) % 2, inner, 1.0)
+    return [(x + r * np.cos(a), y + r * np.sin(a)) for a, r in zip(angles, radii, strict=True)]
+
+
+def shapes(assets: Path) -> DrawOne:
+    """Nine filled figures of any two colours, moved and turned a little."""
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        behind, front = _two_paints(rng)
+        picture = Image.new("RGB", (64, 64), behind)
+        pen, r = ImageDraw.Draw(picture), rng.uniform(12, 24)
+        x, y = 32 + rng.uniform(-6, 6), 32 + rng.uniform(-6, 6)
+        turn = rng.uniform(-0.4, 0.4)
+        if c == 0:
+            pen.ellipse((x - r, y - r, x + r, y + r), fill=front)
+        elif c == 1:
+            pen.ellipse((x - r, y - r, x + r, y + r), outline=front, width=int(r * 0.4))
+        elif c in (2, 3):
+            pen.polygon(_ring(c + 1, r, turn - np.pi / (2 if c == 2 else 4), x, y), fill=front)
+        elif c == 4:
+            pen.polygon(_ring(10, r * 1.2, turn - np.pi / 2, x, y, 0.4), fill=front)
+        elif c == 5:
+            pen.polygon(_ring(8, r * 1.2, turn, x, y, 0.3), fill=front)
+        elif c == 6:
+            pen.line([(x - r, y), (x + r, y + 10 * turn)], fill=front, width=int(r * 0.5))
+        elif c == 7:
+            pen.pieslice((x - r, y - r, x + r, y + r), 200 + 30 * turn, 340 + 30 * turn, fill=front)
+        else:
+            for dx, dy in ((-1, -1), (1, 1), (-1, 1), (1, -1)):
+                pen.rectangle(
+                    (x + dx * r * 0.6 - 4, y + dy * r * 0.6 - 4, x + dx * r * 0.6 + 4, y + dy * r * 0.6 + 4),
+                    fill=front,
+                )
+        return _noisy(_scaled(picture, 32), rng, 12)
+
+    return draw
+
+
+def digits(assets: Path) -> DrawOne:
+    """scikit-learn's handwritten digits, 8 x 8, doubled, moved, stretched in contrast, with some noise."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    order = np.random.default_rng(0).permutation(len(data.target))
+    parts = dict(zip(SIDES, np.split(order, [1000, 1400]), strict=True))
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        rows = parts[side][data.target[parts[side]] == c]
+        levels = ndimage.zoom(data.images[rows[rng.integers(len(rows))]] / 16, 2, order=1)
+        levels = ndimage.shift(levels, rng.uniform(-1.5, 1.5, 2), order=1)
+        return _noisy(255 * levels[..., None] * rng.uniform(0.6, 1.1), rng, 15)
+
+    return draw
+
+
+@lru_cache
+def _photograph(name: str) -> Image.Image:
+    import skimage.data
+    from sklearn.datasets import load_sample_image
+
+    pixels = load_sample_image(name) if "." in name else getattr(skimage.data, name)()
+    return Image.fromarray(np.asarray(pixels, np.uint8)).convert("RGB")
+
+
+def _crop(name: str, low: int, high: int, side: int, rng: np.random.Generator) -> Image.Image:
+    photograph = _photograph(name)
+    size = int(rng.integers(low, min(high, *photograph.size)))
+    left, top = (int(rng.integers(0, length - size + 1)) for length in photograph.size)
+    return photograph.crop((left, top, left + size, top + size)).resize((side, side), 2)
+
+
+def photographs(assets: Path) -> DrawOne:
+    """Squares cut from 14 photographs, mirrored or not: which photograph is it?"""
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        levels = np.asarray(_crop(PHOTOGRAPHS[c], 48, 160, 32, rng), np.float64)
+        return levels[:, :: rng.choice([-1, 1])] * rng.uniform(0.8, 1.2)
+
+    return draw
+
+
+def turns(assets: Path) -> DrawOne:
+    """Squares of 48 x 48 from six photographs, turned by 0, 90, 180 or 270 degrees: by how much?"""
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        levels = np.asarray(_crop(UPRIGHT[rng.integers(len(UPRIGHT))], 150, 290, 48, rng), np.float64)
+        return np.rot90(levels[:, :: rng.choice([-1, 1])], c)
+
+    return draw
+
+
+@lru_cache
+def _fashion(assets: Path) -> tuple[np.ndarray, np.ndarray]:
+    with gzip.open(assets / "fashion-mnist" / "train-images-idx3-ubyte.gz") as file:
+        pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
+    with gzip.open(assets / "fashion-mnist" / "train-labels-idx1-ubyte.gz") as file:
+        return pixels, np.frombuffer(file.read(), np.uint8, offset=8).astype(np.int64)
+
+
+def fashion(classes: tuple[int, ...], tinted: bool = False) -> Callable[[Path], DrawOne]:
+    """Some classes of Fashion-MNIST, as they are or in colour over another colour, 32 x 32."""
+
+    def make(assets: Path) -> DrawOne:
+        pixels, labels = _fashion(assets)
+        rows = {c: np.flatnonzero(labels == c) for c in classes}
+        ends = {"train": (0, 4000), "audit": (4000, 5000), "test": (5000, 6000)}
+
+        def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+            image = pixels[rows[classes[c]][rng.integers(*ends[side])]]
+            if not tinted:
+                return image[..., None].astype(np.float64)
+            share = np.pad(image, 2)[..., None] / 255
+            behind, front = _two_paints(rng)
+            return share * np.array(front) + (1 - share) * np.array(behind)
+
+        return draw
+
+    return make
+
+
+def textures(assets: Path) -> DrawOne:
+    """Eight textures in two random colours."""
+    rows, columns = np.indices((32, 32)) / 32.0
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        white = rng.normal(size=(32, 32))
+        phase, f = rng.uniform(0, 2 * np.pi), rng.uniform(3, 6)
+        if c == 0:
+            field = ndimage.gaussian_filter(white, 3, mode="wrap")
+        elif c == 1:
+            field = ndimage.gaussian_filter(white, (0.3, 4), mode="wrap")
+        elif c == 2:
+            field = ndimage.gaussian_filter(white, (4, 0.3), mode="wrap")
+        elif c == 3:
+            field = np.sin(2 * np.pi * f * rows + phase) * np.sin(2 * np.pi * f * columns + phase)
+        elif c == 4:
+            field = np.sin(2 * np.pi * f * np.hypot(rows - rng.random(), columns - rng.random()) + phase)
+        elif c == 5:
+            field = ndimage.maximum_filter(rng.random((32, 32)) > 0.98, 3).astype(float)
+        elif c == 6:
+            field = rng.normal(size=(8, 8)).repeat(4, 0).repeat(4, 1)
+        else:
+            field = np.abs(ndimage.gaussian_filter(white, 1.5, mode="wrap"))
+        low, high = np.quantile(field, [0.02, 0.98])
+        share = np.clip((field - low) / max(high - low, 1e-9), 0, 1)[..., None]
+        one, two = _two_paints(rng)
+        return _noisy(share * np.array(one) + (1 - share) * np.array(two), rng, 10)
+
+    return draw
+
+
+def counts(assets: Path) -> DrawOne:
+    """One to six bright discs that do not touch, on grey: how many?"""
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        picture = Image.new("L", (96, 96), int(rng.integers(0, 70)))
+        pen, places = ImageDraw.Draw(picture), []
+        while len(places) < c + 1:
+            place = rng.uniform(14, 82, 2)
+            if rng.random() < 0.02:
+                places = []  # there may be no room left
+            if all(np.hypot(*(place - other)) > 26 for other in places):
+                places.append(place)
+        for x, y in places:
+            r = rng.uniform(8, 11)
+            pen.ellipse((x - r, y - r, x + r, y + r), fill=int(rng.integers(150, 256)))
+        return _noisy(_scaled(picture, 24)[..., None], rng, 6)
+
+    return draw
+
+
+def signs(assets: Path) -> DrawOne:
+    """Twenty emoji, one a class, turned, scaled, and over a plain colour."""
+    folder = assets / "package"
+    entries = json.loads((folder / "emoji.json").read_text(encoding="utf-8"))
+    wanted = (
+        "animal-mammal",
+        "animal-bird",
+        "animal-bug",
+        "food-fruit",
+        "food-vegetable",
+        "plant-flower",
+        "sport",
+        "tool",
+        "musical-instrument",
+        "clothing",
+    )
+    files = [[e["image"] for e in entries if e["subcategory"] == name][:2] for name in wanted]
+    pictures = []
+    for file in itertools.chain(*files):
+        with Image.open(folder / "img" / "google" / "64" / file) as picture:
+            pictures.append(picture.convert("RGBA"))
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        size = int(rng.integers(20, 33))
+        turned = pictures[c].rotate(rng.uniform(-30, 30), resample=2).resize((size, size), 2)
+        canvas = Image.new("RGB", (32, 32), _paint(rng))
+        canvas.paste(turned, tuple(int(v) for v in rng.integers(0, 33 - size, 2)), turned)
+        return _noisy(np.asarray(canvas, np.float64), rng, 12)
+
+    return draw
+
+
+FACES = (
+    "DejaVuSans.ttf",
+    "DejaVuSerif.ttf",
+    "DejaVuSans-Bold.ttf",
+    "FreeSans.ttf",
+    "FreeSerif.ttf",
+    "FreeMono.ttf",
+    "LiberationSans-Regular.ttf",
+    "LiberationSerif-Bold.ttf",
+    "LiberationMono-Regular.ttf",
+    "FreeSerifItalic.ttf",
+)
+
+
+@lru_cache
+def _fonts(assets: Path) -> list[ImageFont.FreeTypeFont]:
+    there = {path.name: path for path in sorted((assets / "fonts").rglob("*.ttf"))}
+    return [ImageFont.truetype(there[name], size) for name in FACES for size in (34, 40, 46)]
+
+
+def letters(alphabet: str, side: int, coloured: bool) -> Callable[[Path], DrawOne]:
+    """Letters of ten fonts, dark on light paper, or of one colour over a change from one to another."""
+
+    def make(assets: Path) -> DrawOne:
+        fonts = _fonts(assets)
+
+        def draw(c: int, which: str, rng: np.random.Generator) -> np.ndarray:
+            canvas = Image.new("L", (64, 64))
+            at = tuple(32 + rng.uniform(-5, 5, 2))
+            font = fonts[rng.integers(len(fonts))]
+            ImageDraw.Draw(canvas).text(at, alphabet[c], fill=255, font=font, anchor="mm")
+            share = _scaled(canvas.rotate(rng.uniform(-10, 10)), side)[..., None] / 255
+            if not coloured:
+                paper, ink = rng.uniform(180, 255), rng.uniform(0, 90)
+                return _noisy(paper + share * (ink - paper), rng, 8)
+            one, two = _two_paints(rng)
+            ramp = np.linspace(0, 1, side)[:, None, None]
+            behind = np.array(one) + 0.5 * ramp * (rng.uniform(0, 255, 3) - np.array(one))
+            return behind + share * (np.array(two) - behind)
+
+        return draw
+
+    return make
+
+
+def stripes(assets: Path) -> DrawOne:
+    """Stripes in one of twelve directions, of any width and phase, in noise."""
+    rows, columns = np.indices((16, 16)) / 16.0
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        angle = np.pi * (c + rng.uniform(-0.3, 0.3)) / 12
+        along = np.cos(angle) * columns + np.sin(angle) * rows
+        wave = np.sin(2 * np.pi * rng.uniform(2.5, 5) * along + rng.uniform(0, 2 * np.pi))
+        return _noisy((128 + rng.uniform(40, 110) * wave)[..., None], rng, 20)
+
+    return draw
+
+
+def scenes(assets: Path) -> DrawOne:
+    """Landscapes of 64 x 64: by day, at sunset, by night, in rain."""
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        top = ((70, 130, 220), (90, 40, 110), (5, 5, 35), (90, 95, 105))[c]
+        low = ((170, 210, 245), (250, 140, 60), (25, 30, 70), (140, 145, 150))[c]
+        ramp = np.linspace(0, 1, 64)[:, None, None]
+        sky = np.broadcast_to((1 - ramp) * np.array(top) + ramp * np.array(low), (64, 64, 3))
+        picture = Image.fromarray(to_pixels(sky + rng.uniform(-40, 40, 3)))
+        pen, x, y, r = ImageDraw.Draw(picture), *rng.uniform(8, 56, 2), rng.uniform(4, 8)
+        if c < 3 and rng.random() < 0.7:
+            glow = ((255, 240, 120), (255, 90, 40), (235, 235, 215))[c]
+            pen.ellipse((x - r, y / 2 - r, x + r, y / 2 + r), fill=glow)
+        for place in rng.uniform(0, 64, (30, 2)):
+            if c == 3:
+                pen.line([tuple(place), (place[0] - 2, place[1] + 6)], fill=(200, 205, 215))
+        hill = 40 + rng.uniform(0, 12) + rng.uniform(2, 7) * np.sin(np.arange(64) / rng.uniform(5, 14))
+        dark = (0.9, 0.6, 0.25, 0.6)[c]
+        land = tuple(int(dark * v) for v in (rng.integers(30, 120), rng.integers(60, 160), 40))
+        pen.polygon([(0, 64), *enumerate(hill), (63, 64)], fill=land)
+        return _noisy(np.asarray(picture, np.float64) * rng.uniform(0.7, 1.2), rng, 14)
+
+    return draw
+
+
+def boards(assets: Path) -> DrawOne:
+    """Forty-three road signs of our own: 4 outlines, 4 colours, and up to 3 symbols in them."""
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        outline, colour, symbol = c % 4, c // 4 % 4, c // 16
+        picture = Image.new("RGB", (96, 96), _paint(rng))
+        pen = ImageDraw.Draw(picture)
+        x, y, r = *(48 + rng.uniform(-8, 8, 2)), rng.uniform(26, 38)
+        fill = ((200, 30, 30), (30, 70, 190), (235, 200, 30), (240, 240, 240))[colour]
+        if outline == 0:
+            pen.ellipse((x - r, y - r, x + r, y + r), fill=fill)
+        else:
+            corners = (3, 4, 8)[outline - 1]
+            pen.polygon(_ring(corners, r * 1.1, -np.pi / 2 + (outline == 3) * np.pi / 8, x, y), fill=fill)
+        ink, s = (20, 20, 20) if colour > 1 else (250, 250, 250), r * 0.4
+        if symbol == 0:
+            pen.line([(x - s, y), (x + s, y)], fill=ink, width=int(s * 0.7))
+        elif symbol == 1:
+            pen.line([(x, y - s), (x, y + s)], fill=ink, width=int(s * 0.7))
+        else:
+            pen.ellipse((x - s, y - s, x + s, y + s), fill=ink)
+        levels = _scaled(picture.rotate(rng.uniform(-8, 8)), 32) * rng.uniform(0.5, 1.1)
+        return _noisy(levels, rng, 10)
+
+    return draw
+
+
+def curves(assets: Path) -> DrawOne:
+    """Bright Lissajous curves of eight pairs of frequencies."""
+    pairs = ((1, 2), (1, 3), (2, 3), (1, 1), (2, 1), (3, 1), (3, 2), (3, 4))
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        a, b = pairs[c]
+        t = np.linspace(0, 2 * np.pi, 120)
+        phase = rng.uniform(0.25, 0.75) * np.pi / 2
+        x = 48 + rng.uniform(26, 42) * np.sin(a * t + phase) + rng.uniform(-5, 5)
+        y = 48 + rng.uniform(26, 42) * np.sin(b * t) + rng.uniform(-5, 5)
+        picture = Image.new("L", (96, 96), int(rng.integers(0, 60)))
+        lines = list(zip(x.tolist(), y.tolist(), strict=True))
+        ImageDraw.Draw(picture).line(lines, fill=int(rng.integers(140, 256)), width=int(rng.integers(4, 8)))
+        return _noisy(_scaled(picture, 32)[..., None], rng, 10)
+
+    return draw
+
+
+def polygons(assets: Path) -> DrawOne:
+    """Triangles, squares, pentagons and hexagons, filled or in outline, in any colours."""
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        behind, front = _two_paints(rng)
+        picture = Image.new("RGB", (96, 96), behind)
+        corners = _ring(3 + c % 4, rng.uniform(24, 42), rng.uniform(0, 7), *(48 + rng.uniform(-8, 8, 2)))
+        if c < 4:
+            ImageDraw.Draw(picture).polygon(corners, fill=front)
+        else:
+            ImageDraw.Draw(picture).line([*corners, *corners[:2]], fill=front, width=7)
+        return _noisy(_scaled(picture, 32), rng, 10)
+
+    return draw
+
+
+def segments(assets: Path) -> DrawOne:
+    """Digits of seven segments, slanted, of any thickness and brightness."""
+    lit = ("abcdef", "bc", "abged", "abgcd", "fgbc", "afgcd", "afgedc", "abc", "abcdefg", "abcdfg")
+    ends = {
+        "a": ((0, 0), (1, 0)),
+        "b": ((1, 0), (1, 1)),
+        "c": ((1, 1), (1, 2)),
+        "d": ((0, 2), (1, 2)),
+        "e": ((0, 1), (0, 2)),
+        "f": ((0, 0), (0, 1)),
+        "g": ((0, 1), (1, 1)),
+    }
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        picture = Image.new("L", (80, 80), int(rng.integers(0, 110)))
+        pen, s, slant = ImageDraw.Draw(picture), rng.uniform(20, 28), rng.uniform(-0.3, 0.3)
+        x0, y0 = rng.uniform(18, 34), rng.uniform(8, 18)
+        level, width = int(rng.integers(160, 256)), int(rng.integers(4, 9))
+        for segment in lit[c]:
+            line = [(x0 + s * x - slant * s * (y - 1), y0 + s * y) for x, y in ends[segment]]
+            pen.line(line, fill=level, width=width)
+        return _noisy(_scaled(picture, 20)[..., None], rng, 16)
+
+    return draw
+
+
+def faces(assets: Path) -> DrawOne:
+    """Drawn faces with one of six mouths."""
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        behind, skin = _two_paints(rng)
+        picture = Image.new("RGB", (96, 96), behind)
+        pen, x, y = ImageDraw.Draw(picture), *(48 + rng.uniform(-6, 6, 2))
+        r, ink = rng.uniform(32, 42), (0, 0, 0) if np.mean(skin) > 110 else (255, 255, 255)
+        pen.ellipse((x - r, y - r, x + r, y + r), fill=skin)
+        for dx in (-0.4, 0.4):
+            pen.ellipse((x + dx * r - 4, y - 0.3 * r - 4, x + dx * r + 4, y - 0.3 * r + 4), fill=ink)
+        m, low = 0.5 * r, y + 0.3 * r
+        if c == 0:
+            pen.arc((x - m, low - m, x + m, low + 0.7 * m), 20, 160, fill=ink, width=6)
+        elif c == 1:
+            pen.arc((x - m, low, x + m, low + 1.7 * m), 200, 340, fill=ink, width=6)
+        elif c == 2:
+            pen.line([(x - m, low), (x + m, low)], fill=ink, width=6)
+        elif c == 3:
+            pen.ellipse((x - 0.6 * m, low - 0.5 * m, x + 0.6 * m, low + 0.7 * m), fill=ink)
+        elif c == 4:
+            pen.line(
+                [(x - m, low + 6), (x - m / 3, low - 6), (x + m / 3, low + 6), (x + m, low - 6)],
+                fill=ink,
+                width=6,
+            )
+        else:
+            pen.pieslice((x - m, low - m, x + m, low + m), 0, 180, fill=ink)
+        return _noisy(_scaled(picture, 32), rng, 10)
+
+    return draw
+
+
+def spectra(assets: Path) -> DrawOne:
+    """Noise of 40 x 40 whose amplitudes fall with one of seven powers of the frequency."""
+    f = np.hypot(np.fft.fftfreq(40)[:, None], np.fft.fftfreq(40))
+    f[0, 0] = 1
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        spread = np.fft.fft2(rng.normal(size=(3, 40, 40))) * f ** -(0.4 * c + rng.uniform(-0.08, 0.08))
+        field = np.fft.ifft2(spread).real.transpose(1, 2, 0)
+        field = (field - field.mean()) / field.std()
+        return 128 + rng.uniform(-40, 40, 3) + rng.uniform(30, 55) * field
+
+    return draw
+
+
+GREEK, CYRILLIC = "αβγδεζηθικλμνξοπρστυφχψω", "БГДЖЗИЙКЛПУФЦЧШЩЪЫЬЭЮЯбвджикля"
+
+IMAGE_SETS = {
+    "shapes": ImageSet(32, 3, 9, shapes),
+    "digits": ImageSet(16, 1, 10, digits, audit=900),
+    "photographs": ImageSet(32, 3, len(PHOTOGRAPHS), photographs),
+    "tops": ImageSet(28, 1, 5, fashion((0, 2, 3, 4, 6))),
+    "textures": ImageSet(32, 3, 8, textures),
+    "counts": ImageSet(24, 1, 6, counts, audit=700),
+    "signs": ImageSet(32, 3, 20, signs),
+    "greek": ImageSet(28, 1, len(GREEK), letters(GREEK, 28, False)),
+    "stripes": ImageSet(16, 1, 12, stripes),
+    "scenes": ImageSet(64, 3, 4, scenes, audit=600),
+    "tinted": ImageSet(32, 3, 10, fashion(tuple(range(10)), tinted=True)),
+    "boards": ImageSet(32, 3, 43, boards),
+    "wear": ImageSet(28, 1, 5, fashion((1, 5, 7, 8, 9))),
+    "curves": ImageSet(32, 1, 8, curves),
+    "polygons": ImageSet(32, 3, 8, polygons),
+    "turns": ImageSet(48, 3, 4, turns, audit=700),
+    "cyrillic": ImageSet(32, 3, len(CYRILLIC), letters(CYRILLIC, 32, True)),
+    "segments": ImageSet(20, 1, 10, segments),
+    "faces": ImageSet(32, 3, 6, faces, audit=900),
+    "spectra": ImageSet(40, 3, 7, spectra),
+}
+"""Every image set by its name."""

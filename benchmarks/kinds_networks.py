@@ -1,0 +1,506 @@
+"""Architectures unlike the corpus's: 0.01 to 0.5 million parameters, most without BatchNorm."""
+
+import itertools
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+
+class Residual(nn.Module):
+    """Adds what a branch makes of its input to the input, or to a projection of it."""
+
+    def __init__(self, branch: nn.Module, shortcut: nn.Module | None = None) -> None:
+        super().__init__()
+        self.branch, self.shortcut = branch, shortcut or nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.shortcut(x) + self.branch(x)
+
+
+class Transposed(nn.Module):
+    """Applies a module along tokens instead of features."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x.transpose(1, 2)).transpose(1, 2)
+
+
+class Attention(nn.Module):
+    """Self-attention of several heads (Vaswani et al. 2017)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.qkv, self.out = heads, nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n, tokens, width = x.shape
+        q, k, v = self.qkv(x).reshape(n, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)
+        return self.out((weights @ v).transpose(1, 2).reshape(n, tokens, width))
+
+
+class Patches(nn.Module):
+    """Cuts an image into squares, embeds each, and may add a place of its own to each."""
+
+    def __init__(self, channels: int, side: int, size: int, width: int, places: bool) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(channels, width, size, stride=size)
+        self.places = nn.Parameter(0.02 * torch.randn((side // size) ** 2, width)) if places else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.embed(x).flatten(2).transpose(1, 2)
+        return tokens if self.places is None else tokens + self.places
+
+
+class MeanToken(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(1)
+
+
+class Excite(nn.Module):
+    """Squeeze and excitation (Hu et al. 2018)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(width, width // 4, 1),
+            nn.SiLU(),
+            nn.Conv2d(width // 4, width, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.gate(x)
+
+
+class Joined(nn.Module):
+    """Joins what several branches make of the same input, or the input and its branch, by channels."""
+
+    def __init__(self, *branches: nn.Module) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([branch(x) for branch in self.branches], 1)
+
+
+class ChannelNorm(nn.GroupNorm):
+    """LayerNorm over channels and places."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(1, width)
+
+
+def _pooled(width: int, classes: int) -> tuple[nn.Module, ...]:
+    return nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes)
+
+
+def _conv(a: int, b: int, size: int = 3, stride: int = 1, groups: int = 1, bias: bool = True) -> nn.Conv2d:
+    return nn.Conv2d(a, b, size, stride=stride, padding=size // 2, groups=groups, bias=bias)
+
+
+def vgg(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Five 3 x 3 convolutions, no normalisation, dropout before the head."""
+    return nn.Sequential(
+        _conv(channels, 16),
+        nn.ReLU(),
+        _conv(16, 16),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        _conv(16, 32),
+        nn.ReLU(),
+        _conv(32, 32),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        _conv(32, 64),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(64 * (side // 8) ** 2, 128),
+        nn.ReLU(),
+        nn.Dropout(0.3),
+        nn.Linear(128, classes),
+    )
+
+
+def group_norm_resnet(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Three residual blocks with GroupNorm."""
+
+    def block(a: int, b: int, stride: int) -> nn.Module:
+        branch = nn.Sequential(
+            _conv(a, b, stride=stride), nn.GroupNorm(4, b), nn.ReLU(), _conv(b, b), nn.GroupNorm(4, b)
+        )
+        return nn.Sequential(Residual(branch, _conv(a, b, 1, stride) if a != b else None), nn.ReLU())
+
+    return nn.Sequential(
+        _conv(channels, 24),
+        nn.GroupNorm(4, 24),
+        nn.ReLU(),
+        block(24, 24, 1),
+        block(24, 48, 2),
+        block(48, 64, 2),
+        *_pooled(64, classes),
+    )
+
+
+def mobile(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Depthwise and pointwise convolutions with BatchNorm (after MobileNet)."""
+
+    def block(a: int, b: int, stride: int) -> tuple[nn.Module, ...]:
+        return (
+            _conv(a, a, 3, stride, groups=a, bias=False),
+            nn.BatchNorm2d(a),
+            nn.ReLU(),
+            _conv(a, b, 1, bias=False),
+            nn.BatchNorm2d(b),
+            nn.ReLU(),
+        )
+
+    return nn.Sequential(
+        _conv(channels, 24, 3, 2, bias=False),
+        nn.BatchNorm2d(24),
+        nn.ReLU(),
+        *block(24, 48, 1),
+        *block(48, 64, 2),
+        *block(64, 96, 1),
+        *block(96, 128, 2),
+        *_pooled(128, classes),
+    )
+
+
+def vit(channels: int, side: int, classes: int) -> nn.Sequential:
+    """A vision transformer of width 64 and depth 3 on squares of 4 pixels."""
+    layers: list[nn.Module] = [Patches(channels, side, 4, 64, places=True)]
+    for _ in range(3):
+        layers += [
+            Residual(nn.Sequential(nn.LayerNorm(64), Attention(64, 4))),
+            Residual(nn.Sequential(nn.LayerNorm(64), nn.Linear(64, 128), nn.GELU(), nn.Linear(128, 64))),
+        ]
+    return nn.Sequential(*layers, nn.LayerNorm(64), MeanToken(), nn.Linear(64, classes))
+
+
+def mixer(channels: int, side: int, classes: int) -> nn.Sequential:
+    """An MLP-Mixer of width 64 and depth 3."""
+    tokens, layers = (side // 4) ** 2, [Patches(channels, side, 4, 64, places=False)]
+    for _ in range(3):
+        along = nn.Sequential(nn.Linear(tokens, 64), nn.GELU(), nn.Linear(64, tokens))
+        across = nn.Sequential(nn.Linear(64, 128), nn.GELU(), nn.Linear(128, 64))
+        layers += [
+            Residual(nn.Sequential(nn.LayerNorm(64), Transposed(along))),
+            Residual(nn.Sequential(nn.LayerNorm(64), across)),
+        ]
+    return nn.Sequential(*layers, nn.LayerNorm(64), MeanToken(), nn.Linear(64, classes))
+
+
+def wide(channels: int, side: int, classes: int) -> nn.Sequential:
+    """One convolution of 192 kernels of 6 x 6, pooled to 3 x 3 places, and the head."""
+    return nn.Sequential(
+        nn.Conv2d(channels, 192, 6, stride=2),
+        nn.ReLU(),
+        nn.AdaptiveMaxPool2d(3),
+        nn.Flatten(),
+        nn.Linear(192 * 9, classes),
+    )
+
+
+def resnet20(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Nineteen convolutions with BatchNorm, half as wide as He et al.'s for CIFAR-10."""
+
+    def block(a: int, b: int, stride: int) -> nn.Module:
+        branch = nn.Sequential(
+            _conv(a, b, 3, stride, bias=False),
+            nn.BatchNorm2d(b),
+            nn.ReLU(),
+            _conv(b, b, bias=False),
+            nn.BatchNorm2d(b),
+        )
+        return nn.Sequential(Residual(branch, _conv(a, b, 1, stride) if a != b else None), nn.ReLU())
+
+    widths = [8, 8, 8, 8, 16, 16, 16, 32, 32, 32]
+    steps = itertools.pairwise(widths)
+    return nn.Sequential(
+        _conv(channels, 8, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        *(block(a, b, 1 if a == b else 2) for a, b in steps),
+        *_pooled(32, classes),
+    )
+
+
+def lenet(channels: int, side: int, classes: int) -> nn.Sequential:
+    """LeNet-5: tanh and mean pooling."""
+    places = ((side - 4) // 2 - 4) // 2
+    return nn.Sequential(
+        nn.Conv2d(channels, 12, 5),
+        nn.Tanh(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(12, 32, 5),
+        nn.Tanh(),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32 * places**2, 120),
+        nn.Tanh(),
+        nn.Linear(120, 84),
+        nn.Tanh(),
+        nn.Linear(84, classes),
+    )
+
+
+def mlp(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Two hidden layers of 256 and 128."""
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(channels * side**2, 256),
+        nn.ReLU(),
+        nn.Linear(256, 128),
+        nn.ReLU(),
+        nn.Linear(128, classes),
+    )
+
+
+def tiny(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Four strided convolutions of 8 to 32 channels, pooled: 0.01 M parameters."""
+    return nn.Sequential(
+        _conv(channels, 8, 5, 2),
+        nn.ReLU(),
+        _conv(8, 16, 3, 2),
+        nn.ReLU(),
+        _conv(16, 32, 3, 2),
+        nn.ReLU(),
+        _conv(32, 32),
+        nn.ReLU(),
+        *_pooled(32, classes),
+    )
+
+
+def leaky(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Three 4 x 4 convolutions of stride 2 with InstanceNorm and leaky ReLU."""
+
+    def block(a: int, b: int) -> tuple[nn.Module, ...]:
+        return nn.Conv2d(a, b, 4, stride=2, padding=1), nn.InstanceNorm2d(b, affine=True), nn.LeakyReLU(0.2)
+
+    return nn.Sequential(
+        *block(channels, 32),
+        *block(32, 64),
+        *block(64, 64),
+        nn.Flatten(),
+        nn.Linear(64 * (side // 8) ** 2, classes),
+    )
+
+
+def convnext(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Three ConvNeXt blocks of width 48 on squares of 4 pixels."""
+
+    def block(width: int) -> nn.Module:
+        return Residual(
+            nn.Sequential(
+                _conv(width, width, 7, groups=width),
+                ChannelNorm(width),
+                _conv(width, 3 * width, 1),
+                nn.GELU(),
+                _conv(3 * width, width, 1),
+            )
+        )
+
+    return nn.Sequential(
+        nn.Conv2d(channels, 48, 4, stride=4),
+        ChannelNorm(48),
+        block(48),
+        block(48),
+        block(48),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.LayerNorm(48),
+        nn.Linear(48, classes),
+    )
+
+
+def fire(channels: int, side: int, classes: int) -> nn.Sequential:
+    """SqueezeNet's fire modules, with a convolution as head."""
+
+    def module(a: int, squeezed: int, b: int) -> tuple[nn.Module, ...]:
+        wide_branch = nn.Sequential(_conv(squeezed, b), nn.ReLU())
+        return (
+            nn.Sequential(_conv(a, squeezed, 1), nn.ReLU()),
+            Joined(nn.Sequential(_conv(squeezed, b, 1), nn.ReLU()), wide_branch),
+        )
+
+    return nn.Sequential(
+        _conv(channels, 32),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        *module(32, 12, 24),
+        *module(48, 12, 32),
+        nn.MaxPool2d(2),
+        *module(64, 16, 48),
+        nn.Conv2d(96, classes, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+
+
+def excited(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Four inverted bottlenecks with SiLU and squeeze-and-excitation (after EfficientNet): a deep network."""
+
+    def block(a: int, b: int, stride: int) -> nn.Module:
+        inner = nn.Sequential(
+            _conv(a, 3 * a, 1, bias=False),
+            nn.BatchNorm2d(3 * a),
+            nn.SiLU(),
+            _conv(3 * a, 3 * a, 3, stride, groups=3 * a, bias=False),
+            nn.BatchNorm2d(3 * a),
+            nn.SiLU(),
+            Excite(3 * a),
+            _conv(3 * a, b, 1, bias=False),
+            nn.BatchNorm2d(b),
+        )
+        return Residual(inner) if a == b else inner
+
+    return nn.Sequential(
+        _conv(channels, 16, 3, 2, bias=False),
+        nn.BatchNorm2d(16),
+        nn.SiLU(),
+        block(16, 16, 1),
+        block(16, 32, 2),
+        block(32, 32, 1),
+        block(32, 48, 1),
+        _conv(48, 96, 1, bias=False),
+        nn.BatchNorm2d(96),
+        nn.SiLU(),
+        *_pooled(96, classes),
+    )
+
+
+def pooling(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Three 3 x 3 convolutions with max pooling and two linear layers: a newcomer's network of 0.1 M."""
+    return nn.Sequential(
+        _conv(channels, 16),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        _conv(16, 32),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        _conv(32, 64),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(64 * (side // 8) ** 2, 80),
+        nn.ReLU(),
+        nn.Linear(80, classes),
+    )
+
+
+def conv_mixer(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Four ConvMixer layers of width 48 on squares of 4 pixels."""
+    layers: list[nn.Module] = [nn.Conv2d(channels, 48, 4, stride=4), nn.GELU(), nn.BatchNorm2d(48)]
+    for _ in range(4):
+        layers += [
+            Residual(nn.Sequential(_conv(48, 48, 5, groups=48), nn.GELU(), nn.BatchNorm2d(48))),
+            _conv(48, 48, 1),
+            nn.GELU(),
+            nn.BatchNorm2d(48),
+        ]
+    return nn.Sequential(*layers, *_pooled(48, classes))
+
+
+def dense(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Two dense blocks of three layers each, growth 16 (after DenseNet)."""
+
+    def layer(a: int) -> nn.Module:
+        return Joined(nn.Identity(), nn.Sequential(nn.BatchNorm2d(a), nn.ReLU(), _conv(a, 16, bias=False)))
+
+    return nn.Sequential(
+        _conv(channels, 24, 3, 2),
+        layer(24),
+        layer(40),
+        layer(56),
+        _conv(72, 36, 1),
+        nn.AvgPool2d(2),
+        layer(36),
+        layer(52),
+        layer(68),
+        nn.BatchNorm2d(84),
+        nn.ReLU(),
+        *_pooled(84, classes),
+    )
+
+
+def norm_mlp(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Three hidden layers with BatchNorm."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for a, b in ((channels * side**2, 384), (384, 192), (192, 96)):
+        layers += [nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(96, classes))
+
+
+def grouped(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Three bottlenecks with grouped convolutions and LayerNorm (after ResNeXt)."""
+
+    def block(a: int, b: int, stride: int) -> nn.Module:
+        branch = nn.Sequential(
+            _conv(a, b // 2, 1),
+            ChannelNorm(b // 2),
+            nn.ELU(),
+            _conv(b // 2, b // 2, 3, stride, groups=4),
+            ChannelNorm(b // 2),
+            nn.ELU(),
+            _conv(b // 2, b, 1),
+        )
+        return nn.Sequential(Residual(branch, _conv(a, b, 1, stride)), nn.ELU())
+
+    return nn.Sequential(
+        _conv(channels, 32, 3, 2),
+        nn.ELU(),
+        block(32, 64, 1),
+        block(64, 96, 2),
+        block(96, 128, 2),
+        *_pooled(128, classes),
+    )
+
+
+def strided_gelu(channels: int, side: int, classes: int) -> nn.Sequential:
+    """A 7 x 7 and two 3 x 3 convolutions of stride 2 with GELU, mean and largest value pooled together."""
+    return nn.Sequential(
+        _conv(channels, 32, 7, 2),
+        nn.GELU(),
+        _conv(32, 64, 3, 2),
+        nn.GELU(),
+        _conv(64, 96, 3, 2),
+        nn.GELU(),
+        Joined(nn.AdaptiveAvgPool2d(1), nn.AdaptiveMaxPool2d(1)),
+        nn.Flatten(),
+        nn.Linear(192, classes),
+    )
+
+
+NETWORKS: dict[str, Callable[[int, int, int], nn.Sequential]] = {
+    f.__name__: f
+    for f in (
+        vgg,
+        group_norm_resnet,
+        mobile,
+        vit,
+        mixer,
+        wide,
+        resnet20,
+        lenet,
+        mlp,
+        tiny,
+        leaky,
+        convnext,
+        fire,
+        excited,
+        pooling,
+        conv_mixer,
+        dense,
+        norm_mlp,
+        grouped,
+        strided_gelu,
+    )
+}
+"""Constructors by name; each takes channels, side in pixels and number of classes."""
