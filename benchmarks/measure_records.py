@@ -22,6 +22,7 @@ from tables import writing
 
 from securitynet_hub.attacks.audit import audit
 from securitynet_hub.core.digest import canonical, digest_of_parts
+from securitynet_hub.core.memory import without_collection
 from securitynet_hub.records.entries import read_entries
 from securitynet_hub.records.index import index_path, read_folder
 from securitynet_hub.records.record import DECIDED_BY, decides
@@ -75,7 +76,9 @@ def read(folder):
 
 def rank(folder):
     judged = read_folder(folder, judge=partial(problems, read=True), judged_by=rules_identity())
-    boards = leaderboards([found.record for found in judged if not found.wrong])
+    with without_collection():  # as the command does
+        records = [found.record for found in judged if not found.wrong]
+    boards = leaderboards(records)
     assert boards
     assert all(board.standings for board in boards)
 
