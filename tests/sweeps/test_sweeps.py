@@ -434,7 +434,7 @@ class TestCommand:
         plan = run("sweep", "--models", PATTERN, *attacks, "--out", tmp_path, "--dry-run")[1]
         assert "2 models, 6 units" in plan
         assert "attacks of unknown length on 2 models not counted" in plan
-        assert plan.count("zoo/fashion-mnist/") == 2
+        assert plan.count("\n cnn-") == 2
 
     def test_a_group_of_attacks_is_swept(self, run, tmp_path):
         command = ("sweep", "--models", CLEAN[0].id, "--attacks", "all", "--out", tmp_path, "--json")
