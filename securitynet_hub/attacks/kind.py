@@ -316,7 +316,8 @@ class Kind:
         headline: the figures by which results are compared unless another is named: the first that a result
             has. A result may have none, such as a detector's where the truth is not known.
         falling: figures of which the lowest is the worst for the model.
-        vacuous: says whether a result's figures could not have come out otherwise: it is not compared.
+        vacuous: says what a result lacks whose headline figure could not have come out otherwise: it is not
+            compared. Empty for all others.
         pooled: whether results of all attacks share one leaderboard.
         separate: the option whose values a sweep measures one at a time.
         options: the dataclass of options, from whose fields the command line makes its flags.
@@ -341,7 +342,7 @@ class Kind:
     group: str
     headline: tuple[str, ...]
     falling: frozenset[str] = frozenset()
-    vacuous: Callable[[Mapping[str, Any]], bool] = lambda result: False
+    vacuous: Callable[[Mapping[str, Any]], str] = lambda result: ""
     pooled: bool = False
     separate: str | None = None
     options: type

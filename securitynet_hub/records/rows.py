@@ -122,12 +122,16 @@ def find_figure(result: Mapping[str, Any], name: str) -> Figure | None:
 def headline(result: Mapping[str, Any]) -> tuple[str, Figure | None]:
     """Return the name of the figure that sums a result up, and the figure: of `FIRST`, or with an interval.
 
+    A p-value that could not be below 1 sums nothing up.
+
     >>> headline({"n": 9, "auc": 0.75, "auc_ci": [0.5, 0.9]})
     ('auc', Figure(value=0.75, low=0.5, high=0.9))
     >>> headline({"n": 9})
     ('', None)
     """
     for name in (*FIRST, *(name.removesuffix("_ci") for name in result if name.endswith("_ci"))):
+        if name == "p_value" and result.get("smallest_p_value") == 1:
+            continue
         figure = find_figure(result, name)
         if figure is not None:
             return name, figure

@@ -220,6 +220,8 @@ def unranked(
             reason = (
                 f"{record.attack['kind']} is no kind of attack that this version can rank; a newer one may"
                 if known is None
+                else f"{record.attack['name']} {lack}"
+                if (lack := known.vacuous(record.result))
                 else f"{record.attack['name']} gives no {by or ' or '.join(known.headline)} here to rank by"
             )
             left_out.append(Unranked(record.id, reason))
@@ -247,7 +249,7 @@ def _choose(
 def _find(record: Record, by: str | None) -> tuple[str, Figure] | None:
     """Return the figure by which a record is ranked; None for what has none or is of an unknown kind."""
     kind = kinds().get(record.attack["kind"])
-    if kind is None or by is None:
+    if kind is None or by is None or (by in kind.headline and kind.vacuous(record.result)):
         return None if kind is None else kind.headline_of(record.result)
     figure = find_figure(record.result, by)
     return None if figure is None else (by, figure)

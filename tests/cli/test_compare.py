@@ -20,3 +20,11 @@ def test_an_unknown_model_is_refused_with_the_closest(run):
     code, _, err = run("compare", f"{CLEAN}/1", f"{CLEAN}s/2")
     assert code == 2
     assert f"{CLEAN}/2" in err
+
+
+def test_help_names_no_flag_of_shadow_models(run):
+    code, out, _ = run("compare", "--help")
+    assert code == 0
+    assert "--module" in out
+    assert "--recipe" not in out
+    assert "--shadows" not in out

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.attacks.kind import Described, Kind, option
 from securitynet_hub.core.atlas import EXTRACTION
+from securitynet_hub.records.figures import number
 
 if TYPE_CHECKING:
     from securitynet_hub.models.target import Target
@@ -78,14 +79,18 @@ def describe(literal: Mapping[str, Any]) -> Described:
     return Described(needs=("a reference", *needs), order=(bool(literal.get("weights")), len(needs)))
 
 
-def is_vacuous(result: Mapping[str, Any]) -> bool:
-    """Return whether a result's p-value is 1 whatever was measured: without independent models.
+def lacking(result: Mapping[str, Any]) -> str:
+    """Say what a result lacks whose p-value is 1 whatever was measured: independent models.
 
-    >>> is_vacuous({"p_value": 1.0, "smallest_p_value": 1.0}), is_vacuous({"smallest_p_value": 0.002})
-    (True, False)
+    >>> lacking({"p_value": 1.0, "smallest_p_value": 1.0, "n_needed": 19})
+    'needs 19 independent models (--beside)'
+    >>> lacking({"p_value": 1.0, "smallest_p_value": 0.002})
+    ''
     """
-    smallest = result.get("smallest_p_value")
-    return isinstance(smallest, (int, float)) and smallest >= 1
+    smallest, needed = number(result.get("smallest_p_value")), number(result.get("n_needed"))
+    if smallest is None or smallest < 1:
+        return ""
+    return f"needs {needed:.0f} independent models (--beside)" if needed else "has nothing to compare"
 
 
 KIND = Kind(
@@ -98,7 +103,7 @@ KIND = Kind(
     group="provenance",
     headline=("p_value",),
     falling=frozenset({"p_value"}),
-    vacuous=is_vacuous,
+    vacuous=lacking,
     options=Options,
     sizes=("n",),
     describe=describe,

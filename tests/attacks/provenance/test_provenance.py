@@ -142,8 +142,12 @@ class TestWithoutIndependentModels:
 
     def test_such_a_p_value_is_not_ranked(self, records_of_two):
         from securitynet_hub.attacks.provenance.kind import KIND
+        from securitynet_hub.sharing.leaderboard import unranked
 
         assert KIND.headline_of(records_of_two["all_answers"].result) is None
+        (left,) = unranked([records_of_two["all_answers"]], by="p_value")
+        assert left.reason == "all_answers needs 19 independent models (--beside)"
+        assert "p_value" not in repr(records_of_two["all_answers"])
         assert KIND.headline_of(records_of_two["weight_alignment"].result)[0] == "p_value"
 
     def test_the_table_fits_a_terminal_and_the_verdict_comes_first(self, records_of_two):
