@@ -119,6 +119,8 @@ class Board(NamedTuple):
             return ""
         if self.paired == self.pairs:
             return "paired: compared image by image"
+        if not self.paired and all(standing.figure.low is None for standing in self.standings):
+            return "not ranked: the figures have no intervals, and only these show which of two is higher"
         some = f"{self.paired} of {self.pairs} pairs of models compared image by image, the rest"
         why = f" ({self.why})" if self.why else ""
         return f"{some if self.paired else 'unpaired: compared'} by their intervals alone{why}"

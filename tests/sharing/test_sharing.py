@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support import plain_records
 from support.drawn_records import measured
 from support.published_results import HOSTILE, REPO, WHERE, changed, commit_file
 
@@ -539,6 +540,19 @@ class TestLeaderboard:
         assert "unpaired: compared by their intervals alone" in to_markdown([alone])
         for form in FORMATS.values():
             assert "paired: compared image by image" in form([board])
+
+    def test_figures_without_intervals_rank_nothing_and_the_board_says_so(self):
+        records = [
+            plain_records.make(
+                target={"id": id, "weights_hash": id},
+                attack={"kind": "backdoor-detection", "name": "mm_bd", "judges": "models"},
+                result={"judges": "models", "score": score},
+            )
+            for id, score in (("a", 1.0), ("b", 9.0))
+        ]
+        (board,) = leaderboards(records)
+        assert {standing.place for standing in board.standings} == {"1-2"}
+        assert board.comparison.startswith("not ranked: the figures have no intervals")
 
     def test_scores_of_other_images_members_or_audits_pair_nothing(self, audited, tmp_path):
         records, folder = audited
