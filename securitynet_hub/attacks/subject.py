@@ -34,7 +34,7 @@ from securitynet_hub.models import network_size
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import describe_environment
 
-CLASSES = ("match", "order")
+CLASSES = ("match", "order", "name")
 """How the images' classes become the model's."""
 
 
@@ -153,7 +153,8 @@ class AuditData:
             members: the split that the model was trained on.
             nonmembers: a split that it was not trained on.
             classes: ``match`` finds each class folder among the model's classes, see `match_classes`;
-                ``order`` takes them in their order.
+                ``order`` takes them in their order, numbers by value; ``name`` sorted by name, as
+                torchvision's ``ImageFolder`` does ("10" before "2").
             limit: number of images to draw from each split; None for all.
             seed: decides the draw.
             channels: 1 or 3; images are converted to grey or RGB.
@@ -524,6 +525,10 @@ def _joined(
     found: ImageSource = replace(images, facts=facts)
     if classes == "order":
         found = replace(images, facts={**facts, "classes": "in order"}, matched=True)
+    elif classes == "name":
+        names = tuple(sorted(images.class_names))
+        places = np.array([names.index(name) for name in images.class_names], np.int64)
+        found = Relabelled(found, places, names, "sorted by name")
     return AuditData(images=found if size is None else Squared(found, size), split=split, refusal=refusal)
 
 

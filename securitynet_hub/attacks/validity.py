@@ -136,9 +136,9 @@ class Check:
             text += "; what is to be expected is not known."
             if self.is_low:
                 text += (
-                    f" Right on only {self.members_accuracy:.1%} of its training images: usually the "
-                    "preprocessing is wrong. If it is meant to be so, pass expected_accuracy "
-                    "(--expected-accuracy)."
+                    f" Right on only {self.members_accuracy:.1%} of its training images: "
+                    f"{usual_cause(self.members_accuracy, self.accuracy_ci)}. If it is meant to be so, pass "
+                    "expected_accuracy (--expected-accuracy)."
                 )
         else:
             text += f": {self.status}."
@@ -149,6 +149,10 @@ class Check:
                 f" of a subsample of {probed:,} images" if self.class_order is None and probed < asked else ""
             )
             text += f" Probably {self.likely_reason}: so {after:.1%}{on} are right instead of {before:.1%}."
+            if self.likely_reason == BY_NAME:
+                text += " classes=name (--data 'FOLDER?classes=name') takes class folders so."
+            elif self.class_order is not None:
+                text += " In the record, data.check.class_order has the model's class for each label."
         elif self.is_doubtful:
             text += (
                 " Check that the images are of the model's data set, the order of their classes and the "
@@ -158,6 +162,9 @@ class Check:
 
 
 AS_IT_IS = "as it is"
+
+BY_NAME = "the model's classes are sorted by name, those of the data are not"
+"""What likely happens where ImageFolder trained a model on folders named by numbers, such as 1 to 10."""
 
 
 class Validity:
@@ -349,6 +356,17 @@ def is_near_chance(labels: Labels, answers: Labels) -> bool:
     chance = chance_of(labels, answers)
     low, high = wilson_interval(int((labels == answers).sum()), len(labels), confidence_level=SURE)
     return high < chance + HARDLY * (1 - chance) or (low <= chance and high < (1 + chance) / 2)
+
+
+def usual_cause(members_accuracy: float | None, accuracy_ci: tuple[float, float] | None) -> str:
+    """Say what is usually wrong with a model that is right on few of its training images.
+
+    >>> usual_cause(0.4, (0.9, 1.0))
+    'members and non-members are probably exchanged, as it is right on more of the others'
+    """
+    if accuracy_ci is not None and members_accuracy is not None and accuracy_ci[0] > members_accuracy + ALIKE:
+        return "members and non-members are probably exchanged, as it is right on more of the others"
+    return "usually the preprocessing is wrong"
 
 
 def right_on_few(accuracy: float | None, n: int) -> bool:

@@ -137,6 +137,17 @@ class TestCleanData:
         meant, told, _ = checked(target, data, expected_accuracy=check.accuracy)
         assert (meant.status, told) == ("as expected", [])
 
+    def test_exchanged_sides_are_told(self, subject):
+        """Right on a third of the members and on all others: what it was trained on are the others."""
+        target, data = subject
+        labels = data.images.labels.copy()
+        wrong = data.split.members[np.random.default_rng(0).random(len(data.split.members)) < 0.7]
+        labels[wrong] = np.random.default_rng(1).integers(0, 15, len(wrong))
+        check, told, records = checked(target, replace(data, images=replace(data.images, labels=labels)))
+        assert check.status == "no expectation"
+        for text in (*told, word(judge(records)).text):
+            assert "members and non-members are probably exchanged" in text
+
     def test_the_zoo_is_as_published(self):
         target = load_target("zoo/fashion-mnist/cnn-clean/1")
         for attacks, options in [
@@ -219,6 +230,10 @@ class TestFaults:
         assert named[:14].tolist() == list(range(14))  # what it names undoes it
         assert records[0].data["check"]["class_order"] == list(check.class_order)
         assert len(told) == 1
+        remedy = (
+            "?classes=name" if reason.startswith("the model's classes are sorted by name") else "class_order"
+        )
+        assert remedy in told[0]
 
     def test_in_how_they_get_to_the_networks_size(self, subject):
         target, data = subject

@@ -77,3 +77,20 @@ def test_a_folder_with_some_classes_scores_as_they_do_among_all(tmp_path, how):
             path.rename(path.with_name(f"kind-{path.name}"))
     with pytest.raises(ValueError, match="cannot be told"):
         read_data(tmp_path, channels=1).matched_to(target)
+
+
+def test_sorted_by_name_as_image_folder_does(tmp_path):
+    """A network that ImageFolder trained on folders 1 to 10 answers 1 for the folder 10."""
+    for more, split in enumerate(("train", "test")):
+        for number in range(1, 11):
+            folder = tmp_path / split / str(number)
+            folder.mkdir(parents=True)
+            Image.new("L", (4, 4), 10 * number + more).save(folder / "one.png")
+    in_order = [str(number) for number in range(1, 11)]
+    for classes, names in (("match", in_order), ("name", sorted(in_order))):
+        images = read_data(tmp_path, channels=1, classes=classes).images
+        assert images.class_names == tuple(names)
+        shown = [str(int(images.read(row).mean()) // 10) for row in range(len(images.labels))]
+        assert [images.class_names[label] for label in images.labels] == shown
+    assert images.describe()["classes"] == "sorted by name"
+    assert images.matched

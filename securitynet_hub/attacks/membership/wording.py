@@ -9,7 +9,7 @@ from securitynet_hub.attacks.membership.kind import KIND
 from securitynet_hub.attacks.membership.tail import REFERENCES
 from securitynet_hub.attacks.membership.verdict import COARSE, Figure, Judgement, differing, poor, unexplained
 from securitynet_hub.attacks.present import Ground
-from securitynet_hub.attacks.validity import right_on_few
+from securitynet_hub.attacks.validity import right_on_few, usual_cause
 from securitynet_hub.plots.measured import percent, share_with_interval
 from securitynet_hub.plots.plot import words_of
 from securitynet_hub.records.figures import interval, mappings, number
@@ -349,9 +349,9 @@ def _caveats(records: Sequence[Record]) -> list[str]:
         share, asked = number(check.get("members_accuracy")), int(number(check.get("n_members")) or 0)
         if share is not None and asked and right_on_few(share, asked):
             found.append(
-                f"The model is right on only {percent(share)} of its training images: usually the "
-                "preprocessing is wrong; if it is meant to be so, say so by expected_accuracy "
-                "(--expected-accuracy)."
+                f"The model is right on only {percent(share)} of its training images: "
+                f"{usual_cause(share, interval(check.get('accuracy_ci')))}; if it is meant to be so, say so "
+                "by expected_accuracy (--expected-accuracy)."
             )
         elif share is not None and unexplained(records[0]) is not None:
             found.append(
