@@ -88,9 +88,9 @@ def lacking(result: Mapping[str, Any]) -> str:
     ''
     """
     smallest, needed = number(result.get("smallest_p_value")), number(result.get("n_needed"))
-    if smallest is None or smallest < 1:
+    if smallest is None or smallest < 1 or not needed:  # orders of units need no models
         return ""
-    return f"needs {needed:.0f} independent models (--beside)" if needed else "has nothing to compare"
+    return f"needs {needed:.0f} independent models (--beside)"
 
 
 KIND = Kind(
