@@ -1,13 +1,18 @@
-"""Cells that the tables of several kinds of attack share."""
+"""Verdicts in words, and the cells of tables, that several kinds of attack show in a terminal."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from rich.text import Text
+
 from securitynet_hub.annotations.schema import Annotation
-from securitynet_hub.core.text import printable_markup
+from securitynet_hub.attacks.present import Summary, Tone
+from securitynet_hub.core.text import printable, printable_markup
+from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.record import Record
 
 LINE = 26
@@ -15,6 +20,27 @@ LINE = 26
 
 Audited = Sequence[tuple[Annotation, Sequence[Record]]]
 """The records of one kind of attack, by model."""
+
+COLOURS = {"alarm": "bold red", "calm": "bold green", "open": "bold yellow"}
+"""Colours of the verdicts in a terminal, by tone."""
+
+
+def in_words(tone: Tone, title: str, text: str) -> Text:
+    """Write a verdict for a terminal: its title, and below it what it means."""
+    lines = [printable(part.replace("\u00a0", " "), limit=4000) for part in (title, text)]
+    return Text.assemble((lines[0], COLOURS[tone]), f"\n{lines[1]}\n")
+
+
+def verdicts_of_one(
+    audited: Audited, summarise: Callable[[Sequence[Entry], Sequence[Path]], Summary]
+) -> Iterator[Text]:
+    """Yield the verdicts on the model that was audited, in words; nothing of several."""
+    every = [records for _, records in audited if records]
+    for found in every if len(every) == 1 else ():
+        for each in summarise([Entry(record, Path()) for record in found], ()).verdicts:
+            yield in_words(
+                each.tone, each.title, " ".join(filter(None, (each.text, *each.points, each.basis)))
+            )
 
 
 def auc_text(result: dict[str, Any]) -> str:

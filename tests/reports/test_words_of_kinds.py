@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.attacks.backdoor.verdict import FAITHLESS, UNLIKE, load_calibration
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.records.entries import Entry
@@ -185,3 +186,14 @@ def test_headlines_have_intervals():
     result = {"agreement": 0.8, "agreement_ci": [0.75, 0.85], "target_accuracy": 0.9, "n": 300}
     (verdict,) = summary(entry("model-stealing", "random", result)).verdicts
     assert "on 80.0 % (75.0-85.0 %) of images" in verdict.title.replace("\u00a0", " ")
+
+
+def test_a_terminal_says_the_verdict_on_one_model_first():
+    result = {"accuracy": 0.9, "robust_accuracy": 0.525, "robust_accuracy_ci": [0.361, 0.685], "n": 40}
+    one = entry("evasion", "fgsm", result | {"confidence_level": 0.95}, forwarded=80, gradients=40).record
+    row = load_annotations("zoo")["zoo/fashion-mnist/cnn-clean/1"]
+    said, _ = kinds()["evasion"].present.tables([(row, [one])], 80)
+    assert "52.5 % (36.1-68.5 %) of images are still right" in said.plain
+    assert "One attack alone shows little" in said.plain
+    (alone,) = kinds()["evasion"].present.tables([(row, [one]), (row, [one])], 80)
+    assert alone.row_count == 2

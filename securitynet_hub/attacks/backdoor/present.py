@@ -31,9 +31,8 @@ from securitynet_hub.attacks.present import (
     measured,
     sentence,
 )
-from securitynet_hub.attacks.tables import Audited, auc_text, model_cell
+from securitynet_hub.attacks.tables import Audited, auc_text, in_words, model_cell
 from securitynet_hub.core.tables import plain_table
-from securitynet_hub.core.text import printable
 from securitynet_hub.plots.classes import PerClass, classes_plot
 from securitynet_hub.plots.measured import Measured, percent, text_of
 from securitynet_hub.plots.pictures import Picture, pictures_beside
@@ -72,10 +71,7 @@ def tables(audited: Audited, width: int) -> Iterator[Table | Text]:
     if any(found for _, found in judged):
         if len(every := [record for _, found in judged for record in found]) == 1:
             said = combined_verdict(Entry(every[0], Path()))
-            title, text = (
-                printable(part.replace("\u00a0", " "), limit=4000) for part in (said.title, said.text)
-            )
-            yield Text.assemble((title, "bold red" if said.tone == "alarm" else "bold"), f"\n{text}\n")
+            yield in_words(said.tone, said.title, said.text)
         yield _verdict_table(judged)
     rest = [(row, [r for r in found if "verdict" not in r.result]) for row, found in audited]
     for judges, table in ((None, _models_table), ("inputs", _images_table), ("training", _images_table)):

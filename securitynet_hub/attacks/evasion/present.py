@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from securitynet_hub.attacks.evasion.kind import KIND
 from securitynet_hub.attacks.present import (
@@ -24,7 +25,7 @@ from securitynet_hub.attacks.present import (
     measured,
     measured_on,
 )
-from securitynet_hub.attacks.tables import Audited, model_cell, share_cell
+from securitynet_hub.attacks.tables import Audited, model_cell, share_cell, verdicts_of_one
 from securitynet_hub.core.tables import plain_table
 from securitynet_hub.core.text import printable_markup
 from securitynet_hub.plots.measured import Measured, percent, percent_with_interval, share_with_interval
@@ -48,8 +49,9 @@ LOW, HALF = 0.05, 0.5
 """Shares of the accuracy that are left: at most so much counts as not robust; at least so much as robust."""
 
 
-def tables(audited: Audited, width: int) -> Iterator[Table]:
-    """Yield the tables of an audit: robust accuracy by attack, and accuracy under corruptions."""
+def tables(audited: Audited, width: int) -> Iterator[Table | Text]:
+    """Yield robust accuracy by attack, and accuracy under corruptions; of one model the verdict first."""
+    yield from verdicts_of_one(audited, summarise)
     for figure, table in ((ROBUST, _robust_table), (CORRUPTED, _corrupted_table)):
         part = [(row, [record for record in found if figure in record.result]) for row, found in audited]
         if any(found for _, found in part):

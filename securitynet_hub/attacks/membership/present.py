@@ -36,7 +36,7 @@ from securitynet_hub.attacks.present import (
     Verdict,
     measured,
 )
-from securitynet_hub.attacks.tables import Audited, annotated, auc_text, model_cell, short
+from securitynet_hub.attacks.tables import COLOURS, Audited, annotated, auc_text, in_words, model_cell, short
 from securitynet_hub.core.arrays import Flags, Scores
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.tables import plain_table
@@ -55,9 +55,6 @@ from securitynet_hub.statistics.rates import roc_auc
 
 if TYPE_CHECKING:
     import pandas as pd
-
-COLOURS = {"alarm": "bold red", "calm": "bold green", "open": "bold yellow"}
-"""Colours of the verdicts in a terminal, by tone."""
 
 ESTIMATED = "LiRA, estimated"
 """Heading of the line for what LiRA would find."""
@@ -124,10 +121,7 @@ def _verdicts(judgements: Mapping[str, Judgement]) -> Iterator[Table | Text]:
     if len(judgements) == 1:
         ((id, judgement),) = judgements.items()
         words = word(judgement)
-        title, text = (
-            printable(part.replace("\u00a0", " "), limit=4000) for part in (words.title, words.text)
-        )
-        yield Text.assemble((title, COLOURS[judgement.tone]), f"\n{text}\n")
+        yield in_words(judgement.tone, words.title, words.text)
         return
     table = plain_table("Membership inference: verdicts", caption="An audit of one model says more.")
     estimates = {id: lira_estimate(judgement.records) for id, judgement in judgements.items()}

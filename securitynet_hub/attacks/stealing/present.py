@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from securitynet_hub.attacks.present import (
     Cell,
@@ -23,7 +24,7 @@ from securitynet_hub.attacks.present import (
     measured_on,
 )
 from securitynet_hub.attacks.stealing.kind import KIND
-from securitynet_hub.attacks.tables import Audited, model_cell
+from securitynet_hub.attacks.tables import Audited, model_cell, verdicts_of_one
 from securitynet_hub.core.tables import plain_table
 from securitynet_hub.plots.budgets import budgets_plot
 from securitynet_hub.plots.measured import Measured, percent, percent_with_interval, share_with_interval
@@ -87,8 +88,9 @@ MEANINGS = {
 }
 
 
-def tables(audited: Audited, width: int) -> Iterator[Table]:
-    """Yield the table of an audit for a terminal: agreement by model and query budget."""
+def tables(audited: Audited, width: int) -> Iterator[Table | Text]:
+    """Yield the agreement by model and query budget for a terminal; of one model the verdict first."""
+    yield from verdicts_of_one(audited, summarise)
     level = next(r for _, records in audited for r in records).result["confidence_level"]
     wide = width >= WIDE
     table = plain_table(

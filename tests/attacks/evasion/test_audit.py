@@ -387,7 +387,7 @@ class TestShown:
     def test_tables_verdicts_and_pictures(self, written):
         records, folder = written
         shown = list(tables([(find_annotation(ID), records)], 120))
-        assert len(shown) == 2
+        assert [type(each).__name__ for each in shown] == ["Text", "Text", "Table", "Table"]
         found = read_entries([folder])
         summary = summarise(found, ())
         assert "of images are classified correctly" in summary.verdicts[0].text.replace("\u00a0", " ")

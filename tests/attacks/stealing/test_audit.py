@@ -94,7 +94,8 @@ class TestRecords:
         assert "no range is known for these images" in verdict(entries(other)).text
         assert "copied mistakes cannot be said" in verdict(entries(other)).text
         annotation = find_annotation(ID)
-        wide, narrow = (next(tables([(annotation, records)], width)) for width in (160, 80))
+        (_, wide), (said, narrow) = (tables([(annotation, records)], width) for width in (160, 80))
+        assert said.plain.startswith("A stolen copy agrees with the model on ")
         assert len(wide.columns) == len(narrow.columns) + 2
 
     def test_there_are_none_for_a_model_of_other_training_images(self):
