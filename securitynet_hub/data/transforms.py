@@ -49,8 +49,8 @@ class Transform:
         interpolation: method of `resize`, Pillow's.
         fill: grey level of the padding, one value or one per channel.
         factor: multiplies the pixels after they are scaled to [0, 1].
-        mean: one value per channel, or one for all, which is subtracted; None to subtract nothing.
-        std: one value per channel, or one for all, by which the result is divided; None to divide by nothing.
+        mean: one value per channel, or a number for all, which is subtracted; None to subtract nothing.
+        std: one value per channel, or a number for all, by which the result is divided; None for nothing.
         deviation: what the publisher does otherwise and cannot be done here, for records; None for nothing.
 
     >>> Transform(height=1, width=1, mean=(0.5,), std=(0.5,))(np.full((1, 1, 1, 1), 255, np.uint8))
@@ -107,14 +107,12 @@ class Transform:
             )
 
     def _spread(self) -> None:
-        """Give every channel the value of a mean or std that has one for all."""
+        """Give every channel the value of a mean or std that is a number; a sequence has one for each."""
         others = [len(value) for value in (self.mean, self.std, self.fill) if isinstance(value, tuple)]
         channels = self.channels or max(others, default=1)
         for name, value in (("mean", self.mean), ("std", self.std)):
             if isinstance(value, (int, float)):
                 object.__setattr__(self, name, (float(value),) * channels)
-            elif value is not None and len(value) == 1 and self.channels is not None:
-                object.__setattr__(self, name, tuple(value) * channels)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -130,8 +130,8 @@ def _advice(inputs: torch.Tensor, taken: tuple[int, int, int] | None) -> str:
     if channels != inputs.shape[1]:
         many = "s" * (channels > 1)
         said.append(
-            f"the network takes {channels} channel{many}: say channels={channels}, or give {channels} "
-            f"value{many} each of mean and std"
+            f"the network takes {channels} channel{many}, and the length of mean and std is their number: "
+            f"give {channels} value{many} of each, or channels={channels} and a number for all of them"
         )
     return "; ".join(said) + "."
 

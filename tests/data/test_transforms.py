@@ -144,7 +144,13 @@ class TestChannels:
         assert inputs.flatten().tolist() == [0, 1]
 
     @pytest.mark.parametrize(
-        "options", [{}, {"channels": 3, "mean": (0.5, 0.5)}, {"mean": (0.5,), "std": (1, 1)}]
+        "options",
+        [
+            {},
+            {"channels": 3, "mean": (0.5,)},
+            {"channels": 3, "mean": (0.5, 0.5)},
+            {"mean": (0.5,), "std": (1, 1)},
+        ],
     )
     def test_disagreement_is_refused(self, options):
         with pytest.raises(ValueError, match="agree on the number of channels"):

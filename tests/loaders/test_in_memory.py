@@ -310,7 +310,7 @@ class TestRefusals:
             (Transform(height=28, width=28, channels=3), "takes images of height=32,width=32.$"),
             (
                 Transform(height=32, width=32, mean=(0.45,), std=(0.25,)),
-                "takes 3 channels: say channels=3, or give 3 values each of mean and std",
+                "takes 3 channels, and the length of mean and std is their number: give 3 values of each",
             ),
         ],
     )
