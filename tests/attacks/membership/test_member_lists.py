@@ -197,7 +197,7 @@ class TestShown:
     def test_a_table_says_on_how_many_images_each_attack_is_measured(self):
         records, _ = listed(["loss", "entropy", "logistic"], list_members=False)
         annotation = load_target(Memory(), transform=TRANSFORM, num_classes=2).annotation
-        table = list(present.tables([(annotation, records)], 200))[-1]
+        _, table, _ = present.tables([(annotation, records)], 200)  # the verdict first, terms explained last
         row = [column._cells[0] for column in table.columns]
         assert row[1] == "60/200"
         assert not any("60/200" in cell for cell in row[3:])
