@@ -34,14 +34,6 @@ def in_turn(*functions, rounds=15):
     return [1e3 * statistics.median(times[function][1:]) for function in functions]
 
 
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize(
     "id",
     ["pytorchcv/cifar10/resnet20", "pytorchcv/cifar10/resnet110", "medmnist/bloodmnist/resnet18-28/1"],

@@ -24,7 +24,7 @@ PHOTOGRAPHED = "package/imagenet-1k/efficientnet_lite0"
 
 
 CROPS, NOISE = 200, 25
-"""Windows of photographs, and the deviation of the noise on the copies that they are told from."""
+"""How many windows of photographs there are, and the standard deviation of the noise on their copies."""
 
 
 def answers(target, pixels, folder):

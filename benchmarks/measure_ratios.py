@@ -284,7 +284,7 @@ def stealing():
     inputs = target.transform(pool)
 
     def ours():
-        seed = next(numbers)  # a theft is not done twice
+        seed = next(numbers)  # with the same seed it would read its kept answers
         box = BlackBox(target, budget=budget, view="label")
         recipe = Recipe(epochs=epochs, batch_size=64, learning_rate=1e-2, seed=seed)
         places = {"budgets": [budget], "folder": folder / str(seed), "seed": seed}

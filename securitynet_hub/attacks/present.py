@@ -52,6 +52,11 @@ class Verdict:
         """The title as a comparison of models shows it."""
         return self.short or self.title
 
+    @property
+    def whole(self) -> str:
+        """All that there is to know beside the title."""
+        return " ".join(filter(None, (self.text, *self.points, self.basis)))
+
 
 class Column(NamedTuple):
     """A column of figures.
@@ -232,6 +237,15 @@ def measured_on(entries: Sequence[Entry], name: str) -> tuple[float | None, int 
     ]
     images, accuracy = max(found, key=lambda each: each[0], default=(None, None))
     return accuracy, images
+
+
+def listed(names: Sequence[str], word: str = "and") -> str:
+    """Join names as a sentence does.
+
+    >>> listed(["a"]), listed(["a", "b", "c"]), listed(["a", "b"], "or")
+    ('a', 'a, b and c', 'a or b')
+    """
+    return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def sentence(clauses: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ COLOURS = {"alarm": "bold red", "calm": "bold green", "open": "bold yellow"}
 
 def in_words(tone: Tone, title: str, text: str) -> Text:
     """Write a verdict for a terminal: its title, and below it what it means."""
-    lines = [printable(part.replace("\u00a0", " "), limit=4000) for part in (title, text)]
+    lines = [printable(part, limit=4000) for part in (title, text)]
     return Text.assemble((lines[0], COLOURS[tone]), f"\n{lines[1]}\n")
 
 
@@ -38,9 +38,7 @@ def verdicts_of_one(
     every = [records for _, records in audited if records]
     for found in every if len(every) == 1 else ():
         for each in summarise([Entry(record, Path()) for record in found], ()).verdicts:
-            yield in_words(
-                each.tone, each.title, " ".join(filter(None, (each.text, *each.points, each.basis)))
-            )
+            yield in_words(each.tone, each.title, each.whole)
 
 
 def auc_text(result: dict[str, Any]) -> str:

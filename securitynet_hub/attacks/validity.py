@@ -163,7 +163,8 @@ class Check:
 
 AS_IT_IS = "as it is"
 
-BY_NAME = "the model's classes are sorted by name, those of the data are not"
+SORTED = "the model's classes are sorted {}, those of the data are not"
+BY_NAME = SORTED.format("by name")
 """What likely happens where ImageFolder trained a model on folders named by numbers, such as 1 to 10."""
 
 
@@ -420,11 +421,11 @@ def _other_orders(
     def sorted_by(key: Callable[[int], Any], how: str) -> None:
         ranked = sorted(range(count), key=key)
         place = tuple(int(rank) for rank in np.argsort(ranked))
-        orders.setdefault(place, f"the model's classes are sorted {how}, those of the data are not")
+        orders.setdefault(place, SORTED.format(how))
         orders.setdefault(tuple(ranked), f"the labels are of classes sorted {how}, the names are not")
 
     sorted_by(lambda label: names[label], "by name")
-    sorted_by(lambda label: names[label].casefold(), "by name")
+    sorted_by(lambda label: names[label].casefold(), "by name without regard to case")
     if all(name.strip().isdecimal() for name in names):
         sorted_by(lambda label: int(names[label]), "as numbers")
         numbers = tuple(int(name) for name in names)

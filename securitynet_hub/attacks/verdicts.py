@@ -106,12 +106,11 @@ def verdict(records: Record | Iterable[Record]) -> str:
 
 def _told(verdict: Verdict) -> str:
     """Write a verdict: its title, and what it means and rests on below it."""
-    more = " ".join(filter(None, (verdict.text, *verdict.points, verdict.basis)))
-    parts = [("  ", verdict.title), *([("    ", more)] if more else [])]
+    parts = [("  ", verdict.title), *([("    ", verdict.whole)] if verdict.whole else [])]
     return "\n".join(line for indent, text in parts for line in _wrapped(text, indent))
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
     """Break a text into lines, all indented; a word stays whole, and a number with its unit."""
     lines = textwrap.wrap(text[:LONGEST], WIDTH - len(indent), break_long_words=False, break_on_hyphens=False)
-    return [indent + printable(line.replace("\u00a0", " "), limit=LONGEST) for line in lines]
+    return [indent + printable(line, limit=LONGEST) for line in lines]

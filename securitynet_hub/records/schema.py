@@ -63,6 +63,10 @@ def _said(schema: core_schema.CoreSchema, phrase: str) -> core_schema.CoreSchema
     return core_schema.custom_error_schema(schema, "form", custom_error_message=f"should {phrase}")
 
 
+def _whole(least: int) -> core_schema.CoreSchema:
+    return core_schema.int_schema(strict=True, ge=least, le=MAX_COUNT)
+
+
 class Interval(NamedTuple):
     """A confidence interval."""
 
@@ -86,24 +90,8 @@ _ENDS = core_schema.no_info_after_validator_function(_in_order, core_schema.tupl
 Number = Annotated[float, _Form(_NUMBER)]
 Rate = Annotated[float, _Form(_RATE)]
 Level = Annotated[float, _Form(_said(_LEVEL, "be a confidence level between 0 and 1"))]
-Count = Annotated[
-    int,
-    _Form(
-        _said(
-            core_schema.int_schema(strict=True, ge=0, le=MAX_COUNT),
-            f"be a whole number in 0..{MAX_COUNT:,}",
-        )
-    ),
-]
-Positive = Annotated[
-    int,
-    _Form(
-        _said(
-            core_schema.int_schema(strict=True, ge=1, le=MAX_COUNT),
-            f"be a whole number above 0, up to {MAX_COUNT:,}",
-        )
-    ),
-]
+Count = Annotated[int, _Form(_said(_whole(0), f"be a whole number in 0..{MAX_COUNT:,}"))]
+Positive = Annotated[int, _Form(_said(_whole(1), f"be a whole number above 0, up to {MAX_COUNT:,}"))]
 Flag = Annotated[bool, _Form(_said(core_schema.bool_schema(strict=True), "be true or false"))]
 Text = Annotated[str, _Form(_said(core_schema.str_schema(strict=True), "be text"))]
 Ends = Annotated[Interval, _Form(_said(_ENDS, "be an interval of two numbers, the lower one first"))]

@@ -17,7 +17,7 @@ from securitynet_hub.attacks.audit import audit
 from securitynet_hub.attacks.membership.verdict import judge
 from securitynet_hub.attacks.membership.wording import word
 from securitynet_hub.attacks.subject import known_data
-from securitynet_hub.attacks.validity import Validity, chance_of, is_near_chance
+from securitynet_hub.attacks.validity import BY_NAME, Validity, chance_of, is_near_chance
 from securitynet_hub.core.errors import AccuracyWarning
 from securitynet_hub.data.splits import Split
 from securitynet_hub.data.transforms import Transform
@@ -164,6 +164,7 @@ class TestCleanData:
 
 
 LETTERS = tuple("qwertyuiopasdfg")
+MIXED = tuple("qWeRtYuIoPaSdFg")
 PERMUTED = np.random.default_rng(3).permutation(15)
 
 PIXELS = {
@@ -180,6 +181,10 @@ LABELS = {
     },
     "the model's classes are sorted by name, those of the data are not": {
         "order": [LETTERS.index(name) for name in sorted(LETTERS)], "class_names": LETTERS,
+    },
+    "the model's classes are sorted by name without regard to case, those of the data are not": {
+        "order": [sorted(MIXED).index(name) for name in sorted(MIXED, key=str.lower)],
+        "class_names": tuple(sorted(MIXED)),
     },
     "the labels are of classes sorted as text, the names are not": {
         "order": [sorted(NAMES).index(name) for name in NAMES], "class_names": LETTERS,
@@ -230,9 +235,7 @@ class TestFaults:
         assert named[:14].tolist() == list(range(14))  # what it names undoes it
         assert records[0].data["check"]["class_order"] == list(check.class_order)
         assert len(told) == 1
-        remedy = (
-            "?classes=name" if reason.startswith("the model's classes are sorted by name") else "class_order"
-        )
+        remedy = "?classes=name" if reason == BY_NAME else "class_order"
         assert remedy in told[0]
 
     def test_in_how_they_get_to_the_networks_size(self, subject):

@@ -114,7 +114,7 @@ def test_the_agreement_that_is_needed_is_that_of_the_record():
     ],
 )
 def test_a_probability_is_no_more_certain_than_its_calibration(value, ci, said):
-    """Of n kinds that score lower, no more can be learnt than that 1 in n + 1 does not."""
+    """If n kinds score lower, all that can be said is that at most 1 in n + 1 does not."""
     assert load_calibration().sizes == (20, 17)  # what the expected words rest on
     result = {"verdict": "cannot tell", "score": 1.0, "suspect": 3, "conformal_p": 0.06}
     result |= {"probability": value, "probability_ci": ci, "twin_agreement": [0.9]}

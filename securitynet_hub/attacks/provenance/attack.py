@@ -23,7 +23,7 @@ class Attack(kind.Attack):
     else.
 
     Attributes:
-        fewest: number of independent models below which its similarity is one number, whatever is answered.
+        fewest: least number of independent models: with fewer, its similarity is the same for all models.
         why_not: why it cannot be looked for with a reference and a suspect, or None.
         exact: returns the p-value of reference and suspect without independent models, and the smallest that
             it can be: ``exact(models, **settings)``.

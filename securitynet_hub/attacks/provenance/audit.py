@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 
 from securitynet_hub.attacks.independent import independent_models
 from securitynet_hub.attacks.kind import Context
+from securitynet_hub.attacks.present import listed
 from securitynet_hub.attacks.provenance.attack import Attack
 from securitynet_hub.attacks.provenance.copies import make_copies
 from securitynet_hub.attacks.provenance.kind import KIND, Options
@@ -240,7 +241,7 @@ def _without_unfit(models: Models, needed: int) -> Models:
     names = [f"{models.targets[k].id} on {right[k]:.1%}" for k in unfit]
     names[0] = names[0].replace(" on ", " is right on ")
     which = (
-        f"{_listed(names)} of these images, not significantly more than if the largest class were always "
+        f"{listed(names)} of these images, not significantly more than if the largest class were always "
         f"named ({share:.1%}): too weak to compare, or its classes are in another order, or the images are "
         "not of its data set"
     )
@@ -267,10 +268,6 @@ def _is_unfit(labels: Labels, told: Labels, share: float) -> bool:
     right = int((told == labels).sum())
     better = binomtest(right, len(labels), share, alternative="greater").pvalue < BETTER
     return not better and is_near_chance(labels, told)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _accuracies(models: Models) -> dict[str, Any]:

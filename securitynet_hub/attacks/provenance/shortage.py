@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from securitynet_hub.attacks.present import listed
 from securitynet_hub.attacks.provenance.attack import Attack
 from securitynet_hub.attacks.provenance.kind import KIND
 from securitynet_hub.attacks.provenance.measures import ORDERS
@@ -84,7 +85,7 @@ def needs(entries: Sequence[Entry]) -> str:
     result = short[0].record.result
     have = number(result.get("n_independent")) or 0
     signs = [entry.attack.replace("_", " ") for entry in short]
-    names = " and ".join([", ".join(signs[:-1]), signs[-1]] if len(signs) > 1 else signs)
+    names = listed(signs)
     verb, had = ("need", "have") if len(short) > 1 else ("needs", "has")
     plain = any(figure_of(entry) == PLAIN for entry in short)
     return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from securitynet_hub.attacks.present import Verdict
+from securitynet_hub.attacks.present import Verdict, listed
 from securitynet_hub.attacks.provenance.measures import ORDERS
 from securitynet_hub.attacks.provenance.shortage import is_short, need_of, similarity_of
 from securitynet_hub.plots.measured import percent
@@ -200,7 +200,7 @@ def _power(judged: Judged) -> str:
         return "The test was not tried on copies of the reference, so what it would find is not known."
     found, lost = ([name for name in made if made[name] is wanted] for wanted in (True, False))
     said = [
-        f"{verb} {_listed([_with_article(name) for name in names])}"
+        f"{verb} {listed([_with_article(name) for name in names], 'or')}"
         for verb, names in (("finds", found), ("misses", lost))
         if names
     ]
@@ -209,10 +209,6 @@ def _power(judged: Judged) -> str:
 
 def _with_article(name: str) -> str:
     return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _basis(judged: Judged) -> str:
