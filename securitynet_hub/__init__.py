@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import warnings
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from securitynet_hub import statistics as statistics
     from securitynet_hub.annotations.schema import load_annotations as load_annotations
     from securitynet_hub.attacks.audit import audit as audit
+    from securitynet_hub.attacks.membership.comparing import compare as compare
     from securitynet_hub.attacks.membership.comparing import compare_leakage as compare_leakage
     from securitynet_hub.attacks.membership.own_shadows import train_shadows as train_shadows
     from securitynet_hub.attacks.subject import AuditData as AuditData
@@ -51,6 +51,7 @@ _HOMES = {
     "Transform": "data.transforms",
     "audit": "attacks.audit",
     "black_box": "models.functions",
+    "compare": "attacks.membership.comparing",
     "compare_leakage": "attacks.membership.comparing",
     "load_annotations": "annotations.schema",
     "load_images": "data.images",
@@ -82,14 +83,6 @@ registration.register()
 
 
 def __getattr__(name: str) -> Any:
-    if name == "compare":  # which `securitynet compare`, on provenance, is not
-        said = (
-            "hub.compare is now hub.compare_leakage: which of two models reveals more of its training "
-            "images. Whether one was made from the other, as `securitynet compare` says, is "
-            "hub.audit(suspect, attacks='provenance', reference=reference)."
-        )
-        warnings.warn(said, DeprecationWarning, stacklevel=2)
-        name = "compare_leakage"
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{_MODULES[name]}")
     if name in _HOMES:

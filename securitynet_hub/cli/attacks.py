@@ -54,7 +54,8 @@ def run(options: argparse.Namespace) -> None:
         table = plain_table(
             f"{kind.title}: {kind.question}", caption=f"'{kind.group}': all of these that apply.{tags}"
         )
-        for heading in ("attack", "needs", "score", "source"):
+        table.add_column("attack", no_wrap=True)  # a name is typed, and is of no use in halves
+        for heading in ("needs", "score", "source"):
             table.add_column(heading, overflow="fold")
         for attack in own:
             texts = (attack.name, "; ".join(attack.needs), attack.formula, attack.source)

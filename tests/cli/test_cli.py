@@ -147,6 +147,13 @@ class TestAudit:
         assert len(re.findall(r"0\.\d{3} \(\.\d{3}-\.\d{3}\)", out)) == len(SIGNALS)
         assert max(map(len, out.splitlines())) <= 80
 
+    def test_no_attack_s_name_is_broken_in_a_narrow_terminal(self, run, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "80")
+        _, out, _ = run("attacks")
+        assert max(map(len, out.splitlines())) <= 80
+        listed = {attack["name"] for attack in json.loads(run("attacks", "--json")[1])}
+        assert "lira_offline_two_sided" in listed <= set(out.split())
+
     def test_shadow_models_are_trained_and_kept(self, run, tmp_path, monkeypatch, short_recipes):
         monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
         model = "zoo/fashion-mnist/cnn-regularised-1000/1"

@@ -9,7 +9,8 @@ from securitynet_hub.cli.main import build_parser
 
 NAMES = {
     "AuditData", "LabelledImages", "PerImage", "Recipe", "Split", "Transform", "audit", "black_box",
-    "compare_leakage", "load_annotations", "load_images", "load_metric", "load_target", "read_records",
+    "compare", "compare_leakage", "load_annotations", "load_images", "load_metric", "load_target",
+    "read_records",
     "report", "signals", "statistics", "to_frame", "train_shadows", "verdict",
 }  # fmt: skip
 

@@ -119,6 +119,9 @@ def compare_leakage(
     return Comparison(records=(records[0], records[1]), difference=difference, paired=paired)
 
 
+compare = compare_leakage  # the shorter name, of the same question
+
+
 def _scores(folder: Path, attack: str) -> pd.DataFrame:
     """Return the samples that the attack judged, in the order of their positions."""
     import pandas as pd
