@@ -12,7 +12,7 @@ from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.tables import model_cell
 from securitynet_hub.cli.console import output
 from securitynet_hub.cli.json_output import add_json_flag
-from securitynet_hub.cli.refused import print_refused
+from securitynet_hub.cli.refused import print_refused, read_valid
 from securitynet_hub.cli.signers_flag import add_signers_flag
 from securitynet_hub.core.tables import plain_table
 from securitynet_hub.core.text import printable_markup
@@ -104,15 +104,9 @@ def _print_tables(boards: Sequence[Board]) -> None:
 
 def read_results(options: argparse.Namespace) -> tuple[list[Record], dict[str, set[str]]]:
     """Return the valid records, and who signed them, of those whom the reader allows."""
-    from functools import partial
-
-    from securitynet_hub.core.memory import without_collection
-    from securitynet_hub.core.text import printable
-    from securitynet_hub.records.index import read_folder
-    from securitynet_hub.sharing.fetching import Refused, fetch_results, record_path, signatures_at
+    from securitynet_hub.sharing.fetching import fetch_results, record_path, signatures_at
     from securitynet_hub.sharing.repositories import repository
     from securitynet_hub.sharing.signatures import signatures_beside, signers_by_record
-    from securitynet_hub.sharing.validation import problems, rules_identity
 
     if options.repo:
         where = repository("dataset", options.repo)
@@ -123,17 +117,7 @@ def read_results(options: argparse.Namespace) -> tuple[list[Record], dict[str, s
         return fetched.records, signers_by_record(
             fetched.records, signatures_at(where, fetched.commit), options.signers
         )
-    damaged: list[Refused] = []
-    found = read_folder(
-        options.records,
-        on_damaged=lambda path, error: damaged.append(Refused(str(path), printable(error))),
-        judge=partial(problems, read=True),
-        judged_by=rules_identity(),
-    )
-    with without_collection():
-        judged = [(each.record, each.wrong) for each in found]
-    print_refused([*damaged, *(Refused(record.id, "; ".join(wrong)) for record, wrong in judged if wrong)])
-    records = [record for record, wrong in judged if not wrong]
+    records = read_valid(options.records)
     if options.signers is None:
         return records, {}
     signatures = [

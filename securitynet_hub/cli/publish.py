@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.cli.json_output import add_json_flag, print_json
+from securitynet_hub.cli.refused import read_valid
 
 if TYPE_CHECKING:
     from securitynet_hub.sharing.repositories import Published
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
     """Publish the data set, the metrics, records, a surrogate, a model's evaluation, or the explorer (space).
 
     Each repository gets one commit, or one pull request: all of it or nothing. The data set's eval.yaml has a
-    commit of its own, which the Hub may refuse.
+    commit of its own, which the Hub may refuse. Damaged or invalid records are told and left out.
     """
     for name in NEEDS.get(options.what, ()):
         if getattr(options, name) is None:
@@ -106,11 +107,10 @@ def run(options: argparse.Namespace) -> None:
 
 def _publish(options: argparse.Namespace) -> Iterator[Published]:
     from securitynet_hub.core.metric_files import known_metrics
-    from securitynet_hub.records.index import read_records
     from securitynet_hub.sharing import publishing
 
     how = {"private": options.private, "create_pr": options.create_pr}
-    records = [] if options.records is None else list(read_records(options.records))
+    records = [] if options.records is None else read_valid(options.records)
     if options.what == "dataset":
         yield publishing.publish_dataset(options.repo, **how)
         benchmark = publishing.publish_benchmark(

@@ -361,7 +361,9 @@ def _sentence(error: Exception, repository: Repository | None, doing: str) -> st
     if status == 403:
         return f"{what}: your login may not. Ask its owners for access, or propose with --create-pr."
     if isinstance(error, RepositoryNotFoundError) or status in {404, 410}:
-        return f"{what}: it is not there, or your login cannot see it."
+        lead = " Check its name; `securitynet publish dataset` makes one."
+        makes = lead if repository and repository.kind == "dataset" else ""
+        return f"{what}: it is not there, or your login cannot see it.{makes}"
     if status in MOVED:
         return f"{what}: others were writing to it all the while ({status}). Run the same command again."
     if status == 429:

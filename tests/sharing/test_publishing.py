@@ -302,6 +302,32 @@ class TestRecords:
             publish_records(REPO, [])
         assert len(published.log) == log
 
+    def test_one_that_nobody_would_believe_does_not_keep_the_others_back(self, published, run, tmp_path):
+        good, bad = measured(1), measured(2)
+        bad = replace(bad, result={**bad.result, "auc": 0.123456})
+        for record in (good, bad):
+            write_record(record, tmp_path)
+        (tmp_path / "torn.json").write_text('{"id": "x')
+        publish = ("publish", "records", "--repo", REPO, "--records", tmp_path)
+        code, out, err = run(*publish)
+        assert (code, out.count("/commit/")) == (0, 1)
+        assert [line.split(": ")[:2] for line in err.splitlines()] == [
+            ["left out", str(tmp_path / "torn.json")],
+            ["left out", bad.id],
+        ]
+        assert good.id in ids()
+        assert bad.id not in ids()
+        next(path for path in tmp_path.rglob("*.json") if good.id in path.name).unlink()
+        code, _, err = run(*publish)
+        assert code == 1
+        assert "there are no records to publish" in err
+
+    def test_records_go_where_a_data_set_is(self, whole_hub, run, tmp_path):
+        write_record(measured(1), tmp_path)
+        code, _, err = run("publish", "records", "--repo", REPO, "--records", tmp_path)
+        assert code == 1
+        assert "`securitynet publish dataset` makes one" in " ".join(err.split())
+
     def test_a_claimed_id_does_not_keep_the_true_record_out(self, published):
         """A shard that only states an id in its column is not believed, so it hides nothing."""
         record = measured(1)
