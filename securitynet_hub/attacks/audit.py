@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import Field, fields, replace
 from inspect import signature
@@ -109,7 +109,8 @@ def audit(
         on_record: called with each record as soon as it is measured and written; if it returns the file that
             it wrote a record to, recovered triggers are written next to that file.
         on_skipped: called with the name of an attack that could not run, and why, while others go on; by
-            default a `SkippedWarning` says so. If no attack can run, its error is raised.
+            default a `SkippedWarning` says so. Of attacks that are named, too, those run that can; if none
+            can, the first one's error is raised.
         options: fields of the kinds' options: each kind's `Options`, such as `membership.kind.Options`.
 
     Raises:
@@ -124,6 +125,8 @@ def audit(
     True
     """
     names, own_options = require_possible(attacks, settings, out=out, **options)
+    for idle in find_idle(names, options).values():
+        warn_caller(idle, SkippedWarning)
     folder, seed = None if out is None else Path(out), require_seed(seed)
     own = {"name": name, "transform": transform, "num_classes": num_classes, "outputs": outputs}
     target = _in_memory(target, {**own, "reduce": reduce, "build": build})
@@ -139,12 +142,15 @@ def audit(
 
     skipped: dict[str, Exception] = {}
 
-    def skip(name: str, error: Exception) -> None:
-        if find_place().of > 1:  # the other processes would wait for what this one leaves out
-            raise error
+    def leave_out(name: str, error: Exception) -> None:
         skipped[name] = error
         if on_skipped is not None:
             on_skipped(name, error)
+
+    def skip(name: str, error: Exception) -> None:
+        if find_place().of > 1:  # the other processes would wait for what this one leaves out
+            raise error
+        leave_out(name, error)
 
     progress, shown = Progress(len(names)), on_attack is None and on_batch is None and on_step is None
     context = Context(
@@ -158,6 +164,7 @@ def audit(
         on_batch=on_batch or (progress.on_batch if shown else lambda size: None),
         on_record=written,
         on_skipped=skip,
+        on_unable=leave_out,  # every process finds the same before it begins
     )
     validity = Validity(
         expected=expected_accuracy,
@@ -281,18 +288,41 @@ def own_names(kind: Kind, names: Iterable[str]) -> list[str]:
 
 def _require_own(options: Mapping[str, Any], names: Iterable[str]) -> None:
     """Refuse options of a kind of which no attack is run: nothing would look at them."""
-    for kind in kinds().values():
-        given = [
-            part
-            for part in fields(kind.options)
-            if part.metadata.get("help") and not _is_default(part, getattr(options[kind.name], part.name))
-        ]
-        if given and not own_names(kind, names):
-            name = given[0].name
+    for kind, part in _not_looked_at(options, names):
+        if not part.metadata.get("idle"):
             raise ValueError(
-                f"{name}= ({flags_of(given[0])[0]}) belongs to {kind.title.lower()}, and none of its attacks "
-                "is named: name one, or leave it out."
+                f"{part.name}= ({flags_of(part)[0]}) belongs to {kind.title.lower()}, and none of its "
+                "attacks is named: name one, or leave it out."
             )
+
+
+def find_idle(attacks: str | Iterable[str] | None, options: Mapping[str, Any]) -> dict[str, str]:
+    """Return, for each option that may stand unused and that no attack looks at, a sentence that says so.
+
+    Args:
+        attacks: as for `audit`.
+        options: those of all kinds, by their names.
+
+    >>> find_idle(["fgsm"], {"samples": "kept"})["samples"][:53]
+    'samples= (--samples): no attack on membership is run,'
+    >>> find_idle(["fgsm", "loss"], {"samples": "kept"})
+    {}
+    """
+    names = find_names(default_attacks() if attacks is None else attacks)
+    return {
+        part.name: f"{part.name}= ({flags_of(part)[0]}): {part.metadata['idle']}."
+        for _, part in _not_looked_at(split_options(options), names)
+        if part.metadata.get("idle")
+    }
+
+
+def _not_looked_at(options: Mapping[str, Any], names: Iterable[str]) -> Iterator[tuple[Kind, Field[Any]]]:
+    """Yield the options that are given and whose kind has no attack among the names."""
+    for kind in kinds().values():
+        for part in fields(kind.options) if not own_names(kind, names) else ():
+            given = getattr(options[kind.name], part.name)
+            if part.metadata.get("help") and not _is_default(part, given):
+                yield kind, part
 
 
 def _is_default(part: Field[Any], value: Any) -> bool:

@@ -164,6 +164,8 @@ class Context:
         on_record: called with each record as soon as it is measured; returns the file that it was written to.
         on_skipped: called with the name of an attack that failed, and its error; raises the error if nothing
             further should run.
+        on_unable: called, before any attack runs, with the name of one that cannot run here, and why; raises
+            the error if nothing should run then.
     """
 
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
@@ -176,6 +178,29 @@ class Context:
     on_batch: Callable[[int], None] = lambda size: None
     on_record: Callable[[Record], Path | None] = lambda record: None
     on_skipped: Callable[[str, Exception], None] = _raise
+    on_unable: Callable[[str, Exception], None] = _raise
+
+    def able(self, names: Iterable[str], require: Callable[[str], object]) -> list[str]:
+        """Return the attacks that can run: those for which `require` raises no ValueError.
+
+        A name that is unknown is a wrong request, and raises.
+
+        >>> context = Context(on_unable=lambda name, error: print(f"{name}: {error}"))
+        >>> context.able(["2", "x"], int)
+        x: invalid literal for int() with base 10: 'x'
+        ['2']
+        """
+        found = []
+        for name in names:
+            try:
+                require(name)
+            except UnknownNameError:
+                raise
+            except ValueError as error:
+                self.on_unable(name, error)
+            else:
+                found.append(name)
+        return found
 
     @contextmanager
     def attempting(self, name: str) -> Iterator[None]:
@@ -437,9 +462,10 @@ def option(default: Any, help: str = "", **flag: Any) -> Any:
     Args:
         default: the field's default.
         help: what the flag is.
-        flag: further arguments of `argparse.ArgumentParser.add_argument`, ``commands``, those that have the
-            flag (``("audit",)`` unless given), and ``name``, one or several, where it is not named after the
-            field.
+        flag: further arguments of `argparse.ArgumentParser.add_argument`; ``commands``, those that have the
+            flag (``("audit",)`` unless given); ``name``, one or several, where it is not named after the
+            field; and ``idle``, which says what comes of the option where no attack of the kind is run. An
+            option without ``idle`` is refused then.
     """
     return field(default=default, metadata={"help": help, **flag} if help else {})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,10 +25,12 @@ from securitynet_hub.cli.parsing import (
     add_engine_flag,
     add_profile_flag,
     completes,
+    in_flags,
     settings,
 )
 from securitynet_hub.cli.progress import StepLines, progress_bars, reading_bars
 from securitynet_hub.core.errors import AccuracyWarning
+from securitynet_hub.core.printing import PlainConsole
 from securitynet_hub.core.text import printable_markup
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     from securitynet_hub.records.record import Record
 
 ORDER = 40
+
+INCOMPLETE = 1
+"""Exit status where an attack that was asked for could not run, and others did."""
 
 DEFAULT_NOTE = (
     "Attacks that need only answers and labels, which share one forward pass: {}. "
@@ -114,12 +119,15 @@ def known_models() -> list[str]:
 def run(options: argparse.Namespace) -> None:
     """Audit one model, or the whole embedded zoo, and print a table of the figures."""
     refuse_early(model=None if options.id == ZOO else options.id, attacks=options.attacks, data=options.data)
-    from securitynet_hub.attacks.audit import require_possible
+    from securitynet_hub.attacks.audit import find_idle, require_possible
     from securitynet_hub.engine.processes import find_place
 
     # Before a model is fetched or an image read.
     chosen = kind_options(options, "audit")
     require_possible(options.attacks, settings(options.setting), out=options.out, **chosen)
+    for name, idle in find_idle(options.attacks, chosen).items():
+        setattr(options, name, None)
+        errors().print(f"[yellow]note:[/yellow] {printable_markup(in_flags(idle, [name]))}")
     recipe = _recipe(options)
     if options.attacks is None and find_place().is_main:
         errors().print(DEFAULT_NOTE.format(", ".join(default_attacks())))
@@ -129,19 +137,19 @@ def run(options: argparse.Namespace) -> None:
     records = _audit(options, subjects, skipped, lists, recipe)
     if not find_place().is_main:  # of processes that share the work, one writes and prints
         return
-    for id, name, error in skipped:
-        errors().print(f"{printable_markup(id)}: {name} was not run: {printable_markup(str(error))}")
     if options.json:
         print_json([record.as_dict() for found in records for record in found])
-        return
-    _print_tables(subjects, records)
-    _print_lists(lists)
-    _print_left_out(options, subjects)
-    if options.out:
-        count = sum(map(len, records))
-        output().print(
-            f"{count} record{'s' if count != 1 else ''} written below {printable_markup(str(options.out))}/"
-        )
+    else:
+        _print_tables(subjects, records)
+        _print_lists(lists)
+        _print_left_out(options, subjects)
+        if options.out:
+            count = sum(map(len, records))
+            written = f"{count} record{'s' if count != 1 else ''} written"
+            output().print(f"{written} below {printable_markup(str(options.out))}/")
+    if skipped:
+        _print_skipped(skipped, vars(options))
+        raise SystemExit(INCOMPLETE)
 
 
 def _load(options: argparse.Namespace) -> Subjects:
@@ -327,6 +335,20 @@ def _print_left_out(options: argparse.Namespace, subjects: Subjects) -> None:
         for target, data in subjects if kind.group in (options.attacks or ()) else ():
             for line in left_out_lines(kind.audits.left_out(target, data, chosen[kind.name])):
                 output().print(f"{printable_markup(target.id)}: {line}")
+
+
+def _print_skipped(skipped: Skipped, flags: Collection[str]) -> None:
+    """Print after all results what could not run, and why; models that share a reason share a line."""
+    models: dict[tuple[str, str], list[str]] = {}
+    for id, name, error in skipped:
+        models.setdefault((name, in_flags(str(error), flags)), []).append(id)
+    console = PlainConsole(stderr=True, highlight=False, emoji=False)  # also with -q: it is an error
+    console.print("[bold red]securitynet:[/bold red] not everything that was asked for was run.")
+    for (name, reason), ids in models.items():
+        where = ids[0] if len(ids) == 1 else f"{len(ids)} models, such as {ids[0]}"
+        console.print(
+            printable_markup(f"{name} was not run on {where}: {reason}", lines=True), soft_wrap=True
+        )
 
 
 def left_out_lines(reasons: Mapping[str, str]) -> list[str]:

@@ -15,7 +15,7 @@ from securitynet_hub.cli.parsing import Several, count
 READERS: dict[str, Any] = {"int": count, "float": float, "Path": Path, "str": str}
 """What reads a value of each type."""
 
-OWN = {"help", "commands", "name"}
+OWN = {"help", "commands", "name", "idle"}
 """What `option` takes beside the arguments of `argparse`."""
 
 

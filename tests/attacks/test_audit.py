@@ -18,7 +18,7 @@ from securitynet_hub.attacks.membership.running import measure_attack
 from securitynet_hub.attacks.membership.samples import measure_slices
 from securitynet_hub.attacks.membership.shadows import Shadows
 from securitynet_hub.attacks.subject import AuditData, known_data
-from securitynet_hub.core.errors import RecordError, UnknownNameError, WeightsError
+from securitynet_hub.core.errors import RecordError, SkippedWarning, UnknownNameError, WeightsError
 from securitynet_hub.data.augmentations import identity, mirror
 from securitynet_hub.data.features import image_features
 from securitynet_hub.data.splits import Split
@@ -298,7 +298,7 @@ class TestLabelOnly:
             "securitynet_hub.attacks.membership.pool.predict", lambda *_, **__: pytest.fail("asked")
         )
         with pytest.raises(ValueError, match="boundary may forward 30,000 images for 60 samples, more than"):
-            audit(TARGET, attacks=["loss", "boundary"], data=few, max_queries=29_999, out=tmp_path)
+            audit(TARGET, attacks=["boundary"], data=few, max_queries=29_999, out=tmp_path)
         with pytest.raises(ValueError, match="strengths of a translation must be above zero and whole"):
             audit(TARGET, attacks="translation", data=few, settings={"translation": {"strengths": 0.5}})
         with pytest.raises(ValueError, match="budget and gradient_queries must be whole numbers"):
@@ -495,3 +495,57 @@ def test_every_public_name_is_there_and_documented():
         assert name in dir(securitynet_hub)
     with pytest.raises(AttributeError, match="no attribute 'attack'"):
         securitynet_hub.attack  # noqa: B018
+
+
+class TestWhatCannotRun:
+    """Of attacks that are named, those run that can; the others are told, with why."""
+
+    def test_the_others_run(self, few, tmp_path):
+        told = {}
+        names = ["rmia", "boundary", "loss", "hop_skip_jump", "fgsm", "mm_bd"]
+        records = audit(
+            TARGET,
+            attacks=names,
+            data=few,
+            max_queries=100,
+            robust_images=4,
+            settings={"mm_bd": {"images_per_class": 1, "steps": 2}},
+            out=tmp_path,
+            on_skipped=told.__setitem__,
+        )
+        assert {record.attack["name"] for record in records} == {"loss", "fgsm", "mm_bd"}
+        assert {record.attack["name"] for record in read_records(tmp_path)} == {"loss", "fgsm", "mm_bd"}
+        assert list(told) == ["rmia", "boundary", "hop_skip_jump"]
+        assert "rmia needs reference models and population" in str(told["rmia"])
+        assert "more than max_queries=100" in str(told["boundary"])
+        assert "the norm L2 alone" in str(told["hop_skip_jump"])
+
+    def test_it_does_not_matter_which_kind_comes_first(self, few):
+        with pytest.warns(SkippedWarning, match="lira was not run .*needs reference models"):
+            (record,) = audit(TARGET, attacks=["lira", "fgsm"], data=few, robust_images=4)
+        assert record.attack["name"] == "fgsm"
+
+    def test_an_audit_of_nothing_is_an_error(self, few, tmp_path):
+        told = []
+        with pytest.raises(ValueError, match="lira needs reference models"):
+            audit(
+                TARGET,
+                attacks=["lira", "hop_skip_jump"],
+                data=few,
+                out=tmp_path,
+                on_skipped=lambda name, error: told.append(name),
+            )
+        assert told == ["lira", "hop_skip_jump"]
+        assert list(tmp_path.rglob("*.json")) == []
+
+    def test_lists_share_their_rate_among_those_that_run(self, few):
+        shared, alone = (
+            audit(TARGET, attacks=names, data=few, list_members=True, fdr=0.5, on_skipped=lambda *_: None)
+            for names in (["lira", "loss"], ["loss"])
+        )
+        assert shared[0].result["listed"] == alone[0].result["listed"]
+
+    def test_a_folder_for_scores_stands_unused(self, few, tmp_path):
+        with pytest.warns(SkippedWarning, match=r"samples= \(--samples\): no attack on membership is run"):
+            audit(TARGET, attacks=["fgsm"], data=few, robust_images=4, samples=tmp_path / "kept")
+        assert not (tmp_path / "kept").exists()

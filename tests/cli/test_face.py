@@ -71,6 +71,32 @@ def test_a_second_audit_adds_to_the_samples(audited):
     assert len(list(read_records(audited / "records"))) == 3
 
 
+def test_an_audit_without_scores_leaves_the_samples_as_they_are(audited, run):
+    path = audited / "samples" / ID / "scores.parquet"
+    before = path.read_bytes()
+    code, out, err = run(
+        "audit", ID, "--attacks", "fgsm", "--robust-images", "5", "--samples", audited / "samples"
+    )
+    assert (code, "fgsm" in out) == (0, True)
+    assert " ".join(err.split()).count("note: --samples: no attack on membership is run") == 1
+    assert path.read_bytes() == before
+
+
+def test_what_could_not_run_is_told_last_and_by_the_exit_status(run):
+    code, out, err = run("audit", ID, "--attacks", "lira", "loss", "boundary", "--max-queries", "9", "-q")
+    assert code == 1
+    assert "AUC" in out
+    first, *reasons = err.splitlines()
+    assert first == "securitynet: not everything that was asked for was run."
+    assert [reason.partition(":")[0] for reason in reasons] == [
+        f"{name} was not run on {ID}" for name in ("lira", "boundary")
+    ]
+    assert "pass --shadows N" in reasons[0]
+    code, out, err = run("audit", ID, "--attacks", "lira", "loss", "--json")
+    assert (code, [each["attack"]["name"] for each in json.loads(out)]) == (1, ["loss"])
+    assert "lira was not run" in err
+
+
 def test_who_measured_stands_in_the_record(audited):
     assert "Ann" in {record.author for record in read_records(audited / "records")}
 

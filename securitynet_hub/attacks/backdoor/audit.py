@@ -79,12 +79,13 @@ def run(
         data.validity.ask(target, data)
     whole, (target, data) = target, at_one_size(target, data)
     images = _AuditImages.from_data(target, data, options, context.seed)
-    for name in attacks:  # before the first of them takes its time
-        reason = images.why_not(find(name))
-        if reason is not None:
+
+    def require(name: str) -> None:
+        if reason := images.why_not(find(name)):
             raise ValueError(f"{name} cannot judge {target.id}: {reason}.")
+
     records = []
-    for name in dict.fromkeys(attacks):
+    for name in context.able(dict.fromkeys(attacks), require):  # before the first of them takes its time
         with context.attempting(name):
             began = time.perf_counter()
             detector, own = find(name), dict(context.settings.get(name, {}))

@@ -45,14 +45,15 @@ def run(
     if data.validity is not None:
         data.validity.ask(target, data)
     subject = Subject.of(target, data, options, context.seed)
-    chosen = [cast(Attack, KIND.attacks[name]) for name in attacks]
-    for attack in chosen:  # before the first of them takes its time
-        reason = attack.why_not(subject.classifier, subject.threat)
-        if reason is not None:
-            raise ValueError(f"{attack.name} cannot attack {target.id}: {reason}.")
+
+    def require(name: str) -> None:
+        if reason := cast(Attack, KIND.attacks[name]).why_not(subject.classifier, subject.threat):
+            raise ValueError(f"{name} cannot attack {target.id}: {reason}.")
+
     published = find_published(target.annotation, options)
     records = []
-    for attack in chosen:
+    for name in context.able(attacks, require):  # before the first of them takes its time
+        attack = cast(Attack, KIND.attacks[name])
         with context.attempting(attack.name):
             measurement = _measure(attack, subject, options, context)
             record = _record(target, data, attack, options, context, measurement, published)

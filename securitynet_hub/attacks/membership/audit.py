@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -68,15 +69,38 @@ def run(
     _require_addable(target, data, options)
     _require_used(attacks, options)
     chosen = _settings(attacks, context.settings, class_wise=options.class_wise)
-    _require_answers(attacks, target, options)
+
+    def require(name: str) -> None:
+        """Refuse an attack that cannot run, whatever reference models there will be."""
+        _require_answers(name, target, options)
+        if find(name).shares_pass and options.shadows is None:
+            _require_inputs(name, None, options)
+
+    attacks = context.able(attacks, require)
+    if not attacks:
+        return []
     plan, candidates = _plan(target, data, attacks, options, context)
-    asking = [name for name in attacks if not find(name).shares_pass]
-    for name in asking:
-        asked = data if candidates is None else candidates.beside(data)
-        _require_affordable(find(name), chosen[name], at_one_size(target, asked)[1], options.max_queries)
-    pool = _pool(target, data, options, context, candidates, attacks)
-    comparing = [name for name in attacks if name not in asking]
-    _require_inputs(comparing, pool, options)
+    asked = data if candidates is None else candidates.beside(data)
+
+    def require_asked(name: str) -> None:
+        """Refuse an attack that cannot be asked about the candidates, or asks about too many images."""
+        if candidates is not None:
+            candidates.require_answerable({name: find(name)})
+        if not find(name).shares_pass:
+            _require_affordable(find(name), chosen[name], at_one_size(target, asked)[1], options.max_queries)
+
+    attacks = context.able(attacks, require_asked)
+    pool = _pool(target, data, options, context, candidates, attacks) if attacks else None
+
+    def require_inputs(name: str) -> None:
+        if find(name).shares_pass:
+            _require_inputs(name, pool, options)
+
+    attacks = context.able(attacks, require_inputs)
+    if not attacks:
+        return []
+    plan = None if plan is None else replace(plan, attacks=len(attacks))
+    comparing = [name for name in attacks if find(name).shares_pass]
 
     audit = _Audit(target, data, options, context, pool, measuring, plan, candidates)
     if comparing:
@@ -90,7 +114,7 @@ def run(
             runs[name], record = audit.attack(find(name), chosen[name])
             records.append(record)
             context.on_record(record)
-    if options.samples is not None and find_place().is_main:
+    if options.samples is not None and runs and find_place().is_main:
         positions = data.split.indices
         table = sample_table(
             runs, data.split.is_member, labels=data.images.labels[positions], positions=positions
@@ -388,7 +412,6 @@ def _plan(
     if not given:
         return plan, None
     candidates = find_candidates(options.candidates, target, data)
-    candidates.require_answerable(chosen)
     return plan, candidates
 
 
@@ -475,62 +498,57 @@ def _require_affordable(attack: Attack, settings: dict[str, Any], data: AuditDat
         )
 
 
-def _require_answers(attacks: Sequence[str], target: Target, options: Options) -> None:
-    """Refuse attacks for which the target answers with too little; name those that can run here."""
-    for name in attacks:
-        if reason := find(name).unanswerable(target):
-            held = ALWAYS_HELD | _given(options)
-            enough = [
-                other
-                for other in registered()
-                if find(other).unanswerable(target) is None and held >= set(find(other).needed(held))
-            ]
-            raise ValueError(f"{name} cannot attack {target.id}: {reason}. These can: {', '.join(enough)}.")
+def _require_answers(name: str, target: Target, options: Options) -> None:
+    """Refuse an attack for which the target answers with too little; name those that can run here."""
+    if reason := find(name).unanswerable(target):
+        held = _given(options)
+        enough = [
+            other
+            for other in registered()
+            if find(other).unanswerable(target) is None and held >= set(find(other).needed(held))
+        ]
+        raise ValueError(f"{name} cannot attack {target.id}: {reason}. These can: {', '.join(enough)}.")
 
 
 def _given(options: Options) -> set[str]:
-    """Return the fields of the inputs that the options may give, if all goes well."""
-    references = {"reference_outputs", "reference_in"}
-    population = {"population_outputs", "population_labels", "reference_population_outputs"}
-    return (set() if options.base is None else {"base_features"}) | (
-        set() if options.shadows is None else references | population
-    )
+    """Return the fields of the inputs that an audit has or that the options may give, if all goes well."""
+    references = {"reference_outputs", "reference_in"} | OF_POPULATION
+    return _held(None, options) | (set() if options.shadows is None else references)
 
 
 OF_POPULATION = {"population_outputs", "population_labels", "reference_population_outputs"}
 """Fields of `MembershipInputs` that are of images beside members and non-members."""
 
 
-def _require_inputs(attacks: Sequence[str], pool: Pool | None, options: Options) -> None:
-    """Refuse attacks that lack a field or reference models, before any image is forwarded."""
+def _require_inputs(name: str, pool: Pool | None, options: Options) -> None:
+    """Refuse an attack that lacks a field or reference models, before any image is forwarded."""
     held = _held(pool, options)
     fewest = _fewest_references(pool)
-    for name in attacks:
-        attack = find(name)
-        missing = [need for need in attack.needed(held) if need not in held]
-        if "base_features" in missing:
-            raise ValueError(
-                f"{name} compares with the public model that the target was fine-tuned from: name it with "
-                "base= (--base-model)."
-            )
-        if pool is not None and missing and set(missing) <= OF_POPULATION:
-            raise ValueError(
-                f"{name} also compares with images that are neither members nor non-members (a population), "
-                "and the shadow models were asked about none: those of hub.train_shadows know only the "
-                "split. Choose an attack without a population: `securitynet attacks` says what each needs."
-            )
-        if missing:
-            raise ValueError(
-                f"{name} needs {' and '.join(NEEDS[need] for need in missing if need in NEEDS)}: pass "
-                "shadows=train_shadows(...) (--shadows N); their pool must have the samples of the split "
-                "and, for a population, others."
-            )
-        if any(n < least for n, least in zip(fewest, attack.min_references, strict=True)):
-            raise ValueError(
-                f"{name} needs, for every sample, {attack.min_references[0]} or more shadow models trained "
-                f"on it and {attack.min_references[1]} or more that were not; the fewest are {fewest[0]} and "
-                f"{fewest[1]}. Train more."
-            )
+    attack = find(name)
+    missing = [need for need in attack.needed(held) if need not in held]
+    if "base_features" in missing:
+        raise ValueError(
+            f"{name} compares with the public model that the target was fine-tuned from: name it with "
+            "base= (--base-model)."
+        )
+    if pool is not None and missing and set(missing) <= OF_POPULATION:
+        raise ValueError(
+            f"{name} also compares with images that are neither members nor non-members (a population), "
+            "and the shadow models were asked about none: those of hub.train_shadows know only the "
+            "split. Choose an attack without a population: `securitynet attacks` says what each needs."
+        )
+    if missing:
+        raise ValueError(
+            f"{name} needs {' and '.join(NEEDS[need] for need in missing if need in NEEDS)}: pass "
+            "shadows=train_shadows(...) (--shadows N); their pool must have the samples of the split "
+            "and, for a population, others."
+        )
+    if any(n < least for n, least in zip(fewest, attack.min_references, strict=True)):
+        raise ValueError(
+            f"{name} needs, for every sample, {attack.min_references[0]} or more shadow models trained "
+            f"on it and {attack.min_references[1]} or more that were not; the fewest are {fewest[0]} and "
+            f"{fewest[1]}. Train more."
+        )
 
 
 def _fewest_references(pool: Pool | None) -> tuple[int, int]:

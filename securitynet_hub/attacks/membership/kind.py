@@ -81,7 +81,11 @@ class Options:
         name=("--base-model", "--base"),
     )
     samples: Path | None = option(
-        None, "folder for all scores and for pictures of the members with the highest scores", metavar="DIR"
+        None,
+        "folder for all scores of membership attacks and for pictures of the members with the highest "
+        "scores; a later audit of the same images adds to it",
+        metavar="DIR",
+        idle="no attack on membership is run, and only these score single images: nothing is added there",
     )
     list_members: bool = option(
         False,

@@ -1,5 +1,6 @@
 """Calibration by the base model: what is expected of a sample never depends on that sample."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +23,7 @@ from securitynet_hub.attacks.membership.base_calibration import (
 from securitynet_hub.attacks.membership.kind import Options
 from securitynet_hub.attacks.subject import known_data
 from securitynet_hub.cli.main import build_parser
-from securitynet_hub.core.errors import WeightsError
+from securitynet_hub.core.errors import AccuracyWarning, WeightsError
 from securitynet_hub.data.images import load_images
 from securitynet_hub.data.splits import Split
 from securitynet_hub.engine.inference import predict
@@ -236,8 +237,11 @@ class TestNames:
         named = str(found.value).partition("These can: ")[2].rstrip(".").split(", ")
         assert {"loss", "attack_p", "boundary"} <= set(named)
         assert not {"base", "lira", "rmia", "base_calibration", "leverage"} & set(named)
-        with pytest.raises(ValueError, match=r"These can: .*base_calibration"):
-            audit(answers, attacks=["leverage", "base_calibration"], data=data, base=BASE)
+        names, told = ["leverage", "base_calibration"], {}
+        with pytest.warns(AccuracyWarning, match="near chance"):
+            audit(answers, attacks=names, data=data, base=BASE, on_skipped=told.__setitem__)
+        assert list(told) == ["leverage"]
+        assert re.search("These can: .*base_calibration", str(told["leverage"]))
 
     def test_options_of_a_kind_of_which_nothing_is_run_are_refused(self, data):
         for options, flag in (
