@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from securitynet_hub.cli.json_output import add_json_flag, print_json
-from securitynet_hub.cli.leaderboard import read_results
+from securitynet_hub.cli.leaderboard import Results, read_results
 from securitynet_hub.cli.signers_flag import add_signers_flag
 
 ORDER = 115
@@ -41,8 +41,9 @@ def run(options: argparse.Namespace) -> None:
     from securitynet_hub.pages.page import write_page
     from securitynet_hub.sharing.explorer.page import explorer_page
 
-    records, signers = read_results(options) if options.repo or options.records else ([], {})
-    out = write_page(options.out, explorer_page(records, signers=signers))
+    known = read_results(options) if options.repo or options.records else Results([], {}, {})
+    records = known.records
+    out = write_page(options.out, explorer_page(records, signers=known.signers))
     if options.json:
         print_json({"explorer": str(out.resolve()), "records": len(records)})
     else:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.tables import model_cell
@@ -61,10 +61,10 @@ def run(options: argparse.Namespace) -> None:
     from securitynet_hub.sharing.fetching import Refused
     from securitynet_hub.sharing.leaderboard import leaderboards, unranked
 
-    records, signers = read_results(options)
+    records, signers, notes = read_results(options)
     choice = {name: getattr(options, name) for name in ("by", "dataset", "kind", "attack")}
-    boards = leaderboards(records, **choice, samples=options.samples, signers=signers)
-    print_refused([Refused(*each) for each in unranked(records, **choice)])
+    boards = leaderboards(records, **choice, samples=options.samples, signers=signers, notes=notes)
+    print_refused([Refused(*each) for each in unranked(records, **choice, notes=notes)])
     if not boards:
         print("there are no results to rank", file=sys.stderr)
     shown = options.out is None and sys.stdout.isatty()
@@ -102,8 +102,21 @@ def _print_tables(boards: Sequence[Board]) -> None:
         output().print()
 
 
-def read_results(options: argparse.Namespace) -> tuple[list[Record], dict[str, set[str]]]:
-    """Return the valid records, and who signed them, of those whom the reader allows."""
+class Results(NamedTuple):
+    """Valid records.
+
+    Attributes:
+        signers: who signed them by their ids, of those whom the reader allows.
+        notes: what ranking asks of them by their ids, of those in a folder.
+    """
+
+    records: list[Record]
+    signers: dict[str, set[str]]
+    notes: dict[str, str]
+
+
+def read_results(options: argparse.Namespace) -> Results:
+    """Return the valid records of a folder or a repository."""
     from securitynet_hub.sharing.fetching import fetch_results, record_path, signatures_at
     from securitynet_hub.sharing.repositories import repository
     from securitynet_hub.sharing.signatures import signatures_beside, signers_by_record
@@ -113,16 +126,15 @@ def read_results(options: argparse.Namespace) -> tuple[list[Record], dict[str, s
         fetched = fetch_results(where)
         print_refused(fetched.refused)
         if options.signers is None:
-            return fetched.records, {}
-        return fetched.records, signers_by_record(
-            fetched.records, signatures_at(where, fetched.commit), options.signers
-        )
-    records = read_valid(options.records)
+            return Results(fetched.records, {}, {})
+        signatures = signatures_at(where, fetched.commit)
+        return Results(fetched.records, signers_by_record(fetched.records, signatures, options.signers), {})
+    records, notes = read_valid(options.records)
     if options.signers is None:
-        return records, {}
+        return Results(records, {}, notes)
     signatures = [
         signature
         for record in records
         for signature in signatures_beside(record_path(record, options.records), record.id)
     ]
-    return records, signers_by_record(records, signatures, options.signers)
+    return Results(records, signers_by_record(records, signatures, options.signers), notes)

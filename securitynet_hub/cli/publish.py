@@ -110,7 +110,7 @@ def _publish(options: argparse.Namespace) -> Iterator[Published]:
     from securitynet_hub.sharing import publishing
 
     how = {"private": options.private, "create_pr": options.create_pr}
-    records = [] if options.records is None else read_valid(options.records)
+    records = [] if options.records is None else read_valid(options.records).records
     if options.what == "dataset":
         yield publishing.publish_dataset(options.repo, **how)
         benchmark = publishing.publish_benchmark(

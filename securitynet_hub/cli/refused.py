@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from securitynet_hub.records.record import Record
@@ -22,7 +22,14 @@ def print_refused(refused: list[Refused]) -> None:
         print(f"left out: {len(refused) - SHOWN} more", file=sys.stderr)
 
 
-def read_valid(folder: Path) -> list[Record]:
+class Valid(NamedTuple):
+    """Valid records of a folder, and what ranking asks of them by their ids (`leaderboard.ranking_note`)."""
+
+    records: list[Record]
+    notes: dict[str, str]
+
+
+def read_valid(folder: Path) -> Valid:
     """Read the valid records below a folder; print which files are damaged and which records not valid."""
     from functools import partial
 
@@ -30,6 +37,7 @@ def read_valid(folder: Path) -> list[Record]:
     from securitynet_hub.core.text import printable
     from securitynet_hub.records.index import read_folder
     from securitynet_hub.sharing.fetching import Refused
+    from securitynet_hub.sharing.leaderboard import ranking_note
     from securitynet_hub.sharing.validation import problems, rules_identity
 
     damaged: list[Refused] = []
@@ -38,8 +46,16 @@ def read_valid(folder: Path) -> list[Record]:
         on_damaged=lambda path, error: damaged.append(Refused(str(path), printable(error))),
         judge=partial(problems, read=True),
         judged_by=rules_identity(),
+        note=ranking_note,
     )
+    wrong: list[Refused] = []
+    valid = Valid([], {})
     with without_collection():
-        judged = [(each.record, each.wrong) for each in found]
-    print_refused([*damaged, *(Refused(record.id, "; ".join(wrong)) for record, wrong in judged if wrong)])
-    return [record for record, wrong in judged if not wrong]
+        for each in found:
+            if each.wrong:
+                wrong.append(Refused(each.record.id, "; ".join(each.wrong)))
+            else:
+                valid.records.append(each.record)
+                valid.notes[each.record.id] = each.note
+    print_refused([*damaged, *wrong])
+    return valid

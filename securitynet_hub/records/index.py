@@ -13,6 +13,7 @@ import hashlib
 import os
 import sqlite3
 import stat
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +35,7 @@ TOGETHER = 500
 SETTLED_SECONDS = 3.0
 """Age at which a file is kept: a younger one might change again without its times showing it."""
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 WAIT_SECONDS = 5.0
 """How long to wait for another process that writes to the index."""
@@ -45,21 +46,37 @@ MOST_HELD = 50_000
 UNUSED_DAYS = 90
 """Days without a reading after which an index is removed, when another one is made."""
 
+GONE_SECONDS = 86_400
+"""How long figures of a file that has gone are kept, for whoever holds its record and has not read them."""
+
 ALONE = frozenset(OWN)
 SHARED = frozenset(FIELDS) - ALONE - {"created"}
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS parts (number INTEGER PRIMARY KEY, content TEXT UNIQUE, crc INTEGER);
+CREATE TABLE IF NOT EXISTS owns (number INTEGER PRIMARY KEY, content BLOB, crc INTEGER);
+CREATE TABLE IF NOT EXISTS gone (own INTEGER PRIMARY KEY, since INTEGER);
 CREATE TABLE IF NOT EXISTS records (name TEXT PRIMARY KEY, stamp TEXT, id TEXT, unit TEXT, created TEXT,
-  shared TEXT, own BLOB, crc INTEGER, sound TEXT);
+  target INTEGER, data INTEGER, attack INTEGER, common INTEGER, own INTEGER, sound TEXT, note TEXT,
+  crc INTEGER) WITHOUT ROWID;
 """
+"""`records` has, in the order of paths, what is looked at for each of them; its figures are in `owns`."""
+
+NAMES = ("parts", "owns", "gone", "records")
 
 Judge = Callable[[Record], list[str]]
 """Lists what is wrong with a record; an empty list where nothing is."""
 
 
+Note = Callable[[Record], str]
+"""Derives from a record what is to be known of it again without its figures."""
+
+
 class _File(NamedTuple):
-    """A file below the folder; its stamp is empty where it cannot be kept, as it is no regular file."""
+    """A file below the folder; its stamp is empty where it cannot be kept, as it is no regular file.
+
+    The name is its path in the folder, with null characters between the steps, so that names sort as paths.
+    """
 
     name: str
     stamp: str
@@ -74,12 +91,14 @@ class Found(NamedTuple):
         name: of its file in the folder.
         record: what was read.
         wrong: what the judge found wrong with it.
+        note: what was noted of it; empty where something is wrong with it.
     """
 
     folder: Path
     name: str
     record: Record
     wrong: list[str]
+    note: str = ""
 
     @property
     def path(self) -> Path:
@@ -88,9 +107,12 @@ class Found(NamedTuple):
 
 
 class _Row(NamedTuple):
-    stamp: str
+    """What is known of a file that has not changed, and its row in the index up to its own parts' number."""
+
     record: Record
-    sound: str | None
+    sound: str
+    note: str
+    about: tuple[Any, ...]
 
 
 class _Kept(NamedTuple):
@@ -99,6 +121,7 @@ class _Kept(NamedTuple):
     file: _File
     parsed: Parsed
     sound: str
+    note: str
 
 
 def read_folder(
@@ -107,17 +130,20 @@ def read_folder(
     on_damaged: Callable[[Path, RecordError], object] | None = None,
     judge: Judge = lambda record: [],
     judged_by: str = "",
+    note: Note = lambda record: "",
 ) -> Iterator[Found]:
     """Read every record below a folder, in the order of their paths, and no file twice that is unchanged.
 
-    Parts that records have in common are the same objects in all of them. What only one record has is parsed
-    when it is first asked for.
+    Parts that records have in common are the same objects in all of them. What only one record has, its
+    figures among it, is read from the index and parsed when it is first asked for.
 
     Args:
         folder: where they are.
         on_damaged: what to do with the path of a damaged one and its error, before going on with the next.
         judge: what else is asked of a record; not again about one that it found nothing wrong with.
-        judged_by: names the judge and its version; a record that another one judged is judged again.
+        judged_by: names the judge, what notes, and their version; a record that another one judged is judged
+            again.
+        note: what is to be kept of a record that the judge finds nothing wrong with.
 
     Raises:
         RecordError: there is no such folder, or a record in it is damaged and `on_damaged` is not given.
@@ -125,39 +151,42 @@ def read_folder(
     folder = Path(folder)
     if not folder.is_dir():
         raise RecordError(f"there is no folder {folder} to read records from.")
-    files = sorted(_json_files(folder), key=lambda file: file.name.replace(os.sep, "\0"))  # as paths sort
-    parts, place, kept = Parts(), str(folder), 0
+    files = sorted(_json_files(folder))
+    parts, place, kept = Parts(), f"{folder}{os.sep}", 0
     with contextlib.closing(_Index(folder, len(files) >= LEAST)) as index:
         for start in range(0, len(files), TOGETHER):
             part = files[start : start + TOGETHER]
-            rows = index.look_up([file.name for file in part if file.stamp])
-            kept += len(rows)
+            rows, count = index.look_up(part)
+            kept += count
             read: list[_Kept] = []
-            judged: list[str] = []
+            judged: list[_Row] = []
             for file in part:
+                name = file.name.replace("\0", os.sep)
                 row = rows.get(file.name)
-                known = row is not None and row.stamp == file.stamp
-                if row is not None and known:
+                if row is not None and row.sound and row.sound == judged_by:
+                    yield Found(folder, name, row.record, [], row.note)
+                    continue
+                if row is not None:
                     record, parsed = row.record, None
                 else:
                     try:
-                        parsed = _parsed(f"{place}{os.sep}{file.name}", parts)
+                        parsed = _parsed(place + name, parts)
                     except RecordError as error:
                         if on_damaged is None:
                             raise
-                        on_damaged(folder / file.name, error)
+                        on_damaged(folder / name, error)
                         continue
                     record = parsed.record
-                sound = row is not None and known and bool(judged_by) and row.sound == judged_by
-                wrong = [] if sound else judge(record)
-                passed = judged_by if judged_by and not wrong else ""
-                if known and passed and not sound:
-                    judged.append(file.name)
-                if parsed is not None and file.settled:
-                    read.append(_Kept(file, parsed, passed))
-                yield Found(folder, file.name, record, wrong)
+                wrong = judge(record)
+                passed = judged_by if not wrong else ""
+                noted = note(record) if not wrong else ""
+                if row is not None and passed:
+                    judged.append(row._replace(sound=passed, note=noted))
+                elif parsed is not None and file.settled:
+                    read.append(_Kept(file, parsed, passed, noted if passed else ""))
+                yield Found(folder, name, record, wrong, noted)
             index.keep(read)
-            index.mark(judged, judged_by)
+            index.mark(judged)
         index.forget_all_but(files, kept)
 
 
@@ -192,7 +221,8 @@ def index_path(folder: Path) -> Path:
 
 def _json_files(folder: Path) -> Iterator[_File]:
     """Yield what `Path.rglob` finds as ``*.json``, with what tells whether it has changed."""
-    now = time.time_ns()
+    settled = time.time_ns() - int(SETTLED_SECONDS * 1e9)
+    exact = os.path.normcase("A") == "A"
 
     def walk(place: str, above: str) -> Iterator[_File]:
         try:
@@ -201,25 +231,26 @@ def _json_files(folder: Path) -> Iterator[_File]:
         except OSError:
             return
         for entry in entries:
-            if os.path.normcase(entry.name).endswith(".json"):
-                yield _file(entry, above + entry.name, now)
+            name = entry.name
+            if name.endswith(".json") or not (exact or not os.path.normcase(name).endswith(".json")):
+                yield _file(entry, above + name, settled)
             if entry.is_dir(follow_symlinks=False):
-                yield from walk(entry.path, f"{above}{entry.name}{os.sep}")
+                yield from walk(entry.path, f"{above}{name}\0")
 
     return walk(str(folder), "")
 
 
-def _file(entry: os.DirEntry[str], name: str, now: int) -> _File:
+def _file(entry: os.DirEntry[str], name: str, settled: int) -> _File:
     try:
         state = entry.stat()
         regular = stat.S_ISREG(state.st_mode)
-        name.encode()  # SQLite takes no name that is not UTF-8
+        if not name.isascii():
+            name.encode()  # SQLite takes no name that is not UTF-8
     except (OSError, UnicodeEncodeError):
         regular = False
     if not regular:
         return _File(name, "", False)
-    changed = max(state.st_mtime_ns, state.st_ctime_ns)
-    return _File(name, _stamp(state), now - changed >= SETTLED_SECONDS * 1e9)
+    return _File(name, _stamp(state), max(state.st_mtime_ns, state.st_ctime_ns) <= settled)
 
 
 def _stamp(state: os.stat_result) -> str:
@@ -232,11 +263,13 @@ class _Index:
     def __init__(self, folder: Path, used: bool) -> None:
         self._folder = folder
         self._database: sqlite3.Connection | None = None
-        self._parts: dict[str, dict[str, Any]] = {}
+        self._parts: dict[int, dict[str, Any]] = {}
         self._numbers: dict[str, int] = {}
+        self._replaced: list[int] = []
         if not used:
             return
         self._path = index_path(folder)
+        self._owns = _Owns(self._path, folder)
         with self._tried():
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not self._path.exists():
@@ -246,7 +279,7 @@ class _Index:
             )
             (version,) = self._database.execute("PRAGMA user_version").fetchone()
             if version != SCHEMA_VERSION:
-                self._database.executescript("DROP TABLE IF EXISTS parts; DROP TABLE IF EXISTS records;")
+                self._database.executescript(f"DROP TABLE IF EXISTS {'; DROP TABLE IF EXISTS '.join(NAMES)}")
             self._database.execute("PRAGMA synchronous = OFF")  # what a crash takes is read again
             self._database.executescript(TABLES)
             self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -272,32 +305,44 @@ class _Index:
             self._database.close()
         self._database = None
 
-    def look_up(self, names: Sequence[str]) -> dict[str, _Row]:
-        """Return what is known of files by their names."""
+    def look_up(self, files: Sequence[_File]) -> tuple[dict[str, _Row], int]:
+        """Return what is known of consecutive files that have not changed, and how many are known at all."""
         rows: dict[str, _Row] = {}
-        if self._database is None:
-            return rows
-        known = self._parts
+        stamps = {file.name: file.stamp for file in files if file.stamp}
+        if self._database is None or not stamps:
+            return rows, 0
+        parts, figures, count = self._parts, self._owns.content, 0
         with self._tried():
-            marks = ",".join("?" * len(names))
-            for name, stamp, id, unit, created, shared, own, crc, sound in self._database.execute(
-                "SELECT name, stamp, id, unit, created, shared, own, crc, sound FROM records "
-                f"WHERE name IN ({marks})",
-                names,
+            for *about, sound, note, crc in self._database.execute(
+                "SELECT name, stamp, id, unit, created, target, data, attack, common, own, sound, note, crc "
+                "FROM records WHERE name >= ? AND name <= ?",
+                (min(stamps), max(stamps)),
             ):
-                if crc != _crc(f"{stamp} {id} {unit} {created} {shared}", own):
+                name, stamp, id, unit, created, target, data, attack, common, own = about
+                now = stamps.get(name)
+                if now is None:
+                    continue
+                count += 1
+                if now != stamp:
+                    self._replaced.append(own)
+                    continue
+                if crc != _row_crc(about, sound, note):
                     raise ValueError(f"the row of {name} is damaged")
-                one, two, three, four = [known.get(each) or self._part(each) for each in shared.split()]
-                content = {**one, **two, **three, **four}
+                content = {
+                    **(parts.get(target) or self._part(target)),
+                    **(parts.get(data) or self._part(data)),
+                    **(parts.get(attack) or self._part(attack)),
+                    **(parts.get(common) or self._part(common)),
+                }
                 if len(content) != len(SHARED):
                     raise ValueError(f"the parts of {name} are damaged")
                 content["created"] = created
-                rest = partial(_own, own, self._folder, name)
-                rows[name] = _Row(stamp, Record.of_json(content, id, unit, rest), sound)
-            return rows
-        return {}
+                record = Record.of_json(content, id, unit, partial(figures, own, id, name))
+                rows[name] = _Row(record, sound, note, about)
+            return rows, count
+        return {}, 0
 
-    def _part(self, number: str) -> dict[str, Any]:
+    def _part(self, number: int) -> dict[str, Any]:
         assert self._database is not None
         content, crc = self._database.execute(
             "SELECT content, crc FROM parts WHERE number = ?", (number,)
@@ -314,17 +359,32 @@ class _Index:
         if self._database is None or not read:
             return
         with self._tried():
-            rows, place = [], str(self._folder)
+            rows, owns, place = [], [], f"{self._folder}{os.sep}"
             self._database.execute("BEGIN IMMEDIATE")
-            for file, (record, texts, own), sound in read:
-                if _stamp_now(f"{place}{os.sep}{file.name}") != file.stamp:
+            (number,) = self._database.execute("SELECT coalesce(max(number), 0) FROM owns").fetchone()
+            for file, (record, texts, own), sound, note in read:
+                if _stamp_now(place + file.name.replace("\0", os.sep)) != file.stamp:
                     continue
-                shared = " ".join([str(self._number(text)) for text in texts])
-                about = file.stamp, record.id, record.unit, record.created, shared
+                number += 1
                 alone = own.encode()
-                rows.append((file.name, *about, alone, _crc(" ".join(about), alone), sound))
-            self._database.executemany("INSERT OR REPLACE INTO records VALUES (?,?,?,?,?,?,?,?,?)", rows)
+                owns.append((number, alone, _crc(record.id, alone)))
+                parts = [self._number(text) for text in texts]
+                about = [file.name, file.stamp, record.id, record.unit, record.created, *parts, number]
+                rows.append(_row(about, sound, note))
+            self._set_gone(self._replaced)
+            self._replaced = []
+            self._database.executemany("INSERT INTO owns VALUES (?,?,?)", owns)
+            self._database.executemany(INSERT, rows)
             self._database.execute("COMMIT")
+
+    def _set_gone(self, owns: Sequence[int]) -> None:
+        """Note that files no longer hold these figures, and drop those of which that was noted long ago."""
+        assert self._database is not None
+        now = int(time.time())
+        self._database.executemany("INSERT OR IGNORE INTO gone VALUES (?, ?)", [(own, now) for own in owns])
+        old = "SELECT own FROM gone WHERE since < ?"
+        self._database.execute(f"DELETE FROM owns WHERE number IN ({old})", (now - GONE_SECONDS,))
+        self._database.execute("DELETE FROM gone WHERE since < ?", (now - GONE_SECONDS,))
 
     def _number(self, content: str) -> int:
         """Return the number of a part that records may share, which is written where it is new."""
@@ -342,14 +402,12 @@ class _Index:
             self._numbers[content] = number
         return number
 
-    def mark(self, names: Sequence[str], sound: str) -> None:
-        """Note that a judge found nothing wrong with known records."""
-        if self._database is not None and names:
+    def mark(self, judged: Sequence[_Row]) -> None:
+        """Note that a judge found nothing wrong with known records, and what was noted of them."""
+        if self._database is not None and judged:
             with self._tried():
                 self._database.execute("BEGIN IMMEDIATE")
-                self._database.executemany(
-                    "UPDATE records SET sound = ? WHERE name = ?", [(sound, name) for name in names]
-                )
+                self._database.executemany(INSERT, [_row(row.about, row.sound, row.note) for row in judged])
                 self._database.execute("COMMIT")
 
     def forget_all_but(self, files: Sequence[_File], found: int) -> None:
@@ -360,23 +418,79 @@ class _Index:
             (count,) = self._database.execute("SELECT count(*) FROM records").fetchone()
             if count == found:
                 return
-            known = {name for (name,) in self._database.execute("SELECT name FROM records")}
-            gone = known - {file.name for file in files}
+            known = dict(self._database.execute("SELECT name, own FROM records"))
+            gone = known.keys() - {file.name for file in files}
             if gone:
                 self._database.execute("BEGIN IMMEDIATE")
+                self._set_gone([known[name] for name in gone])
                 self._database.executemany("DELETE FROM records WHERE name = ?", [(name,) for name in gone])
                 self._database.execute("COMMIT")
 
 
-def _own(text: bytes, folder: Path, name: str) -> dict[str, Any]:
-    """Return what one record alone has, from the file itself where the index does not hold it whole."""
-    try:
-        own = read_part(text)
-        if own.keys() == ALONE:
-            return own
-    except ValueError:
-        pass
-    return read_record(folder / name).content()
+INSERT = f"INSERT OR REPLACE INTO records VALUES ({','.join('?' * 13)})"
+
+
+def _row(about: Sequence[Any], sound: str, note: str) -> tuple[Any, ...]:
+    """Return the values of a row of `records`, the last of which tells whether the others are whole."""
+    return (*about, sound, note, _row_crc(about, sound, note))
+
+
+def _row_crc(about: Sequence[Any], sound: str, note: str) -> int:
+    name, stamp, id, unit, created, *numbers = about
+    return zlib.crc32(f"{name}\0{stamp} {id} {unit} {created} {numbers} {sound} {note}".encode())
+
+
+class _Owns:
+    """What single records have, read from the index when it is first asked for.
+
+    Records that were read hold this object, long after the reading. So it has a connection of its own, which
+    is opened when it is first needed, and anew in a child of the process: SQLite's must not be taken along.
+    """
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        self._path, self._folder = path, folder
+        self._lock = threading.Lock()
+        self._database: sqlite3.Connection | None = None
+        self._inherited: sqlite3.Connection | None = None
+        self._process = os.getpid()
+
+    def __del__(self) -> None:
+        if self._database is not None and self._process == os.getpid():
+            self._database.close()
+
+    def content(self, number: int, id: str, name: str) -> dict[str, Any]:
+        """Return what one record alone has: from the file itself where the index does not hold it.
+
+        Raises:
+            RecordError: neither holds it any more.
+        """
+        for text, crc in self._found(number):
+            with contextlib.suppress(ValueError, TypeError):
+                if crc == _crc(id, text) and (own := read_part(text)).keys() == ALONE:
+                    return own
+            with contextlib.suppress(OSError):  # damaged, so it is made again
+                self._path.unlink()
+        path = self._folder / name.replace("\0", os.sep)
+        record = read_record(path)
+        if record.id != id:
+            raise RecordError(
+                f"{path} held the record {id}, and holds {record.id} now. Read the folder again."
+            )
+        return record.content()
+
+    def _found(self, number: int) -> list[tuple[bytes, int]]:
+        if self._process != os.getpid():
+            self._lock = threading.Lock()
+        with self._lock, contextlib.suppress(sqlite3.Error):
+            if self._database is None or self._process != os.getpid():
+                self._inherited, self._process = self._database, os.getpid()
+                where = f"{self._path.resolve().as_uri()}?mode=ro"
+                self._database = sqlite3.connect(
+                    where, uri=True, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
+                )
+            query = self._database.execute("SELECT content, crc FROM owns WHERE number = ?", (number,))
+            return query.fetchall()  # all, or the file would stay locked
+        return []
 
 
 def _remove_unused(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections import defaultdict
@@ -38,6 +39,9 @@ ALL = slice(None)
 
 PAIRS_AT_A_TIME = 1 << 16
 """How many pairs of models are compared at once; this bounds the memory of a large board."""
+
+ALL_PAIRS = 1000
+"""Models up to which each is compared with each other one, which takes no longer for so few."""
 
 FALSE_ORDERS = 0.05
 """Share of boards of equal models that may hold a false order."""
@@ -141,6 +145,7 @@ def leaderboards(
     attack: str | None = None,
     samples: Path | None = None,
     signers: Signers = MappingProxyType({}),
+    notes: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Board]:
     """Rank models, the most exposed first, on one board for each set of comparable results.
 
@@ -162,6 +167,8 @@ def leaderboards(
         samples: folder to which audits wrote the scores of single images (``--samples``).
         signers: for the id of each record, the allowed signers who signed it; without them nothing is
             verified.
+        notes: for the id of each record, its `ranking_note`, where it is known; then its figures are not
+            read.
 
     Raises:
         UnknownNameError: no record has such images, kind, attack or figure.
@@ -169,22 +176,33 @@ def leaderboards(
     """
     chosen = _choose(records, dataset, kind, attack)
     groups: dict[str, list[tuple[Record, Figure]]] = defaultdict(list)
+    names: dict[str, str] = {}
     keys: dict[tuple[object, ...], str] = {}
     with without_collection():
         for record in chosen:
-            read = record.apart()  # or what is read for the figure would fill the memory
-            if found := _find(read, by):
+            if by is None and (note := notes.get(record.id)):
+                name, *known_of = json.loads(note)
+                if name is None:
+                    continue
+                *ends, key = known_of
+                figure = Figure(*ends)
+            else:
+                read = record.apart()  # or what is read for the figure would fill the memory
+                if not (found := _find(read, by)):
+                    continue
                 name, figure = found
                 alike_to = name, *_deciding(read)
                 if alike_to not in keys:
-                    keys[alike_to] = json.dumps([name, comparable(read)], sort_keys=True)
-                groups[keys[alike_to]].append((record, figure))
+                    keys[alike_to] = _key(name, read)
+                key = keys[alike_to]
+            names[key] = name
+            groups[key].append((record, figure))
     known = [record for record in chosen if record.attack["kind"] in kinds()]
     if by is not None and known and not groups:
         raise UnknownNameError("figure", by, {name for record in known for name in _figures(record.result)})
     boards = []
     for key, entries in groups.items():
-        name, alike = json.loads(key)
+        name, alike = names[key], comparable(entries[0][0].apart())
         kind_of = kinds()[alike["kind"]]
         latest = _latest(entries)
         last = [runs[-1][0] for runs in latest.values()]
@@ -213,21 +231,49 @@ def unranked(
     dataset: str | None = None,
     kind: str | None = None,
     attack: str | None = None,
+    notes: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Unranked]:
     """List the records that `leaderboards` has no place for, and why; arguments as there."""
     left_out = []
     for record in _choose(records, dataset, kind, attack):
-        if _find(record.apart(), by) is None:
-            known = kinds().get(record.attack["kind"])
-            reason = (
-                f"{record.attack['kind']} is no kind of attack that this version can rank; a newer one may"
-                if known is None
-                else f"{record.attack['name']} {lack}"
-                if (lack := known.vacuous(record.result))
-                else f"{record.attack['name']} gives no {by or ' or '.join(known.headline)} here to rank by"
-            )
+        if by is None and (note := notes.get(record.id)):
+            name, reason, *_ = json.loads(note)
+        else:
+            name, reason = None, _reason(record.apart(), by)
+        if name is None and reason is not None:
             left_out.append(Unranked(record.id, reason))
     return left_out
+
+
+def _reason(record: Record, by: str | None) -> str | None:
+    """Say why a record has no figure to rank by; None where it has one."""
+    if _find(record, by) is not None:
+        return None
+    known = kinds().get(record.attack["kind"])
+    if known is None:
+        return f"{record.attack['kind']} is no kind of attack that this version can rank; a newer one may"
+    if lack := known.vacuous(record.result):
+        return f"{record.attack['name']} {lack}"
+    return f"{record.attack['name']} gives no {by or ' or '.join(known.headline)} here to rank by"
+
+
+def ranking_note(record: Record) -> str:
+    """Return what `leaderboards` asks of a record's figures by default, as text that can be kept.
+
+    It holds as long as the code of this package and the installed kinds of attack stay the same
+    (`validation.rules_identity`).
+    """
+    found = _find(record, None)
+    if found is None:
+        return json.dumps([None, _reason(record, None)])
+    name, figure = found
+    return json.dumps([name, *figure, _key(name, record)])
+
+
+def _key(name: str, record: Record) -> str:
+    """Return a name for the board on which a figure of a record stands."""
+    alike = json.dumps([name, comparable(record)], sort_keys=True)
+    return hashlib.sha256(alike.encode()).hexdigest()[:32]
 
 
 def _choose(
@@ -373,6 +419,8 @@ def _second_opinions(runs: Sequence[tuple[Record, Figure]], signers: Signers) ->
 
     Of each signer the latest run counts, and only runs with the same members among the same images compare.
     """
+    if not signers:
+        return False, False
     latest: dict[str, tuple[Record, Figure]] = {}
     for run in runs:
         latest |= dict.fromkeys(signers.get(run[0].id, ()), run)
@@ -392,8 +440,13 @@ def _second_opinions(runs: Sequence[tuple[Record, Figure]], signers: Signers) ->
 def _places(
     figures: Sequence[Ends], level: float, shared: Correlations | None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the first and the last place that the intervals allow each figure; some pairs at a time."""
-    ends, count = np.array(figures), len(figures)
+    """Return the first and the last place that the intervals allow each figure."""
+    ends = np.array(figures)
+    count = len(ends)
+    if shared is None and count > ALL_PAIRS and not (np.diff(ends[:, [1, 0, 2]]) < 0).any():
+        times = _times(count, level)
+        mirrored = -ends[:, [0, 2, 1]]  # what lies below lies above then
+        return 1 + _count_below(mirrored, times), count - _count_below(ends, times)
     below, above = np.zeros(count, np.int64), np.zeros(count, np.int64)
     step = max(1, PAIRS_AT_A_TIME // count)
     for start in range(0, count, step):
@@ -402,6 +455,60 @@ def _places(
         above += certain.sum(0)
         below[rows] = certain.sum(1)
     return 1 + above, count - below
+
+
+def _count_below(ends: npt.NDArray[np.float64], times: float) -> npt.NDArray[np.int64]:
+    """Return for each figure how many certainly lie below it, as `parted` says where no correlation is known.
+
+    It takes some n^1.5 steps instead of n^2. The lower ones are gathered by the upper part of their interval.
+    Within a group these parts are nearly alike, so that the group's values tell, once sorted, which lie
+    certainly below and which do not. Only those between are looked at one by one.
+
+    Args:
+        ends: shape (n, 3): value, low, high, in which ``low <= value <= high``.
+        times: what errors are multiplied by.
+    """
+    value, low, high = ends.T
+    below, above = value - low, high - value
+    counts = np.zeros(len(ends), np.int64)
+    upper = np.flatnonzero(np.isfinite(below))
+    upper = upper[np.argsort(value[upper])]  # searching in order is quicker
+    lower = np.flatnonzero(np.isfinite(above))
+    lower = lower[np.argsort(above[lower])]
+    if not len(upper) or not len(lower):
+        return counts
+    v, part = value[upper], below[upper]
+    slack = 1e-9 * (np.abs(v) + np.abs(value[lower]).max() + part + above[lower].max())  # more than rounding
+    for alike in np.array_split(lower, max(1, math.isqrt(len(lower)) // 3)):
+        group = alike[np.argsort(value[alike])]
+        least, most = (
+            np.maximum(times * np.sqrt(part**2 + end**2), part + end)
+            for end in (above[group].min(), above[group].max())
+        )
+        sure = np.searchsorted(value[group], v - most - slack)
+        maybe = np.searchsorted(value[group], v - least + slack, "right")
+        counts[upper] += sure
+        open_ = np.flatnonzero(maybe > sure)
+        step = max(1, PAIRS_AT_A_TIME // len(group))
+        for start in range(0, len(open_), step):
+            rows = open_[start : start + step]
+            each = maybe[rows] - sure[rows]
+            one = np.repeat(upper[rows], each)
+            place = (
+                np.arange(len(one)) - np.repeat(np.cumsum(each) - each, each) + np.repeat(sure[rows], each)
+            )
+            other = group[place]
+            error = np.sqrt(below[one] ** 2 + above[other] ** 2) * times
+            certain = (value[one] - value[other] > error) & (low[one] > high[other])
+            counts += np.bincount(one[certain], minlength=len(counts))
+    return counts
+
+
+def _times(count: int, level: float) -> float:
+    """Return by what errors are multiplied, so that all pairs of figures can be judged at once."""
+    pairs = max(1, count * (count - 1) // 2)
+    wider, usual = (NormalDist().inv_cdf(1 - alpha / 2) for alpha in (FALSE_ORDERS / pairs, 1 - level))
+    return max(1.0, wider / usual)
 
 
 def parted(
@@ -435,8 +542,6 @@ def parted(
     [1, 0]
     """
     value, low, high = np.asarray(figures).T
-    pairs = max(1, len(value) * (len(value) - 1) // 2)
-    wider, usual = (NormalDist().inv_cdf(1 - alpha / 2) for alpha in (FALSE_ORDERS / pairs, 1 - level))
     below, above = (value - low)[rows, None], (high - value)[None]
     squares = below**2 + above**2
     known = np.zeros((), np.bool_)
@@ -445,7 +550,7 @@ def parted(
         known = np.isfinite(r) & np.isfinite(below) & np.isfinite(above)
         both = np.multiply(np.where(known, r, 0), np.where(known, below * above, 0))
         squares = np.maximum(squares - 2 * both, 0)
-    error = np.sqrt(squares) * max(1.0, wider / usual)
+    error = np.sqrt(squares) * _times(len(value), level)
     certain: npt.NDArray[np.bool_] = (value[rows, None] - value > error) & (known | (low[rows, None] > high))
     return certain
 

@@ -103,7 +103,8 @@ def cut(path):
 
 def figure(path):
     with sqlite3.connect(path) as database:
-        database.execute("UPDATE records SET own = CAST(replace(CAST(own AS TEXT), '0.5', '0.9') AS BLOB)")
+        changed = "CAST(replace(CAST(content AS TEXT), '0.5', '0.9') AS BLOB)"
+        database.execute(f"UPDATE owns SET content = {changed}")
     database.close()
 
 
@@ -116,6 +117,12 @@ def shared_figure(path):
 def time_of_creation(path):
     with sqlite3.connect(path) as database:
         database.execute("UPDATE records SET created = replace(created, '20', '19')")
+    database.close()
+
+
+def note(path):
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE records SET note = 'another'")
     database.close()
 
 
@@ -132,7 +139,10 @@ def newer(path):
     database.close()
 
 
-@pytest.mark.parametrize("harm", [garbage, cut, figure, shared_figure, time_of_creation, no_part, newer])
+HARMS = [garbage, cut, figure, shared_figure, time_of_creation, note, no_part, newer]
+
+
+@pytest.mark.parametrize("harm", HARMS)
 def test_a_damaged_index_changes_nothing_and_is_made_anew(folder, opened, harm):
     expected = records_of(folder)
     harm(index_path(folder))
@@ -222,12 +232,75 @@ def test_a_record_set_apart_is_the_same_and_leaves_the_other_unread(folder):
 def test_what_the_index_does_not_hold_whole_comes_from_the_file(folder):
     plain = records_of(folder)
     with sqlite3.connect(index_path(folder)) as database:
-        rows = database.execute("SELECT name, stamp, id, unit, created, shared FROM records").fetchall()
-        for name, *about in rows:
+        rows = database.execute("SELECT own, id FROM records").fetchall()
+        for number, id in rows:
             own = b'"result":{"auc":'
             database.execute(
-                "UPDATE records SET own = ?, crc = ? WHERE name = ?",
-                (own, zlib.crc32(own, zlib.crc32(" ".join(about).encode())), name),
+                "UPDATE owns SET content = ?, crc = ? WHERE number = ?",
+                (own, zlib.crc32(own, zlib.crc32(id.encode())), number),
             )
     database.close()
     assert records_of(folder) == plain
+
+
+def test_figures_that_are_asked_for_late_are_never_those_of_another_record(folder):
+    """Neither after the index is gone, nor after another record stands in the file."""
+    records_of(folder)
+    (first, second), path = records_of(folder)[:2], sorted(folder.rglob("*.json"))[0]
+    index_path(folder).unlink()
+    assert second.result == read_record(sorted(folder.rglob("*.json"))[1]).result
+    path.write_text(path.with_name(sorted(folder.rglob("*.json"))[1].name).read_text())
+    index_path(folder).unlink(missing_ok=True)
+    with pytest.raises(RecordError, match=f"held the record {first.id}, and holds {second.id} now"):
+        first.result  # noqa: B018
+
+
+def test_figures_are_there_for_a_while_after_another_reader_forgot_the_file(folder, monkeypatch):
+    plain = records_of(folder)
+    known = records_of(folder)
+    paths = sorted(folder.rglob("*.json"))
+    paths[0].unlink()
+    paths[1].write_text(paths[1].read_text().rstrip())  # the same record, another file
+    for _ in range(2):
+        assert len(records_of(folder)) == 4
+    assert known == plain
+    monkeypatch.setattr(index, "GONE_SECONDS", -1)
+    paths[2].unlink()
+    records_of(folder)
+    with sqlite3.connect(index_path(folder)) as database:
+        assert database.execute("SELECT count(*) FROM owns").fetchone() == (3,)
+        assert database.execute("SELECT count(*) FROM gone").fetchone() == (0,)
+    database.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_figures_are_read_by_threads_and_by_a_forked_child(folder):
+    plain = records_of(folder)
+    known = records_of(folder)
+    known[0].result  # noqa: B018 (the connection is open)
+    child = os.fork()
+    if not child:
+        os._exit(0 if known[1:3] == plain[1:3] else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda record: record.result, known)) == [each.result for each in plain]
+
+
+def test_notes_are_kept_as_long_as_the_judge_stays_the_same(folder):
+    asked = []
+
+    def note(record):
+        asked.append(record.id)
+        return f"noted {record.result['z']}"
+
+    def judge(record):
+        return ["odd"] if record.result["z"] == 3 else []
+
+    for judged_by, known in (("one", False), ("one", True), ("two", False), ("two", True)):
+        found = list(read_folder(folder, judge=judge, judged_by=judged_by, note=note))
+        assert {each.note for each in found} == {"noted 0", "noted 1", "noted 2", "noted 4", ""}
+        assert [each.record.result["z"] for each in found if not each.note] == [3]
+        assert len(asked) == (0 if known else 4)
+        del asked[:]
+    assert {each.note for each in read_folder(folder)} == {""}

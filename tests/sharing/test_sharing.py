@@ -30,10 +30,10 @@ from securitynet_hub.attacks.stealing.measures import measure_stealing
 from securitynet_hub.core.errors import HubError, RecordError, UnknownNameError
 from securitynet_hub.records.record import Record, parse_record, read_records
 from securitynet_hub.records.rows import FOLDER, Result, find_figure
-from securitynet_hub.sharing import fetching
+from securitynet_hub.sharing import fetching, leaderboard
 from securitynet_hub.sharing.export import FORMATS, to_csv, to_html, to_markdown
 from securitynet_hub.sharing.fetching import fetch_results, keep_records, read_shard
-from securitynet_hub.sharing.leaderboard import Ends, leaderboards, parted
+from securitynet_hub.sharing.leaderboard import Ends, leaderboards, parted, ranking_note, unranked
 from securitynet_hub.sharing.pages import unpacked_size
 from securitynet_hub.sharing.repositories import hub_errors_explained
 from securitynet_hub.sharing.rows import result_row, results_shard
@@ -495,6 +495,39 @@ class TestLeaderboard:
             own = int(s.target[1:])
             assert s.best == 1 + sum(above(other, own) for other in range(30))
             assert s.worst == 30 - sum(above(own, other) for other in range(30))
+
+    def test_many_models_have_the_places_of_all_pairs(self, monkeypatch):
+        """Those of a large board are not compared one by one; ends that meet and figures without ends too."""
+        rng = np.random.default_rng(1)
+        middle, parts = rng.integers(10, 55, 150) / 64, rng.integers(0, 5, (150, 2)) / 64
+        middle[::3], parts[::3] = rng.random(50), rng.gamma(2, 0.01, (50, 2))
+        records = [
+            standing(f"m{n}", *map(float, (middle[n], middle[n] - parts[n, 0], middle[n] + parts[n, 1])))
+            for n in range(150)
+        ]
+        bare = standing("x", 0.99, 0.9, 1.0)
+        bare_result = {name: figure for name, figure in bare.result.items() if name != "auc_ci"}
+        records.append(replace(bare, result=bare_result))
+        (plain,) = leaderboards(records)
+        for name, value in (("ALL_PAIRS", 1), ("PAIRS_AT_A_TIME", 64)):
+            monkeypatch.setattr(leaderboard, name, value)
+        (quick,) = leaderboards(records)
+        assert quick == plain
+        assert len({standing.place for standing in plain.standings}) > 50
+
+    def test_notes_give_the_same_boards_without_figures(self):
+        records = [standing(f"m{n}", 0.5 + n / 50, 0.48 + n / 50, 0.53 + n / 50) for n in range(9)]
+        records += [replace(records[0], data={**records[0].data, "name": "other"})]
+        records += [
+            replace(records[1], result={"n": 3}),
+            replace(records[1], attack={"name": "a", "kind": "b"}),
+        ]
+        notes = {record.id: ranking_note(record) for record in records}
+        assert leaderboards(records, notes=notes) == leaderboards(records)
+        assert len(leaderboards(records)) == 2
+        assert unranked(records, notes=notes) == unranked(records)
+        assert len(unranked(records)) == 2
+        assert leaderboards(records, by="advantage", notes=notes) == leaderboards(records, by="advantage")
 
     @pytest.mark.parametrize("by", ["auc", "tpr@0.01", "tpr@0.1", "advantage"])
     def test_of_boards_of_equal_models_few_hold_a_false_order(self, by):
