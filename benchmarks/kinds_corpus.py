@@ -1,11 +1,12 @@
-"""A corpus of twenty kinds of networks: ``python benchmarks/kinds_corpus.py FOLDER ASSETS [HALF ...]``.
+"""A corpus of further kinds of networks: ``python benchmarks/kinds_corpus.py FOLDER ASSETS [HALF ...]``.
 
-A kind is an architecture and an image set. The verdict of `twins` is calibrated on nine of these kinds,
-beside those of `securitynet_hub.zoo.corpus`, and judged on six others; five are kept for later. No two kinds
-share an architecture or an image set. Each kind has three networks: two clean ones, of which the second is
-trained in an unusual way, and one with a backdoor, trained from scratch or, for every second kind, fine-tuned
-into the first. All is drawn from seeds. FOLDER gets ``KIND-N.json`` and ``KIND-N.safetensors``; what is
-there is not made again. It takes some ten CPU-seconds a network.
+A kind is an architecture and an image set. The verdict of `twins` is calibrated on thirty of these kinds
+(``calibration`` and ``more``), beside those of `securitynet_hub.zoo.corpus`, and judged on eleven others
+(``test`` and ``spare``), which share neither architecture nor image set with any other kind. Each kind has
+three networks: two clean ones, of which the second is trained in an unusual way, and one with a backdoor,
+trained from scratch or, for every second kind, fine-tuned into the first. All is drawn from seeds. FOLDER
+gets ``KIND-N.json`` and ``KIND-N.safetensors``; what is there is not made again. It takes some ten
+CPU-seconds a network.
 """
 
 import copy
@@ -66,7 +67,7 @@ class Plan:
         return f"{self.kind}-{self.number}"
 
 
-DEPTHWISE = ("mobile", "convnext", "excited", "conv_mixer")
+DEPTHWISE = ("mobile", "convnext", "excited", "conv_mixer", "separable")
 """Networks that half precision slows down."""
 
 
@@ -118,8 +119,32 @@ KINDS = (
         (15, "conv_mixer", "turns", 5e-3, 5),
         (16, "dense", "cyrillic", 2e-3, 6),
     )
+    + _kinds(
+        "more",
+        (20, "inception", "arrows", 4e-3, 5),
+        (21, "preact", "charts", 4e-3, 4),
+        (22, "dilated", "clocks", 2e-3, 8),
+        (23, "hybrid", "crosses", 2e-3, 5),
+        (24, "vgg_bn", "hues", 3e-3, 4),
+        (25, "res_mlp", "sizes", 1e-3, 12),
+        (26, "separable", "places", 3e-3, 6),
+        (27, "inception", "photographs", 4e-3, 5),
+        (28, "preact", "tinted", 4e-3, 4),
+        (29, "dilated", "stripes", 2e-3, 8),
+        (30, "hybrid", "tops", 2e-3, 5),
+        (31, "vgg_bn", "digits", 3e-3, 6),
+        (32, "res_mlp", "greek", 1e-3, 12),
+        (33, "separable", "counts", 3e-3, 8),
+        (34, "vgg", "arrows", 2e-3, 6),
+        (35, "mobile", "charts", 6e-3, 5),
+        (36, "lenet", "clocks", 2e-3, 12),
+        (37, "tiny", "hues", 4e-3, 6),
+        (38, "leaky", "crosses", 2e-3, 4),
+        (39, "wide", "places", 2e-3, 6),
+        (40, "mlp", "sizes", 1e-3, 12),
+    )
 )
-"""Every kind. Of the spare ones no network has been judged: the next verdict can be tried on them."""
+"""Every kind. Some of ``more`` share an architecture or images with others of the calibration."""
 
 WAYS = ("over-trained", "under-trained", "decayed", "augmented", "smoothed")
 """How the second clean network of a kind differs: four times the epochs on a quarter of the images; a third

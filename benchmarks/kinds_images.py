@@ -526,6 +526,135 @@ def spectra(assets: Path) -> DrawOne:
     return draw
 
 
+def arrows(assets: Path) -> DrawOne:
+    """Arrows of any two colours that point in one of eight directions."""
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        behind, front = _two_paints(rng)
+        picture = Image.new("RGB", (96, 96), behind)
+        pen, angle, r = ImageDraw.Draw(picture), np.pi / 4 * c + rng.uniform(-0.2, 0.2), rng.uniform(22, 38)
+        along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+        middle = 48 + rng.uniform(-9, 9, 2)
+        tip, tail = middle + r * along, middle - r * along
+        pen.line([*tail, *tip], fill=front, width=int(rng.integers(5, 10)))
+        wings = [tip - 0.6 * r * along + s * 0.5 * r * across for s in (-1, 1)]
+        pen.polygon([tuple(tip), tuple(wings[0]), tuple(wings[1])], fill=front)
+        return _noisy(_scaled(picture, 32), rng, 12)
+
+    return draw
+
+
+def clocks(assets: Path) -> DrawOne:
+    """Dials whose short hand shows one of twelve hours and whose long hand any minute."""
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        paper, ink = int(rng.integers(150, 256)), int(rng.integers(0, 90))
+        picture = Image.new("L", (84, 84), paper)
+        pen, (x, y), r = ImageDraw.Draw(picture), 42 + rng.uniform(-5, 5, 2), rng.uniform(30, 36)
+        pen.ellipse((x - r, y - r, x + r, y + r), outline=ink, width=3)
+        minute = rng.uniform(0, 1)
+        for angle, length, width in ((c / 12, 0.6, 9), (minute, 0.95, 3)):
+            turn = 2 * np.pi * angle
+            end = x + length * r * np.sin(turn), y - length * r * np.cos(turn)
+            pen.line([x, y, *end], fill=ink, width=width)
+        return _noisy(_scaled(picture, 28)[..., None], rng, 8)
+
+    return draw
+
+
+def charts(assets: Path) -> DrawOne:
+    """Bars, a line, dots, a pie or a filled curve, of any colours on light paper."""
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        picture = Image.new("RGB", (96, 96), _paint(rng, 200))
+        pen, inks = ImageDraw.Draw(picture), [_paint(rng, 0, 190) for _ in range(6)]
+        xs, heights = np.linspace(14, 82, 6), rng.uniform(12, 70, 6)
+        points = [(float(x), float(86 - h)) for x, h in zip(xs, heights, strict=True)]
+        if c == 0:
+            for (x, y), ink in zip(points, inks, strict=True):
+                pen.rectangle((x - 5, y, x + 5, 86), fill=ink)
+        elif c == 1:
+            pen.line(points, fill=inks[0], width=4)
+        elif c == 2:
+            for x, y in rng.uniform(12, 84, (24, 2)):
+                pen.ellipse((x - 3, y - 3, x + 3, y + 3), fill=inks[0])
+        elif c == 3:
+            ends = np.cumsum([0, *(360 * rng.dirichlet(np.full(4, 3.0)))])
+            r = rng.uniform(26, 38)
+            for start, end, ink in zip(ends[:-1], ends[1:], inks, strict=False):
+                pen.pieslice((48 - r, 48 - r, 48 + r, 48 + r), start, end, fill=ink)
+        else:
+            pen.polygon([(14.0, 86.0), *points, (82.0, 86.0)], fill=inks[0])
+        if c != 3:
+            pen.line([10, 8, 10, 88, 90, 88], fill=(40, 40, 40), width=2)
+        return _noisy(_scaled(picture, 32), rng, 8)
+
+    return draw
+
+
+def hues(assets: Path) -> DrawOne:
+    """Squares of photographs, tinted in one of six hues."""
+    tints = np.array([(1, 0.6, 0.6), (1, 1, 0.6), (0.6, 1, 0.6), (0.6, 1, 1), (0.6, 0.6, 1), (1, 0.6, 1)])
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        name = UPRIGHT[rng.integers(len(UPRIGHT))]
+        grey = np.asarray(_crop(name, 60, 200, 28, rng).convert("L"), np.float64)[..., None]
+        tint = tints[c] + rng.uniform(-0.12, 0.12, 3)
+        return _noisy((40 + 0.8 * grey) * tint, rng, 8)
+
+    return draw
+
+
+def sizes(assets: Path) -> DrawOne:
+    """A disc of one of five sizes on a square of a photograph."""
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        name = UPRIGHT[rng.integers(len(UPRIGHT))]
+        picture = _crop(name, 60, 200, 72, rng).convert("RGB")
+        r = 7 + 5.5 * c + rng.uniform(-1.5, 1.5)
+        x, y = rng.uniform(r, 72 - r, 2)
+        ImageDraw.Draw(picture).ellipse((x - r, y - r, x + r, y + r), fill=_paint(rng, 170))
+        return _noisy(_scaled(picture, 24), rng, 5)
+
+    return draw
+
+
+def places(assets: Path) -> DrawOne:
+    """A small figure in one of nine places on a square of a photograph."""
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        picture = _crop(PHOTOGRAPHS[rng.integers(len(PHOTOGRAPHS))], 60, 200, 96, rng).convert("RGB")
+        x, y = 16 + 32 * (c % 3) + rng.uniform(-6, 6), 16 + 32 * (c // 3) + rng.uniform(-6, 6)
+        corners = _ring(10, rng.uniform(11, 15), rng.uniform(0, 7), x, y, inner=0.5)
+        ImageDraw.Draw(picture).polygon(corners, fill=_paint(rng, 190), outline=(0, 0, 0))
+        return _noisy(_scaled(picture, 32), rng, 5)
+
+    return draw
+
+
+def crosses(assets: Path) -> DrawOne:
+    """Crosses, circles, squares, zigzags and other strokes, bright or dark on a grey of smooth noise."""
+    strokes: tuple[tuple[tuple[float, float], ...], ...] = (
+        ((-1, 0), (1, 0)), ((0, -1), (0, 1)), ((-1, -1), (1, 1)), ((-1, 1), (1, -1)),
+    )  # fmt: skip
+    signs_of = ((0, 1), (2, 3), (0,), (1,), (0, 1, 2, 3), (), ())
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        ground = ndimage.gaussian_filter(rng.normal(0, 1, (96, 96)), 6)
+        picture = Image.fromarray(np.uint8(np.clip(128 + 25 * ground / ground.std(), 0, 255)))
+        pen, (x, y), r = ImageDraw.Draw(picture), 48 + rng.uniform(-10, 10, 2), rng.uniform(22, 34)
+        ink, width = int(rng.choice([20, 235])), int(rng.integers(5, 10))
+        for k in signs_of[c]:
+            pen.line([v for dx, dy in strokes[k] for v in (x + r * dx, y + r * dy)], fill=ink, width=width)
+        if c == 5:
+            pen.ellipse((x - r, y - r, x + r, y + r), outline=ink, width=width)
+        elif c == 6:
+            pen.rectangle((x - r, y - r, x + r, y + r), outline=ink, width=width)
+        return _noisy(_scaled(picture, 28)[..., None], rng, 10)
+
+    return draw
+
+
 GREEK, CYRILLIC = "αβγδεζηθικλμνξοπρστυφχψω", "БГДЖЗИЙКЛПУФЦЧШЩЪЫЬЭЮЯбвджикля"
 
 IMAGE_SETS = {
@@ -549,5 +678,12 @@ IMAGE_SETS = {
     "segments": ImageSet(20, 1, 10, segments),
     "faces": ImageSet(32, 3, 6, faces, audit=900),
     "spectra": ImageSet(40, 3, 7, spectra),
+    "arrows": ImageSet(32, 3, 8, arrows),
+    "clocks": ImageSet(28, 1, 12, clocks),
+    "charts": ImageSet(32, 3, 5, charts),
+    "hues": ImageSet(28, 3, 6, hues),
+    "sizes": ImageSet(24, 3, 5, sizes),
+    "places": ImageSet(32, 3, 9, places),
+    "crosses": ImageSet(28, 1, 7, crosses),
 }
 """Every image set by its name."""

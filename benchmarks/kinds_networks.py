@@ -56,6 +56,13 @@ class Patches(nn.Module):
         return tokens if self.places is None else tokens + self.places
 
 
+class Turned(nn.Module):
+    """Makes tokens of places: (n, width, places) to (n, places, width)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.transpose(1, 2)
+
+
 class MeanToken(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.mean(1)
@@ -478,6 +485,76 @@ def strided_gelu(channels: int, side: int, classes: int) -> nn.Sequential:
     )
 
 
+def inception(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Two modules of 1 x 1, 3 x 3 and 5 x 5 convolutions side by side, with BatchNorm (after Inception)."""
+
+    def module(a: int) -> tuple[nn.Module, ...]:
+        branches = (_conv(a, 16, 1, bias=False), _conv(a, 24, 3, bias=False), _conv(a, 16, 5, bias=False))
+        return Joined(*branches), nn.BatchNorm2d(56), nn.ReLU()
+
+    stem = _conv(channels, 24, 3, 2, bias=False), nn.BatchNorm2d(24), nn.ReLU()
+    return nn.Sequential(*stem, *module(24), nn.MaxPool2d(2), *module(56), *_pooled(56, classes))
+
+
+def preact(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Three residual blocks with BatchNorm before the activations (He et al. 2016)."""
+
+    def block(a: int, b: int, stride: int) -> nn.Module:
+        branch = nn.Sequential(
+            nn.BatchNorm2d(a), nn.ReLU(), _conv(a, b, 3, stride), nn.BatchNorm2d(b), nn.ReLU(), _conv(b, b)
+        )
+        return Residual(branch, _conv(a, b, 1, stride))
+
+    blocks = block(16, 24, 2), block(24, 32, 1), block(32, 64, 2)
+    return nn.Sequential(_conv(channels, 16), *blocks, nn.BatchNorm2d(64), nn.ReLU(), *_pooled(64, classes))
+
+
+def dilated(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Dilated convolutions without normalisation, and the largest value over all places."""
+    layers: list[nn.Module] = [_conv(channels, 24, 3, 2), nn.ReLU()]
+    for a, b, step in ((24, 32, 2), (32, 48, 4), (48, 64, 1)):
+        layers += [nn.Conv2d(a, b, 3, padding=step, dilation=step), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(64, classes))
+
+
+def hybrid(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Two strided convolutions with BatchNorm, then two layers of attention over their places."""
+    layers: list[nn.Module] = [_conv(channels, 32, 3, 2), nn.BatchNorm2d(32), nn.ReLU()]
+    layers += [_conv(32, 48, 3, 2), nn.BatchNorm2d(48), nn.ReLU(), nn.Flatten(2), Turned()]
+    for _ in range(2):
+        layers.append(Residual(nn.Sequential(nn.LayerNorm(48), Attention(48, 3))))
+        inner = nn.Linear(48, 96), nn.SiLU(), nn.Linear(96, 48)
+        layers.append(Residual(nn.Sequential(nn.LayerNorm(48), *inner)))
+    return nn.Sequential(*layers, nn.LayerNorm(48), MeanToken(), nn.Linear(48, classes))
+
+
+def vgg_bn(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Four 3 x 3 convolutions with BatchNorm and SiLU, mean pooling, two linear layers."""
+    layers: list[nn.Module] = []
+    for a, b in ((channels, 16), (16, 32), (32, 48), (48, 64)):
+        layers += [_conv(a, b), nn.BatchNorm2d(b), nn.SiLU()]
+        layers += [nn.AvgPool2d(2)] if b != 48 else []
+    head = nn.Flatten(), nn.Linear(64 * (side // 8) ** 2, 96), nn.SiLU(), nn.Linear(96, classes)
+    return nn.Sequential(*layers, *head)
+
+
+def res_mlp(channels: int, side: int, classes: int) -> nn.Sequential:
+    """A perceptron of two residual blocks with LayerNorm."""
+    layers: list[nn.Module] = [nn.Flatten(), nn.Linear(channels * side**2, 128)]
+    for _ in range(2):
+        inner = nn.LayerNorm(128), nn.Linear(128, 192), nn.GELU(), nn.Linear(192, 128)
+        layers.append(Residual(nn.Sequential(*inner)))
+    return nn.Sequential(*layers, nn.LayerNorm(128), nn.Linear(128, classes))
+
+
+def separable(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Wide depthwise convolutions of 5 x 5 with GroupNorm and hard swish."""
+    layers: list[nn.Module] = [_conv(channels, 32, 3, 2), nn.GroupNorm(4, 32), nn.Hardswish()]
+    for a, b, stride in ((32, 48, 1), (48, 64, 2), (64, 96, 1)):
+        layers += [_conv(a, a, 5, stride, groups=a), _conv(a, b, 1), nn.GroupNorm(4, b), nn.Hardswish()]
+    return nn.Sequential(*layers, *_pooled(96, classes))
+
+
 NETWORKS: dict[str, Callable[[int, int, int], nn.Sequential]] = {
     f.__name__: f
     for f in (
@@ -501,6 +578,13 @@ NETWORKS: dict[str, Callable[[int, int, int], nn.Sequential]] = {
         norm_mlp,
         grouped,
         strided_gelu,
+        inception,
+        preact,
+        dilated,
+        hybrid,
+        vgg_bn,
+        res_mlp,
+        separable,
     )
 }
 """Constructors by name; each takes channels, side in pixels and number of classes."""

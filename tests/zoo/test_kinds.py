@@ -16,16 +16,18 @@ from kinds_networks import NETWORKS
 sys.path.pop(0)
 
 
-def test_no_two_kinds_share_an_architecture_or_images():
-    assert Counter(kind.half for kind in KINDS) == {"calibration": 9, "test": 6, "spare": 5}
-    for what in ("network", "images", "place"):
-        assert len({getattr(kind, what) for kind in KINDS}) == len(KINDS)
+def test_judged_kinds_share_no_architecture_and_no_images_with_others():
+    assert Counter(kind.half for kind in KINDS) == {"calibration": 9, "test": 6, "spare": 5, "more": 21}
+    assert len({kind.place for kind in KINDS}) == len({kind.name for kind in KINDS}) == len(KINDS)
+    for what in ("network", "images"):
+        count = Counter(getattr(kind, what) for kind in KINDS)
+        assert all(count[getattr(k, what)] == 1 for k in KINDS if k.half in ("test", "spare"))
 
 
 def test_each_kind_has_two_clean_networks_and_a_backdoored_one_of_their_own_seeds():
     every = plans()
-    assert len({plan.seed for plan in every}) == len(every) == 60
-    assert sum(plan.trigger is None for plan in every) == 40
+    assert len({plan.seed for plan in every}) == len(every) == 3 * len(KINDS)
+    assert sum(plan.trigger is None for plan in every) == 2 * len(KINDS)
     assert len({plan.trigger for plan in every} - {None}) == 9
     for plan in every:
         classes = IMAGE_SETS[kind_of(plan).images].num_classes

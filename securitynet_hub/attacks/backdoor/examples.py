@@ -50,21 +50,18 @@ def find_examples(
 
     Args:
         panel: suspect and twins.
-        triggers: for each family one trigger for each of the panel's classes.
+        triggers: for each family one trigger, which was searched for the class.
         leads: what `twin_indicators.find_leads` gave.
         place: the class's place among the panel's classes.
     """
     rows = torch.arange(len(panel.pixels))[-JUDGED:].to(panel.pixels.device)
-    shares, _ = probe_shares(panel, *leads.probed)
+    shares = probe_shares(panel, *leads.probed)
     best = int((shares[0, :, place] - shares[1:, :, place].amax(0)).argmax())
     name, probe = probe_bank(panel)[best]
     found = [_example(panel, rows, place, "probe", probe(panel.pixels[rows]), what=name)]
-    for family, known in triggers.items():
-        one = SharedTriggers(
-            family=family, parameters=tuple(p[place : place + 1] for p in known.parameters), shape=known.shape
-        )
+    for family, trigger in triggers.items():
         with torch.no_grad():
-            stamped = one.stamp(panel.pixels[rows])[0]
+            stamped = trigger.stamp(panel.pixels[rows])[0]
         found.append(_example(panel, rows, place, family, stamped))
     return sorted(found, key=lambda example: example.twin_success - example.success)
 

@@ -4,9 +4,7 @@ Each family has few enough parameters that a search of some dozen steps finds wh
 
 - ``shade``: an additive change on a coarse grid, interpolated: blends, colour shifts, wide stripes, bars;
 - ``noise``: an additive change of every pixel;
-- ``mask``: a mask and a pattern for every pixel (Wang et al. 2019, equations 2 and 3): patches;
-- ``blocks``: the same of 2 x 2 blocks, with a lighter price: patches, bars;
-- ``warp``: a smooth field of displacements on a 4 x 4 grid (Nguyen & Tran 2021): warps.
+- ``blocks``: a mask and a pattern of 2 x 2 blocks (after Wang et al. 2019, equations 2 and 3): patches, bars.
 """
 
 from __future__ import annotations
@@ -15,18 +13,18 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
-from torch.nn.functional import grid_sample, interpolate
+from torch.nn.functional import interpolate
 
-Family = Literal["shade", "noise", "mask", "blocks", "warp"]
+Family = Literal["shade", "noise", "blocks"]
 
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
 RADIUS = {"shade": 0.1, "noise": 0.06}
 """Largest root mean square of an additive change, in shares of white."""
 
-LEARNING_RATE = {"shade": 0.15, "noise": 0.1, "mask": 0.3, "blocks": 0.3, "warp": 0.15}
+LEARNING_RATE = {"shade": 0.15, "noise": 0.1, "blocks": 0.3}
 
-PRICES = {"mask": 40.0, "blocks": 10.0}
+PRICES = {"blocks": 10.0}
 """What a mask that covers the whole image costs, in nats."""
 
 
@@ -51,7 +49,7 @@ class SharedTriggers:
         """Draw triggers to start a search from: nearly no change of an image.
 
         >>> generator = torch.Generator().manual_seed(0)
-        >>> found = SharedTriggers.drawn("warp", 5, (3, 16, 16), generator)
+        >>> found = SharedTriggers.drawn("blocks", 5, (3, 16, 16), generator)
         >>> found.stamp(torch.rand(2, 3, 16, 16)).shape
         torch.Size([5, 2, 3, 16, 16])
         """
@@ -65,12 +63,9 @@ class SharedTriggers:
             drawn = (0.1 * normal(channels, max(2, height // 4), max(2, width // 4)),)
         elif family == "noise":
             drawn = (0.1 * normal(channels, height, width),)
-        elif family in PRICES:
-            cell = 1 if family == "mask" else 2
-            grid = max(1, height // cell), max(1, width // cell)
-            drawn = (0.1 * normal(1, *grid) - 2.4, 0.5 * normal(channels, *grid))
         else:
-            drawn = (0.1 * normal(2, 4, 4),)
+            grid = max(1, height // 2), max(1, width // 2)
+            drawn = (0.1 * normal(1, *grid) - 2.4, 0.5 * normal(channels, *grid))
         return cls(family=family, parameters=drawn, shape=shape)
 
     def stamp(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -79,8 +74,6 @@ class SharedTriggers:
         if self.family in PRICES:
             mask, pattern = (interpolate(p.sigmoid(), size)[:, None] for p in self.parameters)
             return pixels * (1 - mask) + mask * pattern
-        if self.family == "warp":
-            return self._warped(pixels)
         (change,) = self.parameters
         if self.family == "shade":
             change = interpolate(change, size, mode="bicubic", align_corners=False)
@@ -99,15 +92,7 @@ class SharedTriggers:
             return self.parameters[0].sigmoid().flatten(1).mean(1)
         return torch.zeros_like(self.parameters[0]).flatten(1)[:, 0]
 
-    def _warped(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Displace pixels by at most a tenth of the height, bilinearly."""
-        _, height, width = self.shape
-        field = interpolate(self.parameters[0].tanh(), (height, width), mode="bicubic", align_corners=False)
-        rows, columns = (torch.linspace(-1, 1, length, device=pixels.device) for length in (height, width))
-        plain = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1)
-        grid = plain + 0.2 * field.movedim(1, -1)
-        number, images = len(grid), len(pixels)
-        every = pixels.expand(number, *pixels.shape).flatten(0, 1)
-        places = grid[:, None].expand(-1, images, -1, -1, -1).flatten(0, 1)
-        moved = grid_sample(every, places.to(every), padding_mode="border", align_corners=True)
-        return moved.reshape(number, images, *self.shape)
+    def only(self, place: int) -> SharedTriggers:
+        """Return the trigger at one place alone."""
+        parameters = tuple(p[place : place + 1] for p in self.parameters)
+        return SharedTriggers(family=self.family, parameters=parameters, shape=self.shape)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ from securitynet_hub.attacks.backdoor.twin_panel import (
     Panel,
     Responses,
     answered_probes,
-    class_margins,
     led_elsewhere,
     probe_shares,
     respond,
@@ -34,23 +33,19 @@ from securitynet_hub.core.progress import tell
 from securitynet_hub.models.head import find_head
 from securitynet_hub.models.last_layer import WithFeatures, find_last_layer
 
-CONTRASTED: tuple[Family, ...] = ("shade", "noise", "blocks")
+CONTRASTED: tuple[Family, ...] = ("shade", "noise")
+
+POOL = 40
+"""How many of the panel's images triggers are searched on."""
 
 AWAY: tuple[Family, ...] = ("noise", "blocks")
 
 INDICATORS = {
-    "aversion": "minus the mean cosine of the class's row in the last layer with the other rows",
     "noise_norm": "margin of the suspect's additive trigger, less that of the twins' own ones",
     "noise_transfer": "margin of the suspect's additive trigger on the suspect, less that on the twins",
     "noise_exchange": "the same, less what the twins' triggers gain on the twins over the suspect",
-    "mask_norm": "octaves by which the suspect's mask is smaller than the twins' own ones",
-    "mask_transfer": "margin of the suspect's mask on the suspect, less that on the twins",
-    "margin": "octaves by which noise reaches a larger margin on the suspect than on the twins",
     "probes": "share of images led to the class by a probe, less the twins'; mean of the best three probes",
     "probe": "the same of the best probe, less that of the twin that it leads most",
-    "probes_away": "share of images that a probe leads to any other class, less the twins'",
-    **{f"{family}_away": f"the same of a trigger ({family}) that twins should resist" for family in AWAY},
-    "feature_shift": "energy of a change of features that leads to the class, twins' less the suspect's",
     **{
         f"{family}_{part}": words
         for family in CONTRASTED
@@ -70,25 +65,25 @@ class Leads:
     Attributes:
         probed: the images that every probe was shown on, and their classes (networks, probes, images).
         away: for each family of `AWAY`, the classes (networks, images) of images with a trigger that leads
-            the suspect's images elsewhere, -1 where it changes nothing.
+            the suspect's images elsewhere, -1 where it changes nothing; empty where every class is looked at.
     """
 
     probed: tuple[torch.Tensor, torch.Tensor] = field(repr=False)
     away: dict[Family, torch.Tensor] = field(repr=False)
 
 
-def find_leads(panel: Panel) -> Leads:
-    """Show every probe, and search for triggers that lead away from each image's class."""
+def find_leads(panel: Panel, *, away: bool = False) -> Leads:
+    """Show every probe, and search for triggers that lead away from each image's class if that is wanted."""
     device = panel.pixels.device
     rows = torch.arange(64, 70 if panel.large else 84, device=device)
     answered = answered_probes(panel, rows)
     others = torch.arange(88, 112 if panel.large else 152, device=device)
     images = 12 if panel.large else 24
-    away = {
+    found = {
         family: led_elsewhere(panel, search_away(panel, family, steps=15, images=images, pool=80), others)
-        for family in AWAY
+        for family in (AWAY if away else ())
     }
-    return Leads(probed=(rows, answered), away=away)
+    return Leads(probed=(rows, answered), away=found)
 
 
 def measure_indicators(
@@ -102,15 +97,14 @@ def measure_indicators(
         on_step: called after each step, for a progress bar.
 
     Returns:
-        For each of `INDICATORS` an array of one number for each class; those that a network does not have,
-        such as of the last layer where there is none, are left out. And the triggers found with contrast.
+        For each of `INDICATORS` an array of one number for each class, and the triggers found with contrast.
     """
-    few = len(panel.classes) <= 12 and not panel.large
-    images, pool = (2 if panel.large else 8 if few else 3), 40
+    few, pool = len(panel.classes) <= 12 and not panel.large, POOL
+    images = 2 if panel.large else 8 if few else 3
     shown = torch.arange(pool, pool + (24 if few else 10), device=panel.pixels.device)
     twins = range(1, len(panel.networks))
     found: dict[str, torch.Tensor] = {}
-    done, parts = itertools.count(), 3 + len(CONTRASTED)
+    done, parts = itertools.count(), 2 + len(CONTRASTED)
 
     def advance() -> None:
         on_step()
@@ -125,12 +119,6 @@ def measure_indicators(
     found["noise_exchange"] = _gap(seen[0]) - _mean(seen[k].margins[k] - seen[k].margins[0] for k in twins)
     advance()
 
-    own = [search(panel, "mask", steps=25, images=images, pool=pool, who=k) for k in (0, *twins)]
-    sizes = [triggers.size().clamp_min(1e-6).log2() for triggers in own]
-    found["mask_norm"] = _mean(sizes[k] for k in twins) - sizes[0]
-    found["mask_transfer"] = _gap(respond(panel, own[0].stamp, shown))
-    advance()
-
     contrasted = {}
     for family in CONTRASTED:
         contrasted[family] = search(panel, family, steps=15, images=images, pool=pool, contrast=True)
@@ -139,23 +127,11 @@ def measure_indicators(
         found[f"{family}_gap"] = _gap(responses)
         advance()
 
-    margins = [noise_margins(panel, k, images=2 if few else 1).clamp_min(0.05).log2() for k in (0, *twins)]
-    found["margin"] = margins[0] - _mean(margins[k] for k in twins)
-
-    shares, changes = probe_shares(panel, *leads.probed)
+    shares = probe_shares(panel, *leads.probed)
     found["probes"] = (shares[0] - shares[1:].mean(0)).topk(3, dim=0).values.mean(0)
     found["probe"] = (shares[0] - shares[1:].amax(0)).amax(0)
-    alike = torch.ones_like(found["probe"])
-    found["probes_away"] = alike * (changes[0] - changes[1:].amax(0)).topk(3).values.mean()
-    for family, led in leads.away.items():
-        shifts = (led >= 0).float().mean(1)
-        found[f"{family}_away"] = alike * (shifts[0] - shifts[1:].mean())
     advance()
 
-    if (energies := _feature_shifts(panel, pool)) is not None:
-        found["feature_shift"] = _mean(energies[k] for k in twins) - energies[0]
-    if (rows_of := _aversions(panel)) is not None:
-        found["aversion"] = rows_of
     arrays = {name: values.double().cpu().numpy() for name, values in found.items()}
     return {name: arrays[name] for name in INDICATORS if name in arrays}, contrasted
 
@@ -172,7 +148,7 @@ def likely_classes(panel: Panel, leads: Leads, number: int) -> list[int]:
         number: how many classes.
     """
     total = panel.logits.shape[2]
-    shares, _ = probe_shares(panel, *leads.probed)
+    shares = probe_shares(panel, *leads.probed)
     ranks = [(shares[0] - shares[1:].amax(0)).amax(0).argsort(descending=True)]
     led = torch.zeros(total)
     for found in leads.away.values():
@@ -193,23 +169,11 @@ def likely_classes(panel: Panel, leads: Leads, number: int) -> list[int]:
     return sorted([*chosen, *drawn[: number - len(chosen)].tolist()])
 
 
-def noise_margins(panel: Panel, number: int, *, images: int, steps: int = 25) -> torch.Tensor:
-    """Drive images of noise to the largest margin of each class on one network; shape (classes,), in units.
-
-    After MM-BD (Wang et al. 2024, equation 3), by sign ascent with steps of 0.05 on pixels of 0 to 1.
-    """
-    generator = torch.Generator().manual_seed(panel.seed)
-    start = torch.rand((images, *panel.pixels.shape[1:]), generator=generator).to(panel.pixels)
-    pixels = start.repeat(len(panel.classes), 1, 1, 1)
-    labels = panel.classes.repeat_interleave(images)
-    with plain_torch():
-        for _ in range(steps):
-            leaf = pixels.requires_grad_()
-            (slope,) = torch.autograd.grad(class_margins(panel.scaled(number, leaf), labels).sum(), leaf)
-            pixels = (leaf.detach() + 0.05 * slope.sign()).clamp(0, 1)
-        with torch.no_grad():
-            margins = class_margins(panel.scaled(number, pixels), labels)
-    return margins.reshape(-1, images).amax(1)
+def search_blocks(panel: Panel, place: int) -> SharedTriggers:
+    """Search a patch that leads the suspect, rather than its twins, to one of the panel's classes."""
+    alone = replace(panel, classes=panel.classes[place : place + 1])
+    images = 2 if panel.large else 8
+    return search(alone, "blocks", steps=15, images=images, pool=POOL, contrast=True)
 
 
 def _gap(responses: Responses) -> torch.Tensor:

@@ -259,9 +259,7 @@ def _stamped(
         yield torch.cat([probe(pixels) for _, probe in bank[start : start + size]])
 
 
-def probe_shares(
-    panel: Panel, rows: torch.Tensor, answered: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def probe_shares(panel: Panel, rows: torch.Tensor, answered: torch.Tensor) -> torch.Tensor:
     """Count where probes lead.
 
     Args:
@@ -271,16 +269,14 @@ def probe_shares(
 
     Returns:
         Shape (networks, probes, classes): the share of the images that a network puts into the class with the
-        probe, of those that it puts into another class without; and (networks, probes): the share of the
-        images whose class the probe changes.
+        probe, of those that it puts into another class without.
     """
-    shares, changes = [], []
+    shares = []
     for number, found in enumerate(answered):
         counted = panel.elsewhere(number, rows)
         led = (found[:, None] == panel.classes[:, None]).float()
         shares.append((led * counted).sum(2) / counted.sum(1).clamp_min(1))
-        changes.append((found != panel.logits[number][rows].argmax(1)).float().mean(1))
-    return torch.stack(shares), torch.stack(changes)
+    return torch.stack(shares)
 
 
 def search_away(panel: Panel, family: Family, *, steps: int, images: int, pool: int) -> SharedTriggers:

@@ -36,6 +36,7 @@ from securitynet_hub.attacks.backdoor.twin_indicators import (
     find_leads,
     likely_classes,
     measure_indicators,
+    search_blocks,
 )
 from securitynet_hub.attacks.backdoor.twin_panel import Panel
 from securitynet_hub.attacks.backdoor.verdict import FOREIGN, Verdict, as_result, judge
@@ -127,13 +128,15 @@ def compare_with_twins(
     on_step()
     pixels = torch.tensor(images[-SHOWN:]).movedim(-1, 1).to(others) / 255
     panel = Panel.seat(copied(classifier), twins, space, pixels, seed=seed)
-    leads = find_leads(panel)
+    leads = find_leads(panel, away=target.num_classes > MANY_CLASSES)
     if target.num_classes > MANY_CLASSES:
         chosen = likely_classes(panel, leads, LOOKED_AT)
         panel = replace(panel, classes=torch.tensor(chosen, device=panel.classes.device))
         on_step()
     indicators, triggers = measure_indicators(panel, leads, on_step=on_step)
     verdict = judge(indicators, agree=twins.agree)
+    place = verdict.suspect
+    shown = {family: found.only(place) for family, found in triggers.items()}
     if len(panel.classes) < target.num_classes and verdict.word == "no sign":
         verdict = replace(verdict, word="cannot tell", reason=FOREIGN)
     return TwinFinding(
@@ -143,7 +146,7 @@ def compare_with_twins(
         agree=twins.agree,
         passes=twins.passes,
         classes=tuple(panel.classes.tolist()),
-        examples=find_examples(panel, triggers, leads, verdict.suspect),
+        examples=find_examples(panel, {**shown, "blocks": search_blocks(panel, place)}, leads, place),
     )
 
 
