@@ -24,6 +24,7 @@ from securitynet_hub.core.optional import import_network
 from securitynet_hub.data.transforms import Transform
 from securitynet_hub.models.building import bounded_building
 from securitynet_hub.models.hub_models import MAX_CONFIG, linked_file, read_config
+from securitynet_hub.models.sources import is_local
 from securitynet_hub.models.state import state_dict as plain_state_dict
 from securitynet_hub.weights.hub import HubFile, download_hub_file, hub_snapshot
 
@@ -47,7 +48,15 @@ def annotate(reference: str, *, test_size: bool = False) -> Annotation:
         UnknownNameError: timm has no such architecture.
         WeightsError: no such repository or revision, or there are no weights that can be loaded.
         ModelError: its configuration is not timm's, or it classifies nothing.
+        ValueError: it is a path; the Hub is not asked for it.
     """
+    if is_local(reference):
+        raise ValueError(
+            f"timm:{reference} is a path, and timm: takes the name of a repository of the Hub, such as "
+            "timm:resnet18.a1_in1k. Weights in a file are file:WEIGHTS with module= (--module), a folder "
+            "that save_pretrained of transformers wrote is transformers:FOLDER"
+            + ("." if "/" not in reference else ", and OWNER/NAME@main is a repository whatever lies here.")
+        )
     repo, _, revision = reference.partition("@")
     if "/" not in repo:
         _require_architecture(repo.partition(".")[0])

@@ -25,6 +25,7 @@ from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.data.sources import Change
 from securitynet_hub.models.building import MAX_SECONDS, bounded_building, require_moderate_pass
 from securitynet_hub.models.hub_models import MAX_CONFIG, linked_file, read_config
+from securitynet_hub.models.sources import is_local
 from securitynet_hub.weights.hashes import check_file
 from securitynet_hub.weights.hub import HubFile, download_hub_file, hub_snapshot
 from securitynet_hub.weights.shards import is_index, read_index
@@ -107,12 +108,14 @@ class Processor:
 def annotate(reference: str) -> Annotation:
     """Describe the model that ``<owner>/<name>[@<revision>]`` or a folder names, its files pinned by hash.
 
+    The Hub is not asked for what is a path (`is_local`); with a revision it is.
+
     Raises:
-        WeightsError: no such repository or revision, or there are no weights that can be loaded.
+        WeightsError: no such folder, repository or revision, or it lacks something that can be loaded.
         ModelError: it is no image classifier, or its configuration asks for code of its own to be run.
     """
     folder = Path(reference).expanduser()
-    if (folder / CONFIG).is_file() or reference.startswith(("./", "/", "~")):
+    if is_local(reference):
         return _annotate_folder(folder.resolve(), reference)
     repo, _, revision = reference.partition("@")
     snapshot = hub_snapshot(repo, revision or None)
@@ -141,15 +144,18 @@ def _annotate_folder(folder: Path, reference: str) -> Annotation:
     Raises:
         WeightsError: the folder lacks the configuration, the image processor or the weights.
     """
+    wanted = "it must be a folder that save_pretrained wrote, of the model and of its image processor"
+    if reference.count("/") == 1 and not reference.endswith("/") and reference[0] not in "./~":
+        wanted += f"; the repository of that name on the Hub is {reference}@main"
+    if not folder.is_dir():
+        what = "is no folder" if folder.exists() else "is not there"
+        raise WeightsError(f"{reference} {what}: {wanted}.")
     for needed in (CONFIG, PROCESSOR):
         if not (folder / needed).is_file():
-            raise WeightsError(
-                f"{reference} has no {needed}: it must be a folder that save_pretrained wrote, of the model "
-                "and of its image processor."
-            )
+            raise WeightsError(f"{reference} has no {needed}: {wanted}.")
     weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
-        raise WeightsError(f"{reference} has none of the weights files {', '.join(WEIGHTS)}.")
+        raise WeightsError(f"{reference} has none of the weights files {', '.join(WEIGHTS)}: {wanted}.")
     shards = [weights.with_name(name) for name in read_index(weights)] if is_index(weights.name) else []
     digests = [check_file(path, (), str(path)) for path in (weights, *shards)]
     return _annotation(

@@ -65,6 +65,7 @@ def audit(
     on_attack: Callable[[str], object] | None = None,
     on_batch: Callable[[int], None] | None = None,
     on_step: OnStep | None = None,
+    on_estimate: Callable[[str], object] | None = None,
     on_record: Callable[[Record], Path | None] = lambda record: None,
     on_skipped: Callable[[str, Exception], None] | None = None,
     **options: Any,
@@ -106,6 +107,8 @@ def audit(
         on_batch: called with the number of images after each batch.
         on_step: called in long steps, such as the training of reference models and surrogates, with what is
             being done, how much is done, and how much there is.
+        on_estimate: called before a long attack on robustness with how many images and passes it may take,
+            and about how long; by default shown or logged as the progress is.
         on_record: called with each record as soon as it is measured and written; if it returns the file that
             it wrote a record to, recovered triggers are written next to that file.
         on_skipped: called with the name of an attack that could not run, and why, while others go on; by
@@ -162,6 +165,7 @@ def audit(
         trainer=trainer,
         on_attack=on_attack or (progress.on_attack if shown else lambda name: None),
         on_batch=on_batch or (progress.on_batch if shown else lambda size: None),
+        on_estimate=on_estimate or (progress.on_estimate if shown else lambda told: None),
         on_record=written,
         on_skipped=skip,
         on_unable=leave_out,  # every process finds the same before it begins

@@ -161,6 +161,7 @@ class Context:
         trainer: trains reference models for a target if an option gives their number.
         on_attack: called with an attack's name before it runs.
         on_batch: called with the number of images after each batch.
+        on_estimate: called before a long attack with what it may take, in words.
         on_record: called with each record as soon as it is measured; returns the file that it was written to.
         on_skipped: called with the name of an attack that failed, and its error; raises the error if nothing
             further should run.
@@ -176,6 +177,7 @@ class Context:
     trainer: Trainer | None = None
     on_attack: Callable[[str], object] = lambda name: None
     on_batch: Callable[[int], None] = lambda size: None
+    on_estimate: Callable[[str], object] = lambda told: None
     on_record: Callable[[Record], Path | None] = lambda record: None
     on_skipped: Callable[[str, Exception], None] = _raise
     on_unable: Callable[[str, Exception], None] = _raise

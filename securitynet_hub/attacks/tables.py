@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,10 @@ from rich.text import Text
 
 from securitynet_hub.annotations.schema import Annotation
 from securitynet_hub.attacks.present import Summary, Tone
-from securitynet_hub.core.text import printable, printable_markup
+from securitynet_hub.core.tables import Name
+from securitynet_hub.core.text import printable
 from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.record import Record
-
-LINE = 26
-"""Letters of a model's id in one line of a table."""
 
 Audited = Sequence[tuple[Annotation, Sequence[Record]]]
 """The records of one kind of attack, by model."""
@@ -72,18 +69,10 @@ def short(id: str) -> str:
     return id.removeprefix("zoo/fashion-mnist/")
 
 
-def model_cell(id: str, width: int = LINE) -> str:
-    """Write a model's id for a cell of a terminal's table: a long one goes on in another line after a slash.
+def model_cell(id: str) -> Name:
+    """Write a model's id for a cell of a table: a long one goes on in another line after a slash.
 
-    >>> model_cell("zoo/fashion-mnist/bn-cnn-overfitted-1000/1")
+    >>> model_cell("zoo/fashion-mnist/bn-cnn-overfitted-1000/1").text
     'bn-cnn-overfitted-1000/1'
-    >>> print(model_cell("file/f0ff8bb673c1/resnet18-augmented"))
-    file/f0ff8bb673c1/
-    resnet18-augmented
     """
-    lines = [""]
-    for part in re.findall("[^/]*/?", short(id)):
-        if lines[-1] and len(lines[-1]) + len(part) > width:
-            lines.append("")
-        lines[-1] += part
-    return "\n".join(map(printable_markup, lines))
+    return Name(printable(short(id)))

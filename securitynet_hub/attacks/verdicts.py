@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -15,8 +16,11 @@ from securitynet_hub.core.text import printable
 from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.record import Record
 
-LONGEST, WIDTH = 4000, 100
-"""Characters of a sentence that are shown, and of a line."""
+LONGEST = 4000
+"""Characters of a sentence that are shown."""
+
+WIDTH, NARROWEST = 100, 40
+"""Characters of a line where there is no terminal, and at least."""
 
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What a kind raises where a record's figures are of another form than those that it writes."""
@@ -91,7 +95,8 @@ def verdict(records: Record | Iterable[Record]) -> str:
 
     Returns:
         For each model its id and, for each kind of attack, what was found, what it means, and how sure that
-        is. Empty if there are no records.
+        is. Empty if there are no records. Lines are as wide as the terminal (or as COLUMNS says), else 100
+        letters.
 
     >>> from securitynet_hub import audit
     >>> print(verdict(audit("zoo/fashion-mnist/bn-cnn-overfitted-500/1", attacks="modified_entropy"))[:82])
@@ -112,5 +117,6 @@ def _told(verdict: Verdict) -> str:
 
 def _wrapped(text: str, indent: str) -> list[str]:
     """Break a text into lines, all indented; a word stays whole, and a number with its unit."""
-    lines = textwrap.wrap(text[:LONGEST], WIDTH - len(indent), break_long_words=False, break_on_hyphens=False)
+    width = max(NARROWEST, shutil.get_terminal_size((WIDTH, 24)).columns) - len(indent)
+    lines = textwrap.wrap(text[:LONGEST], width, break_long_words=False, break_on_hyphens=False)
     return [indent + printable(line, limit=LONGEST) for line in lines]

@@ -266,6 +266,9 @@ def _audit(
                 on_attack=partial(begin, target.id),
                 on_batch=count,
                 on_step=steps,
+                on_estimate=lambda told: progress.console.print(
+                    printable_markup(in_flags(told, vars(options))), highlight=False
+                ),
                 expected_accuracy=options.expected_accuracy,
                 on_check=partial(_print_check, target.id, quiet=options.json or len(subjects) > 1)
                 if prints

@@ -21,6 +21,9 @@ ORDER = 20
 WIDE = 100
 """Columns of a terminal that has room for the meaning of each value."""
 
+MEANING, NARROWEST = 45, 20
+"""Columns of a meaning, and of a value at least."""
+
 BELOW = ("flags", "corrections")
 """Columns that are told below the table."""
 
@@ -42,18 +45,28 @@ def run(options: argparse.Namespace) -> None:
         return
     console = output()
     wide = console.width >= WIDE
+    known = {
+        column: _text(value)
+        for column in columns(type(annotation))
+        if column.name not in BELOW and (value := getattr(annotation, column.name)) not in (None, ())
+    }
+    names = max(len(column.name) for column in known)
+    room = max(NARROWEST, console.width - names - 1 - (MEANING + 1 if wide else 0))
+    whole = {column: text for column, text in known.items() if max(map(len, text.split(" "))) > room}
     table = plain_table(printable_markup(annotation.id), caption="")
     table.add_column("column", no_wrap=True)
     table.add_column("value", overflow="fold")
     if wide:
-        table.add_column("meaning", style="dim", max_width=60)
-    for column in columns(type(annotation)):
-        value = getattr(annotation, column.name)
-        if column.name not in BELOW and value not in (None, ()):
-            unit = f" ({column.unit})" if column.unit else ""
-            meaning = printable_markup(column.meaning + unit)
-            table.add_row(column.name, printable_markup(_text(value)), *([meaning] if wide else ()))
+        table.add_column("meaning", style="dim", max_width=MEANING)
+    for column, text in known.items():
+        unit = f" ({column.unit})" if column.unit else ""
+        meaning = printable_markup(column.meaning + unit)
+        if column not in whole:
+            table.add_row(column.name, printable_markup(text), *([meaning] if wide else ()))
     console.print(table)
+    for column, text in whole.items():  # an address or a hash is copied, and is of no use in parts
+        console.print(f"[bold]{column.name}[/bold]:")
+        console.print(printable_markup(text), soft_wrap=True, highlight=False)
     checks = parse_checks(annotation.weights_hash_kind, annotation.weights_hash)
     console.print(f"[bold]verified by[/bold]: {printable_markup(describe_checks(checks))}")
     if annotation.flags:
@@ -61,10 +74,8 @@ def run(options: argparse.Namespace) -> None:
     for flag in annotation.flags:
         console.print(f"[bold]{flag}[/bold]: {printable_markup(FLAGS[flag].meaning)}")
     for correction in annotation.corrections:
-        console.print(
-            f"corrected {correction.column}: upstream says {printable_markup(repr(correction.upstream))} "
-            f"({correction.flag})"
-        )
+        console.print(f"corrected {correction.column} ({correction.flag}); upstream says:")
+        console.print(printable_markup(repr(correction.upstream)), soft_wrap=True, highlight=False)
 
 
 def _find(id: str) -> Annotation:

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from html import escape
 from typing import Any
 
-from securitynet_hub.core.text import printable
+from securitynet_hub.core.text import duration, printable
 
 OnStep = Callable[[str, int, int | None], object]
 """Called with what is being done, how much of it is done, and how much there is (None where not known)."""
@@ -95,7 +95,7 @@ class Steps:
     def line(self) -> str:
         """Say in a line what is being done, and about how long the rest takes where that is known."""
         rest = self._rest()
-        return ", ".join([*self._parts(), *([] if rest is None else [f"about {_duration(rest)} left"])])
+        return ", ".join([*self._parts(), *([] if rest is None else [f"about {duration(rest)} left"])])
 
     def _parts(self) -> list[str]:
         return [
@@ -125,14 +125,14 @@ class Progress:
     def __init__(self, total: int = 0) -> None:
         self._total, self._begun, self._images = total, 0, 0
         self._said = time.monotonic()
-        self._name = ""
+        self._name = self._estimate = ""
         self._steps = Steps()
         self._handle: Any = None
         self._display: Any = sys.modules.get("IPython.display") if in_notebook() else None
 
     def on_attack(self, name: str) -> None:
         """Begin an attack."""
-        self._begun, self._name = self._begun + 1, name
+        self._begun, self._name, self._estimate = self._begun + 1, name, ""
         self._steps.clear()
         self._show(now=True)
 
@@ -145,6 +145,14 @@ class Progress:
         """Note how far a step is."""
         self._steps(doing, done, total)
         self._show()
+
+    def on_estimate(self, told: str) -> None:
+        """Say what an attack may take."""
+        if self._display is None:
+            logging.getLogger("securitynet_hub").info("%s", printable(told, limit=400))
+        else:
+            self._estimate = told
+            self._show(now=True)
 
     def close(self) -> None:
         """Show nothing any more."""
@@ -164,22 +172,12 @@ class Progress:
             logging.getLogger("securitynet_hub").info("%s", printable(line, limit=400))
             return
         bar = f'<progress value="{max(0, self._begun - 1)}" max="{max(self._total, self._begun)}"></progress>'
-        shown = self._display.HTML(f"{bar if self._total else ''} {escape(printable(line, limit=400))}")
+        lines = [escape(printable(text, limit=400)) for text in (line, self._estimate) if text]
+        shown = self._display.HTML(f"{bar if self._total else ''} {'<br>'.join(lines)}")
         if self._handle is None:
             self._handle = self._display.display(shown, display_id=True)
         else:
             self._handle.update(shown)
-
-
-def _duration(seconds: float) -> str:
-    """Write a duration in the unit that suits it.
-
-    >>> _duration(30), _duration(300), _duration(9000)
-    ('30 s', '5 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def in_notebook() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from rich.markup import escape
 
@@ -89,3 +90,44 @@ def printable_markup(text: object, *, limit: int = LONGEST_CELL, lines: bool = F
     '\\[bold]x'
     """
     return escape(printable(text, limit=limit, lines=lines))
+
+
+def duration(seconds: float) -> str:
+    """Write a duration in the unit that suits it.
+
+    >>> duration(30), duration(300), duration(9000)
+    ('30 s', '5 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def in_words(value: object) -> str:
+    """Write settings, or the value of one, as people do: names with spaces, and no brackets of a language.
+
+    What is not set is left out; of a digest the beginning is shown.
+
+    >>> in_words({"batch_size": 64, "attacks": ["fgsm", "pgd"], "width": None, "from_logits": True})
+    'batch size 64, attacks (fgsm, pgd), from logits yes'
+    >>> in_words({"recipe": {"epochs": 5, "augment": "none"}, "settings": {"fgsm": {}, "pgd": {"steps": 20}}})
+    'recipe (epochs 5, augment none), settings (fgsm, pgd (steps 20))'
+    """
+    if isinstance(value, Mapping):
+        parts = [(str(name).replace("_", " "), each) for name, each in value.items() if each is not None]
+        return ", ".join(f"{name} {_within(each)}".rstrip() for name, each in parts)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_within, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = str(value)
+    return f"{text[:12]}…" if re.fullmatch("[0-9a-f]{32,}", text) else text
+
+
+def _within(value: object) -> str:
+    """Write a value beside its name: what has several parts stands in parentheses."""
+    if isinstance(value, Mapping):
+        return f"({in_words(value)})" if value else ""
+    if isinstance(value, (list, tuple)):
+        return "none" if not value else in_words(value) if len(value) == 1 else f"({in_words(value)})"
+    return in_words(value)

@@ -90,6 +90,24 @@ def require_named(model: str) -> None:
         raise WeightsError(f"there is no file {reference}.{hint}")
 
 
+def is_local(reference: str) -> bool:
+    r"""Return whether a reference is a path, so that no network may be asked for it as a repository.
+
+    It is one if there is something at it, if it is spelled like one, or if its first part is a folder here.
+    With a revision, ``owner/name@main``, it is a repository.
+
+    >>> [is_local(name) for name in ("/", "./vit", "a/b/c", "~/vit", "vit/", "c:\\vit", "/tmp@x")]
+    [True, True, True, True, True, True, True]
+    >>> [is_local(name) for name in ("microsoft/resnet-50", "resnet18.a1_in1k", "owner/name@main")]
+    [False, False, False]
+    """
+    owner, slash, name = reference.partition("/")
+    if reference.startswith(("/", "~", ".")) or "\\" in reference or "/" in name or (slash and not name):
+        return True
+    here = Path(reference).exists() or bool(slash and Path(owner).is_dir())
+    return here and "@" not in reference
+
+
 def _refuse_path(model: str) -> None:
     """Say how to name a file or a folder of a model."""
     path = Path(model).expanduser()

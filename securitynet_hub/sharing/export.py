@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from securitynet_hub.core.text import csv_cell, markdown_text
+from securitynet_hub.core.text import csv_cell, in_words, markdown_text
 from securitynet_hub.sharing.leaderboard import Board, Standing
 
 HERE = Path(__file__).parent
@@ -141,9 +141,9 @@ def _by(standing: Standing) -> str:
 
 
 def _settings(board: Board) -> str:
-    return ", ".join(f"{name} {value}" for name, value in board.settings.items()) or "no settings"
+    return in_words(board.settings) or "no settings"
 
 
 def about(board: Board) -> str:
-    """Return the settings that all runs of a board share, and how they are compared."""
-    return "; ".join(filter(None, (_settings(board), board.comparison)))
+    """Say how the models of a board are compared, and the settings that all runs share."""
+    return "; ".join(filter(None, (board.comparison, _settings(board))))

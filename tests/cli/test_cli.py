@@ -95,6 +95,17 @@ class TestShow:
         assert "upstream says" in out
         assert "verified by: the publisher's sha1 of the file, before it is read" in out
 
+    @pytest.mark.parametrize("columns", ["40", "80", "120"])
+    def test_addresses_and_hashes_can_be_copied(self, run, columns, monkeypatch):
+        monkeypatch.setenv("COLUMNS", columns)
+        for id in ("pytorchcv/cifar10/resnet20", OVERFITTED):
+            _, out, _ = run("show", id)
+            row = load_annotations()[id] if id in load_annotations() else load_annotations("zoo")[id]
+            for value in (row.weights_url, row.weights_hash, row.paper_url):
+                assert value is None or value in out
+        _, out, _ = run("show", "pytorchcv/cifar10/resnet20")
+        assert load_annotations()["pytorchcv/cifar10/resnet20"].weights_url in out.splitlines()
+
     def test_as_json(self, run):
         _, out, _ = run("show", OVERFITTED, "--json")
         assert json.loads(out)["kind"] == "overfitted"

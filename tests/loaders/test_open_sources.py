@@ -186,13 +186,35 @@ class TestTransformers:
             ("org/none", WeightsError, "org/none cannot be downloaded from the Hub"),
             ("org/net@v9", WeightsError, "org/net at v9 cannot be downloaded from the Hub"),
             ("gpt2", WeightsError, "is named owner/name; got 'gpt2'"),
-            ("../../etc", WeightsError, "is named owner/name"),
         ],
     )
     def test_unknown_repositories(self, reference, error, sentence, hub, tmp_path):
         hub.serve_repository("org/net", COMMIT, repository(classifier(), tmp_path))
         with pytest.raises(error, match=sentence):
             load_target(f"transformers:{reference}")
+
+    @pytest.mark.parametrize(
+        ("reference", "sentence"),
+        [
+            ("../../nowhere", "is not there: it must be a folder that save_pretrained wrote"),
+            ("here", "here has no config.json: it must be a folder"),
+            ("here/net", "here/net has no config.json: .* on the Hub is here/net@main"),
+            ("here/gone", "here/gone is not there: .* on the Hub is here/gone@main"),
+            ("here/file", "here/file is no folder"),
+        ],
+    )
+    def test_the_hub_is_never_asked_for_a_path(self, reference, sentence, hub, tmp_path, monkeypatch):
+        (tmp_path / "here/net").mkdir(parents=True)
+        (tmp_path / "here/file").write_text("")
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(WeightsError, match=sentence):
+            load_target(f"transformers:{reference}")
+        with pytest.raises(ValueError, match="is a path, and timm: takes the name of a repository"):
+            load_target(f"timm:{reference}")
+        assert hub.log == []
+        with pytest.raises(WeightsError, match="here/net at main cannot be downloaded from the Hub"):
+            load_target("transformers:here/net@main")
+        assert hub.log != []
 
     @pytest.mark.parametrize("name", ["vit", "resnet"])
     def test_half_precision_is_widened(self, name, hub, tmp_path):

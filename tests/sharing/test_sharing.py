@@ -478,6 +478,23 @@ class TestLeaderboard:
         records = [detector("a", 1.0), detector("b", 3.0), detector("c", 1.0)]
         assert self.places(records) == [("b", "1-3"), ("a", "1-3"), ("c", "1-3")]
 
+    def test_settings_are_told_in_words(self):
+        settings = {
+            "recipe": {"batch_size": 64, "augment": "none"}, "betas": [0.5, 0.9], "width": None,
+            "exact": False, "reference": {"id": "zoo/a", "weights_hash": "ab" * 32},
+        }  # fmt: skip
+        attack = {"name": "loss", "kind": "membership-inference"} | settings
+        boards = leaderboards([replace(standing("a", 0.8, 0.7, 0.9), attack=attack)])
+        told = (
+            "betas (0.5, 0.9), exact no, recipe (augment none, batch size 64), reference (id zoo/a, "
+            "weights hash abababababab…)"
+        )
+        for form in ("markdown", "html", "csv"):
+            text = FORMATS[form](boards)
+            assert told in text
+            assert "{" not in text.split("<body", 1)[-1].split("<script", 1)[0]
+        assert json.loads(FORMATS["json"](boards))[0]["settings"]["recipe"] == settings["recipe"]
+
     def test_against_brute_force(self):
         """Parted: no overlap, and a difference beyond its error at a level for 435 pairs at once."""
         rng = np.random.default_rng(0)

@@ -83,7 +83,7 @@ def tables(audited: Audited, width: int) -> Iterator[Table | Text]:
 def _verdict_table(audited: Audited) -> Table:
     table = plain_table(
         "Backdoor: all indicators together, against clean twins of the model",
-        caption="Probability: if half of such networks were backdoored. As high: clean\n"
+        caption="Probability: if half of such networks were backdoored. As high: clean "
         "networks that score as high, this one counted. What it misses: docs/backdoors.md.",
     )
     table.add_column("model", overflow="fold", no_wrap=True)
@@ -109,7 +109,7 @@ def _verdict_table(audited: Audited) -> Table:
 def _models_table(audited: Audited) -> Table:
     table = plain_table(
         "Backdoor detection: which class a trigger would lead to",
-        caption="Score: higher = more likely poisoned; comparable only within one detector on networks\n"
+        caption="Score: higher = more likely poisoned; comparable only within one detector on networks "
         "of one kind. Clean networks are flagged, too: docs/backdoors.md says how often.",
     )
     table.add_column("model", overflow="fold")
@@ -135,7 +135,7 @@ def _images_table(audited: Audited) -> Table:
         "Backdoored inputs: which images a detector flags"
         if inputs
         else "Poisoned training images: among those labelled with the target class",
-        caption="Flagged: scores beyond those of 95 % of further clean images. AUC, and the share of\n"
+        caption="Flagged: scores beyond those of 95 % of further clean images. AUC, and the share of "
         "poisoned images that pass, where it is known which are poisoned; an AUC of 0.5 is chance."
         if inputs
         else "AUC where it is known which are poisoned; 0.5 is chance, far below it the scores are reversed.",

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from securitynet_hub.attacks.evasion.attack import Attack
+from securitynet_hub.attacks.evasion.cost import say_cost
 from securitynet_hub.attacks.evasion.kept_units import Units
 from securitynet_hub.attacks.evasion.kind import KIND, Options
 from securitynet_hub.attacks.evasion.masking import check_black_box, check_masking
@@ -104,6 +105,8 @@ def measure(
     settings: Mapping[str, Any],
 ) -> Measurement:
     """Run planned attacks; see `worst_case`."""
+    if told := say_cost(subject, planned, options):
+        context.on_estimate(told)
     began = time.perf_counter()
     units = Units(subject, context.keep)
     level, sequential = context.confidence_level, options.width is not None or options.passes is not None

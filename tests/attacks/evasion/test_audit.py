@@ -8,8 +8,9 @@ import pytest
 import torch
 from support.report_pages import entries
 
-from securitynet_hub import audit, load_images, load_target
+from securitynet_hub import audit, black_box, load_images, load_target
 from securitynet_hub.attacks.evasion import units
+from securitynet_hub.attacks.evasion.cost import find_cost
 from securitynet_hub.attacks.evasion.kind import KIND, Options
 from securitynet_hub.attacks.evasion.masking import check_masking
 from securitynet_hub.attacks.evasion.measures import measure_robustness, rate_of_stages
@@ -20,7 +21,7 @@ from securitynet_hub.attacks.evasion.subject import Subject
 from securitynet_hub.attacks.evasion.units import Done, Planned, Tally
 from securitynet_hub.attacks.evasion.worst_case import perturbing
 from securitynet_hub.attacks.subject import AuditData, known_data
-from securitynet_hub.core.errors import BudgetError, ModelError, UnknownNameError
+from securitynet_hub.core.errors import AccuracyWarning, BudgetError, ModelError, UnknownNameError
 from securitynet_hub.data.sources import OnDemand
 from securitynet_hub.data.splits import Split
 from securitynet_hub.models.loading import find_annotation
@@ -462,3 +463,45 @@ class TestMeasures:
     def test_refusals(self, answers, message):
         with pytest.raises(ValueError, match=message):
             measure_robustness([0, 1, 2], [0, 1, 1], answers)
+
+
+class TestEstimate:
+    """A long attack says beforehand what it may take; one that is done at once says nothing."""
+
+    @pytest.mark.parametrize("passes", [None, 60])
+    def test_passes_keep_to_what_was_told(self, passes):
+        answers = black_box(lambda x: x.mean((1, 2)) * np.arange(10.0), num_classes=10, outputs="logits")
+        told, begun = [], []
+        settings = {"worst_case": {"attacks": ["hop_skip_jump"], "attack_settings": {"hop_skip_jump": {}}}}
+        cost = find_cost([Planned(attack=KIND.attacks["hop_skip_jump"])], 2, Options(passes=passes), None)
+        options = {"norm": "L2", "eps": 1, "robust_images": 2, "passes": passes}
+        options |= {"on_attack": begun.append, "on_estimate": lambda words: told.append((words, list(begun)))}
+
+        def run():
+            if passes is None:
+                return audit(answers, attacks="worst_case", data=DATA, settings=settings, **options)
+            with pytest.raises(BudgetError):
+                audit(answers, attacks="worst_case", data=DATA, settings=settings, **options)
+
+        with pytest.warns(AccuracyWarning, match="near chance"):
+            run()
+        ((words, before),) = told
+        assert before == ["worst_case"]
+        assert words.startswith(f"hop_skip_jump: 2 images, at most {cost.most:,} passes.")
+        assert cost.most == passes if passes else cost.most > 1000
+
+    def test_what_is_done_at_once_needs_no_word(self):
+        told = []
+        audit(ID, attacks="fgsm", data=DATA, robust_images=2, on_estimate=told.append)
+        assert told == []
+
+    def test_the_bound_holds(self):
+        planned = [Planned(attack=KIND.attacks[name]) for name in ("pgd", "fgsm")]
+        cost = find_cost(planned, 24, Options(), 0.5)
+        record = robust(robust_images=24)
+        assert cost.least == 24 * (1 + 3)
+        assert record.counts["forwarded"] + record.counts["gradients"] <= cost.most + 1000  # the checks
+        words = cost.sentence(["fgsm", "pgd"], Options(width=0.1))
+        assert "24 images, 96 passes (about 48 s) where the first attack misleads" in words
+        assert f"at most {cost.most:,} (about 9 min)" in words
+        assert "it ends earlier once the interval is 0.1 wide" in words
