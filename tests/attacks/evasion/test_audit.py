@@ -388,7 +388,7 @@ class TestShown:
     def test_tables_verdicts_and_pictures(self, written):
         records, folder = written
         shown = list(tables([(find_annotation(ID), records)], 120))
-        assert [type(each).__name__ for each in shown] == ["Text", "Text", "Table", "Table"]
+        assert [type(each).__name__ for each in shown] == ["Text", "Text", "PlainTable", "PlainTable"]
         found = read_entries([folder])
         summary = summarise(found, ())
         assert "of images are classified correctly" in summary.verdicts[0].text.replace("\u00a0", " ")
@@ -479,7 +479,8 @@ class TestEstimate:
 
         def run():
             if passes is None:
-                return audit(answers, attacks="worst_case", data=DATA, settings=settings, **options)
+                audit(answers, attacks="worst_case", data=DATA, settings=settings, **options)
+                return
             with pytest.raises(BudgetError):
                 audit(answers, attacks="worst_case", data=DATA, settings=settings, **options)
 
