@@ -75,16 +75,26 @@ def verdicts(records: Iterable[Record]) -> dict[str, list[Verdict]]:
 
     Of several records of one measurement the last counts. Kinds of attack that are not installed say nothing.
     """
+    return {id: ordered(own) for id, own in summaries(records).items()}
+
+
+def summaries(records: Iterable[Record]) -> dict[str, list[Summary]]:
+    """Return for each model, by its id, what each kind of attack says of it; see `verdicts`."""
     # Beside no file: a verdict shows no pictures.
-    models = by_model(Entry(record, Path()) for record in records)
-    found: dict[str, list[Verdict]] = {}
-    for id, entries in models.items():
-        own: list[Verdict] = []
-        for name, kind in kinds().items():
-            if these := [entry for entry in entries if entry.kind == name]:
-                own += summary_of(kind, these)[0].verdicts
-        found[id] = sorted(own, key=lambda each: consequence(each.tone, each.severity), reverse=True)
-    return found
+    return {
+        id: [
+            summary_of(kind, these)[0]
+            for name, kind in kinds().items()
+            if (these := [entry for entry in entries if entry.kind == name])
+        ]
+        for id, entries in by_model(Entry(record, Path()) for record in records).items()
+    }
+
+
+def ordered(summaries: Iterable[Summary]) -> list[Verdict]:
+    """Return the verdicts of a model's summaries, the most consequential first."""
+    own = [verdict for summary in summaries for verdict in summary.verdicts]
+    return sorted(own, key=lambda each: consequence(each.tone, each.severity), reverse=True)
 
 
 def verdict(records: Record | Iterable[Record]) -> str:

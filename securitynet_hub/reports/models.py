@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from securitynet_hub.annotations.schema import Annotation, ZooAnnotation, load_annotations
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.listing import techniques
+from securitynet_hub.attacks.measured_accuracy import measured_accuracies
 from securitynet_hub.attacks.present import Figures, Ground, Section, Summary, Verdict
 from securitynet_hub.attacks.verdicts import shown_of, summary_of
 from securitynet_hub.core.atlas import described
@@ -108,10 +109,10 @@ def describe(id: str, entries: Sequence[Entry], samples: Sequence[Path] = ()) ->
             model.summaries[name], unread = summary_of(kind, own, samples)
             model.unknown += unread
     model.unknown += [entry for entry in entries if entry.kind not in kinds()]
+    measured = measured_accuracies(model.summaries.values(), [entry.record for entry in entries])
     if model.accuracy is None:
-        model.accuracy, model.images = _measured_accuracy(model.summaries.values(), entries)
-    for summary in model.summaries.values():
-        model.gap = summary.gap if model.gap is None else model.gap
+        model.accuracy, model.images = measured.test
+    model.gap = measured.gap if model.gap is None else model.gap
     if annotation is None and model.dataset != images:
         model.notes.append(f"The images that it was audited with suggest a model of {model.dataset}.")
     if annotation is None and model.accuracy is None:
@@ -180,18 +181,6 @@ def _facts(annotation: Annotation | None, model: Model, entries: Sequence[Entry]
         ("by", ", ".join(sorted({entry.record.author for entry in entries if entry.record.author}))),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
-
-
-def _measured_accuracy(
-    summaries: Iterable[Summary], entries: Sequence[Entry]
-) -> tuple[float | None, int | None]:
-    """Return the accuracy by the attack or check that measured it on most images, and their number."""
-    checks = [check for entry in entries if isinstance(check := entry.record.data.get("check"), Mapping)]
-    found = [(summary.images or 0, summary.accuracy) for summary in summaries]
-    found += [(int(number(check.get("n")) or 0), number(check.get("accuracy"))) for check in checks]
-    known = [(images, accuracy) for images, accuracy in found if accuracy is not None]
-    images, accuracy = max(known, key=lambda each: each[0], default=(None, None))
-    return accuracy, images
 
 
 def _right(model: Model) -> str:

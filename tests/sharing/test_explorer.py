@@ -8,8 +8,11 @@ import pytest
 from support.browsers import running_browser
 
 from securitynet_hub.annotations.schema import load_annotations
+from securitynet_hub.attacks.verdicts import verdicts
 from securitynet_hub.cli.main import main
+from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.record import Record
+from securitynet_hub.reports.models import describe
 from securitynet_hub.sharing.explorer.page import _interval, explorer_data, explorer_page
 from securitynet_hub.sharing.leaderboard import leaderboards
 
@@ -229,6 +232,52 @@ def test_own_models_stand_where_the_public_ones_do_and_the_zoo_has_its_columns(r
     assert row[names.index("trigger")] == zoo.trigger
     assert row[names.index("target_class")] == zoo.target_class
     assert set(map(len, found["models"])) == {len(names)}
+
+
+def test_accuracies_and_verdicts_are_those_of_a_report(records, tmp_path):
+    """The check asked about 80 images, an attack counted 400 right of 500: the latter stands on both."""
+    id = "module/0123456789ab/mine"
+    own = replace(
+        records[0],
+        target={"id": id, "weights_hash": None, "num_classes": 10},
+        attack={"kind": "membership-inference", "name": "modified_entropy", "from_logits": True},
+        data={
+            "name": "pictures",
+            "sha256": "0" * 64,
+            "check": {"status": "no expectation", "accuracy": 48 / 80, "n": 80, "members_accuracy": 56 / 70,
+                      "n_members": 70},
+        },
+        counts={"members": 500, "members_right": 450, "nonmembers": 500, "nonmembers_right": 400},
+    )  # fmt: skip
+    found = explorer_data([own], [])
+    place = [model[0] for model in found["models"]].index(id)
+    figures = {figure["name"]: figure for figure in found["figures"]}
+    shown = [figures[name]["values"][place] for name in ("train_accuracy", "test_accuracy", "overfit_gap")]
+    assert shown == pytest.approx([0.9, 0.8, 0.1])
+    model = describe(id, [Entry(own, tmp_path)])
+    assert (model.accuracy, model.images, model.gap) == (0.8, 500, pytest.approx(0.1))
+    (said,) = found["verdicts"][id]
+    (verdict,) = verdicts([own])[id]
+    assert [said["title"], said["text"]] == [
+        text.replace("\xa0", " ") for text in (verdict.title, verdict.whole)
+    ]
+
+
+def test_a_models_page_opens_with_its_verdict_in_words(page, records):
+    (verdict,) = verdicts(records[:1])["pytorchcv/cifar10/resnet20"]
+    page.goto(page.url.split("#")[0] + "#view=model&id=pytorchcv/cifar10/resnet20")
+    page.wait_for_selector("#model .verdict")
+    shown = page.inner_text("#model .verdict")
+    assert shown.startswith(verdict.title.replace("\xa0", " "))
+    assert verdict.whole.replace("\xa0", " ") in shown
+
+
+def test_the_models_of_the_page_add_up(page, records):
+    listed = len(load_annotations("extended")) + len(load_annotations("zoo"))
+    assert f"{listed:,} annotated image classifiers, 1 further model of shared results" in page.inner_text(
+        "body"
+    )
+    page.locator("#count", has_text=f"{listed + 1:,} of {listed + 1:,} models").wait_for()
 
 
 def test_points_are_drawn_before_their_intervals(page):

@@ -332,6 +332,12 @@
       data.flags[i].forEach((flag) => list.append(element("li", `${flag}: ${data.meanings[flag] || ""}`)));
       parts.push(element("h3", "What to know"), list);
     }
+    for (const each of data.verdicts[ids[i]] || []) {
+      const box = element("div", null, { class: `verdict ${each.tone}` }), title = element("p");
+      title.append(element("strong", each.title));
+      box.append(title, element("p", each.text));
+      parts.push(box);
+    }
     const results = data.results[ids[i]] || [];
     if (results.length) {
       parts.push(element("h3", "Results"), table(["attack", "images", "figure", "measured", "by", "record"],

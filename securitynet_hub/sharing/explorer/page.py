@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import NormalDist
 from types import MappingProxyType
@@ -18,6 +18,9 @@ from securitynet_hub.annotations.flags import FLAGS
 from securitynet_hub.annotations.schema import Annotation, Column, ZooAnnotation, columns, load_annotations
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.latest import model_ids
+from securitynet_hub.attacks.measured_accuracy import Accuracies, Share, measured_accuracies
+from securitynet_hub.attacks.present import Summary, Verdict
+from securitynet_hub.attacks.verdicts import LONGEST, ordered, summaries
 from securitynet_hub.core.text import printable
 from securitynet_hub.pages.page import render
 from securitynet_hub.records.figures import number
@@ -111,6 +114,7 @@ def explorer_page(
         names=[column["words"] for column in content["columns"] if column["first"]],
         rows=list(_plain_rows(content)),
         count=len(content["models"]) - content["unlisted"],
+        unlisted=content["unlisted"],
     )
 
 
@@ -122,7 +126,8 @@ def explorer_data(records: Sequence[Record], boards: Sequence[Board]) -> dict[st
     """
     rows: list[Annotation] = [*load_annotations("extended").values(), *load_annotations("zoo").values()]
     ids = [row.id for row in rows]
-    own = _own_models(records, set(ids))
+    said = summaries(records)
+    own = _own_models(records, set(ids), said)
     ids += [str(model["id"].value) for model in own]
     results = _results(records)
     figures = [*_annotated(rows, own), *_measured(boards, ids)]
@@ -161,7 +166,16 @@ def explorer_data(records: Sequence[Record], boards: Sequence[Board]) -> dict[st
             if any(value is not None for value in figure.values)
         ],
         "results": results,
+        "verdicts": {id: [_verdict(each) for each in ordered(own)] for id, own in said.items()},
         "boards": [_board(board) for board in boards],
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    texts = {"title": verdict.title, "text": verdict.whole}
+    return {
+        "tone": f"{verdict.tone} s{verdict.severity}",
+        **{name: printable(text, limit=LONGEST) for name, text in texts.items()},
     }
 
 
@@ -172,7 +186,9 @@ def _columns() -> list[Column]:
     return [*columns(Annotation), *zoo]
 
 
-def _own_models(records: Sequence[Record], listed: set[str]) -> list[dict[str, Found]]:
+def _own_models(
+    records: Sequence[Record], listed: set[str], said: Mapping[str, Sequence[Summary]]
+) -> list[dict[str, Found]]:
     """Return, for each model that no table lists, what its records say in the columns of the annotations.
 
     The same weights under two ids are one model; the last created record that gives a figure counts.
@@ -184,10 +200,10 @@ def _own_models(records: Sequence[Record], listed: set[str]) -> list[dict[str, F
         id = str(record.target.get("id", "unnamed"))
         if id not in listed:
             models.setdefault(ids[id], []).append(record)
-    return [_own_model(id, models[id]) for id in sorted(models)]
+    return [_own_model(id, models[id], said.get(id, ())) for id in sorted(models)]
 
 
-def _own_model(id: str, records: Sequence[Record]) -> dict[str, Found]:
+def _own_model(id: str, records: Sequence[Record], summaries: Sequence[Summary]) -> dict[str, Found]:
     last = records[-1]
     found = {
         "id": Found(id),
@@ -195,9 +211,7 @@ def _own_model(id: str, records: Sequence[Record]) -> dict[str, Found]:
         "source": Found(id.partition("/")[0]),
         "num_classes": Found(number(last.target.get("num_classes"))),
     }
-    checks = [check for record in records if isinstance(check := record.data.get("check"), dict)]
-    if checks:
-        found |= _of_check(max(checks, key=_images_of))
+    found |= _accuracies(measured_accuracies(summaries, records))
     for name, kind in kinds().items():
         own = [record for record in records if record.attack.get("kind") == name]
         for column, value in kind.present.frame(own).items() if own else ():
@@ -206,24 +220,17 @@ def _own_model(id: str, records: Sequence[Record]) -> dict[str, Found]:
     return found
 
 
-def _images_of(check: dict[str, Any]) -> float:
-    """Return how many images a check asked about."""
-    return sum(number(check.get(name)) or 0 for name in ("n_members", "n"))
-
-
-def _of_check(check: dict[str, Any]) -> dict[str, Found]:
-    """Return the accuracies and the overfit gap that an audit's check of its images measured."""
-    train, test = number(check.get("members_accuracy")), number(check.get("accuracy"))
-    sizes = [number(check.get(name)) for name in ("n_members", "n")]
-    n_train, n_test = (None if size is None else int(size) for size in sizes)
-    shares = {"train_accuracy": (train, n_train), "test_accuracy": (test, n_test)}
+def _accuracies(measured: Accuracies) -> dict[str, Found]:
+    """Return the accuracies and the overfit gap that audits measured, as a report has them."""
+    shares = {"train_accuracy": measured.train, "test_accuracy": measured.test}
     found = {
-        name: Found(share, _share_interval(share, n))
-        for name, (share, n) in shares.items()
-        if share is not None
+        name: Found(share.value, _share_interval(share.value, share.images))
+        for name, share in shares.items()
+        if share.value is not None
     }
-    if train is not None and test is not None:
-        found["overfit_gap"] = Found(train - test, _gap_interval(train, n_train, test, n_test))
+    if measured.gap is not None:
+        train, test = measured.pair or (Share(), Share())
+        found["overfit_gap"] = Found(measured.gap, _gap_interval(*train, *test))
     return found
 
 
