@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from securitynet_hub.core.cache_folder import package_cache
 from securitynet_hub.core.errors import RecordError
+from securitynet_hub.core.memory import without_collection
 from securitynet_hub.records.parts import OWN, Parsed, Parts, read_part
 from securitynet_hub.records.record import FIELDS, Record, parse_record, read_record, read_text
 
@@ -66,6 +67,9 @@ NAMES = ("parts", "owns", "gone", "records")
 
 Judge = Callable[[Record], list[str]]
 """Lists what is wrong with a record; an empty list where nothing is."""
+
+AHEAD, SMALL = 64, 1 << 16
+"""How many records' figures are read at once where all are asked for in turn, and how large each may be."""
 
 
 Note = Callable[[Record], str]
@@ -128,7 +132,7 @@ def read_folder(
     folder: str | Path,
     *,
     on_damaged: Callable[[Path, RecordError], object] | None = None,
-    judge: Judge = lambda record: [],
+    judge: Judge | None = None,
     judged_by: str = "",
     note: Note = lambda record: "",
 ) -> Iterator[Found]:
@@ -163,6 +167,9 @@ def read_folder(
             for file in part:
                 name = file.name.replace("\0", os.sep)
                 row = rows.get(file.name)
+                if row is not None and judge is None:
+                    yield Found(folder, name, row.record, [])
+                    continue
                 if row is not None and row.sound and row.sound == judged_by:
                     yield Found(folder, name, row.record, [], row.note)
                     continue
@@ -177,9 +184,9 @@ def read_folder(
                         on_damaged(folder / name, error)
                         continue
                     record = parsed.record
-                wrong = judge(record)
-                passed = judged_by if not wrong else ""
-                noted = note(record) if not wrong else ""
+                wrong = [] if judge is None else judge(record)
+                noted = "" if wrong or judge is None else note(record)
+                passed = "" if wrong or judge is None else judged_by
                 if row is not None and passed:
                     judged.append(row._replace(sound=passed, note=noted))
                 elif parsed is not None and file.settled:
@@ -312,7 +319,7 @@ class _Index:
         if self._database is None or not stamps:
             return rows, 0
         parts, figures, count = self._parts, self._owns.content, 0
-        with self._tried():
+        with self._tried(), without_collection():
             for *about, sound, note, crc in self._database.execute(
                 "SELECT name, stamp, id, unit, created, target, data, attack, common, own, sound, note, crc "
                 "FROM records WHERE name >= ? AND name <= ?",
@@ -453,6 +460,8 @@ class _Owns:
         self._database: sqlite3.Connection | None = None
         self._inherited: sqlite3.Connection | None = None
         self._process = os.getpid()
+        self._ahead: dict[int, tuple[bytes, int]] = {}
+        self._next = 0
 
     def __del__(self) -> None:
         if self._database is not None and self._process == os.getpid():
@@ -488,8 +497,22 @@ class _Owns:
                 self._database = sqlite3.connect(
                     where, uri=True, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
                 )
-            query = self._database.execute("SELECT content, crc FROM owns WHERE number = ?", (number,))
-            return query.fetchall()  # all, or the file would stay locked
+            if number in self._ahead:
+                return [self._ahead.pop(number)]
+            self._ahead.clear()
+            last, self._next = self._next, number + 1
+            if number != last:  # all are fetched, or the file would stay locked
+                one = "SELECT content, crc FROM owns WHERE number = ?"
+                return self._database.execute(one, (number,)).fetchall()
+            some = (
+                "SELECT number, content, crc FROM owns "
+                "WHERE number BETWEEN ? AND ? AND (number = ? OR length(content) < ?)"
+            )
+            bounds = number, number + AHEAD, number, SMALL
+            found = self._database.execute(some, bounds).fetchall()
+            self._ahead.update((place, (content, crc)) for place, content, crc in found)
+            self._next = max(self._ahead, default=number) + 1
+            return [self._ahead.pop(number)] if number in self._ahead else []
         return []
 
 

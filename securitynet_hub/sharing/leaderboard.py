@@ -174,29 +174,34 @@ def leaderboards(
         UnknownNameError: no record has such images, kind, attack or figure.
         RecordError: a file of scores is damaged.
     """
-    chosen = _choose(records, dataset, kind, attack)
+    with without_collection():
+        return _boards(_choose(records, dataset, kind, attack), by, samples, signers, notes)
+
+
+def _boards(
+    chosen: Sequence[Record], by: str | None, samples: Path | None, signers: Signers, notes: Mapping[str, str]
+) -> list[Board]:
     groups: dict[str, list[tuple[Record, Figure]]] = defaultdict(list)
     names: dict[str, str] = {}
     keys: dict[tuple[object, ...], str] = {}
-    with without_collection():
-        for record in chosen:
-            if by is None and (note := notes.get(record.id)):
-                name, *known_of = json.loads(note)
-                if name is None:
-                    continue
-                *ends, key = known_of
-                figure = Figure(*ends)
-            else:
-                read = record.apart()  # or what is read for the figure would fill the memory
-                if not (found := _find(read, by)):
-                    continue
-                name, figure = found
-                alike_to = name, *_deciding(read)
-                if alike_to not in keys:
-                    keys[alike_to] = _key(name, read)
-                key = keys[alike_to]
-            names[key] = name
-            groups[key].append((record, figure))
+    for record in chosen:
+        if by is None and (note := notes.get(record.id)):
+            name, *known_of = json.loads(note)
+            if name is None:
+                continue
+            *ends, key = known_of
+            figure = Figure(*ends)
+        else:
+            read = record.apart()  # or what is read for the figure would fill the memory
+            if not (found := _find(read, by)):
+                continue
+            name, figure = found
+            alike_to = name, *_deciding(read)
+            if alike_to not in keys:
+                keys[alike_to] = _key(name, read)
+            key = keys[alike_to]
+        names[key] = name
+        groups[key].append((record, figure))
     known = [record for record in chosen if record.attack["kind"] in kinds()]
     if by is not None and known and not groups:
         raise UnknownNameError("figure", by, {name for record in known for name in _figures(record.result)})
@@ -441,8 +446,7 @@ def _places(
     figures: Sequence[Ends], level: float, shared: Correlations | None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the first and the last place that the intervals allow each figure."""
-    ends = np.array(figures)
-    count = len(ends)
+    ends, count = np.array(figures), len(figures)
     if shared is None and count > ALL_PAIRS and not (np.diff(ends[:, [1, 0, 2]]) < 0).any():
         times = _times(count, level)
         mirrored = -ends[:, [0, 2, 1]]  # what lies below lies above then
