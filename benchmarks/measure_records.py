@@ -14,21 +14,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from tables import writing
 
 from securitynet_hub.attacks.audit import audit
+from securitynet_hub.cli.refused import read_valid
 from securitynet_hub.core.digest import canonical, digest_of_parts
-from securitynet_hub.core.memory import without_collection
 from securitynet_hub.records.entries import read_entries
 from securitynet_hub.records.index import index_path, read_folder
 from securitynet_hub.records.record import DECIDED_BY, decides
 from securitynet_hub.reports.page import write_report
-from securitynet_hub.sharing.leaderboard import leaderboards
-from securitynet_hub.sharing.validation import problems, rules_identity
+from securitynet_hub.sharing.leaderboard import leaderboards, unranked
 
 ID = "zoo/fashion-mnist/cnn-overfitted-500/1"
 
@@ -75,12 +73,11 @@ def read(folder):
 
 
 def rank(folder):
-    judged = read_folder(folder, judge=partial(problems, read=True), judged_by=rules_identity())
-    with without_collection():  # as the command does
-        records = [found.record for found in judged if not found.wrong]
-    boards = leaderboards(records)
+    records, notes = read_valid(folder)
+    boards = leaderboards(records, notes=notes)
     assert boards
     assert all(board.standings for board in boards)
+    assert not unranked(records, notes=notes)
 
 
 def report(folder):
