@@ -20,9 +20,9 @@ from securitynet_hub.cli.parsing import Parser, in_flags
 from securitynet_hub.core.errors import SecurityNetError
 from securitynet_hub.core.memory import keep_freed_memory
 from securitynet_hub.core.printing import PlainConsole, plain_streams
-from securitynet_hub.core.stages import profiled
+from securitynet_hub.core.stages import Spent, profiled
 from securitynet_hub.core.text import printable_markup
-from securitynet_hub.core.threads import wait_passively
+from securitynet_hub.core.threads import share_threads, thread_budget
 from securitynet_hub.engine.engine_choice import require_engine
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
@@ -51,7 +51,7 @@ Whether a weights file is safe and whole, the public models of SecurityNet, ever
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command. Exit status 0: done, 2: a wrong request, 1: the work failed, 130: Ctrl-C."""
     keep_freed_memory()
-    wait_passively()
+    share_threads()
     words = sys.argv[1:] if arguments is None else arguments
     if "_ARGCOMPLETE" in os.environ:
         _complete()
@@ -101,7 +101,19 @@ def _run_profiled(options: argparse.Namespace) -> None:
             for name, seconds in sorted(spent.items(), key=lambda item: -item[1]):
                 line = f"profile: {name:<16} {seconds:10.2f} s, {seconds / whole:6.1%} of {whole:.1f} s"
                 print(line, file=sys.stderr)
-            print("profile: decode and transform are summed over their threads", file=sys.stderr)
+            print(f"profile: {_busy(spent)}", file=sys.stderr)
+
+
+def _busy(spent: Spent) -> str:
+    """Say what decoded and forwarded images, and how busy the threads were that do so on a CPU."""
+    summed = "decode, transform and wait for threads are summed over threads"
+    reading = spent.get("decode", 0.0) + spent.get("transform", 0.0)
+    passes = spent.get("wait for images", 0.0) + spent.get("forward", 0.0)
+    if "decode" not in spent or not passes:
+        return summed
+    threads = thread_budget()
+    parts = f"decode and transform {reading / threads / passes:.0%}, forward {spent['forward'] / passes:.0%}"
+    return f"{summed}; of the time of passes on {threads} thread{'s' * (threads > 1)}: {parts}"
 
 
 @contextmanager

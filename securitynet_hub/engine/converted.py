@@ -279,6 +279,7 @@ def _by_openvino(place: Path, narrow: bool, threads: int) -> Ask:
         "INFERENCE_PRECISION_HINT": "bf16" if narrow else "f32",  # or a CPU may choose bfloat16 by itself
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # or several processes would take the same cores
     }
     request = core.compile_model(core.read_model(place / "model.xml"), "CPU", settings).create_infer_request()
 
@@ -306,6 +307,7 @@ def _by_onnxruntime(place: Path, narrow: bool, threads: int) -> Ask:
     onnxruntime: Any = importlib.import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others need the cores, too
     session = onnxruntime.InferenceSession(
         str(place / "model.onnx"), options, providers=["CPUExecutionProvider"]
     )

@@ -8,7 +8,8 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -18,12 +19,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DynamoBackend
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from threadpoolctl import ThreadpoolController
 
 from securitynet_hub.core.arrays import Rows, as_array, name_rows
 from securitynet_hub.core.errors import ModelError, ProcessError
 from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.core.stages import stage
-from securitynet_hub.core.threads import in_threads, usable_cores
+from securitynet_hub.core.threads import Turns, in_threads, thread_budget, usable_cores
 from securitynet_hub.data.images import LabelledImages
 from securitynet_hub.data.pixels import Labels, Pixels
 from securitynet_hub.data.sources import ImageSource
@@ -76,7 +78,8 @@ def predict(
 
     Images of a source are read by threads ahead of the model. Each goes through the target's own transform at
     its own size, and no more than two batches are in memory, whatever the number of images. The logits do not
-    depend on the number of threads.
+    depend on the number of these threads. On a CPU they take turns with torch's or the engine's: no more run
+    at once than `core.threads.thread_budget` allows.
 
     Mixed precision and compilation are those that Accelerate was launched with (``--mixed_precision bf16``,
     ``--dynamo_backend inductor``). A batch that does not fit into memory is forwarded in halves. On a CPU, a
@@ -88,7 +91,7 @@ def predict(
         target: the classifier; its transform is applied to the pixels.
         images: shape (n, height, width, channels), uint8; or a source of images of any size.
         batch_size: images in one forward pass, on each process.
-        workers: threads that read images of a source; by default one for each core that a process may use.
+        workers: threads that read images of a source; by default as many as the process may run.
         on_batch: called with the number of images after each batch of this process, for a progress bar.
 
     Raises:
@@ -167,18 +170,33 @@ def predict_module(
     own = [batches[place] for place in share] or batches[:1]
     answers = _Answers(sum(map(len, own)))
     failure: Exception | None = None
-    with plain_torch(), evaluating(module), torch.inference_mode(), accelerator.autocast():
+    budget = thread_budget(_processes_here(accelerator))
+    turns = Turns(max(budget, workers or 0))
+
+    def beside() -> AbstractContextManager[None]:
+        """Take the turns of the threads that torch or an engine starts beside this one."""
+        others = torch.get_num_threads() - 1 if accelerator.device.type == "cpu" else 0
+        return turns.taken(others, first=True) if others else nullcontext()
+
+    with (
+        plain_torch(),
+        evaluating(module),
+        torch.inference_mode(),
+        accelerator.autocast(),
+        _at_most(budget),
+        turns.taken(),
+    ):
         try:
-            prepared = _prepared(images, transform, own, accelerator, workers)
+            prepared = _prepared(images, transform, own, accelerator, workers, turns)
             while True:
                 with stage("wait for images"):
                     inputs = next(prepared, None)
                 if inputs is None:
                     break
-                with stage("forward"):
+                with beside(), stage("forward"):
                     found = forward(inputs).float()
                 if answers.are_empty:
-                    with stage("forward"):
+                    with beside(), stage("forward"):
                         on_first(forward, inputs, found)
                 answers.add(found)
                 on_batch(len(inputs))
@@ -284,15 +302,19 @@ def _prepared(
     batches: Sequence[Rows],
     accelerator: Accelerator,
     workers: int | None,
+    turns: Turns,
 ) -> Iterator[torch.Tensor]:
-    """Yield the network's inputs for each batch, on the device."""
+    """Yield the network's inputs for each batch, on the device; the caller holds a turn."""
     if isinstance(images, ImageSource):
         device = accelerator.device
         if device.type == "cpu":  # the parts in which a CPU forwards them anyway
             most = max(1, CPU_ELEMENTS // math.prod(transform.shape))
             batches = [part for batch in batches for part in np.split(batch, range(most, len(batch), most))]
-        threads = workers or max(1, usable_cores() // _processes_here(accelerator))
-        yield from _read(images, transform, batches, device, threads)
+        threads = turns.count
+        if device.type != "cpu":  # whose threads of torch have little to do, few as they may be
+            threads = workers or max(1, usable_cores() // _processes_here(accelerator))
+            turns.end()
+        yield from _read(images, transform, batches, device, workers or threads, turns)
         return
     pixels = images
 
@@ -314,6 +336,7 @@ def _read(
     batches: Sequence[Rows],
     device: torch.device,
     workers: int,
+    turns: Turns,
 ) -> Iterator[torch.Tensor]:
     """Yield the inputs for each batch on the device, while threads read the images of the next ones.
 
@@ -321,35 +344,89 @@ def _read(
     """
 
     def prepare(rows: Rows) -> torch.Tensor:
-        ready = transform_each(images, transform, rows)
+        with turns.taken():
+            ready = transform_each(images, transform, rows, between=turns.pass_on)
         return ready.pin_memory() if device.type == "cuda" else ready
 
     parts = (
         rows for batch in batches for rows in np.split(batch, range(READ_TOGETHER, len(batch), READ_TOGETHER))
     )
     ahead = workers + -(-max(map(len, batches)) // READ_TOGETHER)
-    prepared = in_threads(prepare, parts, threads=workers, ahead=ahead)
+    prepared = in_threads(prepare, parts, threads=workers, ahead=ahead, on_start=_without_threads)
     with closing(prepared):
-        for batch in batches:
-            count = -(-len(batch) // READ_TOGETHER)
-            yield torch.cat([part.to(device, non_blocking=True) for part in islice(prepared, count)])
+        try:
+            for batch in batches:
+                with turns.given():
+                    ready = list(islice(prepared, -(-len(batch) // READ_TOGETHER)))
+                yield torch.cat([part.to(device, non_blocking=True) for part in ready])
+        finally:
+            turns.end()  # or those that are being read would wait for a turn that the caller holds
 
 
-def transform_each(images: ImageSource, transform: Preprocessing, rows: Rows) -> torch.Tensor:
+def _without_threads() -> None:
+    """Let torch start no threads from this one."""
+    torch.get_num_threads()  # sets their number for this thread, which torch would do later otherwise
+    _openmp().limit(limits=1)
+
+
+@lru_cache(maxsize=1)
+def _openmp() -> Any:
+    return ThreadpoolController().select(user_api="openmp")
+
+
+@contextmanager
+def _at_most(threads: int) -> Iterator[None]:
+    """Let torch use no more threads within the block."""
+    before = torch.get_num_threads()
+    if before > threads:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        if before > threads:
+            torch.set_num_threads(before)
+
+
+def transform_each(
+    images: ImageSource,
+    transform: Preprocessing,
+    rows: Rows,
+    *,
+    between: Callable[[], object] = lambda: None,
+) -> torch.Tensor:
     """Return the network's inputs for images of a source, each transformed at its own size.
 
     Images of one size are transformed together, which is quicker for small ones.
+
+    Args:
+        images: the source.
+        transform: the model's preprocessing.
+        rows: which images.
+        between: called after each image that was read, and after each transform.
     """
+    read = []
     with stage("decode"):
-        read = [images.read(int(row)) for row in rows]
+        for row in rows:
+            read.append(images.read(int(row)))
+            between()
+    with stage("transform"):
+        return _transformed(images, transform, rows, read, between)
+
+
+def _transformed(
+    images: ImageSource,
+    transform: Preprocessing,
+    rows: Rows,
+    read: Sequence[Pixels],
+    between: Callable[[], object],
+) -> torch.Tensor:
     places: dict[tuple[int, ...], list[int]] = {}
     for place, image in enumerate(read):
         places.setdefault(image.shape, []).append(place)
     inputs: torch.Tensor | None = None
     for same in places.values():
         try:
-            with stage("transform"):
-                found = transform(np.stack([read[place] for place in same]))
+            found = transform(np.stack([read[place] for place in same]))
         except ValueError as error:
             sides = transform.shape[:2]
             size = f"?size={sides[0]} (size={sides[0]})" if len(set(sides)) == 1 else "?size=SIDE (size=)"
@@ -358,6 +435,7 @@ def transform_each(images: ImageSource, transform: Preprocessing, rows: Rows) ->
                 f"Its preprocessing must resize (resize={','.join(map(str, sides))} in a transform of yours)"
                 f", or {size} brings all images to one size first."
             ) from error
+        between()
         if len(places) == 1:
             return found
         if inputs is None:

@@ -1,4 +1,5 @@
 import os
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from support.processes import run_python
 from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.core.errors import ModelError, UnknownNameError, WeightsError
 from securitynet_hub.data.images import load_images
+from securitynet_hub.data.sources import ImageSource
 from securitynet_hub.data.transforms import Transform
 from securitynet_hub.engine import inference
 from securitynet_hub.engine.inference import CPU_ELEMENTS, _ahead, predict
@@ -68,6 +70,14 @@ class TestTargets:
     def test_the_transform_refuses_other_images(self, target, pixels):
         with pytest.raises(ValueError, match=r"takes uint8 images .*\(28, 28, 1\)"):
             target.transform(pixels)
+
+
+class Fewest(torch.nn.Module):
+    """Answers only where torch may use no more than two threads."""
+
+    def forward(self, inputs):
+        assert torch.get_num_threads() <= 2
+        return inputs.new_zeros(len(inputs), 10)
 
 
 class TestPredict:
@@ -187,6 +197,54 @@ class TestPredict:
         liar = Target(annotation=target.annotation, module=module, transform=target.transform, num_classes=10)
         with pytest.raises(ModelError, match=r"with \(5, 9\); logits of shape \(5, 10\)"):
             predict(liar, PIXELS[:5])
+
+    @pytest.mark.parametrize("fails", ["", "read", "forward"])
+    def test_threads_that_read_and_those_of_the_network_take_turns(self, target, monkeypatch, fails):
+        """With two threads allowed and two of torch, nothing is read while the network runs."""
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        reading, seen, alone, inner = [], [], [], set()
+
+        class Images(ImageSource):
+            name, sha256, class_names, labels = "made", "0", ("a",), np.zeros(90, np.int64)
+
+            def read(self, row):
+                if fails == "read" and row == 60:
+                    raise OSError("gone")
+                reading.append(row)
+                seen.append(len(reading))
+                inner.add(torch.get_num_threads())
+                time.sleep(0.0005)
+                reading.remove(row)
+                return np.full((28, 28, 1), row, np.uint8)
+
+        class Network(torch.nn.Module):
+            def forward(self, inputs):
+                alone.append(not reading)
+                if fails == "forward" and len(alone) > 6:
+                    raise OSError("gone")
+                return inputs.mean((1, 2, 3))[:, None] * torch.ones(10)
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        try:
+            asked = replace(target, module=Network())
+            if fails:
+                with pytest.raises(OSError, match="gone"):
+                    predict(asked, Images(), batch_size=20)
+            else:
+                expected = predict(asked, np.stack([Images().read(row) for row in range(90)]), batch_size=20)
+                del seen[:], alone[:]
+                np.testing.assert_array_equal(predict(asked, Images(), batch_size=20), expected)
+                assert max(seen) == 2
+            assert torch.get_num_threads() == 2
+            torch.set_num_threads(3)  # more than are allowed
+            predict(replace(target, module=Fewest()), Images().read(0)[None])
+            assert torch.get_num_threads() == 3
+        finally:
+            torch.set_num_threads(before)
+        assert all(alone)
+        assert max(seen) <= 2
+        assert 1 in inner
 
     def test_no_images_is_refused(self, target):
         with pytest.raises(ValueError, match="no images"):
