@@ -103,7 +103,8 @@ def decode(content: bytes, place: str, decoding: Decoding) -> Pixels:
             # By way of RGBA a palette gives the same colours, without Pillow's warning.
             clear = image.mode in ("P", "PA") and "transparency" in image.info
             colours = image.convert("RGBA") if clear else image
-            pixels: Pixels = np.array(colours.convert(MODES[decoding.channels]))
+            mode = MODES[decoding.channels]  # convert() would copy what is in this mode already
+            pixels: Pixels = np.array(colours if colours.mode == mode else colours.convert(mode))
         except PictureError:
             raise
         except Exception as error:  # whatever Pillow makes of a stranger's bytes

@@ -45,6 +45,28 @@ comes; but the work between two exchanges, such as a download, may take one proc
 
 _CONNECTING = threading.Lock()
 
+_DECIDING = (
+    *LAUNCH,
+    "ACCELERATE_USE_CPU", "ACCELERATE_MIXED_PRECISION", "ACCELERATE_DYNAMO_BACKEND", "ACCELERATE_DYNAMO_MODE",
+)  # fmt: skip
+"""Environment variables that decide what `init_processes` returns."""
+
+
+class _Known(NamedTuple):
+    """What was returned last, for what, and the precision that Accelerate's state had."""
+
+    accelerator: Accelerator
+    asked: tuple[object, ...]
+    precision: str
+
+    def holds(self, asked: tuple[object, ...]) -> bool:
+        """Return whether it is what is asked for, and nobody has replaced Accelerate's state meanwhile."""
+        state = self.accelerator.state
+        return self.asked == asked and state.initialized and state.mixed_precision == self.precision
+
+
+_known: _Known | None = None
+
 
 class Place(NamedTuple):
     """The rank of this process and the number of processes; the main process has rank 0."""
@@ -92,8 +114,27 @@ def find_precision() -> str:
     return precision if compiler == "no" else f"{precision}, {compiler}"
 
 
-def init_processes(mixed_precision: str | None = None) -> Accelerator:
+def init_processes() -> Accelerator:
     """Connect the processes of this launch and return Accelerate's view: device, work share, precision.
+
+    It is the same object until the environment or Accelerate's state changes; `connect` makes a new one.
+
+    Raises:
+        ProcessError: as `connect`.
+    """
+    global _known  # noqa: PLW0603
+    asked = (os.getpid(), *map(os.environ.get, _DECIDING))
+    # Accelerate takes half a millisecond to find out what it knows already, a third of a small prediction.
+    with _CONNECTING:  # or its state might be half made
+        known = _known if _known is not None and _known.holds(asked) else None
+    if known is None:
+        accelerator = connect()
+        known = _known = _Known(accelerator, asked, accelerator.state.mixed_precision)
+    return known.accelerator
+
+
+def connect(mixed_precision: str | None = None) -> Accelerator:
+    """Connect the processes of this launch and return a new view: training keeps things in it.
 
     On a machine without an accelerator, the processes connect on the CPU. Accelerate needs ``cpu=True`` for
     that; without it, each process would behave as if it were the only one.

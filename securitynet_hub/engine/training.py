@@ -19,7 +19,7 @@ from securitynet_hub.core.errors import WeightsError
 from securitynet_hub.core.files import atomic_path
 from securitynet_hub.core.progress import tell
 from securitynet_hub.core.seeds import seeded
-from securitynet_hub.engine.processes import init_processes
+from securitynet_hub.engine.processes import connect, init_processes
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """A function from outputs, shape (n, classes), and targets, n rows, to a scalar."""
@@ -211,13 +211,13 @@ def _accelerating(mixed_precision: str | None) -> Iterator[Accelerator]:
     within the block and restored afterwards.
     """
     if mixed_precision is None:
-        yield init_processes()
+        yield connect()  # which keeps the module and the optimiser
         return
     shared = AcceleratorState._shared_state
     held = dict(shared)
     shared.clear()
     try:
-        yield init_processes(mixed_precision)
+        yield connect(mixed_precision)
     finally:
         shared.clear()
         shared.update(held)

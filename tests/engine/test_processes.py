@@ -1,15 +1,18 @@
 """Processes that work together: the same values as one, and no waiting for those that fail or die."""
 
+import gc
 import json
 import os
 import re
 import shlex
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from accelerate.commands.launch import launch_command_parser
+from accelerate.state import AcceleratorState
 from support.joint_predictions import ID, IMAGES, SHARED, SIZES, audited
 from support.joint_processes import RECIPE, blobs, linear
 from support.processes import run_python
@@ -226,3 +229,32 @@ def test_every_documented_launch_is_one_and_starts_several_processes(line):
     assert told.num_processes > 1
     assert (told.num_machines > 1) == (told.main_process_ip is not None)
     assert ("ACCELERATE_USE_CPU=true" in before) == (told.num_cpu_threads_per_process is not None)
+
+
+def test_accelerate_is_asked_again_only_when_something_has_changed(monkeypatch):
+    first = init_processes()
+    assert init_processes() is first
+    held = dict(AcceleratorState._shared_state)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    AcceleratorState._shared_state.clear()
+    try:
+        narrow = init_processes()
+        assert narrow.mixed_precision == "bf16"
+        with narrow.autocast():
+            assert torch.is_autocast_enabled("cpu")
+    finally:
+        AcceleratorState._shared_state.clear()
+        AcceleratorState._shared_state.update(held)
+    with init_processes().autocast():  # the state is the old one, though the environment is not
+        assert not torch.is_autocast_enabled("cpu")
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION")
+    assert init_processes().mixed_precision == "no"
+
+
+def test_what_is_trained_is_not_held_on_to():
+    module = train(linear, *blobs(20), RECIPE)
+    held = weakref.ref(module)
+    init_processes()
+    del module
+    gc.collect()
+    assert held() is None
