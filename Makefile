@@ -93,8 +93,10 @@ accessibility: $(VENV)/installed
 	$(BIN)/securitynet report build/axe/records --samples build/axe/samples --out build/axe/report.html
 	$(BIN)/securitynet leaderboard --records build/axe/records --format html --out build/axe/board.html
 	$(BIN)/securitynet explore --records build/axe/records --out build/axe/explorer.html
+	$(BIN)/securitynet study --out build/axe/study
 	$(BIN)/python docs/accessibility.py build/axe/package/axe.min.js build/axe/report.html build/axe/board.html \
-		build/axe/explorer.html $(wildcard build/site/index.html build/site/tutorial.html)
+		build/axe/explorer.html build/axe/study/study.html \
+		$(filter-out %/404.html,$(wildcard build/site/*.html build/site/notebooks/*.html))
 
 notebooks: $(VENV)/installed
 	$(BIN)/python docs/run_notebooks.py docs/notebooks/*.ipynb

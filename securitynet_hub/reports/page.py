@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.latest import by_model
+from securitynet_hub.attacks.present import Figures, PageTable
 from securitynet_hub.core.errors import RecordError
 from securitynet_hub.core.memory import without_collection
 from securitynet_hub.pages.page import render, write_page
@@ -95,6 +98,7 @@ def write_report(
         locate(model)
     for model in detailed:
         draw(model, folders)
+    _label_apart(detailed)
     comparison = compare(shown, [model.id for model in models])
     single = models[0] if len(models) == 1 else None
     about = comparison.names[single.id] if single else f"{len(models)} models"
@@ -123,6 +127,22 @@ def write_report(
             for plot in model.plots:
                 plot.write(data, prefix=f"model-{place}-")
     return write_page(out, html)
+
+
+def _label_apart(models: Iterable[Model]) -> None:
+    """Number the tables of one label, such as of one attack at two sizes: some readers know them by it alone."""
+    seen: Counter[str] = Counter()
+
+    def apart(part: PageTable | Figures) -> PageTable | Figures:
+        if not isinstance(part, PageTable):
+            return part
+        seen[part.label] += 1
+        return part if seen[part.label] == 1 else replace(part, label=f"{part.label} ({seen[part.label]})")
+
+    for model in models:
+        model.sections = [
+            replace(each, parts=[apart(part) for part in each.parts]) for each in model.sections
+        ]
 
 
 def _opening(entries: Sequence[Entry], models: Sequence[Model], given: int) -> str:

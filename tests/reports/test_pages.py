@@ -1,11 +1,14 @@
 """The pages in a real browser: nothing asked of a network, nothing beyond the edge, sorting, speed."""
 
+from dataclasses import replace
+
 import pytest
 from support.audit_records import many_records
 from support.browsers import running_browser
 from support.drawn_records import measured
 from support.report_pages import HOSTILE, Page, entries, record
 
+from securitynet_hub import audit
 from securitynet_hub.records.entries import read_entries
 from securitynet_hub.reports.page import write_report
 from securitynet_hub.reports.study import write_study
@@ -153,6 +156,29 @@ def test_nothing_overflows_and_all_text_is_whole_and_legible(name, opened, reque
         assert page.evaluate(FAINT_MARKS) == []
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
         assert dark == (scheme == "dark")
+
+
+def test_many_measures_fit_beside_one_another_and_tables_are_told_apart(opened, real_audit, tmp_path):
+    """Five measures of two models, one of them attacked at two sizes, at 1,280 pixels."""
+    found = [entry.record for entry in read_entries([real_audit])]
+    id = found[0].target["id"]
+    settings = {"common_corruptions": {"corruptions": ("contrast",), "severities": (1,)}}
+    for eps in ("4/255", "8/255"):
+        found += audit(
+            id, attacks=["fgsm", "common_corruptions"], robust_images=6, eps=eps, settings=settings
+        )
+    other = {**found[0].target, "id": "module/0123456789ab/a-long-name-of-my-own", "weights_hash": "b" * 64}
+    found += [replace(record, target=other) for record in found if record.target["id"] == id]
+    page = opened(write_report(entries(*found), tmp_path / "many.html"), width=1280)
+    heads = page.locator(".many thead th.m").all_inner_texts()
+    assert len(heads) >= 5
+    table = "[aria-label='Comparison of the models']"
+    wide, room = page.eval_on_selector(table, "(box) => [box.scrollWidth, box.clientWidth]")
+    assert wide <= room
+    labels = page.eval_on_selector_all("[role=region]", "(all) => all.map((each) => each.ariaLabel)")
+    assert len(labels) == len(set(labels))
+    told = page.locator("details.model > summary").first.inner_text()
+    assert "; " in told.replace("\n", " ")
 
 
 def test_without_scripts_the_page_is_whole(browser, report):

@@ -334,8 +334,9 @@
     }
     for (const each of data.verdicts[ids[i]] || []) {
       const box = element("div", null, { class: `verdict ${each.tone}` }), title = element("p");
-      title.append(element("strong", each.title));
-      box.append(title, element("p", each.text));
+      const whole = (text) => text.replace(/(\d) %/g, "$1\u00a0%"); // a number and its unit stay in one line
+      title.append(element("strong", whole(each.title)));
+      box.append(title, element("p", whole(each.text)));
       parts.push(box);
     }
     const results = data.results[ids[i]] || [];
