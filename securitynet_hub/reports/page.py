@@ -130,7 +130,7 @@ def write_report(
 
 
 def _label_apart(models: Iterable[Model]) -> None:
-    """Number the tables of one label, such as of one attack at two sizes: some readers know them by it alone."""
+    """Number the tables of one label, such as of one attack at two sizes: some know them by it alone."""
     seen: Counter[str] = Counter()
 
     def apart(part: PageTable | Figures) -> PageTable | Figures:
