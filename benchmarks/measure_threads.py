@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-COUNTS = {"small network": 4_000, "EfficientNet-Lite0": 400}
+COUNTS = {"small network": 10_000, "EfficientNet-Lite0": 400}
 ENGINES = ("torch", "openvino")
 THREADS = (1, 2, 4)
 

@@ -1,6 +1,7 @@
 """Another engine answers only where it was seen to answer like torch; a warning says where it does not."""
 
 import copy
+import re
 import warnings
 
 import numpy as np
@@ -108,21 +109,89 @@ def test_half_precision_only_where_it_was_asked_for(engine, monkeypatch):
         predict(load_target(ID), PIXELS[:2])
 
 
-@pytest.mark.parametrize(("times", "answers"), [(1.5, True), (3.0, False)])
+@pytest.mark.parametrize(("times", "answers"), [(1.5, True), (3.5, False)])
 def test_in_half_precision_it_may_err_about_as_torch_does(engine, monkeypatch, times, answers):
-    """What counts is the distance from float32, beside that of torch's own bfloat16."""
+    """What counts is the distance from float32, beside that of torch's own bfloat16; here of 40 images."""
     monkeypatch.setattr(converted, "find_precision", lambda: "bf16")
-    monkeypatch.setattr(converted, "SAME_NARROW", 1e-9)
+    monkeypatch.setattr(converted, "ROUNDED", 0.0)
     with torch.autocast("cpu", torch.bfloat16):
         rounded = by_torch(PIXELS)
-    engine.error = times * np.abs(rounded - by_torch(PIXELS)).max()
+    engine.error = times * np.sqrt(np.mean((rounded - by_torch(PIXELS)) ** 2))
     target = load_target(ID)
-    with torch.autocast("cpu", torch.bfloat16), warnings.catch_warnings():
-        warnings.simplefilter("ignore", EngineWarning)
+    with torch.autocast("cpu", torch.bfloat16), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", EngineWarning)
         found = predict(target, PIXELS)
     assert (engine_of(target) is not None) == answers
+    assert any("times as far from float32" in str(each.message) for each in told) != answers
     expected = by_torch(PIXELS) + engine.error if answers else rounded
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def in_bfloat16(monkeypatch, engine, wrong):
+    """Let the engine compute in bfloat16 with a network that `wrong` changed; return its target."""
+
+    def convert(module, example, place):
+        engine.convert(module, example, place)
+        with torch.no_grad():
+            wrong(list(engine.kept.values())[-1])
+
+    def load(place, narrow, threads):
+        module = engine.kept[(place / "name").read_text()]
+
+        def ask(values):
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+                return module(torch.from_numpy(values) * 1.0003).float().numpy()  # rounded otherwise
+
+        return ask
+
+    monkeypatch.setattr(converted, "find_precision", lambda: "bf16")
+    monkeypatch.setitem(converted.RUNTIMES, "openvino", Runtime(convert, load, narrow=True))
+    target = load_target(ID)
+    with torch.autocast("cpu", torch.bfloat16):
+        predict(target, load_images().pixels[:200], batch_size=100)
+    return target
+
+
+def changed_bias(module):
+    bias = list(module.parameters())[-1]
+    bias.add_(torch.linspace(-0.3, 0.3, len(bias)))
+
+
+def weights_of_eight_bits(module):
+    for parameter in module.parameters():
+        step = parameter.abs().max() / 127
+        parameter.copy_((parameter / step).round() * step)
+
+
+@pytest.mark.parametrize("wrong", [changed_bias, weights_of_eight_bits])
+def test_a_wrong_conversion_is_found_in_half_precision(engine, monkeypatch, wrong):
+    with pytest.warns(EngineWarning, match="times as far from float32"):
+        target = in_bfloat16(monkeypatch, engine, wrong)
+    assert engine_of(target) is None
+
+
+@pytest.mark.filterwarnings("ignore:in bfloat16")
+def test_a_right_conversion_answers_in_half_precision(engine, monkeypatch):
+    assert engine_of(in_bfloat16(monkeypatch, engine, lambda module: None)) is not None
+
+
+def test_top_classes_that_half_precision_changes_are_told_once(engine, monkeypatch):
+    monkeypatch.setattr(converted, "find_precision", lambda: "bf16")
+    monkeypatch.setattr(converted, "ROUNDED", 1.0)
+    target = load_target(ID)
+    top = np.sort(by_torch(PIXELS), 1)
+    place = int(np.argmin(top[:, -1] - top[:, -2]))
+    second = int(np.argsort(by_torch(PIXELS)[place])[-2])
+    engine.error = (1.01 * (top[place, -1] - top[place, -2])) * np.eye(10, dtype=np.float32)[second]
+    with torch.autocast("cpu", torch.bfloat16), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", EngineWarning)
+        for _ in range(2):
+            predict(target, PIXELS)
+    (only,) = told
+    assert re.search(
+        r"another top class than torch in float32 for \d+ of the first 40 images", str(only.message)
+    )
+    assert engine_of(target) is not None
 
 
 def test_records_units_and_kept_answers_name_it(engine, monkeypatch):
