@@ -69,6 +69,35 @@ def test_overhead_per_unit_is_flat(tmp_path):
     assert peaks[9_000] < 2_000 * 9_000
 
 
+@pytest.mark.parametrize("engine", ["torch", "openvino", "onnxruntime"])
+@pytest.mark.usefixtures("one_thread")
+def test_a_unit_costs_the_same_with_an_engine(engine, monkeypatch, tmp_path):
+    """Units are made up again, but each model answers for 32 images: what an engine costs a unit is flat, too."""
+    for package in NEEDS.get(engine, ()):
+        pytest.importorskip(package)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("SECURITYNET_ENGINE", engine)
+    target, pixels = load_target("zoo/fashion-mnist/cnn-clean/1"), load_images().pixels[:32]
+    each = {}
+
+    def answering(known, job, attacks, on_record, on_batch):
+        predict(target, pixels)
+        measure(known, job, attacks, on_record, on_batch)
+
+    for units in (90, *UNITS):  # the first warms up, and is measured again
+        folder = tmp_path / f"{units}-{len(each)}"
+        started = time.process_time()
+        assert (
+            sweep(made_up_jobs(units), Ledger(folder), load=lambda job: None, measure=answering).done == units
+        )
+        each[units] = (time.process_time() - started) / units
+    assert (engine_of(target) is None) == (engine == "torch")
+    print(
+        f"\n  {engine}: " + ", ".join(f"{units:,} units {1e3 * each[units]:.2f} ms each" for units in UNITS)
+    )
+    assert each[UNITS[-1]] < 1.5 * each[UNITS[0]]
+
+
 IMAGES = (1_000, 10_000, 100_000)
 
 
