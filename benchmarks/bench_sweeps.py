@@ -72,7 +72,7 @@ def test_overhead_per_unit_is_flat(tmp_path):
 @pytest.mark.parametrize("engine", ["torch", "openvino", "onnxruntime"])
 @pytest.mark.usefixtures("one_thread")
 def test_a_unit_costs_the_same_with_an_engine(engine, monkeypatch, tmp_path):
-    """Units are made up again, but each model answers for 32 images: what an engine costs a unit is flat, too."""
+    """Units are made up again, but each model answers for 32 images: an engine costs each unit the same."""
     for package in NEEDS.get(engine, ()):
         pytest.importorskip(package)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
