@@ -35,7 +35,7 @@ from securitynet_hub.engine.processes import find_place
 from securitynet_hub.models.loading import find_annotation, load_target
 from securitynet_hub.models.outputs import Outputs, Reduce
 from securitynet_hub.models.target import Target
-from securitynet_hub.records.record import Record, require_writable, write_record
+from securitynet_hub.records.record import Record, read_records, require_writable, write_record
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +59,7 @@ def audit(
     batch_size: int = BATCH_SIZE,
     keep: str | Path | None = None,
     out: str | Path | None = None,
+    resume: bool = False,
     trainer: Trainer | None = None,
     expected_accuracy: float | None = None,
     on_check: Callable[[Check], object] = lambda check: None,
@@ -96,6 +97,8 @@ def audit(
         keep: folder for work that a later audit can reuse, such as the answers and surrogates of model
             stealing; an interrupted audit resumes from there.
         out: folder for the records; without it, no record is written.
+        resume: take the signs of provenance that an earlier audit with the same models, images, settings and
+            version recorded in `out` from there, and measure the others: an interrupted one goes on so.
         trainer: trains reference models for the target if an option gives their number.
         expected_accuracy: the model's accuracy on images that it was not trained on, which the measured one
             is compared with; by default the published one.
@@ -165,6 +168,7 @@ def audit(
         trainer=trainer,
         on_attack=on_attack or (progress.on_attack if shown else lambda name: None),
         on_batch=on_batch or (progress.on_batch if shown else lambda size: None),
+        recorded=_recorded_in(folder if resume else None),
         on_estimate=on_estimate or (progress.on_estimate if shown else lambda told: None),
         on_record=written,
         on_skipped=skip,
@@ -209,6 +213,21 @@ def audit(
         for each, reason in skipped.items():
             warn_caller(f"{each} was not run on {target.id}: {reason}", SkippedWarning)
     return records
+
+
+def _recorded_in(folder: Path | None) -> Callable[[Record], Record | None]:
+    """Return what finds the record of a measurement in a folder of records; without one it finds none."""
+    found: dict[str, dict[str, Record]] = {}
+
+    def recorded(record: Record) -> Record | None:
+        id = str(record.target["id"])
+        if folder is None or not (folder / id).is_dir():
+            return None
+        if id not in found:
+            found[id] = {each.unit: each for each in read_records(folder / id)}
+        return found[id].get(record.unit)
+
+    return recorded
 
 
 OF_MEMORY = ("name", "transform", "num_classes", "outputs", "reduce", "build")

@@ -163,6 +163,8 @@ class Context:
         on_batch: called with the number of images after each batch.
         on_estimate: called before a long attack with what it may take, in words.
         on_record: called with each record as soon as it is measured; returns the file that it was written to.
+        recorded: takes a record without a result, and returns the one that an earlier audit wrote of the same
+            measurement, if that is to be taken from there.
         on_skipped: called with the name of an attack that failed, and its error; raises the error if nothing
             further should run.
         on_unable: called, before any attack runs, with the name of one that cannot run here, and why; raises
@@ -179,6 +181,7 @@ class Context:
     on_batch: Callable[[int], None] = lambda size: None
     on_estimate: Callable[[str], object] = lambda told: None
     on_record: Callable[[Record], Path | None] = lambda record: None
+    recorded: Callable[[Record], Record | None] = lambda record: None
     on_skipped: Callable[[str, Exception], None] = _raise
     on_unable: Callable[[str, Exception], None] = _raise
 

@@ -43,6 +43,12 @@ if TYPE_CHECKING:
 
 ORDER = 40
 
+INTERRUPTION = (
+    "Interrupted; without --out no record was written. Reference models, surrogates and finished units of "
+    "attacks on robustness are kept: the same command goes on from there."
+)
+"""Said of an interrupted audit whose records go nowhere."""
+
 INCOMPLETE = 1
 """Exit status where an attack that was asked for could not run, and others did."""
 
@@ -122,6 +128,8 @@ def run(options: argparse.Namespace) -> None:
     from securitynet_hub.attacks.audit import find_idle, require_possible
     from securitynet_hub.engine.processes import find_place
 
+    if options.out is None:
+        options.interruption = INTERRUPTION
     # Before a model is fetched or an image read.
     chosen = kind_options(options, "audit")
     require_possible(options.attacks, settings(options.setting), out=options.out, **chosen)

@@ -18,6 +18,7 @@ from securitynet_hub.core.text import printable_markup
 
 if TYPE_CHECKING:
     from securitynet_hub.attacks.subject import AuditData
+    from securitynet_hub.records.record import Record
 
 ORDER = 45
 
@@ -84,6 +85,13 @@ def run(options: argparse.Namespace) -> None:
         with reading_bars() as show:
             data = find_data(options.data, on_progress=show)
     suspect = load_target(options.suspect, **own_options(options))
+    written: list[Record] = []
+
+    def count(record: Record) -> None:
+        written.append(record)
+        options.interruption = interruption(options.out, len(written))
+
+    options.interruption = interruption(options.out, 0)
     records = audit(
         suspect,
         attacks=groups,
@@ -91,6 +99,8 @@ def run(options: argparse.Namespace) -> None:
         settings=own_settings,
         seed=options.seed,
         out=options.out,
+        resume=True,
+        on_record=count,
         on_skipped=lambda name, error: errors().print(
             f"{name} was not looked for: {printable_markup(str(error))}"
         ),
@@ -105,5 +115,32 @@ def run(options: argparse.Namespace) -> None:
         for table in kind.present.tables([(suspect.annotation, found)], output().width):
             output().print(table)
     if options.out:
-        written = f"{len(records)} record{'s' if len(records) != 1 else ''}"
-        output().print(f"{written} written below {printable_markup(str(options.out))}/")
+        below = f"below {printable_markup(str(options.out))}/"
+        if earlier := len(records) - len(written):
+            output().print(f"{_records(earlier)} of an earlier comparison found {below}, not measured again")
+        if written or not earlier:
+            output().print(f"{_records(len(written))} written {below}")
+
+
+def _records(count: int) -> str:
+    return f"{count} record{'' if count == 1 else 's'}"
+
+
+def interruption(out: Path | None, written: int) -> str:
+    """Say what is left of an interrupted comparison, and how to go on.
+
+    >>> interruption(None, 2)
+    'Interrupted; without --out nothing is kept, and the same command begins anew.'
+    >>> interruption(Path("records"), 1)
+    'Interrupted; 1 sign is recorded below records/. The same command takes it from there and measures the \
+rest.'
+    """
+    if out is None:
+        return "Interrupted; without --out nothing is kept, and the same command begins anew."
+    if not written:
+        return "Interrupted before the first sign was recorded; the same command begins anew."
+    signs, them = ("1 sign is", "it") if written == 1 else (f"{written} signs are", "them")
+    return (
+        f"Interrupted; {signs} recorded below {out}/. The same command takes {them} from there and measures "
+        "the rest."
+    )

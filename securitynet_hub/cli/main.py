@@ -81,7 +81,7 @@ def _run(words: Sequence[str]) -> None:
                     options.run(options)
         step(f"done in {time.monotonic() - began:.1f} s")
     except KeyboardInterrupt:
-        _fail(INTERRUPTION, INTERRUPTED)
+        _fail(getattr(options, "interruption", INTERRUPTION), INTERRUPTED)
     except BrokenPipeError:  # the reader of `securitynet list | head` has left
         sys.stderr.close()
     except ValueError as error:

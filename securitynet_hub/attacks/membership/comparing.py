@@ -99,14 +99,17 @@ def compare_leakage(
     with tempfile.TemporaryDirectory() as folder:
         for place, model in zip(("first", "second"), (first, second), strict=True):
             samples = Path(folder) / place
-            records += audit(
-                model,
-                attacks=[attack],
-                samples=samples,
-                settings={attack: settings} if settings else {},
-                confidence_level=confidence_level,
-                **(how if is_in_memory(model) else named),
-            )
+            try:
+                records += audit(
+                    model,
+                    attacks=[attack],
+                    samples=samples,
+                    settings={attack: settings} if settings else {},
+                    confidence_level=confidence_level,
+                    **(how if is_in_memory(model) else named),
+                )
+            except KeyboardInterrupt as stopped:
+                raise KeyboardInterrupt(_interruption(len(records), how.get("out"))) from stopped
             tables.append(_scores(samples / records[-1].target["id"], attack))
     one, other = tables
     level = {"confidence_level": confidence_level}
@@ -117,6 +120,12 @@ def compare_leakage(
     else:
         difference = auc_difference(one[attack], one["is_member"], other[attack], other["is_member"], **level)
     return Comparison(records=(records[0], records[1]), difference=difference, paired=paired)
+
+
+def _interruption(done: int, out: Any) -> str:
+    """Say what is left of an interrupted comparison, and how to go on."""
+    kept = f"the first model's record is below {out}, and " if done and out is not None else ""
+    return f"interrupted at the {('first', 'second')[done]} of two models: {kept}the same call measures both."
 
 
 compare = compare_leakage  # the shorter name, of the same question

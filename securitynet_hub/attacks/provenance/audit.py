@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -95,11 +96,16 @@ def run(
         models_needed(options.significance, null),
     )
     targets, beside = tuple(models.targets), list(models.targets[2:])
-    copies = [
-        (kind, models.with_suspect(copy, predict(copy, images, batch_size=context.batch_size)))
-        for kind, copy in make_copies(reference, data, options.power_copies, seed=context.seed)
-    ]
     asking = time.perf_counter() - began
+
+    @cache
+    def copies() -> list[tuple[str, Models]]:
+        """Make copies and ask them, once a sign needs them."""
+        return [
+            (kind, models.with_suspect(copy, predict(copy, images, batch_size=context.batch_size)))
+            for kind, copy in make_copies(reference, data, options.power_copies, seed=context.seed)
+        ]
+
     records = []
     for name, attack in chosen.items():
         with context.attempting(name):
@@ -108,9 +114,6 @@ def run(
             for each in targets:
                 if reason := attack.unanswerable(each):
                     raise ValueError(f"{name} cannot be run: {reason}.")
-            found = measure(attack, models, null, options.significance, context.confidence_level, **own)
-            result = {**_stated(found, beside), **_accuracies(models)}
-            result |= _power(attack, copies, null, options.significance, own)
             record = Record(
                 **describe_subject(target, data),
                 attack={
@@ -130,8 +133,21 @@ def run(
                     **attack.settings,
                     **own,
                 },
+                result={},
+                counts={},
+                timings={},
+            )
+            if (known := context.recorded(record)) is not None:
+                records.append(known)
+                continue
+            found = measure(attack, models, null, options.significance, context.confidence_level, **own)
+            made = copies()
+            result = {**_stated(found, beside), **_accuracies(models)}
+            result |= _power(attack, made, null, options.significance, own)
+            record = replace(
+                record,
                 result=result,
-                counts={"images": len(rows), "forwarded": len(rows) * (len(targets) + len(copies))},
+                counts={"images": len(rows), "forwarded": len(rows) * (len(targets) + len(made))},
                 timings={"ask_all_models": asking, "attack": time.perf_counter() - began},
             )
             records.append(record)
