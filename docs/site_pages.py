@@ -52,9 +52,17 @@ def on_post_page(output: str, *, page: Any, **_: Any) -> str:
     """Let search from disk use this folder's script, not one from a network, and give its dialog a name."""
     from mkdocs.utils import get_relative_url
 
+    return WORKER.sub(get_relative_url("assets/worker.js", page.file.url), _with_named_search(output))
+
+
+def on_post_template(output: str, *, template_name: str, **_: Any) -> str:
+    """Give the search dialog of the page for addresses that are not there its name."""
+    return _with_named_search(output) if template_name == "404.html" else output
+
+
+def _with_named_search(output: str) -> str:
     dialog = 'data-md-component="search" role="dialog"'
-    output = output.replace(dialog, f'{dialog} aria-label="Search"')
-    return WORKER.sub(get_relative_url("assets/worker.js", page.file.url), output)
+    return output.replace(dialog, f'{dialog} aria-label="Search"')
 
 
 def rewritten(text: str, source: str, repository: str | None) -> str:

@@ -142,7 +142,13 @@ def run(options: argparse.Namespace) -> None:
     subjects = _load(options)
     skipped: Skipped = []
     lists: list[NamedMembers] = []
-    records = _audit(options, subjects, skipped, lists, recipe)
+    try:
+        records = _audit(options, subjects, skipped, lists, recipe)
+    except ValueError:  # nothing could run: the first reason is the error, and these are the others
+        for _, name, error in skipped[1:]:
+            reason = printable_markup(in_flags(str(error), vars(options)), lines=True)
+            errors().print(f"{name} was not run: {reason}")
+        raise
     if not find_place().is_main:  # of processes that share the work, one writes and prints
         return
     if options.json:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from securitynet_hub.cli.console import output
 from securitynet_hub.cli.json_output import add_json_flag, print_json
 from securitynet_hub.core.errors import WeightsError
-from securitynet_hub.core.tables import plain_table
-from securitynet_hub.core.text import printable_markup
+from securitynet_hub.core.tables import Name, plain_table
+from securitynet_hub.core.text import LONGEST_CELL, printable, printable_markup
 
 if TYPE_CHECKING:
     from securitynet_hub.weights.hub_files import HubVerdict
@@ -175,7 +175,7 @@ def _print_table(verdicts: list[tuple[str, Any]], hub: dict[str, HubVerdict]) ->
         f"{loadable} of {len(verdicts)} files are safe{how}",
         caption="Refused files were not loaded." if refused else "",
     )
-    table.add_column("file", overflow="fold")
+    table.add_column("file", no_wrap=True)
     table.add_column("verdict")
     if hub:
         table.add_column("the Hub's scan")
@@ -185,7 +185,7 @@ def _print_table(verdicts: list[tuple[str, Any]], hub: dict[str, HubVerdict]) ->
     table.add_column("why, or what was ignored", overflow="fold")
     for name, verdict in verdicts:
         table.add_row(
-            printable_markup(name),
+            Name(printable(name, limit=LONGEST_CELL)),
             _verdict(verdict),
             *([hub[name].scan if name in hub else "-"] if hub else ()),
             verdict.format,

@@ -92,6 +92,10 @@ def test_what_could_not_run_is_told_last_and_by_the_exit_status(run):
         f"{name} was not run on {ID}" for name in ("lira", "boundary")
     ]
     assert "pass --shadows N" in reasons[0]
+    code, out, err = run("audit", ID, "--attacks", "lira", "rmia")
+    assert (code, out) == (2, "")
+    assert "rmia was not run: rmia needs reference models and population: pass --shadows N" in err
+    assert "securitynet: lira needs reference models: pass --shadows N" in err
     code, out, err = run("audit", ID, "--attacks", "lira", "loss", "--json")
     assert (code, [each["attack"]["name"] for each in json.loads(out)]) == (1, ["loss"])
     assert "lira was not run" in err

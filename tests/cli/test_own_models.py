@@ -329,8 +329,13 @@ class TestTransformersFolder:
         assert "name it transformers:" in " ".join(told.split())
 
     def test_what_it_lacks_is_said(self, folder):
-        with pytest.raises(WeightsError, match=r"has no config.json"):
+        with pytest.raises(
+            WeightsError, match=r"is not there: it must be a folder that save_pretrained wrote"
+        ):
             hub.load_target("transformers:./no-such-folder")
+        (folder / "empty").mkdir()
+        with pytest.raises(WeightsError, match=r"has no config.json"):
+            hub.load_target(f"transformers:{folder / 'empty'}")
         (folder / "model.safetensors").rename(folder / "other.safetensors")
         with pytest.raises(WeightsError, match=r"has none of the weights files model.safetensors"):
             hub.load_target(f"transformers:{folder}")

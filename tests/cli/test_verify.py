@@ -297,7 +297,7 @@ def test_of_a_large_file_only_what_can_run_code_is_asked_for(name, content, veri
     assert hub.sent < 300_000
     shown = " ".join(verify(address)[1].split())
     assert "1 of 1 files are safe; of 1 only what can run code was read" in shown
-    assert "numbers and hash are unchecked" in shown
+    assert "not read: numbers and hash" in shown
     code, out = verify(address, "--whole", "--json")
     assert code == 0
     assert json.loads(out)[0] == {**found, "unread": 0}
