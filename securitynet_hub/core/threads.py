@@ -57,14 +57,14 @@ def thread_budget(processes: int = 1) -> int:
     >>> thread_budget() >= 1, thread_budget(10**6) >= 1
     (True, True)
     """
-    asked = re.fullmatch(r"\s*([1-9]\d{0,5})\s*(,.*)?", os.environ.get(VARIABLE, ""))
+    asked = re.fullmatch(r"\s*\+?0*([1-9]\d{0,5})\s*(,.*)?", os.environ.get(VARIABLE, ""))
     return int(asked[1]) if asked else max(1, usable_cores() // processes)
 
 
 def _quotas(root: Path) -> Iterator[float]:
     """Yield how many cores' time the control groups of this process have, where they have a limit."""
     groups: list[list[str]] = []
-    with suppress(OSError):
+    with suppress(OSError, UnicodeDecodeError):
         lines = (root / "proc/self/cgroup").read_text().splitlines()
         groups = [line.split(":", 2) for line in lines if line.count(":") >= 2]
     for _, controllers, path in groups:

@@ -91,7 +91,8 @@ def predict(
         target: the classifier; its transform is applied to the pixels.
         images: shape (n, height, width, channels), uint8; or a source of images of any size.
         batch_size: images in one forward pass, on each process.
-        workers: threads that read images of a source; by default as many as the process may run.
+        workers: threads that read images of a source; by default as many as the process may run. Torch uses
+            no more than those either (`core.threads.thread_budget`), whatever `torch.set_num_threads` says.
         on_batch: called with the number of images after each batch of this process, for a progress bar.
 
     Raises:
@@ -175,7 +176,8 @@ def predict_module(
 
     def beside() -> AbstractContextManager[None]:
         """Take the turns of the threads that torch or an engine starts beside this one."""
-        others = torch.get_num_threads() - 1 if accelerator.device.type == "cpu" else 0
+        threads = torch.get_num_threads() if accelerator.device.type == "cpu" else 1
+        others = min(threads, turns.count) - 1  # the model's code may set more threads meanwhile
         return turns.taken(others, first=True) if others else nullcontext()
 
     with (

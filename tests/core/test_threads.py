@@ -48,7 +48,8 @@ def test_threads_that_run_already_are_left_alone(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("asked", "budget"), [("3", 3), (" 2,1 ", 2), ("0", None), ("many", None), ("-1", None), (None, None)]
+    ("asked", "budget"),
+    [("3", 3), ("03", 3), ("+2", 2), (" 2,1 ", 2), ("0", None), ("many", None), ("-1", None), (None, None)],
 )
 def test_the_budget_is_what_the_environment_asks_for_or_the_cores_shared_by_processes(
     monkeypatch, asked, budget
@@ -68,6 +69,7 @@ def test_the_budget_is_what_the_environment_asks_for_or_the_cores_shared_by_proc
         ("4:cpu,cpuacct:/a\n", {"cpu/a/cpu.cfs_quota_us": "50000", "cpu/a/cpu.cfs_period_us": "100000"}, 1),
         ("4:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64),
         ("0::/../x\nodd", {"cpu.max": "no number", "x/cpu.max": "1 0"}, 64),
+        ("0::/\udcff\n", {"cpu.max": "100000 100000"}, 64),
         ("", {}, 64),
     ],
 )
@@ -76,7 +78,7 @@ def test_a_container_has_the_share_of_its_control_groups(monkeypatch, tmp_path, 
     for name, content in {"../../../proc/self/cgroup": group, **files}.items():
         path = (tmp_path / "sys/fs/cgroup" / name).resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
+        path.write_bytes(content.encode(errors="surrogateescape"))
     assert usable_cores(tmp_path) == cores
 
 

@@ -240,6 +240,9 @@ class TestPredict:
             torch.set_num_threads(3)  # more than are allowed
             predict(replace(target, module=Fewest()), Images().read(0)[None])
             assert torch.get_num_threads() == 3
+            # Whoever sets more on the way must not wait for turns that there are not.
+            pixels = np.zeros((3, 28, 28, 1), np.uint8)
+            predict(target, pixels, batch_size=1, on_batch=lambda size: torch.set_num_threads(4))
         finally:
             torch.set_num_threads(before)
         assert all(alone)
