@@ -267,7 +267,7 @@ def test_a_models_page_opens_with_its_verdict_in_words(page, records):
     (verdict,) = verdicts(records[:1])["pytorchcv/cifar10/resnet20"]
     page.goto(page.url.split("#")[0] + "#view=model&id=pytorchcv/cifar10/resnet20")
     page.wait_for_selector("#model .verdict")
-    shown = page.inner_text("#model .verdict")
+    shown = page.inner_text("#model .verdict").replace("\xa0", " ")
     assert shown.startswith(verdict.title.replace("\xa0", " "))
     assert verdict.whole.replace("\xa0", " ") in shown
 
