@@ -156,12 +156,14 @@ class Turns:
     def _take(self, turns: int, first: bool) -> None:
         with self._changed:
             self._first += first
-            while self._free < turns or (self._first and not first):
-                self._changed.wait()
-            self._free -= turns
-            self._first -= first
-            if first and self._free:
-                self._changed.notify_all()
+            try:
+                while self._free < turns or (self._first and not first):
+                    self._changed.wait()
+                self._free -= turns
+            finally:  # an interrupt, too, must leave nobody waiting
+                self._first -= first
+                if first:
+                    self._changed.notify_all()
 
     def _give(self, turns: int) -> None:
         with self._changed:
