@@ -16,7 +16,7 @@ import stat
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -162,16 +162,18 @@ def read_folder(
             part = files[start : start + TOGETHER]
             rows, count = index.look_up(part)
             kept += count
-            read: list[_Kept] = []
+            found: list[Found] = []
+            read: dict[int, _Kept] = {}
             judged: list[_Row] = []
+            failure: RecordError | None = None
             for file in part:
                 name = file.name.replace("\0", os.sep)
                 row = rows.get(file.name)
                 if row is not None and judge is None:
-                    yield Found(folder, name, row.record, [])
+                    found.append(Found(folder, name, row.record, []))
                     continue
                 if row is not None and row.sound and row.sound == judged_by:
-                    yield Found(folder, name, row.record, [], row.note)
+                    found.append(Found(folder, name, row.record, [], row.note))
                     continue
                 if row is not None:
                     record, parsed = row.record, None
@@ -180,20 +182,26 @@ def read_folder(
                         parsed = _parsed(place + name, parts)
                     except RecordError as error:
                         if on_damaged is None:
-                            raise
+                            failure = error
+                            break
                         on_damaged(folder / name, error)
                         continue
                     record = parsed.record
-                wrong = [] if judge is None else judge(record)
-                noted = "" if wrong or judge is None else note(record)
+                apart = record.apart()  # whose figures are dropped again
+                wrong = [] if judge is None else judge(apart)
+                noted = "" if wrong or judge is None else note(apart)
                 passed = "" if wrong or judge is None else judged_by
                 if row is not None and passed:
                     judged.append(row._replace(sound=passed, note=noted))
                 elif parsed is not None and file.settled:
-                    read.append(_Kept(file, parsed, passed, noted if passed else ""))
-                yield Found(folder, name, record, wrong, noted)
-            index.keep(read)
+                    read[len(found)] = _Kept(file, parsed, passed, noted if passed else "")
+                found.append(Found(folder, name, record, wrong, noted))
+            for position, record in index.keep(read).items():
+                found[position] = found[position]._replace(record=record)
             index.mark(judged)
+            yield from found
+            if failure is not None:
+                raise failure
         index.forget_all_but(files, kept)
 
 
@@ -361,15 +369,20 @@ class _Index:
             self._parts.clear()
         return self._parts.setdefault(number, part)
 
-    def keep(self, read: Sequence[_Kept]) -> None:
-        """Keep what was read, of files that have not changed meanwhile."""
+    def keep(self, read: Mapping[int, _Kept]) -> dict[int, Record]:
+        """Keep what was read, of files that have not changed meanwhile.
+
+        Returns:
+            The records that are kept, by the same numbers; they read their figures when asked for them.
+        """
+        lean: dict[int, Record] = {}
         if self._database is None or not read:
-            return
+            return lean
         with self._tried():
             rows, owns, place = [], [], f"{self._folder}{os.sep}"
             self._database.execute("BEGIN IMMEDIATE")
             (number,) = self._database.execute("SELECT coalesce(max(number), 0) FROM owns").fetchone()
-            for file, (record, texts, own), sound, note in read:
+            for position, (file, (record, texts, own), sound, note) in read.items():
                 if _stamp_now(place + file.name.replace("\0", os.sep)) != file.stamp:
                     continue
                 number += 1
@@ -378,11 +391,16 @@ class _Index:
                 parts = [self._number(text) for text in texts]
                 about = [file.name, file.stamp, record.id, record.unit, record.created, *parts, number]
                 rows.append(_row(about, sound, note))
+                rest = partial(self._owns.content, number, record.id, file.name)
+                shared = {name: value for name, value in vars(record).items() if name not in ALONE}
+                lean[position] = Record.of_json(shared, record.id, record.unit, rest)
             self._set_gone(self._replaced)
             self._replaced = []
             self._database.executemany("INSERT INTO owns VALUES (?,?,?)", owns)
             self._database.executemany(INSERT, rows)
             self._database.execute("COMMIT")
+            return lean
+        return {}
 
     def _set_gone(self, owns: Sequence[int]) -> None:
         """Note that files no longer hold these figures, and drop those of which that was noted long ago."""

@@ -207,7 +207,8 @@ def _boards(
         raise UnknownNameError("figure", by, {name for record in known for name in _figures(record.result)})
     boards = []
     for key, entries in groups.items():
-        name, alike = names[key], comparable(entries[0][0].apart())
+        name = names[key]
+        alike = json.loads(json.dumps(comparable(entries[0][0].apart()), sort_keys=True))
         kind_of = kinds()[alike["kind"]]
         latest = _latest(entries)
         last = [runs[-1][0] for runs in latest.values()]
