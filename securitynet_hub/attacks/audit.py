@@ -203,8 +203,6 @@ def audit(
                     with stage("attacks"):
                         records += kind.audits.run(target, data, chosen, own_options[kind.name], how)
                 except (ValueError, ModelError) as error:
-                    if not records:
-                        raise
                     for each in chosen:
                         skip(each, error)
     if skipped and not records:

@@ -145,8 +145,8 @@ def run(options: argparse.Namespace) -> None:
     try:
         records = _audit(options, subjects, skipped, lists, recipe)
     except ValueError:  # nothing could run: the first reason is the error, and these are the others
-        for _, name, error in skipped[1:]:
-            reason = printable_markup(in_flags(str(error), vars(options)), lines=True)
+        for name, told in dict.fromkeys((name, str(error)) for _, name, error in skipped[1:]):
+            reason = printable_markup(in_flags(told, vars(options)), lines=True)
             errors().print(f"{name} was not run: {reason}")
         raise
     if not find_place().is_main:  # of processes that share the work, one writes and prints
@@ -233,6 +233,7 @@ def _audit(
 
     own_settings, chosen = settings(options.setting), kind_options(options, "audit")
     records: list[list[Record]] = []
+    failures: list[ValueError] = []
     prints = find_place().is_main
     with progress_bars(disable=not prints) as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore", AccuracyWarning)  # `_print_check` says the same
@@ -269,7 +270,8 @@ def _audit(
 
         for target, data in subjects:
             begin(target.id)
-            found = audit(
+            measure = partial(
+                audit,
                 target,
                 attacks=options.attacks,
                 data=data,
@@ -292,9 +294,19 @@ def _audit(
                 on_record=_tell,
                 **chosen,
             )
-            records.append(found)
+            try:
+                records.append(measure())
+            except ValueError as error:  # such as of a model that would be compared with itself
+                if not several or find_place().of > 1:
+                    raise
+                records.append([])
+                failures.append(error)
+                if all(id != target.id for id, _, _ in skipped):
+                    skipped.append((target.id, "the audit", error))
             if several:
                 progress.advance(task)
+    if failures and not any(records):
+        raise failures[0]
     return records
 
 

@@ -525,6 +525,14 @@ class TestWhatCannotRun:
             (record,) = audit(TARGET, attacks=["lira", "fgsm"], data=few, robust_images=4)
         assert record.attack["name"] == "fgsm"
 
+    def test_reference_models_that_nobody_can_train_keep_nothing_else_back(self, few):
+        told = {}
+        names = ["error_agreement", "lira", "loss"]
+        records = audit(TARGET, attacks=names, data=few, shadows=4, on_skipped=told.__setitem__)
+        assert [record.attack["name"] for record in records] == ["loss"]
+        assert "was trained is not known here" in str(told["lira"])
+        assert "name the one that the audited model may be derived from" in str(told["error_agreement"])
+
     def test_an_audit_of_nothing_is_an_error(self, few, tmp_path):
         told = []
         with pytest.raises(ValueError, match="lira needs reference models"):

@@ -9,9 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from securitynet_hub.annotations.schema import load_annotations
 from securitynet_hub.cli.main import build_parser
 from securitynet_hub.records.record import read_records
 
+REGULARISED = "zoo/fashion-mnist/cnn-regularised-500/1"
 ID = "zoo/fashion-mnist/cnn-overfitted-250/1"
 
 
@@ -99,6 +101,20 @@ def test_what_could_not_run_is_told_last_and_by_the_exit_status(run):
     code, out, err = run("audit", ID, "--attacks", "lira", "loss", "--json")
     assert (code, [each["attack"]["name"] for each in json.loads(out)]) == (1, ["loss"])
     assert "lira was not run" in err
+
+
+def test_one_model_that_cannot_be_audited_keeps_no_other_back(run, monkeypatch):
+    few = {id: load_annotations("zoo")[id] for id in (ID, REGULARISED)}
+    monkeypatch.setattr("securitynet_hub.cli.audit.load_annotations", lambda config: few)
+    ask = ("audit", "zoo", "--attacks", "error_agreement", "--queries", "100", "--json", "-q", "--reference")
+    code, out, err = run(*ask, REGULARISED)
+    assert (code, [each["target"]["id"] for each in json.loads(out)]) == (1, [ID])
+    assert f"error_agreement was not run on {REGULARISED}: {REGULARISED} is compared with itself" in err
+    monkeypatch.setattr(
+        "securitynet_hub.cli.audit.load_annotations", lambda config: {REGULARISED: few[REGULARISED]}
+    )
+    code, out, err = run(*ask, REGULARISED)
+    assert (code, out) == (2, "")
 
 
 def test_who_measured_stands_in_the_record(audited):

@@ -69,10 +69,15 @@ def run(
     _require_addable(target, data, options)
     _require_used(attacks, options)
     chosen = _settings(attacks, context.settings, class_wise=options.class_wise)
+    number = None if isinstance(options.shadows, Shadows) else options.shadows
+    if number is not None and context.trainer is None:  # nothing can be compared with reference models
+        options = replace(options, shadows=None)
 
     def require(name: str) -> None:
         """Refuse an attack that cannot run, whatever reference models there will be."""
         _require_answers(name, target, options)
+        if number is not None and options.shadows is None and any(find(name).min_references):
+            raise _unknown_training(target)
         if find(name).shares_pass and options.shadows is None:
             _require_inputs(name, None, options)
 
@@ -438,10 +443,7 @@ def _pool(
     online = [name for name in attacks if find(name).min_references[0]]
     if not isinstance(shadows, Shadows):
         if context.trainer is None:
-            raise ValueError(
-                f"how {target.id} was trained is not known here: pass the answers of reference models, "
-                "shadows=train_shadows(...), in place of their number."
-            )
+            raise _unknown_training(target)
         among = {"candidates": candidates.images} if candidates is not None and online else {}
         shadows = context.trainer(target, shadows, views=options.views, **among)
     if candidates is None or candidates.are_known_to(shadows, data):
@@ -453,6 +455,13 @@ def _pool(
             "them, or name an attack that compares with models without the image, such as lira_offline."
         )
     return find_pool(ask_about(shadows, data, candidates, seed=context.seed), asked)
+
+
+def _unknown_training(target: Target) -> ValueError:
+    return ValueError(
+        f"how {target.id} was trained is not known here: pass the answers of reference models, "
+        "shadows=train_shadows(...), in place of their number."
+    )
 
 
 def _settings(

@@ -62,10 +62,13 @@ def run(
         attack.require_settings(context.settings.get(name, {}))
     _require_options(options)
     if options.reference is None:
-        raise ValueError(
+        told = (
             "provenance compares two models: name the one that the audited model may be derived from with "
             "reference= (--reference MODEL)."
         )
+        for name in chosen:
+            context.on_unable(name, ValueError(told))
+        return []
     data.require_classes_of(target)
     if data.validity is not None:
         data.validity.ask(target, data)
