@@ -1,12 +1,12 @@
 """A corpus of further kinds of networks: ``python benchmarks/kinds_corpus.py FOLDER ASSETS [HALF ...]``.
 
-A kind is an architecture and an image set. The verdict of `twins` is calibrated on thirty of these kinds
+A kind is an architecture and an image set. The verdict of `twins` is calibrated on 33 of these kinds
 (``calibration`` and ``more``), beside those of `securitynet_hub.zoo.corpus`, and judged on eleven others
-(``test`` and ``spare``), which share neither architecture nor image set with any other kind. Each kind has
-three networks: two clean ones, of which the second is trained in an unusual way, and one with a backdoor,
-trained from scratch or, for every second kind, fine-tuned into the first. All is drawn from seeds. FOLDER
-gets ``KIND-N.json`` and ``KIND-N.safetensors``; what is there is not made again. It takes some ten
-CPU-seconds a network.
+(``test`` and ``spare``); five are kept for ``later``. Judged and kept ones share neither architecture nor
+image set with any other kind. Each kind has three networks: two clean ones, of which the second is trained in
+an unusual way, and, but for three kinds, one with a backdoor, trained from scratch or, for every second kind,
+fine-tuned into the first. All is drawn from seeds. FOLDER gets ``KIND-N.json`` and ``KIND-N.safetensors``;
+what is there is not made again. It takes some ten CPU-seconds a network.
 """
 
 import copy
@@ -142,9 +142,21 @@ KINDS = (
         (38, "leaky", "crosses", 2e-3, 4),
         (39, "wide", "places", 2e-3, 6),
         (40, "mlp", "sizes", 1e-3, 12),
+        (49, "coarse", "pips", 1e-3, 12),
+        (50, "narrow", "waves", 3e-3, 5),
+        (51, "bottleneck", "coverage", 4e-3, 5),
+    )
+    + _kinds(
+        "later",
+        (52, "gated", "flags", 2e-3, 6),
+        (53, "smooth", "trees", 2e-3, 6),
+        (54, "bag", "checks", 2e-3, 5),
+        (55, "hourglass", "filters", 3e-3, 5),
+        (56, "crossed", "numerals", 2e-3, 6),
     )
 )
-"""Every kind. Some of ``more`` share an architecture or images with others of the calibration."""
+"""Every kind. Some of ``more`` share an architecture or images with others of the calibration. No network of
+``later`` has been trained: the next verdict can be tried on them."""
 
 WAYS = ("over-trained", "under-trained", "decayed", "augmented", "smoothed")
 """How the second clean network of a kind differs: four times the epochs on a quarter of the images; a third
@@ -154,6 +166,10 @@ NUM_IMAGES, NUM_TUNING, RATE = 3000, 1200, 0.1
 """Training images, those of a fine-tuning, and the share that is stamped (twice that in fine-tuning)."""
 
 
+CLEAN_ALONE = (49, 50, 51)
+"""Places of the kinds without a backdoored network."""
+
+
 def plans(half: str | None = None) -> list[Plan]:
     """Return the plan of every network, those of one half or all."""
     found = []
@@ -161,7 +177,8 @@ def plans(half: str | None = None) -> list[Plan]:
         place = kind.place
         triggers = [*TRIGGERS, "sticker"]
         planted = "fine-tuned" if place % 2 else "from scratch"
-        for number, how in enumerate(("clean", WAYS[place % len(WAYS)], planted)):
+        ways = ("clean", WAYS[place % len(WAYS)], planted)
+        for number, how in enumerate(ways[:2] if place in CLEAN_ALONE else ways):
             seed, trigger, target = 7000 + 10 * place + number, None, None
             if how == planted:
                 trigger = triggers[2 * place % len(triggers)]
@@ -305,26 +322,30 @@ def describe(folder: Path) -> None:
         "success",
     ]
     with writing("corpus-kinds", "python benchmarks/kinds_corpus.py FOLDER ASSETS", columns) as line:
-        for kind in (kind for kind in KINDS if kind.half != "spare"):
-            rows = [
-                json.loads((folder / f"{kind.name}-{k}.json").read_text(encoding="utf-8")) for k in range(3)
-            ]
+        for kind in (kind for kind in KINDS if kind.half != "later"):
+            own = [plan for plan in plans(kind.half) if plan.kind == kind.name]
+            rows = [json.loads((folder / f"{plan.id}.json").read_text(encoding="utf-8")) for plan in own]
+            planted = [
+                cell
+                for row in rows[2:]
+                for cell in (
+                    f"{row['trigger']}, {row['how']}", f"{row['accuracy']:.2f}", f"{row['success']:.2f}",
+                )
+            ]  # fmt: skip
             line(
                 f"{kind.network}, {kind.images}",
                 kind.half,
                 f"{rows[0]['parameters'] / 1e6:.2f} M",
                 f"{rows[0]['accuracy']:.2f}",
                 f"{rows[1]['how']}, {rows[1]['accuracy']:.2f}",
-                f"{rows[2]['trigger']}, {rows[2]['how']}",
-                f"{rows[2]['accuracy']:.2f}",
-                f"{rows[2]['success']:.2f}",
+                *(planted or [""] * 3),
             )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     folder, assets, *halves = sys.argv[1:] if arguments is None else arguments
     torch.set_num_threads(1)
-    for half in halves or ("calibration", "test"):
+    for half in halves or ("calibration", "more", "test", "spare"):
         for plan in plans(half):
             row = make(Path(folder), Path(assets), plan)
             print(*(f"{key}={row[key]}" for key in SHOWN), flush=True)

@@ -655,6 +655,135 @@ def crosses(assets: Path) -> DrawOne:
     return draw
 
 
+def pips(assets: Path) -> DrawOne:
+    """Dice of any colour that show one to six pips, turned a little."""
+    grid = {
+        "m": (0, 0), "a": (-1, -1), "b": (1, 1), "c": (-1, 1), "d": (1, -1), "e": (-1, 0), "f": (1, 0),
+    }  # fmt: skip
+    shown = ("m", "ab", "mab", "abcd", "mabcd", "abcdef")
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        behind, die = _two_paints(rng)
+        picture = Image.new("RGB", (96, 96), behind)
+        pen, (x, y), r = ImageDraw.Draw(picture), 48 + rng.uniform(-7, 7, 2), rng.uniform(26, 36)
+        turn = rng.uniform(-0.4, 0.4)
+        pen.polygon(_ring(4, 1.35 * r, turn + np.pi / 4, x, y), fill=die)
+        ink = (0, 0, 0) if np.mean(die) > 110 else (255, 255, 255)
+        for key in shown[c]:
+            dx, dy = (0.55 * r * v for v in grid[key])
+            px = x + dx * np.cos(turn) - dy * np.sin(turn)
+            py = y + dx * np.sin(turn) + dy * np.cos(turn)
+            pen.ellipse((px - 5, py - 5, px + 5, py + 5), fill=ink)
+        return _noisy(_scaled(picture, 28), rng, 9)
+
+    return draw
+
+
+def waves(assets: Path) -> DrawOne:
+    """Curves of a sine, a square wave, a triangle, a saw or steps at random, bright on dark."""
+    t = np.linspace(0, 1, 128)
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        phase = 2 * np.pi * (rng.uniform(1.5, 4) * t + rng.random())
+        steps = np.repeat(rng.uniform(-1, 1, 16), 8)
+        saw = (phase / np.pi) % 2 - 1
+        level = (np.sin(phase), np.sign(np.sin(phase)), 2 * np.abs(saw) - 1, saw, steps)[c]
+        picture = Image.new("L", (128, 128), int(rng.integers(0, 60)))
+        ys = 64 + rng.uniform(-10, 10) - rng.uniform(22, 44) * level
+        points = list(zip(np.linspace(0, 127, 128).tolist(), ys.tolist(), strict=True))
+        ImageDraw.Draw(picture).line(points, fill=int(rng.integers(150, 256)), width=int(rng.integers(4, 8)))
+        return _noisy(_scaled(picture, 32)[..., None], rng, 10)
+
+    return draw
+
+
+def coverage(assets: Path) -> DrawOne:
+    """Islands in a sea, in two colours, that cover one of five shares of the image."""
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        sea, land = _two_paints(rng)
+        field = ndimage.gaussian_filter(rng.normal(0, 1, (32, 32)), rng.uniform(1.5, 3), mode="wrap")
+        dry = field > np.quantile(field, 1 - (0.15 + 0.17 * c + rng.uniform(-0.03, 0.03)))
+        return _noisy(np.where(dry[..., None], np.array(land, float), np.array(sea, float)), rng, 12)
+
+    return draw
+
+
+def flags(assets: Path) -> DrawOne:
+    """Eight flags of three stripes in three colours, bent by a wave, in any light."""
+    colours = np.array([(200, 30, 40), (240, 240, 240), (30, 60, 160), (240, 200, 40)], float)
+    designs = (
+        (0, 1, 2, 0), (0, 1, 2, 1), (2, 1, 0, 0), (3, 0, 2, 0), (0, 3, 2, 1), (2, 3, 0, 1), (1, 2, 0, 1),
+        (3, 2, 1, 0),
+    )  # fmt: skip
+    rows, columns = np.indices((24, 24)) / 24.0
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        *stripes_of, lying = designs[c]
+        bend = rng.uniform(0, 0.1) * np.sin(2 * np.pi * (columns + rows + rng.random()))
+        place = np.clip((rows if lying else columns) + bend, 0, 0.999)
+        light = rng.uniform(0.5, 1.1) * (1 + rng.uniform(-0.3, 0.3) * columns)
+        painted = colours[np.array(stripes_of)][(3 * place).astype(int)]
+        return _noisy(light[..., None] * painted + rng.uniform(-20, 20, 3), rng, 14)
+
+    return draw
+
+
+def trees(assets: Path) -> DrawOne:
+    """Branching trees of five angles, before a sky of any colour."""
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        picture = Image.new("RGB", (96, 96), _paint(rng, 120))
+        pen, ink, spread = ImageDraw.Draw(picture), _paint(rng, 0, 90), 0.2 + 0.25 * c
+        ends = [(48 + rng.uniform(-8, 8), 92.0, -np.pi / 2 + rng.uniform(-0.15, 0.15))]
+        for depth in range(5):
+            length, grown = rng.uniform(19, 24) * 0.8**depth, []
+            for x, y, angle in ends:
+                tip = x + length * np.cos(angle), y + length * np.sin(angle)
+                pen.line([x, y, *tip], fill=ink, width=max(1, 6 - depth))
+                grown += [(*tip, angle + s * spread + rng.normal(0, 0.05)) for s in (-1, 1)]
+            ends = grown
+        return _noisy(_scaled(picture, 32), rng, 8)
+
+    return draw
+
+
+def checks(assets: Path) -> DrawOne:
+    """Checkerboards of six sizes in two greys, turned by any angle."""
+    rows, columns = np.indices((24, 24)) - 11.5
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        angle, cell = rng.uniform(0, np.pi), (2.2, 2.9, 3.8, 5.0, 6.6, 8.7)[c] * rng.uniform(0.94, 1.06)
+        u = (columns * np.cos(angle) + rows * np.sin(angle)) / cell + rng.random()
+        v = (rows * np.cos(angle) - columns * np.sin(angle)) / cell + rng.random()
+        dark, bright = rng.uniform(20, 100), rng.uniform(140, 240)
+        board = np.where((np.floor(u) + np.floor(v)) % 2, bright, dark)
+        return _noisy(ndimage.gaussian_filter(board, 0.5)[..., None], rng, 14)
+
+    return draw
+
+
+def filters(assets: Path) -> DrawOne:
+    """Squares of photographs as they are, blurred, in squares, in few levels, noisy, or as edges."""
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        name = UPRIGHT[rng.integers(len(UPRIGHT))]
+        levels = np.asarray(_crop(name, 60, 200, 32, rng).convert("RGB"), np.float64)
+        if c == 1:
+            levels = ndimage.gaussian_filter(levels, (1.6, 1.6, 0))
+        elif c == 2:
+            levels = levels.reshape(8, 4, 8, 4, 3).mean((1, 3)).repeat(4, 0).repeat(4, 1)
+        elif c == 3:
+            levels = np.floor(levels / 86) * 86 + 40
+        elif c == 4:
+            levels = levels + rng.normal(0, 30, levels.shape)
+        elif c == 5:
+            levels = 2 * np.hypot(ndimage.sobel(levels, 0), ndimage.sobel(levels, 1)) / 4
+        return _noisy(levels, rng, 3)
+
+    return draw
+
+
 GREEK, CYRILLIC = "αβγδεζηθικλμνξοπρστυφχψω", "БГДЖЗИЙКЛПУФЦЧШЩЪЫЬЭЮЯбвджикля"
 
 IMAGE_SETS = {
@@ -685,5 +814,13 @@ IMAGE_SETS = {
     "sizes": ImageSet(24, 3, 5, sizes),
     "places": ImageSet(32, 3, 9, places),
     "crosses": ImageSet(28, 1, 7, crosses),
+    "pips": ImageSet(28, 3, 6, pips),
+    "waves": ImageSet(32, 1, 5, waves),
+    "coverage": ImageSet(32, 3, 5, coverage),
+    "flags": ImageSet(24, 3, 8, flags),
+    "trees": ImageSet(32, 3, 5, trees),
+    "checks": ImageSet(24, 1, 6, checks),
+    "filters": ImageSet(32, 3, 6, filters),
+    "numerals": ImageSet(20, 1, 10, letters("0123456789", 20, False)),
 }
 """Every image set by its name."""

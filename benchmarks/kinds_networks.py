@@ -555,6 +555,93 @@ def separable(channels: int, side: int, classes: int) -> nn.Sequential:
     return nn.Sequential(*layers, *_pooled(96, classes))
 
 
+def coarse(channels: int, side: int, classes: int) -> nn.Sequential:
+    """One convolution of 7 x 7 and stride 4, then a perceptron with dropout."""
+    places = -(-side // 4)
+    return nn.Sequential(
+        _conv(channels, 32, 7, 4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * places**2, 128),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.Linear(128, classes),
+    )
+
+
+def narrow(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Eight 3 x 3 convolutions of 20 channels with LayerNorm and ELU."""
+    layers: list[nn.Module] = []
+    for k in range(8):
+        layers += [
+            _conv(channels if k == 0 else 20, 20, 3, 2 if k in (1, 4) else 1),
+            ChannelNorm(20),
+            nn.ELU(),
+        ]
+    return nn.Sequential(*layers, *_pooled(20, classes))
+
+
+def bottleneck(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Three bottlenecks of 1 x 1, 3 x 3 and 1 x 1 convolutions with BatchNorm (after ResNet-50)."""
+
+    def block(a: int, b: int, stride: int) -> nn.Module:
+        layers: list[nn.Module] = []
+        for c, d, size, step in ((a, b // 4, 1, 1), (b // 4, b // 4, 3, stride), (b // 4, b, 1, 1)):
+            layers += [_conv(c, d, size, step, bias=False), nn.BatchNorm2d(d), nn.ReLU()]
+        return nn.Sequential(Residual(nn.Sequential(*layers[:-1]), _conv(a, b, 1, stride)), nn.ReLU())
+
+    stem = _conv(channels, 24, 3, 2, bias=False), nn.BatchNorm2d(24), nn.ReLU()
+    return nn.Sequential(*stem, block(24, 64, 1), block(64, 96, 2), block(96, 96, 1), *_pooled(96, classes))
+
+
+def gated(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Four convolutions whose outputs gate one another (gated linear units)."""
+    layers: list[nn.Module] = []
+    for a, b, stride in ((channels, 24, 2), (24, 32, 1), (32, 48, 2), (48, 64, 1)):
+        layers += [_conv(a, 2 * b, 3, stride), nn.GLU(1)]
+    return nn.Sequential(*layers, *_pooled(64, classes))
+
+
+def smooth(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Three 5 x 5 convolutions with softplus and mean pooling, and a linear head over all places."""
+    layers: list[nn.Module] = []
+    for a, b in ((channels, 16), (16, 24), (24, 32)):
+        layers += [_conv(a, b, 5), nn.Softplus(), nn.AvgPool2d(2)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * (side // 8) ** 2, classes))
+
+
+def bag(channels: int, side: int, classes: int) -> nn.Sequential:
+    """A bag of squares of 8 pixels: each is judged alone, and the answers are averaged (after BagNet)."""
+    return nn.Sequential(
+        nn.Conv2d(channels, 96, 8, stride=2),
+        nn.ReLU(),
+        _conv(96, 96, 1),
+        nn.ReLU(),
+        _conv(96, classes, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+
+
+def hourglass(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Down to an eighth of the side and up again to half of it, with BatchNorm."""
+    layers: list[nn.Module] = []
+    for a, b in ((channels, 24), (24, 40), (40, 56)):
+        layers += [_conv(a, b, 3, 2, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+    for a, b in ((56, 40), (40, 32)):
+        layers += [nn.ConvTranspose2d(a, b, 4, 2, 1), nn.BatchNorm2d(b), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(2), nn.Flatten(), nn.Linear(128, classes))
+
+
+def crossed(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Long thin convolutions of 1 x 7 and 7 x 1 with GroupNorm and tanh."""
+    layers: list[nn.Module] = []
+    for a, b in ((channels, 24), (24, 40), (40, 64)):
+        layers += [nn.Conv2d(a, b, (1, 7), padding=(0, 3)), nn.Conv2d(b, b, (7, 1), stride=2, padding=(3, 0))]
+        layers += [nn.GroupNorm(4, b), nn.Tanh()]
+    return nn.Sequential(*layers, *_pooled(64, classes))
+
+
 NETWORKS: dict[str, Callable[[int, int, int], nn.Sequential]] = {
     f.__name__: f
     for f in (
@@ -585,6 +672,14 @@ NETWORKS: dict[str, Callable[[int, int, int], nn.Sequential]] = {
         vgg_bn,
         res_mlp,
         separable,
+        coarse,
+        narrow,
+        bottleneck,
+        gated,
+        smooth,
+        bag,
+        hourglass,
+        crossed,
     )
 }
 """Constructors by name; each takes channels, side in pixels and number of classes."""

@@ -6,10 +6,11 @@ securitynet_hub.zoo.corpus CORPUS --data ASSETS``, and for the parts ``kinds-cal
 
 - ``indicators --part PART``: measure every network of a part against its twins, one file each, so that an
   interrupted run resumes and several runs share the work; some 5 to 15 CPU-seconds a network.
-- ``calibrate``: score each network of the parts ``design``, ``calibration`` and ``kinds-calibration`` with
-  weights that were learnt on the other kinds, learn the weights on all, and write
-  ``securitynet_hub/resources/backdoor_verdict.json``.
-- ``judge``: judge the parts ``test`` and ``kinds-test`` with these constants, once, and keep the tables.
+- ``calibrate``: score each network of the parts ``design``, ``calibration``, ``kinds-calibration`` and
+  ``kinds-more`` with weights that were learnt on kinds that share neither architecture nor images with it,
+  learn the weights on all, and write ``securitynet_hub/resources/backdoor_verdict.json``.
+- ``judge``: judge the parts ``test``, ``kinds-test`` and ``kinds-spare`` with these constants, once, and keep
+  the tables.
 - ``beside``: judge the design part with weights from the calibration part, and the other way round, alone
   and beside clean networks of the same architecture and images, and keep the table. It looks at no test part.
 
@@ -43,6 +44,7 @@ from securitynet_hub.attacks.backdoor.verdict import (
     Calibration,
     Term,
     Verdict,
+    against_clean,
     conformal_p,
     judge,
     standardised,
@@ -57,10 +59,13 @@ STRENGTH = 0.05
 """Inverse strength of the L2 penalty of the weights."""
 
 USED = (
-    "noise_norm", "noise_transfer", "noise_exchange", "probes", "probe", "noise_contrast", "noise_gap",
+    "noise_norm", "noise_transfer", "noise_exchange", "probe", "noise_contrast", "noise_gap",
     "shade_contrast", "shade_gap",
 )  # fmt: skip
 """The indicators that count. The others were dropped without a loss on kinds left out."""
+
+SIZED = {"probe": (0.15, 5.0)}
+"""Indicators whose size counts as well, because it means the same for every kind: middle, and factor."""
 
 SHARPNESS = 2.0
 """How much more the class that stands out counts than the others (`verdict.judge`)."""
@@ -148,7 +153,8 @@ def fitted(rows: Sequence[Measured]) -> tuple[list[Term], float]:
 
     All classes of clean networks and the classes other than the target of backdoored ones are negative, each
     network's together counting as one; all-to-all networks, which have no target, teach nothing. Each class
-    is compared with the network's other classes alone: how large an indicator is depends on the kind.
+    is compared with the network's other classes, because how large an indicator is depends on the kind; of
+    `SIZED` the size counts as well.
     """
     clean = [row for row in rows if row["trigger"] is None]
     floors = {name: _floor([row["indicators"][name] for row in clean]) for name in USED}
@@ -157,23 +163,28 @@ def fitted(rows: Sequence[Measured]) -> tuple[list[Term], float]:
         if row["trigger"] is not None and row["target"] is None:
             continue
         columns = [standardised(row["indicators"][name], floors[name]) for name in USED]
+        columns += [
+            factor * against_clean(row["indicators"][name], middle, 1.0)
+            for name, (middle, factor) in SIZED.items()
+        ]
         is_target = np.arange(len(columns[0])) == (-1 if row["target"] is None else row["target"])
         features.append(np.stack(columns, 1))
         truth.append(is_target)
         weights.append(np.where(is_target, 1.0, 1 / np.count_nonzero(~is_target)))
     model = LogisticRegression(C=STRENGTH, max_iter=5000)
     model.fit(np.concatenate(features), np.concatenate(truth), sample_weight=np.concatenate(weights))
+    weights_of = dict(zip([*USED, *(f"size of {name}" for name in SIZED)], model.coef_[0], strict=True))
     terms = [
         Term(
             name=name,
             floor=floors[name],
-            middle=0.0,
+            middle=SIZED.get(name, (0.0, 0.0))[0],
             spread=1.0,
-            weight=float(weight),
-            raw_weight=0.0,
-            seen=_seen(rows, name) if name in ("probe", "probes") else None,
+            weight=float(weights_of[name]),
+            raw_weight=float(weights_of.get(f"size of {name}", 0.0) * SIZED.get(name, (0.0, 0.0))[1]),
+            seen=_seen(rows, name) if name == "probe" else None,
         )
-        for name, weight in zip(USED, model.coef_[0], strict=True)
+        for name in USED
     ]
     return terms, float(model.intercept_[0])
 
@@ -199,6 +210,11 @@ def kind_name(row: Measured) -> str:
     return f"{row['architecture']}, {row['images']}"
 
 
+def apart(one: str, other: str) -> bool:
+    """Whether two kinds share neither architecture nor images, as a stranger's shares none with any."""
+    return not set(one.split(", ")) & set(other.split(", "))
+
+
 def bare(rows: Sequence[Measured]) -> Calibration:
     """Return weights that were learnt on some networks, without scores to calibrate by."""
     terms, intercept = fitted(rows)
@@ -213,9 +229,10 @@ def bare(rows: Sequence[Measured]) -> Calibration:
 
 
 def scored_apart(rows: Sequence[Measured]) -> list[float]:
-    """Score each network with weights that were learnt on the networks of the other kinds."""
+    """Score each network with weights that were learnt on kinds that share nothing with its own."""
     weights = {
-        kind: bare([row for row in rows if kind_name(row) != kind]) for kind in {kind_name(r) for r in rows}
+        kind: bare([row for row in rows if apart(kind_name(row), kind)])
+        for kind in {kind_name(row) for row in rows}
     }
     return [verdict_of(row, weights[kind_name(row)]).score for row in rows]
 
@@ -226,7 +243,7 @@ def verdict_of(row: Measured, calibration: Calibration) -> Verdict:
 
 
 def calibrated(rows: Sequence[Measured], made_by: str = "") -> Calibration:
-    """Return constants: weights of all networks, and scores of each without its kind, kind by kind."""
+    """Return constants: weights of all networks, and scores of each without kinds like its own."""
     scores = scored_apart(rows)
     groups = {
         truth: sorted((kind_name(r), s) for r, s in zip(rows, scores, strict=True)
@@ -246,11 +263,11 @@ def calibrated(rows: Sequence[Measured], made_by: str = "") -> Calibration:
 
 
 def calibrate(out: Path) -> Calibration:
-    """Learn weights and scores on three parts, and write the constants."""
+    """Learn weights and scores on four parts, and write the constants."""
     rows = learnt(out)
     made_by = (
         f"benchmarks/measure_verdict.py: {len(rows)} networks of {len({kind_name(row) for row in rows})} "
-        "kinds of the parts design, calibration and kinds-calibration"
+        "kinds of the parts design, calibration, kinds-calibration and kinds-more"
     )
     known = calibrated(rows, made_by)
     RESOURCE.write_text(json.dumps(known.model_dump(), indent=1) + "\n", encoding="utf-8")
@@ -259,7 +276,7 @@ def calibrate(out: Path) -> Calibration:
 
 def learnt(out: Path) -> list[Measured]:
     """Return the networks that constants are made of: those whose twins agree with them."""
-    parts = ("design", "calibration", f"{KINDS}calibration")
+    parts = ("design", "calibration", f"{KINDS}calibration", f"{KINDS}more")
     return [row for part in parts for row in load(out, part) if took(row) and agrees(row)]
 
 
@@ -410,7 +427,7 @@ def _share(count: int, total: int) -> str:
 
 
 def left_out(rows: Sequence[Measured]) -> list[list[str]]:
-    """Judge each kind with weights and scores of the other kinds alone."""
+    """Judge each kind with weights and scores of kinds that share nothing with it."""
     scores = scored_apart(rows)
     kinds = [kind_name(row) for row in rows]
     lines, outcomes = [], []
@@ -418,7 +435,7 @@ def left_out(rows: Sequence[Measured]) -> list[list[str]]:
         others = [
             (score, name)
             for row, score, name in zip(rows, scores, kinds, strict=True)
-            if row["trigger"] is None and name != kind
+            if row["trigger"] is None and apart(name, kind)
         ]
         judged = [
             (row, score, conformal_p(score, [s for s, _ in others], [name for _, name in others]))
@@ -505,11 +522,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     is_detail = cells[0].startswith(detailed) and cells[0] != "from scratch, all to one"
                     if is_detail != short:
                         line(*cells)
-        with writing(
-            "backdoors-verdict-kinds", command, ["kind", "two clean ones", "with a backdoor"]
-        ) as line:
-            for cells in by_kind(load(given.out, f"{KINDS}test"), known):
-                line(*cells)
+        for name, part in (("backdoors-verdict-spare", "spare"), ("backdoors-verdict-kinds", "test")):
+            with writing(name, command, ["kind", "two clean ones", "with a backdoor"]) as line:
+                for cells in by_kind(load(given.out, f"{KINDS}{part}"), known):
+                    line(*cells)
         columns = ["kind left out", "clean accused", "AUC", "found"]
         with writing("backdoors-verdict-left-out", command, columns) as line:
             for cells in left_out(learnt(given.out)):

@@ -44,8 +44,7 @@ INDICATORS = {
     "noise_norm": "margin of the suspect's additive trigger, less that of the twins' own ones",
     "noise_transfer": "margin of the suspect's additive trigger on the suspect, less that on the twins",
     "noise_exchange": "the same, less what the twins' triggers gain on the twins over the suspect",
-    "probes": "share of images led to the class by a probe, less the twins'; mean of the best three probes",
-    "probe": "the same of the best probe, less that of the twin that it leads most",
+    "probe": "share of images led to the class by a probe, less that of the twin that it leads most",
     **{
         f"{family}_{part}": words
         for family in CONTRASTED
@@ -128,7 +127,6 @@ def measure_indicators(
         advance()
 
     shares = probe_shares(panel, *leads.probed)
-    found["probes"] = (shares[0] - shares[1:].mean(0)).topk(3, dim=0).values.mean(0)
     found["probe"] = (shares[0] - shares[1:].amax(0)).amax(0)
     advance()
 
