@@ -43,7 +43,7 @@ def read_valid(folder: Path) -> Valid:
     damaged: list[Refused] = []
     found = read_folder(
         folder,
-        on_damaged=lambda path, error: damaged.append(Refused(str(path), printable(error))),
+        on_damaged=lambda path, error: damaged.append(Refused(printable(path), printable(error))),
         judge=partial(problems, read=True),
         judged_by=rules_identity(),
         note=ranking_note,

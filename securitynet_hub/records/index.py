@@ -54,16 +54,20 @@ ALONE = frozenset(OWN)
 SHARED = frozenset(FIELDS) - ALONE - {"created"}
 
 TABLES = """
-CREATE TABLE IF NOT EXISTS parts (number INTEGER PRIMARY KEY, content TEXT UNIQUE, crc INTEGER);
+CREATE TABLE IF NOT EXISTS parts (number INTEGER PRIMARY KEY, content TEXT);
 CREATE TABLE IF NOT EXISTS owns (number INTEGER PRIMARY KEY, content BLOB, crc INTEGER);
 CREATE TABLE IF NOT EXISTS gone (own INTEGER PRIMARY KEY, since INTEGER);
 CREATE TABLE IF NOT EXISTS records (name TEXT PRIMARY KEY, stamp TEXT, id TEXT, unit TEXT, created TEXT,
   target INTEGER, data INTEGER, attack INTEGER, common INTEGER, own INTEGER, sound TEXT, note TEXT,
   crc INTEGER) WITHOUT ROWID;
 """
-"""`records` has, in the order of paths, what is looked at for each of them; its figures are in `owns`."""
+"""`records` has, in the order of paths, what is looked at for each of them; its figures are in `owns`.
 
-NAMES = ("parts", "owns", "gone", "records")
+A part's number is a hash of its content, so that a row never means other content than what it was kept with.
+"""
+
+PASSING = ("locked", "readonly", "full", "unable to open", "disk I/O")
+"""What SQLite says where an index cannot be used now, and may be whole."""
 
 Judge = Callable[[Record], list[str]]
 """Lists what is wrong with a record; an empty list where nothing is."""
@@ -175,21 +179,21 @@ def read_folder(
                 if row is not None and row.sound and row.sound == judged_by:
                     found.append(Found(folder, name, row.record, [], row.note))
                     continue
-                if row is not None:
-                    record, parsed = row.record, None
-                else:
-                    try:
+                try:
+                    if row is None:
                         parsed = _parsed(place + name, parts)
-                    except RecordError as error:
-                        if on_damaged is None:
-                            failure = error
-                            break
-                        on_damaged(folder / name, error)
-                        continue
-                    record = parsed.record
-                apart = record.apart()  # whose figures are dropped again
-                wrong = [] if judge is None else judge(apart)
-                noted = "" if wrong or judge is None else note(apart)
+                        record = parsed.record
+                    else:
+                        parsed, record = None, row.record
+                    apart = record.apart()  # whose figures are dropped again
+                    wrong = [] if judge is None else judge(apart)
+                    noted = "" if wrong or judge is None else note(apart)
+                except RecordError as error:
+                    if on_damaged is None:
+                        failure = error
+                        break
+                    on_damaged(folder / name, error)
+                    continue
                 passed = "" if wrong or judge is None else judged_by
                 if row is not None and passed:
                     judged.append(row._replace(sound=passed, note=noted))
@@ -231,7 +235,7 @@ def read_records(
 def index_path(folder: Path) -> Path:
     """Return where the index of a folder is kept."""
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:24]
-    return package_cache() / "records" / f"{name}.db"
+    return package_cache() / "records" / f"{name}-{SCHEMA_VERSION}.db"
 
 
 def _json_files(folder: Path) -> Iterator[_File]:
@@ -292,12 +296,8 @@ class _Index:
             self._database = sqlite3.connect(
                 self._path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
             )
-            (version,) = self._database.execute("PRAGMA user_version").fetchone()
-            if version != SCHEMA_VERSION:
-                self._database.executescript(f"DROP TABLE IF EXISTS {'; DROP TABLE IF EXISTS '.join(NAMES)}")
             self._database.execute("PRAGMA synchronous = OFF")  # what a crash takes is read again
             self._database.executescript(TABLES)
-            self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             os.utime(self._path)
 
     @contextlib.contextmanager
@@ -305,12 +305,11 @@ class _Index:
         """Go on without the index where it cannot be used; remove it where it is damaged."""
         try:
             yield
-        except sqlite3.OperationalError:  # locked, read-only, a full disk
+        except (sqlite3.DatabaseError, ValueError, TypeError, LookupError) as error:
             self.close()
-        except (sqlite3.DatabaseError, ValueError, TypeError, LookupError):
-            self.close()
-            with contextlib.suppress(OSError):
-                self._path.unlink()
+            if not isinstance(error, sqlite3.OperationalError) or not _is_passing(error):
+                with contextlib.suppress(OSError):
+                    self._path.unlink()
         except OSError:
             self.close()
 
@@ -359,12 +358,12 @@ class _Index:
 
     def _part(self, number: int) -> dict[str, Any]:
         assert self._database is not None
-        content, crc = self._database.execute(
-            "SELECT content, crc FROM parts WHERE number = ?", (number,)
+        (content,) = self._database.execute(
+            "SELECT content FROM parts WHERE number = ?", (number,)
         ).fetchone()
-        part = read_part(content)
-        if crc != _crc(content) or not part.keys() <= SHARED:
+        if not isinstance(content, str) or number != _hash(content):
             raise ValueError(f"part {number} is damaged")
+        part = read_part(content)
         if len(self._parts) >= MOST_HELD:
             self._parts.clear()
         return self._parts.setdefault(number, part)
@@ -416,12 +415,11 @@ class _Index:
         assert self._database is not None
         number = self._numbers.get(content)
         if number is None:
-            self._database.execute(
-                "INSERT OR IGNORE INTO parts (content, crc) VALUES (?, ?)", (content, _crc(content))
-            )
-            (number,) = self._database.execute(
-                "SELECT number FROM parts WHERE content = ?", (content,)
-            ).fetchone()
+            number = _hash(content)
+            self._database.execute("INSERT OR IGNORE INTO parts VALUES (?, ?)", (number, content))
+            kept = self._database.execute("SELECT content FROM parts WHERE number = ?", (number,))
+            if kept.fetchone() != (content,):
+                raise ValueError(f"part {number} is another one")
             if len(self._numbers) >= MOST_HELD:
                 self._numbers.clear()
             self._numbers[content] = number
@@ -460,6 +458,15 @@ def _row(about: Sequence[Any], sound: str, note: str) -> tuple[Any, ...]:
     return (*about, sound, note, _row_crc(about, sound, note))
 
 
+def _hash(content: str) -> int:
+    digest = hashlib.blake2b(content.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def _is_passing(error: sqlite3.OperationalError) -> bool:
+    return any(words in str(error) for words in PASSING)
+
+
 def _row_crc(about: Sequence[Any], sound: str, note: str) -> int:
     name, stamp, id, unit, created, *numbers = about
     return zlib.crc32(f"{name}\0{stamp} {id} {unit} {created} {numbers} {sound} {note}".encode())
@@ -473,7 +480,7 @@ class _Owns:
     """
 
     def __init__(self, path: Path, folder: Path) -> None:
-        self._path, self._folder = path, folder
+        self._path, self._folder = path.absolute(), folder.absolute()
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
         self._inherited: sqlite3.Connection | None = None

@@ -132,14 +132,42 @@ def no_part(path):
     database.close()
 
 
-def newer(path):
-    with sqlite3.connect(path) as database:
-        database.execute("DROP TABLE records")
-        database.execute("PRAGMA user_version = 999")
-    database.close()
+def changed_by(*statements):
+    def harm(path):
+        with sqlite3.connect(path) as database:
+            for statement in statements:
+                database.execute(statement)
+        database.close()
+
+    return harm
 
 
-HARMS = [garbage, cut, figure, shared_figure, time_of_creation, note, no_part, newer]
+def exchanged(table):
+    """Let each of two rows have the number of the other; both stay whole."""
+    last = f"(SELECT max(number) FROM {table})"
+    first = f"(SELECT min(number) FROM {table})"
+    return changed_by(
+        f"CREATE TABLE ends AS SELECT {first} AS a, {last} AS b",
+        f"UPDATE {table} SET number = 0 WHERE number = (SELECT a FROM ends)",
+        f"UPDATE {table} SET number = (SELECT a FROM ends) WHERE number = (SELECT b FROM ends)",
+        f"UPDATE {table} SET number = (SELECT b FROM ends) WHERE number = 0",
+        "DROP TABLE ends",
+    )
+
+
+HARMS = [
+    garbage, cut, figure, shared_figure, time_of_creation, note, no_part,
+    exchanged("parts"), exchanged("owns"),
+    changed_by("DROP TABLE records"),
+    changed_by("DROP TABLE records", "CREATE VIEW records AS SELECT 1"),
+    changed_by("ALTER TABLE records DROP COLUMN note"),
+    changed_by("DROP TABLE parts", "ALTER TABLE owns RENAME TO parts"),
+    changed_by("DROP TABLE owns", "CREATE TABLE owns (x)"),
+    changed_by("UPDATE parts SET content = CAST(content AS BLOB)"),
+    changed_by("UPDATE records SET id = CAST(id AS BLOB)"),
+    changed_by("UPDATE records SET created = CAST(x'ff41' AS TEXT)"),
+    changed_by("UPDATE parts SET content = CAST(x'ff41' AS TEXT)"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("harm", HARMS)
@@ -304,3 +332,33 @@ def test_notes_are_kept_as_long_as_the_judge_stays_the_same(folder):
         assert len(asked) == (0 if known else 4)
         del asked[:]
     assert {each.note for each in read_folder(folder)} == {""}
+
+
+def test_a_damaged_record_is_told_where_its_figures_are_asked_for_late(folder):
+    records_of(folder)
+    with sqlite3.connect(index_path(folder)) as database:
+        database.execute("UPDATE owns SET content = x'00'")
+    database.close()
+    told = []
+
+    def judge(record):
+        for path in folder.rglob("*.json"):  # meanwhile somebody removes the files
+            path.unlink()
+        return [] if record.result else ["empty"]
+
+    found = read_folder(
+        folder, judge=judge, judged_by="one", on_damaged=lambda path, error: told.append(path)
+    )
+    assert list(found) == []
+    assert len(told) == 5
+
+
+def test_figures_are_found_from_another_working_folder(folder, monkeypatch, tmp_path):
+    records_of(folder)
+    expected = [record.result for record in records_of(folder)]
+    monkeypatch.chdir(folder.parent)
+    late = records_of(folder.name)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    index_path(folder).unlink()
+    assert [record.result for record in late] == expected
