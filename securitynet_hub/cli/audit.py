@@ -268,6 +268,10 @@ def _audit(
             progress.update(images, advance=size, visible=True)
             steps.say()
 
+        def tell_cost(told: str) -> None:
+            told = in_flags(told, vars(options))
+            progress.console.print(printable_markup(told, lines=True), highlight=False)
+
         for target, data in subjects:
             begin(target.id)
             measure = partial(
@@ -282,9 +286,7 @@ def _audit(
                 on_attack=partial(begin, target.id),
                 on_batch=count,
                 on_step=steps,
-                on_estimate=lambda told: progress.console.print(
-                    printable_markup(in_flags(told, vars(options))), highlight=False
-                ),
+                on_estimate=tell_cost if prints else lambda told: None,
                 expected_accuracy=options.expected_accuracy,
                 on_check=partial(_print_check, target.id, quiet=options.json or len(subjects) > 1)
                 if prints
