@@ -106,15 +106,17 @@ def duration(seconds: float) -> str:
 def in_words(value: object) -> str:
     """Write settings, or the value of one, as people do: names with spaces, and no brackets of a language.
 
-    What is not set is left out; of a digest the beginning is shown.
+    Settings come by their names; what is not set is left out, and of a digest the beginning is shown.
 
     >>> in_words({"batch_size": 64, "attacks": ["fgsm", "pgd"], "width": None, "from_logits": True})
-    'batch size 64, attacks (fgsm, pgd), from logits yes'
+    'attacks (fgsm, pgd), batch size 64, from logits yes'
     >>> in_words({"recipe": {"epochs": 5, "augment": "none"}, "settings": {"fgsm": {}, "pgd": {"steps": 20}}})
-    'recipe (epochs 5, augment none), settings (fgsm, pgd (steps 20))'
+    'recipe (augment none, epochs 5), settings (fgsm, pgd (steps 20))'
     """
     if isinstance(value, Mapping):
-        parts = [(str(name).replace("_", " "), each) for name, each in value.items() if each is not None]
+        parts = [
+            (str(name).replace("_", " "), each) for name, each in sorted(value.items()) if each is not None
+        ]
         return ", ".join(f"{name} {_within(each)}".rstrip() for name, each in parts)
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_within, value))
