@@ -189,6 +189,20 @@ def test_headlines_have_intervals():
     assert "on 80.0 % (75.0-85.0 %) of images" in verdict.title.replace("\u00a0", " ")
 
 
+def test_most_withstand_only_what_was_run():
+    """Without the attacks of AutoAttack nobody is told that a model withstands."""
+    result = {"accuracy": 0.9, "robust_accuracy": 0.8, "robust_accuracy_ci": [0.7, 0.87], "n": 90}
+    result["checks"] = [{"name": "same answers", "passed": True, "found": "equal", "n": 16}]
+    for attacks, tone in ((["fgsm", "pgd", "pgd_t"], "open"), (["pgd", "apgd_ce", "square"], "calm")):
+        made = entry("evasion", "worst_case", result)
+        record = replace(made.record, attack={**made.record.attack, "attacks": attacks})
+        (verdict,) = summary(Entry(record, made.path)).verdicts
+        assert verdict.tone == tone
+        told = " ".join(verdict.points)
+        assert ("Not run: apgd ce, apgd t, fab t, square" in told) == (tone == "open")
+        assert ("pip install 'securitynet-hub[evasion]'" in told) == (tone == "open")
+
+
 def test_a_terminal_says_the_verdict_on_one_model_first():
     result = {"accuracy": 0.9, "robust_accuracy": 0.525, "robust_accuracy_ci": [0.361, 0.685], "n": 40}
     one = entry("evasion", "fgsm", result | {"confidence_level": 0.95}, forwarded=80, gradients=40).record

@@ -45,6 +45,9 @@ MEANINGS = {
     "five severities. They are this project's, after ImageNet-C: compare with models measured here.",
 }
 
+AUTO_ATTACK = ("apgd_ce", "apgd_t", "fab_t", "square")
+"""The attacks of AutoAttack (Croce & Hein 2020): without them a model may only seem to withstand."""
+
 LOW, HALF = 0.05, 0.5
 """Shares of the accuracy that are left: at most so much counts as not robust; at least so much as robust."""
 
@@ -172,12 +175,18 @@ def robust_verdict(entry: Entry) -> Verdict:
     checked = bool(_rows(result, "checks"))
     if not checked:
         points.append("One attack alone shows little: worst_case runs all, and checks the model's gradients.")
+    missing = _lacks_package(record)
+    if missing:
+        points.append(
+            f"Not run: {', '.join(map(words_of, AUTO_ATTACK))}, which often mislead on more images and need "
+            f"the package pyautoattack: pip install 'securitynet-hub[{KIND.name}]'."
+        )
     if record.attack.get("width") is not None and result.get("stopped") != "width":
         limit = "passes" if result.get("stopped") == "passes" else "images"
         points.append(f"The {limit} ended before the interval was as narrow as --width asks.")
     if published := beside_published(result):
         points.append(published)
-    tone, short, severity = _judged(robust, accuracy, doubted=not checked or bool(_failed(result)))
+    tone, short, severity = _judged(robust, accuracy, doubted=not checked or missing or bool(_failed(result)))
     return Verdict(
         tone=tone,
         title=f"{short}: {share_with_interval(robust.value, robust.ci)} of images are still right",
@@ -188,6 +197,12 @@ def robust_verdict(entry: Entry) -> Verdict:
         points=points,
         basis="Attacks show where a model fails; they never prove that it withstands all others.",
     )
+
+
+def _lacks_package(record: Record) -> bool:
+    """Return whether the model's gradients were followed, and by none of AutoAttack's attacks."""
+    run = record.attack.get("attacks")
+    return isinstance(run, list) and "pgd" in run and not set(AUTO_ATTACK) & set(run)
 
 
 def _judged(robust: Measured, accuracy: float | None, *, doubted: bool) -> tuple[Tone, str, int]:

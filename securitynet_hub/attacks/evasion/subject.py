@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +72,13 @@ class Subject:
         rows = np.random.default_rng(seed).permutation(data.split.nonmembers)[:most]
         if not len(rows):
             raise ValueError(f"{data.images.name} has no image that {target.id} was not trained on.")
+        values = images.read(int(rows[0])).size
+        if threat.norm == "L2" and threat.eps >= math.sqrt(values):
+            raise ValueError(
+                f"eps must be below {math.sqrt(values):.3g} in the norm L2 for images of {values:,} values: "
+                f"beyond it any image is near to any other, as black to white is 1; got "
+                f"{shortened(options.eps)}."
+            )
         return cls(classifier=PixelClassifier(target), images=images, rows=rows, threat=threat, seed=seed)
 
     def read(self, rows: Rows) -> tuple[list[Pixels], Labels]:

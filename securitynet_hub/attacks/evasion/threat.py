@@ -32,7 +32,8 @@ class Threat:
 
         Raises:
             UnknownNameError: no such norm.
-            ValueError: eps is neither a number above 0 nor a fraction such as 8/255.
+            ValueError: eps is neither a number above 0 nor a fraction such as 8/255, or is so large that any
+                image may become any other.
 
         >>> Threat.of("Linf", "51/255")
         Threat(norm='Linf', eps=0.2)
@@ -46,7 +47,13 @@ class Threat:
             ) from error
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"eps must be above 0, such as 8/255; got {shortened(eps)}.")
-        return cls(norm=require_norm(norm), eps=value)
+        threat = cls(norm=require_norm(norm), eps=value)
+        if threat.norm == "Linf" and value > 1:
+            raise ValueError(
+                f"eps must be 1 at most in the norm Linf, where it is 1 from black to white; got "
+                f"{shortened(eps)}. Of grey levels, write it as a fraction, such as 8/255."
+            )
+        return threat
 
     def allows(self, images: torch.Tensor, changed: torch.Tensor) -> torch.Tensor:
         """Return which changed images are images within eps of the originals, shape (n,)."""

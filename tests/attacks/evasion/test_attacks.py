@@ -16,7 +16,7 @@ from securitynet_hub.attacks.evasion.subject import Subject
 from securitynet_hub.attacks.evasion.threat import Threat
 from securitynet_hub.attacks.evasion.units import Planned, attack_unit
 from securitynet_hub.attacks.evasion.worst_case import perturbing
-from securitynet_hub.attacks.subject import AuditData
+from securitynet_hub.attacks.subject import AuditData, known_data
 from securitynet_hub.core.errors import MissingPackageError, UnknownNameError
 from securitynet_hub.data.transforms import Transform
 from securitynet_hub.engine.inference import predict
@@ -216,6 +216,13 @@ class TestThreat:
     def test_others_are_refused(self, eps):
         with pytest.raises(ValueError, match="eps must be"):
             Threat.of("Linf", eps)
+
+    def test_a_threat_of_everything_is_refused(self, zoo):
+        with pytest.raises(ValueError, match=r"1 at most in the norm Linf.*got '8'.*such as 8/255"):
+            Threat.of("Linf", "8")
+        assert Threat.of("Linf", 1).eps == 1
+        with pytest.raises(ValueError, match=r"below 28 in the norm L2 for images of 784 values"):
+            Subject.of(zoo.target, known_data(zoo.target.annotation), Options(norm="L2", eps="28"), 0)
 
     def test_norms_that_are_not_known(self):
         with pytest.raises(UnknownNameError, match="'Linf'"):
