@@ -103,33 +103,37 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def in_words(value: object) -> str:
+def in_words(value: object, *, depth: int = 8) -> str:
     """Write settings, or the value of one, as people do: names with spaces, and no brackets of a language.
 
     Settings come by their names; what is not set is left out, and of a digest the beginning is shown.
+    What lies deeper than `depth` is left out.
 
     >>> in_words({"batch_size": 64, "attacks": ["fgsm", "pgd"], "width": None, "from_logits": True})
     'attacks (fgsm, pgd), batch size 64, from logits yes'
     >>> in_words({"recipe": {"epochs": 5, "augment": "none"}, "settings": {"fgsm": {}, "pgd": {"steps": 20}}})
     'recipe (augment none, epochs 5), settings (fgsm, pgd (steps 20))'
     """
+    if depth < 0:
+        return "…"
     if isinstance(value, Mapping):
         parts = [
             (str(name).replace("_", " "), each) for name, each in sorted(value.items()) if each is not None
         ]
-        return ", ".join(f"{name} {_within(each)}".rstrip() for name, each in parts)
+        return ", ".join(f"{name} {_within(each, depth - 1)}".rstrip() for name, each in parts)
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(_within, value))
+        return ", ".join(_within(each, depth - 1) for each in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = str(value)
     return f"{text[:12]}…" if re.fullmatch("[0-9a-f]{32,}", text) else text
 
 
-def _within(value: object) -> str:
+def _within(value: object, depth: int) -> str:
     """Write a value beside its name: what has several parts stands in parentheses."""
     if isinstance(value, Mapping):
-        return f"({in_words(value)})" if value else ""
+        return f"({in_words(value, depth=depth)})" if value else ""
     if isinstance(value, (list, tuple)):
-        return "none" if not value else in_words(value) if len(value) == 1 else f"({in_words(value)})"
-    return in_words(value)
+        words = in_words(value, depth=depth)
+        return "none" if not value else words if len(value) == 1 else f"({words})"
+    return in_words(value, depth=depth)

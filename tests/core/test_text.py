@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from securitynet_hub.core.text import csv_cell, markdown_code, markdown_text
+from securitynet_hub.core.text import csv_cell, in_words, markdown_code, markdown_text
 
 PAYLOADS = [
     "[x](javascript:alert(1))", "![x](https://example.org/x.svg)", "<img src=x onerror=alert(1)>", "`x`",
@@ -40,3 +40,11 @@ def test_no_cell_is_a_formula_whatever_parts_cells(text):
 def test_numbers_stay_numbers():
     assert csv_cell(-0.5) == -0.5
     assert csv_cell("model-1") == "model-1"
+
+
+def test_settings_of_strangers_may_lie_deep():
+    deep = {}
+    for _ in range(5000):
+        deep = {"a": [deep, 1]}
+    assert in_words(deep).startswith("a (a")
+    assert len(in_words(deep)) < 200
