@@ -46,5 +46,5 @@ def test_settings_of_strangers_may_lie_deep():
     deep = {}
     for _ in range(5000):
         deep = {"a": [deep, 1]}
-    assert in_words(deep).startswith("a (a")
+    assert in_words(deep).startswith("a ((a ((a ")
     assert len(in_words(deep)) < 200
