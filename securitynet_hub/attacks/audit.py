@@ -361,6 +361,11 @@ def _require_used(settings: Mapping[str, Mapping[str, Any]], names: list[str]) -
         if name in names or kind.group in names
     }
     for name, own in settings.items():
+        if name not in run and any(name in kind.attacks for kind in kinds().values()):
+            raise ValueError(
+                f"{name} has a setting and is not among the attacks to be run: name it, too (--attacks "
+                f"{name}), or leave the setting out."
+            )
         if name not in run:
             raise UnknownNameError("attack with settings among those to be run", name, run)
         run[name].require_settings(own)

@@ -197,7 +197,8 @@ class Validity:
             ValueError: the expected accuracy is no share.
         """
         if expected is not None and not 0 <= expected <= 1:
-            raise ValueError(f"expected_accuracy must lie in 0..1; got {expected}.")
+            per_cent = f" Of {expected:g} %, write {expected / 100:g}." if 1 < expected <= 100 else ""
+            raise ValueError(f"expected_accuracy must lie in 0..1; got {expected}.{per_cent}")
         self.check: Check | None = None
         self._expected, self._level, self._on_check = expected, confidence_level, on_check
         self._batch_size, self._seed = batch_size, seed

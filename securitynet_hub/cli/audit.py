@@ -161,9 +161,22 @@ def run(options: argparse.Namespace) -> None:
             count = sum(map(len, records))
             written = f"{count} record{'s' if count != 1 else ''} written"
             output().print(f"{written} below {printable_markup(str(options.out))}/")
+            _print_earlier(options.out, records)
     if skipped:
         _print_skipped(skipped, vars(options))
         raise SystemExit(INCOMPLETE)
+
+
+def _print_earlier(folder: Path, records: list[list[Record]]) -> None:
+    """Say where other records of the same models lie: the verdict above does not count them."""
+    units = {record.id for found in records for record in found}
+    models = {str(record.target["id"]) for found in records for record in found}
+    earlier = {path for id in models for path in (folder / id).glob("*.json")}
+    others = sum(not any(id in path.name for id in units) for path in earlier)
+    if others:
+        what = f"{others} other record{'s' * (others > 1)} of the same model{'s' * (len(models) > 1)}"
+        where = printable_markup(str(folder))
+        output().print(f"{what} lie there, too: `securitynet report {where}` counts all of them together.")
 
 
 def _load(options: argparse.Namespace) -> Subjects:

@@ -88,4 +88,6 @@ def _find(id: str) -> Annotation:
 
 
 def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return ", ".join(map(_text, value))
+    return f"{value:.10g}" if isinstance(value, float) else str(value)  # without what arithmetic leaves

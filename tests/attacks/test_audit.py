@@ -413,7 +413,7 @@ class TestSettings:
             audit(TARGET, attacks="loss", data=few, settings={"loss": {"gamma": 1}}, out=tmp_path)
         with pytest.raises(UnknownNameError, match="setting of noise 'sigma'"):
             audit(TARGET, attacks="noise", data=few, settings={"noise": {"sigma": 1}}, out=tmp_path)
-        with pytest.raises(UnknownNameError, match="attack with settings among those to be run 'rmia'"):
+        with pytest.raises(ValueError, match=r"rmia has a setting and is not among .* \(--attacks rmia\)"):
             audit(TARGET, attacks="loss", data=few, settings={"rmia": {"gamma": 1}}, out=tmp_path)
         assert list(tmp_path.rglob("*.json")) == []
 

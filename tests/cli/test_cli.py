@@ -230,7 +230,7 @@ class TestAudit:
             (
                 [OVERFITTED, "--setting", "rmia.gamma=1"],
                 2,
-                "attack with settings among those to be run 'rmia'",
+                "name it, too (--attacks rmia)",
             ),
             ([OVERFITTED, "--views", "miror"], 2, "'mirror'"),
             (
