@@ -2,10 +2,10 @@
 
 ``python benchmarks/measure_ratios.py`` keeps the table of docs/speed.md, in some ten minutes of one core. It
 takes ``--quick`` (small sizes, nothing is kept), ``--before COMMIT`` (a commit that this clone has) and names
-of rows. Each state runs in a process of its own on one thread, from a worktree, and all take turns, so that
-other work on the machine changes them alike. Ratios are of the processor's time, the median of the rounds
-and, in brackets, the lowest and the highest; the first round warms up. "-" is what an earlier state cannot
-do, or a peer that is not installed.
+of rows, which ``--renew`` puts in the place of those kept. Each state runs in a process of its own on one
+thread, from a worktree, and all take turns, so that other work on the machine changes them alike. Ratios are
+of the processor's time, the median of the rounds and, in brackets, the lowest and the highest; the first round
+warms up. "-" is what an earlier state cannot do, or a peer that is not installed.
 """
 
 import argparse
@@ -597,6 +597,8 @@ def main():
     parser.add_argument("--before", default=BEFORE, metavar="COMMIT")
     parser.add_argument("--records", type=int, default=100_000, metavar="N")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--folder", type=Path, help="where records are written, and found again")
+    parser.add_argument("--renew", action="store_true", help="keep the named rows in place of earlier ones")
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))  # this state, not one that is installed
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -605,12 +607,13 @@ def main():
     rows = [name for name in ROWS if name.startswith(tuple(options.rows) or "")]
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as closing:
         place = Path(folder)
-        os.environ |= {"HF_HOME": str(place / "cache"), RECORDS: str(place / "whole")}
+        made = options.folder or place
+        os.environ |= {"HF_HOME": str(place / "cache"), RECORDS: str(made / "whole")}
         git = ["git", "-C", str(ROOT), "worktree"]
         subprocess.run([*git, "add", "-q", "--detach", str(place / "before"), options.before], check=True)
         closing.callback(subprocess.run, [*git, "remove", "--force", str(place / "before")], check=True)
-        if any("records" in name for name in rows):
-            write_records(options.records, place)
+        if any("records" in name for name in rows) and not (made / "whole").exists():
+            write_records(options.records, made)
             time.sleep(4)  # a younger file is not kept in an index
         processes = {"before": Asked(place / "before", {}), FLOAT: Asked(ROOT, {})}
         closing.callback(lambda: [process.close() for process in processes.values()])
@@ -634,12 +637,34 @@ def main():
 
 def kept(options):
     columns = ["what", "now: s", "before / now", "peer / now", "now / limit"]
+    if options.renew and not options.quick:
+        return renewing(options)
     if options.quick or options.rows:
         return contextlib.nullcontext(lambda *cells: print("| " + " | ".join(cells) + " |", flush=True))
     from tables import writing
 
     command = " ".join(["python", "benchmarks/measure_ratios.py", *sys.argv[1:]])
     return writing("ratios", command, columns)
+
+
+@contextlib.contextmanager
+def renewing(options):
+    """Keep the rows that are measured in place of earlier ones, and the other rows as they are."""
+    from dataclasses import replace
+
+    from tables import keep, read
+
+    found = {}
+
+    def row(*cells):
+        print("| " + " | ".join(cells) + " |", flush=True)
+        found[cells[0]] = list(cells)
+
+    yield row
+    results = read("ratios")
+    rows = {row[0]: row for row in results.rows} | found
+    names = [name.format(records=f"{options.records:,}") for name in ROWS]
+    keep("ratios", replace(results, rows=[rows[name] for name in names if name in rows]))
 
 
 if __name__ == "__main__":
