@@ -4,8 +4,8 @@
 takes ``--quick`` (small sizes, nothing is kept), ``--before COMMIT`` (a commit that this clone has) and names
 of rows, which ``--renew`` puts in the place of those kept. Each state runs in a process of its own on one
 thread, from a worktree, and all take turns, so that other work on the machine changes them alike. Ratios are
-of the processor's time, the median of the rounds and, in brackets, the lowest and the highest; the first round
-warms up. "-" is what an earlier state cannot do, or a peer that is not installed.
+of the processor's time, the median of the rounds and, in brackets, the lowest and the highest; the first
+round warms up. "-" is what an earlier state cannot do, or a peer that is not installed.
 """
 
 import argparse
