@@ -164,45 +164,46 @@ def read_folder(
     with contextlib.closing(_Index(folder, len(files) >= LEAST)) as index:
         for start in range(0, len(files), TOGETHER):
             part = files[start : start + TOGETHER]
-            rows, count = index.look_up(part)
-            kept += count
             found: list[Found] = []
-            read: dict[int, _Kept] = {}
-            judged: list[_Row] = []
             failure: RecordError | None = None
-            for file in part:
-                name = file.name.replace("\0", os.sep)
-                row = rows.get(file.name)
-                if row is not None and judge is None:
-                    found.append(Found(folder, name, row.record, []))
-                    continue
-                if row is not None and row.sound and row.sound == judged_by:
-                    found.append(Found(folder, name, row.record, [], row.note))
-                    continue
-                try:
-                    if row is None:
-                        parsed = _parsed(place + name, parts)
-                        record = parsed.record
-                    else:
-                        parsed, record = None, row.record
-                    apart = record.apart()  # whose figures are dropped again
-                    wrong = [] if judge is None else judge(apart)
-                    noted = "" if wrong or judge is None else note(apart)
-                except RecordError as error:
-                    if on_damaged is None:
-                        failure = error
-                        break
-                    on_damaged(folder / name, error)
-                    continue
-                passed = "" if wrong or judge is None else judged_by
-                if row is not None and passed:
-                    judged.append(row._replace(sound=passed, note=noted))
-                elif parsed is not None and file.settled:
-                    read[len(found)] = _Kept(file, parsed, passed, noted if passed else "")
-                found.append(Found(folder, name, record, wrong, noted))
-            for position, record in index.keep(read).items():
-                found[position] = found[position]._replace(record=record)
-            index.mark(judged)
+            with without_collection():  # of many objects that stay
+                rows, count = index.look_up(part)
+                kept += count
+                read: dict[int, _Kept] = {}
+                judged: list[_Row] = []
+                for file in part:
+                    name = file.name.replace("\0", os.sep)
+                    row = rows.get(file.name)
+                    if row is not None and judge is None:
+                        found.append(Found(folder, name, row.record, []))
+                        continue
+                    if row is not None and row.sound and row.sound == judged_by:
+                        found.append(Found(folder, name, row.record, [], row.note))
+                        continue
+                    try:
+                        if row is None:
+                            parsed = _parsed(place + name, parts)
+                            record = parsed.record
+                        else:
+                            parsed, record = None, row.record
+                        apart = record.apart()  # whose figures are dropped again
+                        wrong = [] if judge is None else judge(apart)
+                        noted = "" if wrong or judge is None else note(apart)
+                    except RecordError as error:
+                        if on_damaged is None:
+                            failure = error
+                            break
+                        on_damaged(folder / name, error)
+                        continue
+                    passed = "" if wrong or judge is None else judged_by
+                    if row is not None and passed:
+                        judged.append(row._replace(sound=passed, note=noted))
+                    elif parsed is not None and file.settled:
+                        read[len(found)] = _Kept(file, parsed, passed, noted if passed else "")
+                    found.append(Found(folder, name, record, wrong, noted))
+                for position, record in index.keep(read).items():
+                    found[position] = found[position]._replace(record=record)
+                index.mark(judged)
             yield from found
             if failure is not None:
                 raise failure
@@ -326,7 +327,7 @@ class _Index:
         if self._database is None or not stamps:
             return rows, 0
         parts, figures, count = self._parts, self._owns.content, 0
-        with self._tried(), without_collection():
+        with self._tried():
             for *about, sound, note, crc in self._database.execute(
                 "SELECT name, stamp, id, unit, created, target, data, attack, common, own, sound, note, crc "
                 "FROM records WHERE name >= ? AND name <= ?",
