@@ -274,8 +274,13 @@ def test_a_models_page_opens_with_its_verdict_in_words(page, records):
 
 def test_the_models_of_the_page_add_up(page, records):
     listed = len(load_annotations("extended")) + len(load_annotations("zoo"))
-    assert f"{listed:,} annotated image classifiers, 1 further model of shared results" in page.inner_text(
-        "body"
+    added = f"{len(load_annotations('extended')) - len(load_annotations('models'))} added to them"
+    parts = (
+        f"{len(load_annotations('models'))} of SecurityNet, {added}, {len(load_annotations('zoo'))} of the"
+    )
+    assert (
+        f"{listed:,} annotated image classifiers ({parts} embedded zoo), 1 further model of shared results"
+        in page.inner_text("body")
     )
     page.locator("#count", has_text=f"{listed + 1:,} of {listed + 1:,} models").wait_for()
 

@@ -262,7 +262,7 @@ def grounds_of(entry: Entry) -> list[Ground]:
         return []
     failed = _failed(entry.record.result)
     text = "; ".join(str(each.get("found")) for each in failed or checks)
-    return [Ground("gradients lead attacks", not failed, f"{text}.")]
+    return [Ground("Gradients lead attacks", not failed, f"{text}.")]
 
 
 def section(entries: Sequence[Entry], samples: Sequence[Path]) -> Section:

@@ -114,8 +114,15 @@ def explorer_page(
         names=[column["words"] for column in content["columns"] if column["first"]],
         rows=list(_plain_rows(content)),
         count=len(content["models"]) - content["unlisted"],
+        listed=_listed(),
         unlisted=content["unlisted"],
     )
+
+
+def _listed() -> str:
+    """Say how many models each of the tables adds."""
+    published, whole, zoo = (len(load_annotations(config)) for config in ("models", "extended", "zoo"))
+    return f"{published:,} of SecurityNet, {whole - published:,} added to them, {zoo:,} of the embedded zoo"
 
 
 def explorer_data(records: Sequence[Record], boards: Sequence[Board]) -> dict[str, Any]:
