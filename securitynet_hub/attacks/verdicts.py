@@ -13,7 +13,7 @@ from securitynet_hub.attacks.kind import Kind, kinds
 from securitynet_hub.attacks.latest import by_model
 from securitynet_hub.attacks.present import Summary, Verdict, consequence
 from securitynet_hub.core.text import printable
-from securitynet_hub.records.entries import Entry
+from securitynet_hub.records.entries import Entry, read_entries
 from securitynet_hub.records.record import Record
 
 LONGEST = 4000
@@ -97,22 +97,27 @@ def ordered(summaries: Iterable[Summary]) -> list[Verdict]:
     return sorted(own, key=lambda each: consequence(each.tone, each.severity), reverse=True)
 
 
-def verdict(records: Record | Iterable[Record]) -> str:
+def verdict(records: Record | Iterable[Record] | str | Path) -> str:
     """Return in words what records say of each model, the most consequential first.
 
     Args:
-        records: one, or several, such as what `audit` returns or `read_records` reads.
+        records: one, or several, such as what `audit` returns, or a file or folder of records.
 
     Returns:
         For each model its id and, for each kind of attack, what was found, what it means, and how sure that
         is. Empty if there are no records. Lines are as wide as the terminal (or as COLUMNS says), else 100
         letters.
 
+    Raises:
+        RecordError: there is no such file or folder, or no whole record in it.
+
     >>> from securitynet_hub import audit
     >>> print(verdict(audit("zoo/fashion-mnist/bn-cnn-overfitted-500/1", attacks="modified_entropy"))[:82])
     zoo/fashion-mnist/bn-cnn-overfitted-500/1
       Leaks membership (severe): given a tra
     """
+    if isinstance(records, (str, Path)):
+        records = [entry.record for entry in read_entries([records])]
     return "\n".join(
         "\n".join([printable(id), *map(_told, said)])
         for id, said in verdicts([records] if isinstance(records, Record) else records).items()

@@ -172,11 +172,12 @@ def _print_earlier(folder: Path, records: list[list[Record]]) -> None:
     units = {record.id for found in records for record in found}
     models = {str(record.target["id"]) for found in records for record in found}
     earlier = {path for id in models for path in (folder / id).glob("*.json")}
-    others = sum(not any(id in path.name for id in units) for path in earlier)
-    if others:
-        what = f"{others} other record{'s' * (others > 1)} of the same model{'s' * (len(models) > 1)}"
-        where = printable_markup(str(folder))
-        output().print(f"{what} lie there, too: `securitynet report {where}` counts all of them together.")
+    if any(not any(id in path.name for id in units) for path in earlier):
+        whose = "models" if len(models) > 1 else "model"
+        command = f"`securitynet report {printable_markup(str(folder))}`"
+        output().print(
+            f"Earlier records of the same {whose} are there, too: {command} takes the newest of each attack."
+        )
 
 
 def _load(options: argparse.Namespace) -> Subjects:

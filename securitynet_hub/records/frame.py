@@ -11,13 +11,17 @@ from securitynet_hub.records.rows import find_figure
 if TYPE_CHECKING:
     import pandas as pd
 
+THREAT = ("norm", "eps")
+"""Settings without which a figure of changed images says nothing."""
+
 
 def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     """Return records as a table for pandas, one row each.
 
     Columns are ``model``, ``kind``, ``attack``, ``images``, ``created``, ``author`` and ``id``, then every
     number of the results by its name, with its interval in ``NAME_low`` and ``NAME_high``; the true-positive
-    rates are ``tpr@0.01`` and so on. What a result does not have is missing (NaN).
+    rates are ``tpr@0.01`` and so on. Where images were changed, ``norm`` and ``eps`` say within what. What a
+    result does not have is missing (NaN).
 
     Args:
         records: from `audit` or `read_records`.
@@ -41,6 +45,7 @@ def _row(record: Record) -> dict[str, Any]:
         "created": record.created,
         "author": record.author,
         "id": record.id,
+        **{name: record.attack[name] for name in THREAT if name in record.attack},
     }
     names = [name for name in record.result if name not in row]
     for entry in record.result.get("tpr_at_fpr") or ():

@@ -1,12 +1,13 @@
 """What a notebook's user types: few lines for a network in memory, short texts for what comes back."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 import securitynet_hub as hub
-from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.core.errors import RecordError, UnknownNameError
 
 ID = "zoo/fashion-mnist/cnn-overfitted-500/1"
 GREY = hub.Transform(height=28, width=28, channels=1, mean=(0.286,), std=(0.353,))
@@ -55,6 +56,13 @@ def test_records_say_first_what_they_amount_to(records):
     assert hub.verdict([]) == ""
 
 
+def test_a_verdict_takes_a_folder_as_a_report_does(tmp_path):
+    records = hub.audit(ID, attacks="correctness", out=tmp_path)
+    assert hub.verdict(tmp_path) == hub.verdict(str(tmp_path)) == records.verdict
+    with pytest.raises(RecordError, match="there is no file or folder"):
+        hub.verdict(tmp_path / "elsewhere")
+
+
 def test_the_same_weights_in_memory_and_in_a_file_are_one_model(net, data, tmp_path):
     file = tmp_path / "net.pth"
     torch.save(net.state_dict(), file)
@@ -74,8 +82,6 @@ def test_the_same_weights_in_memory_and_in_a_file_are_one_model(net, data, tmp_p
 
 
 def test_a_stranger_s_name_is_text_in_a_notebook(records):
-    from dataclasses import replace
-
     hostile = replace(records[0], target={"id": "<script>alert(1)</script>\x1b[2J"})
     assert "<script" not in hostile._repr_html_()
     assert "\x1b" not in hostile._repr_html_() + repr(hostile)
@@ -90,6 +96,10 @@ def test_records_as_a_table(records):
     )  # fmt: skip
     assert row["tpr@0.01"] == records[1].result["tpr_at_fpr"][1]["tpr"]
     assert hub.to_frame(iter(records)).equals(frame)
+    assert "eps" not in frame
+    threat = {"norm": "Linf", "eps": "8/255"}
+    of_threat = hub.to_frame([replace(records[0], attack={**records[0].attack, **threat})])
+    assert of_threat.loc[0, ["norm", "eps"]].tolist() == ["Linf", "8/255"]
 
 
 def test_a_report_shows_inline_and_is_kept_where_asked(records, tmp_path):
@@ -111,6 +121,7 @@ def test_models_are_compared_on_the_same_images():
     assert found.difference.ci.low > 0.0
     first, second = (record.result["auc"] for record in found.records)
     assert math.isclose(found.difference.difference, first - second)
+    assert "by modified_entropy" in repr(found)
     assert "paired" in repr(found)
     with pytest.raises(UnknownNameError):
         hub.compare_leakage(ID, ID, attack="los")

@@ -53,7 +53,8 @@ class Comparison:
         ]
         figure = Figure(self.difference.difference, *self.difference.ci)
         how = "paired" if self.paired else "unpaired"
-        return [*found, f"difference {figure.shown()}, p = {self.difference.p_value:.2g}, {how}"]
+        by = printable(self.records[0].attack["name"])
+        return [*found, f"difference {figure.shown()} by {by}, p = {self.difference.p_value:.2g}, {how}"]
 
 
 def compare_leakage(

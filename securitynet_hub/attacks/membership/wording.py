@@ -439,10 +439,20 @@ def _estimate(judgement: Judgement) -> str:
     found = lira_estimate(judgement.records)
     if found is None or not _references(judgement):
         return ""
+    one, others = f"one of them (LiRA, {REFERENCES} models)", f"{one_in(found.fpr)} non-members"
+    low, high = found.ci
+    if low > found.fpr:
+        share = share_with_interval(found.value, found.ci)
+    elif high < 1:
+        share = f"at most {percent(high)}, and perhaps hardly any,"
+    else:
+        return (
+            "Stronger attacks, with reference models, were not run, and the losses alone do not tell how "
+            f"many of the training images {one} would identify while wrongly accusing {others}."
+        )
     return (
-        "Stronger attacks, with reference models, were not run: by the losses alone, one of them (LiRA, "
-        f"{REFERENCES} models) would identify {share_with_interval(found.value, found.ci)} of the training "
-        f"images while wrongly accusing {one_in(found.fpr)} non-members. That is an estimate."
+        f"Stronger attacks, with reference models, were not run: by the losses alone, {one} would identify "
+        f"{share} of the training images while wrongly accusing {others}. That is an estimate."
     )
 
 
