@@ -305,7 +305,7 @@ def probability_words(result: Mapping[str, Any]) -> str:
     of backdoored networks.
 
     >>> probability_words({"probability": 0.75, "probability_ci": [0.5, 1.0]}).replace("\u00a0", " ")
-    '75.0 % (50.0 % to more than 95.5 %)'
+    '75.0 % (50.0 % to more than 97.7 %)'
     """
     return _probability(result, percent, "more than ", "less than ", " to ")
 
@@ -314,9 +314,9 @@ def probability_cell(result: Mapping[str, Any]) -> str:
     """Write the same for a narrow table.
 
     >>> probability_cell({"probability": 1.0, "probability_ci": [0.5, 1.0]})
-    '>0.95 (0.50->0.95)'
+    '>0.98 (0.50->0.98)'
     >>> probability_cell({"probability": 1.0, "probability_ci": [0.99, 1.0]})
-    '>0.95'
+    '>0.98'
     """
     return _probability(result, "{:.2f}".format, ">", "<", "-")
 
