@@ -504,6 +504,7 @@ def serve():
 
     if hasattr(errors, "EngineWarning"):  # torch would answer in the engine's place
         warnings.simplefilter("error", errors.EngineWarning)
+        warnings.filterwarnings("ignore", "in bfloat16", errors.EngineWarning)  # where it does answer
     torch.set_num_threads(1)
     keep_freed_memory()
     answers, sys.stdout = sys.stdout, sys.stderr

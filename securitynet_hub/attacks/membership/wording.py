@@ -24,6 +24,9 @@ ENOUGH_MODELS = 16
 UNSURE = 0.65
 """Upper end of the blind baseline's interval above which the sides are not called alike: too few images."""
 
+SURELY_FED = 0.99
+"""Share of its training images on which a model is right that is surely fed as it was trained."""
+
 
 class Words(NamedTuple):
     """A verdict in words.
@@ -361,9 +364,13 @@ def _caveats(records: Sequence[Record]) -> list[str]:
                 "audit then looks for the mistake."
             )
         elif share is not None:
+            lead = (
+                ": say it by expected_accuracy (--expected-accuracy), and the audit looks for a mistake such "
+                "as a wrong transform"
+            )
             found.append(
                 f"The model is right on {percent(share)} of its training images; what it should reach is "
-                "not known."
+                f"not known{lead if share < SURELY_FED else ''}."
             )
     return found
 

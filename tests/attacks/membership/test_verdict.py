@@ -271,6 +271,9 @@ class TestBroken:
         said = word(judgement)
         assert ("if it is fed as it was trained" in said.title) == (tone == "open")
         assert ("(--expected-accuracy 0.9)" in said.text) == (tone == "open")
+        assert ("a mistake such as a wrong transform" in said.text) == (
+            (status, share) == ("no expectation", 0.9)
+        )
 
 
 class TestWithheld:
