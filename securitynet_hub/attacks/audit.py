@@ -203,6 +203,8 @@ def audit(
                     with stage("attacks"):
                         records += kind.audits.run(target, data, chosen, own_options[kind.name], how)
                 except (ValueError, ModelError) as error:
+                    if isinstance(error, UnknownNameError) and not records:
+                        raise  # a wrong request, which no other attack should wait for
                     for each in chosen:
                         skip(each, error)
     if skipped and not records:

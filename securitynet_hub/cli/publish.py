@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
     """Publish the data set, the metrics, records, a surrogate, a model's evaluation, or the explorer (space).
 
     Each repository gets one commit, or one pull request: all of it or nothing. The data set's eval.yaml has a
-    commit of its own, which the Hub may refuse. Damaged or invalid records are told and left out.
+    commit of its own, which the Hub may refuse. It leaves damaged and invalid records out, and says which.
     """
     for name in NEEDS.get(options.what, ()):
         if getattr(options, name) is None:

@@ -533,6 +533,11 @@ class TestWhatCannotRun:
         assert "was trained is not known here" in str(told["lira"])
         assert "name the one that the audited model may be derived from" in str(told["error_agreement"])
 
+    def test_an_unknown_name_is_told_before_another_kind_begins(self, few, tmp_path):
+        with pytest.raises(UnknownNameError, match="'mirror'"):
+            audit(TARGET, attacks=["loss", "fgsm"], data=few, views=["miror"], robust_images=4, out=tmp_path)
+        assert list(tmp_path.rglob("*.json")) == []
+
     def test_an_audit_of_nothing_is_an_error(self, few, tmp_path):
         told = []
         with pytest.raises(ValueError, match="lira needs reference models"):

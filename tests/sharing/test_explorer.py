@@ -206,10 +206,14 @@ def test_boards_that_differ_are_columns_that_differ(records):
     assert len(set(words)) == 2
 
 
-def test_own_models_stand_where_the_public_ones_do_and_the_zoo_has_its_columns(records):
-    own = replace(
-        records[0],
-        target={"id": "module/0123456789ab/mine", "weights_hash": None, "num_classes": 10},
+OWN = "module/0123456789ab/mine"
+
+
+def of_own_model(record, **more):
+    """Return the record as one of a model that no table has, with the check that went before it."""
+    return replace(
+        record,
+        target={"id": OWN, "weights_hash": None, "num_classes": 10},
         attack={"kind": "membership-inference", "name": "modified_entropy", "from_logits": True},
         data={
             "name": "pictures",
@@ -217,9 +221,14 @@ def test_own_models_stand_where_the_public_ones_do_and_the_zoo_has_its_columns(r
             "check": {"status": "no expectation", "accuracy": 48 / 80, "n": 80, "members_accuracy": 56 / 70,
                       "n_members": 70},
         },
+        **more,
     )  # fmt: skip
+
+
+def test_own_models_stand_where_the_public_ones_do_and_the_zoo_has_its_columns(records):
+    own = of_own_model(records[0])
     found = explorer_data([own], [])
-    place = [model[0] for model in found["models"]].index("module/0123456789ab/mine")
+    place = [model[0] for model in found["models"]].index(OWN)
     figures = {figure["name"]: figure for figure in found["figures"]}
     gap, auc = figures["overfit_gap"], figures["mia_modified_entropy_auc"]  # the axes of the first plot
     assert gap["values"][place] == pytest.approx(0.2)
@@ -236,19 +245,8 @@ def test_own_models_stand_where_the_public_ones_do_and_the_zoo_has_its_columns(r
 
 def test_accuracies_and_verdicts_are_those_of_a_report(records, tmp_path):
     """The check asked about 80 images, an attack counted 400 right of 500: the latter stands on both."""
-    id = "module/0123456789ab/mine"
-    own = replace(
-        records[0],
-        target={"id": id, "weights_hash": None, "num_classes": 10},
-        attack={"kind": "membership-inference", "name": "modified_entropy", "from_logits": True},
-        data={
-            "name": "pictures",
-            "sha256": "0" * 64,
-            "check": {"status": "no expectation", "accuracy": 48 / 80, "n": 80, "members_accuracy": 56 / 70,
-                      "n_members": 70},
-        },
-        counts={"members": 500, "members_right": 450, "nonmembers": 500, "nonmembers_right": 400},
-    )  # fmt: skip
+    counts = {"members": 500, "members_right": 450, "nonmembers": 500, "nonmembers_right": 400}
+    id, own = OWN, of_own_model(records[0], counts=counts)
     found = explorer_data([own], [])
     place = [model[0] for model in found["models"]].index(id)
     figures = {figure["name"]: figure for figure in found["figures"]}
