@@ -156,7 +156,7 @@ def run(options: argparse.Namespace) -> None:
     else:
         _print_tables(subjects, records)
         _print_lists(lists)
-        _print_left_out(options, subjects)
+        _print_left_out(options, subjects, records, skipped)
         if options.out:
             count = sum(map(len, records))
             written = f"{count} record{'s' if count != 1 else ''} written"
@@ -371,15 +371,37 @@ def _print_lists(lists: list[NamedMembers]) -> None:
             output().print(part)
 
 
-def _print_left_out(options: argparse.Namespace, subjects: Subjects) -> None:
-    """Print which attacks of a group were not run, and why."""
+def _print_left_out(
+    options: argparse.Namespace, subjects: Subjects, records: list[list[Record]], skipped: Skipped
+) -> None:
+    """Print which attacks of a group were not run, and why; models that share a line of it share one."""
     from securitynet_hub.attacks.kind import split_options
 
-    chosen = split_options(kind_options(options, "audit"))
+    chosen, models = split_options(kind_options(options, "audit")), dict[str, list[str]]()
+    tried = {(id, name) for id, name, _ in skipped}
     for kind in kinds().values():
-        for target, data in subjects if kind.group in (options.attacks or ()) else ():
-            for line in left_out_lines(kind.audits.left_out(target, data, chosen[kind.name])):
-                output().print(f"{printable_markup(target.id)}: {line}")
+        if kind.group not in (options.attacks or ()):
+            continue
+        for (target, data), found in zip(subjects, records, strict=True):
+            ran = {record.attack["name"] for record in found}
+            reasons = {
+                name: reason
+                for name, reason in kind.audits.left_out(target, data, chosen[kind.name]).items()
+                if name not in ran and (target.id, name) not in tried
+            }
+            for line in left_out_lines(reasons):
+                models.setdefault(line, []).append(target.id)
+    for line, ids in models.items():
+        output().print(f"{printable_markup(_where(ids))}: {printable_markup(line)}", highlight=False)
+
+
+def _where(ids: Sequence[str]) -> str:
+    """Name models in a few words.
+
+    >>> _where(["a"]), _where(["a", "b"])
+    ('a', '2 models, such as a')
+    """
+    return ids[0] if len(ids) == 1 else f"{len(ids)} models, such as {ids[0]}"
 
 
 def _print_skipped(skipped: Skipped, flags: Collection[str]) -> None:
@@ -390,10 +412,8 @@ def _print_skipped(skipped: Skipped, flags: Collection[str]) -> None:
     console = PlainConsole(stderr=True, highlight=False, emoji=False)  # also with -q: it is an error
     console.print("[bold red]securitynet:[/bold red] not everything that was asked for was run.")
     for (name, reason), ids in models.items():
-        where = ids[0] if len(ids) == 1 else f"{len(ids)} models, such as {ids[0]}"
-        console.print(
-            printable_markup(f"{name} was not run on {where}: {reason}", lines=True), soft_wrap=True
-        )
+        told = f"{name} was not run on {_where(ids)}: {reason}"
+        console.print(printable_markup(told, lines=True), soft_wrap=True)
 
 
 def left_out_lines(reasons: Mapping[str, str]) -> list[str]:

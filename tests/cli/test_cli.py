@@ -15,6 +15,7 @@ from support.processes import Program
 
 from securitynet_hub import audit
 from securitynet_hub.annotations.schema import load_annotations
+from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.attacks.membership.running import runnable
 from securitynet_hub.cli.sweep_progress import SweepProgress
 from securitynet_hub.core.errors import WeightsError
@@ -129,6 +130,15 @@ class TestAudit:
             assert f"{record.result['auc']:.3f} ({low:.3f}-{high:.3f})".replace("0.", ".") in out.replace(
                 "0.", "."
             )
+        told = re.findall(rf"{OVERFITTED}: left out: (.*?) \((.*?)\)", " ".join(out.split()))
+        assert [reason for _, reason in told] == [
+            "it needs the public model that the target was fine-tuned from: pass --base-model MODEL",
+            "it needs reference models: pass --shadows N",
+            "it makes queries of its own, up to --max-queries images: name it in --attacks",
+        ]
+        left_out = [name for names, _ in told for name in names.split(", ")]
+        names = set(kinds()["membership-inference"].attacks)
+        assert sorted(left_out) == sorted(names - set(runnable()))
 
     def test_the_default_attacks_are_those_of_python_and_are_named(self, run):
         _, out, err = run("audit", OVERFITTED, "--json")

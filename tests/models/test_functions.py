@@ -340,8 +340,15 @@ class TestAttacks:
         with pytest.raises(ValueError, match=r"loss cannot attack .*labels alone\. These can: correctness"):
             hub.audit(labels, attacks="loss", data=data)
         assert [record.attack["name"] for record in hub.audit(labels, data=data)] == ["correctness"]
-        left = kinds()["membership-inference"].audits.left_out(labels, data, None)
+        kind = kinds()["membership-inference"]
+        left = kind.audits.left_out(labels, data, kind.options())
         assert "labels alone" in left["loss"]
+        assert "queries of its own" in left["boundary"]
+        left = kind.audits.left_out(
+            posteriors, data, kind.options(shadows=2, base="zoo/fashion-mnist/cnn-clean/1")
+        )
+        assert "base_calibration" not in left
+        assert "2 or more reference models trained on it and 2 or more that were not" in left["lira"]
 
     @pytest.mark.parametrize("kind", kinds().values(), ids=lambda kind: kind.name)
     def test_only_attacks_that_labels_suffice_for_apply_to_labels(self, zoo, labels, kind):

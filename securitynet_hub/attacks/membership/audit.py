@@ -149,12 +149,50 @@ def applicable(target: Target, data: AuditData, options: Options, context: Conte
 
 
 def left_out(target: Target, data: AuditData, options: Options) -> dict[str, str]:
-    """Return the reason for each attack for which the target answers with too little.
+    """Return the reason for each attack that ``all`` leaves out here, as a command line says it.
 
-    That attacks need reference models or queries is said where they are listed.
+    Where reference models are still to be trained, only the training shows which attacks they suffice for:
+    then what an attack asks of them is returned, and the caller passes over those that ran.
     """
-    reasons = {name: find(name).unanswerable(target) for name in runnable()}
-    return {name: reason for name, reason in reasons.items() if reason}
+    candidates = None if options.candidates is None else find_candidates(options.candidates, target, data)
+    pool = find_pool(options.shadows, data) if isinstance(options.shadows, Shadows) else None
+    kept = pool is not None and candidates is not None and not candidates.are_known_to(pool.shadows, data)
+    reasons = {}
+    for name, attack in registered().items():
+        if reason := attack.unanswerable(target):
+            reasons[name] = reason
+        elif not attack.shares_pass:
+            reasons[name] = "it makes queries of its own, up to --max-queries images: name it in --attacks"
+        elif candidates is not None and attack.labelled and not candidates.labelled:
+            reasons[name] = "it needs labels, and the candidates have none"
+        elif kept and attack.min_references[0]:
+            reasons[name] = "it needs reference models trained on candidates, and these were trained before"
+        elif reason := _lacking(attack, pool, options):
+            reasons[name] = reason
+    return reasons
+
+
+def _lacking(attack: Attack, pool: Pool | None, options: Options) -> str:
+    """Say what an attack on answers lacks, in the words of the command line; empty where it has everything."""
+    held = _held(pool, options)
+    missing = set(attack.needed(held)) - held
+    if "base_features" in missing:
+        return "it needs the public model that the target was fine-tuned from: pass --base-model MODEL"
+    if missing and options.shadows is None:
+        return "it needs reference models: pass --shadows N"
+    seen, unseen = attack.min_references
+    fewest = _fewest_references(pool)
+    if missing & OF_POPULATION:
+        return (
+            "it needs a population, images that are neither members nor non-members, and the reference "
+            "models were asked about none"
+        )
+    if missing or fewest[0] < seen or fewest[1] < unseen:
+        return (
+            f"it needs, for each image, {seen} or more reference models trained on it and {unseen} or more "
+            "that were not: pass a larger --shadows N"
+        )
+    return ""
 
 
 def swept() -> list[str]:
