@@ -25,7 +25,7 @@ from securitynet_hub.attacks.listing import default_attacks, require_known
 from securitynet_hub.attacks.records import Records
 from securitynet_hub.attacks.subject import AuditData, as_data, known_data
 from securitynet_hub.attacks.validity import Check, Validity
-from securitynet_hub.core.arrays import require_seed
+from securitynet_hub.core.arrays import require_count, require_seed, require_share
 from securitynet_hub.core.errors import ModelError, SkippedWarning, UnknownNameError
 from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.core.progress import OnStep, Progress, heard_by
@@ -36,6 +36,7 @@ from securitynet_hub.models.loading import find_annotation, load_target
 from securitynet_hub.models.outputs import Outputs, Reduce
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import Record, read_records, require_writable, write_record
+from securitynet_hub.statistics.rates import require_level
 
 if TYPE_CHECKING:
     import torch
@@ -134,6 +135,10 @@ def audit(
     for idle in find_idle(names, options).values():
         warn_caller(idle, SkippedWarning)
     folder, seed = None if out is None else Path(out), require_seed(seed)
+    require_level(confidence_level)
+    require_count(batch_size, "batch_size")
+    if expected_accuracy is not None:
+        require_share(expected_accuracy, "expected_accuracy")
     own = {"name": name, "transform": transform, "num_classes": num_classes, "outputs": outputs}
     target = _in_memory(target, {**own, "reduce": reduce, "build": build})
     # Find the data before the weights are downloaded: without data there is nothing to audit.

@@ -132,16 +132,38 @@ class Attack:
             ValueError: a setting is annotated as a number, a text or a truth value, and has none.
         """
         parameters = inspect.signature(self.configured_by or self.run).parameters
-        for name, value in settings.items():
-            if name not in self.settings:
-                raise UnknownNameError(f"setting of {self.name}", name, self.settings)
-            wanted = [part.strip() for part in str(parameters[name].annotation).split("|")]
-            known = TYPES.keys() >= set(wanted) and not (isinstance(value, str) and value in self.words)
-            if known and not any(TYPES[part][1](value) for part in wanted):
-                words = " or ".join(TYPES[part][0] for part in wanted)
-                raise ValueError(
-                    f"the setting {name} of {self.name} must be {words}; got {repr(value)[:100]}."
-                )
+        types = {name: str(parameters[name].annotation) for name in self.settings}
+        require_typed(self.name, settings, types, self.words)
+
+
+def require_typed(
+    attack: str, settings: Mapping[str, Any], types: Mapping[str, str], words: Iterable[str] = ()
+) -> None:
+    """Refuse settings that an attack does not have, and such that are of another type.
+
+    Args:
+        attack: the attack's name.
+        settings: values by their names.
+        types: the annotation of every setting that the attack has.
+        words: what a setting may be in place of a value of its type.
+
+    Raises:
+        UnknownNameError: no such setting; the closest names are given.
+        ValueError: a setting is annotated as a number, a text or a truth value, and has none.
+
+    >>> require_typed("pgd", {"steps": 2.5}, {"steps": "int"})
+    Traceback (most recent call last):
+    ...
+    ValueError: the setting steps of pgd must be a whole number; got 2.5.
+    """
+    for name, value in settings.items():
+        if name not in types:
+            raise UnknownNameError(f"setting of {attack}", name, types)
+        wanted = [part.strip() for part in types[name].split("|")]
+        known = TYPES.keys() >= set(wanted) and not (isinstance(value, str) and value in words)
+        if known and not any(TYPES[part][1](value) for part in wanted):
+            told = " or ".join(TYPES[part][0] for part in wanted)
+            raise ValueError(f"the setting {name} of {attack} must be {told}; got {repr(value)[:100]}.")
 
 
 def _raise(name: str, error: Exception) -> None:

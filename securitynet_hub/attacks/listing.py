@@ -16,12 +16,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from securitynet_hub.attacks.kind import Decorated, Kind, installed, kinds
+from securitynet_hub.attacks.kind import Decorated, Kind, installed, kinds, require_typed
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.core.terms import glossary
 
 LITERAL = re.compile(r"^ATTACKS? = ", re.MULTILINE)
 
+
+NEXT = re.compile(r"^(?=[^\s)#])", re.MULTILINE)
+"""Where the next definition of a file begins."""
 
 REQUIRED = ("name", "run", "summary", "source")
 """Fields that every literal has."""
@@ -29,6 +32,26 @@ REQUIRED = ("name", "run", "summary", "source")
 
 class Expression(str):
     """The source text of a value that is no constant, such as a function."""
+
+
+class Function(Expression):
+    """The name of a function that the attack's own file defines.
+
+    Attributes:
+        types: the annotation of each keyword-only argument.
+    """
+
+    types: dict[str, str]
+
+    @classmethod
+    def of(cls, definition: ast.FunctionDef) -> Function:
+        """Return the name of a function with its arguments."""
+        found = cls(definition.name)
+        found.types = {
+            part.arg: "" if part.annotation is None else ast.unparse(part.annotation)
+            for part in definition.args.kwonlyargs
+        }
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +157,41 @@ def require_known(names: Iterable[str]) -> None:
             raise UnknownNameError("attack", name, known)
 
 
+def require_settings(settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse settings that the file of an attack shows to be wrong; others are looked at once it is imported.
+
+    Args:
+        settings: each attack's settings by its name.
+
+    Raises:
+        UnknownNameError: no such setting; the closest names are given.
+        ValueError: a setting is of another type.
+
+    >>> require_settings({"rmia": {"gamma": "high"}})
+    Traceback (most recent call last):
+    ...
+    ValueError: the setting gamma of rmia must be a number; got 'high'.
+    """
+    for attack in listed_attacks():
+        literal = attack.literal
+        function = literal.get("configured_by") or literal["run"]
+        if attack.name in settings and isinstance(function, Function):
+            supplied = _supplied(kinds()[attack.kind])
+            types = {name: told for name, told in function.types.items() if name not in supplied}
+            require_typed(attack.name, settings[attack.name], types, literal.get("words", ()))
+
+
+def _supplied(kind: Kind) -> frozenset[str]:
+    """Return `Attack.supplied` of a kind, read from its file ``attack.py``, which may import torch."""
+    path = Path(importlib.import_module(kind.package).__path__[0]) / "attack.py"
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "supplied":
+            call = node.value
+            if isinstance(call, ast.Call) and call.args:
+                return frozenset(ast.literal_eval(call.args[0]))
+    return frozenset()
+
+
 def read_literals(text: str) -> list[dict[str, Any]]:
     """Return the fields of each attack in which a file ends.
 
@@ -153,7 +211,20 @@ def read_literals(text: str) -> list[dict[str, Any]]:
     for literal in literals:
         if isinstance(literal.get("needs"), Expression):  # the name of a tuple that another file holds
             literal["needs"] = (literal["needs"],)
+        for name in {"run", "configured_by"} & literal.keys():
+            literal[name] = _function(literal[name], text)
     return literals
+
+
+def _function(name: Any, text: str) -> Any:
+    """Return the name of a function with its arguments where the same file defines it."""
+    start = re.search(rf"^def {re.escape(str(name))}\(", text, re.MULTILINE)
+    if start is None:
+        return name
+    rest = text[start.start() :]
+    end = NEXT.search(rest, 1)
+    (definition,) = ast.parse(rest if end is None else rest[: end.start()]).body
+    return Function.of(definition) if isinstance(definition, ast.FunctionDef) else name
 
 
 def _literals(kind: Kind) -> Iterator[dict[str, Any]]:

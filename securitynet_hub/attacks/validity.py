@@ -19,7 +19,7 @@ from scipy.stats import binomtest
 
 from securitynet_hub.attacks.accuracy import published_accuracy, top_classes
 from securitynet_hub.attacks.kind import BATCH_SIZE, CONFIDENCE_LEVEL
-from securitynet_hub.core.arrays import Labels, Rows
+from securitynet_hub.core.arrays import Labels, Rows, require_share
 from securitynet_hub.core.errors import AccuracyWarning, BudgetError, ModelError
 from securitynet_hub.core.telling import warn_caller
 from securitynet_hub.data.pixels import Pixels
@@ -196,9 +196,8 @@ class Validity:
         Raises:
             ValueError: the expected accuracy is no share.
         """
-        if expected is not None and not 0 <= expected <= 1:
-            per_cent = f" Of {expected:g} %, write {expected / 100:g}." if 1 < expected <= 100 else ""
-            raise ValueError(f"expected_accuracy must lie in 0..1; got {expected}.{per_cent}")
+        if expected is not None:
+            require_share(expected, "expected_accuracy")
         self.check: Check | None = None
         self._expected, self._level, self._on_check = expected, confidence_level, on_check
         self._batch_size, self._seed = batch_size, seed

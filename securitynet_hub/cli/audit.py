@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.annotations.schema import Annotation, ZooAnnotation, load_annotations
-from securitynet_hub.attacks.kind import kinds
+from securitynet_hub.attacks.kind import kinds, split_options
 from securitynet_hub.attacks.listing import default_attacks, known_names, listed_attacks
 from securitynet_hub.cli.console import errors, output, step
 from securitynet_hub.cli.early import refuse_early
@@ -124,15 +124,22 @@ def known_models() -> list[str]:
 
 def run(options: argparse.Namespace) -> None:
     """Audit one model, or the whole embedded zoo, and print a table of the figures."""
-    refuse_early(model=None if options.id == ZOO else options.id, attacks=options.attacks, data=options.data)
+    own_settings, chosen = settings(options.setting), kind_options(options, "audit")
+    refuse_early(
+        model=None if options.id == ZOO else options.id,
+        attacks=options.attacks,
+        data=options.data,
+        settings=own_settings,
+        options=chosen,
+        expected_accuracy=options.expected_accuracy,
+    )
     from securitynet_hub.attacks.audit import find_idle, require_possible
     from securitynet_hub.engine.processes import find_place
 
     if options.out is None:
         options.interruption = INTERRUPTION
     # Before a model is fetched or an image read.
-    chosen = kind_options(options, "audit")
-    require_possible(options.attacks, settings(options.setting), out=options.out, **chosen)
+    require_possible(options.attacks, own_settings, out=options.out, **chosen)
     for name, idle in find_idle(options.attacks, chosen).items():
         setattr(options, name, None)
         errors().print(f"[yellow]note:[/yellow] {printable_markup(in_flags(idle, [name]))}")
@@ -375,8 +382,6 @@ def _print_left_out(
     options: argparse.Namespace, subjects: Subjects, records: list[list[Record]], skipped: Skipped
 ) -> None:
     """Print which attacks of a group were not run, and why; models that share a line of it share one."""
-    from securitynet_hub.attacks.kind import split_options
-
     chosen, models = split_options(kind_options(options, "audit")), dict[str, list[str]]()
     tried = {(id, name) for id, name, _ in skipped}
     for kind in kinds().values():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from securitynet_hub.attacks.kind import Kind, kinds
 from securitynet_hub.cli.audit import known_models
 from securitynet_hub.cli.console import errors, output
+from securitynet_hub.cli.early import refuse_early
 from securitynet_hub.cli.json_output import add_json_flag, print_json
 from securitynet_hub.cli.kind_flags import add_kind_flags, kind_options
 from securitynet_hub.cli.own_flags import add_own_flags, own_options
@@ -70,13 +71,13 @@ def run(options: argparse.Namespace) -> None:
     Flags of a model of your own say how the suspect is loaded; a reference file:WEIGHTS fills its network.
     Which of two models reveals more of its training images is another question: audit both, and report both.
     """
+    chosen, own_settings = kind_options(options, "compare"), settings(options.setting)
+    refuse_early(data=options.data, settings=own_settings, options=chosen, seed=options.seed)
     from securitynet_hub.attacks.audit import audit, require_possible
     from securitynet_hub.models.loading import load_target
 
-    chosen = kind_options(options, "compare")
     groups = [kind.group for kind in comparing()]
     named = {kind.compares: options.reference for kind in comparing() if kind.compares}
-    own_settings = settings(options.setting)
     require_possible(groups, own_settings, out=options.out, **chosen, **named)
     data: AuditData | None = None
     if options.data is not None:

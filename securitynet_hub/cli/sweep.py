@@ -128,7 +128,8 @@ def _add_ways(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Plan a sweep, show the plan or run what is left of it, and print the outcome."""
-    refuse_early(attacks=options.attacks)
+    chosen = kind_options(options, "sweep")
+    refuse_early(attacks=options.attacks, options=chosen, seed=options.seed)
     for pattern in options.models:
         if not set(pattern) & set("*?[") and pattern != ZOO:
             refuse_early(model=pattern)
@@ -141,7 +142,7 @@ def run(options: argparse.Namespace) -> None:
     if processes.is_left_alone():
         console.print(f"[yellow]note:[/yellow] {printable_markup(ALONE)}")
     own = {name: value for name, value in vars(options).items() if name in SweepOptions.__dataclass_fields__}
-    own |= {"max_memory": max_memory(options.max_memory), "kind_options": kind_options(options, "sweep")}
+    own |= {"max_memory": max_memory(options.max_memory), "kind_options": chosen}
     with reading_bars() as show:
         prepared = prepare(SweepOptions(**own), on_progress=show)
     for path in prepared.damaged:

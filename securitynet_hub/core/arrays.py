@@ -140,6 +140,20 @@ def require_seed(seed: Any) -> int:
     return int(seed)
 
 
+def require_share(value: float, name: str) -> float:
+    """Return a share; refuse anything but a number of 0 to 1.
+
+    >>> require_share(93, "expected_accuracy")
+    Traceback (most recent call last):
+    ...
+    ValueError: expected_accuracy must lie in 0..1; got 93. Of 93 %, write 0.93.
+    """
+    if not (is_real(value) and 0 <= value <= 1):
+        per_cent = f" Of {value:g} %, write {value / 100:g}." if is_real(value) and 1 < value <= 100 else ""
+        raise ValueError(f"{name} must lie in 0..1; got {shortened(value)}.{per_cent}")
+    return float(value)
+
+
 def require_count(value: Any, name: str) -> int:
     """Return a count; refuse anything but a whole number of 1 or more.
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
 
 import torch
 
-from securitynet_hub.core.errors import UnknownNameError
-
-Norm = Literal["Linf", "L2"]
-"""The norm in which a change is small: the largest change of a value, or the root of the sum of squares."""
+from securitynet_hub.models.norms import Norm, require_norm
 
 Logits = Callable[[torch.Tensor], torch.Tensor]
 """Maps images (n, channels, height, width) to logits (n, classes)."""
@@ -140,18 +136,6 @@ def pgd(
         inside = project(moved, images, norm, radius, white)
         moved = inside + step_size * steepest(loss_slopes(network, inside, labels, targets), norm)
     return project(moved, images, norm, radius, white)
-
-
-def require_norm(norm: str) -> Norm:
-    """Return a norm that is known.
-
-    Raises:
-        UnknownNameError: it is not; the known ones are given.
-    """
-    for known in get_args(Norm):
-        if norm == known:
-            return known  # type: ignore[no-any-return]
-    raise UnknownNameError("norm of a change", norm, get_args(Norm))
 
 
 def _drawn(images: torch.Tensor, norm: Norm, generator: torch.Generator) -> torch.Tensor:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from securitynet_hub.attacks.backdoor import needs
 from securitynet_hub.attacks.backdoor.needs import Need
 from securitynet_hub.attacks.kind import Decorated, Described, Kind, option
+from securitynet_hub.core.arrays import require_count
 from securitynet_hub.core.atlas import POISONED_DATA, POISONED_MODEL, TRIGGER
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ class Options:
         metavar="DIR",
     )
     num_images: int = 40
+
+    def __post_init__(self) -> None:
+        """Refuse values that no model and no images could make possible."""
+        require_count(self.num_images, "num_images")
 
 
 JUDGES = ("model", "inputs", "training")

@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from securitynet_hub.attacks.evasion.eps import read_eps
 from securitynet_hub.attacks.kind import Described, Kind, option
+from securitynet_hub.core.arrays import is_real, require_count, shortened
 from securitynet_hub.core.atlas import ADVERSARIAL
+from securitynet_hub.core.errors import UnknownNameError
 
 EPS = "8/255"
 """Largest change, unless another is asked for: that of most published figures of small images."""
+
+BALLS = ("image", "crop")
+"""What the attacker changes."""
 
 IMAGES = 200
 """Images that are attacked at most, unless another number is asked for."""
@@ -68,6 +74,24 @@ class Options:
     published: Path | None = option(
         None, "RobustBench's model_info of the model, whose figure stands beside ours", metavar="FILE"
     )
+
+    def __post_init__(self) -> None:
+        """Refuse values that no model and no images could make possible.
+
+        >>> Options(eps="9/0")
+        Traceback (most recent call last):
+        ...
+        ValueError: eps must be a number or a fraction such as 8/255; got '9/0'.
+        """
+        read_eps(self.norm, self.eps)
+        if self.robust_images is not None:
+            require_count(self.robust_images, "robust_images")
+        if self.width is not None and not (is_real(self.width) and 0 < self.width <= 1):
+            raise ValueError(f"width must lie above 0 and be 1 at most; got {shortened(self.width)}.")
+        if self.passes is not None:
+            require_count(self.passes, "passes")
+        if self.ball not in BALLS:
+            raise UnknownNameError("choice of what is changed", self.ball, BALLS)
 
 
 def describe(literal: Mapping[str, Any]) -> Described:

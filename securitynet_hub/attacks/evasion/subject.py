@@ -12,15 +12,11 @@ from securitynet_hub.attacks.evasion.classifier import PixelClassifier
 from securitynet_hub.attacks.evasion.kind import IMAGES, Options
 from securitynet_hub.attacks.evasion.threat import Threat
 from securitynet_hub.attacks.subject import AuditData
-from securitynet_hub.core.arrays import Labels, Rows, is_real, require_count, shortened
-from securitynet_hub.core.errors import UnknownNameError
+from securitynet_hub.core.arrays import Labels, Rows, shortened
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.data.sources import ImageSource
 from securitynet_hub.models.network_size import Divisible
 from securitynet_hub.models.target import Target
-
-BALLS = ("image", "crop")
-"""What the attacker changes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,8 +42,8 @@ class Subject:
         """Find what is attacked.
 
         Raises:
-            UnknownNameError: no such norm, or no such choice of what is changed.
-            ValueError: no number of images or eps, or the preprocessing cannot be divided.
+            ValueError: eps is too large for these images, there is none, or the preprocessing cannot be
+                divided.
 
         >>> from securitynet_hub.attacks.subject import known_data
         >>> from securitynet_hub.models.loading import load_target
@@ -57,14 +53,6 @@ class Subject:
         (50, 0.0314)
         """
         threat = Threat.of(options.norm, options.eps)
-        if options.robust_images is not None:
-            require_count(options.robust_images, "robust_images")
-        if options.width is not None and not (is_real(options.width) and 0 < options.width <= 1):
-            raise ValueError(f"width must lie above 0 and be 1 at most; got {shortened(options.width)}.")
-        if options.passes is not None:
-            require_count(options.passes, "passes")
-        if options.ball not in BALLS:
-            raise UnknownNameError("choice of what is changed", options.ball, BALLS)
         images = data.images
         if options.ball == "crop":
             target, images = _cropped(target, images)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 
-from securitynet_hub.core.arrays import shortened
-from securitynet_hub.models.perturbations import Norm, lengths, require_norm
+from securitynet_hub.attacks.evasion.eps import read_eps
+from securitynet_hub.models.norms import Norm, require_norm
+from securitynet_hub.models.perturbations import lengths
 
 ROUNDING = 1e-5
 """By which share a change may be longer than eps, for the rounding of float32."""
@@ -38,22 +38,8 @@ class Threat:
         >>> Threat.of("Linf", "51/255")
         Threat(norm='Linf', eps=0.2)
         """
-        try:
-            above, _, below = eps.partition("/") if isinstance(eps, str) else (eps, "", "")
-            value = float(above) / float(below or 1)  # Fraction would write out 1e999999999
-        except (ValueError, ZeroDivisionError, OverflowError, TypeError) as error:
-            raise ValueError(
-                f"eps must be a number or a fraction such as 8/255; got {shortened(eps)}."
-            ) from error
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"eps must be above 0, such as 8/255; got {shortened(eps)}.")
-        threat = cls(norm=require_norm(norm), eps=value)
-        if threat.norm == "Linf" and value > 1:
-            raise ValueError(
-                f"eps must be 1 at most in the norm Linf, where it is 1 from black to white; got "
-                f"{shortened(eps)}. Of grey levels, write it as a fraction, such as 8/255."
-            )
-        return threat
+        value = read_eps(norm, eps)
+        return cls(norm=require_norm(norm), eps=value)
 
     def allows(self, images: torch.Tensor, changed: torch.Tensor) -> torch.Tensor:
         """Return which changed images are images within eps of the originals, shape (n,)."""

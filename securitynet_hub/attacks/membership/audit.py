@@ -173,7 +173,7 @@ def left_out(target: Target, data: AuditData, options: Options) -> dict[str, str
 
 
 def _lacking(attack: Attack, pool: Pool | None, options: Options) -> str:
-    """Say what an attack on answers lacks, in the words of the command line; empty where it has everything."""
+    """Say what an attack on answers lacks, in the words of the command line; empty if nothing."""
     held = _held(pool, options)
     missing = set(attack.needed(held)) - held
     if "base_features" in missing:

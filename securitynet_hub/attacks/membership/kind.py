@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.attacks.kind import Described, Kind, option
+from securitynet_hub.core.arrays import is_real, shortened
 from securitynet_hub.core.atlas import MEMBERSHIP
 
 if TYPE_CHECKING:
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
 
 FDR = 0.1
 """False-discovery rate of member lists."""
+
+
+def require_fdr(fdr: float) -> None:
+    """Refuse a false-discovery rate outside 0..1.
+
+    >>> require_fdr(2)
+    Traceback (most recent call last):
+    ...
+    ValueError: the false-discovery rate (--fdr) must lie between 0 and 1; got 2.
+    """
+    if not (is_real(fdr) and 0 < fdr < 1):
+        raise ValueError(f"the false-discovery rate (--fdr) must lie between 0 and 1; got {shortened(fdr)}.")
+
 
 TARGET_FPRS = (0.001, 0.01)
 """False-positive rates at which the true-positive rate is given."""
@@ -103,6 +117,10 @@ class Options:
     on_list: Callable[[NamedMembers], object] | None = None
     calibration: float = 0.5
     target_fprs: tuple[float, ...] = TARGET_FPRS
+
+    def __post_init__(self) -> None:
+        """Refuse a rate that no model and no images could make possible."""
+        require_fdr(self.fdr)
 
 
 NEEDS = {

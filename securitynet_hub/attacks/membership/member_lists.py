@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from securitynet_hub.attacks.membership.attack import Rows
+from securitynet_hub.attacks.membership.kind import require_fdr
 from securitynet_hub.core.arrays import Flags, Scores
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.data.sources import ImageSource
@@ -76,8 +77,7 @@ class Plan:
         Raises:
             ValueError: the rate is outside 0..1, or its smallest p-value is above it.
         """
-        if not 0 < self.fdr < 1:
-            raise ValueError(f"the false-discovery rate (--fdr) must lie between 0 and 1; got {self.fdr:g}.")
+        require_fdr(self.fdr)
         known = -(-nonmembers // 2) if halved else nonmembers
         needed = nonmembers_needed(self.share)
         if known < needed:

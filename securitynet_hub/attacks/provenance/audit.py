@@ -20,11 +20,11 @@ from securitynet_hub.attacks.provenance.copies import make_copies
 from securitynet_hub.attacks.provenance.kind import KIND, Options
 from securitynet_hub.attacks.provenance.measures import Measured, measure
 from securitynet_hub.attacks.provenance.models import Models
-from securitynet_hub.attacks.provenance.null import NULLS, models_needed, require_significance
+from securitynet_hub.attacks.provenance.null import models_needed
 from securitynet_hub.attacks.subject import AuditData, at_one_size, describe_subject
 from securitynet_hub.attacks.validity import is_near_chance
-from securitynet_hub.core.arrays import Labels, Rows, require_count
-from securitynet_hub.core.errors import AccuracyWarning, UnknownNameError
+from securitynet_hub.core.arrays import Labels, Rows
+from securitynet_hub.core.errors import AccuracyWarning
 from securitynet_hub.core.telling import warn_caller
 from securitynet_hub.engine.inference import predict
 from securitynet_hub.models.beside import load_beside
@@ -60,7 +60,6 @@ def run(
     chosen = {name: cast(Attack, KIND.attacks[name]) for name in dict.fromkeys(attacks)}
     for name, attack in chosen.items():
         attack.require_settings(context.settings.get(name, {}))
-    _require_options(options)
     if options.reference is None:
         told = (
             "provenance compares two models: name the one that the audited model may be derived from with "
@@ -181,13 +180,6 @@ def left_out(target: Target, data: AuditData, options: Options) -> dict[str, str
 def swept() -> list[str]:
     """Return nothing: every sign needs a reference."""
     return []
-
-
-def _require_options(options: Options) -> None:
-    if options.null not in ("auto", *NULLS):
-        raise UnknownNameError("null", options.null, ("auto", *NULLS))
-    require_significance(options.significance)
-    require_count(options.queries, "queries")
 
 
 def _require_other(reference: Target, target: Target) -> None:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from securitynet_hub.attacks.kind import Described, Kind, option
+from securitynet_hub.attacks.provenance.null import NULLS, require_significance
+from securitynet_hub.core.arrays import require_count
 from securitynet_hub.core.atlas import EXTRACTION
+from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.records.figures import number
 
 if TYPE_CHECKING:
@@ -66,6 +69,19 @@ class Options:
     )
     power_copies: tuple[str, ...] = ("quantised", "pruned", "fine-tuned")
     independent: tuple[Target, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse values that no model and no images could make possible.
+
+        >>> Options(queries=0)
+        Traceback (most recent call last):
+        ...
+        ValueError: queries must be a count of 1 or more; got 0.
+        """
+        if self.null not in ("auto", *NULLS):
+            raise UnknownNameError("null", self.null, ("auto", *NULLS))
+        require_significance(self.significance)
+        require_count(self.queries, "queries")
 
 
 def describe(literal: Mapping[str, Any]) -> Described:
