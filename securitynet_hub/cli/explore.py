@@ -41,7 +41,12 @@ def run(options: argparse.Namespace) -> None:
     from securitynet_hub.pages.page import write_page
     from securitynet_hub.sharing.explorer.page import explorer_page
 
-    known = read_results(options) if options.repo or options.records else Results([], {}, {})
+    folders = [options.records] if options.records else []
+    known = (
+        read_results(options.repo, folders, options.signers)
+        if options.repo or folders
+        else Results([], {}, {})
+    )
     records = known.records
     out = write_page(options.out, explorer_page(records, signers=known.signers))
     if options.json:

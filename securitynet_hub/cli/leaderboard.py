@@ -28,8 +28,16 @@ def add(commands: Any) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser("leaderboard", help="rank models by results", description=run.__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "folders",
+        nargs="*",
+        default=[],
+        type=Path,
+        metavar="RECORDS",
+        help="folders of records, from `securitynet audit --out`; all of them together are ranked",
+    )
     source.add_argument("--repo", metavar="OWNER/NAME", help="dataset repository with results")
-    source.add_argument("--records", type=Path, metavar="DIR", help="folder with records")
+    source.add_argument("--records", nargs="+", type=Path, metavar="DIR", help="the same as RECORDS")
     headlines = " or ".join(dict.fromkeys(name for kind in kinds().values() for name in kind.headline))
     parser.add_argument(
         "--samples",
@@ -61,7 +69,8 @@ def run(options: argparse.Namespace) -> None:
     from securitynet_hub.sharing.fetching import Refused
     from securitynet_hub.sharing.leaderboard import leaderboards, unranked
 
-    records, signers, notes = read_results(options)
+    folders = options.records or options.folders
+    records, signers, notes = read_results(options.repo, folders, options.signers)
     choice = {name: getattr(options, name) for name in ("by", "dataset", "kind", "attack")}
     boards = leaderboards(records, **choice, samples=options.samples, signers=signers, notes=notes)
     print_refused([Refused(*each) for each in unranked(records, **choice, notes=notes)])
@@ -115,26 +124,40 @@ class Results(NamedTuple):
     notes: dict[str, str]
 
 
-def read_results(options: argparse.Namespace) -> Results:
-    """Return the valid records of a folder or a repository."""
+def read_results(repo: str | None, folders: Sequence[Path], allowed: Path | None) -> Results:
+    """Return the valid records of a repository, or else of folders; one that lies in several counts once.
+
+    Args:
+        repo: OWNER/NAME of a data set of the Hub.
+        folders: where records lie.
+        allowed: file of the signers who count.
+    """
     from securitynet_hub.sharing.fetching import fetch_results, record_path, signatures_at
     from securitynet_hub.sharing.repositories import repository
     from securitynet_hub.sharing.signatures import signatures_beside, signers_by_record
 
-    if options.repo:
-        where = repository("dataset", options.repo)
+    if repo:
+        where = repository("dataset", repo)
         fetched = fetch_results(where)
         print_refused(fetched.refused)
-        if options.signers is None:
+        if allowed is None:
             return Results(fetched.records, {}, {})
         signatures = signatures_at(where, fetched.commit)
-        return Results(fetched.records, signers_by_record(fetched.records, signatures, options.signers), {})
-    records, notes = read_valid(options.records)
-    if options.signers is None:
+        return Results(fetched.records, signers_by_record(fetched.records, signatures, allowed), {})
+    found: dict[str, Record] = {}
+    notes: dict[str, str] = {}
+    for folder in folders:
+        valid = read_valid(folder)
+        for record in valid.records:
+            found.setdefault(record.id, record)
+        notes |= valid.notes
+    records = list(found.values())
+    if allowed is None:
         return Results(records, {}, notes)
     signatures = [
         signature
         for record in records
-        for signature in signatures_beside(record_path(record, options.records), record.id)
+        for folder in folders
+        for signature in signatures_beside(record_path(record, folder), record.id)
     ]
-    return Results(records, signers_by_record(records, signatures, options.signers), notes)
+    return Results(records, signers_by_record(records, signatures, allowed), notes)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
+
+RATE = re.compile(r"tpr@(\d*\.?\d+(?:e-\d+)?)")
+"""Name of a true-positive rate, with the false-positive rate that it is at."""
 
 LARGEST = 1e100
 """Largest magnitude that is read as a figure. No attack measures more, and a plot's axis would overflow."""
@@ -30,6 +34,17 @@ def interval(value: Any) -> tuple[float, float] | None:
         return None
     low, high = map(number, value)
     return (low, high) if low is not None and high is not None and low <= high else None
+
+
+def figure_words(name: str) -> str:
+    """Write the name of a figure for readers.
+
+    >>> [figure_words(name) for name in ("tpr@0.01", "auc", "robust_accuracy", "p_value")]
+    ['TPR at 1 % FPR', 'AUC', 'robust accuracy', 'p-value']
+    """
+    if rate := RATE.fullmatch(name):
+        return f"TPR at {100 * float(rate[1]):g} % FPR"
+    return {"auc": "AUC", "p_value": "p-value"}.get(name, name.replace("_", " "))
 
 
 def integers(value: Any) -> list[int]:

@@ -7,13 +7,12 @@ The columns never change, so that shards of every age load together; what a late
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Annotated, Any, NamedTuple
 
-from securitynet_hub.records.figures import number
+from securitynet_hub.records.figures import RATE, number
 
 CONFIG = "results"
 FOLDER = f"data/{CONFIG}"
@@ -106,7 +105,7 @@ def find_figure(result: Mapping[str, Any], name: str) -> Figure | None:
     Figure(value=0.25, low=0.125, high=0.5)
     """
     value, interval = result.get(name), result.get(f"{name}_ci")
-    if rate := re.fullmatch(r"tpr@(\d*\.?\d+(?:e-\d+)?)", name):
+    if rate := RATE.fullmatch(name):
         entries = result.get("tpr_at_fpr")
         for entry in entries if isinstance(entries, list) else ():
             known = isinstance(entry, dict) and "tpr_at_threshold" in entry

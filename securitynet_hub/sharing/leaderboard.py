@@ -20,7 +20,7 @@ from securitynet_hub.attacks.kind import Kind, kinds
 from securitynet_hub.attacks.latest import model_ids
 from securitynet_hub.core.errors import UnknownNameError
 from securitynet_hub.core.memory import without_collection
-from securitynet_hub.records.figures import number
+from securitynet_hub.records.figures import figure_words, number
 from securitynet_hub.records.record import Record
 from securitynet_hub.records.rows import Figure, agrees, find_figure
 
@@ -131,9 +131,20 @@ class Board(NamedTuple):
 
     @property
     def title(self) -> str:
-        """Return what is ranked, in a line."""
-        samples = ", ".join(f"{name.removeprefix('n_')} {count}" for name, count in self.samples.items())
-        return f"{self.attack} on {self.data}{f' ({samples})' if samples else ''}: {self.by}"
+        """Return what is ranked, in a line and in words."""
+        samples = ", ".join(f"{count:,} {_sort_of(name)}" for name, count in self.samples.items())
+        attack = self.attack.replace("_", " ")
+        return f"{attack} on {self.data}{f' ({samples})' if samples else ''}: {figure_words(self.by)}"
+
+
+def _sort_of(count: str) -> str:
+    """Say what a count of a result counts.
+
+    >>> _sort_of("n_nonmembers"), _sort_of("n")
+    ('non-members', 'images')
+    """
+    name = count.removeprefix("n_")
+    return {"nonmembers": "non-members", "n": "images"}.get(name, name.replace("_", " "))
 
 
 def leaderboards(

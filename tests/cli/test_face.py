@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -162,6 +163,24 @@ def test_json_of_commands_that_write(audited, run):
     assert code == 0
     assert {board["attack"] for board in json.loads(out)} == {"loss", "entropy"}
     assert json.loads(out)[0]["standings"][0]["model"] == ID
+
+
+def test_several_folders_make_one_leaderboard(audited, run, tmp_path):
+    run("audit", REGULARISED, "--attacks", "loss", "-q", "--out", tmp_path / "other")
+    for folders in (
+        (audited / "records", tmp_path / "other", audited / "records"),
+        ("--records", audited / "records", tmp_path / "other"),
+    ):
+        code, out, _ = run("leaderboard", *folders, "--attack", "loss", "--by", "tpr@0.01")
+        assert code == 0
+        assert out.count("## ") == 2  # the models have other numbers of members
+        assert "## loss on fashion_mnist_4k (250 members, 1,750 non-members): TPR at 1 % FPR" in out
+        assert "## loss on fashion_mnist_4k (500 members, 1,500 non-members): TPR at 1 % FPR" in out
+        assert re.findall(r"\| 1 \| (\S+) \| \S+ \| \S+ \| (\d)", out) == [(ID, "2"), (REGULARISED, "1")]
+    code, out, err = run("leaderboard")
+    assert (code, out) == (2, "")
+    assert "one of the arguments RECORDS --repo --records is required" in " ".join(err.split())
+    assert run("leaderboard", tmp_path, "--repo", "a/b")[0] == 2
 
 
 def test_less_and_more_is_told(run):

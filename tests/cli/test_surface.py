@@ -98,7 +98,8 @@ COMMANDS = {
         {"revision": None, "out": "results", "signers": None},
     ),
     "leaderboard": (
-        {"--repo OWNER/NAME", "--records DIR", "--samples DIR", "--by FIGURE", "--dataset DATASET",
+        {"[RECORDS ...]", "--repo OWNER/NAME", "--records DIR [DIR ...]", "--samples DIR", "--by FIGURE",
+         "--dataset DATASET",
          "--kind KIND", "--attack ATTACK", "--format {table,markdown,csv,html,json}", "--out FILE", "--json",
          "--signers FILE"},
         ["--repo", "OWNER/NAME"],

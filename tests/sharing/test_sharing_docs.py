@@ -58,7 +58,7 @@ def test_the_cycle_of_the_tutorial(prepared, run, tmp_path):
     assert own < fetched
     board = told[-2][1]
     assert all(record.id in board for record in own if record.attack["name"] == "modified_entropy")
-    assert ": tpr\\@0.01\n" in board
+    assert ": TPR at 1 % FPR\n" in board
     assert (tmp_path / "leaderboard.html").read_text().count("<table") > 1
 
 
