@@ -58,9 +58,18 @@ def run(options: argparse.Namespace) -> None:
         for heading in ("needs", "score", "source"):
             table.add_column(heading, overflow="fold")
         for attack in own:
-            texts = (attack.name, "; ".join(attack.needs), attack.formula, attack.source)
+            texts = (attack.name, "; ".join(attack.needs), plain(attack.formula), attack.source)
             table.add_row(*map(printable_markup, texts))
         console.print(table)
+
+
+def plain(text: str) -> str:
+    """Return a text without the backticks that mark code in it, which a terminal does not render.
+
+    >>> plain("the features of `mlp_full`")
+    'the features of mlp_full'
+    """
+    return text.replace("`", "")
 
 
 def in_full(attack: Listed) -> Table:
@@ -73,8 +82,8 @@ def in_full(attack: Listed) -> Table:
     table.add_column("text", overflow="fold")
     about = {
         "kind": f"{kind.title}: {kind.question}",
-        "looks at": attack.summary,
-        "score": attack.formula or "see its source",
+        "looks at": plain(attack.summary),
+        "score": plain(attack.formula) or "see its source",
         "needs": "; ".join(attack.needs) or "the model's answers alone",
         "source": attack.source,
         "SecurityNet": f"column {attack.column}" if attack.column else "did not run it",

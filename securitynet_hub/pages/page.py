@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib import metadata
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 UNBROKEN = "\u00a0"
 """The space that no line break separates: it does not print, and this package's own sentences have it."""
+
+CODE = re.compile("`([^`\n]+)`")
+"""What a sentence marks as code."""
 
 
 def render(
@@ -76,11 +80,24 @@ def shown(value: Any) -> Any:
     return UNBROKEN.join(printable(part, limit=LONGEST_CELL, lines=True) for part in parts)
 
 
+def coded(value: Any) -> Any:
+    """Return a text as HTML, escaped, in which what stands between backticks is code.
+
+    >>> coded("`rmia` & <b>")
+    Markup('<code>rmia</code> &amp; &lt;b&gt;')
+    """
+    from markupsafe import Markup, escape
+
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(shown(value)))))
+
+
 @lru_cache
 def _environment(folder: Path) -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader([folder, HERE]),
         autoescape=True,
         finalize=shown,
@@ -89,3 +106,5 @@ def _environment(folder: Path) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=False,
     )
+    made.filters["coded"] = coded
+    return made

@@ -38,6 +38,7 @@ def test_one_attack_is_shown_in_full(run):
     assert "Carlini et al. 2022" in out
     assert "--attacks lira" in out
     assert "loss" not in out
+    assert "on the features of mlp_full " in run("attacks", "logistic")[1]
     assert [each["name"] for each in json.loads(run("attacks", "lira", "loss", "--json")[1])] == [
         "lira",
         "loss",

@@ -48,6 +48,12 @@ class TestPage:
         assert "Leaks membership (severe): given a training image and another image, an attacker" in page.text
         assert "need every sample's score" in page.text
 
+    def test_what_sentences_mark_as_code_is_code(self, tmp_path):
+        page = report(tmp_path, record(attack="logistic"))
+        assert "on the features of <code>mlp_full</code>" in page.source
+        section = page.text.partition("What each attack looks at")[2]
+        assert "`" not in section.partition("What each number means")[0]
+
     def test_needs_nothing_from_elsewhere(self, tmp_path):
         page = report(tmp_path, record(), record("lab/other"))
         outside = [
