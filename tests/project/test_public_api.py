@@ -123,6 +123,8 @@ def test_models_are_compared_on_the_same_images():
     assert math.isclose(found.difference.difference, first - second)
     assert "by modified_entropy" in repr(found)
     assert "paired" in repr(found)
+    assert "same weights" not in repr(found)
+    assert "Both are the same weights" in repr(hub.compare_leakage(ID, ID))
     with pytest.raises(UnknownNameError):
         hub.compare_leakage(ID, ID, attack="los")
 

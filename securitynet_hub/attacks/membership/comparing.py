@@ -39,6 +39,16 @@ class Comparison:
     difference: AucDifference
     paired: bool
 
+    @property
+    def same_weights(self) -> bool:
+        """Whether both models certainly have the same weights, by the digests in their records."""
+        return any(
+            one.get(digest) is not None
+            and all(one.get(name) == other.get(name) for name in (digest, *beside))
+            for one, other in [[record.target for record in self.records]]
+            for digest, beside in (("tensors_sha256", ()), ("weights_hash", ("weights_hash_kind",)))
+        )
+
     def __repr__(self) -> str:
         return "\n".join(self._lines())
 
@@ -54,7 +64,10 @@ class Comparison:
         figure = Figure(self.difference.difference, *self.difference.ci)
         how = "paired" if self.paired else "unpaired"
         by = printable(self.records[0].attack["name"])
-        return [*found, f"difference {figure.shown()} by {by}, p = {self.difference.p_value:.2g}, {how}"]
+        found.append(f"difference {figure.shown()} by {by}, p = {self.difference.p_value:.2g}, {how}")
+        if self.same_weights:
+            found.append("Both are the same weights: a difference says nothing of two models.")
+        return found
 
 
 def compare_leakage(

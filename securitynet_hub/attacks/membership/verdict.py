@@ -398,12 +398,15 @@ def strongest(figures: Iterable[Figure]) -> dict[float | None, Figure]:
     return {fpr: found[fpr] for fpr in sorted(found, key=lambda fpr: -1.0 if fpr is None else fpr)}
 
 
-def smallest_leaks(figures: Sequence[Figure], alpha: float) -> dict[float | None, float | None]:
+def smallest_leaks(
+    figures: Sequence[Figure], alpha: float, sizes: tuple[int, int] | None = None
+) -> dict[float | None, float | None]:
     """Return the smallest leak of each sort that is found with a power of 80 %, corrected for all figures.
 
-    Of the attack with the most samples; empty where the records do not say how many these are.
+    Of an attack that judges so many members and non-members, by default of that with the most samples; empty
+    where the records do not say how many these are.
     """
-    members, nonmembers = max((figure.sizes for figure in figures), key=min, default=(0, 0))
+    members, nonmembers = sizes or max((figure.sizes for figure in figures), key=min, default=(0, 0))
     if not members or not nonmembers:
         return {}
     level = {"confidence_level": min(1 - 2 * alpha / len(figures), 1 - 1e-8)}

@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 
 from securitynet_hub.attacks.membership.kind import KIND
 from securitynet_hub.attacks.membership.tail import REFERENCES
-from securitynet_hub.attacks.membership.verdict import COARSE, Figure, Judgement, differing, poor, unexplained
+from securitynet_hub.attacks.membership.verdict import (
+    COARSE,
+    Figure,
+    Judgement,
+    differing,
+    poor,
+    smallest_leaks,
+    unexplained,
+)
 from securitynet_hub.attacks.present import Ground
 from securitynet_hub.attacks.validity import right_on_few, usual_cause
 from securitynet_hub.plots.measured import percent, share_with_interval
@@ -86,7 +94,13 @@ def grounds(judgement: Judgement) -> list[Ground]:
         power = f"{could} would be found with 80\u00a0% power."
         enough = None not in judgement.smallest or (smallest or 1.0) <= COARSE
         silent = _silent(judgement)
-        found.append(Ground("Enough images", enough, " ".join(filter(None, (f"{sizes}.", power, silent)))))
+        found.append(
+            Ground(
+                "Enough images",
+                enough,
+                " ".join(filter(None, (f"{sizes}.", power, _whose(judgement), silent))),
+            )
+        )
     return found
 
 
@@ -265,7 +279,7 @@ def _uncertain(judgement: Judgement) -> Said:
         return title, [_best_says(best), _left_open(judgement)], estimate, basis
     could = "no leak at all" if smallest is None else f"only an AUC of {smallest:.2f} or more"
     title = f"Cannot tell: {sizes} are too few; {could} would be found with 80\u00a0% power"
-    return title, [_best_says(best), _left_open(judgement), ask], estimate, basis
+    return title, [_best_says(best), _whose(judgement), _left_open(judgement), ask], estimate, basis
 
 
 def _nothing(judgement: Judgement) -> Said:
@@ -282,7 +296,24 @@ def _nothing(judgement: Judgement) -> Said:
     best = f"{_best_says(_best(judgement))} {_left_open(judgement)}".strip()
     points = [best, _silent(judgement), _estimate(judgement) or _references(judgement)]
     points.append(_few_models(judgement))
-    return title, [tail], points, [_correction(judgement), *_caveats(judgement.records)]
+    return title, [tail, _whose(judgement)], points, [_correction(judgement), *_caveats(judgement.records)]
+
+
+def _whose(judgement: Judgement) -> str:
+    """Say whose power a verdict states, where some attacks learn from a part of the images."""
+    aucs = [figure for figure in judgement.figures if figure.fpr is None and all(figure.sizes)]
+    if len({figure.sizes for figure in aucs}) < 2:
+        return ""
+    whole = max(aucs, key=lambda figure: min(figure.sizes))
+    part = min(aucs, key=lambda figure: min(figure.sizes))
+    smallest = smallest_leaks(judgement.figures, judgement.alpha, part.sizes).get(None)
+    members, nonmembers = part.sizes
+    could = "no leak" if smallest is None else f"an AUC of {smallest:.2f} or more"
+    return (
+        f"That is the power of attacks that judge all images, such as {words_of(whole.attack)}; those that "
+        f"learn from a part of them, such as {words_of(part.attack)}, judge {members:,} members and "
+        f"{nonmembers:,} non-members and find {could} with it."
+    )
 
 
 def _silent(judgement: Judgement) -> str:

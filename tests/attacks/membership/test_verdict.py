@@ -10,6 +10,7 @@ from support.report_pages import record
 from securitynet_hub.attacks.membership.measures import measure_membership
 from securitynet_hub.attacks.membership.verdict import corrected, figures_of, judge
 from securitynet_hub.attacks.membership.wording import word
+from securitynet_hub.statistics.power import smallest_auc
 
 DIFFERING = {
     "auc": 0.97, "auc_ci": [0.95, 0.98], "looked_at": ["size", "colours"], "n_members": 500,
@@ -137,6 +138,22 @@ class TestPower:
         assert judgement.finding == "no leak found"
         assert "an AUC of 0.54 or more would have been found with 80" in word(judgement).title
         assert "So would an attacker who identifies" in word(judgement).text
+        assert "That is the power" not in word(judgement).text
+
+    def test_the_power_is_said_to_be_that_of_attacks_on_all_images(self):
+        whole, half = audited(*normal(0, 1000, 1000, 3)), audited(*normal(0, 500, 500, 5), "mlp_top3")
+        judgement = judge([whole, half])
+        assert judgement.finding == "no leak found"
+        level = 1 - 0.05 / len(judgement.figures)
+        smallest = smallest_auc(500, 500, confidence_level=level)
+        assert smallest > judgement.smallest[None]
+        assert (
+            "such as mlp top3, judge 500 members and 500 non-members and find an AUC of "
+            f"{smallest:.2f} or more with it" in word(judgement).text
+        )
+
+    def test_a_leak_that_is_not_found_is_smaller_than_that(self):
+        judgement = judge([audited(*normal(0, 1000, 1000, 3))])
         found = [
             judge(
                 [audited(*normal(np.sqrt(2) * norm.ppf(judgement.smallest[None]), 1000, 1000, seed))]
