@@ -64,7 +64,7 @@ USED = (
 )  # fmt: skip
 """The indicators that count. The others were dropped without a loss on kinds left out."""
 
-SIZED = {"probe": (0.15, 5.0)}
+SIZED = {"probe": (0.0, 5.0)}
 """Indicators whose size counts as well, because it means the same for every kind: middle, and factor."""
 
 SHARPNESS = 2.0

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 import torch
 
+from securitynet_hub.attacks.backdoor.probing import LAST, Probed, trigger_likeness
 from securitynet_hub.attacks.backdoor.shared_triggers import Family, SharedTriggers
-from securitynet_hub.attacks.backdoor.twin_indicators import Leads
-from securitynet_hub.attacks.backdoor.twin_panel import Panel, probe_bank, probe_shares
+from securitynet_hub.attacks.backdoor.twin_panel import Panel
 from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.data.pixels import Pixels
 
-SHOWN, JUDGED = 6, 24
-"""The most images in a picture, and the number on which a trigger's success is counted."""
+SHOWN = 6
+"""The most images in a picture."""
 
 WIDEST, ROW = 112, 400
 """Width in pixels to which images are reduced in a picture, and of a row of them: pages show small files."""
@@ -42,7 +42,7 @@ class Example:
 
 
 def find_examples(
-    panel: Panel, triggers: Mapping[Family, SharedTriggers], leads: Leads, place: int
+    panel: Panel, triggers: Mapping[Family, SharedTriggers], probed: Probed, place: int
 ) -> list[Example]:
     """Show the triggers of each family and the best probe for one class, the best first.
 
@@ -51,13 +51,11 @@ def find_examples(
     Args:
         panel: suspect and twins.
         triggers: for each family one trigger, which was searched for the class.
-        leads: what `twin_indicators.find_leads` gave.
+        probed: the closer look at probes.
         place: the class's place among the panel's classes.
     """
-    rows = torch.arange(len(panel.pixels))[-JUDGED:].to(panel.pixels.device)
-    shares = probe_shares(panel, *leads.probed)
-    best = int((shares[0, :, place] - shares[1:, :, place].amax(0)).argmax())
-    name, probe = probe_bank(panel)[best]
+    rows = torch.arange(len(panel.pixels))[-LAST:].to(panel.pixels.device)
+    name, probe = probed.bank[int(trigger_likeness(panel, probed)[:, place].argmax())]
     found = [_example(panel, rows, place, "probe", probe(panel.pixels[rows]), what=name)]
     for family, trigger in triggers.items():
         with torch.no_grad():

@@ -1,8 +1,8 @@
 """Plain changes of an image that people use as triggers: probes for a suspect and its twins.
 
-Patches at corners and in the middle, checkerboards everywhere, bars, stripes, shifts of colour, blends, and
-smooth warps. Places lie on a grid; colours, noise and fields are drawn. A network that answers one of them
-with one class, where its clean twins do not, has learnt it.
+Patches, checkerboards, bars, stripes, shifts of colour, blends and smooth warps. Places lie on a grid, coarse
+or dense; colours, noise and fields are drawn. A network that answers one of them with one class, where its
+clean twins do not, has learnt it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,20 @@ Probe = Callable[[torch.Tensor], torch.Tensor]
 """Maps pixels (n, channels, height, width) of 0 to 1 to stamped copies."""
 
 
-def probes(shape: tuple[int, int, int], overlays: torch.Tensor, *, seed: int = 0) -> list[tuple[str, Probe]]:
+FEW_OVERLAYS = 4
+"""How many overlays are blended where the grid is coarse."""
+
+
+def probes(
+    shape: tuple[int, int, int], overlays: torch.Tensor, *, seed: int = 0, dense: bool = False
+) -> list[tuple[str, Probe]]:
     """Return named probes for images of a shape.
 
     Args:
         shape: channels, height and width, 8 pixels or more.
         overlays: shape (k, channels, height, width): clean images that are blended over others.
         seed: decides colours, noise and fields.
+        dense: some 2,000 instead of 240, after the same 240.
 
     >>> found = probes((3, 16, 16), torch.zeros(1, 3, 16, 16))
     >>> len(found) == len({name for name, _ in found}), found[0][0]
@@ -33,9 +40,15 @@ def probes(shape: tuple[int, int, int], overlays: torch.Tensor, *, seed: int = 0
     12.0
     """
     rng = np.random.default_rng(seed)
-    return [
+    coarse = [
         *_patches(shape, rng), *_bars(shape), *_stripes(shape), *_shades(shape),
-        *_blends(shape, overlays, rng), *_warps(shape, rng),
+        *_blends(shape, overlays[:FEW_OVERLAYS], rng), *_warps(shape, rng),
+    ]  # fmt: skip
+    if not dense:
+        return coarse
+    return [
+        *coarse, *_every_board(shape), *_every_patch(shape), *_every_bar(shape), *_every_wave(shape),
+        *_more_blends(shape, overlays[FEW_OVERLAYS:], rng), *_more_warps(shape, rng),
     ]  # fmt: skip
 
 
@@ -105,16 +118,84 @@ def _blends(
 
 
 def _warps(shape: tuple[int, int, int], rng: np.random.Generator) -> Iterator[tuple[str, Probe]]:
+    for k in range(8):
+        yield f"warp {k}", _drawn_warp(shape, rng, 1.0 if k < 4 else 0.6)
+    for down, right in ((3, 0), (-3, 0), (0, 3), (0, -3)):
+        yield f"moved {down}, {right}", _moved(down, right)
+
+
+def _every_board(shape: tuple[int, int, int]) -> Iterator[tuple[str, Probe]]:
+    _, height, width = shape
+    cell = max(1, round(height / 16))
+    for cells in (2, 3):
+        size = cells * cell
+        board = (np.indices((size, size)) // cell).sum(0)
+        for phase in (0, 1):
+            for top in range(0, height - size + 1, cell):
+                for left in range(0, width - size + 1, cell):
+                    name = f"every board {phase} {size} at {top}, {left}"
+                    yield name, _pasted(top, left, (board + phase)[None] % 2, size)
+
+
+def _every_patch(shape: tuple[int, int, int]) -> Iterator[tuple[str, Probe]]:
+    channels, height, width = shape
+    size = max(3, round(height / 8))
+    tops, lefts = (np.unique(np.linspace(0, side - size, 8).round().astype(int)) for side in (height, width))
+    for top, left in itertools.product(tops.tolist(), lefts.tolist()):
+        for colour in itertools.product((0, 1), repeat=3 if channels == 3 else 1):
+            patch = np.empty((channels, size, size))
+            patch[:] = np.reshape(colour, (-1, 1, 1))
+            yield f"every patch {colour} at {top}, {left}", _pasted(top, left, patch, size)
+
+
+def _every_bar(shape: tuple[int, int, int]) -> Iterator[tuple[str, Probe]]:
+    _, height, width = shape
+    step = max(1, round(height / 32))
+    for thick in sorted({max(1, round(height / part)) for part in (14, 10, 7.5)}):
+        for level in (0.0, 1.0):
+            for top in range(0, height - thick + 1, step):
+                yield f"every rows {level:.0f} {thick} at {top}", _pasted(top, 0, [[[level]]], thick, width)
+            for left in range(0, width - thick + 1, step):
+                yield (
+                    f"every columns {level:.0f} {thick} at {left}",
+                    _pasted(0, left, [[[level]]], height, thick),
+                )
+
+
+def _every_wave(shape: tuple[int, int, int]) -> Iterator[tuple[str, Probe]]:
+    _, height, width = shape
+    rows, columns = np.indices((height, width)) / np.array([height, width]).reshape(2, 1, 1)
+    axes = {"columns": columns, "rows": rows, "falling": rows + columns, "rising": rows - columns}
+    for waves in range(2, 11):
+        for name, axis in axes.items():
+            unit = axis / np.sqrt(2) if name in ("falling", "rising") else axis
+            for phase in (0.0, 0.25, 0.5, 0.75):
+                wave = 25 / 255 * np.sin(2 * np.pi * (waves * unit + phase))
+                yield f"every {waves} waves {name} {phase}", _added(torch.from_numpy(wave).float())
+
+
+def _more_blends(
+    shape: tuple[int, int, int], overlays: torch.Tensor, rng: np.random.Generator
+) -> Iterator[tuple[str, Probe]]:
+    for k in range(24):
+        yield f"more noise {k}", _blended(torch.from_numpy(rng.random(shape)).float(), 0.2)
+    for k, overlay in enumerate(overlays):
+        yield f"more overlay {k}", _blended(overlay, 0.25)
+
+
+def _more_warps(shape: tuple[int, int, int], rng: np.random.Generator) -> Iterator[tuple[str, Probe]]:
+    for k in range(40):
+        yield f"more warp {k}", _drawn_warp(shape, rng, 1.0 if k % 2 else 0.6)
+
+
+def _drawn_warp(shape: tuple[int, int, int], rng: np.random.Generator, strength: float) -> Probe:
     _, height, width = shape
     rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
     plain = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1)
-    for k in range(8):
-        grid = torch.from_numpy(rng.uniform(-1, 1, (1, 2, 4, 4))).float()
-        field = torch.nn.functional.interpolate(grid, (height, width), mode="bicubic", align_corners=True)[0]
-        field *= height / 28 * (1.0 if k < 4 else 0.6) / field.abs().mean()
-        yield f"warp {k}", _warped(plain + field.movedim(0, -1) * 2 / height)
-    for down, right in ((3, 0), (-3, 0), (0, 3), (0, -3)):
-        yield f"moved {down}, {right}", _moved(down, right)
+    grid = torch.from_numpy(rng.uniform(-1, 1, (1, 2, 4, 4))).float()
+    field = torch.nn.functional.interpolate(grid, (height, width), mode="bicubic", align_corners=True)[0]
+    field *= height / 28 * strength / field.abs().mean()
+    return _warped(plain + field.movedim(0, -1) * 2 / height)
 
 
 def _pasted(top: int, left: int, patch: npt.ArrayLike, height: int, width: int | None = None) -> Probe:

@@ -16,13 +16,18 @@ import torch
 
 from securitynet_hub.attacks.backdoor.feature_shift import feature_shifts
 from securitynet_hub.attacks.backdoor.last_layer import aversions
+from securitynet_hub.attacks.backdoor.probing import (
+    Probed,
+    look_closer,
+    look_first,
+    shares,
+    trigger_likeness,
+)
 from securitynet_hub.attacks.backdoor.shared_triggers import Family, SharedTriggers
 from securitynet_hub.attacks.backdoor.twin_panel import (
     Panel,
     Responses,
-    answered_probes,
     led_elsewhere,
-    probe_shares,
     respond,
     search,
     search_away,
@@ -44,7 +49,7 @@ INDICATORS = {
     "noise_norm": "margin of the suspect's additive trigger, less that of the twins' own ones",
     "noise_transfer": "margin of the suspect's additive trigger on the suspect, less that on the twins",
     "noise_exchange": "the same, less what the twins' triggers gain on the twins over the suspect",
-    "probe": "share of images led to the class by a probe, less that of the twin that it leads most",
+    "probe": "how much the best probe acts as a trigger for the class on the suspect, and not on the twins",
     **{
         f"{family}_{part}": words
         for family in CONTRASTED
@@ -62,33 +67,31 @@ class Leads:
     """Where probes and triggers that are meant for no class lead, for all classes at once.
 
     Attributes:
-        probed: the images that every probe was shown on, and their classes (networks, probes, images).
+        probed: every probe on a few images.
         away: for each family of `AWAY`, the classes (networks, images) of images with a trigger that leads
             the suspect's images elsewhere, -1 where it changes nothing; empty where every class is looked at.
     """
 
-    probed: tuple[torch.Tensor, torch.Tensor] = field(repr=False)
+    probed: Probed = field(repr=False)
     away: dict[Family, torch.Tensor] = field(repr=False)
 
 
 def find_leads(panel: Panel, *, away: bool = False) -> Leads:
     """Show every probe, and search for triggers that lead away from each image's class if that is wanted."""
     device = panel.pixels.device
-    rows = torch.arange(64, 70 if panel.large else 84, device=device)
-    answered = answered_probes(panel, rows)
     others = torch.arange(88, 112 if panel.large else 152, device=device)
     images = 12 if panel.large else 24
     found = {
         family: led_elsewhere(panel, search_away(panel, family, steps=15, images=images, pool=80), others)
         for family in (AWAY if away else ())
     }
-    return Leads(probed=(rows, answered), away=found)
+    return Leads(probed=look_first(panel, twins=away), away=found)
 
 
 def measure_indicators(
     panel: Panel, leads: Leads, *, on_step: Callable[[], None] = lambda: None
-) -> tuple[dict[str, Scores], dict[Family, SharedTriggers]]:
-    """Measure every indicator for the panel's classes, and return the contrasted triggers as well.
+) -> tuple[dict[str, Scores], dict[Family, SharedTriggers], Probed]:
+    """Measure every indicator for the panel's classes; return triggers and probes as well.
 
     Args:
         panel: suspect and twins.
@@ -96,7 +99,8 @@ def measure_indicators(
         on_step: called after each step, for a progress bar.
 
     Returns:
-        For each of `INDICATORS` an array of one number for each class, and the triggers found with contrast.
+        For each of `INDICATORS` an array of one number for each class, the triggers found with contrast, and
+        the closer look at the probes.
     """
     few, pool = len(panel.classes) <= 12 and not panel.large, POOL
     images = 2 if panel.large else 8 if few else 3
@@ -126,12 +130,12 @@ def measure_indicators(
         found[f"{family}_gap"] = _gap(responses)
         advance()
 
-    shares = probe_shares(panel, *leads.probed)
-    found["probe"] = (shares[0] - shares[1:].amax(0)).amax(0)
+    probed = look_closer(panel, leads.probed)
+    found["probe"] = trigger_likeness(panel, probed).amax(0)
     advance()
 
     arrays = {name: values.double().cpu().numpy() for name, values in found.items()}
-    return {name: arrays[name] for name in INDICATORS if name in arrays}, contrasted
+    return {name: arrays[name] for name in INDICATORS if name in arrays}, contrasted, probed
 
 
 def likely_classes(panel: Panel, leads: Leads, number: int) -> list[int]:
@@ -146,8 +150,8 @@ def likely_classes(panel: Panel, leads: Leads, number: int) -> list[int]:
         number: how many classes.
     """
     total = panel.logits.shape[2]
-    shares = probe_shares(panel, *leads.probed)
-    ranks = [(shares[0] - shares[1:].amax(0)).amax(0).argsort(descending=True)]
+    led_by_probes = shares(panel, leads.probed)
+    ranks = [(led_by_probes[0] - led_by_probes[1:].amax(0)).amax(0).argsort(descending=True)]
     led = torch.zeros(total)
     for found in leads.away.values():
         counts = torch.stack([torch.bincount(own[own >= 0].cpu(), minlength=total) for own in found]).float()

@@ -7,7 +7,7 @@ trigger does to the suspect and not to its twins is suspicious.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -23,7 +23,6 @@ from securitynet_hub.attacks.backdoor.distillation import (
     multiplications,
 )
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
-from securitynet_hub.attacks.backdoor.probes import Probe, probes
 from securitynet_hub.attacks.backdoor.shared_triggers import LEARNING_RATE, Family, SharedTriggers
 from securitynet_hub.attacks.backdoor.traced import fused
 from securitynet_hub.core.plain_torch import plain_torch
@@ -34,9 +33,6 @@ SHARPNESS = 4.0
 
 CAPS = 20.0, 8.0
 """Nats at which the suspect's and a twin's loss on one image stop counting."""
-
-OVERLAYS = slice(84, 88)
-"""The panel's images that probes blend over others."""
 
 TWINS_WEIGHT = 0.5
 """What a twin's resistance to a trigger counts beside the suspect's obedience."""
@@ -230,53 +226,6 @@ def class_margins(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """
     others = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
     return logits.gather(1, labels[:, None])[:, 0] - others
-
-
-def probe_bank(panel: Panel) -> list[tuple[str, Probe]]:
-    """Return the panel's probes by their names; some blend a few of its images over others."""
-    channels, height, width = panel.pixels.shape[1:]
-    return probes((channels, height, width), panel.pixels[OVERLAYS], seed=panel.seed)
-
-
-def answered_probes(panel: Panel, rows: torch.Tensor) -> torch.Tensor:
-    """Show images with every probe to all networks; return their classes, shape (networks, probes, rows)."""
-    pixels, bank = panel.pixels[rows], probe_bank(panel)
-    with plain_torch(), torch.no_grad():
-        found = [
-            torch.stack([panel.answered(number, seen).argmax(1) for number in range(len(panel.networks))])
-            for part in _stamped(bank, pixels, 256)
-            for seen in [panel.shown(part)]
-        ]
-    return torch.cat(found, 1).reshape(len(panel.networks), len(bank), len(rows))
-
-
-def _stamped(
-    bank: Sequence[tuple[str, Probe]], pixels: torch.Tensor, batch_size: int
-) -> Iterator[torch.Tensor]:
-    """Yield images with every probe, about as many at a time."""
-    size = max(1, batch_size // len(pixels))
-    for start in range(0, len(bank), size):
-        yield torch.cat([probe(pixels) for _, probe in bank[start : start + size]])
-
-
-def probe_shares(panel: Panel, rows: torch.Tensor, answered: torch.Tensor) -> torch.Tensor:
-    """Count where probes lead.
-
-    Args:
-        panel: suspect and twins.
-        rows: the images.
-        answered: their classes with each probe, from `answered_probes`.
-
-    Returns:
-        Shape (networks, probes, classes): the share of the images that a network puts into the class with the
-        probe, of those that it puts into another class without.
-    """
-    shares = []
-    for number, found in enumerate(answered):
-        counted = panel.elsewhere(number, rows)
-        led = (found[:, None] == panel.classes[:, None]).float()
-        shares.append((led * counted).sum(2) / counted.sum(1).clamp_min(1))
-    return torch.stack(shares)
 
 
 def search_away(panel: Panel, family: Family, *, steps: int, images: int, pool: int) -> SharedTriggers:

@@ -133,7 +133,7 @@ def compare_with_twins(
         chosen = likely_classes(panel, leads, LOOKED_AT)
         panel = replace(panel, classes=torch.tensor(chosen, device=panel.classes.device))
         on_step()
-    indicators, triggers = measure_indicators(panel, leads, on_step=on_step)
+    indicators, triggers, probed = measure_indicators(panel, leads, on_step=on_step)
     verdict = judge(indicators, agree=twins.agree)
     place = verdict.suspect
     shown = {family: found.only(place) for family, found in triggers.items()}
@@ -146,7 +146,7 @@ def compare_with_twins(
         agree=twins.agree,
         passes=twins.passes,
         classes=tuple(panel.classes.tolist()),
-        examples=find_examples(panel, {**shown, "blocks": search_blocks(panel, place)}, leads, place),
+        examples=find_examples(panel, {**shown, "blocks": search_blocks(panel, place)}, probed, place),
     )
 
 

@@ -11,16 +11,18 @@ from securitynet_hub.attacks.backdoor.examples import find_examples
 from securitynet_hub.attacks.backdoor.feature_shift import feature_shifts
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
 from securitynet_hub.attacks.backdoor.probes import probes
-from securitynet_hub.attacks.backdoor.shared_triggers import FAMILIES, RADIUS, SharedTriggers
-from securitynet_hub.attacks.backdoor.twin_indicators import Leads
-from securitynet_hub.attacks.backdoor.twin_panel import (
-    Panel,
-    answered_probes,
-    class_margins,
-    probe_shares,
-    respond,
-    search,
+from securitynet_hub.attacks.backdoor.probing import (
+    LAST,
+    Probed,
+    look_closer,
+    look_first,
+    moves,
+    shares,
+    show,
+    trigger_likeness,
 )
+from securitynet_hub.attacks.backdoor.shared_triggers import FAMILIES, RADIUS, SharedTriggers
+from securitynet_hub.attacks.backdoor.twin_panel import Panel, class_margins, respond, search
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.data.triggers import corner_patch
 from securitynet_hub.engine.soundness import as_classifier
@@ -178,9 +180,11 @@ def test_a_mask_of_ones_shows_the_pattern():
     torch.testing.assert_close(both.only(1).stamp(image)[0], image)
 
 
-def test_probes_are_drawn_by_the_seed_and_keep_shape_and_range():
-    images = torch.rand(2, 1, 28, 28)
-    first, again, other = (probes((1, 28, 28), images, seed=seed) for seed in (0, 0, 1))
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 8, 12)])
+def test_probes_are_drawn_by_the_seed_and_keep_shape_and_range(shape):
+    images = torch.rand(2, *shape)
+    overlays = torch.rand(6, *shape)
+    first, again, other = (probes(shape, overlays, seed=seed, dense=True) for seed in (0, 0, 1))
     for (name, probe), (_, same) in zip(first, again, strict=True):
         stamped = probe(images)
         assert stamped.shape == images.shape, name
@@ -189,17 +193,65 @@ def test_probes_are_drawn_by_the_seed_and_keep_shape_and_range():
     assert any(not torch.equal(a[1](images), b[1](images)) for a, b in zip(first, other, strict=True))
 
 
+def test_the_dense_bank_begins_with_the_coarse_one_and_has_a_board_at_every_cell():
+    overlays = torch.rand(6, 1, 28, 28)
+    coarse, dense = (probes((1, 28, 28), overlays, dense=dense) for dense in (False, True))
+    assert [name for name, _ in dense[: len(coarse)]] == [name for name, _ in coarse]
+    assert len({name for name, _ in dense}) == len(dense)
+    boards = [probe for name, probe in dense if name.startswith("every board 0 4 ")]
+    assert len(boards) == 13 * 13
+    covered = torch.stack([board(torch.full((1, 1, 28, 28), 0.5))[0, 0] != 0.5 for board in boards])
+    assert int(covered.sum()) == 16 * len(boards)  # 2 x 2 cells of 2 pixels
+    assert bool(covered.any(0).all())
+
+
 @pytest.fixture(scope="module")
-def probed(panel):
-    rows = torch.arange(60)
-    return rows, answered_probes(panel, rows)
+def first(panel):
+    return look_first(panel, twins=False)
+
+
+@pytest.fixture(scope="module")
+def probed(panel, first):
+    return look_closer(panel, first)
 
 
 def test_a_probe_like_the_trigger_leads_the_suspect_and_not_its_twins(panel, probed):
-    shares = probe_shares(panel, *probed)
-    apart = (shares[0] - shares[1:].amax(0)).amax(0)
-    assert int(apart.argmax()) == TARGET_CLASS
-    assert float(apart.max()) > 0.4
+    likeness = trigger_likeness(panel, probed).amax(0)
+    assert int(likeness.argmax()) == TARGET_CLASS
+    assert float(likeness.max()) > 0.6
+
+
+def test_the_closer_look_takes_other_images_and_fewer_probes(panel, first, probed):
+    assert first.answered.shape[0] == 1
+    assert len(first.bank) > 1400 > 12 * 10 >= len(probed.bank)
+    taken = set(probed.rows.tolist())
+    assert not taken & set(first.rows.tolist())
+    assert max(taken) < len(panel.pixels) - LAST
+
+
+def test_the_likeness_to_a_trigger_is_counted_by_hand(panel):
+    """The suspect gives three of ten images to class 4; one twin moves one image to it, the other none."""
+    rows = torch.arange(len(panel.pixels))
+    own = panel.logits.argmax(2)
+    chosen = rows[(own != 4).all(0)][:10]
+    answered = own[:, chosen].clone()
+    answered[0, :3] = 4
+    answered[1, 3] = 4
+    answered = answered[:, None]
+    found = Probed(bank=[("none", lambda pixels: pixels)], rows=chosen, answered=answered)
+    assert shares(panel, found)[:, 0, 4].tolist() == pytest.approx([0.3, 0.1, 0.0])
+    assert moves(panel, found)[:, 0].tolist() == pytest.approx([0.3, 0.1, 0.0])
+    assert float(trigger_likeness(panel, found)[0, 4]) == pytest.approx((0.3 - 0.1) * 1 - 0.05 / 2)
+    other = int((own[0, chosen[5]] + 1) % 10)
+    answered[0, 0, 5] = 4 if other == 4 else other
+    aimed = 4 / 4 if other == 4 else 3 / 4
+    led = 0.4 if other == 4 else 0.3
+    assert float(trigger_likeness(panel, found)[0, 4]) == pytest.approx((led - 0.1) * aimed - 0.05 / 2)
+
+
+def test_a_change_of_nothing_is_no_trigger(panel):
+    still = show(panel, [("none", lambda pixels: pixels)], torch.arange(60))
+    torch.testing.assert_close(trigger_likeness(panel, still), torch.zeros(1, 10))
 
 
 def test_examples_show_what_the_suspect_obeys(panel, probed):
@@ -210,8 +262,7 @@ def test_examples_show_what_the_suspect_obeys(panel, probed):
         family="blocks", parameters=(corner, torch.full((1, 1, 14, 14), 9.0)), shape=(1, 28, 28)
     )
     still = SharedTriggers(family="noise", parameters=(torch.zeros(1, 1, 28, 28),), shape=(1, 28, 28))
-    leads = Leads(probed=probed, away={})
-    found = find_examples(panel, {"blocks": white, "noise": still}, leads, TARGET_CLASS)
+    found = find_examples(panel, {"blocks": white, "noise": still}, probed, TARGET_CLASS)
     by_name = {example.name: example for example in found}
     assert set(by_name) == {"blocks", "noise", "probe"}
     assert by_name["noise"].success == 0 == by_name["noise"].twin_success
