@@ -1,9 +1,9 @@
 """A corpus of further kinds of networks: ``python benchmarks/kinds_corpus.py FOLDER ASSETS [HALF ...]``.
 
 A kind is an architecture and an image set. The verdict of `twins` is calibrated on 33 of these kinds
-(``calibration`` and ``more``), beside those of `securitynet_hub.zoo.corpus`, and judged on eleven others
-(``test`` and ``spare``); five are kept for ``later``. Judged and kept ones share neither architecture nor
-image set with any other kind. Each kind has three networks: two clean ones, of which the second is trained in
+(``calibration`` and ``more``), beside those of `securitynet_hub.zoo.corpus`, and judged on sixteen others
+(``test`` and ``spare``, which earlier forms of the verdict were judged on, too, and ``later``). Judged ones
+share neither architecture nor image set with any other kind. Each kind has three networks: two clean ones, of which the second is trained in
 an unusual way, and, but for three kinds, one with a backdoor, trained from scratch or, for every second kind,
 fine-tuned into the first. All is drawn from seeds. FOLDER gets ``KIND-N.json`` and ``KIND-N.safetensors``;
 what is there is not made again. It takes some ten CPU-seconds a network.
@@ -155,8 +155,7 @@ KINDS = (
         (56, "crossed", "numerals", 2e-3, 6),
     )
 )
-"""Every kind. Some of ``more`` share an architecture or images with others of the calibration. No network of
-``later`` has been trained: the next verdict can be tried on them."""
+"""Every kind. Some of ``more`` share an architecture or images with others of the calibration."""
 
 WAYS = ("over-trained", "under-trained", "decayed", "augmented", "smoothed")
 """How the second clean network of a kind differs: four times the epochs on a quarter of the images; a third
@@ -322,7 +321,7 @@ def describe(folder: Path) -> None:
         "success",
     ]
     with writing("corpus-kinds", "python benchmarks/kinds_corpus.py FOLDER ASSETS", columns) as line:
-        for kind in (kind for kind in KINDS if kind.half != "later"):
+        for kind in KINDS:
             own = [plan for plan in plans(kind.half) if plan.kind == kind.name]
             rows = [json.loads((folder / f"{plan.id}.json").read_text(encoding="utf-8")) for plan in own]
             planted = [
@@ -345,7 +344,7 @@ def describe(folder: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     folder, assets, *halves = sys.argv[1:] if arguments is None else arguments
     torch.set_num_threads(1)
-    for half in halves or ("calibration", "more", "test", "spare"):
+    for half in halves or ("calibration", "more", "test", "spare", "later"):
         for plan in plans(half):
             row = make(Path(folder), Path(assets), plan)
             print(*(f"{key}={row[key]}" for key in SHOWN), flush=True)

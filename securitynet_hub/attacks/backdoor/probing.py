@@ -72,7 +72,7 @@ def look_closer(panel: Panel, first: Probed) -> Probed:
     places = [
         values.argsort(dim=0, descending=True, stable=True)[:number].flatten() for values in (led, aimed)
     ]
-    kept = torch.cat(places).unique().tolist()
+    kept = sorted(set(torch.cat(places).tolist()))
     taken = set(first.rows.tolist())
     free = [row for row in range(len(panel.pixels) - LAST) if row not in taken]
     free = [row for row in free if row not in range(*OVERLAYS.indices(len(panel.pixels)))]
