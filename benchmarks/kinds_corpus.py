@@ -3,10 +3,11 @@
 A kind is an architecture and an image set. The verdict of `twins` is calibrated on 33 of these kinds
 (``calibration`` and ``more``), beside those of `securitynet_hub.zoo.corpus`, and judged on sixteen others
 (``test`` and ``spare``, which earlier forms of the verdict were judged on, too, and ``later``). Judged ones
-share neither architecture nor image set with any other kind. Each kind has three networks: two clean ones, of which the second is trained in
-an unusual way, and, but for three kinds, one with a backdoor, trained from scratch or, for every second kind,
-fine-tuned into the first. All is drawn from seeds. FOLDER gets ``KIND-N.json`` and ``KIND-N.safetensors``;
-what is there is not made again. It takes some ten CPU-seconds a network.
+share neither architecture nor image set with any other kind. Each kind has three networks: two clean ones, of
+which the second is trained in an unusual way, and, but for three kinds, one with a backdoor, trained from
+scratch or, for every second kind, fine-tuned into the first. All is drawn from seeds.
+FOLDER gets ``KIND-N.json`` and ``KIND-N.safetensors``; what is there is not made again. It takes some ten
+CPU-seconds a network.
 """
 
 import copy
