@@ -55,8 +55,8 @@ def find_examples(
         place: the class's place among the panel's classes.
     """
     rows = torch.arange(len(panel.pixels))[-LAST:].to(panel.pixels.device)
-    best = probed.bank[int(trigger_likeness(panel, probed)[:, place].argmax())]
-    found = [_example(panel, rows, place, "probe", best.change(panel.pixels[rows]), what=best.name)]
+    name, probe = probed.bank[int(trigger_likeness(panel, probed)[:, place].argmax())]
+    found = [_example(panel, rows, place, "probe", probe(panel.pixels[rows]), what=name)]
     for family, trigger in triggers.items():
         with torch.no_grad():
             stamped = trigger.stamp(panel.pixels[rows])[0]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,21 +18,13 @@ Probe = Callable[[torch.Tensor], torch.Tensor]
 """Maps pixels (n, channels, height, width) of 0 to 1 to stamped copies."""
 
 
-class NamedProbe(NamedTuple):
-    """A probe, its name and its family."""
-
-    family: str
-    name: str
-    change: Probe
-
-
 FEW_OVERLAYS = 4
 """How many overlays are blended where the grid is coarse."""
 
 
 def probes(
     shape: tuple[int, int, int], overlays: torch.Tensor, *, seed: int = 0, dense: bool = False
-) -> list[NamedProbe]:
+) -> list[tuple[str, Probe]]:
     """Return named probes for images of a shape.
 
     Args:
@@ -43,30 +34,22 @@ def probes(
         dense: some 2,000 instead of 240, after the same 240.
 
     >>> found = probes((3, 16, 16), torch.zeros(1, 3, 16, 16))
-    >>> len(found) == len({probe.name for probe in found}), found[0].family, found[0].name
-    (True, 'patch', 'white 2 at 0, 0')
-    >>> found[0].change(torch.zeros(1, 3, 16, 16)).sum().item()  # 3 channels of 2 x 2
+    >>> len(found) == len({name for name, _ in found}), found[0][0]
+    (True, 'white 2 at 0, 0')
+    >>> found[0][1](torch.zeros(1, 3, 16, 16)).sum().item()  # 3 channels of 2 x 2
     12.0
     """
     rng = np.random.default_rng(seed)
-    drawn = [
-        ("patch", _patches(shape, rng)),
-        ("bar", _bars(shape)),
-        ("stripes", _stripes(shape)),
-        ("shade", _shades(shape)),
-        ("blend", _blends(shape, overlays[:FEW_OVERLAYS], rng)),
-        ("warp", _warps(shape, rng)),
-    ]
-    if dense:
-        drawn += [
-            ("board", _every_board(shape)),
-            ("patch", _every_patch(shape)),
-            ("bar", _every_bar(shape)),
-            ("stripes", _every_wave(shape)),
-            ("blend", _more_blends(shape, overlays[FEW_OVERLAYS:], rng)),
-            ("warp", _more_warps(shape, rng)),
-        ]
-    return [NamedProbe(family, name, change) for family, found in drawn for name, change in found]
+    coarse = [
+        *_patches(shape, rng), *_bars(shape), *_stripes(shape), *_shades(shape),
+        *_blends(shape, overlays[:FEW_OVERLAYS], rng), *_warps(shape, rng),
+    ]  # fmt: skip
+    if not dense:
+        return coarse
+    return [
+        *coarse, *_every_board(shape), *_every_patch(shape), *_every_bar(shape), *_every_wave(shape),
+        *_more_blends(shape, overlays[FEW_OVERLAYS:], rng), *_more_warps(shape, rng),
+    ]  # fmt: skip
 
 
 def _patches(shape: tuple[int, int, int], rng: np.random.Generator) -> Iterator[tuple[str, Probe]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from securitynet_hub.attacks.backdoor.probes import NamedProbe, probes
+from securitynet_hub.attacks.backdoor.probes import Probe, probes
 from securitynet_hub.attacks.backdoor.twin_panel import Panel
 from securitynet_hub.core.plain_torch import plain_torch
 
@@ -24,8 +24,8 @@ FIRST = slice(100, 110)
 LAST = 24
 """How many of the panel's images no look takes: triggers are judged on them."""
 
-KEPT = 2, 32
-"""The most probes of one family that are kept for each class, and for all classes together."""
+KEPT = 6, 200
+"""The most probes kept by each of two rules for each class, and for all classes together."""
 
 LEAST_MOVED = 0.05
 """A share of moved images below which a probe's aim cannot be told."""
@@ -41,12 +41,12 @@ class Probed:
     """Probes, and the classes that networks give to images with them.
 
     Attributes:
-        bank: the probes.
+        bank: the probes by their names.
         rows: which of the panel's images were shown.
         answered: shape (networks, probes, rows), the suspect first; its twins may be left out.
     """
 
-    bank: Sequence[NamedProbe] = field(repr=False)
+    bank: Sequence[tuple[str, Probe]] = field(repr=False)
     rows: torch.Tensor = field(repr=False)
     answered: torch.Tensor = field(repr=False)
 
@@ -60,28 +60,29 @@ def look_first(panel: Panel, *, twins: bool) -> Probed:
 
 
 def look_closer(panel: Panel, first: Probed) -> Probed:
-    """Show each class's best probes of each family on many other images to all networks.
+    """Show each class's best probes of a first look on many other images to all networks.
 
-    The best lead most images of the first look to the class, although what they lead to other classes counts
-    against them.
+    Kept for each class are those that lead most images to it, and those that do so although what they lead to
+    other classes counts against them.
     """
     led, moved = shares(panel, first)[0], moves(panel, first)[0]
-    aimed = led - MOVED_WEIGHT * (moved[:, None] - led)
     most, total = KEPT
-    number = max(1, min(most, total // led.shape[1]))
-    kept: set[int] = set()
-    for family in {probe.family for probe in first.bank}:
-        places = torch.tensor([k for k, probe in enumerate(first.bank) if probe.family == family])
-        order = aimed[places.to(aimed.device)].cpu().argsort(dim=0, descending=True, stable=True)
-        kept.update(places[order[:number]].flatten().tolist())
+    number = max(2, min(most, total // led.shape[1]))
+    aimed = led - MOVED_WEIGHT * (moved[:, None] - led)
+    places = [
+        values.argsort(dim=0, descending=True, stable=True)[:number].flatten() for values in (led, aimed)
+    ]
+    kept = sorted(set(torch.cat(places).tolist()))
     taken = set(first.rows.tolist())
     free = [row for row in range(len(panel.pixels) - LAST) if row not in taken]
     free = [row for row in free if row not in range(*OVERLAYS.indices(len(panel.pixels)))]
     rows = torch.tensor(free[:: 6 if panel.large else 2], device=panel.pixels.device)
-    return show(panel, [first.bank[place] for place in sorted(kept)], rows)
+    return show(panel, [first.bank[place] for place in kept], rows)
 
 
-def show(panel: Panel, bank: Sequence[NamedProbe], rows: torch.Tensor, *, twins: bool = True) -> Probed:
+def show(
+    panel: Panel, bank: Sequence[tuple[str, Probe]], rows: torch.Tensor, *, twins: bool = True
+) -> Probed:
     """Show images with each of some probes to the suspect, and to its twins unless they are not wanted."""
     pixels = panel.pixels[rows]
     networks = range(len(panel.networks) if twins else 1)
@@ -131,8 +132,8 @@ def trigger_likeness(panel: Panel, probed: Probed) -> torch.Tensor:
     return found
 
 
-def _stamped(bank: Sequence[NamedProbe], pixels: torch.Tensor) -> Iterator[torch.Tensor]:
+def _stamped(bank: Sequence[tuple[str, Probe]], pixels: torch.Tensor) -> Iterator[torch.Tensor]:
     """Yield images with every probe, about as many at a time."""
     size = max(1, BATCH_SIZE // len(pixels))
     for start in range(0, len(bank), size):
-        yield torch.cat([probe.change(pixels) for probe in bank[start : start + size]])
+        yield torch.cat([probe(pixels) for _, probe in bank[start : start + size]])

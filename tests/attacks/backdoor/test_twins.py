@@ -10,7 +10,7 @@ from securitynet_hub.attacks.backdoor.distillation import allowed_passes, answer
 from securitynet_hub.attacks.backdoor.examples import find_examples
 from securitynet_hub.attacks.backdoor.feature_shift import feature_shifts
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
-from securitynet_hub.attacks.backdoor.probes import NamedProbe, probes
+from securitynet_hub.attacks.backdoor.probes import probes
 from securitynet_hub.attacks.backdoor.probing import (
     LAST,
     Probed,
@@ -27,7 +27,6 @@ from securitynet_hub.core.errors import ModelError
 from securitynet_hub.data.triggers import corner_patch
 from securitynet_hub.engine.soundness import as_classifier
 
-NOTHING = NamedProbe("none", "none", lambda pixels: pixels)
 BACKDOORED, TARGET_CLASS = "zoo/fashion-mnist/cnn-corner-patch/7", 0
 
 
@@ -186,20 +185,20 @@ def test_probes_are_drawn_by_the_seed_and_keep_shape_and_range(shape):
     images = torch.rand(2, *shape)
     overlays = torch.rand(6, *shape)
     first, again, other = (probes(shape, overlays, seed=seed, dense=True) for seed in (0, 0, 1))
-    for (_, name, probe), (_, _, same) in zip(first, again, strict=True):
+    for (name, probe), (_, same) in zip(first, again, strict=True):
         stamped = probe(images)
         assert stamped.shape == images.shape, name
         assert -1e-6 <= stamped.min() <= stamped.max() <= 1 + 1e-6, name
         assert torch.equal(stamped, same(images)), name
-    assert any(not torch.equal(a.change(images), b.change(images)) for a, b in zip(first, other, strict=True))
+    assert any(not torch.equal(a[1](images), b[1](images)) for a, b in zip(first, other, strict=True))
 
 
 def test_the_dense_bank_begins_with_the_coarse_one_and_has_a_board_at_every_cell():
     overlays = torch.rand(6, 1, 28, 28)
     coarse, dense = (probes((1, 28, 28), overlays, dense=dense) for dense in (False, True))
-    assert [probe.name for probe in dense[: len(coarse)]] == [probe.name for probe in coarse]
-    assert len({probe.name for probe in dense}) == len(dense)
-    boards = [probe.change for probe in dense if probe.name.startswith("every board 0 4 ")]
+    assert [name for name, _ in dense[: len(coarse)]] == [name for name, _ in coarse]
+    assert len({name for name, _ in dense}) == len(dense)
+    boards = [probe for name, probe in dense if name.startswith("every board 0 4 ")]
     assert len(boards) == 13 * 13
     covered = torch.stack([board(torch.full((1, 1, 28, 28), 0.5))[0, 0] != 0.5 for board in boards])
     assert int(covered.sum()) == 16 * len(boards)  # 2 x 2 cells of 2 pixels
@@ -224,7 +223,7 @@ def test_a_probe_like_the_trigger_leads_the_suspect_and_not_its_twins(panel, pro
 
 def test_the_closer_look_takes_other_images_and_fewer_probes(panel, first, probed):
     assert first.answered.shape[0] == 1
-    assert len(first.bank) > 1400 > 2 * 7 * 10 >= len(probed.bank)
+    assert len(first.bank) > 1400 > 12 * 10 >= len(probed.bank)
     taken = set(probed.rows.tolist())
     assert not taken & set(first.rows.tolist())
     assert max(taken) < len(panel.pixels) - LAST
@@ -239,7 +238,7 @@ def test_the_likeness_to_a_trigger_is_counted_by_hand(panel):
     answered[0, :3] = 4
     answered[1, 3] = 4
     answered = answered[:, None]
-    found = Probed(bank=[NOTHING], rows=chosen, answered=answered)
+    found = Probed(bank=[("none", lambda pixels: pixels)], rows=chosen, answered=answered)
     assert shares(panel, found)[:, 0, 4].tolist() == pytest.approx([0.3, 0.1, 0.0])
     assert moves(panel, found)[:, 0].tolist() == pytest.approx([0.3, 0.1, 0.0])
     assert float(trigger_likeness(panel, found)[0, 4]) == pytest.approx((0.3 - 0.1) * 1 - 0.05 / 2)
@@ -251,7 +250,7 @@ def test_the_likeness_to_a_trigger_is_counted_by_hand(panel):
 
 
 def test_a_change_of_nothing_is_no_trigger(panel):
-    still = show(panel, [NOTHING], torch.arange(60))
+    still = show(panel, [("none", lambda pixels: pixels)], torch.arange(60))
     torch.testing.assert_close(trigger_likeness(panel, still), torch.zeros(1, 10))
 
 
