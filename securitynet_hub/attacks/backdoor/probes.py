@@ -54,14 +54,15 @@ def probes(
 
 def _patches(shape: tuple[int, int, int], rng: np.random.Generator) -> Iterator[tuple[str, Probe]]:
     channels, height, width = shape
-    for size in (max(2, round(height / 10)), max(3, round(height / 6.5))):
+    side = min(height, width)
+    for size in (max(2, round(side / 10)), max(3, round(side / 6.5))):
         bottom, right = height - size, width - size
         places = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
         for top, left in places:
             colours = rng.random((channels, 1, 1) if channels > 1 else (1, size, size))
             for name, patch in (("white", np.ones((channels, size, size))), ("colour", colours)):
                 yield f"{name} {size} at {top}, {left}", _pasted(top, left, patch, size)
-    cell = max(1, round(height / 16))
+    cell = max(1, round(side / 16))
     for cells, steps in ((2, 5), (3, 4)):
         size = cells * cell
         rows, columns = np.indices((size, size)) // cell
@@ -69,14 +70,15 @@ def _patches(shape: tuple[int, int, int], rng: np.random.Generator) -> Iterator[
         for down in range(steps):
             for across in range(steps):
                 top, left = (
-                    round(k / (steps - 1) * (side - size)) for k, side in ((down, height), (across, width))
+                    round(k / (steps - 1) * (long - size)) for k, long in ((down, height), (across, width))
                 )
                 yield f"board {size} at {top}, {left}", _pasted(top, left, board, size)
 
 
 def _bars(shape: tuple[int, int, int]) -> Iterator[tuple[str, Probe]]:
     _, height, width = shape
-    for thick in (max(2, round(height / 10)), max(3, round(height / 7))):
+    side = min(height, width)
+    for thick in (max(2, round(side / 10)), max(3, round(side / 7))):
         for share in np.linspace(0, 1, 9):
             for level in (0.0, 1.0):
                 top, left = round(share * (height - thick)), round(share * (width - thick))
@@ -126,7 +128,7 @@ def _warps(shape: tuple[int, int, int], rng: np.random.Generator) -> Iterator[tu
 
 def _every_board(shape: tuple[int, int, int]) -> Iterator[tuple[str, Probe]]:
     _, height, width = shape
-    cell = max(1, round(height / 16))
+    cell = max(1, round(min(height, width) / 16))
     for cells in (2, 3):
         size = cells * cell
         board = (np.indices((size, size)) // cell).sum(0)
@@ -139,8 +141,8 @@ def _every_board(shape: tuple[int, int, int]) -> Iterator[tuple[str, Probe]]:
 
 def _every_patch(shape: tuple[int, int, int]) -> Iterator[tuple[str, Probe]]:
     channels, height, width = shape
-    size = max(3, round(height / 8))
-    tops, lefts = (np.unique(np.linspace(0, side - size, 8).round().astype(int)) for side in (height, width))
+    size = max(3, round(min(height, width) / 8))
+    tops, lefts = (np.unique(np.linspace(0, long - size, 8).round().astype(int)) for long in (height, width))
     for top, left in itertools.product(tops.tolist(), lefts.tolist()):
         for colour in itertools.product((0, 1), repeat=3 if channels == 3 else 1):
             patch = np.empty((channels, size, size))
@@ -150,8 +152,9 @@ def _every_patch(shape: tuple[int, int, int]) -> Iterator[tuple[str, Probe]]:
 
 def _every_bar(shape: tuple[int, int, int]) -> Iterator[tuple[str, Probe]]:
     _, height, width = shape
-    step = max(1, round(height / 32))
-    for thick in sorted({max(1, round(height / part)) for part in (14, 10, 7.5)}):
+    side = min(height, width)
+    step = max(1, round(side / 32))
+    for thick in sorted({max(1, round(side / part)) for part in (14, 10, 7.5)}):
         for level in (0.0, 1.0):
             for top in range(0, height - thick + 1, step):
                 yield f"every rows {level:.0f} {thick} at {top}", _pasted(top, 0, [[[level]]], thick, width)

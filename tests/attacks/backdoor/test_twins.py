@@ -180,7 +180,7 @@ def test_a_mask_of_ones_shows_the_pattern():
     torch.testing.assert_close(both.only(1).stamp(image)[0], image)
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 8, 12)])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 8, 12), (2, 40, 8), (4, 9, 33)])
 def test_probes_are_drawn_by_the_seed_and_keep_shape_and_range(shape):
     images = torch.rand(2, *shape)
     overlays = torch.rand(6, *shape)
