@@ -181,6 +181,20 @@ def test_many_measures_fit_beside_one_another_and_tables_are_told_apart(opened, 
     assert "; " in told.replace("\n", " ")
 
 
+def test_on_a_phone_all_figures_of_a_model_are_in_sight(opened, report):
+    page = opened(report, width=390)
+    page.get_by_text("Every figure of every model").click()
+    for box in page.locator(".scroll:has(> .cards)").all():
+        wide, room = box.evaluate("(box) => [box.scrollWidth, box.clientWidth]")
+        assert wide <= room
+        cell = box.locator("tbody td[data-value='0.9']").first
+        label = cell.evaluate("(cell) => getComputedStyle(cell, '::before').content")
+        assert "AUC" in label
+        cell.scroll_into_view_if_needed()
+        around = cell.bounding_box()
+        assert 0 <= around["x"] < around["x"] + around["width"] <= 390
+
+
 def test_without_scripts_the_page_is_whole(browser, report):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

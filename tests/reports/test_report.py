@@ -157,6 +157,18 @@ class TestComparison:
         assert (first["noise score"], comparison.beginning) == (2.0, "lab/a/")
         assert list(second) == names[:2]
 
+    def test_each_figure_of_a_table_of_models_carries_the_label_of_its_column(self, tmp_path):
+        hostile = record("lab/other", attack=HOSTILE, data={"name": "uoft-cs/cifar10 (train, test)"})
+        source = report(tmp_path, record(), record(attack="loss"), hostile).source
+        tables = re.findall(r'<table class="[^"]*\bcards\b.*?</table>', source, re.S)
+        assert len(tables) == 2
+        for table in tables:
+            headings = re.findall(r'<th scope="col"[^>]*>(.*?)(?:<svg.*?)?</th>', table, re.S)
+            assert len(headings) > 3
+            for row in table.split("<tr>")[2:]:
+                assert re.findall(r'<td[^>]* data-label="([^"]*)"', row) == headings[1:]
+                assert row.count("<td") == len(headings) - 1
+
     def test_of_many_models_the_tables_list_the_worst_and_say_how_many_are_left(self, tmp_path):
         records = [
             record(f"lab/net-{i}", result={"auc": 0.9 - i / 10, "auc_ci": [0.88 - i / 10, 0.92 - i / 10]})
