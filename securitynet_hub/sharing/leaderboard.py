@@ -131,10 +131,9 @@ class Board(NamedTuple):
 
     @property
     def title(self) -> str:
-        """Return what is ranked, in a line and in words."""
+        """Return what is ranked, in a line: the attack by its name, the rest in words."""
         samples = ", ".join(f"{count:,} {_sort_of(name)}" for name, count in self.samples.items())
-        attack = self.attack.replace("_", " ")
-        return f"{attack} on {self.data}{f' ({samples})' if samples else ''}: {figure_words(self.by)}"
+        return f"{self.attack} on {self.data}{f' ({samples})' if samples else ''}: {figure_words(self.by)}"
 
 
 def _sort_of(count: str) -> str:
