@@ -8,7 +8,7 @@ clean twins do not, has learnt it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -42,13 +42,15 @@ def probes(
     rng = np.random.default_rng(seed)
     coarse = [
         *_patches(shape, rng), *_bars(shape), *_stripes(shape), *_shades(shape),
-        *_blends(shape, overlays[:FEW_OVERLAYS], rng), *_warps(shape, rng),
+        *_blends(shape, overlays[:FEW_OVERLAYS], rng, 6), *_warps(shape, rng, 4 * [1.0] + 4 * [0.6]),
+        *_moves(),
     ]  # fmt: skip
     if not dense:
         return coarse
     return [
         *coarse, *_every_board(shape), *_every_patch(shape), *_every_bar(shape), *_every_wave(shape),
-        *_more_blends(shape, overlays[FEW_OVERLAYS:], rng), *_more_warps(shape, rng),
+        *_blends(shape, overlays[FEW_OVERLAYS:], rng, 24, "more "),
+        *_warps(shape, rng, 20 * [0.6, 1.0], "more "),
     ]  # fmt: skip
 
 
@@ -110,18 +112,32 @@ def _shades(shape: tuple[int, int, int]) -> Iterator[tuple[str, Probe]]:
 
 
 def _blends(
-    shape: tuple[int, int, int], overlays: torch.Tensor, rng: np.random.Generator
+    shape: tuple[int, int, int],
+    overlays: torch.Tensor,
+    rng: np.random.Generator,
+    noises: int,
+    which: str = "",
 ) -> Iterator[tuple[str, Probe]]:
-    noises = torch.from_numpy(rng.random((6, *shape))).float()
-    for k, noise in enumerate(noises):
-        yield f"noise {k}", _blended(noise, 0.2)
+    for k in range(noises):
+        yield f"{which}noise {k}", _blended(torch.from_numpy(rng.random(shape)).float(), 0.2)
     for k, overlay in enumerate(overlays):
-        yield f"overlay {k}", _blended(overlay, 0.25)
+        yield f"{which}overlay {k}", _blended(overlay, 0.25)
 
 
-def _warps(shape: tuple[int, int, int], rng: np.random.Generator) -> Iterator[tuple[str, Probe]]:
-    for k in range(8):
-        yield f"warp {k}", _drawn_warp(shape, rng, 1.0 if k < 4 else 0.6)
+def _warps(
+    shape: tuple[int, int, int], rng: np.random.Generator, strengths: Sequence[float], which: str = ""
+) -> Iterator[tuple[str, Probe]]:
+    _, height, width = shape
+    rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
+    plain = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1)
+    for k, strength in enumerate(strengths):
+        grid = torch.from_numpy(rng.uniform(-1, 1, (1, 2, 4, 4))).float()
+        field = torch.nn.functional.interpolate(grid, (height, width), mode="bicubic", align_corners=True)[0]
+        field *= height / 28 * strength / field.abs().mean()
+        yield f"{which}warp {k}", _warped(plain + field.movedim(0, -1) * 2 / height)
+
+
+def _moves() -> Iterator[tuple[str, Probe]]:
     for down, right in ((3, 0), (-3, 0), (0, 3), (0, -3)):
         yield f"moved {down}, {right}", _moved(down, right)
 
@@ -175,30 +191,6 @@ def _every_wave(shape: tuple[int, int, int]) -> Iterator[tuple[str, Probe]]:
             for phase in (0.0, 0.25, 0.5, 0.75):
                 wave = 25 / 255 * np.sin(2 * np.pi * (waves * unit + phase))
                 yield f"every {waves} waves {name} {phase}", _added(torch.from_numpy(wave).float())
-
-
-def _more_blends(
-    shape: tuple[int, int, int], overlays: torch.Tensor, rng: np.random.Generator
-) -> Iterator[tuple[str, Probe]]:
-    for k in range(24):
-        yield f"more noise {k}", _blended(torch.from_numpy(rng.random(shape)).float(), 0.2)
-    for k, overlay in enumerate(overlays):
-        yield f"more overlay {k}", _blended(overlay, 0.25)
-
-
-def _more_warps(shape: tuple[int, int, int], rng: np.random.Generator) -> Iterator[tuple[str, Probe]]:
-    for k in range(40):
-        yield f"more warp {k}", _drawn_warp(shape, rng, 1.0 if k % 2 else 0.6)
-
-
-def _drawn_warp(shape: tuple[int, int, int], rng: np.random.Generator, strength: float) -> Probe:
-    _, height, width = shape
-    rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
-    plain = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1)
-    grid = torch.from_numpy(rng.uniform(-1, 1, (1, 2, 4, 4))).float()
-    field = torch.nn.functional.interpolate(grid, (height, width), mode="bicubic", align_corners=True)[0]
-    field *= height / 28 * strength / field.abs().mean()
-    return _warped(plain + field.movedim(0, -1) * 2 / height)
 
 
 def _pasted(top: int, left: int, patch: npt.ArrayLike, height: int, width: int | None = None) -> Probe:

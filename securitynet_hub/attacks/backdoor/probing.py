@@ -73,9 +73,8 @@ def look_closer(panel: Panel, first: Probed) -> Probed:
         values.argsort(dim=0, descending=True, stable=True)[:number].flatten() for values in (led, aimed)
     ]
     kept = sorted(set(torch.cat(places).tolist()))
-    taken = set(first.rows.tolist())
+    taken = {*first.rows.tolist(), *range(len(panel.pixels))[OVERLAYS]}
     free = [row for row in range(len(panel.pixels) - LAST) if row not in taken]
-    free = [row for row in free if row not in range(*OVERLAYS.indices(len(panel.pixels)))]
     rows = torch.tensor(free[:: 6 if panel.large else 2], device=panel.pixels.device)
     return show(panel, [first.bank[place] for place in kept], rows)
 

@@ -180,17 +180,17 @@ def _lacking(attack: Attack, pool: Pool | None, options: Options) -> str:
         return "it needs the public model that the target was fine-tuned from: pass --base-model MODEL"
     if missing and options.shadows is None:
         return "it needs reference models: pass --shadows N"
-    seen, unseen = attack.min_references
-    fewest = _fewest_references(pool)
+    least_in, least_out = attack.min_references
+    fewest_in, fewest_out = _fewest_references(pool)
     if missing & OF_POPULATION:
         return (
             "it needs a population, images that are neither members nor non-members, and the reference "
             "models were asked about none"
         )
-    if missing or fewest[0] < seen or fewest[1] < unseen:
+    if missing or fewest_in < least_in or fewest_out < least_out:
         return (
-            f"it needs, for each image, {seen} or more reference models trained on it and {unseen} or more "
-            "that were not: pass a larger --shadows N"
+            f"it needs, for each image, {least_in} or more reference models trained on it and {least_out} or "
+            "more that were not: pass a larger --shadows N"
         )
     return ""
 

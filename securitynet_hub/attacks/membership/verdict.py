@@ -403,8 +403,8 @@ def smallest_leaks(
 ) -> dict[float | None, float | None]:
     """Return the smallest leak of each sort that is found with a power of 80 %, corrected for all figures.
 
-    Of an attack that judges so many members and non-members, by default of that with the most samples; empty
-    where the records do not say how many these are.
+    An attack judges `sizes` members and non-members; None stands for the sizes of the attack with the most
+    samples. The result is empty where the records do not give these numbers.
     """
     members, nonmembers = sizes or max((figure.sizes for figure in figures), key=min, default=(0, 0))
     if not members or not nonmembers:

@@ -219,6 +219,10 @@ def test_a_probe_like_the_trigger_leads_the_suspect_and_not_its_twins(panel, pro
     likeness = trigger_likeness(panel, probed).amax(0)
     assert int(likeness.argmax()) == TARGET_CLASS
     assert float(likeness.max()) > 0.6
+    led = shares(panel, probed)
+    apart = (led[0] - led[1:].amax(0)).amax(0)
+    assert int(apart.argmax()) == TARGET_CLASS
+    assert float(apart.max()) > 0.4
 
 
 def test_the_closer_look_takes_other_images_and_fewer_probes(panel, first, probed):
