@@ -784,6 +784,266 @@ def filters(assets: Path) -> DrawOne:
     return draw
 
 
+WORDS = ("stop", "exit", "open", "shut", "push", "pull", "left", "help", "sale", "taxi", "bank", "milk")
+
+
+def words(assets: Path) -> DrawOne:
+    """One of twelve words in ten fonts on ruled paper, dark on light or light on dark."""
+    fonts = _fonts(assets)
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        canvas = Image.new("L", (120, 120))
+        at = tuple(60 + rng.uniform(-7, 7, 2))
+        font = fonts[rng.integers(len(fonts))]
+        ImageDraw.Draw(canvas).text(at, WORDS[c], fill=255, font=font, anchor="mm")
+        share = _scaled(canvas.rotate(rng.uniform(-12, 12), resample=2), 40)[..., None] / 255
+        paper, ink = rng.permutation([rng.uniform(160, 250), rng.uniform(10, 90)])
+        levels = paper + share * (ink - paper)
+        levels[:: int(rng.integers(5, 9))] += rng.uniform(-30, 30)
+        return _noisy(levels, rng, 8)
+
+    return draw
+
+
+def sprites(assets: Path) -> DrawOne:
+    """Twenty mirrored creatures of 9 x 9 cells in any two colours, before bricks or a chequered floor."""
+    half = np.random.default_rng(33).choice(3, (20, 9, 5), p=(0.45, 0.35, 0.2))
+    masks = np.concatenate([half, half[:, :, 3::-1]], 2)
+    rows, columns = np.indices((32, 32))
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        behind, body = _two_paints(rng)
+        size = int(rng.integers(3, 7))
+        moved = columns + rng.integers(size) + (rows // size % 2) * (size // 2) * rng.integers(2)
+        floor = np.where((rows // size + moved // size) % 2, 1.0, rng.uniform(0.75, 0.95))
+        levels = floor[..., None] * np.array(behind, float)
+        cell = int(rng.integers(2, 4))
+        mask = masks[c].repeat(cell, 0).repeat(cell, 1)
+        top, left = (int(v) for v in rng.integers(0, 33 - 9 * cell, 2))
+        window = levels[top : top + 9 * cell, left : left + 9 * cell]
+        window[mask == 1] = body
+        window[mask == 2] = 255 - np.array(body)
+        return _noisy(levels, rng, 6)
+
+    return draw
+
+
+def icons(assets: Path) -> DrawOne:
+    """Emoji of nine sorts, six of each, over squares of photographs: which sort?"""
+    folder = assets / "package"
+    entries = json.loads((folder / "emoji.json").read_text(encoding="utf-8"))
+    sorts = (
+        "face-smiling",
+        "heart",
+        "transport-ground",
+        "transport-air",
+        "place-building",
+        "food-sweet",
+        "food-fruit",
+        "plant-flower",
+        "time",
+    )
+    pictures = []
+    for name in sorts:
+        files = [entry["image"] for entry in entries if entry["subcategory"] == name][:6]
+        opened = [Image.open(folder / "img" / "google" / "64" / file) for file in files]
+        pictures.append([picture.convert("RGBA") for picture in opened])
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        canvas = _crop(PHOTOGRAPHS[rng.integers(len(PHOTOGRAPHS))], 60, 200, 40, rng)
+        size = int(rng.integers(22, 34))
+        picture = pictures[c][rng.integers(len(pictures[c]))].rotate(rng.uniform(-15, 15), resample=2)
+        picture = picture.resize((size, size), 2)
+        canvas.paste(picture, tuple(int(v) for v in rng.integers(0, 41 - size, 2)), picture)
+        return _noisy(np.asarray(canvas, np.float64) * rng.uniform(0.7, 1.1), rng, 6)
+
+    return draw
+
+
+def galaxies(assets: Path) -> DrawOne:
+    """Galaxies among stars: elliptical, spiral, barred, a ring, seen from the edge, or irregular."""
+    rows, columns = np.indices((36, 36)) - 17.5
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        turn, flat, r = rng.uniform(0, np.pi), rng.uniform(0.6, 1), rng.uniform(8, 12)
+        dx, dy = columns + rng.uniform(-3, 3), rows + rng.uniform(-3, 3)
+        u, v = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
+        v = v / (rng.uniform(0.1, 0.2) if c == 4 else flat)
+        d, angle = np.hypot(u, v), np.arctan2(v, u)
+        core = np.exp(-d / (0.18 * r))
+        if c in (1, 2):
+            wound = rng.choice([-1, 1]) * rng.uniform(2.2, 3.2) * np.log(d / r + 0.15)
+            arms = (
+                np.exp(-((d - 0.8 * r) ** 2) / (0.45 * r) ** 2) * (0.5 + 0.5 * np.cos(2 * angle + wound)) ** 2
+            )
+            bar = np.exp(-((u / (0.5 * r)) ** 4) - (v / (0.13 * r)) ** 2)
+            light = 0.6 * core + arms + (bar if c == 2 else 0)
+        elif c == 3:
+            light = 0.5 * core + np.exp(-((d - 0.8 * r) ** 2) / (0.17 * r) ** 2)
+        elif c == 5:
+            light = np.zeros_like(d)
+            for x, y in rng.normal(0, 0.4 * r, (7, 2)):
+                light += rng.uniform(0.2, 0.8) * np.exp(-(np.hypot(dx - x, dy - y) ** 2) / (0.2 * r) ** 2)
+        else:
+            light = np.exp(-((d / (0.35 * r)) ** (1.0 if c else 0.8)))
+        sky = np.zeros((36, 36))
+        sky[tuple(rng.integers(0, 36, (2, int(rng.integers(3, 12)))))] = rng.uniform(1, 4)
+        light = ndimage.gaussian_filter(light + sky, 0.6)
+        return _noisy((rng.uniform(10, 40) + rng.uniform(130, 220) * light)[..., None], rng, 9)
+
+    return draw
+
+
+def materials(assets: Path) -> DrawOne:
+    """Ten materials as reliefs of any hue, lit from any side: bricks, cobbles, cloth, wood and others."""
+    rows, columns = np.indices((32, 32)) / 32.0
+
+    def smooth(rng: np.random.Generator, spread: float | tuple[float, float]) -> np.ndarray:
+        field = ndimage.gaussian_filter(rng.normal(size=(32, 32)), spread, mode="wrap")
+        return field / field.std()
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        n, x, y = rng.uniform(3.5, 6), columns + rng.random(), rows + rng.random()
+        bent = 0.02 * smooth(rng, 4)
+        if c == 0:  # bricks
+            row = np.floor(n * y)
+            height = np.minimum(
+                np.abs((n * x / 2 + row / 2) % 1 - 0.5) < 0.44, np.abs(n * y % 1 - 0.5) < 0.38
+            )
+        elif c == 1:  # cobbles
+            seeds = rng.random((int(2.5 * n), 2))
+            far = np.abs(np.stack([rows, columns], -1)[:, :, None] - seeds)
+            d = np.sort(np.hypot(*np.moveaxis(np.minimum(far, 1 - far), -1, 0)), -1)
+            height = 3 * np.sqrt(np.maximum(d[..., 1] - d[..., 0], 0))
+        elif c == 2:  # cloth
+            over = (np.floor(2 * n * x) + np.floor(2 * n * y)) % 2
+            height = np.where(over, np.abs(np.sin(2 * np.pi * n * x)), np.abs(np.sin(2 * np.pi * n * y)))
+        elif c == 3:  # wood
+            middle = rng.uniform(0.3, 0.7)
+            rings = np.hypot(columns - middle + 2 * bent, 0.25 * (rows + rng.uniform(-0.5, 0.5)))
+            height = np.sin(2 * np.pi * 2.5 * n * rings)
+        elif c == 4:  # marble
+            height = -2 * np.exp(-6 * np.abs(np.sin(np.pi * n / 3 * (x + y) + 1.6 * smooth(rng, 4))))
+        elif c == 5:  # sand in ripples
+            height = np.sin(2 * np.pi * n * (y + 0.2 * np.sin(2 * np.pi * x) / n + 3 * bent))
+        elif c == 6:  # scales
+            row = np.floor(n * y)
+            height = 1.5 * (n * y % 1) * (np.abs((n * x + row / 2) % 1 - 0.5) < 0.5 * np.sqrt(1 - n * y % 1))
+        elif c == 7:  # tiles
+            height = np.minimum(np.abs(n * x % 1 - 0.5) < 0.42, np.abs(n * y % 1 - 0.5) < 0.42)
+        elif c == 8:  # plaster
+            height = 0.8 * smooth(rng, 1.0)
+        else:  # straw
+            height = 0.6 * smooth(rng, (0.5, 5)) + 0.6 * smooth(rng, (5, 0.5))
+        height = np.asarray(height, float) + 0.08 * smooth(rng, 0.6)
+        angle = rng.uniform(0, 2 * np.pi)
+        slope = np.cos(angle) * np.gradient(height, axis=1) + np.sin(angle) * np.gradient(height, axis=0)
+        lit = 0.65 + 0.2 * np.clip(height, -1, 1) + 0.45 * np.clip(slope, -1, 1)
+        return _noisy(lit[..., None] * (rng.uniform(120, 230) + rng.uniform(-50, 50, 3)), rng, 8)
+
+    return draw
+
+
+def maps(assets: Path) -> DrawOne:
+    """Weather maps of land and sea: a low, a high, a cold, warm or occluded front, or showers."""
+    rows, columns = np.indices((48, 48)) / 48.0
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        x, y = rng.uniform(0.3, 0.7, 2)
+        field = ndimage.gaussian_filter(rng.normal(size=(48, 48)), 11, mode="wrap")
+        pressure = 0.4 * field / field.std() + rng.uniform(-2, 2) * rows + rng.uniform(-2, 2) * columns
+        if c < 2:
+            pressure = pressure + (4 * c - 2) * 1.6 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 0.05)
+        ground = ndimage.gaussian_filter(rng.normal(size=(48, 48)), 6, mode="wrap")
+        land = (ground > np.quantile(ground, rng.uniform(0.3, 0.7)))[..., None]
+        levels = np.where(land, (215, 220, 180), (175, 205, 230)) + rng.uniform(-25, 25, 3)
+        isobars = np.abs((pressure / 0.5 + 0.5) % 1 - 0.5) < 0.12
+        levels = np.where(isobars[..., None], levels * 0.6, levels)
+        picture = Image.fromarray(to_pixels(levels)).resize((144, 144), 2)
+        pen, middle = ImageDraw.Draw(picture), np.array([144 * x, 144 * y])
+        if c < 2:
+            ink, r = ((190, 30, 30), (30, 50, 170))[c], rng.uniform(12, 16)
+            px, py = middle
+            ends = ((-0.5, -1, -0.5, 1), (-0.5, 1, 0.6, 1)) if c == 0 else (
+                (-0.6, -1, -0.6, 1), (0.6, -1, 0.6, 1), (-0.6, 0, 0.6, 0))  # fmt: skip
+            for x0, y0, x1, y1 in ends:
+                pen.line([px + r * x0, py + r * y0, px + r * x1, py + r * y1], fill=ink, width=6)
+        elif c < 5:
+            turn, bend, length = rng.uniform(0, 2 * np.pi), rng.uniform(-0.6, 0.6), rng.uniform(45, 60)
+            along = np.array([np.cos(turn), np.sin(turn)])
+            across = np.array([-along[1], along[0]])
+            t = np.linspace(-1, 1, 41)
+            line = middle + length * (t[:, None] * along + bend * (t[:, None] ** 2 - 0.3) * across)
+            ink = ((30, 50, 190), (200, 40, 40), (140, 40, 160))[c - 2]
+            pen.line([tuple(p) for p in line], fill=ink, width=4)
+            for k, place in enumerate(range(4, 40, 8)):
+                step = line[place + 1] - line[place - 1]
+                step = step / np.hypot(*step)
+                side_of = np.array([-step[1], step[0]])
+                if c == 2 or (c == 4 and k % 2 == 0):
+                    tip = line[place] + 13 * side_of
+                    pen.polygon(
+                        [tuple(line[place] - 8 * step), tuple(line[place] + 8 * step), tuple(tip)], fill=ink
+                    )
+                else:
+                    half = np.linspace(0, np.pi, 9)[:, None]
+                    disc = line[place] + 9 * (np.cos(half) * step + np.sin(half) * side_of)
+                    pen.polygon([tuple(p) for p in disc], fill=ink)
+        else:
+            for px, py in middle + rng.normal(0, 28, (16, 2)):
+                pen.line([px, py, px - 4, py + 12], fill=(40, 70, 170), width=4)
+        return _noisy(_scaled(picture, 48), rng, 6)
+
+    return draw
+
+
+def fractals(assets: Path) -> DrawOne:
+    """Julia sets of eight constants, turned and magnified, dark on bright or bright on dark."""
+    constants = (
+        -0.8 + 0.16j,
+        -0.4 + 0.6j,
+        0.285 + 0.01j,
+        -0.7269 + 0.1889j,
+        -1.0,
+        0.3 + 0.5j,
+        -0.12 + 0.75j,
+        -1.3,
+    )
+    rows, columns = np.indices((64, 64)) / 32.0 - 1
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        turn = np.exp(1j * rng.uniform(-0.5, 0.5)) * rng.uniform(0.9, 1.4)
+        z = turn * (columns + 1j * rows) + complex(*rng.uniform(-0.15, 0.15, 2))
+        constant = constants[c] + complex(*rng.uniform(-0.01, 0.01, 2))
+        steps = np.zeros(z.shape)
+        for _ in range(32):
+            z = np.where(np.abs(z) < 4, z * z + constant, z)
+            steps += np.abs(z) < 4
+        share = np.sqrt(steps / 32).reshape(32, 2, 32, 2).mean((1, 3))[..., None]
+        low, high = rng.permutation([rng.uniform(0, 80), rng.uniform(150, 255)])
+        return _noisy(low + share * (high - low), rng, 12)
+
+    return draw
+
+
+def regions(assets: Path) -> DrawOne:
+    """Squares cut from one photograph, turned a little, in any light: from which of twelve parts?"""
+
+    def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
+        photograph = _photograph("astronaut")
+        width, height = photograph.size
+        size = rng.uniform(70, 110)
+        x = width * (c % 4 + 0.5 + rng.uniform(-0.32, 0.32)) / 4
+        y = height * (c // 4 + 0.5 + rng.uniform(-0.32, 0.32)) / 3
+        x, y = np.clip(x, size / 2, width - size / 2), np.clip(y, size / 2, height - size / 2)
+        box = tuple(int(v) for v in (x - size / 2, y - size / 2, x + size / 2, y + size / 2))
+        square = photograph.crop(box).resize((52, 52), 2).rotate(rng.uniform(-12, 12), resample=2)
+        levels = np.asarray(square.crop((6, 6, 46, 46)), np.float64)
+        return _noisy(levels * rng.uniform(0.6, 1.2) + rng.uniform(-25, 25, 3), rng, 8)
+
+    return draw
+
+
 GREEK, CYRILLIC = "αβγδεζηθικλμνξοπρστυφχψω", "БГДЖЗИЙКЛПУФЦЧШЩЪЫЬЭЮЯбвджикля"
 
 IMAGE_SETS = {
@@ -822,5 +1082,13 @@ IMAGE_SETS = {
     "checks": ImageSet(24, 1, 6, checks),
     "filters": ImageSet(32, 3, 6, filters),
     "numerals": ImageSet(20, 1, 10, letters("0123456789", 20, False)),
+    "words": ImageSet(40, 1, len(WORDS), words),
+    "sprites": ImageSet(32, 3, 20, sprites),
+    "icons": ImageSet(40, 3, 9, icons),
+    "galaxies": ImageSet(36, 1, 6, galaxies),
+    "materials": ImageSet(32, 3, 10, materials),
+    "maps": ImageSet(48, 3, 6, maps),
+    "fractals": ImageSet(32, 1, 8, fractals),
+    "regions": ImageSet(40, 3, 12, regions),
 }
 """Every image set by its name."""

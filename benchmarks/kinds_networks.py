@@ -96,6 +96,115 @@ class Joined(nn.Module):
         return torch.cat([branch(x) for branch in self.branches], 1)
 
 
+class Summed(nn.Module):
+    """Adds what several branches make of the same input."""
+
+    def __init__(self, *branches: nn.Module) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([branch(x) for branch in self.branches]).sum(0)
+
+
+class Shuffle(nn.Module):
+    """Deals the channels of each group out to all groups (Zhang et al. 2018)."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+
+
+class Maxout(nn.Module):
+    """Keeps the larger of every two channels (Goodfellow et al. 2013)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(1, (-1, 2)).amax(2)
+
+
+class Highway(nn.Module):
+    """Mixes its input with a convolution of it by a learnt gate (Srivastava et al. 2015)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.change, self.gate = nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
+        nn.init.constant_(self.gate.bias, -1.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        share = self.gate(x).sigmoid()
+        return share * self.change(x).relu() + (1 - share) * x
+
+
+class ClassToken(nn.Module):
+    """Puts a token of its own before the others."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.token = nn.Parameter(0.02 * torch.randn(1, width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.token.expand(len(x), 1, -1), x], 1)
+
+
+class FirstToken(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, 0]
+
+
+class WindowAttention(nn.Module):
+    """Self-attention within windows that are moved by `shift` (Liu et al. 2021); the tokens fill a square."""
+
+    def __init__(self, width: int, heads: int, tokens: int, window: int, shift: int) -> None:
+        super().__init__()
+        self.heads, self.side, self.window, self.shift = heads, tokens, window, shift
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.bias = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+        rows, columns = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
+        places = torch.stack([rows.flatten(), columns.flatten()])
+        apart = places[:, :, None] - places[:, None, :] + window - 1
+        self.register_buffer("apart", apart[0] * (2 * window - 1) + apart[1], persistent=False)
+        # tokens that the move brings from the other edge are no neighbours
+        zone = (torch.arange(tokens) >= tokens - shift).long()
+        zones = self._windows((2 * zone[:, None] + zone)[None, ..., None].float()).squeeze(-1)
+        strange = zones[:, :, None] != zones[:, None, :]
+        self.register_buffer("mask", -100.0 * strange.float(), persistent=False)
+
+    def _windows(self, x: torch.Tensor) -> torch.Tensor:
+        n, side, _, width = x.shape
+        count = side // self.window
+        x = x.reshape(n, count, self.window, count, self.window, width).transpose(2, 3)
+        return x.reshape(n * count**2, self.window**2, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n, tokens, width = x.shape
+        count, area = self.side // self.window, self.window**2
+        x = x.reshape(n, self.side, self.side, width).roll((-self.shift, -self.shift), (1, 2))
+        qkv = self.qkv(self._windows(x)).reshape(n, count**2, area, 3, self.heads, -1)
+        q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)
+        weights = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + self.bias[self.apart].permute(2, 0, 1)
+        x = (weights + self.mask[:, None]).softmax(-1) @ v
+        x = x.transpose(2, 3).reshape(n, count, count, self.window, self.window, width).transpose(2, 3)
+        x = x.reshape(n, self.side, self.side, width).roll((self.shift, self.shift), (1, 2))
+        return self.out(x.reshape(n, tokens, width))
+
+
+class Merge(nn.Module):
+    """Makes one token of each four that form a square (Liu et al. 2021)."""
+
+    def __init__(self, width: int, tokens: int) -> None:
+        super().__init__()
+        self.side, self.norm = tokens // 2, nn.LayerNorm(4 * width)
+        self.reduce = nn.Linear(4 * width, 2 * width, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n, _, width = x.shape
+        x = x.reshape(n, self.side, 2, self.side, 2, width).transpose(2, 3)
+        return self.reduce(self.norm(x.reshape(n, self.side**2, 4 * width)))
+
+
 class ChannelNorm(nn.GroupNorm):
     """LayerNorm over channels and places."""
 
@@ -642,6 +751,159 @@ def crossed(channels: int, side: int, classes: int) -> nn.Sequential:
     return nn.Sequential(*layers, *_pooled(64, classes))
 
 
+def shuffled(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Grouped 1 x 1 and depthwise convolutions with BatchNorm and shuffled channels (after ShuffleNet)."""
+
+    def block(a: int, b: int, stride: int) -> nn.Module:
+        branch = nn.Sequential(
+            _conv(a, b // 2, 1, groups=4, bias=False),
+            nn.BatchNorm2d(b // 2),
+            nn.ReLU(),
+            Shuffle(4),
+            _conv(b // 2, b // 2, 3, stride, groups=b // 2, bias=False),
+            nn.BatchNorm2d(b // 2),
+            _conv(b // 2, b, 1, groups=4, bias=False),
+            nn.BatchNorm2d(b),
+        )
+        return nn.Sequential(Residual(branch, None if a == b else _conv(a, b, 1, stride)), nn.ReLU())
+
+    stem = _conv(channels, 24, 3, 2, bias=False), nn.BatchNorm2d(24), nn.ReLU()
+    blocks = block(24, 96, 2), block(96, 96, 1), block(96, 160, 2), block(160, 160, 1)
+    return nn.Sequential(*stem, *blocks, *_pooled(160, classes))
+
+
+def nin(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Two 1 x 1 convolutions after each larger one, dropout, and the mean of answers (network in network)."""
+
+    def block(a: int, b: int, size: int, last: int) -> tuple[nn.Module, ...]:
+        larger = _conv(a, b, size, bias=False), nn.BatchNorm2d(b), nn.ReLU()
+        return *larger, _conv(b, b, 1), nn.ReLU(), _conv(b, last, 1)
+
+    return nn.Sequential(
+        *block(channels, 32, 5, 32),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1),
+        nn.Dropout(0.2),
+        *block(32, 64, 5, 64),
+        nn.ReLU(),
+        nn.AvgPool2d(3, 2, 1),
+        nn.Dropout(0.2),
+        *block(64, 96, 3, classes),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+
+
+def blurred(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Four residual blocks with BatchNorm that blur before they leave out places (after Zhang 2019)."""
+
+    def block(a: int, b: int) -> nn.Module:
+        branch = nn.Sequential(
+            _conv(a, b, bias=False),
+            nn.BatchNorm2d(b),
+            nn.ReLU(),
+            _conv(b, b, bias=False),
+            nn.BatchNorm2d(b),
+        )
+        return nn.Sequential(Residual(branch, None if a == b else _conv(a, b, 1)), nn.ReLU())
+
+    def blur() -> tuple[nn.Module, ...]:  # two means of 2 x 2 weigh places by 1, 2, 1
+        return nn.AvgPool2d(2, 1, 1, count_include_pad=False), nn.AvgPool2d(2)
+
+    return nn.Sequential(
+        _conv(channels, 16, 5, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        *blur(),
+        block(16, 24),
+        *blur(),
+        block(24, 48),
+        *blur(),
+        block(48, 64),
+        block(64, 64),
+        *_pooled(64, classes),
+    )
+
+
+def highway(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Four highway layers of 3 x 3 convolutions, no normalisation, and the largest values of a few places."""
+    return nn.Sequential(
+        _conv(channels, 32, 5, 2),
+        nn.ReLU(),
+        Highway(32),
+        Highway(32),
+        nn.MaxPool2d(2),
+        _conv(32, 48, 1),
+        Highway(48),
+        Highway(48),
+        nn.AdaptiveMaxPool2d(3),
+        nn.Flatten(),
+        nn.Linear(48 * 9, classes),
+    )
+
+
+def rep_vgg(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Five sums of a 3 x 3 and a 1 x 1 convolution and the input, each with BatchNorm (after RepVGG)."""
+
+    def layer(a: int, b: int, stride: int) -> tuple[nn.Module, ...]:
+        branches: list[nn.Module] = [
+            nn.Sequential(_conv(a, b, size, stride, bias=False), nn.BatchNorm2d(b)) for size in (3, 1)
+        ]
+        if (a, stride) == (b, 1):
+            branches.append(nn.BatchNorm2d(b))
+        return Summed(*branches), nn.ReLU()
+
+    steps = (channels, 32, 2), (32, 32, 1), (32, 64, 2), (64, 64, 1), (64, 96, 2)
+    return nn.Sequential(*itertools.chain(*(layer(*step) for step in steps)), *_pooled(96, classes))
+
+
+def swin(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Attention within windows, moved in every second layer, at two scales (after Swin)."""
+
+    def block(width: int, tokens: int, window: int, shift: int) -> tuple[nn.Module, ...]:
+        attention = WindowAttention(width, width // 16, tokens, window, shift)
+        inner = nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        return (
+            Residual(nn.Sequential(nn.LayerNorm(width), attention)),
+            Residual(nn.Sequential(nn.LayerNorm(width), *inner)),
+        )
+
+    tokens = side // 4
+    return nn.Sequential(
+        Patches(channels, side, 4, 48, places=False),
+        nn.LayerNorm(48),
+        *block(48, tokens, tokens // 3, 0),
+        *block(48, tokens, tokens // 3, tokens // 6),
+        Merge(48, tokens),
+        *block(96, tokens // 2, tokens // 4, 0),
+        *block(96, tokens // 2, tokens // 4, tokens // 8),
+        nn.LayerNorm(96),
+        MeanToken(),
+        nn.Linear(96, classes),
+    )
+
+
+def maxout(channels: int, side: int, classes: int) -> nn.Sequential:
+    """Three convolutions and a linear layer, each of which keeps the larger of two answers, with dropout."""
+    layers: list[nn.Module] = []
+    for a, b, size in ((channels, 24, 5), (24, 32, 3), (32, 48, 3)):
+        layers += [_conv(a, 2 * b, size), Maxout(), nn.MaxPool2d(2)]
+    head = nn.Linear(48 * (side // 8) ** 2, 128), Maxout(), nn.Dropout(0.3), nn.Linear(64, classes)
+    return nn.Sequential(*layers, nn.Flatten(), *head)
+
+
+def tokened(channels: int, side: int, classes: int) -> nn.Sequential:
+    """A transformer of width 64 and depth 4 on squares of 5 pixels, with a token for the class."""
+    layers: list[nn.Module] = [Patches(channels, side, 5, 64, places=True), ClassToken(64)]
+    for _ in range(4):
+        inner = nn.Linear(64, 192), nn.GELU(), nn.Linear(192, 64)
+        layers += [
+            Residual(nn.Sequential(nn.LayerNorm(64), Attention(64, 4))),
+            Residual(nn.Sequential(nn.LayerNorm(64), *inner)),
+        ]
+    return nn.Sequential(*layers, nn.LayerNorm(64), FirstToken(), nn.Linear(64, classes))
+
+
 NETWORKS: dict[str, Callable[[int, int, int], nn.Sequential]] = {
     f.__name__: f
     for f in (
@@ -680,6 +942,14 @@ NETWORKS: dict[str, Callable[[int, int, int], nn.Sequential]] = {
         bag,
         hourglass,
         crossed,
+        shuffled,
+        nin,
+        blurred,
+        highway,
+        rep_vgg,
+        swin,
+        maxout,
+        tokened,
     )
 }
 """Constructors by name; each takes channels, side in pixels and number of classes."""

@@ -9,8 +9,8 @@ securitynet_hub.zoo.corpus CORPUS --data ASSETS``, and for the parts ``kinds-cal
 - ``calibrate``: score each network of the parts ``design``, ``calibration``, ``kinds-calibration`` and
   ``kinds-more`` with weights that were learnt on kinds that share neither architecture nor images with it,
   learn the weights on all, and write ``securitynet_hub/resources/backdoor_verdict.json``.
-- ``judge``: judge the parts ``test``, ``kinds-test``, ``kinds-spare`` and ``kinds-later`` with these
-  constants, once, and keep the tables.
+- ``judge``: judge the parts ``test``, ``kinds-test``, ``kinds-spare``, ``kinds-later`` and ``kinds-fresh``
+  with these constants, once, and keep the tables; a table of kinds that were not measured stays as it was.
 - ``beside``: judge the design part with weights from the calibration part, and the other way round, alone
   and beside clean networks of the same architecture and images, and keep the table. It looks at no test part.
 
@@ -523,11 +523,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     if is_detail != short:
                         line(*cells)
         for name, parts in (
+            ("backdoors-verdict-fresh", ["fresh"]),
             ("backdoors-verdict-later", ["later"]),
             ("backdoors-verdict-kinds", ["test", "spare"]),
         ):
+            judged = [row for part in parts for row in load(given.out, KINDS + part)]
+            if not judged:
+                print(f"{name} stays as it was: {given.out} holds no measurements of {', '.join(parts)}.")
+                continue
             with writing(name, command, ["kind", "two clean ones", "with a backdoor"]) as line:
-                for cells in by_kind([row for part in parts for row in load(given.out, KINDS + part)], known):
+                for cells in by_kind(judged, known):
                     line(*cells)
         columns = ["kind left out", "clean accused", "AUC", "found"]
         with writing("backdoors-verdict-left-out", command, columns) as line:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from kinds_corpus import CLEAN_ALONE, KINDS, kind_of, plans, stamp_of
+from kinds_corpus import CLEAN_ALONE, FRESH_RATES, KINDS, RATES, kind_of, plans, recipe_of, stamp_of
 from kinds_images import IMAGE_SETS, draw_set
 from kinds_networks import NETWORKS
 
@@ -18,12 +18,23 @@ sys.path.pop(0)
 
 def test_judged_kinds_share_no_architecture_and_no_images_with_others():
     assert Counter(kind.half for kind in KINDS) == {
-        "calibration": 9, "more": 24, "test": 6, "spare": 5, "later": 5,
+        "calibration": 9, "more": 24, "test": 6, "spare": 5, "later": 5, "fresh": 8,
     }  # fmt: skip
     assert len({kind.place for kind in KINDS}) == len({kind.name for kind in KINDS}) == len(KINDS)
+    judged = [kind for kind in KINDS if kind.half in ("test", "spare", "later", "fresh")]
     for what in ("network", "images"):
         count = Counter(getattr(kind, what) for kind in KINDS)
-        assert all(count[getattr(k, what)] == 1 for k in KINDS if k.half in ("test", "spare", "later"))
+        assert all(count[getattr(kind, what)] == 1 for kind in judged)
+
+
+def test_fresh_backdoors_have_eight_triggers_and_are_stamped_more_often():
+    planted = [plan for plan in plans("fresh") if plan.trigger is not None]
+    assert len({plan.trigger for plan in planted}) == len(planted) == 8
+    assert Counter(plan.how for plan in planted) == {"from scratch": 4, "fine-tuned": 4}
+    assert {recipe_of(plan).epochs for plan in planted if plan.how == "fine-tuned"} == {8}
+    earlier = next(plan for plan in plans("later") if plan.how == "fine-tuned")
+    assert recipe_of(earlier).epochs == 5
+    assert all(FRESH_RATES[how] > rate for how, rate in RATES.items())
 
 
 def test_each_kind_has_two_clean_networks_and_a_backdoored_one_of_their_own_seeds():
