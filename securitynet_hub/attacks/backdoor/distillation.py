@@ -1,9 +1,14 @@
 """Clean twins of a suspect: copies that learn its answers to clean images, and not what a trigger does.
 
 A backdoor answers to its trigger alone. A copy of the suspect whose weights are shrunk and blurred, and which
-then learns the suspect's answers to clean images, learns again what the suspect does on clean data. Nothing
-teaches it the backdoor. So the suspect gives its own reference: what is natural to the data, such as a class
-that a small change leads to, is in the twins as well, and what is in the suspect alone is suspicious.
+then learns the classes that the suspect gives to clean images, learns again what the suspect does on clean
+data. Nothing teaches it the backdoor. So the suspect gives its own reference: what is natural to the data,
+such as a class that a small change leads to, is in the twins as well, and what is in the suspect alone is
+suspicious.
+
+Twins learn classes, not logits. How likely a backdoored network finds the attacker's class on a clean image
+depends on how much of the trigger that image happens to hold, such as a dark stripe: twins that learnt logits
+learnt much of the trigger from them, and the more, the longer they learnt.
 
 Starting from the suspect's own weights, shrunk and perturbed (Ash & Adams 2020, arXiv 1910.08475), takes a
 tenth of the passes that a start from scratch takes. Distillation is also how backdoors are removed (Li et al.
@@ -20,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 from securitynet_hub.attacks.backdoor.traced import Cut, cut_before, fused
@@ -35,6 +41,12 @@ KEPT = 0.5
 """Share of each weight that a twin starts with; the rest is an initial weight, drawn anew."""
 
 LEARNING_RATE, WEIGHT_DECAY, BATCH = 6e-3, 1e-2, 32
+
+SMOOTHING = 0.05
+"""What all classes together get of each label, so that margins stay finite."""
+
+MANY = 64
+"""Number of classes above which twins learn posteriors: of so many classes, labels of few images tell little."""
 
 CHEAP, DEAR = (9e9, 9_000), (6e11, 3_000)
 """Multiplications that one twin's forward passes may take, and the most passes for them: up to 9,000 while
@@ -90,7 +102,7 @@ def distil_twins(
     passes: int | None = None,
     seed: int = 0,
 ) -> Twins:
-    """Distil twins of a classifier on its answers to clean inputs.
+    """Distil twins of a classifier on the classes that it gives to clean inputs.
 
     The suspect is left as it was. Twins depend on the seed, the processor's precision and the inputs alone.
     Of a deep network only the last layers get twins; what comes before them is shared, and is asked once
@@ -140,11 +152,12 @@ def distil_twins(
         raise ModelError("the suspect answers NaN or infinities; twins cannot learn that.")
     if len(logits) > 1 and torch.equal(logits, logits[:1].expand_as(logits)):
         raise ModelError("the suspect gives every clean image the same answer; twins have nothing to learn.")
+    told = logits.argmax(1) if logits.shape[1] <= MANY else logits.softmax(1)
     modules, agreement = [], []
     for k in range(number):
         tell("twins", k, number)
         twin = _distil(
-            suspect, inputs, logits, count, seed=(1_000 * seed + k) % 2**63
+            suspect, inputs, told, count, seed=(1_000 * seed + k) % 2**63
         )  # torch takes no larger seed
         modules.append(twin if cut is None else torch.nn.Sequential(cut.body, twin))
         agreement.append(float((answers(twin, others).argmax(1) == known).float().mean()))
@@ -233,12 +246,12 @@ def _second(pair: torch.nn.Module) -> torch.nn.Module:
 
 
 def _distil(
-    suspect: torch.nn.Module, inputs: torch.Tensor, logits: torch.Tensor, passes: int, seed: int
+    suspect: torch.nn.Module, inputs: torch.Tensor, told: torch.Tensor, passes: int, seed: int
 ) -> torch.nn.Module:
-    """Train a shrunk and perturbed copy to give the suspect's logits, up to one number for each image.
+    """Train a shrunk and perturbed copy to answer as it is told: classes (n,), or posteriors (n, classes).
 
-    The loss is the mean squared difference of centred logits, in units of their deviation (Ba & Caruana 2014,
-    arXiv 1312.6184, equation 1), by AdamW with a one-cycle schedule.
+    Half of each batch are blends of two inputs, which have both answers in the same shares (mixup: Zhang et al.
+    2018, arXiv 1710.09412, equation 1, with shares drawn evenly), by AdamW with a one-cycle schedule.
     """
     shape = (*inputs.shape[2:], inputs.shape[1])
     with plain_torch(), seeded(seed):
@@ -247,9 +260,6 @@ def _distil(
             own = list(part.parameters(recurse=False))
             if own and not any(p.requires_grad for p in own):
                 part.eval()  # a frozen BatchNorm keeps its statistics
-        wanted = logits - logits.mean(1, keepdim=True)
-        wanted = wanted / wanted.std().clamp_min(1e-12)
-        scale = (logits - logits.mean(1, keepdim=True)).std().clamp_min(1e-12)
         trained = [p for p in twin.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         steps = -(-passes // BATCH)
@@ -257,13 +267,20 @@ def _distil(
         generator = torch.Generator().manual_seed(seed)
         order = torch.empty(0, dtype=torch.long)
         for step in range(steps):
-            while len(order) < BATCH:
+            while len(order) < 2 * BATCH:
                 order = torch.cat([order, torch.randperm(len(inputs), generator=generator)])
-            rows, order = order[:BATCH].to(inputs.device), order[BATCH:]
+            rows, partners = order[: 2 * BATCH].to(inputs.device).chunk(2)
+            order = order[2 * BATCH :]
+            shares = torch.rand(BATCH, generator=generator)
+            shares[: BATCH // 2] = 1
+            shares = shares.to(inputs.device)
             with half_where_fast(inputs):
-                given = twin(inputs[rows])
-            given = given.float()
-            loss = ((given - given.mean(1, keepdim=True)) / scale - wanted[rows]).square().mean()
+                given = twin(_blended(inputs[rows], inputs[partners], shares)).float()
+            losses = [
+                cross_entropy(given, told[part], reduction="none", label_smoothing=SMOOTHING)
+                for part in (rows, partners)
+            ]
+            loss = torch.lerp(losses[1], losses[0], shares).mean()
             if not loss.requires_grad:
                 raise ModelError("the suspect's answers depend on no weights that twins could train.")
             optimizer.zero_grad()
@@ -272,6 +289,12 @@ def _distil(
             schedule.step()
             tell("steps of training", step + 1, steps)
     return twin.eval().requires_grad_(False)
+
+
+def _blended(first: torch.Tensor, second: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """Return ``share * first + (1 - share) * second`` in float32, row by row."""
+    weights = shares.reshape(-1, *(1 for _ in first.shape[1:]))
+    return channels_last(torch.lerp(second.float(), first.float(), weights))
 
 
 def _shrunk(suspect: torch.nn.Module, shape: tuple[int, ...]) -> torch.nn.Module:
