@@ -44,6 +44,7 @@ from securitynet_hub.attacks.backdoor.verdict import (
     Calibration,
     Term,
     Verdict,
+    Whole,
     against_clean,
     conformal_p,
     judge,
@@ -59,13 +60,16 @@ STRENGTH = 0.05
 """Inverse strength of the L2 penalty of the weights."""
 
 USED = (
-    "noise_norm", "noise_transfer", "noise_exchange", "probe", "noise_contrast", "noise_gap",
-    "shade_contrast", "shade_gap",
+    "noise_norm", "noise_transfer", "noise_exchange", "shade_contrast", "shade_gap", "faint_trigger",
+    "probe",
 )  # fmt: skip
 """The indicators that count. The others were dropped without a loss on kinds left out."""
 
-SIZED = {"probe": (0.0, 5.0)}
+SIZED = {"probe": (0.0, 5.0), "faint_trigger": (0.0, 5.0)}
 """Indicators whose size counts as well, because it means the same for every kind: middle, and factor."""
+
+REARRANGEMENT = Whole(middle=0.5, spread=0.2, weight=2.0)
+"""How a backdoor that leads each class to another one is scored: chosen on kinds left out."""
 
 SHARPNESS = 2.0
 """How much more the class that stands out counts than the others (`verdict.judge`)."""
@@ -108,6 +112,7 @@ def measure_kinds(folder: Path, assets: Path, part: str, out: Path) -> None:
         row = {**row, "id": plan.id, "architecture": kind_of(plan).network, "images": kind_of(plan).images}
         row |= {"mode": plan.how, "agreement": list(found.agreement), "agree": found.agree}
         row["indicators"] = {name: values.tolist() for name, values in found.indicators.items()}
+        row |= {"rearrangement": found.rearrangement, "scattered": found.scattered}
         path.write_text(json.dumps(row) + "\n", encoding="utf-8")
         print(plan.id, flush=True)
 
@@ -130,6 +135,8 @@ def measured(corpus: Path, assets: Path, row: CorpusNetwork) -> Measured:
         "agree": found.agree,
         "seconds": round(time.process_time() - began, 1),
         "indicators": {name: values.tolist() for name, values in found.indicators.items()},
+        "rearrangement": found.rearrangement,
+        "scattered": found.scattered,
     }
 
 
@@ -223,6 +230,7 @@ def bare(rows: Sequence[Measured]) -> Calibration:
         intercept=intercept,
         terms=tuple(terms),
         sharpness=SHARPNESS,
+        rearrangement=REARRANGEMENT,
         clean=(0, 1),
         backdoored=(0, 1),
     )
@@ -239,7 +247,13 @@ def scored_apart(rows: Sequence[Measured]) -> list[float]:
 
 def verdict_of(row: Measured, calibration: Calibration) -> Verdict:
     """Judge what was measured of one network."""
-    return judge(row["indicators"], agree=agrees(row), calibration=calibration)
+    return judge(
+        row["indicators"],
+        rearrangement=row["rearrangement"],
+        scattered=row["scattered"],
+        agree=agrees(row),
+        calibration=calibration,
+    )
 
 
 def calibrated(rows: Sequence[Measured], made_by: str = "") -> Calibration:
@@ -255,6 +269,7 @@ def calibrated(rows: Sequence[Measured], made_by: str = "") -> Calibration:
         intercept=bare(rows).intercept,
         terms=bare(rows).terms,
         sharpness=SHARPNESS,
+        rearrangement=REARRANGEMENT,
         clean=tuple(score for _, score in groups[False]),
         backdoored=tuple(score for _, score in groups[True]),
         clean_kinds=tuple(kind for kind, _ in groups[False]),
@@ -410,7 +425,7 @@ def _figures(pairs: list[tuple[Measured, Verdict]], clean: list[Verdict]) -> lis
     auc, ends = auc_interval(split_scores(scores, truth), 0.95)
     hits = [(row, v) for row, v in pairs if v.word == "backdoor"]
     named = [(row, v) for row, v in hits if row["target"] is not None]
-    right = sum(v.suspect == row["target"] for row, v in named)
+    right = sum(v.suspect == row["target"] and not v.all_to_all for row, v in named)
     return [
         str(len(pairs)),
         f"{auc:.2f} ({ends[0]:.2f}-{ends[1]:.2f})",

@@ -46,7 +46,7 @@ SMOOTHING = 0.05
 """What all classes together get of each label, so that margins stay finite."""
 
 MANY = 64
-"""Number of classes above which twins learn posteriors: of so many classes, labels of few images tell little."""
+"""Number of classes above which twins learn posteriors: labels of few images tell little of so many."""
 
 CHEAP, DEAR = (9e9, 9_000), (6e11, 3_000)
 """Multiplications that one twin's forward passes may take, and the most passes for them: up to 9,000 while
@@ -250,8 +250,8 @@ def _distil(
 ) -> torch.nn.Module:
     """Train a shrunk and perturbed copy to answer as it is told: classes (n,), or posteriors (n, classes).
 
-    Half of each batch are blends of two inputs, which have both answers in the same shares (mixup: Zhang et al.
-    2018, arXiv 1710.09412, equation 1, with shares drawn evenly), by AdamW with a one-cycle schedule.
+    Half of each batch are blends of two inputs, which have both answers in the same shares (mixup: Zhang et
+    al. 2018, arXiv 1710.09412, equation 1, with shares drawn evenly), by AdamW with a one-cycle schedule.
     """
     shape = (*inputs.shape[2:], inputs.shape[1])
     with plain_torch(), seeded(seed):

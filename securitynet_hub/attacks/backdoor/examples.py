@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 
 import torch
 
-from securitynet_hub.attacks.backdoor.probing import LAST, Probed, trigger_likeness
+from securitynet_hub.attacks.backdoor.probing import (
+    LAST,
+    Probed,
+    rearranged,
+    trigger_likeness,
+)
 from securitynet_hub.attacks.backdoor.shared_triggers import Family, SharedTriggers
 from securitynet_hub.attacks.backdoor.twin_panel import Panel
 from securitynet_hub.core.plain_torch import plain_torch
@@ -25,10 +30,12 @@ class Example:
     """One trigger that leads to the suspected class.
 
     Attributes:
-        name: the family of a trigger that was searched, or ``probe``.
+        name: the family of a trigger that was searched, ``probe``, or ``rearranging``: the probe that leads
+            each class to another one.
         what: the probe's name; empty for a family.
         success: share of the judged images that the suspect puts into the class with the trigger, of those
-            that it puts elsewhere without.
+            that it puts elsewhere without; with ``rearranging`` into the class that most others of its class
+            are put into.
         twin_success: the same of the twins, their mean.
         picture: shape (2 height, images * width, channels), uint8: clean images above, stamped ones below,
             reduced by a whole number where they are wide.
@@ -64,6 +71,20 @@ def find_examples(
     return sorted(found, key=lambda example: example.twin_success - example.success)
 
 
+def find_rearranging(panel: Panel, probed: Probed) -> Example:
+    """Show the probe that acts most as the trigger of an all-to-all backdoor."""
+    found = rearranged(panel, probed)
+    name, probe = probed.bank[found.best]
+    pixels = panel.pixels[-LAST:]
+    return Example(
+        name="rearranging",
+        what=name,
+        success=float(found.led[found.best]),
+        twin_success=float(found.followed[found.best]),
+        picture=_picture(pixels, probe(pixels)),
+    )
+
+
 def _example(
     panel: Panel, rows: torch.Tensor, place: int, name: str, stamped: torch.Tensor, what: str = ""
 ) -> Example:
@@ -75,12 +96,21 @@ def _example(
             counted = panel.elsewhere(number, rows)[place].bool()
             led = panel.answered(number, seen).argmax(1) == label
             rates.append(float(led[counted].float().mean()) if bool(counted.any()) else 0.0)
+    return Example(
+        name=name,
+        what=what,
+        success=rates[0],
+        twin_success=sum(rates[1:]) / len(rates[1:]),
+        picture=_picture(panel.pixels[rows], stamped),
+    )
+
+
+def _picture(pixels: torch.Tensor, stamped: torch.Tensor) -> Pixels:
+    """Draw clean images, and the same with a trigger below."""
     factor = -(-stamped.shape[-1] // WIDEST)
     count = max(1, min(SHOWN, ROW * factor // stamped.shape[-1]))
-    both = torch.cat([panel.pixels[rows][:count], stamped[:count]]).clamp(0, 1)
-    pixels = (255 * torch.nn.functional.avg_pool2d(both, factor)).round().to(torch.uint8)
-    pixels = pixels.reshape(2, count, *pixels.shape[1:]).permute(0, 3, 1, 4, 2)
-    picture: Pixels = pixels.flatten(2, 3).flatten(0, 1).cpu().numpy()
-    return Example(
-        name=name, what=what, success=rates[0], twin_success=sum(rates[1:]) / len(rates[1:]), picture=picture
-    )
+    both = torch.cat([pixels[:count], stamped[:count]]).clamp(0, 1)
+    levels = (255 * torch.nn.functional.avg_pool2d(both, factor)).round().to(torch.uint8)
+    levels = levels.reshape(2, count, *levels.shape[1:]).permute(0, 3, 1, 4, 2)
+    picture: Pixels = levels.flatten(2, 3).flatten(0, 1).cpu().numpy()
+    return picture

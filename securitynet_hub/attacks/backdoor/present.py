@@ -100,7 +100,7 @@ def _verdict_table(audited: Audited) -> Table:
                 str(result["verdict"]),
                 probability_cell(result),
                 f"{result['conformal_p']:.0%}",
-                str(result["suspect"]),
+                "each" if result.get("all_to_all") else str(result["suspect"]),
                 ", ".join(evidence[:3]) or "-",
             )
     return table
@@ -273,7 +273,9 @@ def combined_verdict(entry: Entry) -> Verdict:
             f"{percent(p_value)} of the clean networks that calibrated the verdict score as high, this one "
             "counted among them"
         )
-    if type(most := result.get("suspect")) is int:
+    if result.get("all_to_all") is True:
+        clauses.append("no class stands out most: one change leads the images of each class to another one")
+    elif type(most := result.get("suspect")) is int:
         clauses.append(f"class {_listed([most], class_names([entry]))} stands out most")
     if word == "backdoor":
         clauses.extend(_strongest_trigger(result))
@@ -366,6 +368,12 @@ def _strongest_trigger(result: Mapping[str, Any]) -> Iterator[str]:
     success, of_twins = (number(best.get(name)) for name in ("success", "twin_success"))
     if success is not None and of_twins is not None:
         name = str(best.get("name"))[:LONGEST_NAME]
+        if result.get("all_to_all") is True:
+            yield (
+                f"the change that does so best ({name}) moves {percent(success)} of the images like most of "
+                f"their class, and {percent(of_twins)} on its clean twins"
+            )
+            return
         yield (
             f"the strongest trigger found ({name}) leads {percent(success)} of the other images there, and "
             f"{percent(of_twins)} on its clean twins"
@@ -514,7 +522,9 @@ def _pictures(entry: Entry) -> list[Picture]:
     """Read the pictures beside a record: recovered triggers, and any other."""
 
     def about(name: str) -> tuple[str, str]:
-        trigger = re.fullmatch(r"class-(\d+)-(mask|pattern|trigger|probe|shade|noise|blocks)", name)
+        trigger = re.fullmatch(
+            r"class-(\d+)-(mask|pattern|trigger|probe|rearranging|shade|noise|faint|blocks)", name
+        )
         if trigger is None:
             words = f"{words_of(entry.attack)}: {name or 'picture'}"
             return words, words
@@ -524,8 +534,10 @@ def _pictures(entry: Entry) -> list[Picture]:
             "pattern": "what the trigger covers the image with",
             "trigger": "mask and pattern together",
             "probe": f"{ABOVE} the plain change that leads there best",
+            "rearranging": f"{ABOVE} a plain change that leads each class to another one",
             "shade": f"{ABOVE} a smooth change that was searched for",
             "noise": f"{ABOVE} a faint change of every pixel that was searched for",
+            "faint": f"{ABOVE} a faint change of every pixel that was searched for",
             "blocks": f"{ABOVE} a patch that was searched for",
         }[part]
         caption = f"Class {label}, {part}: {meaning}."

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 
 from securitynet_hub.attacks.backdoor.probes import Probe, probes
+from securitynet_hub.attacks.backdoor.shared_triggers import SharedTriggers
 from securitynet_hub.attacks.backdoor.twin_panel import Panel
 from securitynet_hub.core.plain_torch import plain_torch
 
@@ -25,7 +26,10 @@ LAST = 24
 """How many of the panel's images no look takes: triggers are judged on them."""
 
 KEPT = 6, 200
-"""The most probes kept by each of two rules for each class, and for all classes together."""
+"""The most probes kept for each class, and for all classes together."""
+
+KEPT_MOVING = 32
+"""How many probes are kept that move images of the suspect, and not of its twins, wherever to."""
 
 LEAST_MOVED = 0.05
 """A share of moved images below which a probe's aim cannot be told."""
@@ -43,7 +47,7 @@ class Probed:
     Attributes:
         bank: the probes by their names.
         rows: which of the panel's images were shown.
-        answered: shape (networks, probes, rows), the suspect first; its twins may be left out.
+        answered: shape (networks, probes, rows), the suspect first.
     """
 
     bank: Sequence[tuple[str, Probe]] = field(repr=False)
@@ -51,40 +55,37 @@ class Probed:
     answered: torch.Tensor = field(repr=False)
 
 
-def look_first(panel: Panel, *, twins: bool) -> Probed:
-    """Show every probe on a few images to the suspect, and to its twins where they are wanted."""
+def look_first(panel: Panel) -> Probed:
+    """Show every probe on a few images to all networks."""
     channels, height, width = panel.pixels.shape[1:]
     bank = probes((channels, height, width), panel.pixels[OVERLAYS], seed=panel.seed, dense=not panel.large)
     rows = torch.arange(len(panel.pixels), device=panel.pixels.device)[FIRST]
-    return show(panel, bank, rows[:6] if panel.large else rows, twins=twins)
+    return show(panel, bank, rows[:6] if panel.large else rows)
 
 
 def look_closer(panel: Panel, first: Probed) -> Probed:
-    """Show each class's best probes of a first look on many other images to all networks.
+    """Show the best probes of a first look on many other images.
 
-    Kept for each class are those that lead most images to it, and those that do so although what they lead to
-    other classes counts against them.
+    Kept are those that act most as a trigger for each class, and those that move most images of the suspect
+    alone, wherever to.
     """
-    led, moved = shares(panel, first)[0], moves(panel, first)[0]
+    likeness, moved = trigger_likeness(panel, first), moves(panel, first)
     most, total = KEPT
-    number = max(2, min(most, total // led.shape[1]))
-    aimed = led - MOVED_WEIGHT * (moved[:, None] - led)
-    places = [
-        values.argsort(dim=0, descending=True, stable=True)[:number].flatten() for values in (led, aimed)
-    ]
-    kept = sorted(set(torch.cat(places).tolist()))
+    number = max(2, min(most, total // likeness.shape[1]))
+    best = likeness.argsort(dim=0, descending=True, stable=True)[:number].flatten()
+    apart = (moved[0] - moved[1:].mean(0)).argsort(descending=True, stable=True)[:KEPT_MOVING]
+    kept = sorted({*best.tolist(), *apart.tolist()})
     taken = {*first.rows.tolist(), *range(len(panel.pixels))[OVERLAYS]}
     free = [row for row in range(len(panel.pixels) - LAST) if row not in taken]
-    rows = torch.tensor(free[:: 6 if panel.large else 2], device=panel.pixels.device)
+    chosen = free[::6] if panel.large else [row for place, row in enumerate(free) if place % 3 < 2]
+    rows = torch.tensor(chosen, device=panel.pixels.device)
     return show(panel, [first.bank[place] for place in kept], rows)
 
 
-def show(
-    panel: Panel, bank: Sequence[tuple[str, Probe]], rows: torch.Tensor, *, twins: bool = True
-) -> Probed:
-    """Show images with each of some probes to the suspect, and to its twins unless they are not wanted."""
+def show(panel: Panel, bank: Sequence[tuple[str, Probe]], rows: torch.Tensor) -> Probed:
+    """Show images with each of some probes to all networks."""
     pixels = panel.pixels[rows]
-    networks = range(len(panel.networks) if twins else 1)
+    networks = range(len(panel.networks))
     with plain_torch(), torch.no_grad():
         found = [
             torch.stack([panel.answered(number, seen).argmax(1) for number in networks])
@@ -111,7 +112,7 @@ def shares(panel: Panel, probed: Probed) -> torch.Tensor:
 
 def moves(panel: Panel, probed: Probed) -> torch.Tensor:
     """Return the share of the images that each probe takes out of their class, shape (networks, probes)."""
-    own = panel.logits[: len(probed.answered), probed.rows].argmax(2)
+    own = panel.logits[:, probed.rows].argmax(2)
     return (probed.answered != own[:, None]).float().mean(2)
 
 
@@ -125,10 +126,76 @@ def trigger_likeness(panel: Panel, probed: Probed) -> torch.Tensor:
 
     A trigger that works always and alone has 1, a change of nothing 0.
     """
-    led, moved = shares(panel, probed), moves(panel, probed)
-    aim = (led[0] / moved[0, :, None].clamp_min(LEAST_MOVED)).clamp(max=1)
-    found: torch.Tensor = (led[0] - led[1:].amax(0)) * aim - MOVED_WEIGHT * moved[1:].mean(0)[:, None]
-    return found
+    led = shares(panel, probed)
+    return _likeness(led[0], led[1:].amax(0), moves(panel, probed))
+
+
+def show_triggers(panel: Panel, triggers: SharedTriggers, rows: torch.Tensor) -> Probed:
+    """Show images with each class's searched trigger to all networks."""
+
+    def alone(place: int) -> Probe:
+        trigger = triggers.only(place)
+        return lambda pixels: trigger.stamp(pixels)[0]
+
+    bank = [(f"{triggers.family} {place}", alone(place)) for place in range(len(panel.classes))]
+    return show(panel, bank, rows)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rearranged:
+    """What probes do to the classes of images, as an all-to-all backdoor does it.
+
+    Attributes:
+        likeness: shape (probes,), how much each acts as the trigger of one.
+        led: shape (probes,), the share of images that a probe leads where it leads most of their class.
+        followed: the same share on the worst twin.
+        scattered: shape (probes,), whether no class gets more than half of what a probe leads so.
+    """
+
+    likeness: torch.Tensor = field(repr=False)
+    led: torch.Tensor = field(repr=False)
+    followed: torch.Tensor = field(repr=False)
+    scattered: torch.Tensor = field(repr=False)
+
+    @property
+    def best(self) -> int:
+        """The place of the probe that acts most as a trigger."""
+        return int(self.likeness.argmax())
+
+
+def rearranged(panel: Panel, probed: Probed) -> Rearranged:
+    """Count how much each probe leads every class to another one of its own.
+
+    An image counts if the suspect, with the probe, gives it another class than without, and that class is the
+    one that the probe leads most of the *other* images of its class to; a twin follows if it gives the image
+    that same class. The likeness is the formula of `trigger_likeness` with these shares as s and t.
+    """
+    own = panel.logits[:, probed.rows].argmax(2)
+    classes = panel.logits.shape[2]
+    found = probed.answered[0]
+    moved = found != own[0]
+    led = torch.nn.functional.one_hot(found, classes) * moved[..., None]
+    of_class = torch.nn.functional.one_hot(own[0], classes)
+    votes = torch.einsum("prk,rs->psk", led.float(), of_class.float())[:, own[0]] - led
+    most, aim = votes.max(2)
+    aim = aim.where(most > 0, -1)  # no other image of the class was moved
+    hits = moved & (found == aim)
+    follows = (probed.answered[1:] == aim) & (own[1:, None] != aim)
+    share, followed = hits.float().mean(1), follows.float().mean(2).amax(0)
+    goes = (led * hits[..., None]).sum(1)
+    return Rearranged(
+        likeness=_likeness(share, followed, moves(panel, probed)),
+        led=share,
+        followed=followed,
+        scattered=2 * goes.amax(1) <= goes.sum(1),
+    )
+
+
+def _likeness(led: torch.Tensor, followed: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:
+    """Return ``(s - t) min(1, s / m) - n / 2`` for each probe, and each class if there are any."""
+    own, of_twins = (part.reshape(-1, *(1 for _ in led.shape[1:])) for part in (moved[0], moved[1:].mean(0)))
+    aim = (led / own.clamp_min(LEAST_MOVED)).clamp(max=1)
+    return (led - followed) * aim - MOVED_WEIGHT * of_twins
 
 
 def _stamped(bank: Sequence[tuple[str, Probe]], pixels: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -4,6 +4,7 @@ Each family has few enough parameters that a search of some dozen steps finds wh
 
 - ``shade``: an additive change on a coarse grid, interpolated: blends, colour shifts, wide stripes, bars;
 - ``noise``: an additive change of every pixel;
+- ``faint``: the same, weaker: what leads a clean network's images to a class is seldom so weak;
 - ``blocks``: a mask and a pattern of 2 x 2 blocks (after Wang et al. 2019, equations 2 and 3): patches, bars.
 """
 
@@ -15,14 +16,14 @@ from typing import Literal, get_args
 import torch
 from torch.nn.functional import interpolate
 
-Family = Literal["shade", "noise", "blocks"]
+Family = Literal["shade", "noise", "faint", "blocks"]
 
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
-RADIUS = {"shade": 0.1, "noise": 0.06}
+RADIUS = {"shade": 0.1, "noise": 0.06, "faint": 0.045}
 """Largest root mean square of an additive change, in shares of white."""
 
-LEARNING_RATE = {"shade": 0.15, "noise": 0.1, "blocks": 0.3}
+LEARNING_RATE = {"shade": 0.15, "noise": 0.1, "faint": 0.1, "blocks": 0.3}
 
 PRICES = {"blocks": 10.0}
 """What a mask that covers the whole image costs, in nats."""
@@ -61,7 +62,7 @@ class SharedTriggers:
         drawn: tuple[torch.Tensor, ...]
         if family == "shade":
             drawn = (0.1 * normal(channels, max(2, height // 4), max(2, width // 4)),)
-        elif family == "noise":
+        elif family in ("noise", "faint"):
             drawn = (0.1 * normal(channels, height, width),)
         else:
             grid = max(1, height // 2), max(1, width // 2)

@@ -17,10 +17,12 @@ import torch
 from securitynet_hub.attacks.backdoor.feature_shift import feature_shifts
 from securitynet_hub.attacks.backdoor.last_layer import aversions
 from securitynet_hub.attacks.backdoor.probing import (
+    LAST,
     Probed,
     look_closer,
     look_first,
     shares,
+    show_triggers,
     trigger_likeness,
 )
 from securitynet_hub.attacks.backdoor.shared_triggers import Family, SharedTriggers
@@ -38,7 +40,8 @@ from securitynet_hub.core.progress import tell
 from securitynet_hub.models.head import find_head
 from securitynet_hub.models.last_layer import WithFeatures, find_last_layer
 
-CONTRASTED: tuple[Family, ...] = ("shade", "noise")
+CONTRASTED: tuple[Family, ...] = ("shade", "faint")
+"""Families whose triggers are searched such that the suspect obeys them and its twins resist."""
 
 POOL = 40
 """How many of the panel's images triggers are searched on."""
@@ -49,15 +52,10 @@ INDICATORS = {
     "noise_norm": "margin of the suspect's additive trigger, less that of the twins' own ones",
     "noise_transfer": "margin of the suspect's additive trigger on the suspect, less that on the twins",
     "noise_exchange": "the same, less what the twins' triggers gain on the twins over the suspect",
+    "shade_contrast": "margin of a smooth trigger that twins should resist, on the suspect",
+    "shade_gap": "the same, less that on the twins",
+    "faint_trigger": "how much a faint trigger that twins should resist acts as one on the suspect alone",
     "probe": "how much the best probe acts as a trigger for the class on the suspect, and not on the twins",
-    **{
-        f"{family}_{part}": words
-        for family in CONTRASTED
-        for part, words in (
-            ("contrast", f"margin of a trigger ({family}) that twins should resist, on the suspect"),
-            ("gap", "the same, less that on the twins"),
-        )
-    },
 }
 """Every indicator: what it is, in words."""
 
@@ -85,7 +83,7 @@ def find_leads(panel: Panel, *, away: bool = False) -> Leads:
         family: led_elsewhere(panel, search_away(panel, family, steps=15, images=images, pool=80), others)
         for family in (AWAY if away else ())
     }
-    return Leads(probed=look_first(panel, twins=away), away=found)
+    return Leads(probed=look_first(panel), away=found)
 
 
 def measure_indicators(
@@ -125,10 +123,12 @@ def measure_indicators(
     contrasted = {}
     for family in CONTRASTED:
         contrasted[family] = search(panel, family, steps=15, images=images, pool=pool, contrast=True)
-        responses = respond(panel, contrasted[family].stamp, shown)
-        found[f"{family}_contrast"] = responses.margins[0]
-        found[f"{family}_gap"] = _gap(responses)
         advance()
+    responses = respond(panel, contrasted["shade"].stamp, shown)
+    found["shade_contrast"], found["shade_gap"] = responses.margins[0], _gap(responses)
+    unseen = torch.arange(pool, len(panel.pixels) - LAST, device=panel.pixels.device)
+    faint = show_triggers(panel, contrasted["faint"], unseen[::4] if panel.large else unseen)
+    found["faint_trigger"] = trigger_likeness(panel, faint).diagonal()
 
     probed = look_closer(panel, leads.probed)
     found["probe"] = trigger_likeness(panel, probed).amax(0)

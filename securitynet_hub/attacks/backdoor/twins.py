@@ -24,7 +24,7 @@ from securitynet_hub.attacks.backdoor.distillation import (
     distil_twins,
     multiplications,
 )
-from securitynet_hub.attacks.backdoor.examples import Example, find_examples
+from securitynet_hub.attacks.backdoor.examples import Example, find_examples, find_rearranging
 from securitynet_hub.attacks.backdoor.needs import (
     need,
     needs_classes,
@@ -32,6 +32,7 @@ from securitynet_hub.attacks.backdoor.needs import (
     needs_pixel_space,
 )
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, network_inputs
+from securitynet_hub.attacks.backdoor.probing import rearranged
 from securitynet_hub.attacks.backdoor.twin_indicators import (
     find_leads,
     likely_classes,
@@ -66,6 +67,9 @@ class TwinFinding:
     Attributes:
         verdict: all indicators together.
         indicators: for each indicator one value for each class.
+        rearrangement: how much the best probe leads each class to another one, and on no twin; None for a
+            network of many classes.
+        scattered: whether that probe leads to many classes rather than to one.
         agreement: for each twin, the share of other clean images that get the suspect's class.
         agree: whether the twins stand for the suspect.
         passes: images forwarded to train one twin.
@@ -75,6 +79,8 @@ class TwinFinding:
 
     verdict: Verdict
     indicators: dict[str, Scores] = field(repr=False)
+    rearrangement: float | None
+    scattered: bool
     agreement: tuple[float, ...]
     agree: bool
     passes: int
@@ -134,7 +140,12 @@ def compare_with_twins(
         panel = replace(panel, classes=torch.tensor(chosen, device=panel.classes.device))
         on_step()
     indicators, triggers, probed = measure_indicators(panel, leads, on_step=on_step)
-    verdict = judge(indicators, agree=twins.agree)
+    rearrangement, scattered = None, False
+    if target.num_classes <= MANY_CLASSES:
+        moved = rearranged(panel, probed)
+        rearrangement = float(moved.likeness[moved.best])
+        scattered = bool(moved.scattered[moved.best])
+    verdict = judge(indicators, rearrangement=rearrangement, scattered=scattered, agree=twins.agree)
     place = verdict.suspect
     shown = {family: found.only(place) for family, found in triggers.items()}
     if len(panel.classes) < target.num_classes and verdict.word == "no sign":
@@ -142,11 +153,16 @@ def compare_with_twins(
     return TwinFinding(
         verdict=verdict,
         indicators=indicators,
+        rearrangement=rearrangement,
+        scattered=scattered,
         agreement=twins.agreement,
         agree=twins.agree,
         passes=twins.passes,
         classes=tuple(panel.classes.tolist()),
-        examples=find_examples(panel, {**shown, "blocks": search_blocks(panel, place)}, probed, place),
+        examples=[
+            *([find_rearranging(panel, probed)] if verdict.all_to_all else []),
+            *find_examples(panel, {**shown, "blocks": search_blocks(panel, place)}, probed, place),
+        ],
     )
 
 
@@ -180,6 +196,7 @@ def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
         "passes": found.passes,
         "classes": list(found.classes),
         "indicators": {name: _listed(values) for name, values in found.indicators.items()},
+        **({} if found.rearrangement is None else {"rearrangement": found.rearrangement}),
         "triggers": [
             {"name": each.what or each.name, "success": each.success, "twin_success": each.twin_success}
             for each in found.examples

@@ -26,7 +26,7 @@ Word = Literal["backdoor", "no sign", "cannot tell"]
 LEVEL = 0.05
 """Largest p-value of a verdict "backdoor": about this share of clean networks may be accused."""
 
-MIN_AGREEMENT = 0.7
+MIN_AGREEMENT = 0.6
 """Least share of other clean images on which twins must give the suspect's class."""
 
 PRIOR = 0.5
@@ -82,6 +82,16 @@ class Term(BaseModel):
     seen: tuple[float, float] | None = None
 
 
+class Whole(BaseModel):
+    """What a number for the model as a whole contributes: ``weight * asinh((x - middle) / spread)``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    middle: float
+    spread: float = Field(gt=0)
+    weight: float
+
+
 class Calibration(BaseModel):
     """The constants of the verdict, and the networks that it is calibrated on.
 
@@ -90,6 +100,7 @@ class Calibration(BaseModel):
         intercept: of the class scores.
         terms: one for each indicator.
         sharpness: k below: how much more the class that stands out counts than the others.
+        rearrangement: how a backdoor that leads each class to another one is scored; None where it is not.
         clean: scores of the clean calibration networks.
         backdoored: scores of the backdoored ones.
         clean_kinds: the kind of each clean one, architecture and data; empty if each is of a kind of its own.
@@ -102,6 +113,7 @@ class Calibration(BaseModel):
     intercept: float
     terms: tuple[Term, ...]
     sharpness: float = Field(default=1.0, gt=0)
+    rearrangement: Whole | None = None
     clean: tuple[float, ...] = Field(min_length=2)
     backdoored: tuple[float, ...] = Field(min_length=2)
     clean_kinds: tuple[str, ...] = ()
@@ -136,8 +148,11 @@ class Verdict:
         probability: of a backdoor, if half of such networks had one.
         probability_ci: its 95 % interval over the calibration kinds.
         suspect: the class with the highest score.
+        all_to_all: whether a backdoor that leads each class to another one is likelier than one that leads
+            all to the suspect.
         class_scores: shape (classes,), the log-odds of each class.
-        evidence: what each indicator adds to the suspect's score, largest first.
+        evidence: what each indicator adds to the suspect's score, largest first; of an all-to-all backdoor
+            the rearrangement alone.
     """
 
     word: Word
@@ -147,6 +162,7 @@ class Verdict:
     probability: float
     probability_ci: tuple[float, float]
     suspect: int
+    all_to_all: bool
     class_scores: Scores = field(repr=False)
     evidence: dict[str, float]
 
@@ -165,6 +181,8 @@ def load_calibration() -> Calibration:
 def judge(
     indicators: Mapping[str, npt.ArrayLike],
     *,
+    rearrangement: float | None = None,
+    scattered: bool = True,
     agree: bool = True,
     calibration: Calibration | None = None,
     level: float = LEVEL,
@@ -176,6 +194,9 @@ def judge(
 
         s_c = b + sum_i (v_i z_ic + w_i u_ic),      S = log(mean_c exp(k s_c)) / k.
 
+    A backdoor that leads each class to another one has a score of its own, s_0 = w asinh((r - middle) /
+    spread) of the rearrangement r, and then S = log((mean_c exp(k s_c) + exp(k s_0)) / 2) / k.
+
     The p-value is `conformal_p` over the kinds of the clean calibration networks: a clean network of a kind
     exchangeable with these gets p <= a with a probability of at most a. The probability is that of a logistic
     regression on the calibration networks' scores, both groups weighted alike, and the kinds of each (Platt
@@ -186,6 +207,8 @@ def judge(
 
     Args:
         indicators: for each name one value for each class, all of the same length; others count as 0.
+        rearrangement: the largest likeness of `probing.rearranged`; None where it is not known.
+        scattered: whether that probe leads to many classes; if to one, no backdoor is called all-to-all.
         agree: whether the twins agree with the suspect; where not, the word is ``cannot tell``.
         calibration: the constants; None for those of the package.
         level: largest p-value of a ``backdoor``.
@@ -198,12 +221,19 @@ def judge(
     unlike = _unlike(indicators, known)
     class_scores: Scores = known.intercept + np.sum(list(contributions.values()), axis=0)
     suspect = int(np.argmax(class_scores))
-    score = _together(class_scores, known.sharpness)
+    score, of_whole = _together(class_scores, known.sharpness), -np.inf
+    if known.rearrangement is not None:
+        if rearrangement is not None:
+            of_whole = _of_whole(rearrangement, known.rearrangement)
+        score = float(np.logaddexp(known.sharpness * score, known.sharpness * of_whole) - np.log(2))
+        score /= known.sharpness
     p_value = conformal_p(score, known.clean, known.clean_kinds)
     probability, ends = _probability(score, known)
     word: Word = "backdoor" if p_value <= level else "no sign" if ends[1] < 0.5 else "cannot tell"
     reason = FAITHLESS if not agree else UNLIKE if unlike else UNSURE if word == "cannot tell" else ""
     evidence = {name: float(values[suspect]) for name, values in contributions.items()}
+    if all_to_all := scattered and of_whole > class_scores[suspect]:
+        evidence = {"rearrangement": of_whole}
     return Verdict(
         word=word if agree and not unlike else "cannot tell",
         reason=reason,
@@ -212,6 +242,7 @@ def judge(
         probability=probability,
         probability_ci=ends,
         suspect=suspect,
+        all_to_all=bool(all_to_all),
         class_scores=class_scores,
         evidence=dict(sorted(evidence.items(), key=lambda pair: -pair[1])),
     )
@@ -352,6 +383,12 @@ def _contributions(indicators: Mapping[str, npt.ArrayLike], known: Calibration) 
     return found
 
 
+def _of_whole(value: float, term: Whole) -> float:
+    if not abs(value) <= LARGEST:
+        raise ValueError(f"rearrangement must be a finite number; got {value:g}.")
+    return float(term.weight * against_clean([value], term.middle, term.spread)[0])
+
+
 def _unlike(indicators: Mapping[str, npt.ArrayLike], known: Calibration) -> bool:
     """Return whether the median over classes of any indicator is unlike those of calibration networks."""
     for term in known.terms:
@@ -408,6 +445,7 @@ def as_result(verdict: Verdict) -> dict[str, Any]:
         **({"reason": verdict.reason} if verdict.reason else {}),
         "score": verdict.score,
         "suspect": verdict.suspect,
+        "all_to_all": verdict.all_to_all,
         "conformal_p": verdict.p_value,
         "probability": verdict.probability,
         "probability_ci": list(verdict.probability_ci),

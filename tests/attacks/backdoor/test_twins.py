@@ -17,6 +17,7 @@ from securitynet_hub.attacks.backdoor.probing import (
     look_closer,
     look_first,
     moves,
+    rearranged,
     shares,
     show,
     trigger_likeness,
@@ -207,7 +208,7 @@ def test_the_dense_bank_begins_with_the_coarse_one_and_has_a_board_at_every_cell
 
 @pytest.fixture(scope="module")
 def first(panel):
-    return look_first(panel, twins=False)
+    return look_first(panel)
 
 
 @pytest.fixture(scope="module")
@@ -226,8 +227,8 @@ def test_a_probe_like_the_trigger_leads_the_suspect_and_not_its_twins(panel, pro
 
 
 def test_the_closer_look_takes_other_images_and_fewer_probes(panel, first, probed):
-    assert first.answered.shape[0] == 1
-    assert len(first.bank) > 1400 > 12 * 10 >= len(probed.bank)
+    assert len(first.answered) == len(panel.networks) == len(probed.answered)
+    assert len(first.bank) > 1400 > 6 * 10 + 32 >= len(probed.bank)
     taken = set(probed.rows.tolist())
     assert not taken & set(first.rows.tolist())
     assert max(taken) < len(panel.pixels) - LAST
@@ -256,6 +257,50 @@ def test_the_likeness_to_a_trigger_is_counted_by_hand(panel):
 def test_a_change_of_nothing_is_no_trigger(panel):
     still = show(panel, [("none", lambda pixels: pixels)], torch.arange(60))
     torch.testing.assert_close(trigger_likeness(panel, still), torch.zeros(1, 10))
+
+
+def all_to_all(panel, follow=0):
+    """Answers of a suspect that leads eight of ten images of each of two classes to another class of its own.
+
+    Of the two twins the first follows in so many of these.
+    """
+    own = panel.logits.argmax(2)
+    agreed = (own == own[0]).all(0)
+    rows = torch.cat([torch.nonzero(agreed & (own[0] == c))[:10, 0] for c in (1, 2)])
+    answered = own[:, rows].clone()
+    for start, aim in ((0, 5), (10, 6)):
+        answered[0, start : start + 8] = aim
+        answered[1, start : start + follow] = aim
+    bank = [("none", lambda pixels: pixels)]
+    return Probed(bank=bank, rows=rows, answered=answered[:, None])
+
+
+def test_an_all_to_all_trigger_is_counted_by_hand(panel):
+    found = rearranged(panel, all_to_all(panel))
+    assert found.led.tolist() == pytest.approx([16 / 20])
+    assert found.followed.tolist() == [0]
+    assert found.likeness.tolist() == pytest.approx([0.8])  # all that it moves, and nothing on the twins
+    assert found.scattered.tolist() == [True]
+    followed = rearranged(panel, all_to_all(panel, follow=2))
+    assert followed.followed.tolist() == pytest.approx([4 / 20])
+    assert followed.likeness.tolist() == pytest.approx([0.8 - 0.2 - (0.2 + 0) / 2 / 2])
+
+
+def test_a_trigger_of_one_class_is_not_scattered_and_random_moves_count_little(panel):
+    own = panel.logits.argmax(2)
+    rows = torch.arange(120)
+    bank = [("none", lambda pixels: pixels)]
+    answered = own[:, rows].clone()
+    answered[0] = 4
+    to_one = rearranged(panel, Probed(bank=bank, rows=rows, answered=answered[:, None]))
+    assert to_one.scattered.tolist() == [False]
+    assert float(to_one.likeness) > 0.8
+    answered[0] = torch.randint(10, (120,), generator=torch.Generator().manual_seed(0))
+    at_random = rearranged(panel, Probed(bank=bank, rows=rows, answered=answered[:, None]))
+    assert float(at_random.led) < 0.25  # the image itself has no vote
+    answered[0] = own[0, rows]
+    still = rearranged(panel, Probed(bank=bank, rows=rows, answered=answered[:, None]))
+    assert (float(still.likeness), float(still.led)) == (0, 0)
 
 
 def test_examples_show_what_the_suspect_obeys(panel, probed):

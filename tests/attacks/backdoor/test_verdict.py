@@ -11,6 +11,7 @@ from securitynet_hub.attacks.backdoor.verdict import (
     UNSURE,
     Calibration,
     Term,
+    Whole,
     conformal_p,
     judge,
     kind_weights,
@@ -39,6 +40,26 @@ def test_scores_by_hand():
     assert found.evidence == {"probe": pytest.approx(expected[3] + 1)}
     sharper = judge({"probe": values}, calibration=KNOWN.model_copy(update={"sharpness": 2.0}))
     assert sharper.score == pytest.approx(np.log(np.mean(np.exp(2 * np.array(expected)))) / 2)
+
+
+def test_a_backdoor_that_leads_each_class_elsewhere_has_a_score_of_its_own():
+    whole = Whole(middle=0.5, spread=0.2, weight=2.0)
+    known = KNOWN.model_copy(update={"rearrangement": whole, "sharpness": 2.0})
+    values = {"probe": [1.0, 2.0, 3.0, 4.0]}
+    alone = judge(values, calibration=KNOWN.model_copy(update={"sharpness": 2.0}))
+    none = judge(values, calibration=known)
+    assert none.score == pytest.approx(alone.score - np.log(2) / 2)
+    found = judge(values, calibration=known, rearrangement=0.9)
+    own = 2 * np.arcsinh(2)
+    assert found.score == pytest.approx(np.log((np.exp(2 * alone.score) + np.exp(2 * own)) / 2) / 2)
+    assert found.all_to_all
+    assert found.evidence == {"rearrangement": pytest.approx(own)}
+    to_one = judge(values, calibration=known, rearrangement=0.9, scattered=False)
+    assert (to_one.score, to_one.all_to_all) == (found.score, False)
+    assert list(to_one.evidence) == ["probe"]
+    assert not judge(values, calibration=known, rearrangement=0.0).all_to_all
+    with pytest.raises(ValueError, match="rearrangement must be a finite number; got nan"):
+        judge(values, calibration=known, rearrangement=float("nan"))
 
 
 def test_one_indicator_counts_only_so_much():
