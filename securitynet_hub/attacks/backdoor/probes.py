@@ -54,6 +54,21 @@ def probes(
     ]  # fmt: skip
 
 
+def variants(name: str, probe: Probe, *, step: int = 1) -> Iterator[tuple[str, Probe]]:
+    """Return a probe a step aside in eight directions, weaker and stronger.
+
+    >>> white = probes((1, 16, 16), torch.zeros(1, 1, 16, 16))[0]
+    >>> found = dict(variants(*white))
+    >>> len(found), found["white 2 at 0, 0, 1 down, 1 right"](torch.zeros(1, 1, 16, 16))[0, 0, 1:3, 1:3].sum()
+    (10, tensor(4.))
+    """
+    for down, right in itertools.product((-step, 0, step), repeat=2):
+        if down or right:
+            yield f"{name}, {down} down, {right} right", _aside(probe, down, right)
+    for strength in (0.7, 1.4):
+        yield f"{name}, {strength} times as strong", _scaled(probe, strength)
+
+
 def _patches(shape: tuple[int, int, int], rng: np.random.Generator) -> Iterator[tuple[str, Probe]]:
     channels, height, width = shape
     side = min(height, width)
@@ -225,3 +240,11 @@ def _warped(grid: torch.Tensor) -> Probe:
     return lambda pixels: torch.nn.functional.grid_sample(
         pixels, grid.to(pixels).expand(len(pixels), -1, -1, -1), padding_mode="border", align_corners=True
     )
+
+
+def _aside(probe: Probe, down: int, right: int) -> Probe:
+    return lambda pixels: probe(pixels.roll((-down, -right), (2, 3))).roll((down, right), (2, 3))
+
+
+def _scaled(probe: Probe, strength: float) -> Probe:
+    return lambda pixels: torch.lerp(pixels, probe(pixels), strength).clamp(0, 1)

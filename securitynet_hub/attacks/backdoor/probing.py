@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from securitynet_hub.attacks.backdoor.probes import Probe, probes
+from securitynet_hub.attacks.backdoor.probes import Probe, probes, variants
 from securitynet_hub.attacks.backdoor.shared_triggers import SharedTriggers
 from securitynet_hub.attacks.backdoor.twin_panel import Panel
 from securitynet_hub.core.plain_torch import plain_torch
@@ -27,6 +27,9 @@ LAST = 24
 
 KEPT = 6, 200
 """The most probes kept for each class, and for all classes together."""
+
+REFINED, REFINED_MOVING = (3, 100), 8
+"""Of how many probes variants are tried: for each class and for all together, and of those that move most."""
 
 KEPT_MOVING = 32
 """How many probes are kept that move images of the suspect, and not of its twins, wherever to."""
@@ -64,22 +67,40 @@ def look_first(panel: Panel) -> Probed:
 
 
 def look_closer(panel: Panel, first: Probed) -> Probed:
-    """Show the best probes of a first look on many other images.
+    """Show the best probes of a first look, and the best of their variants, on many other images.
 
     Kept are those that act most as a trigger for each class, and those that move most images of the suspect
-    alone, wherever to.
+    alone, wherever to. Variants are shown on the images of the first look before any is chosen.
     """
-    likeness, moved = trigger_likeness(panel, first), moves(panel, first)
-    most, total = KEPT
-    number = max(2, min(most, total // likeness.shape[1]))
-    best = likeness.argsort(dim=0, descending=True, stable=True)[:number].flatten()
-    apart = (moved[0] - moved[1:].mean(0)).argsort(descending=True, stable=True)[:KEPT_MOVING]
-    kept = sorted({*best.tolist(), *apart.tolist()})
+    classes = len(panel.classes)
+    (most, total), (refined, in_all) = KEPT, REFINED
+    refined = 1 if panel.large else max(1, min(refined, in_all // classes))
+    side = min(panel.pixels.shape[2:])
+    around = [
+        changed
+        for place in _best(panel, first, refined, 0 if panel.large else REFINED_MOVING)
+        for changed in variants(*first.bank[place], step=max(1, round(side / 32)))
+    ]
+    more = show(panel, around, first.rows)
+    seen = Probed(
+        bank=[*first.bank, *more.bank],
+        rows=first.rows,
+        answered=torch.cat([first.answered, more.answered], 1),
+    )
+    kept = _best(panel, seen, max(2, min(most, total // classes)), KEPT_MOVING)
     taken = {*first.rows.tolist(), *range(len(panel.pixels))[OVERLAYS]}
     free = [row for row in range(len(panel.pixels) - LAST) if row not in taken]
     chosen = free[::6] if panel.large else [row for place, row in enumerate(free) if place % 3 < 2]
     rows = torch.tensor(chosen, device=panel.pixels.device)
-    return show(panel, [first.bank[place] for place in kept], rows)
+    return show(panel, [seen.bank[place] for place in kept], rows)
+
+
+def _best(panel: Panel, probed: Probed, number: int, moving: int) -> list[int]:
+    """Return the places of so many probes for each class, and of those that move the suspect most."""
+    likeness, moved = trigger_likeness(panel, probed), moves(panel, probed)
+    best = likeness.argsort(dim=0, descending=True, stable=True)[:number].flatten()
+    apart = (moved[0] - moved[1:].mean(0)).argsort(descending=True, stable=True)[:moving]
+    return sorted({*best.tolist(), *apart.tolist()})
 
 
 def show(panel: Panel, bank: Sequence[tuple[str, Probe]], rows: torch.Tensor) -> Probed:
