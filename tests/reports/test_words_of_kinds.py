@@ -87,6 +87,17 @@ def test_the_trigger_that_twins_resist_is_named():
     assert "strongest" not in verdict.text
 
 
+def test_a_backdoor_that_leads_each_class_elsewhere_names_no_class():
+    result = {"verdict": "backdoor", "score": 3.0, "suspect": 3, "conformal_p": 0.03, "probability": 0.97}
+    result |= {"all_to_all": True}
+    result["triggers"] = [{"name": "columns 0 4 at 9", "success": 0.8, "twin_success": 0.1}]
+    (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
+    text = verdict.text.replace("\u00a0", " ")
+    assert "one change leads the images of each class to another one" in text
+    assert "(columns 0 4 at 9) moves 80.0 % of the images like most of their class, and 10.0 %" in text
+    assert "class 3" not in text
+
+
 def test_twins_that_differ_from_the_model_are_the_reason_why_none_can_tell():
     result = {"verdict": "cannot tell", "score": 1.0, "suspect": 3, "conformal_p": 0.03}
     result |= {"probability": 0.98, "probability_ci": [0.9, 0.99], "twin_agreement": [0.9, 0.31]}
@@ -98,9 +109,11 @@ def test_twins_that_differ_from_the_model_are_the_reason_why_none_can_tell():
 
 def test_the_agreement_that_is_needed_is_that_of_the_record():
     result = {"verdict": "cannot tell", "score": 1.0, "suspect": 3, "conformal_p": 0.3, "reason": FAITHLESS}
-    result |= {"probability": 0.5, "probability_ci": [0.4, 0.6], "twin_agreement": [0.9, 0.61]}
+    result |= {"probability": 0.5, "probability_ci": [0.4, 0.6], "twin_agreement": [0.9, 0.51]}
     (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
-    assert "61.0\u00a0% of the images only, and 70\u00a0% are needed" in verdict.text
+    assert "51.0\u00a0% of the images only, and 60\u00a0% are needed" in verdict.text
+    (earlier,) = summary(entry("backdoor-detection", "twins", {**result, "twin_agreement": [0.65]})).verdicts
+    assert "65.0\u00a0% of the images only, and more were needed" in earlier.text
     (unlike,) = summary(entry("backdoor-detection", "twins", {**result, "reason": UNLIKE})).verdicts
     assert UNLIKE in unlike.text
 

@@ -387,10 +387,12 @@ def _why_open(result: Mapping[str, Any]) -> str:
     if (reason := result.get("reason")) in (FOREIGN, UNLIKE):
         return f"The reason: {reason}."
     needed = MIN_AGREEMENT if reason == FAITHLESS else EARLIER_AGREEMENT
-    if known and min(known) < needed:
+    if known and (reason == FAITHLESS or min(known) < needed):
+        # A record of a time when more had to agree
+        enough = f"{percent(needed, 0)} are" if min(known) < needed else "more were"
         return (
             "The reason: the least faithful of its clean twins gives its answers to "
-            f"{percent(min(known))} of the images only, and {percent(needed, 0)} are needed before a "
+            f"{percent(min(known))} of the images only, and {enough} needed before a "
             "comparison means anything. More clean images of its domain may help."
         )
     return (
