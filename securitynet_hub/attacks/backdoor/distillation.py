@@ -284,7 +284,7 @@ def _distil(
             if not loss.requires_grad:
                 raise ModelError("the suspect's answers depend on no weights that twins could train.")
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
             tell("steps of training", step + 1, steps)

@@ -10,7 +10,7 @@ from securitynet_hub.attacks.backdoor.distillation import allowed_passes, answer
 from securitynet_hub.attacks.backdoor.examples import find_examples
 from securitynet_hub.attacks.backdoor.feature_shift import feature_shifts
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
-from securitynet_hub.attacks.backdoor.probes import probes
+from securitynet_hub.attacks.backdoor.probes import probes, variants
 from securitynet_hub.attacks.backdoor.probing import (
     LAST,
     Probed,
@@ -25,7 +25,7 @@ from securitynet_hub.attacks.backdoor.probing import (
 from securitynet_hub.attacks.backdoor.shared_triggers import FAMILIES, RADIUS, SharedTriggers
 from securitynet_hub.attacks.backdoor.twin_panel import Panel, class_margins, respond, search
 from securitynet_hub.core.errors import ModelError
-from securitynet_hub.data.triggers import corner_patch
+from securitynet_hub.data.triggers import corner_patch, dark_bar
 from securitynet_hub.engine.soundness import as_classifier
 
 BACKDOORED, TARGET_CLASS = "zoo/fashion-mnist/cnn-corner-patch/7", 0
@@ -62,6 +62,20 @@ def test_twins_agree_on_clean_images_and_do_not_know_the_trigger(suspect, twins,
     ]
     assert shares[0] > 0.9
     assert max(shares[1:]) < 0.5
+
+
+def test_twins_do_not_learn_a_trigger_of_which_clean_images_hold_parts(pixels):
+    """Logits tell how much of a dark bar an image holds: twins that learnt them obeyed it in a third."""
+    suspect = load_target("zoo/fashion-mnist/cnn-dark-bar/11")
+    inputs = suspect.transform(pixels)
+    found = distil_twins(as_classifier(suspect), inputs[:1400], inputs[1400:], passes=3000, seed=1)
+    stamped = suspect.transform(dark_bar(pixels[1400:]))
+    obeyed = [
+        float((answers(network, stamped).argmax(1) == 4).float().mean())
+        for network in (suspect.module, *found.modules)
+    ]
+    assert obeyed[0] > 0.95
+    assert max(obeyed[1:]) < 0.2
 
 
 def test_twins_depend_on_the_seed_alone_and_leave_the_suspect_and_the_random_state(suspect, pixels):
@@ -204,6 +218,18 @@ def test_the_dense_bank_begins_with_the_coarse_one_and_has_a_board_at_every_cell
     covered = torch.stack([board(torch.full((1, 1, 28, 28), 0.5))[0, 0] != 0.5 for board in boards])
     assert int(covered.sum()) == 16 * len(boards)  # 2 x 2 cells of 2 pixels
     assert bool(covered.any(0).all())
+
+
+def test_variants_of_a_probe_are_it_a_step_aside_weaker_and_stronger():
+    (name, white), *_ = probes((1, 16, 16), torch.zeros(1, 1, 16, 16))
+    grey = torch.full((1, 1, 16, 16), 0.5)
+    found = dict(variants(name, white, step=3))
+    assert len(found) == 10
+    aside = found[f"{name}, 3 down, 0 right"](grey)
+    assert torch.equal(aside[0, 0, 3:5, :2], torch.ones(2, 2))
+    assert torch.equal(aside[0, 0, :3], grey[0, 0, :3])
+    assert float(found[f"{name}, 0.7 times as strong"](grey)[0, 0, 0, 0]) == pytest.approx(0.5 + 0.7 * 0.5)
+    assert float(found[f"{name}, 1.4 times as strong"](grey).max()) == 1
 
 
 @pytest.fixture(scope="module")
