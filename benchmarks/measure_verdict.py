@@ -539,8 +539,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         line(*cells)
         for name, parts in (
             ("backdoors-verdict-fresh", ["fresh"]),
-            ("backdoors-verdict-later", ["later"]),
-            ("backdoors-verdict-kinds", ["test", "spare"]),
+            ("backdoors-verdict-kinds", ["test", "spare", "later"]),
         ):
             judged = [row for part in parts for row in load(given.out, KINDS + part)]
             if not judged:

@@ -94,7 +94,8 @@ def test_a_backdoor_that_leads_each_class_elsewhere_names_no_class():
     (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
     text = verdict.text.replace("\u00a0", " ")
     assert "one change leads the images of each class to another one" in text
-    assert "(columns 0 4 at 9) moves 80.0 % of the images like most of their class, and 10.0 %" in text
+    said = "leads 80.0 % of the images where it leads most others of their class, and 10.0 % on its"
+    assert f"(columns 0 4 at 9) {said}" in text
     assert "class 3" not in text
 
 

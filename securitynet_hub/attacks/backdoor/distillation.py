@@ -42,6 +42,9 @@ KEPT = 0.5
 
 LEARNING_RATE, WEIGHT_DECAY, BATCH = 6e-3, 1e-2, 32
 
+DEVIATIONS = 0.5, 30.0
+"""Between these the deviation of the suspect's logits stays as it is; twins of others learn in its scale."""
+
 SMOOTHING = 0.05
 """What all classes together get of each label, so that margins stay finite."""
 
@@ -152,12 +155,18 @@ def distil_twins(
         raise ModelError("the suspect answers NaN or infinities; twins cannot learn that.")
     if len(logits) > 1 and torch.equal(logits, logits[:1].expand_as(logits)):
         raise ModelError("the suspect gives every clean image the same answer; twins have nothing to learn.")
-    told = logits.argmax(1) if logits.shape[1] <= MANY else logits.softmax(1)
+    unit = _unit(logits)
+    told = logits.argmax(1) if logits.shape[1] <= MANY else (unit * logits).softmax(1)
+    if logits.shape[1] <= MANY and len(told) > 1 and bool((told == told[0]).all()):
+        raise ModelError(
+            f"the suspect gives every clean image class {int(told[0])}; twins have nothing to learn. Are "
+            "these images of its domain, preprocessed as it was trained?"
+        )
     modules, agreement = [], []
     for k in range(number):
         tell("twins", k, number)
         twin = _distil(
-            suspect, inputs, told, count, seed=(1_000 * seed + k) % 2**63
+            suspect, inputs, told, count, unit=unit, seed=(1_000 * seed + k) % 2**63
         )  # torch takes no larger seed
         modules.append(twin if cut is None else torch.nn.Sequential(cut.body, twin))
         agreement.append(float((answers(twin, others).argmax(1) == known).float().mean()))
@@ -246,12 +255,19 @@ def _second(pair: torch.nn.Module) -> torch.nn.Module:
 
 
 def _distil(
-    suspect: torch.nn.Module, inputs: torch.Tensor, told: torch.Tensor, passes: int, seed: int
+    suspect: torch.nn.Module,
+    inputs: torch.Tensor,
+    told: torch.Tensor,
+    passes: int,
+    *,
+    unit: float,
+    seed: int,
 ) -> torch.nn.Module:
     """Train a shrunk and perturbed copy to answer as it is told: classes (n,), or posteriors (n, classes).
 
     Half of each batch are blends of two inputs, which have both answers in the same shares (mixup: Zhang et
     al. 2018, arXiv 1710.09412, equation 1, with shares drawn evenly), by AdamW with a one-cycle schedule.
+    Logits count times `unit`.
     """
     shape = (*inputs.shape[2:], inputs.shape[1])
     with plain_torch(), seeded(seed):
@@ -275,7 +291,7 @@ def _distil(
             shares[: BATCH // 2] = 1
             shares = shares.to(inputs.device)
             with half_where_fast(inputs):
-                given = twin(_blended(inputs[rows], inputs[partners], shares)).float()
+                given = twin(_blended(inputs[rows], inputs[partners], shares)).float() * unit
             losses = [
                 cross_entropy(given, told[part], reduction="none", label_smoothing=SMOOTHING)
                 for part in (rows, partners)
@@ -289,6 +305,13 @@ def _distil(
             schedule.step()
             tell("steps of training", step + 1, steps)
     return twin.eval().requires_grad_(False)
+
+
+def _unit(logits: torch.Tensor) -> float:
+    """Return what logits are multiplied by so that their deviation lies within `DEVIATIONS`."""
+    deviation = float((logits - logits.mean(1, keepdim=True)).std().clamp_min(1e-30))
+    least, most = DEVIATIONS
+    return min(max(deviation, least), most) / deviation
 
 
 def _blended(first: torch.Tensor, second: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:

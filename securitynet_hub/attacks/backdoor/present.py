@@ -50,7 +50,7 @@ COARSE = 0.2
 ABOVE = "clean images above; below, the same with"
 """What captions say of a picture with examples."""
 
-LONGEST_NAME = 40
+LONGEST_NAME, LONGEST_TRIGGER = 40, 64
 """Characters of a class's name that are shown."""
 
 MEANINGS = {
@@ -367,11 +367,11 @@ def _strongest_trigger(result: Mapping[str, Any]) -> Iterator[str]:
     best = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], dict) else {}
     success, of_twins = (number(best.get(name)) for name in ("success", "twin_success"))
     if success is not None and of_twins is not None:
-        name = str(best.get("name"))[:LONGEST_NAME]
+        name = str(best.get("name"))[:LONGEST_TRIGGER]
         if result.get("all_to_all") is True:
             yield (
-                f"the change that does so best ({name}) moves {percent(success)} of the images like most of "
-                f"their class, and {percent(of_twins)} on its clean twins"
+                f"the change that does so best ({name}) leads {percent(success)} of the images where it "
+                f"leads most others of their class, and {percent(of_twins)} on its clean twins"
             )
             return
         yield (
@@ -498,7 +498,11 @@ def _cells(entry: Entry) -> list[Measured | str | None]:
     flagged = (_listed(integers(flags), named) or "none") if isinstance(flags, list) else "-"
     return [
         None if score is None else Measured(entry.model, score, None),
-        _listed([suspect], named) if type(suspect) is int else "-",
+        "each its own"
+        if result.get("all_to_all") is True
+        else _listed([suspect], named)
+        if type(suspect) is int
+        else "-",
         flagged if result.get("verdict") is None else str(result["verdict"]),
         "; ".join(more),
     ]
@@ -507,7 +511,7 @@ def _cells(entry: Entry) -> list[Measured | str | None]:
 def _plots(entry: Entry) -> Iterator[Plot]:
     """Draw what the detector found for each class; the classes that it flags or suspects are marked."""
     result = entry.record.result
-    most = result.get("suspect")
+    most = None if result.get("all_to_all") is True else result.get("suspect")
     marked = integers(result.get("flagged_classes")) or integers([most])
     own = KIND.attacks.get(entry.attack)
     words = {
@@ -524,9 +528,10 @@ def _pictures(entry: Entry) -> list[Picture]:
     """Read the pictures beside a record: recovered triggers, and any other."""
 
     def about(name: str) -> tuple[str, str]:
-        trigger = re.fullmatch(
-            r"class-(\d+)-(mask|pattern|trigger|probe|rearranging|shade|noise|faint|blocks)", name
-        )
+        if name == "rearranging":
+            caption = f"Each class to another one: {ABOVE} a plain change that does so."
+            return f"Recovered by {words_of(entry.attack)}. {caption}", caption
+        trigger = re.fullmatch(r"class-(\d+)-(mask|pattern|trigger|probe|shade|noise|faint|blocks)", name)
         if trigger is None:
             words = f"{words_of(entry.attack)}: {name or 'picture'}"
             return words, words
@@ -536,7 +541,6 @@ def _pictures(entry: Entry) -> list[Picture]:
             "pattern": "what the trigger covers the image with",
             "trigger": "mask and pattern together",
             "probe": f"{ABOVE} the plain change that leads there best",
-            "rearranging": f"{ABOVE} a plain change that leads each class to another one",
             "shade": f"{ABOVE} a smooth change that was searched for",
             "noise": f"{ABOVE} a faint change of every pixel that was searched for",
             "faint": f"{ABOVE} a faint change of every pixel that was searched for",

@@ -55,7 +55,7 @@ def probes(
 
 
 def variants(name: str, probe: Probe, *, step: int = 1) -> Iterator[tuple[str, Probe]]:
-    """Return a probe a step aside in eight directions, weaker and stronger.
+    """Yield a probe a step aside in eight directions (around the edges), weaker and stronger.
 
     >>> white = probes((1, 16, 16), torch.zeros(1, 1, 16, 16))[0]
     >>> found = dict(variants(*white))

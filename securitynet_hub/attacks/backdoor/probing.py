@@ -170,7 +170,7 @@ class Rearranged:
         likeness: shape (probes,), how much each acts as the trigger of one.
         led: shape (probes,), the share of images that a probe leads where it leads most of their class.
         followed: the same share on the worst twin.
-        scattered: shape (probes,), whether no class gets more than half of what a probe leads so.
+        scattered: shape (probes,), whether no class is that of more than half of the classes led so.
     """
 
     likeness: torch.Tensor = field(repr=False)
@@ -203,12 +203,13 @@ def rearranged(panel: Panel, probed: Probed) -> Rearranged:
     hits = moved & (found == aim)
     follows = (probed.answered[1:] == aim) & (own[1:, None] != aim)
     share, followed = hits.float().mean(1), follows.float().mean(2).amax(0)
-    goes = (led * hits[..., None]).sum(1)
+    aims = torch.einsum("pr,prk,rs->psk", hits.float(), led.float(), of_class.float()) > 0
+    of_aim, leading = aims.any(2), aims.float().sum(1)
     return Rearranged(
         likeness=_likeness(share, followed, moves(panel, probed)),
         led=share,
         followed=followed,
-        scattered=2 * goes.amax(1) <= goes.sum(1),
+        scattered=(of_aim.sum(1) > 0) & (2 * leading.amax(1) <= of_aim.sum(1)),
     )
 
 

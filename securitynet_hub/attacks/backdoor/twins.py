@@ -74,7 +74,8 @@ class TwinFinding:
         agree: whether the twins stand for the suspect.
         passes: images forwarded to train one twin.
         classes: the classes that were looked at.
-        examples: triggers that lead the suspect, rather than its twins, to the suspected class; best first.
+        examples: triggers that lead the suspect, rather than its twins, to the suspected class, best first;
+            of an all-to-all backdoor first the probe that leads each class to another one.
     """
 
     verdict: Verdict
@@ -186,8 +187,9 @@ def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
 
     Twins start from shrunk and perturbed weights (Ash & Adams 2020, arXiv 1910.08475).
 
-    ``S = log mean over c of exp s_c``, with the class scores s_c of `verdict.judge`: a logistic combination
-    of indicators that compare the suspect with twins distilled from it (Platt 1999; Vovk et al. 2005).
+    S joins the class scores s_c, and the score of an all-to-all backdoor, as `verdict.judge` says: a logistic
+    combination of indicators that compare the suspect with twins distilled from it (Platt 1999; Vovk et al.
+    2005).
     """
     found = compare_with_twins(target, given(inputs.clean), seed=inputs.seed, **settings)
     figures = {
@@ -203,7 +205,10 @@ def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
         ],
     }
     suspect = found.classes[found.verdict.suspect]
-    pictures = {f"class-{suspect}-{each.name}": each.picture for each in found.examples}
+    pictures = {
+        each.name if each.name == "rearranging" else f"class-{suspect}-{each.name}": each.picture
+        for each in found.examples
+    }
     return Finding(
         score=figures.pop("score"),
         suspect=suspect,

@@ -148,11 +148,11 @@ class Verdict:
         probability: of a backdoor, if half of such networks had one.
         probability_ci: its 95 % interval over the calibration kinds.
         suspect: the class with the highest score.
-        all_to_all: whether a backdoor that leads each class to another one is likelier than one that leads
-            all to the suspect.
+        all_to_all: whether a backdoor that leads each class to another one scores above 0, and above one
+            that leads all to the suspect.
         class_scores: shape (classes,), the log-odds of each class.
-        evidence: what each indicator adds to the suspect's score, largest first; of an all-to-all backdoor
-            the rearrangement alone.
+        evidence: what each indicator adds to the suspect's score, largest first, and the score of a backdoor
+            that leads each class to another one.
     """
 
     word: Word
@@ -232,8 +232,9 @@ def judge(
     word: Word = "backdoor" if p_value <= level else "no sign" if ends[1] < 0.5 else "cannot tell"
     reason = FAITHLESS if not agree else UNLIKE if unlike else UNSURE if word == "cannot tell" else ""
     evidence = {name: float(values[suspect]) for name, values in contributions.items()}
-    if all_to_all := scattered and of_whole > class_scores[suspect]:
-        evidence = {"rearrangement": of_whole}
+    if np.isfinite(of_whole):
+        evidence["rearrangement"] = of_whole
+    all_to_all = scattered and of_whole > max(0.0, class_scores[suspect])
     return Verdict(
         word=word if agree and not unlike else "cannot tell",
         reason=reason,

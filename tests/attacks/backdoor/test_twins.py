@@ -106,6 +106,30 @@ class Stranger(nn.Module):
         return self.body(images).mean((2, 3)) @ self.matrix
 
 
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_the_scale_of_logits_means_nothing_to_twins(suspect, twins, pixels, factor):
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = suspect.module
+
+        def forward(self, inputs):
+            return factor * self.network(inputs)
+
+    inputs = suspect.transform(pixels)
+    found = distil_twins(Scaled().eval(), inputs[:1400], inputs[1400:], number=1, passes=3000, seed=1)
+    assert found.agreement[0] > twins.agreement[0] - 0.05
+
+
+def test_a_suspect_that_gives_all_images_one_class_teaches_nothing(pixels):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).eval()
+    with torch.no_grad():
+        network[1].bias[3] = 100
+    images = torch.tensor(pixels[:60]).movedim(-1, 1) / 255
+    with pytest.raises(ModelError, match="gives every clean image class 3; twins have nothing to learn"):
+        distil_twins(network, images[:40], images[40:], number=1, passes=64)
+
+
 def test_any_network_with_weights_has_twins_and_one_without_has_none():
     torch.manual_seed(0)
     inputs = torch.randn(80, 3, 9, 9)
@@ -126,9 +150,9 @@ def test_what_is_no_whole_number_is_refused(wrong):
         distil_twins(Stranger(), torch.randn(8, 3, 9, 9), torch.randn(4, 3, 9, 9), **{"passes": 32, **wrong})
 
 
-def test_any_seed_will_do():
-    inputs = torch.randn(8, 3, 9, 9)
-    assert distil_twins(Stranger().eval(), inputs, inputs, number=1, passes=8, seed=2**63 - 1).passes == 8
+def test_any_seed_will_do(suspect, pixels):
+    inputs = suspect.transform(pixels[:40])
+    assert distil_twins(suspect.module, inputs, inputs, number=1, passes=8, seed=2**63 - 1).passes == 8
 
 
 class Deaf(nn.Module):
@@ -326,7 +350,7 @@ def test_a_trigger_of_one_class_is_not_scattered_and_random_moves_count_little(p
     assert float(at_random.led) < 0.25  # the image itself has no vote
     answered[0] = own[0, rows]
     still = rearranged(panel, Probed(bank=bank, rows=rows, answered=answered[:, None]))
-    assert (float(still.likeness), float(still.led)) == (0, 0)
+    assert (float(still.likeness), float(still.led), bool(still.scattered)) == (0, 0, False)
 
 
 def test_examples_show_what_the_suspect_obeys(panel, probed):

@@ -53,11 +53,14 @@ def test_a_backdoor_that_leads_each_class_elsewhere_has_a_score_of_its_own():
     own = 2 * np.arcsinh(2)
     assert found.score == pytest.approx(np.log((np.exp(2 * alone.score) + np.exp(2 * own)) / 2) / 2)
     assert found.all_to_all
-    assert found.evidence == {"rearrangement": pytest.approx(own)}
+    assert list(found.evidence) == ["rearrangement", "probe"]
+    assert found.evidence["rearrangement"] == pytest.approx(own)
     to_one = judge(values, calibration=known, rearrangement=0.9, scattered=False)
-    assert (to_one.score, to_one.all_to_all) == (found.score, False)
-    assert list(to_one.evidence) == ["probe"]
+    assert (to_one.score, to_one.all_to_all, to_one.evidence) == (found.score, False, found.evidence)
     assert not judge(values, calibration=known, rearrangement=0.0).all_to_all
+    calm = known.model_copy(update={"intercept": -20.0})  # whose classes all score less than that
+    assert not judge(values, calibration=calm, rearrangement=0.45).all_to_all
+    assert judge(values, calibration=calm, rearrangement=0.55).all_to_all
     with pytest.raises(ValueError, match="rearrangement must be a finite number; got nan"):
         judge(values, calibration=known, rearrangement=float("nan"))
 
