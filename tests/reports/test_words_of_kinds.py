@@ -122,14 +122,14 @@ def test_the_agreement_that_is_needed_is_that_of_the_record():
 @pytest.mark.parametrize(
     ("value", "ci", "said"),
     [
-        (0.99999, [0.99998, 1.0], "would be more than 97.7 %;"),
-        (0.99, [0.6, 1.0], "would be more than 97.7 % (60.0 % to more than 97.7 %);"),
-        (0.001, [0.0, 0.2], "would be less than 3.2 % (less than 3.2 % to 20.0 %);"),
+        (0.99999, [0.99998, 1.0], "would be more than 97.8 %;"),
+        (0.99, [0.6, 1.0], "would be more than 97.8 % (60.0 % to more than 97.8 %);"),
+        (0.001, [0.0, 0.2], "would be less than 3.0 % (less than 3.0 % to 20.0 %);"),
     ],
 )
 def test_a_probability_is_no_more_certain_than_its_calibration(value, ci, said):
     """If n kinds score lower, all that can be said is that at most 1 in n + 1 does not."""
-    assert load_calibration().sizes == (41, 29)  # what the expected words rest on
+    assert load_calibration().sizes == (44, 31)  # what the expected words rest on
     result = {"verdict": "cannot tell", "score": 1.0, "suspect": 3, "conformal_p": 0.06}
     result |= {"probability": value, "probability_ci": ci, "twin_agreement": [0.9]}
     (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
