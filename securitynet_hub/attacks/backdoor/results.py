@@ -86,8 +86,8 @@ class ModelResult(Figures):
     def _verdict_agrees(self) -> ModelResult:
         if self.all_to_all and (self.verdict is None or self.rearrangement is None):
             raise ValueError("all_to_all stands beside a verdict and a rearrangement")
-        if self.rearrangement is not None and not -0.5 <= self.rearrangement <= 1:
-            raise ValueError(f"a rearrangement lies between -0.5 and 1; got {self.rearrangement:.6g}")
+        if self.rearrangement is not None and not -1.5 <= self.rearrangement <= 1:
+            raise ValueError(f"a rearrangement lies between -1.5 and 1; got {self.rearrangement:.6g}")
         if self.verdict is None:
             return self
         for name in ("conformal_p", "probability", "probability_ci", "class_scores", "twin_agreement"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from securitynet_hub.attacks.backdoor.results import ModelResult
 from securitynet_hub.attacks.backdoor.verdict import (
     FAITHLESS,
     LEVEL,
@@ -12,6 +13,7 @@ from securitynet_hub.attacks.backdoor.verdict import (
     Calibration,
     Term,
     Whole,
+    as_result,
     conformal_p,
     judge,
     kind_weights,
@@ -181,3 +183,24 @@ def test_the_shipped_constants_name_known_indicators():
     assert np.median(known.backdoored) > np.max(known.clean) or np.median(known.backdoored) > np.median(
         known.clean
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"rearrangement": 0.8}, None),
+        ({"rearrangement": -0.9, "all_to_all": False}, None),
+        ({"rearrangement": None}, "all_to_all stands beside a verdict and a rearrangement"),
+        ({"rearrangement": 1.5}, "a rearrangement lies between -1.5 and 1; got 1.5"),
+        ({"rearrangement": 0.8, "verdict": None}, "all_to_all stands beside a verdict and a rearrangement"),
+    ],
+)
+def test_a_record_that_contradicts_itself_about_all_to_all_is_refused(change, said):
+    found = as_result(judge({"probe": [0.0, 0.0, 0.0, 1e9]}, calibration=KNOWN))
+    result = {**found, "twin_agreement": [0.9], "all_to_all": True, **change}
+    result = {name: value for name, value in result.items() if name in ModelResult.model_fields}
+    if said is None:
+        assert ModelResult.model_validate(result).rearrangement == change["rearrangement"]
+        return
+    with pytest.raises(ValueError, match=said):
+        ModelResult.model_validate(result)
