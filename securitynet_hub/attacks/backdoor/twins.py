@@ -188,8 +188,8 @@ def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
     Twins start from shrunk and perturbed weights (Ash & Adams 2020, arXiv 1910.08475).
 
     ``S = log((mean over c of exp(k s_c) + exp(k s_0)) / 2) / k``, with the class scores s_c and the score s_0
-    of an all-to-all backdoor of `verdict.judge`: a logistic combination of indicators that compare the suspect
-    with twins distilled from it (Platt 1999; Vovk et al. 2005).
+    of an all-to-all backdoor of `verdict.judge`: a logistic combination of indicators that compare the
+    suspect with twins distilled from it (Platt 1999; Vovk et al. 2005).
     """
     found = compare_with_twins(target, given(inputs.clean), seed=inputs.seed, **settings)
     figures = {
