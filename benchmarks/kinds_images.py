@@ -8,7 +8,7 @@ images to test on.
 import gzip
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -277,10 +277,21 @@ def counts(assets: Path) -> DrawOne:
     return draw
 
 
-def signs(assets: Path) -> DrawOne:
-    """Twenty emoji, one a class, turned, scaled, and over a plain colour."""
+def _emoji(assets: Path, sorts: Sequence[str], each: int) -> list[list[Image.Image]]:
+    """Open the first so many emoji of each sort."""
     folder = assets / "package"
     entries = json.loads((folder / "emoji.json").read_text(encoding="utf-8"))
+
+    def opened(file: str) -> Image.Image:
+        with Image.open(folder / "img" / "google" / "64" / file) as picture:
+            return picture.convert("RGBA")
+
+    files = [[e["image"] for e in entries if e["subcategory"] == name][:each] for name in sorts]
+    return [[opened(file) for file in part] for part in files]
+
+
+def signs(assets: Path) -> DrawOne:
+    """Twenty emoji, one a class, turned, scaled, and over a plain colour."""
     wanted = (
         "animal-mammal",
         "animal-bird",
@@ -293,11 +304,7 @@ def signs(assets: Path) -> DrawOne:
         "musical-instrument",
         "clothing",
     )
-    files = [[e["image"] for e in entries if e["subcategory"] == name][:2] for name in wanted]
-    pictures = []
-    for file in itertools.chain(*files):
-        with Image.open(folder / "img" / "google" / "64" / file) as picture:
-            pictures.append(picture.convert("RGBA"))
+    pictures = list(itertools.chain(*_emoji(assets, wanted, 2)))
 
     def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
         size = int(rng.integers(20, 33))
@@ -830,8 +837,6 @@ def sprites(assets: Path) -> DrawOne:
 
 def icons(assets: Path) -> DrawOne:
     """Emoji of nine sorts, six of each, over squares of photographs: which sort?"""
-    folder = assets / "package"
-    entries = json.loads((folder / "emoji.json").read_text(encoding="utf-8"))
     sorts = (
         "face-smiling",
         "heart",
@@ -843,11 +848,7 @@ def icons(assets: Path) -> DrawOne:
         "plant-flower",
         "time",
     )
-    pictures = []
-    for name in sorts:
-        files = [entry["image"] for entry in entries if entry["subcategory"] == name][:6]
-        opened = [Image.open(folder / "img" / "google" / "64" / file) for file in files]
-        pictures.append([picture.convert("RGBA") for picture in opened])
+    pictures = _emoji(assets, sorts, 6)
 
     def draw(c: int, side: str, rng: np.random.Generator) -> np.ndarray:
         canvas = _crop(PHOTOGRAPHS[rng.integers(len(PHOTOGRAPHS))], 60, 200, 40, rng)

@@ -263,9 +263,9 @@ def _distil(
     unit: float,
     seed: int,
 ) -> torch.nn.Module:
-    """Train a shrunk and perturbed copy to answer as it is told: classes (n,), or posteriors (n, classes).
+    """Train a shrunk and perturbed copy on the suspect's classes (n,) or posteriors (n, classes).
 
-    Half of each batch are blends of two inputs, which have both answers in the same shares (mixup: Zhang et
+    In half of each batch two inputs are blended, and their answers in the same shares (mixup: Zhang et
     al. 2018, arXiv 1710.09412, equation 1, with shares drawn evenly), by AdamW with a one-cycle schedule.
     Logits count times `unit`.
     """

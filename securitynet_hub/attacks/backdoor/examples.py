@@ -7,12 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from securitynet_hub.attacks.backdoor.probing import (
-    LAST,
-    Probed,
-    rearranged,
-    trigger_likeness,
-)
+from securitynet_hub.attacks.backdoor.probing import LAST, Probed, Rearranged, trigger_likeness
 from securitynet_hub.attacks.backdoor.shared_triggers import Family, SharedTriggers
 from securitynet_hub.attacks.backdoor.twin_panel import Panel
 from securitynet_hub.core.plain_torch import plain_torch
@@ -71,9 +66,8 @@ def find_examples(
     return sorted(found, key=lambda example: example.twin_success - example.success)
 
 
-def find_rearranging(panel: Panel, probed: Probed) -> Example:
-    """Show the probe that acts most as the trigger of an all-to-all backdoor."""
-    found = rearranged(panel, probed)
+def find_rearranging(panel: Panel, probed: Probed, found: Rearranged) -> Example:
+    """Show the probe that acts most as the trigger of an all-to-all backdoor, of what `rearranged` found."""
     name, probe = probed.bank[found.best]
     pixels = panel.pixels[-LAST:]
     return Example(

@@ -141,7 +141,7 @@ def compare_with_twins(
         panel = replace(panel, classes=torch.tensor(chosen, device=panel.classes.device))
         on_step()
     indicators, triggers, probed = measure_indicators(panel, leads, on_step=on_step)
-    rearrangement, scattered = None, False
+    rearrangement, scattered, moved = None, False, None
     if target.num_classes <= MANY_CLASSES:
         moved = rearranged(panel, probed)
         rearrangement = float(moved.likeness[moved.best])
@@ -161,7 +161,7 @@ def compare_with_twins(
         passes=twins.passes,
         classes=tuple(panel.classes.tolist()),
         examples=[
-            *([find_rearranging(panel, probed)] if verdict.all_to_all else []),
+            *([find_rearranging(panel, probed, moved)] if moved and verdict.all_to_all else []),
             *find_examples(panel, {**shown, "blocks": search_blocks(panel, place)}, probed, place),
         ],
     )

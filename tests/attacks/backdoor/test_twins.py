@@ -7,7 +7,7 @@ from torch import nn
 
 from securitynet_hub import load_images, load_target
 from securitynet_hub.attacks.backdoor.distillation import allowed_passes, answers, distil_twins
-from securitynet_hub.attacks.backdoor.examples import find_examples
+from securitynet_hub.attacks.backdoor.examples import find_examples, find_rearranging
 from securitynet_hub.attacks.backdoor.feature_shift import feature_shifts
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
 from securitynet_hub.attacks.backdoor.probes import probes, variants
@@ -334,6 +334,15 @@ def test_an_all_to_all_trigger_is_counted_by_hand(panel):
     followed = rearranged(panel, all_to_all(panel, follow=2))
     assert followed.followed.tolist() == pytest.approx([4 / 20])
     assert followed.likeness.tolist() == pytest.approx([0.8 - 0.2 - (0.2 + 0) / 2 / 2])
+
+
+def test_the_change_of_an_all_to_all_backdoor_is_shown(panel):
+    probed = all_to_all(panel, follow=2)
+    example = find_rearranging(panel, probed, rearranged(panel, probed))
+    assert (example.name, example.what) == ("rearranging", "none")
+    assert (example.success, example.twin_success) == (pytest.approx(0.8), pytest.approx(0.2))
+    clean, below = np.split(example.picture, 2)
+    np.testing.assert_array_equal(clean, below)  # a change of nothing
 
 
 def test_a_trigger_of_one_class_is_not_scattered_and_random_moves_count_little(panel):
