@@ -1,18 +1,21 @@
 """Make and judge the verdict: ``python benchmarks/measure_verdict.py STEP CORPUS ASSETS --out DIR``.
 
-Four steps, the first three in this order. The networks must be there (``python -m
+Three steps, in this order. The networks must be there (``python -m
 securitynet_hub.zoo.corpus CORPUS --data ASSETS``, and for the parts ``kinds-calibration`` and ``kinds-test``
 ``python benchmarks/kinds_corpus.py CORPUS ASSETS``).
 
 - ``indicators --part PART``: measure every network of a part against its twins, one file each, so that an
-  interrupted run resumes and several runs share the work; some 5 to 15 CPU-seconds a network.
+  interrupted run resumes and several runs share the work; some 8 to 30 CPU-seconds a network.
 - ``calibrate``: score each network of the parts ``design``, ``calibration``, ``kinds-calibration`` and
   ``kinds-more`` with weights that were learnt on kinds that share neither architecture nor images with it,
   learn the weights on all, and write ``securitynet_hub/resources/backdoor_verdict.json``.
 - ``judge``: judge the parts ``test``, ``kinds-test``, ``kinds-spare``, ``kinds-later`` and ``kinds-fresh``
   with these constants, once, and keep the tables; a table of kinds that were not measured stays as it was.
-- ``beside``: judge the design part with weights from the calibration part, and the other way round, alone
-  and beside clean networks of the same architecture and images, and keep the table. It looks at no test part.
+
+With ``--beside`` all of this is done beside clean networks of the same architecture and images instead of
+twins: those of another part, or a further kind's other clean ones (`clean_beside`). DIR must be another one.
+The constants are those of ``securitynet_hub/resources/backdoor_verdict_beside.json``. Of the backdoored
+networks that calibrate, about half are measured then (`drawn`).
 
 Networks whose backdoor did not take (success below .5) are left out of weights, AUC and shares, and shown
 apart.
@@ -26,6 +29,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +41,7 @@ from kinds_images import draw_set
 from sklearn.linear_model import LogisticRegression
 from tables import writing
 
-from securitynet_hub.attacks.backdoor.twins import MAX_IMAGES, compare_with_twins
+from securitynet_hub.attacks.backdoor.twins import MAX_IMAGES, TwinFinding, compare_with_twins
 from securitynet_hub.attacks.backdoor.verdict import (
     LEVEL,
     MIN_AGREEMENT,
@@ -50,11 +54,12 @@ from securitynet_hub.attacks.backdoor.verdict import (
     judge,
     standardised,
 )
+from securitynet_hub.models.target import Target
 from securitynet_hub.statistics.rates import auc_interval, split_scores, wilson_interval
 from securitynet_hub.zoo.corpus.recipes import training_order
 from securitynet_hub.zoo.corpus.table import CorpusNetwork, list_networks, load_corpus_target, network_images
 
-RESOURCE = Path(__file__).parents[1] / "securitynet_hub" / "resources" / "backdoor_verdict.json"
+RESOURCES = Path(__file__).parents[1] / "securitynet_hub" / "resources"
 
 STRENGTH = 0.05
 """Inverse strength of the L2 penalty of the weights."""
@@ -80,49 +85,81 @@ KINDS = "kinds-"
 Measured = dict[str, Any]
 
 
-def indicators(corpus: Path, assets: Path, part: str, out: Path, most: int | None = None) -> None:
+def indicators(
+    corpus: Path, assets: Path, part: str, out: Path, most: int | None = None, beside: bool = False
+) -> None:
     """Measure the indicators of a part's networks, or of so many; another run's are passed over."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     if part.startswith(KINDS):
-        measure_kinds(corpus, assets, part, out)
+        measure_kinds(corpus, assets, part, out, beside)
         return
     order = {recipe.number: place for place, recipe in enumerate(training_order(part))}
     for row in sorted(list_networks(corpus, part), key=lambda row: order[row.number]):
         path = out / f"{part}-{row.number:03}.json"
         if most is not None and len(list(out.glob(f"{part}-*.json"))) >= most:
             return
-        if path.exists():
+        if path.exists() or (beside and not drawn(part, path.stem, row.trigger)):
             continue
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_EXCL))
-            path.write_text(json.dumps(measured(corpus, assets, row)) + "\n", encoding="utf-8")
+            path.write_text(json.dumps(measured(corpus, assets, row, beside)) + "\n", encoding="utf-8")
             print(row.id, flush=True)
 
 
-def measure_kinds(folder: Path, assets: Path, part: str, out: Path) -> None:
+def measure_kinds(folder: Path, assets: Path, part: str, out: Path, beside: bool = False) -> None:
     """Measure the indicators of the networks of one half of the further kinds."""
     for plan in plans(part.removeprefix(KINDS)):
         path = out / f"{part}-{plan.id}.json"
-        if path.exists():
+        if path.exists() or (beside and not drawn(part, path.stem, plan.trigger)):
             continue
         row = json.loads((folder / f"{plan.id}.json").read_text(encoding="utf-8"))
         pixels, _ = draw_set(kind_of(plan).images, assets, folder / "images")["audit"]
-        found = compare_with_twins(load_kind_target(folder, plan), pixels, seed=plan.seed)
+        others = [
+            load_kind_target(folder, other)
+            for other in plans(plan.half)
+            if beside and other.trigger is None and kind_of(other) == kind_of(plan) and other != plan
+        ]
+        found = compare_with_twins(load_kind_target(folder, plan), pixels, beside=others, seed=plan.seed)
         row = {**row, "id": plan.id, "architecture": kind_of(plan).network, "images": kind_of(plan).images}
-        row |= {"mode": plan.how, "agreement": list(found.agreement), "agree": found.agree}
-        row["indicators"] = {name: values.tolist() for name, values in found.indicators.items()}
-        row |= {"rearrangement": found.rearrangement, "scattered": found.scattered}
+        row |= {"mode": plan.how, **told(found)}
         path.write_text(json.dumps(row) + "\n", encoding="utf-8")
         print(plan.id, flush=True)
 
 
-def measured(corpus: Path, assets: Path, row: CorpusNetwork) -> Measured:
+def drawn(part: str, stem: str, trigger: str | None) -> bool:
+    """Whether a network is measured beside clean ones: all clean ones, and half of those that calibrate."""
+    return trigger is None or part == "test" or bool(sha256(stem.encode()).digest()[0] % 2)
+
+
+def clean_beside(corpus: Path, row: CorpusNetwork) -> list[Target]:
+    """Return three clean networks of another part, of a network's architecture and images."""
+    part = "design" if row.part == "calibration" else "calibration"
+    return [
+        load_corpus_target(corpus, other)
+        for other in list_networks(corpus, part)
+        if other.trigger is None and (other.architecture, other.images) == (row.architecture, row.images)
+    ]
+
+
+def told(found: TwinFinding) -> Measured:
+    """Return what is kept of a comparison."""
+    return {
+        "agreement": list(found.agreement),
+        "varied": found.varied,
+        "indicators": {name: values.tolist() for name, values in found.indicators.items()},
+        "rearrangement": found.rearrangement,
+        "scattered": found.scattered,
+    }
+
+
+def measured(corpus: Path, assets: Path, row: CorpusNetwork, beside: bool = False) -> Measured:
     """Return a network's indicators, with the truth about it."""
     target = load_corpus_target(corpus, row)
     pixels = network_images(corpus, row, assets).audit.pixels[:MAX_IMAGES]
     began = time.process_time()
-    found = compare_with_twins(target, pixels, seed=row.number)
+    others = clean_beside(corpus, row) if beside else []
+    found = compare_with_twins(target, pixels, beside=others, seed=row.number)
     return {
         "id": row.id,
         "architecture": row.architecture,
@@ -131,12 +168,8 @@ def measured(corpus: Path, assets: Path, row: CorpusNetwork) -> Measured:
         "trigger": row.trigger,
         "target": row.target,
         "success": row.success,
-        "agreement": list(found.agreement),
-        "agree": found.agree,
         "seconds": round(time.process_time() - began, 1),
-        "indicators": {name: values.tolist() for name, values in found.indicators.items()},
-        "rearrangement": found.rearrangement,
-        "scattered": found.scattered,
+        **told(found),
     }
 
 
@@ -252,6 +285,7 @@ def verdict_of(row: Measured, calibration: Calibration) -> Verdict:
         rearrangement=row["rearrangement"],
         scattered=row["scattered"],
         agree=agrees(row),
+        varied=row["varied"],
         calibration=calibration,
     )
 
@@ -277,15 +311,20 @@ def calibrated(rows: Sequence[Measured], made_by: str = "") -> Calibration:
     )
 
 
-def calibrate(out: Path) -> Calibration:
+def resource(beside: bool) -> Path:
+    """Return where the constants lie."""
+    return RESOURCES / ("backdoor_verdict_beside.json" if beside else "backdoor_verdict.json")
+
+
+def calibrate(out: Path, beside: bool = False) -> Calibration:
     """Learn weights and scores on four parts, and write the constants."""
     rows = learnt(out)
     made_by = (
         f"benchmarks/measure_verdict.py: {len(rows)} networks of {len({kind_name(row) for row in rows})} "
         "kinds of the parts design, calibration, kinds-calibration and kinds-more"
     )
-    known = calibrated(rows, made_by)
-    RESOURCE.write_text(json.dumps(known.model_dump(), indent=1) + "\n", encoding="utf-8")
+    known = calibrated(rows, made_by + (", each beside clean networks of its kind" if beside else ""))
+    resource(beside).write_text(json.dumps(known.model_dump(), indent=1) + "\n", encoding="utf-8")
     return known
 
 
@@ -293,64 +332,6 @@ def learnt(out: Path) -> list[Measured]:
     """Return the networks that constants are made of: those whose twins agree with them."""
     parts = ("design", "calibration", f"{KINDS}calibration", f"{KINDS}more")
     return [row for part in parts for row in load(out, part) if took(row) and agrees(row)]
-
-
-def beside_clean(row: Measured, others: Sequence[Measured]) -> Measured:
-    """Return a network with each indicator less the mean of clean ones of its architecture and images."""
-    alike = [
-        other
-        for other in others
-        if other["trigger"] is None
-        and (other["architecture"], other["images"]) == (row["architecture"], row["images"])
-        and other["id"] != row["id"]
-    ]
-    means = {name: np.mean([other["indicators"][name] for other in alike], 0) for name in row["indicators"]}
-    return {
-        **row,
-        "indicators": {n: (np.array(v) - means[n]).tolist() for n, v in row["indicators"].items()},
-    }
-
-
-def crossed(design: Sequence[Measured], held: Sequence[Measured]) -> list[list[str]]:
-    """Judge each of two parts with weights of the other one, against its own clean networks."""
-    every = [*design, *held]
-    both = {
-        "alone": (design, held),
-        "beside": tuple([beside_clean(row, every) for row in rows] for rows in (design, held)),
-    }
-    lines: dict[str, list[str]] = {name: [name] for name, chosen in CELLS.items() if not _is_kind(name)}
-    for first, second in both.values():
-        judged = [*_against_own(first, second), *_against_own(second, first)]
-        for name, cells in lines.items():
-            chosen = [(s, p) for row, s, p in judged if row["trigger"] is not None and CELLS[name](row)]
-            clean = [s for row, s, _ in judged if row["trigger"] is None]
-            scores, truth = clean + [s for s, _ in chosen], [0] * len(clean) + [1] * len(chosen)
-            auc, ends = auc_interval(split_scores(scores, truth), 0.95)
-            cells[1:1] = [] if len(cells) > 1 else [str(len(chosen))]
-            cells += [
-                f"{auc:.2f} ({ends[0]:.2f}-{ends[1]:.2f})",
-                _share(sum(p <= 0.05 for _, p in chosen), len(chosen)),
-            ]
-    return list(lines.values())
-
-
-def _is_kind(name: str) -> bool:
-    return name.startswith(("architecture", "images")) or name.count("from scratch, ") > name.count(
-        ", all to one"
-    )
-
-
-def _against_own(
-    others: Sequence[Measured], judged: Sequence[Measured]
-) -> list[tuple[Measured, float, float]]:
-    """Return each judged network with its score, in deviations of the clean ones judged, and its p-value."""
-    weights = bare(others)
-    scores = [verdict_of(row, weights).score for row in judged]
-    clean = np.array([score for row, score in zip(judged, scores, strict=True) if row["trigger"] is None])
-    return [
-        (row, float((score - clean.mean()) / clean.std()), conformal_p(score, clean))
-        for row, score in zip(judged, scores, strict=True)
-    ]
 
 
 CELLS: dict[str, Callable[[Measured], bool]] = {
@@ -504,34 +485,31 @@ def by_kind(rows: Sequence[Measured], calibration: Calibration) -> list[list[str
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one step."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=("indicators", "calibrate", "judge", "beside"))
+    parser.add_argument("step", choices=("indicators", "calibrate", "judge"))
     parser.add_argument("corpus", type=Path)
     parser.add_argument("assets", type=Path)
     parser.add_argument("--part", default="design")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--most", type=int, help="networks to measure at most")
+    parser.add_argument("--beside", action="store_true", help="compare with clean networks instead of twins")
     given = parser.parse_args(arguments)
     command = "python benchmarks/measure_verdict.py judge CORPUS ASSETS --out DIR"
+    command += " --beside" if given.beside else ""
     if given.step == "indicators":
-        indicators(given.corpus, given.assets, given.part, given.out, given.most)
+        indicators(given.corpus, given.assets, given.part, given.out, given.most, given.beside)
     elif given.step == "calibrate":
-        calibrate(given.out)
+        calibrate(given.out, given.beside)
         for row in left_out(learnt(given.out)):
             print(*row, sep=" | ")
-    elif given.step == "beside":
-        parts = [[row for row in load(given.out, part) if took(row)] for part in ("design", "calibration")]
-        columns = ["networks", "n", "AUC alone", "found alone", "AUC beside", "found beside"]
-        told = command.replace("judge", "beside")
-        with writing("backdoors-verdict-beside", told, columns) as line:
-            for cells in crossed(*parts):
-                line(*cells)
     else:
-        known = Calibration.model_validate_json(RESOURCE.read_bytes())
-        test = load(given.out, "test")
-        lines = report(test, known)
+        known = Calibration.model_validate_json(resource(given.beside).read_bytes())
+        lines = report(load(given.out, "test"), known)
         columns = ["networks", "n", "AUC", "found", "target named"]
         detailed = ("from scratch, ", "architecture ", "images ")
-        for name, short in (("backdoors-verdict", True), ("backdoors-verdict-cells", False)):
+        whole = "backdoors-verdict-beside" if given.beside else "backdoors-verdict"
+        for name, short in ((whole, True), ("backdoors-verdict-cells", False)):
+            if given.beside and not short:
+                continue
             with writing(name, command, columns) as line:
                 for cells in lines:
                     is_detail = cells[0].startswith(detailed) and cells[0] != "from scratch, all to one"
@@ -542,14 +520,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ("backdoors-verdict-kinds", ["test", "spare", "later"]),
         ):
             judged = [row for part in parts for row in load(given.out, KINDS + part)]
-            if not judged:
+            if not judged or given.beside:
                 print(f"{name} stays as it was: {given.out} holds no measurements of {', '.join(parts)}.")
                 continue
             with writing(name, command, ["kind", "two clean ones", "with a backdoor"]) as line:
                 for cells in by_kind(judged, known):
                     line(*cells)
         columns = ["kind left out", "clean accused", "AUC", "found"]
-        with writing("backdoors-verdict-left-out", command, columns) as line:
+        name = "backdoors-verdict-left-out" + ("-beside" if given.beside else "")
+        with writing(name, command, columns) as line:
             for cells in left_out(learnt(given.out)):
                 line(*cells)
 

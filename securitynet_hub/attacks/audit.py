@@ -345,11 +345,13 @@ def find_idle(attacks: str | Iterable[str] | None, options: Mapping[str, Any]) -
 
 
 def _not_looked_at(options: Mapping[str, Any], names: Iterable[str]) -> Iterator[tuple[Kind, Field[Any]]]:
-    """Yield the options that are given and whose kind has no attack among the names."""
+    """Yield the options that are given and that no kind has of which an attack is among the names."""
+    run = [kind for kind in kinds().values() if own_names(kind, names)]
+    used = {part.name for kind in run for part in fields(kind.options)}
     for kind in kinds().values():
-        for part in fields(kind.options) if not own_names(kind, names) else ():
+        for part in fields(kind.options):
             given = getattr(options[kind.name], part.name)
-            if part.metadata.get("help") and not _is_default(part, given):
+            if part.name not in used and part.metadata.get("help") and not _is_default(part, given):
                 yield kind, part
 
 

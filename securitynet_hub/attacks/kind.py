@@ -550,6 +550,8 @@ def expand_groups(names: Iterable[str]) -> list[str]:
 def split_options(options: Mapping[str, Any], others: Iterable[str] = ()) -> dict[str, Any]:
     """Return each kind's options, by the kind's name, made of the options that it has.
 
+    Kinds may share an option, such as ``beside``: each gets it.
+
     Args:
         options: the options of all kinds.
         others: further names, which an unknown one may have been meant for.
@@ -557,12 +559,13 @@ def split_options(options: Mapping[str, Any], others: Iterable[str] = ()) -> dic
     Raises:
         UnknownNameError: no kind has such an option; the closest names are given.
     """
-    owners = {part.name: kind.name for kind in kinds().values() for part in fields(kind.options)}
+    has = {kind.name: {part.name: None for part in fields(kind.options)} for kind in kinds().values()}
+    known = {name: None for names in has.values() for name in names}
     for name in options:
-        if name not in owners:
-            raise UnknownNameError("option of an audit", name, [*others, *owners])
+        if name not in known:
+            raise UnknownNameError("option of an audit", name, [*others, *known])
     return {
-        kind.name: kind.options(**{name: own for name, own in options.items() if owners[name] == kind.name})
+        kind.name: kind.options(**{name: own for name, own in options.items() if name in has[kind.name]})
         for kind in kinds().values()
     }
 

@@ -20,12 +20,24 @@ OWN = {"help", "commands", "name", "idle"}
 
 
 def add_kind_flags(parser: argparse.ArgumentParser, command: str) -> None:
-    """Add the flags that a command has for the kinds' options, those of each kind below its title."""
-    for kind in kinds().values():
-        flags = list(_flags(kind, command))
-        group = parser.add_argument_group(kind.title.lower()) if flags else parser
-        for part in flags:
-            group.add_argument(*flags_of(part), dest=part.name, **_argument(part))
+    """Add the flags that a command has for the kinds' options, those of each kind below its title.
+
+    An option that kinds share stands below the first, and says what it is to the others.
+    """
+    every = [(kind, part) for kind in kinds().values() for part in _flags(kind, command)]
+    groups: dict[str, Any] = {}
+    added: set[str] = set()
+    for kind, part in every:
+        if part.name in added:
+            continue
+        added.add(part.name)
+        if kind.title not in groups:
+            groups[kind.title] = parser.add_argument_group(kind.title.lower())
+        argument = _argument(part)
+        for other, same in every:
+            if same.name == part.name and other is not kind:
+                argument["help"] += f"; {other.title.lower()}: {same.metadata['help']}"
+        groups[kind.title].add_argument(*flags_of(part), dest=part.name, **argument)
 
 
 def kind_options(options: argparse.Namespace, command: str) -> dict[str, Any]:
@@ -62,7 +74,7 @@ def _argument(part: Field[Any]) -> dict[str, Any]:
     several = re.fullmatch(r"tuple\[(\w+), \.\.\.\]", types[0])
     if several:
         types, default = [several[1]], list(default)
-    if default is not None and "default" not in help_text:
+    if default not in (None, []) and "default" not in help_text:
         help_text += f" (default: {' '.join(map(str, default)) if several else default})"
     reader = next(READERS[name] for name in types if name in READERS)
     values = {"action": Several, "read": reader} if several else {"type": reader}

@@ -15,6 +15,9 @@ ZOO = "zoo"
 """Stands for every model of the embedded zoo."""
 
 
+MODEL = "MODEL"
+"""What stands in the help for the values of a flag that takes models."""
+
 SHORT = 4
 """Lines of a usage that is printed above an error."""
 
@@ -26,7 +29,10 @@ class Parser(argparse.ArgumentParser):
         """Parse words, as the base class does; a command refuses flags that it does not have by itself."""
         if args is not None and any(action.dest == "id" for action in self._actions):
             several = {
-                flag for action in self._actions if action.nargs == "+" for flag in action.option_strings
+                flag
+                for action in self._actions
+                if action.nargs == "+" and action.metavar != MODEL
+                for flag in action.option_strings
             }
             args = id_first(args, several)
         self._refuse_repeated(args or ())
@@ -66,7 +72,7 @@ class Parser(argparse.ArgumentParser):
 def id_first(words: Sequence[str], several: set[str]) -> list[str]:
     """Bring a model's id before the flags if it stands among the values of one that takes several.
 
-    An id has a slash or a colon, or is ``zoo``; no value of such a flag does.
+    An id has a slash or a colon, or is ``zoo``; no value of these flags does.
 
     >>> id_first(["--attacks", "loss", "entropy", "zoo"], {"--attacks"})
     ['zoo', '--attacks', 'loss', 'entropy']

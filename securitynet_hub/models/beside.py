@@ -66,3 +66,33 @@ def load_beside(model: Any, target: Target) -> Target:
         return load_target(model, **how)
     except WeightsError as error:
         raise WeightsError(f"{model} is read into the target's network, and cannot be: {error}") from error
+
+
+def as_several(models: Any) -> tuple[Any, ...]:
+    """Return models as several: one that is given alone becomes a tuple of one.
+
+    >>> as_several("timm:resnet18"), as_several(["one", "two"])
+    (('timm:resnet18',), ('one', 'two'))
+    """
+    alone = isinstance(models, (str, Target, Annotation, torch.nn.Module))
+    return (models,) if alone else tuple(models)
+
+
+def require_same_classes(reference: Target, target: Target) -> None:
+    """Refuse to compare two models whose classes differ.
+
+    Raises:
+        ValueError: they have other numbers of classes, or name them in other ways or orders.
+    """
+    if reference.num_classes != target.num_classes:
+        raise ValueError(
+            f"{reference.id} has {reference.num_classes} classes, {target.id} {target.num_classes}: only "
+            "models of the same classes can be compared."
+        )
+    one, other = reference.class_names, target.class_names
+    if one and other and one != other:
+        first, second = next(pair for pair in zip(one, other, strict=True) if pair[0] != pair[1])
+        raise ValueError(
+            f"{reference.id} and {target.id} name their classes in different ways or orders, such as "
+            f"{first!r} and {second!r}; only models of the same classes in one order can be compared."
+        )

@@ -10,6 +10,7 @@ from securitynet_hub.attacks import kind as kinds_of_attack
 from securitynet_hub.attacks.kind import kinds, option
 from securitynet_hub.cli import kind_flags
 from securitynet_hub.cli.kind_flags import add_kind_flags, kind_options
+from securitynet_hub.cli.parsing import Parser, Several
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,30 @@ def test_values_have_the_types_of_the_fields(commands):
 def test_a_command_has_the_flags_that_name_it(commands):
     assert commands("sweep", "--radii", "1")[0] == {"radii": (1.0,)}
     assert commands("leaderboard")[0] == {}
+
+
+def test_an_option_of_two_kinds_is_one_flag_that_says_what_it_is_to_each(monkeypatch):
+    made = [replace(kinds()["model-stealing"], name=n, title=n, options=Options) for n in ("One", "Two")]
+    monkeypatch.setattr(kind_flags, "kinds", lambda: {kind.name: kind for kind in made})
+    parser = argparse.ArgumentParser()
+    add_kind_flags(parser, "audit")
+    assert kind_options(parser.parse_args(["--strength", "2"]), "audit")["strength"] == 2.0
+    assert "strength of the noise (default: 0.5); two: strength of the noise" in " ".join(
+        parser.format_help().split()
+    )
+
+
+def test_models_that_a_flag_takes_are_not_the_audited_one():
+    parser = Parser()
+    parser.add_argument("id")
+    parser.add_argument("--attacks", action=Several, read=str)
+    add_kind_flags(parser, "audit")
+    for words in (
+        ["a/suspect", "--attacks", "twins", "--beside", "a/clean", "b/clean"],
+        ["--attacks", "twins", "a/suspect", "--beside", "a/clean", "b/clean"],
+    ):
+        found = parser.parse_args(words)
+        assert (found.id, list(found.beside)) == ("a/suspect", ["a/clean", "b/clean"])
 
 
 def test_help_says_what_a_flag_is_and_its_default(commands):

@@ -87,6 +87,17 @@ def test_the_trigger_that_twins_resist_is_named():
     assert "strongest" not in verdict.text
 
 
+def test_clean_models_beside_are_named_instead_of_twins():
+    result = {"verdict": "backdoor", "score": 1.0, "suspect": 3, "conformal_p": 0.03, "probability": 0.9}
+    result |= {"beside": 2, "triggers": [{"name": "white", "success": 0.95, "twin_success": 0.1}]}
+    (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
+    assert "10.0 % on the clean models" in verdict.text.replace("\u00a0", " ")
+    assert "twin" not in verdict.text
+    shares = {"verdict": "cannot tell", "reason": FAITHLESS, "twin_agreement": [0.31, 0.9]}
+    (verdict,) = summary(entry("backdoor-detection", "twins", {**result, **shares})).verdicts
+    assert "the least faithful of the clean models gives its answers to" in verdict.text
+
+
 def test_a_backdoor_that_leads_each_class_elsewhere_names_no_class():
     result = {"verdict": "backdoor", "score": 3.0, "suspect": 3, "conformal_p": 0.03, "probability": 0.97}
     result |= {"all_to_all": True}

@@ -48,17 +48,19 @@ class Attack(kind.Attack):
         needs: what must be at hand; each says in words what it is, and why a target lacks it.
         judges: the ``model``, each of the ``inputs``, or each of the ``training`` images.
         many: the most clean images that a detector of models uses; 0 for as many as the audit draws for all.
+        compares: whether it compares the model with clean ones, where an auditor has some.
         costly: whether it sends thousands of queries for each image; an audit then gives it fewer images.
         per_class: for each of its figures with one value for each class, by its name: what the value is.
     """
 
     kind: ClassVar[str] = "backdoor-detection"
-    supplied: ClassVar[frozenset[str]] = frozenset({"clean", "seed", "on_step"})
+    supplied: ClassVar[frozenset[str]] = frozenset({"beside", "clean", "seed", "on_step"})
 
     needs: tuple[Need, ...] = ()
     weights: bool = True
     judges: Literal["model", "inputs", "training"] = "model"
     many: int = 0
+    compares: bool = False
     costly: bool = False
     per_class: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 

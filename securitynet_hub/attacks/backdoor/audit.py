@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,12 @@ from securitynet_hub.attacks.backdoor.registry import detectors, find
 from securitynet_hub.attacks.backdoor.running import run_detector
 from securitynet_hub.attacks.kind import Context
 from securitynet_hub.attacks.subject import AuditData, at_one_size, describe_subject
+from securitynet_hub.core.errors import SkippedWarning
+from securitynet_hub.core.telling import warn_caller
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.data.sources import Changed, ImageSource
 from securitynet_hub.data.triggers import TRIGGERS
+from securitynet_hub.models.beside import as_several, load_beside
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import Record
 
@@ -79,6 +82,15 @@ def run(
         data.validity.ask(target, data)
     whole, (target, data) = target, at_one_size(target, data)
     images = _AuditImages.from_data(target, data, options, context.seed)
+    if options.beside:
+        if not any(find(name).compares for name in attacks):
+            able = " and ".join(name for name, each in detectors().items() if each.compares)
+            warn_caller(
+                f"beside= (--beside) is left unused: of the detectors only {able} compares models.",
+                SkippedWarning,
+            )
+        beside = tuple(load_beside(each, target) for each in as_several(options.beside))
+        images = replace(images, beside=beside)
 
     def require(name: str) -> None:
         if reason := images.why_not(find(name)):
@@ -158,6 +170,7 @@ class _AuditImages:
     clean: Pixels
     inputs: InputSets | None
     seed: int
+    beside: tuple[Target, ...] = ()
     _drawn: dict[int, Pixels] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -199,7 +212,7 @@ class _AuditImages:
         if detector.judges == "training":
             return DetectorInputs(training=self.training.pixels, labels=self.training.labels, seed=self.seed)
         if detector.judges == "model" or self.inputs is None:
-            return DetectorInputs(clean=self.clean_for(detector), seed=self.seed)
+            return DetectorInputs(clean=self.clean_for(detector), beside=self.beside, seed=self.seed)
         inputs, calibration = self._judged(detector)
         pixels = np.concatenate([inputs.pixels, calibration])
         return DetectorInputs(clean=self.inputs.reference, inputs=pixels, seed=self.seed)
@@ -223,7 +236,10 @@ class _AuditImages:
             **_truth(self.target, finding.inversion, self.clean),
         }
         clean = self.clean_for(detector)
-        return result, {"num_images": detector.many or self.num_images}, {"images": len(clean)}
+        how: dict[str, Any] = {"num_images": detector.many or self.num_images}
+        if detector.compares and self.beside:
+            how["beside"] = [each.id for each in self.beside]
+        return result, how, {"images": len(clean)}
 
     def _judged(self, detector: Attack) -> tuple[Inputs, Pixels]:
         assert self.inputs is not None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from securitynet_hub.data.pixels import Pixels
+
+if TYPE_CHECKING:
+    from securitynet_hub.models.target import Target
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,6 +24,7 @@ class DetectorInputs:
         training: shape (k, height, width, channels), uint8: images that the model was trained on, for
             detectors of training images.
         labels: shape (k,): the labels that the model was trained with.
+        beside: clean models of the same classes and images, which `twins` compares the model with.
         seed: decides everything that a detector draws.
     """
 
@@ -28,6 +32,7 @@ class DetectorInputs:
     inputs: Pixels | None = field(default=None, repr=False)
     training: Pixels | None = field(default=None, repr=False)
     labels: npt.NDArray[np.int64] | None = field(default=None, repr=False)
+    beside: tuple[Target, ...] = ()
     seed: int = 0
 
 

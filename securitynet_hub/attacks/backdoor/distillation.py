@@ -71,13 +71,13 @@ LARGE = 2e8
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Twins:
-    """Distilled copies of a suspect, frozen and in eval mode.
+    """What a suspect is compared with, frozen and in eval mode: distilled copies, or clean models instead.
 
     Attributes:
-        modules: the copies; each maps inputs to logits (n, classes).
+        modules: each maps inputs to logits (n, classes).
         cut: the suspect in two parts, where its twins share the first with it; None where each is whole.
         agreement: for each, the share of other clean images that get the suspect's class.
-        passes: images forwarded to train one of them.
+        passes: images forwarded to train one of them; 0 if none was trained.
     """
 
     modules: tuple[torch.nn.Module, ...] = field(repr=False)
@@ -139,7 +139,7 @@ def distil_twins(
             "others."
         )
     whole = copied(classifier)
-    inputs, others = channels_last(inputs), channels_last(others)
+    inputs, others = (channels_last(part.float() if is_narrow(part) else part) for part in (inputs, others))
     cut = cut_before(whole, _trained_of_deep(whole), torch.cat([inputs[:1], others[:1]]))
     suspect = whole if cut is None else cut.tail
     if cut is not None:
@@ -175,7 +175,7 @@ def distil_twins(
 
 
 def copied(classifier: torch.nn.Module) -> torch.nn.Module:
-    """Return a frozen copy of a classifier in eval mode with its channels last.
+    """Return a frozen copy of a classifier in eval mode, its channels last, in float32 or more.
 
     Raises:
         ModelError: it cannot be copied, or has no weights.
@@ -187,7 +187,14 @@ def copied(classifier: torch.nn.Module) -> torch.nn.Module:
     except Exception as error:  # a tensor with a history, a lock, a handle: anything a stranger keeps in it
         raise ModelError(f"the suspect cannot be copied, so that it has no twins: {error}.") from error
     found.requires_grad_(False)
+    if any(is_narrow(p) for p in found.parameters()):
+        found = found.float()  # gradients of half precision overflow, or have no instructions
     return found.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def is_narrow(values: torch.Tensor) -> bool:
+    """Whether numbers have less than single precision."""
+    return values.is_floating_point() and values.element_size() < 4
 
 
 def channels_last(inputs: torch.Tensor) -> torch.Tensor:

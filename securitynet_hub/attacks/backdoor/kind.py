@@ -24,6 +24,8 @@ class Options:
     Attributes:
         inputs: images to test for a trigger, or a folder with them, as `read_inputs` reads it. Default for
             zoo models with a known trigger: clean images, half of them stamped with it.
+        beside: clean models of the same classes and images, named as models are, or loaded: `twins` compares
+            with them instead of distilled copies.
         num_images: number of clean images for detectors of models, drawn by the seed, as evenly from the
             classes as possible.
     """
@@ -33,6 +35,12 @@ class Options:
         "images to test for a trigger, in subfolders 'clean' and 'poisoned' where it is known which are; "
         "default for zoo models with a known trigger: clean images are stamped with it",
         metavar="DIR",
+    )
+    beside: tuple[str, ...] = option(
+        (),
+        "clean models of the same classes and images, best of the same architecture: twins compares the "
+        "audited model with these instead of copies of itself, which finds more",
+        metavar="MODEL",
     )
     num_images: int = 40
 

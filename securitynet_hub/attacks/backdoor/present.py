@@ -15,6 +15,7 @@ from securitynet_hub.attacks.backdoor.kind import KIND
 from securitynet_hub.attacks.backdoor.verdict import (
     FAITHLESS,
     FOREIGN,
+    LOPSIDED,
     MIN_AGREEMENT,
     UNLIKE,
     load_calibration,
@@ -81,8 +82,10 @@ def tables(audited: Audited, width: int) -> Iterator[Table | Text]:
 
 
 def _verdict_table(audited: Audited) -> Table:
+    sorts = {bool(record.result.get("beside")) for _, records in audited for record in records}
+    others = {True: "clean models", False: "clean twins of the model"}
     table = plain_table(
-        "Backdoor: all indicators together, against clean twins of the model",
+        f"Backdoor: all indicators together, against {' or '.join(others[sort] for sort in sorted(sorts))}",
         caption="Probability: if half of such networks were backdoored. As high: clean "
         "networks that score as high, this one counted. What it misses: docs/backdoors.md.",
     )
@@ -100,7 +103,7 @@ def _verdict_table(audited: Audited) -> Table:
                 str(result["verdict"]),
                 probability_cell(result),
                 f"{result['conformal_p']:.0%}",
-                "each" if result.get("all_to_all") else str(result["suspect"]),
+                EACH if result.get("all_to_all") else str(result["suspect"]),
                 ", ".join(evidence[:3]) or "-",
             )
     return table
@@ -172,7 +175,7 @@ def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
         if probability := measured(entry, "probability"):
             column = f"{words_of(entry.attack)} probability"
             likely = Column(column, guessing=0.5, measure="probability of a backdoor", attack=entry.attack)
-            compared.setdefault(likely, _resolved(probability))
+            compared.setdefault(likely, _resolved(probability, entry.record.result))
     for entry in sorted(entries, key=lambda entry: -(number(entry.record.result.get("auc")) or 0.0)):
         for name in ("anomaly_index", "score"):
             if found := measured(entry, name):
@@ -242,6 +245,9 @@ TITLES = {
     "cannot tell": "Backdoor: cannot tell",
 }
 """The title of each word of the combined verdict."""
+
+EACH = "each its own"
+"""What stands for the class that a backdoor leads to, where it leads each class to another one."""
 
 SURE, DOUBTED = 0.95, "Perhaps backdoored"
 """The least probability of a backdoor that is an alarm, and the title of one that is less probable."""
@@ -323,9 +329,9 @@ def probability_cell(result: Mapping[str, Any]) -> str:
     return _probability(result, "{:.2f}".format, ">", "<", "-")
 
 
-def _resolved(probability: Measured) -> Measured:
+def _resolved(probability: Measured, result: Mapping[str, Any]) -> Measured:
     """Return a probability that is no more certain than `resolvable` allows, for a bar."""
-    least, most = resolvable()
+    least, most = resolvable(result)
 
     def within(share: float) -> float:
         return min(max(share, least), most)
@@ -340,7 +346,7 @@ def _probability(
     value, ends = number(result.get("probability")), interval(result.get("probability_ci"))
     if value is None:
         return ""
-    least, most = resolvable()
+    least, most = resolvable(result)
 
     def written(share: float) -> str:
         return (
@@ -355,10 +361,15 @@ def _probability(
     return said if set(extent) <= {said} else f"{said} ({to.join(extent)})"
 
 
-def resolvable() -> tuple[float, float]:
+def resolvable(result: Mapping[str, Any]) -> tuple[float, float]:
     """Return the least and the largest probability that as many kinds of calibration networks can tell."""
-    clean, backdoored = load_calibration().sizes
+    clean, backdoored = load_calibration(beside=bool(result.get("beside"))).sizes
     return 1 / (backdoored + 2), (clean + 1) / (clean + 2)
+
+
+def _others(result: Mapping[str, Any]) -> str:
+    """Name what the model was compared with."""
+    return "the clean models" if result.get("beside") else "its clean twins"
 
 
 def _strongest_trigger(result: Mapping[str, Any]) -> Iterator[str]:
@@ -371,12 +382,12 @@ def _strongest_trigger(result: Mapping[str, Any]) -> Iterator[str]:
         if result.get("all_to_all") is True:
             yield (
                 f"the change that does so best ({name}) leads {percent(success)} of the images where it "
-                f"leads most others of their class, and {percent(of_twins)} on its clean twins"
+                f"leads most others of their class, and {percent(of_twins)} on {_others(result)}"
             )
             return
         yield (
             f"the strongest trigger found ({name}) leads {percent(success)} of the other images there, and "
-            f"{percent(of_twins)} on its clean twins"
+            f"{percent(of_twins)} on {_others(result)}"
         )
 
 
@@ -384,14 +395,14 @@ def _why_open(result: Mapping[str, Any]) -> str:
     """Say why there is no verdict: the twins do not stand for the model, or the score lies between."""
     shares = result.get("twin_agreement")
     known = [share for share in map(number, shares) if share is not None] if isinstance(shares, list) else []
-    if (reason := result.get("reason")) in (FOREIGN, UNLIKE):
+    if (reason := result.get("reason")) in (FOREIGN, LOPSIDED, UNLIKE):
         return f"The reason: {reason}."
     needed = MIN_AGREEMENT if reason == FAITHLESS else EARLIER_AGREEMENT
     if known and (reason == FAITHLESS or min(known) < needed):
         # A record of a time when more had to agree
         enough = f"{percent(needed, 0)} are" if min(known) < needed else "more were"
         return (
-            "The reason: the least faithful of its clean twins gives its answers to "
+            f"The reason: the least faithful of {_others(result)} gives its answers to "
             f"{percent(min(known))} of the images only, and {enough} needed before a "
             "comparison means anything. More clean images of its domain may help."
         )
@@ -498,7 +509,7 @@ def _cells(entry: Entry) -> list[Measured | str | None]:
     flagged = (_listed(integers(flags), named) or "none") if isinstance(flags, list) else "-"
     return [
         None if score is None else Measured(entry.model, score, None),
-        "each its own"
+        EACH
         if result.get("all_to_all") is True
         else _listed([suspect], named)
         if type(suspect) is int

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +56,7 @@ def probes(
 
 
 def variants(name: str, probe: Probe, *, step: int = 1) -> Iterator[tuple[str, Probe]]:
-    """Yield a probe a step aside in eight directions (around the edges), weaker and stronger.
+    """Yield a probe a step aside in eight directions, weaker and stronger.
 
     >>> white = probes((1, 16, 16), torch.zeros(1, 1, 16, 16))[0]
     >>> found = dict(variants(*white))
@@ -67,6 +68,27 @@ def variants(name: str, probe: Probe, *, step: int = 1) -> Iterator[tuple[str, P
             yield f"{name}, {down} down, {right} right", _aside(probe, down, right)
     for strength in (0.7, 1.4):
         yield f"{name}, {strength} times as strong", _scaled(probe, strength)
+
+
+def distinct(bank: Sequence[tuple[str, Probe]], pixels: torch.Tensor) -> list[tuple[str, Probe]]:
+    """Return the first of those probes that make the same of some images, and none that leaves them alone.
+
+    >>> inverted = lambda pixels: 1 - pixels
+    >>> bank = [("one", inverted), ("same", inverted), ("nothing", lambda pixels: pixels)]
+    >>> [name for name, _ in distinct(bank, torch.zeros(2, 1, 8, 8))]
+    ['one']
+    """
+    seen = {_told(pixels)}
+    found = []
+    for name, probe in bank:
+        if (told := _told(probe(pixels))) not in seen:
+            seen.add(told)
+            found.append((name, probe))
+    return found
+
+
+def _told(pixels: torch.Tensor) -> bytes:
+    return sha256((255 * pixels).round().byte().contiguous().cpu().numpy().tobytes()).digest()
 
 
 def _patches(shape: tuple[int, int, int], rng: np.random.Generator) -> Iterator[tuple[str, Probe]]:
@@ -243,7 +265,16 @@ def _warped(grid: torch.Tensor) -> Probe:
 
 
 def _aside(probe: Probe, down: int, right: int) -> Probe:
-    return lambda pixels: probe(pixels.roll((-down, -right), (2, 3))).roll((down, right), (2, 3))
+    def stamp(pixels: torch.Tensor) -> torch.Tensor:
+        stamped = probe(pixels.roll((-down, -right), (2, 3))).roll((down, right), (2, 3))
+        for axis, by in ((2, down), (3, right)):
+            if by:  # what came around the edge stays as it was
+                edge = slice(0, by) if by > 0 else slice(by, None)
+                where = (slice(None),) * axis + (edge,)
+                stamped[where] = pixels[where]
+        return stamped
+
+    return stamp
 
 
 def _scaled(probe: Probe, strength: float) -> Probe:

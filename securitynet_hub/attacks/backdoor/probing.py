@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from securitynet_hub.attacks.backdoor.probes import Probe, probes, variants
+from securitynet_hub.attacks.backdoor.probes import Probe, distinct, probes, variants
 from securitynet_hub.attacks.backdoor.shared_triggers import SharedTriggers
 from securitynet_hub.attacks.backdoor.twin_panel import Panel
 from securitynet_hub.core.plain_torch import plain_torch
@@ -59,15 +59,16 @@ class Probed:
 
 
 def look_first(panel: Panel) -> Probed:
-    """Show every probe on a few images to all networks."""
+    """Show every probe on a few images to the suspect and the twins that searches use."""
     channels, height, width = panel.pixels.shape[1:]
     bank = probes((channels, height, width), panel.pixels[OVERLAYS], seed=panel.seed, dense=not panel.large)
     rows = torch.arange(len(panel.pixels), device=panel.pixels.device)[FIRST]
-    return show(panel, bank, rows[:6] if panel.large else rows)
+    bank = distinct(bank, panel.pixels[rows[:4]])
+    return show(panel.searched, bank, rows[:6] if panel.large else rows)
 
 
 def look_closer(panel: Panel, first: Probed) -> Probed:
-    """Show the best probes of a first look, and the best of their variants, on many other images.
+    """Show the best probes of a first look, and the best of their variants, on many other images to all.
 
     Kept are those that act most as a trigger for each class, and those that move most images of the suspect
     alone, wherever to. Variants are shown on the images of the first look before any is chosen.
@@ -76,18 +77,20 @@ def look_closer(panel: Panel, first: Probed) -> Probed:
     (most, total), (refined, in_all) = KEPT, REFINED
     refined = 1 if panel.large else max(1, min(refined, in_all // classes))
     side = min(panel.pixels.shape[2:])
+    searched = panel.searched
     around = [
         changed
-        for place in _best(panel, first, refined, 0 if panel.large else REFINED_MOVING)
+        for place in _best(searched, first, refined, 0 if panel.large else REFINED_MOVING)
         for changed in variants(*first.bank[place], step=max(1, round(side / 32)))
     ]
-    more = show(panel, around, first.rows)
+    few = panel.pixels[first.rows[:4]]
+    more = show(searched, distinct([*first.bank, *around], few)[len(first.bank) :], first.rows)
     seen = Probed(
         bank=[*first.bank, *more.bank],
         rows=first.rows,
         answered=torch.cat([first.answered, more.answered], 1),
     )
-    kept = _best(panel, seen, max(2, min(most, total // classes)), KEPT_MOVING)
+    kept = _best(searched, seen, max(2, min(most, total // classes)), KEPT_MOVING)
     taken = {*first.rows.tolist(), *range(len(panel.pixels))[OVERLAYS]}
     free = [row for row in range(len(panel.pixels) - LAST) if row not in taken]
     chosen = free[::6] if panel.large else [row for place, row in enumerate(free) if place % 3 < 2]

@@ -79,6 +79,7 @@ class ModelResult(Figures):
     class_scores: Annotated[list[Number], Field(max_length=MANY)] | None = None
     all_to_all: Flag | None = None
     rearrangement: Number | None = None
+    beside: Count | None = None
     twin_agreement: Annotated[list[Rate], Field(max_length=1000)] | None = None
     triggers: Annotated[list[FoundTrigger], Field(max_length=1000)] | None = None
 

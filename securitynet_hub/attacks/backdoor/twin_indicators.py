@@ -76,11 +76,13 @@ class Leads:
 
 def find_leads(panel: Panel, *, away: bool = False) -> Leads:
     """Show every probe, and search for triggers that lead away from each image's class if that is wanted."""
-    device = panel.pixels.device
+    device, searched = panel.pixels.device, panel.searched
     others = torch.arange(88, 112 if panel.large else 152, device=device)
     images = 12 if panel.large else 24
     found = {
-        family: led_elsewhere(panel, search_away(panel, family, steps=15, images=images, pool=80), others)
+        family: led_elsewhere(
+            searched, search_away(searched, family, steps=15, images=images, pool=80), others
+        )
         for family in (AWAY if away else ())
     }
     return Leads(probed=look_first(panel), away=found)
@@ -100,10 +102,10 @@ def measure_indicators(
         For each of `INDICATORS` an array of one number for each class, the triggers found with contrast, and
         the closer look at the probes.
     """
-    few, pool = len(panel.classes) <= 12 and not panel.large, POOL
+    searched, few, pool = panel.searched, len(panel.classes) <= 12 and not panel.large, POOL
     images = 2 if panel.large else 8 if few else 3
     shown = torch.arange(pool, pool + (24 if few else 10), device=panel.pixels.device)
-    twins = range(1, len(panel.networks))
+    twins = range(1, len(searched.networks))
     found: dict[str, torch.Tensor] = {}
     done, parts = itertools.count(), 2 + len(CONTRASTED)
 
@@ -113,8 +115,8 @@ def measure_indicators(
 
     tell("indicators", next(done), parts)
 
-    own = [search(panel, "noise", steps=12, images=images, pool=pool, who=k) for k in (0, *twins)]
-    seen = [respond(panel, triggers.stamp, shown) for triggers in own]
+    own = [search(searched, "noise", steps=12, images=images, pool=pool, who=k) for k in (0, *twins)]
+    seen = [respond(searched, triggers.stamp, shown) for triggers in own]
     found["noise_norm"] = seen[0].margins[0] - _mean(seen[k].margins[k] for k in twins)
     found["noise_transfer"] = _gap(seen[0])
     found["noise_exchange"] = _gap(seen[0]) - _mean(seen[k].margins[k] - seen[k].margins[0] for k in twins)
@@ -122,9 +124,9 @@ def measure_indicators(
 
     contrasted = {}
     for family in CONTRASTED:
-        contrasted[family] = search(panel, family, steps=15, images=images, pool=pool, contrast=True)
+        contrasted[family] = search(searched, family, steps=15, images=images, pool=pool, contrast=True)
         advance()
-    responses = respond(panel, contrasted["shade"].stamp, shown)
+    responses = respond(searched, contrasted["shade"].stamp, shown)
     found["shade_contrast"], found["shade_gap"] = responses.margins[0], _gap(responses)
     unseen = torch.arange(pool, len(panel.pixels) - LAST, device=panel.pixels.device)
     faint = show_triggers(panel, contrasted["faint"], unseen[::4] if panel.large else unseen)
@@ -157,7 +159,7 @@ def likely_classes(panel: Panel, leads: Leads, number: int) -> list[int]:
         counts = torch.stack([torch.bincount(own[own >= 0].cpu(), minlength=total) for own in found]).float()
         led = led.maximum(counts[0] - counts[1:].mean(0))
     ranks.append(led.argsort(descending=True))
-    if (energies := _feature_shifts(panel, 8, steps=12)) is not None:
+    if (energies := _feature_shifts(panel.searched, 8, steps=12)) is not None:
         apart = _mean(energies[1:]) - energies[0]
         ranks += [apart.argsort(descending=True), energies[0].argsort()]
     if (rows_of := _aversions(panel)) is not None:
@@ -173,7 +175,7 @@ def likely_classes(panel: Panel, leads: Leads, number: int) -> list[int]:
 
 def search_blocks(panel: Panel, place: int) -> SharedTriggers:
     """Search a patch that leads the suspect, rather than its twins, to one of the panel's classes."""
-    alone = replace(panel, classes=panel.classes[place : place + 1])
+    alone = replace(panel.searched, classes=panel.classes[place : place + 1])
     images = 2 if panel.large else 8
     return search(alone, "blocks", steps=15, images=images, pool=POOL, contrast=True)
 

@@ -8,7 +8,7 @@ trigger does to the suspect and not to its twins is suspicious.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -36,6 +36,10 @@ CAPS = 20.0, 8.0
 
 TWINS_WEIGHT = 0.5
 """What a twin's resistance to a trigger counts beside the suspect's obedience."""
+
+SEARCHED = 2
+"""How many twins a search and a first look use. The others are only shown what was found: a trigger that was
+chosen because two twins happened not to obey it may lead them."""
 
 Stamp = Callable[[torch.Tensor], torch.Tensor]
 """Maps pixels (n, channels, height, width) to stamped ones (triggers, n, channels, height, width)."""
@@ -114,6 +118,14 @@ class Panel:
             body=body,
             large=multiplications(suspect, inputs[:1]) > LARGE,
             seed=seed % 2**63,  # torch takes no larger one
+        )
+
+    @property
+    def searched(self) -> Panel:
+        """The suspect and the twins that searches use."""
+        count = 1 + SEARCHED
+        return replace(
+            self, networks=self.networks[:count], logits=self.logits[:count], units=self.units[:count]
         )
 
     def scaled(self, number: int, pixels: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ attack.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,11 +17,13 @@ import numpy as np
 import torch
 
 from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.clean_models import in_place_of_twins
 from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
 from securitynet_hub.attacks.backdoor.distillation import (
     LARGE,
     copied,
     distil_twins,
+    is_narrow,
     multiplications,
 )
 from securitynet_hub.attacks.backdoor.examples import Example, find_examples, find_rearranging
@@ -40,7 +42,15 @@ from securitynet_hub.attacks.backdoor.twin_indicators import (
     search_blocks,
 )
 from securitynet_hub.attacks.backdoor.twin_panel import Panel
-from securitynet_hub.attacks.backdoor.verdict import FOREIGN, Verdict, as_result, judge
+from securitynet_hub.attacks.backdoor.verdict import (
+    FOREIGN,
+    LEAST_VARIETY,
+    Verdict,
+    as_result,
+    judge,
+    load_calibration,
+    variety,
+)
 from securitynet_hub.core.arrays import Scores, require_seed
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.engine.soundness import as_classifier
@@ -72,6 +82,7 @@ class TwinFinding:
         scattered: whether that probe leads to many classes rather than to one.
         agreement: for each twin, the share of other clean images that get the suspect's class.
         agree: whether the twins stand for the suspect.
+        varied: whether the suspect's answers to clean images are varied enough for a verdict.
         passes: images forwarded to train one twin.
         classes: the classes that were looked at.
         examples: triggers that lead the suspect, rather than its twins, to the suspected class, best first;
@@ -84,6 +95,7 @@ class TwinFinding:
     scattered: bool
     agreement: tuple[float, ...]
     agree: bool
+    varied: bool
     passes: int
     classes: tuple[int, ...] = field(repr=False)
     examples: list[Example] = field(repr=False)
@@ -93,25 +105,27 @@ def compare_with_twins(
     target: Target,
     images: Pixels,
     *,
-    number: int = 2,
+    beside: Sequence[Target] = (),
+    number: int = 4,
     passes: int | None = None,
     seed: int = 0,
     on_step: Callable[[], None] = lambda: None,
 ) -> TwinFinding:
-    """Distil twins of a model, compare it with them, and give one verdict.
+    """Distil twins of a model, compare it with them or with clean models, and give one verdict.
 
     Args:
         target: the classifier; it is left as it was.
         images: shape (n, height, width, channels), uint8: clean images of the model's domain, `MIN_IMAGES` or
             more, in random order. The last `SHOWN` are those that triggers are searched and judged on.
-        number: how many twins.
+        beside: clean models of its classes and images, which take the place of twins.
+        number: how many twins; triggers are searched with the first `twin_panel.SEARCHED`.
         passes: images forwarded to train each twin; None for what the network's size allows.
         seed: decides what is drawn.
         on_step: called after each step, for a progress bar.
 
     Raises:
-        ValueError: too few images or classes, a preprocessing that gradients cannot pass, or a number,
-            passes or seed that is no whole number.
+        ValueError: too few images or classes, a preprocessing that gradients cannot pass, a number, passes
+            or seed that is no whole number, or models beside that it cannot be compared with.
         ModelError: the network cannot be copied, has no weights that decide its answers, answers NaN or
             infinities, or answers every image alike.
 
@@ -130,8 +144,13 @@ def compare_with_twins(
     large = multiplications(classifier, network_inputs(target, images[:1])) > LARGE
     images = images[: MAX_IMAGES_LARGE if large else MAX_IMAGES]
     inputs = network_inputs(target, images)
+    inputs = inputs.float() if is_narrow(inputs) else inputs
     learnt, others = inputs[:-SHOWN], inputs[-SHOWN:]
-    twins = distil_twins(classifier, learnt, others, number=number, passes=passes, seed=seed)
+    twins = (
+        in_place_of_twins(beside, target, space, others)
+        if beside
+        else distil_twins(classifier, learnt, others, number=number, passes=passes, seed=seed)
+    )
     on_step()
     pixels = torch.tensor(images[-SHOWN:]).movedim(-1, 1).to(others) / 255
     panel = Panel.seat(copied(classifier), twins, space, pixels, seed=seed)
@@ -146,7 +165,16 @@ def compare_with_twins(
         moved = rearranged(panel, probed)
         rearrangement = float(moved.likeness[moved.best])
         scattered = bool(moved.scattered[moved.best])
-    verdict = judge(indicators, rearrangement=rearrangement, scattered=scattered, agree=twins.agree)
+    labels = panel.logits[0].argmax(1).cpu().numpy()
+    varied = target.num_classes > MANY_CLASSES or variety(labels, target.num_classes) >= LEAST_VARIETY
+    verdict = judge(
+        indicators,
+        rearrangement=rearrangement,
+        scattered=scattered,
+        agree=twins.agree,
+        varied=varied,
+        calibration=load_calibration(beside=bool(beside)),
+    )
     place = verdict.suspect
     shown = {family: found.only(place) for family, found in triggers.items()}
     if len(panel.classes) < target.num_classes and verdict.word == "no sign":
@@ -158,6 +186,7 @@ def compare_with_twins(
         scattered=scattered,
         agreement=twins.agreement,
         agree=twins.agree,
+        varied=varied,
         passes=twins.passes,
         classes=tuple(panel.classes.tolist()),
         examples=[
@@ -191,11 +220,14 @@ def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
     of an all-to-all backdoor of `verdict.judge`: a logistic combination of indicators that compare the
     suspect with twins distilled from it (Platt 1999; Vovk et al. 2005).
     """
-    found = compare_with_twins(target, given(inputs.clean), seed=inputs.seed, **settings)
+    found = compare_with_twins(
+        target, given(inputs.clean), beside=inputs.beside, seed=inputs.seed, **settings
+    )
     figures = {
         **as_result(found.verdict),
         "twin_agreement": [float(share) for share in found.agreement],
         "passes": found.passes,
+        **({"beside": len(inputs.beside)} if inputs.beside else {}),
         "classes": list(found.classes),
         "indicators": {name: _listed(values) for name, values in found.indicators.items()},
         **({} if found.rearrangement is None else {"rearrangement": found.rearrangement}),
@@ -237,4 +269,5 @@ ATTACK = Attack(
     ),
     per_class={"class_scores": "log-odds of a backdoor"},
     many=MAX_IMAGES,
+    compares=True,
 )

@@ -51,7 +51,14 @@ UNLIKE = (
     "on the model's ordinary classes, model and twins differ as those of no network that the verdict was "
     "calibrated on: it says nothing about such a model"
 )
+LOPSIDED = (
+    "the model gives nearly all of these images few of its classes, as no network that the verdict was "
+    "calibrated on: it failed to train, or these are not images of its domain"
+)
 """The reasons why a verdict cannot tell."""
+
+LEAST_VARIETY = 0.5
+"""Least `variety` of a model's answers to clean images; the calibration networks have .72 and more."""
 
 MARGIN = 0.25
 """How far beyond the calibration networks a model's ordinary classes may lie, in units of their range."""
@@ -168,13 +175,14 @@ class Verdict:
 
 
 @cache
-def load_calibration() -> Calibration:
-    """Read the constants that ship with the package.
+def load_calibration(beside: bool = False) -> Calibration:
+    """Read the constants that ship with the package: for twins, or for clean models beside the suspect.
 
     >>> load_calibration().sizes[0] >= 19  # fewer kinds could not resolve 5 %
     True
     """
-    path = files("securitynet_hub") / "resources" / "backdoor_verdict.json"
+    name = "backdoor_verdict_beside.json" if beside else "backdoor_verdict.json"
+    path = files("securitynet_hub") / "resources" / name
     return Calibration.model_validate(json.loads(path.read_text(encoding="utf-8")))
 
 
@@ -184,6 +192,7 @@ def judge(
     rearrangement: float | None = None,
     scattered: bool = True,
     agree: bool = True,
+    varied: bool = True,
     calibration: Calibration | None = None,
     level: float = LEVEL,
 ) -> Verdict:
@@ -210,6 +219,7 @@ def judge(
         rearrangement: the largest likeness of `probing.rearranged`; None where it is not known.
         scattered: whether that probe leads to many classes; if to one, no backdoor is called all-to-all.
         agree: whether the twins agree with the suspect; where not, the word is ``cannot tell``.
+        varied: whether its answers to clean images are as varied as `LEAST_VARIETY`; likewise.
         calibration: the constants; None for those of the package.
         level: largest p-value of a ``backdoor``.
 
@@ -230,13 +240,16 @@ def judge(
     p_value = conformal_p(score, known.clean, known.clean_kinds)
     probability, ends = _probability(score, known)
     word: Word = "backdoor" if p_value <= level else "no sign" if ends[1] < 0.5 else "cannot tell"
-    reason = FAITHLESS if not agree else UNLIKE if unlike else UNSURE if word == "cannot tell" else ""
+    if not (agree and varied) or unlike:
+        word = "cannot tell"
+    doubts = (not agree, FAITHLESS), (not varied, LOPSIDED), (unlike, UNLIKE), (word == "cannot tell", UNSURE)
+    reason = next((said for doubted, said in doubts if doubted), "")
     evidence = {name: float(values[suspect]) for name, values in contributions.items()}
     if np.isfinite(of_whole):
         evidence["rearrangement"] = of_whole
     all_to_all = scattered and of_whole > max(0.0, class_scores[suspect])
     return Verdict(
-        word=word if agree and not unlike else "cannot tell",
+        word=word,
         reason=reason,
         score=score,
         p_value=p_value,
@@ -247,6 +260,17 @@ def judge(
         class_scores=class_scores,
         evidence=dict(sorted(evidence.items(), key=lambda pair: -pair[1])),
     )
+
+
+def variety(labels: npt.ArrayLike, classes: int) -> float:
+    """Return how evenly labels are spread: the exponential of their entropy, as a share of the classes.
+
+    >>> variety([0, 1, 2, 3], 4), variety([0, 0, 0, 0], 4)
+    (1.0, 0.25)
+    """
+    shares = np.bincount(np.asarray(labels), minlength=classes) / max(1, np.size(labels))
+    shares = shares[shares > 0]
+    return float(np.exp(-np.sum(shares * np.log(shares))) / classes)
 
 
 def standardised(values: npt.ArrayLike, floor: float) -> Scores:

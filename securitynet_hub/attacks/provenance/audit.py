@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any, cast
 
 import numpy as np
-import torch
 from scipy.stats import binomtest
 
 from securitynet_hub.attacks.independent import independent_models
@@ -27,7 +26,7 @@ from securitynet_hub.core.arrays import Labels, Rows
 from securitynet_hub.core.errors import AccuracyWarning
 from securitynet_hub.core.telling import warn_caller
 from securitynet_hub.engine.inference import predict
-from securitynet_hub.models.beside import load_beside
+from securitynet_hub.models.beside import as_several, load_beside, require_same_classes
 from securitynet_hub.models.target import Target
 from securitynet_hub.records.record import Record
 
@@ -73,7 +72,7 @@ def run(
         data.validity.ask(target, data)
     reference = load_beside(options.reference, target)
     _require_other(reference, target)
-    _require_comparable(reference, target)
+    require_same_classes(reference, target)
     beside, null = _find_independent(reference, target, options)
     began = time.perf_counter()
     _, sized = at_one_size(reference, data)
@@ -189,29 +188,10 @@ def _require_other(reference: Target, target: Target) -> None:
         raise ValueError(f"{target.id} is compared with itself; name another model as reference.")
 
 
-def _require_comparable(reference: Target, target: Target) -> None:
-    """Refuse two models whose classes differ."""
-    if reference.num_classes != target.num_classes:
-        raise ValueError(
-            f"{reference.id} has {reference.num_classes} classes, {target.id} {target.num_classes}: only "
-            "models "
-            "of the same classes can be compared."
-        )
-    one, other = reference.class_names, target.class_names
-    if one and other and one != other:
-        first, second = next(pair for pair in zip(one, other, strict=True) if pair[0] != pair[1])
-        raise ValueError(
-            f"{reference.id} and {target.id} name their classes in different ways or orders, such as "
-            f"{first!r} and {second!r}; only models of the same classes in one order can be compared."
-        )
-
-
 def _find_independent(reference: Target, target: Target, options: Options) -> tuple[list[Target], str]:
     """Return the independent models, and what the similarity is ranked among."""
     known = independent_models(reference)
-    alone = isinstance(options.beside, (str, Target, torch.nn.Module))
-    beside: Sequence[Any] = (options.beside,) if alone else options.beside
-    named: list[Any] = [*beside, *options.independent]
+    named: list[Any] = [*as_several(options.beside), *options.independent]
     if not named:
         named = [id for id in known if id != target.id]
     found = [load_beside(each, target) for each in named]
@@ -219,7 +199,7 @@ def _find_independent(reference: Target, target: Target, options: Options) -> tu
         for other in (reference, target):
             if each.id == other.id:
                 raise ValueError(f"{each.id} is compared, and cannot be an independent model beside.")
-        _require_comparable(reference, each)
+        require_same_classes(reference, each)
     if len({each.id for each in found}) < len(found):
         raise ValueError("an independent model is named twice; each counts once.")
     alike = bool(found) and all(each.id in known for each in found)

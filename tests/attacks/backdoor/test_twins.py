@@ -1,5 +1,8 @@
 """Twins learn what the suspect does on clean images and not its trigger; what they are compared by."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,7 @@ from securitynet_hub.attacks.backdoor.distillation import allowed_passes, answer
 from securitynet_hub.attacks.backdoor.examples import find_examples, find_rearranging
 from securitynet_hub.attacks.backdoor.feature_shift import feature_shifts
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
-from securitynet_hub.attacks.backdoor.probes import probes, variants
+from securitynet_hub.attacks.backdoor.probes import distinct, probes, variants
 from securitynet_hub.attacks.backdoor.probing import (
     LAST,
     Probed,
@@ -24,6 +27,7 @@ from securitynet_hub.attacks.backdoor.probing import (
 )
 from securitynet_hub.attacks.backdoor.shared_triggers import FAMILIES, RADIUS, SharedTriggers
 from securitynet_hub.attacks.backdoor.twin_panel import Panel, class_margins, respond, search
+from securitynet_hub.attacks.backdoor.twins import compare_with_twins
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.data.triggers import corner_patch, dark_bar
 from securitynet_hub.engine.soundness import as_classifier
@@ -254,6 +258,41 @@ def test_variants_of_a_probe_are_it_a_step_aside_weaker_and_stronger():
     assert torch.equal(aside[0, 0, :3], grey[0, 0, :3])
     assert float(found[f"{name}, 0.7 times as strong"](grey)[0, 0, 0, 0]) == pytest.approx(0.5 + 0.7 * 0.5)
     assert float(found[f"{name}, 1.4 times as strong"](grey).max()) == 1
+    up = found[f"{name}, -3 down, 0 right"](grey)
+    assert torch.equal(up, grey)  # it left the image, and did not come back around the edge
+
+
+def test_probes_that_make_the_same_of_images_count_once():
+    images = torch.zeros(2, 1, 16, 16)
+    (name, white), *_ = probes((1, 16, 16), images[:1])
+    bank = [(name, white), *variants(name, white), ("again", white), ("nothing", lambda pixels: pixels)]
+    kept = [name for name, _ in distinct(bank, images)]
+    assert kept[0] == name
+    # a step down, right or both, and weaker; up and left it is cut, stronger it is the same
+    assert len(kept) == 1 + 8 + 1
+    assert not {"again", "nothing", f"{name}, 1.4 times as strong"} & set(kept)
+
+
+def test_searches_use_two_twins_and_all_judge(suspect, twins, pixels):
+    four = replace(
+        twins, modules=(*twins.modules, *twins.modules), agreement=(*twins.agreement, *twins.agreement)
+    )
+    shown = torch.tensor(pixels[1400:]).movedim(-1, 1) / 255
+    panel = Panel.seat(as_classifier(suspect), four, PixelSpace.from_target(suspect), shown, seed=3)
+    searched = panel.searched
+    assert (len(panel.networks), len(searched.networks)) == (5, 3)
+    assert torch.equal(searched.logits, panel.logits[:3])
+    first = look_first(panel)
+    assert len(first.answered) == 3
+    assert len(look_closer(panel, first).answered) == 5
+
+
+def test_a_network_of_half_precision_is_compared_in_single(pixels):
+    module = copy.deepcopy(load_target(BACKDOORED).module).half()
+    target = load_target(module, transform=load_target(BACKDOORED).transform)
+    found = compare_with_twins(target, pixels[:400], number=1, passes=640)
+    assert found.verdict.suspect == TARGET_CLASS
+    assert next(target.module.parameters()).dtype == torch.float16
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +317,7 @@ def test_a_probe_like_the_trigger_leads_the_suspect_and_not_its_twins(panel, pro
 
 def test_the_closer_look_takes_other_images_and_fewer_probes(panel, first, probed):
     assert len(first.answered) == len(panel.networks) == len(probed.answered)
-    assert len(first.bank) > 1400 > 6 * 10 + 32 >= len(probed.bank)
+    assert len(first.bank) > 1300 > 6 * 10 + 32 >= len(probed.bank)
     taken = set(probed.rows.tolist())
     assert not taken & set(first.rows.tolist())
     assert max(taken) < len(panel.pixels) - LAST

@@ -1,0 +1,123 @@
+"""Clean models beside the audited one: what they must be, and what they tell."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from securitynet_hub import audit, load_images, load_target
+from securitynet_hub.attacks.backdoor.clean_models import Rescaled, in_place_of_twins
+from securitynet_hub.attacks.backdoor.kind import KIND
+from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, network_inputs
+from securitynet_hub.attacks.kind import split_options
+from securitynet_hub.core.errors import SkippedWarning
+from securitynet_hub.models.beside import as_several
+from securitynet_hub.models.target import Target
+from securitynet_hub.sharing.reproduction import _options
+
+BACKDOORED, TARGET_CLASS = "zoo/fashion-mnist/cnn-corner-patch/7", 0
+CLEAN = ["zoo/fashion-mnist/cnn-clean/1", "zoo/fashion-mnist/cnn-clean/2", "zoo/fashion-mnist/cnn-clean/3"]
+
+
+@pytest.fixture(scope="module")
+def suspect() -> Target:
+    return load_target(BACKDOORED)
+
+
+@pytest.fixture(scope="module")
+def inputs(suspect: Target) -> torch.Tensor:
+    return network_inputs(suspect, load_images().pixels[2000:2200])
+
+
+class Plain:
+    """A preprocessing that only scales pixels to 0 to 1."""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def __call__(self, pixels):
+        return torch.tensor(pixels).movedim(-1, 1).float() / 255
+
+    def as_dict(self):
+        return {"plain": True}
+
+
+def beside(suspect: Target, inputs: torch.Tensor, *models: Target):
+    return in_place_of_twins(models, suspect, PixelSpace.from_target(suspect), inputs)
+
+
+def test_the_agreement_is_that_of_the_answers(suspect, inputs):
+    other = load_target(CLEAN[0])
+    found = beside(suspect, inputs, other)
+    expected = (suspect.module(inputs).argmax(1) == other.module(inputs).argmax(1)).float().mean()
+    assert found.agreement == (
+        pytest.approx(float(expected), abs=0.011),
+    )  # bfloat16 may move an image or two
+    assert (found.passes, found.cut) == (0, None)
+
+
+def test_a_model_with_other_means_sees_the_same_pixels(suspect, inputs):
+    """The other model normalises within its network what the suspect's preprocessing does outside."""
+    other = load_target(CLEAN[0])
+    space = PixelSpace.from_target(other)
+
+    class Inside(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = other.module
+
+        def forward(self, pixels):
+            return self.network(space.inputs(pixels))
+
+    inside = load_target(Inside(), transform=Plain(other.transform.shape))
+    found, plain = beside(suspect, inputs, inside), beside(suspect, inputs, other)
+    assert isinstance(found.modules[0], Rescaled)
+    torch.testing.assert_close(found.modules[0](inputs), plain.modules[0](inputs), rtol=1e-4, atol=1e-4)
+    assert found.agreement == plain.agreement
+
+
+def other_network(classes: int, side: int = 28) -> Target:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(side * side, classes))
+    return load_target(module, transform=Plain((side, side, 1)), num_classes=classes)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (lambda: other_network(7), "has 10 classes, module.* 7: only"),
+        (lambda: other_network(10, 14), "takes images of 14 x 14 x 1"),
+        (lambda: load_target(BACKDOORED), "has the audited model's own weights"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(suspect, inputs, model, said):
+    with pytest.raises(ValueError, match=said):
+        beside(suspect, inputs, model())
+
+
+def test_a_clean_model_that_is_named_twice_is_refused(suspect, inputs):
+    with pytest.raises(ValueError, match="has the same weights as zoo/fashion-mnist/cnn-clean/1"):
+        beside(suspect, inputs, load_target(CLEAN[0]), load_target(CLEAN[0]))
+
+
+def test_an_audit_beside_clean_models_finds_the_backdoor_and_can_be_repeated():
+    (record,) = audit(BACKDOORED, attacks="twins", beside=CLEAN[:2])
+    assert record.attack["beside"] == CLEAN[:2]
+    assert (record.result["verdict"], record.result["suspect"]) == ("backdoor", TARGET_CLASS)
+    assert record.result["beside"] == len(record.result["twin_agreement"]) == 2
+    assert record.result["triggers"][0]["twin_success"] < 0.1 < 0.9 < record.result["triggers"][0]["success"]
+    assert record.result["passes"] == 0
+    assert dict(_options(record, KIND))["beside"] == tuple(CLEAN[:2])
+
+
+def test_the_option_of_two_kinds_is_given_to_both():
+    options = split_options({"beside": ("timm:resnet18",)})
+    assert options["backdoor-detection"].beside == options["provenance"].beside == ("timm:resnet18",)
+    assert as_several(np.str_("one")) == ("one",)
+
+
+def test_detectors_that_compare_nothing_say_that_clean_models_are_unused():
+    settings = {"mm_bd": {"images_per_class": 1, "steps": 2}}
+    with pytest.warns(SkippedWarning, match="only twins compares models"):
+        audit(BACKDOORED, attacks="mm_bd", settings=settings, beside=CLEAN[0])
+    with pytest.raises(ValueError, match="belongs to backdoor detection"):
+        audit(BACKDOORED, attacks="loss", beside=CLEAN[0])
