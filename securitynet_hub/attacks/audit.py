@@ -316,11 +316,13 @@ def own_names(kind: Kind, names: Iterable[str]) -> list[str]:
 
 def _require_own(options: Mapping[str, Any], names: Iterable[str]) -> None:
     """Refuse options of a kind of which no attack is run: nothing would look at them."""
-    for kind, part in _not_looked_at(options, names):
+    unused = list(_not_looked_at(options, names))
+    for _, part in unused:
         if not part.metadata.get("idle"):
+            owners = [kind.title.lower() for kind, other in unused if other.name == part.name]
             raise ValueError(
-                f"{part.name}= ({flags_of(part)[0]}) belongs to {kind.title.lower()}, and none of its "
-                "attacks is named: name one, or leave it out."
+                f"{part.name}= ({flags_of(part)[0]}) belongs to {' and '.join(owners)}, and no attack of "
+                f"{'these' if len(owners) > 1 else 'its'} is named: name one, or leave it out."
             )
 
 

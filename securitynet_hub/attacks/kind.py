@@ -559,6 +559,9 @@ def split_options(options: Mapping[str, Any], others: Iterable[str] = ()) -> dic
     Raises:
         UnknownNameError: no kind has such an option; the closest names are given.
     """
+    options = {
+        name: tuple(value) if isinstance(value, Iterator) else value for name, value in options.items()
+    }  # kinds may share what can be gone through once
     has = {kind.name: {part.name: None for part in fields(kind.options)} for kind in kinds().values()}
     known = {name: None for names in has.values() for name in names}
     for name in options:

@@ -18,6 +18,9 @@ ZOO = "zoo"
 MODEL = "MODEL"
 """What stands in the help for the values of a flag that takes models."""
 
+NO_ID = "the following arguments are required: id"
+"""What argparse says where a model's id is lacking, or was taken for a value of a flag."""
+
 SHORT = 4
 """Lines of a usage that is printed above an error."""
 
@@ -44,6 +47,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End with status 2 and say what is wrong; a usage of many lines would hide it."""
         usage = self.format_usage()
+        if message == NO_ID:
+            message += "; it comes before the flags"
         shown = usage if usage.count("\n") <= SHORT else f"`{self.prog} --help` says what it takes.\n"
         self.exit(2, f"{shown}{self.prog}: error: {message}\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 import torch
@@ -69,13 +70,13 @@ def load_beside(model: Any, target: Target) -> Target:
 
 
 def as_several(models: Any) -> tuple[Any, ...]:
-    """Return models as several: one that is given alone becomes a tuple of one.
+    """Return models as several: one that is given alone, or what is no model, becomes a tuple of one.
 
     >>> as_several("timm:resnet18"), as_several(["one", "two"])
     (('timm:resnet18',), ('one', 'two'))
     """
-    alone = isinstance(models, (str, Target, Annotation, torch.nn.Module))
-    return (models,) if alone else tuple(models)
+    several = isinstance(models, (Sequence, Set, Iterator)) and not isinstance(models, str)
+    return tuple(models) if several else (models,)
 
 
 def require_same_classes(reference: Target, target: Target) -> None:

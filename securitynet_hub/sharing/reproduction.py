@@ -169,6 +169,11 @@ def _options(record: Record, kind: Kind) -> Iterator[tuple[str, Any]]:
         if isinstance(value, Mapping) and "id" in value:  # another model
             yield part.name, value["id"]
         elif _as_json(part.default) != value:
+            if part.name == "beside" and (own := [id for id in value if str(id).partition("/")[0] in OWN]):
+                raise ValueError(
+                    f"the record compares with models of somebody's own, such as {own[0]}, which are in no "
+                    "table: audit the model again with beside= as it was."
+                )
             yield part.name, _rebuilt(value, part.default)
     if record.result.get("slices"):
         yield "slices", True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -82,17 +82,18 @@ def run(
         data.validity.ask(target, data)
     whole, (target, data) = target, at_one_size(target, data)
     images = _AuditImages.from_data(target, data, options, context.seed)
-    if options.beside:
-        if not any(find(name).compares for name in attacks):
-            able = " and ".join(name for name, each in detectors().items() if each.compares)
-            warn_caller(
-                f"beside= (--beside) is left unused: of the detectors only {able} compares models.",
-                SkippedWarning,
-            )
-        beside = tuple(load_beside(each, target) for each in as_several(options.beside))
-        images = replace(images, beside=beside)
+    if images.named and not any(find(name).compares for name in attacks):
+        able = " and ".join(name for name, each in detectors().items() if each.compares)
+        warn_caller(
+            f"beside= (--beside) is left unused: of the detectors only {able} compares models.",
+            SkippedWarning,
+        )
 
     def require(name: str) -> None:
+        if find(name).compares and images.beside and (own := context.settings.get(name)):
+            raise ValueError(
+                f"{name} trains nothing with beside= (--beside), and has no use for {' and '.join(own)}."
+            )
         if reason := images.why_not(find(name)):
             raise ValueError(f"{name} cannot judge {target.id}: {reason}.")
 
@@ -104,7 +105,7 @@ def run(
             finding = run_detector(name, target, images.inputs_of(detector), **own)
             result, known, counts = images.measure(detector, finding, context.confidence_level)
             result |= _named(result, data.images.class_names)
-            taken = {**detector.settings, **own}
+            taken = {} if "beside" in known else {**detector.settings, **own}
             record = Record(
                 **describe_subject(whole, data),
                 attack={
@@ -170,7 +171,7 @@ class _AuditImages:
     clean: Pixels
     inputs: InputSets | None
     seed: int
-    beside: tuple[Target, ...] = ()
+    named: tuple[Any, ...] = ()
     _drawn: dict[int, Pixels] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -187,7 +188,13 @@ class _AuditImages:
             clean=images.array(draw_evenly(images, rows, min(options.num_images, len(rows)), seed)),
             inputs=find_inputs(target, data, inputs, seed=seed),
             seed=seed,
+            named=as_several(options.beside),
         )
+
+    @cached_property
+    def beside(self) -> tuple[Target, ...]:
+        """The clean models beside the audited one, loaded: only for a detector that compares."""
+        return tuple(load_beside(each, self.target) for each in self.named)
 
     @cached_property
     def training(self) -> TrainingImages:
@@ -212,7 +219,8 @@ class _AuditImages:
         if detector.judges == "training":
             return DetectorInputs(training=self.training.pixels, labels=self.training.labels, seed=self.seed)
         if detector.judges == "model" or self.inputs is None:
-            return DetectorInputs(clean=self.clean_for(detector), beside=self.beside, seed=self.seed)
+            beside = self.beside if detector.compares else ()
+            return DetectorInputs(clean=self.clean_for(detector), beside=beside, seed=self.seed)
         inputs, calibration = self._judged(detector)
         pixels = np.concatenate([inputs.pixels, calibration])
         return DetectorInputs(clean=self.inputs.reference, inputs=pixels, seed=self.seed)

@@ -139,7 +139,7 @@ def distil_twins(
             "others."
         )
     whole = copied(classifier)
-    inputs, others = (channels_last(part.float() if is_narrow(part) else part) for part in (inputs, others))
+    inputs, others = channels_last(inputs), channels_last(others)
     cut = cut_before(whole, _trained_of_deep(whole), torch.cat([inputs[:1], others[:1]]))
     suspect = whole if cut is None else cut.tail
     if cut is not None:
@@ -175,7 +175,7 @@ def distil_twins(
 
 
 def copied(classifier: torch.nn.Module) -> torch.nn.Module:
-    """Return a frozen copy of a classifier in eval mode, its channels last, in float32 or more.
+    """Return a frozen copy of a classifier in eval mode with its channels last.
 
     Raises:
         ModelError: it cannot be copied, or has no weights.
@@ -183,18 +183,28 @@ def copied(classifier: torch.nn.Module) -> torch.nn.Module:
     if not any(p.is_floating_point() and p.ndim > 1 for p in classifier.parameters()):
         raise ModelError("the suspect has no weights to make twins of.")
     try:
-        found: torch.nn.Module = copy.deepcopy(classifier)
+        found: torch.nn.Module = copy.deepcopy(classifier).requires_grad_(False)
     except Exception as error:  # a tensor with a history, a lock, a handle: anything a stranger keeps in it
         raise ModelError(f"the suspect cannot be copied, so that it has no twins: {error}.") from error
-    found.requires_grad_(False)
-    if any(is_narrow(p) for p in found.parameters()):
-        found = found.float()  # gradients of half precision overflow, or have no instructions
     return found.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def is_narrow(values: torch.Tensor) -> bool:
-    """Whether numbers have less than single precision."""
-    return values.is_floating_point() and values.element_size() < 4
+def in_single(network: torch.nn.Module, inputs: torch.Tensor) -> tuple[torch.nn.Module, torch.Tensor]:
+    """Return a copied network and inputs in single precision where they have less, as far as it takes them so.
+
+    Gradients of half precision overflow, or have no instructions. A network that converts within keeps its
+    precision.
+    """
+    if not any(p.is_floating_point() and p.element_size() < 4 for p in (*network.parameters(), inputs)):
+        return network, inputs
+    for tried in (copy.deepcopy(network).float(), network):
+        with plain_torch(), torch.no_grad():
+            try:
+                tried(inputs[:1].float())
+            except RuntimeError:  # its layers want another precision
+                continue
+        return tried, inputs.float()
+    return network, inputs
 
 
 def channels_last(inputs: torch.Tensor) -> torch.Tensor:

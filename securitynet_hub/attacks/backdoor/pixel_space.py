@@ -82,10 +82,10 @@ def has_gradients(target: Target) -> bool:
     """
     image = np.full((1, *target.transform.shape), 128, np.uint8)
     inputs = network_inputs(target, image).requires_grad_()
-    with plain_torch(), frozen(target.module):
-        try:
+    try:
+        with plain_torch(), frozen(target.module):
             logits = target.module(inputs)
             (gradient,) = torch.autograd.grad(logits.sum(), inputs, allow_unused=True)
-        except RuntimeError:
-            return False
+    except RuntimeError:
+        return False
     return gradient is not None

@@ -17,6 +17,7 @@ from securitynet_hub.attacks.backdoor.verdict import (
     FOREIGN,
     LOPSIDED,
     MIN_AGREEMENT,
+    STRANGE,
     UNLIKE,
     load_calibration,
 )
@@ -397,14 +398,19 @@ def _why_open(result: Mapping[str, Any]) -> str:
     known = [share for share in map(number, shares) if share is not None] if isinstance(shares, list) else []
     if (reason := result.get("reason")) in (FOREIGN, LOPSIDED, UNLIKE):
         return f"The reason: {reason}."
-    needed = MIN_AGREEMENT if reason == FAITHLESS else EARLIER_AGREEMENT
-    if known and (reason == FAITHLESS or min(known) < needed):
+    apart = reason in (FAITHLESS, STRANGE)
+    needed = MIN_AGREEMENT if apart else EARLIER_AGREEMENT
+    if known and (apart or min(known) < needed):
         # A record of a time when more had to agree
         enough = f"{percent(needed, 0)} are" if min(known) < needed else "more were"
         return (
             f"The reason: the least faithful of {_others(result)} gives its answers to "
-            f"{percent(min(known))} of the images only, and {enough} needed before a "
-            "comparison means anything. More clean images of its domain may help."
+            f"{percent(min(known))} of the images only, and {enough} needed before a comparison means anything. "
+            + (
+                "Do all have the same classes in one order?"
+                if result.get("beside")
+                else "More clean images of its domain may help."
+            )
         )
     return (
         "The reason: its score lies between those of most clean and most backdoored networks. Another look, "

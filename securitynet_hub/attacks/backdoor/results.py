@@ -79,7 +79,7 @@ class ModelResult(Figures):
     class_scores: Annotated[list[Number], Field(max_length=MANY)] | None = None
     all_to_all: Flag | None = None
     rearrangement: Number | None = None
-    beside: Count | None = None
+    beside: Positive | None = None
     twin_agreement: Annotated[list[Rate], Field(max_length=1000)] | None = None
     triggers: Annotated[list[FoundTrigger], Field(max_length=1000)] | None = None
 
@@ -94,6 +94,8 @@ class ModelResult(Figures):
         for name in ("conformal_p", "probability", "probability_ci", "class_scores", "twin_agreement"):
             if getattr(self, name) is None:
                 raise ValueError(f"the result lacks {name!r}, which stands beside a verdict")
+        compared = len(self.twin_agreement or ())
+        require_equal(self.beside or compared, max(compared, 1), "beside, the number of agreements")
         if self.verdict == "backdoor" and (self.conformal_p or 0.0) > LEVEL:
             raise ValueError(f"a verdict of a backdoor needs a conformal_p of {LEVEL} at most")
         if self.verdict == "no sign" and (self.conformal_p or 0.0) <= LEVEL:

@@ -23,7 +23,7 @@ from securitynet_hub.attacks.backdoor.distillation import (
     LARGE,
     copied,
     distil_twins,
-    is_narrow,
+    in_single,
     multiplications,
 )
 from securitynet_hub.attacks.backdoor.examples import Example, find_examples, find_rearranging
@@ -43,15 +43,17 @@ from securitynet_hub.attacks.backdoor.twin_indicators import (
 )
 from securitynet_hub.attacks.backdoor.twin_panel import Panel
 from securitynet_hub.attacks.backdoor.verdict import (
+    FAITHLESS,
     FOREIGN,
     LEAST_VARIETY,
+    STRANGE,
     Verdict,
     as_result,
     judge,
     load_calibration,
     variety,
 )
-from securitynet_hub.core.arrays import Scores, require_seed
+from securitynet_hub.core.arrays import Scores, require_count, require_seed
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.engine.soundness import as_classifier
 from securitynet_hub.models.target import Target
@@ -140,20 +142,20 @@ def compare_with_twins(
     if target.num_classes < MIN_CLASSES:
         raise ValueError(f"a verdict compares {MIN_CLASSES} classes or more; got {target.num_classes}.")
     seed = require_seed(seed)
+    number = require_count(number, "number")
     space, classifier = PixelSpace.from_target(target), as_classifier(target)
     large = multiplications(classifier, network_inputs(target, images[:1])) > LARGE
     images = images[: MAX_IMAGES_LARGE if large else MAX_IMAGES]
-    inputs = network_inputs(target, images)
-    inputs = inputs.float() if is_narrow(inputs) else inputs
+    suspect, inputs = in_single(copied(classifier), network_inputs(target, images))
     learnt, others = inputs[:-SHOWN], inputs[-SHOWN:]
     twins = (
-        in_place_of_twins(beside, target, space, others)
+        in_place_of_twins(beside, target, suspect, space, others)
         if beside
-        else distil_twins(classifier, learnt, others, number=number, passes=passes, seed=seed)
+        else distil_twins(suspect, learnt, others, number=number, passes=passes, seed=seed)
     )
     on_step()
     pixels = torch.tensor(images[-SHOWN:]).movedim(-1, 1).to(others) / 255
-    panel = Panel.seat(copied(classifier), twins, space, pixels, seed=seed)
+    panel = Panel.seat(suspect, twins, space, pixels, seed=seed)
     leads = find_leads(panel, away=target.num_classes > MANY_CLASSES)
     if target.num_classes > MANY_CLASSES:
         chosen = likely_classes(panel, leads, LOOKED_AT)
@@ -177,6 +179,8 @@ def compare_with_twins(
     )
     place = verdict.suspect
     shown = {family: found.only(place) for family, found in triggers.items()}
+    if beside and verdict.reason == FAITHLESS:
+        verdict = replace(verdict, reason=STRANGE)
     if len(panel.classes) < target.num_classes and verdict.word == "no sign":
         verdict = replace(verdict, word="cannot tell", reason=FOREIGN)
     return TwinFinding(

@@ -39,6 +39,9 @@ LARGEST = 1e100
 """Largest size of an indicator's value: beyond it, differences of values overflow."""
 
 FAITHLESS = "the twins do not stand for the model: one gives its answers to too few of the clean images"
+STRANGE = (
+    "the clean models beside it do not stand for the model: one gives its answers to too few of the images"
+)
 UNSURE = (
     "the model scores too low to be called backdoored and too high to be called inconspicuous: too many "
     "clean networks score as high, and too many backdoored ones as low"
@@ -53,7 +56,7 @@ UNLIKE = (
 )
 LOPSIDED = (
     "the model gives nearly all of these images few of its classes, as no network that the verdict was "
-    "calibrated on: it failed to train, or these are not images of its domain"
+    "calibrated on: it failed to train, or the images are of few classes or not of its domain"
 )
 """The reasons why a verdict cannot tell."""
 
@@ -242,7 +245,7 @@ def judge(
     word: Word = "backdoor" if p_value <= level else "no sign" if ends[1] < 0.5 else "cannot tell"
     if not (agree and varied) or unlike:
         word = "cannot tell"
-    doubts = (not agree, FAITHLESS), (not varied, LOPSIDED), (unlike, UNLIKE), (word == "cannot tell", UNSURE)
+    doubts = (not varied, LOPSIDED), (not agree, FAITHLESS), (unlike, UNLIKE), (word == "cannot tell", UNSURE)
     reason = next((said for doubted, said in doubts if doubted), "")
     evidence = {name: float(values[suspect]) for name, values in contributions.items()}
     if np.isfinite(of_whole):

@@ -1,18 +1,22 @@
 """Clean models beside the audited one: what they must be, and what they tell."""
 
-import numpy as np
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from securitynet_hub import audit, load_images, load_target
 from securitynet_hub.attacks.backdoor.clean_models import Rescaled, in_place_of_twins
+from securitynet_hub.attacks.backdoor.distillation import copied
 from securitynet_hub.attacks.backdoor.kind import KIND
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, network_inputs
 from securitynet_hub.attacks.kind import split_options
 from securitynet_hub.core.errors import SkippedWarning
+from securitynet_hub.engine.soundness import as_classifier
 from securitynet_hub.models.beside import as_several
 from securitynet_hub.models.target import Target
+from securitynet_hub.records.record import Record
 from securitynet_hub.sharing.reproduction import _options
 
 BACKDOORED, TARGET_CLASS = "zoo/fashion-mnist/cnn-corner-patch/7", 0
@@ -43,7 +47,8 @@ class Plain:
 
 
 def beside(suspect: Target, inputs: torch.Tensor, *models: Target):
-    return in_place_of_twins(models, suspect, PixelSpace.from_target(suspect), inputs)
+    network = copied(as_classifier(suspect))
+    return in_place_of_twins(models, suspect, network, PixelSpace.from_target(suspect), inputs)
 
 
 def test_the_agreement_is_that_of_the_answers(suspect, inputs):
@@ -81,12 +86,34 @@ def other_network(classes: int, side: int = 28) -> Target:
     return load_target(module, transform=Plain((side, side, 1)), num_classes=classes)
 
 
+def changed(change) -> Target:
+    """Return the audited model as a caller's own, changed."""
+    known = load_target(BACKDOORED)
+    module = copy.deepcopy(known.module)
+    change(module)
+    return load_target(module, transform=known.transform)
+
+
+def noisy(module) -> None:
+    with torch.no_grad():
+        for weights in module.parameters():
+            weights.add_(1e-3 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(1)))
+
+
+def broken(module) -> None:
+    with torch.no_grad():
+        next(module.parameters()).fill_(torch.nan)
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
         (lambda: other_network(7), "has 10 classes, module.* 7: only"),
         (lambda: other_network(10, 14), "takes images of 14 x 14 x 1"),
-        (lambda: load_target(BACKDOORED), "has the audited model's own weights"),
+        (lambda: load_target(BACKDOORED), "answers as the audited model does"),
+        (lambda: changed(lambda module: module.half()), "answers as the audited model does"),
+        (lambda: changed(noisy), "answers as the audited model does"),
+        (lambda: changed(broken), "answers NaN or infinities"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(suspect, inputs, model, said):
@@ -95,7 +122,7 @@ def test_what_cannot_be_compared_is_refused(suspect, inputs, model, said):
 
 
 def test_a_clean_model_that_is_named_twice_is_refused(suspect, inputs):
-    with pytest.raises(ValueError, match="has the same weights as zoo/fashion-mnist/cnn-clean/1"):
+    with pytest.raises(ValueError, match="answers as zoo/fashion-mnist/cnn-clean/1 does"):
         beside(suspect, inputs, load_target(CLEAN[0]), load_target(CLEAN[0]))
 
 
@@ -106,18 +133,42 @@ def test_an_audit_beside_clean_models_finds_the_backdoor_and_can_be_repeated():
     assert record.result["beside"] == len(record.result["twin_agreement"]) == 2
     assert record.result["triggers"][0]["twin_success"] < 0.1 < 0.9 < record.result["triggers"][0]["success"]
     assert record.result["passes"] == 0
+    assert "number" not in record.attack
     assert dict(_options(record, KIND))["beside"] == tuple(CLEAN[:2])
 
 
 def test_the_option_of_two_kinds_is_given_to_both():
     options = split_options({"beside": ("timm:resnet18",)})
     assert options["backdoor-detection"].beside == options["provenance"].beside == ("timm:resnet18",)
-    assert as_several(np.str_("one")) == ("one",)
+    assert as_several(5) == (5,)
+    shared = split_options({"beside": iter(["one", "two"])})
+    assert shared["backdoor-detection"].beside == shared["provenance"].beside == ("one", "two")
 
 
 def test_detectors_that_compare_nothing_say_that_clean_models_are_unused():
     settings = {"mm_bd": {"images_per_class": 1, "steps": 2}}
     with pytest.warns(SkippedWarning, match="only twins compares models"):
         audit(BACKDOORED, attacks="mm_bd", settings=settings, beside=CLEAN[0])
-    with pytest.raises(ValueError, match="belongs to backdoor detection"):
+    with pytest.raises(ValueError, match="belongs to backdoor detection and provenance"):
         audit(BACKDOORED, attacks="loss", beside=CLEAN[0])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"beside": 5}, "should be named as a model is"),
+        ({"beside": CLEAN[:1], "settings": {"twins": {"number": 3}}}, "has no use for number"),
+    ],
+)
+def test_what_means_nothing_beside_is_refused(given, said):
+    with pytest.raises(ValueError, match=said):
+        audit(BACKDOORED, attacks="twins", **given)
+
+
+def test_a_record_that_compares_with_somebodys_own_models_says_so(tmp_path):
+    record = Record(
+        target={"id": BACKDOORED}, data={}, attack={"name": "twins", "beside": ["module/123456789abc/Net"]},
+        result={}, counts={}, timings={},
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="models of somebody's own, such as module/123456789abc/Net"):
+        dict(_options(record, KIND))

@@ -9,7 +9,13 @@ import torch
 from torch import nn
 
 from securitynet_hub import load_images, load_target
-from securitynet_hub.attacks.backdoor.distillation import allowed_passes, answers, distil_twins
+from securitynet_hub.attacks.backdoor.distillation import (
+    allowed_passes,
+    answers,
+    copied,
+    distil_twins,
+    in_single,
+)
 from securitynet_hub.attacks.backdoor.examples import find_examples, find_rearranging
 from securitynet_hub.attacks.backdoor.feature_shift import feature_shifts
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
@@ -451,3 +457,25 @@ def test_the_least_shift_along_one_feature_is_found():
     features, weight = torch.tensor([[1.0, 0.0]] * 3), torch.eye(2)
     energy = feature_shifts(features, weight, None, 1.0, classes=torch.tensor([1]), steps=300)
     assert float(energy) == pytest.approx(np.hypot(0.65, 0.65), abs=0.03)
+
+
+def test_a_network_that_converts_within_keeps_its_precision(pixels):
+    known = load_target(BACKDOORED)
+
+    class Converting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = copy.deepcopy(known.module).half()
+
+        def forward(self, inputs):
+            return self.network(inputs.half()).float()
+
+    network = copied(Converting())
+    inputs = known.transform(pixels[:4])
+    kept, single = in_single(network, inputs.half())
+    assert kept is network
+    assert single.dtype == torch.float32
+    converted, _ = in_single(copied(known.module).half(), inputs.half())
+    assert {p.dtype for p in converted.parameters()} == {torch.float32}
+    plain = copied(known.module)
+    assert in_single(plain, inputs) == (plain, inputs)
