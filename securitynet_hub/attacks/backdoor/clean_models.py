@@ -19,8 +19,9 @@ from securitynet_hub.models.target import Target
 COPY = 0.1
 """Root-mean-square difference of logits, relative to their size, below which two models are taken for one.
 
-The zoo's clean networks of one architecture, trained alike but for their seeds, lie .2 to .4 apart; weights in
-half precision .001, with noise of .001 .01."""
+The zoo's clean networks of one architecture, trained alike but for their seeds, lie .2 to .4 apart; copies in
+half precision less than .001, with noise of .001 on each weight .01.
+"""
 
 
 class Rescaled(torch.nn.Module):
@@ -81,8 +82,8 @@ def in_place_of_twins(
             if _distance(known, logits) < COPY:
                 told = "the audited model" if other is target else other.id
                 raise ValueError(
-                    f"{model.id} answers as {told} does, as a copy would: name clean models that were trained "
-                    "without it, each once."
+                    f"{model.id} answers as {told} does, as a copy would: name clean models that were "
+                    "trained without it, each once."
                 )
         seen.append((model, logits))
         modules.append(network)

@@ -190,7 +190,7 @@ def copied(classifier: torch.nn.Module) -> torch.nn.Module:
 
 
 def in_single(network: torch.nn.Module, inputs: torch.Tensor) -> tuple[torch.nn.Module, torch.Tensor]:
-    """Return a copied network and inputs in single precision where they have less, as far as it takes them so.
+    """Return a copied network and inputs in single precision where they have less, as far as it takes it.
 
     Gradients of half precision overflow, or have no instructions. A network that converts within keeps its
     precision.

@@ -405,7 +405,8 @@ def _why_open(result: Mapping[str, Any]) -> str:
         enough = f"{percent(needed, 0)} are" if min(known) < needed else "more were"
         return (
             f"The reason: the least faithful of {_others(result)} gives its answers to "
-            f"{percent(min(known))} of the images only, and {enough} needed before a comparison means anything. "
+            f"{percent(min(known))} of the images only, and {enough} needed before a comparison means "
+            "anything. "
             + (
                 "Do all have the same classes in one order?"
                 if result.get("beside")
