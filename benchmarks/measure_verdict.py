@@ -73,6 +73,9 @@ USED = (
 SIZED = {"probe": (0.0, 5.0), "faint_trigger": (0.0, 5.0)}
 """Indicators whose size counts as well, because it means the same for every kind: middle, and factor."""
 
+SIZED_BESIDE = dict.fromkeys(USED, (0.0, 5.0))
+"""The same beside clean models, which no network shares its weights with: there every size counts."""
+
 REARRANGEMENT = Whole(middle=0.5, spread=0.2, weight=2.0)
 """How a backdoor that leads each class to another one is scored: chosen on kinds left out."""
 
@@ -122,7 +125,7 @@ def measure_kinds(folder: Path, assets: Path, part: str, out: Path, beside: bool
         ]
         found = compare_with_twins(load_kind_target(folder, plan), pixels, beside=others, seed=plan.seed)
         row = {**row, "id": plan.id, "architecture": kind_of(plan).network, "images": kind_of(plan).images}
-        row |= {"mode": plan.how, **told(found)}
+        row |= {"mode": plan.how, "beside": len(others), **told(found)}
         path.write_text(json.dumps(row) + "\n", encoding="utf-8")
         print(plan.id, flush=True)
 
@@ -169,6 +172,7 @@ def measured(corpus: Path, assets: Path, row: CorpusNetwork, beside: bool = Fals
         "target": row.target,
         "success": row.success,
         "seconds": round(time.process_time() - began, 1),
+        "beside": len(others),
         **told(found),
     }
 
@@ -194,8 +198,9 @@ def fitted(rows: Sequence[Measured]) -> tuple[list[Term], float]:
     All classes of clean networks and the classes other than the target of backdoored ones are negative, each
     network's together counting as one; all-to-all networks, which have no target, teach nothing. Each class
     is compared with the network's other classes, because how large an indicator is depends on the kind; of
-    `SIZED` the size counts as well.
+    `SIZED`, or `SIZED_BESIDE`, the size counts as well.
     """
+    sized = SIZED_BESIDE if rows[0]["beside"] else SIZED
     clean = [row for row in rows if row["trigger"] is None]
     floors = {name: _floor([row["indicators"][name] for row in clean]) for name in USED}
     features, truth, weights = [], [], []
@@ -205,7 +210,7 @@ def fitted(rows: Sequence[Measured]) -> tuple[list[Term], float]:
         columns = [standardised(row["indicators"][name], floors[name]) for name in USED]
         columns += [
             factor * against_clean(row["indicators"][name], middle, 1.0)
-            for name, (middle, factor) in SIZED.items()
+            for name, (middle, factor) in sized.items()
         ]
         is_target = np.arange(len(columns[0])) == (-1 if row["target"] is None else row["target"])
         features.append(np.stack(columns, 1))
@@ -213,15 +218,15 @@ def fitted(rows: Sequence[Measured]) -> tuple[list[Term], float]:
         weights.append(np.where(is_target, 1.0, 1 / np.count_nonzero(~is_target)))
     model = LogisticRegression(C=STRENGTH, max_iter=5000)
     model.fit(np.concatenate(features), np.concatenate(truth), sample_weight=np.concatenate(weights))
-    weights_of = dict(zip([*USED, *(f"size of {name}" for name in SIZED)], model.coef_[0], strict=True))
+    weights_of = dict(zip([*USED, *(f"size of {name}" for name in sized)], model.coef_[0], strict=True))
     terms = [
         Term(
             name=name,
             floor=floors[name],
-            middle=SIZED.get(name, (0.0, 0.0))[0],
+            middle=sized.get(name, (0.0, 0.0))[0],
             spread=1.0,
             weight=float(weights_of[name]),
-            raw_weight=float(weights_of.get(f"size of {name}", 0.0) * SIZED.get(name, (0.0, 0.0))[1]),
+            raw_weight=float(weights_of.get(f"size of {name}", 0.0) * sized.get(name, (0.0, 0.0))[1]),
             seen=_seen(rows, name) if name == "probe" else None,
         )
         for name in USED
