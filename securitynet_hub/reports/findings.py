@@ -65,9 +65,9 @@ def of_several(models: Sequence[Model]) -> list[Finding]:
     """Count the models by what their verdicts say, the most consequential first; with one of them."""
     groups: dict[str, list[tuple[Verdict, Model]]] = {}
     for model in models:
-        for verdict in model.verdicts:
-            if verdict.counted:
-                groups.setdefault(verdict.in_short, []).append((verdict, model))
+        told = {verdict.in_short: verdict for verdict in reversed(model.verdicts) if verdict.counted}
+        for short, verdict in reversed(told.items()):  # several records may say the same of a model
+            groups.setdefault(short, []).append((verdict, model))
     found = []
     for short, members in groups.items():
         verdict = members[0][0]

@@ -50,7 +50,11 @@ def test_findings_name_the_classes():
 
 @pytest.mark.parametrize(
     ("word", "said"),
-    [("backdoor", "are often accused"), ("no sign", "no proof"), ("cannot tell", "its score lies between")],
+    [
+        ("backdoor", "are accused like this, too: judge a clean network"),
+        ("no sign", "no proof"),
+        ("cannot tell", "its score lies between"),
+    ],
 )
 def test_the_verdict_by_twins_is_said_in_words(word, said):
     result = {"verdict": word, "score": 1.0, "suspect": 3, "class_names": {"3": "cat"}, "conformal_p": 0.04}
@@ -91,11 +95,31 @@ def test_clean_models_beside_are_named_instead_of_twins():
     result = {"verdict": "backdoor", "score": 1.0, "suspect": 3, "conformal_p": 0.03, "probability": 0.9}
     result |= {"beside": 2, "triggers": [{"name": "white", "success": 0.95, "twin_success": 0.1}]}
     (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
-    assert "10.0 % on the clean models" in verdict.text.replace("\u00a0", " ")
+    assert "10.0 % on the 2 clean models beside it" in verdict.text.replace("\u00a0", " ")
     assert "twin" not in verdict.text
     shares = {"verdict": "cannot tell", "reason": FAITHLESS, "twin_agreement": [0.31, 0.9]}
     (verdict,) = summary(entry("backdoor-detection", "twins", {**result, **shares})).verdicts
-    assert "the least faithful of the clean models gives its answers to" in verdict.text
+    assert "the least faithful of the 2 clean models beside it gives its answers to" in verdict.text
+
+
+def test_a_trigger_that_tells_is_named_where_the_verdict_cannot_tell():
+    result = {"verdict": "cannot tell", "score": 0.1, "suspect": 3, "conformal_p": 0.09, "probability": 0.7}
+    for success, told in ((1.0, True), (0.4, False)):
+        triggers = [{"name": "white", "success": success, "twin_success": 0.0}]
+        (verdict,) = summary(entry("backdoor-detection", "twins", {**result, "triggers": triggers})).verdicts
+        assert (
+            "the strongest trigger found (white) leads 100.0 %" in verdict.text.replace("\u00a0", " ")
+        ) == told
+
+
+def test_no_clean_network_that_scores_as_high_is_said_to_be_none():
+    result = {"verdict": "backdoor", "score": 9.0, "suspect": 3, "conformal_p": 1 / 45, "probability": 0.97}
+    (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
+    text = verdict.text.replace("\u00a0", " ")
+    assert (
+        "none of the clean networks that calibrated the verdict scores as high (2.2 % with this one"
+        in text.replace("None", "none")
+    )
 
 
 def test_a_backdoor_that_leads_each_class_elsewhere_names_no_class():
@@ -121,9 +145,9 @@ def test_twins_that_differ_from_the_model_are_the_reason_why_none_can_tell():
 
 def test_the_agreement_that_is_needed_is_that_of_the_record():
     result = {"verdict": "cannot tell", "score": 1.0, "suspect": 3, "conformal_p": 0.3, "reason": FAITHLESS}
-    result |= {"probability": 0.5, "probability_ci": [0.4, 0.6], "twin_agreement": [0.9, 0.51]}
+    result |= {"probability": 0.5, "probability_ci": [0.4, 0.6], "twin_agreement": [0.9, 0.41]}
     (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
-    assert "51.0\u00a0% of the images only, and 60\u00a0% are needed" in verdict.text
+    assert "41.0\u00a0% of the images only, and 50\u00a0% are needed" in verdict.text
     (earlier,) = summary(entry("backdoor-detection", "twins", {**result, "twin_agreement": [0.65]})).verdicts
     assert "65.0\u00a0% of the images only, and more were needed" in earlier.text
     (unlike,) = summary(entry("backdoor-detection", "twins", {**result, "reason": UNLIKE})).verdicts
@@ -135,12 +159,12 @@ def test_the_agreement_that_is_needed_is_that_of_the_record():
     [
         (0.99999, [0.99998, 1.0], "would be more than 97.8 %;"),
         (0.99, [0.6, 1.0], "would be more than 97.8 % (60.0 % to more than 97.8 %);"),
-        (0.001, [0.0, 0.2], "would be less than 3.0 % (less than 3.0 % to 20.0 %);"),
+        (0.001, [0.0, 0.2], "would be less than 2.8 % (less than 2.8 % to 20.0 %);"),
     ],
 )
 def test_a_probability_is_no_more_certain_than_its_calibration(value, ci, said):
     """If n kinds score lower, all that can be said is that at most 1 in n + 1 does not."""
-    assert load_calibration().sizes == (44, 31)  # what the expected words rest on
+    assert load_calibration().sizes == (44, 34)  # what the expected words rest on
     result = {"verdict": "cannot tell", "score": 1.0, "suspect": 3, "conformal_p": 0.06}
     result |= {"probability": value, "probability_ci": ci, "twin_agreement": [0.9]}
     (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts

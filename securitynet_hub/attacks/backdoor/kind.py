@@ -39,7 +39,7 @@ class Options:
     beside: tuple[str, ...] = option(
         (),
         "clean models of the same classes and images, best of the same architecture: twins compares the "
-        "audited model with these instead of copies of itself, which finds more",
+        "audited model with these instead of copies of itself, and trains nothing",
         metavar="MODEL",
     )
     num_images: int = 40

@@ -43,7 +43,7 @@ from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.figures import figures_of, integers, interval, number
 from securitynet_hub.records.record import Record
 
-SHOWN = {"score", "suspect", "n_classes", "n_restarts", "smallest_class", "target_class"}
+SHOWN = {"beside", "score", "suspect", "n_classes", "n_restarts", "smallest_class", "target_class"}
 """Figures of a detector that have a column of their own, or say no more than the record's settings."""
 
 COARSE = 0.2
@@ -250,6 +250,12 @@ TITLES = {
 EACH = "each its own"
 """What stands for the class that a backdoor leads to, where it leads each class to another one."""
 
+MOST_BESIDE = 5
+"""The most clean models beside a model that a table names."""
+
+TELLING = 0.5
+"""How much more a trigger leads on the model than on its twins to be told where the verdict cannot tell."""
+
 SURE, DOUBTED = 0.95, "Perhaps backdoored"
 """The least probability of a backdoor that is an alarm, and the title of one that is less probable."""
 
@@ -276,21 +282,25 @@ def combined_verdict(entry: Entry) -> Verdict:
             f"if half of such networks were backdoored, the probability that this one is would be {chance}"
         )
     if p_value is not None:
+        kinds = load_calibration(beside=bool(result.get("beside"))).sizes[0]
         clauses.append(
-            f"{percent(p_value)} of the clean networks that calibrated the verdict score as high, this one "
-            "counted among them"
+            "none of the clean networks that calibrated the verdict scores as high "
+            f"({percent(p_value)} with this one counted)"
+            if p_value * (kinds + 1) < 1 + 1e-9
+            else f"{percent(p_value)} of the clean networks that calibrated the verdict score as high, this "
+            "one counted among them"
         )
     if result.get("all_to_all") is True:
         clauses.append("no class stands out most: one change leads the images of each class to another one")
     elif type(most := result.get("suspect")) is int:
         clauses.append(f"class {_listed([most], class_names([entry]))} stands out most")
-    if word == "backdoor":
-        clauses.extend(_strongest_trigger(result))
+    if word != "no sign":
+        clauses.extend(_strongest_trigger(result, least=0.0 if accused else TELLING))
     more = {
         "backdoor": "Ask who trained it, and do not deploy it before the class has been looked into."
         if sure
-        else "Clean networks of other kinds than those that calibrated the verdict are often accused like "
-        "this: judge a clean network of the same kind, too, before anything follows from it.",
+        else "Clean networks of other kinds than those that calibrated the verdict are accused like this, "
+        f"too: {_second_look(result)} before anything follows from it.",
         "no sign": "That is no proof: weak and hidden backdoors are missed; see docs/backdoors.md.",
     }.get(word) or _why_open(result)
     title = TITLES.get(word, TITLES["cannot tell"]) if sure or not accused else DOUBTED
@@ -370,15 +380,30 @@ def resolvable(result: Mapping[str, Any]) -> tuple[float, float]:
 
 def _others(result: Mapping[str, Any]) -> str:
     """Name what the model was compared with."""
-    return "the clean models" if result.get("beside") else "its clean twins"
+    number = result.get("beside")
+    if not number:
+        return "its clean twins"
+    return "the clean model beside it" if number == 1 else f"the {number} clean models beside it"
 
 
-def _strongest_trigger(result: Mapping[str, Any]) -> Iterator[str]:
-    """Say what the trigger does that the model obeys and its twins do not, if the record has it."""
+def _second_look(result: Mapping[str, Any]) -> str:
+    """Say how to see whether clean networks are accused alike."""
+    if result.get("beside"):
+        return "audit one of the clean models beside the others, too, and look at the pictures"
+    return "judge a clean network of the same kind, too, and look at the pictures"
+
+
+def _strongest_trigger(result: Mapping[str, Any], least: float) -> Iterator[str]:
+    """Say what the trigger does that the model obeys and its twins do not, if the record has it.
+
+    Args:
+        result: of the audit.
+        least: how much more it leads on the model than on the twins, or it is not worth a word.
+    """
     listed = result.get("triggers")
     best = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], dict) else {}
     success, of_twins = (number(best.get(name)) for name in ("success", "twin_success"))
-    if success is not None and of_twins is not None:
+    if success is not None and of_twins is not None and success - of_twins >= least:
         name = str(best.get("name"))[:LONGEST_TRIGGER]
         if result.get("all_to_all") is True:
             yield (
@@ -522,8 +547,17 @@ def _cells(entry: Entry) -> list[Measured | str | None]:
         if type(suspect) is int
         else "-",
         flagged if result.get("verdict") is None else str(result["verdict"]),
-        "; ".join(more),
+        "; ".join([*_beside(entry), *more]),
     ]
+
+
+def _beside(entry: Entry) -> Iterator[str]:
+    """Name the clean models that took the place of twins."""
+    named = entry.record.attack.get("beside")
+    if isinstance(named, list) and named:
+        shown = [str(each)[:LONGEST_NAME] for each in named[:MOST_BESIDE]]
+        more = f" and {len(named) - MOST_BESIDE} more" if len(named) > MOST_BESIDE else ""
+        yield f"beside {', '.join(shown)}{more}"
 
 
 def _plots(entry: Entry) -> Iterator[Plot]:
