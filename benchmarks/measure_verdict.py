@@ -45,6 +45,7 @@ from securitynet_hub.attacks.backdoor.twins import MAX_IMAGES, TwinFinding, comp
 from securitynet_hub.attacks.backdoor.verdict import (
     LEVEL,
     MIN_AGREEMENT,
+    MIN_AGREEMENT_BESIDE,
     Calibration,
     Term,
     Verdict,
@@ -183,8 +184,8 @@ def load(out: Path, part: str) -> list[Measured]:
 
 
 def agrees(row: Measured) -> bool:
-    """Whether the twins stand for a network, so that it gets a verdict."""
-    return min(row["agreement"]) >= MIN_AGREEMENT
+    """Whether the twins, or the clean networks beside, stand for a network, so that it gets a verdict."""
+    return min(row["agreement"]) >= (MIN_AGREEMENT_BESIDE if row["beside"] else MIN_AGREEMENT)
 
 
 def took(row: Measured) -> bool:

@@ -78,12 +78,14 @@ class Twins:
         cut: the suspect in two parts, where its twins share the first with it; None where each is whole.
         agreement: for each, the share of other clean images that get the suspect's class.
         passes: images forwarded to train one of them; 0 if none was trained.
+        least: the agreement that each needs.
     """
 
     modules: tuple[torch.nn.Module, ...] = field(repr=False)
     agreement: tuple[float, ...]
     passes: int
     cut: Cut | None = field(default=None, repr=False)
+    least: float = MIN_AGREEMENT
 
     @property
     def tails(self) -> tuple[torch.nn.Module, ...]:
@@ -93,7 +95,7 @@ class Twins:
     @property
     def agree(self) -> bool:
         """Whether the worst twin gives the suspect's class often enough to stand for it."""
-        return min(self.agreement) >= MIN_AGREEMENT
+        return min(self.agreement) >= self.least
 
 
 def distil_twins(

@@ -17,6 +17,7 @@ from securitynet_hub.attacks.backdoor.verdict import (
     FOREIGN,
     LOPSIDED,
     MIN_AGREEMENT,
+    MIN_AGREEMENT_BESIDE,
     STRANGE,
     UNLIKE,
     load_calibration,
@@ -424,7 +425,7 @@ def _why_open(result: Mapping[str, Any]) -> str:
     if (reason := result.get("reason")) in (FOREIGN, LOPSIDED, UNLIKE):
         return f"The reason: {reason}."
     apart = reason in (FAITHLESS, STRANGE)
-    needed = MIN_AGREEMENT if apart else EARLIER_AGREEMENT
+    needed = {FAITHLESS: MIN_AGREEMENT, STRANGE: MIN_AGREEMENT_BESIDE}.get(str(reason), EARLIER_AGREEMENT)
     if known and (apart or min(known) < needed):
         # A record of a time when more had to agree
         enough = f"{percent(needed, 0)} are" if min(known) < needed else "more were"

@@ -26,8 +26,8 @@ Word = Literal["backdoor", "no sign", "cannot tell"]
 LEVEL = 0.05
 """Largest p-value of a verdict "backdoor": about this share of clean networks may be accused."""
 
-MIN_AGREEMENT = 0.5
-"""Least share of other clean images on which twins must give the suspect's class."""
+MIN_AGREEMENT, MIN_AGREEMENT_BESIDE = 0.5, 0.6
+"""Least share of other clean images on which twins, or clean models beside, must give the suspect's class."""
 
 PRIOR = 0.5
 """The share of backdoored networks that the probability assumes."""
