@@ -15,7 +15,7 @@ securitynet_hub.zoo.corpus CORPUS --data ASSETS``, and for the parts ``kinds-cal
 With ``--beside`` all of this is done beside clean networks of the same architecture and images instead of
 twins: those of another part, or a further kind's other clean ones (`clean_beside`). DIR must be another one.
 The constants are those of ``securitynet_hub/resources/backdoor_verdict_beside.json``. Of the backdoored
-networks that calibrate, about half are measured then (`drawn`).
+networks that calibrate, some 60 % are measured then (`drawn`).
 
 Networks whose backdoor did not take (success below .5) are left out of weights, AUC and shares, and shown
 apart.
@@ -132,7 +132,7 @@ def measure_kinds(folder: Path, assets: Path, part: str, out: Path, beside: bool
 
 
 def drawn(part: str, stem: str, trigger: str | None) -> bool:
-    """Whether a network is measured beside clean ones: all clean ones, and half of those that calibrate."""
+    """Whether a network is measured beside clean ones: all clean ones, and a part of those that calibrate."""
     return trigger is None or part == "test" or bool(sha256(stem.encode()).digest()[0] % 2)
 
 
