@@ -290,9 +290,11 @@ def test_searches_use_two_twins_and_all_judge(suspect, twins, pixels):
     assert torch.equal(searched.logits, panel.logits[:3])
     first = look_first(panel)
     assert len(first.answered) == 3
-    assert len(look_closer(panel, first).answered) == 5
+    few = replace(first, bank=first.bank[:40], answered=first.answered[:, :40])
+    assert len(look_closer(panel, few).answered) == 5
 
 
+@pytest.mark.exhaustive
 def test_a_network_of_half_precision_is_compared_in_single(pixels):
     module = copy.deepcopy(load_target(BACKDOORED).module).half()
     target = load_target(module, transform=load_target(BACKDOORED).transform)
