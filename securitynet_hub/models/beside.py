@@ -70,11 +70,13 @@ def load_beside(model: Any, target: Target) -> Target:
 
 
 def as_several(models: Any) -> tuple[Any, ...]:
-    """Return models as several: one that is given alone, or what is no model, becomes a tuple of one.
+    """Return models as several: none for None; one alone, or what is no model, becomes a tuple of one.
 
     >>> as_several("timm:resnet18"), as_several(["one", "two"])
     (('timm:resnet18',), ('one', 'two'))
     """
+    if models is None:
+        return ()
     several = isinstance(models, (Sequence, Set, Iterator)) and not isinstance(models, str)
     return tuple(models) if several else (models,)
 

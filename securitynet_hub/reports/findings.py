@@ -65,8 +65,10 @@ def of_several(models: Sequence[Model]) -> list[Finding]:
     """Count the models by what their verdicts say, the most consequential first; with one of them."""
     groups: dict[str, list[tuple[Verdict, Model]]] = {}
     for model in models:
-        told = {verdict.in_short: verdict for verdict in reversed(model.verdicts) if verdict.counted}
-        for short, verdict in reversed(told.items()):  # several records may say the same of a model
+        told: dict[str, Verdict] = {}
+        for verdict in filter(lambda verdict: verdict.counted, model.verdicts):
+            told.setdefault(verdict.in_short, verdict)  # several records may say the same of a model
+        for short, verdict in told.items():
             groups.setdefault(short, []).append((verdict, model))
     found = []
     for short, members in groups.items():

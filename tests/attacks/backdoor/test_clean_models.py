@@ -141,6 +141,7 @@ def test_the_option_of_two_kinds_is_given_to_both():
     options = split_options({"beside": ("timm:resnet18",)})
     assert options["backdoor-detection"].beside == options["provenance"].beside == ("timm:resnet18",)
     assert as_several(5) == (5,)
+    assert as_several(None) == ()
     shared = split_options({"beside": iter(["one", "two"])})
     assert shared["backdoor-detection"].beside == shared["provenance"].beside == ("one", "two")
 

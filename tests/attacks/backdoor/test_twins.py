@@ -21,7 +21,9 @@ from securitynet_hub.attacks.backdoor.feature_shift import feature_shifts
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace
 from securitynet_hub.attacks.backdoor.probes import distinct, probes, variants
 from securitynet_hub.attacks.backdoor.probing import (
+    FIRST,
     LAST,
+    OVERLAYS,
     Probed,
     look_closer,
     look_first,
@@ -325,7 +327,10 @@ def test_a_probe_like_the_trigger_leads_the_suspect_and_not_its_twins(panel, pro
 
 def test_the_closer_look_takes_other_images_and_fewer_probes(panel, first, probed):
     assert len(first.answered) == len(panel.networks) == len(probed.answered)
-    assert len(first.bank) > 1300 > 6 * 10 + 32 >= len(probed.bank)
+    every = probes(panel.pixels.shape[1:], panel.pixels[OVERLAYS], seed=panel.seed, dense=True)
+    told = distinct(every, panel.pixels[FIRST][:4])
+    assert [name for name, _ in first.bank] == [name for name, _ in told]
+    assert len(every) > 1400 > len(first.bank) > 6 * 10 + 32 >= len(probed.bank)
     taken = set(probed.rows.tolist())
     assert not taken & set(first.rows.tolist())
     assert max(taken) < len(panel.pixels) - LAST
