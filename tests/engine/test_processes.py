@@ -49,8 +49,7 @@ def with_support():
 def found(tmp_path_factory):
     """The folder of two processes that torch's launcher started, and what each says; the second dies."""
     folder = tmp_path_factory.mktemp("together")
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = run_python(*launch, PROCESSES, folder, env=with_support())
+    done = run_python(PROCESSES, folder, env=with_support())
     told = folder / "0.json"
     assert told.exists(), done.stderr
     return folder, json.loads(told.read_text())

@@ -1,4 +1,4 @@
-"""What processes do together, one step after another: run by test_processes under torch's launcher.
+"""What two processes of torch's launcher do together, one step after another: run by test_processes.
 
 ``python joint_processes.py FOLDER`` writes what each process found into the folder. In the last step one
 dies.
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from support.joint_predictions import ID, IMAGES, SIZES, audited
 from support.sweep_processes import made_up_jobs, measure
+from torch.distributed.launcher import LaunchConfig, elastic_launch
 
 from securitynet_hub import load_images, load_target
 from securitynet_hub.attacks.stealing import surrogate_attack
@@ -121,5 +122,20 @@ def dies(folder, place):
         return str(error)
 
 
+def launch(folder):
+    """Launch as ``torchrun --standalone`` does, but forks, which need not import everything again."""
+    kind = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        run_id="together",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        start_method="fork",
+    )
+    elastic_launch(kind, main)(folder)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    launch(Path(sys.argv[1]))
