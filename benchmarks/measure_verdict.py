@@ -1,16 +1,15 @@
 """Make and judge the verdict: ``python benchmarks/measure_verdict.py STEP CORPUS ASSETS --out DIR``.
 
 Three steps, in this order. The networks must be there (``python -m
-securitynet_hub.zoo.corpus CORPUS --data ASSETS``, and for the parts ``kinds-calibration`` and ``kinds-test``
+securitynet_hub.zoo.corpus CORPUS --data ASSETS``, and for the parts whose names begin with ``kinds-``
 ``python benchmarks/kinds_corpus.py CORPUS ASSETS``).
 
 - ``indicators --part PART``: measure every network of a part against its twins, one file each, so that an
   interrupted run resumes and several runs share the work; some 8 to 30 CPU-seconds a network.
-- ``calibrate``: score each network of the parts ``design``, ``calibration``, ``kinds-calibration`` and
-  ``kinds-more`` with weights that were learnt on kinds that share neither architecture nor images with it,
-  learn the weights on all, and write ``securitynet_hub/resources/backdoor_verdict.json``.
-- ``judge``: judge the parts ``test``, ``kinds-test``, ``kinds-spare``, ``kinds-later`` and ``kinds-fresh``
-  with these constants, once, and keep the tables; a table of kinds that were not measured stays as it was.
+- ``calibrate``: score each network of the parts `LEARNT` with weights that were learnt on kinds that share
+  neither architecture nor images with it, learn the weights on all, and write
+  ``securitynet_hub/resources/backdoor_verdict.json``.
+- ``judge``: judge the parts ``test`` and ``kinds-fresh`` with these constants, and keep the tables.
 
 With ``--beside`` all of this is done beside clean networks of the same architecture and images instead of
 twins: those of another part, or a further kind's other clean ones (`clean_beside`). DIR must be another one.
@@ -45,14 +44,15 @@ from securitynet_hub.attacks.backdoor.twins import MAX_IMAGES, TwinFinding, comp
 from securitynet_hub.attacks.backdoor.verdict import (
     LEVEL,
     MIN_AGREEMENT,
-    MIN_AGREEMENT_BESIDE,
     Calibration,
+    Disagreement,
     Term,
     Verdict,
     Whole,
     against_clean,
     conformal_p,
     judge,
+    log_disagreement,
     standardised,
 )
 from securitynet_hub.models.target import Target
@@ -77,6 +77,9 @@ SIZED = {"probe": (0.0, 5.0), "faint_trigger": (0.0, 5.0)}
 SIZED_BESIDE = dict.fromkeys(USED, (0.0, 5.0))
 """The same beside clean models, which no network shares its weights with: there every size counts."""
 
+DISAGREEMENT_FACTOR = 2.0
+"""How much less the penalty of the weights counts for the disagreement of twins."""
+
 REARRANGEMENT = Whole(middle=0.5, spread=0.2, weight=2.0)
 """How a backdoor that leads each class to another one is scored: chosen on kinds left out."""
 
@@ -85,6 +88,11 @@ SHARPNESS = 2.0
 
 KINDS = "kinds-"
 """What the parts of further kinds begin with."""
+
+LEARNT = (
+    "design", "calibration", "kinds-calibration", "kinds-more", "kinds-test", "kinds-spare", "kinds-later",
+)  # fmt: skip
+"""The parts whose networks make the constants."""
 
 Measured = dict[str, Any]
 
@@ -185,7 +193,12 @@ def load(out: Path, part: str) -> list[Measured]:
 
 def agrees(row: Measured) -> bool:
     """Whether the twins, or the clean networks beside, stand for a network, so that it gets a verdict."""
-    return min(row["agreement"]) >= (MIN_AGREEMENT_BESIDE if row["beside"] else MIN_AGREEMENT)
+    return agreement_of(row) >= MIN_AGREEMENT
+
+
+def agreement_of(row: Measured) -> float:
+    """Return the share of clean images on which twins, or the networks beside, give a network's class."""
+    return float(np.mean(row["agreement"]))
 
 
 def took(row: Measured) -> bool:
@@ -193,16 +206,18 @@ def took(row: Measured) -> bool:
     return row["trigger"] is None or row["success"] >= 0.5
 
 
-def fitted(rows: Sequence[Measured]) -> tuple[list[Term], float]:
+def fitted(rows: Sequence[Measured]) -> tuple[list[Term], float, Disagreement]:
     """Choose the weights by logistic regression on classes: a target class against every other class.
 
     All classes of clean networks and the classes other than the target of backdoored ones are negative, each
     network's together counting as one; all-to-all networks, which have no target, teach nothing. Each class
     is compared with the network's other classes, because how large an indicator is depends on the kind; of
-    `SIZED`, or `SIZED_BESIDE`, the size counts as well.
+    `SIZED`, or `SIZED_BESIDE`, the size counts as well. So does how far the twins disagree, from the median
+    clean network on.
     """
     sized = SIZED_BESIDE if rows[0]["beside"] else SIZED
     clean = [row for row in rows if row["trigger"] is None]
+    middle_of = float(np.median([log_disagreement(agreement_of(row)) for row in clean]))
     floors = {name: _floor([row["indicators"][name] for row in clean]) for name in USED}
     features, truth, weights = [], [], []
     for row in rows:
@@ -213,13 +228,16 @@ def fitted(rows: Sequence[Measured]) -> tuple[list[Term], float]:
             factor * against_clean(row["indicators"][name], middle, 1.0)
             for name, (middle, factor) in sized.items()
         ]
+        disagreement = DISAGREEMENT_FACTOR * (log_disagreement(agreement_of(row)) - middle_of)
+        columns.append(np.full(len(columns[0]), disagreement))
         is_target = np.arange(len(columns[0])) == (-1 if row["target"] is None else row["target"])
         features.append(np.stack(columns, 1))
         truth.append(is_target)
         weights.append(np.where(is_target, 1.0, 1 / np.count_nonzero(~is_target)))
     model = LogisticRegression(C=STRENGTH, max_iter=5000)
     model.fit(np.concatenate(features), np.concatenate(truth), sample_weight=np.concatenate(weights))
-    weights_of = dict(zip([*USED, *(f"size of {name}" for name in sized)], model.coef_[0], strict=True))
+    names = [*USED, *(f"size of {name}" for name in sized), "disagreement"]
+    weights_of = dict(zip(names, model.coef_[0], strict=True))
     terms = [
         Term(
             name=name,
@@ -232,7 +250,8 @@ def fitted(rows: Sequence[Measured]) -> tuple[list[Term], float]:
         )
         for name in USED
     ]
-    return terms, float(model.intercept_[0])
+    weight = DISAGREEMENT_FACTOR * float(weights_of["disagreement"])
+    return terms, float(model.intercept_[0]), Disagreement(middle=middle_of, weight=weight)
 
 
 def _few(values: Sequence[float]) -> npt.NDArray[np.float64]:
@@ -263,13 +282,14 @@ def apart(one: str, other: str) -> bool:
 
 def bare(rows: Sequence[Measured]) -> Calibration:
     """Return weights that were learnt on some networks, without scores to calibrate by."""
-    terms, intercept = fitted(rows)
+    terms, intercept, disagreement = fitted(rows)
     return Calibration(
         made_by="",
         intercept=intercept,
         terms=tuple(terms),
         sharpness=SHARPNESS,
         rearrangement=REARRANGEMENT,
+        disagreement=disagreement,
         clean=(0, 1),
         backdoored=(0, 1),
     )
@@ -290,6 +310,7 @@ def verdict_of(row: Measured, calibration: Calibration) -> Verdict:
         row["indicators"],
         rearrangement=row["rearrangement"],
         scattered=row["scattered"],
+        agreement=agreement_of(row),
         agree=agrees(row),
         varied=row["varied"],
         calibration=calibration,
@@ -304,12 +325,14 @@ def calibrated(rows: Sequence[Measured], made_by: str = "") -> Calibration:
                       if (r["trigger"] is not None) == truth)
         for truth in (False, True)
     }  # fmt: skip
+    known = bare(rows)
     return Calibration(
         made_by=made_by,
-        intercept=bare(rows).intercept,
-        terms=bare(rows).terms,
-        sharpness=SHARPNESS,
-        rearrangement=REARRANGEMENT,
+        intercept=known.intercept,
+        terms=known.terms,
+        sharpness=known.sharpness,
+        rearrangement=known.rearrangement,
+        disagreement=known.disagreement,
         clean=tuple(score for _, score in groups[False]),
         backdoored=tuple(score for _, score in groups[True]),
         clean_kinds=tuple(kind for kind, _ in groups[False]),
@@ -323,11 +346,11 @@ def resource(beside: bool) -> Path:
 
 
 def calibrate(out: Path, beside: bool = False) -> Calibration:
-    """Learn weights and scores on four parts, and write the constants."""
+    """Learn weights and scores on the parts `LEARNT`, and write the constants."""
     rows = learnt(out)
     made_by = (
         f"benchmarks/measure_verdict.py: {len(rows)} networks of {len({kind_name(row) for row in rows})} "
-        "kinds of the parts design, calibration, kinds-calibration and kinds-more"
+        f"kinds of the parts {', '.join(LEARNT)}"
     )
     known = calibrated(rows, made_by + (", each beside clean networks of its kind" if beside else ""))
     resource(beside).write_text(json.dumps(known.model_dump(), indent=1) + "\n", encoding="utf-8")
@@ -336,8 +359,7 @@ def calibrate(out: Path, beside: bool = False) -> Calibration:
 
 def learnt(out: Path) -> list[Measured]:
     """Return the networks that constants are made of: those whose twins agree with them."""
-    parts = ("design", "calibration", f"{KINDS}calibration", f"{KINDS}more")
-    return [row for part in parts for row in load(out, part) if took(row) and agrees(row)]
+    return [row for part in LEARNT for row in load(out, part) if took(row) and agrees(row)]
 
 
 CELLS: dict[str, Callable[[Measured], bool]] = {
@@ -521,16 +543,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     is_detail = cells[0].startswith(detailed) and cells[0] != "from scratch, all to one"
                     if is_detail != short:
                         line(*cells)
-        for name, parts in (
-            ("backdoors-verdict-fresh", ["fresh"]),
-            ("backdoors-verdict-kinds", ["test", "spare", "later"]),
-        ):
-            judged = [row for part in parts for row in load(given.out, KINDS + part)]
-            if not judged or given.beside:
-                print(f"{name} stays as it was: {given.out} holds no measurements of {', '.join(parts)}.")
-                continue
-            with writing(name, command, ["kind", "two clean ones", "with a backdoor"]) as line:
-                for cells in by_kind(judged, known):
+        if not given.beside:
+            fresh = "backdoors-verdict-fresh"
+            with writing(fresh, command, ["kind", "two clean ones", "with a backdoor"]) as line:
+                for cells in by_kind(load(given.out, f"{KINDS}fresh"), known):
                     line(*cells)
         columns = ["kind left out", "clean accused", "AUC", "found"]
         name = "backdoors-verdict-left-out" + ("-beside" if given.beside else "")

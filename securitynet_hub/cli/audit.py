@@ -165,13 +165,24 @@ def run(options: argparse.Namespace) -> None:
         _print_lists(lists)
         _print_left_out(options, subjects, records, skipped)
         if options.out:
-            count = sum(map(len, records))
-            written = f"{count} record{'s' if count != 1 else ''} written"
-            output().print(f"{written} below {printable_markup(str(options.out))}/")
+            _print_written(options.out, [record for found in records for record in found])
             _print_earlier(options.out, records)
     if skipped:
         _print_skipped(skipped, vars(options))
         raise SystemExit(INCOMPLETE)
+
+
+def _print_written(folder: Path, records: Sequence[Record]) -> None:
+    """Say how many records lie below a folder, and how many pictures beside them."""
+    one = len(records) == 1
+    count = sum(
+        len(list((folder / str(record.target["id"])).glob(f"*{record.id}*.png"))) for record in records
+    )
+    pictures = (
+        f", {count} picture{'s' if count > 1 else ''} beside {'it' if one else 'them'}" if count else ""
+    )
+    said = f"{len(records)} record{'' if one else 's'} written below {printable_markup(str(folder))}/"
+    output().print(said + pictures)
 
 
 def _print_earlier(folder: Path, records: list[list[Record]]) -> None:

@@ -97,9 +97,9 @@ def test_clean_models_beside_are_named_instead_of_twins():
     (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
     assert "10.0 % on the 2 clean models beside it" in verdict.text.replace("\u00a0", " ")
     assert "twin" not in verdict.text
-    shares = {"verdict": "cannot tell", "reason": FAITHLESS, "twin_agreement": [0.31, 0.9]}
+    shares = {"verdict": "cannot tell", "reason": FAITHLESS, "twin_agreement": [0.31, 0.7]}
     (verdict,) = summary(entry("backdoor-detection", "twins", {**result, **shares})).verdicts
-    assert "the least faithful of the 2 clean models beside it gives its answers to" in verdict.text
+    assert "the images only get its answer from the 2 clean models beside it, on average" in verdict.text
 
 
 def test_a_trigger_that_tells_is_named_where_the_verdict_cannot_tell():
@@ -136,22 +136,41 @@ def test_a_backdoor_that_leads_each_class_elsewhere_names_no_class():
 
 def test_twins_that_differ_from_the_model_are_the_reason_why_none_can_tell():
     result = {"verdict": "cannot tell", "score": 1.0, "suspect": 3, "conformal_p": 0.03}
-    result |= {"probability": 0.98, "probability_ci": [0.9, 0.99], "twin_agreement": [0.9, 0.31]}
+    result |= {"probability": 0.98, "probability_ci": [0.9, 0.99], "twin_agreement": [0.7, 0.31]}
     (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
     assert verdict.tone == "open"
-    assert "31.0\u00a0% of the images only, and 50\u00a0% are needed" in verdict.text
+    assert "50.5\u00a0% of the images only get its answer from its clean twins" in verdict.text
+    assert "on average, and 60\u00a0% are needed" in verdict.text
     assert "its score lies between" not in verdict.text
 
 
-def test_the_agreement_that_is_needed_is_that_of_the_record():
-    result = {"verdict": "cannot tell", "score": 1.0, "suspect": 3, "conformal_p": 0.3, "reason": FAITHLESS}
+EARLIER = "the twins do not stand for the model: one gives its answers to too few of the clean images"
+
+
+@pytest.mark.parametrize(
+    ("reason", "shares", "said"),
+    [
+        (FAITHLESS, [0.7, 0.41], "55.5 % of the images only get its answer"),
+        (FAITHLESS, [0.7, 0.41], "and 60 % are needed"),
+        (EARLIER, [0.65], "and more were needed"),
+        (EARLIER, [0.9, 0.45], "and more were needed"),
+        (None, [0.9, 0.45], "and more were needed"),
+        (None, [0.9, 0.55], "its score lies between"),
+    ],
+)
+def test_the_agreement_that_was_needed_is_that_of_the_record(reason, shares, said):
+    result = {"verdict": "cannot tell", "score": 1.0, "suspect": 3, "conformal_p": 0.3, "probability": 0.5}
+    result |= {"probability_ci": [0.4, 0.6], "twin_agreement": shares}
+    result |= {} if reason is None else {"reason": reason}
+    (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
+    assert said in verdict.text.replace("\u00a0", " ")
+
+
+def test_a_model_unlike_those_of_the_calibration_is_said_to_be_so():
+    result = {"verdict": "cannot tell", "score": 1.0, "suspect": 3, "conformal_p": 0.3, "reason": UNLIKE}
     result |= {"probability": 0.5, "probability_ci": [0.4, 0.6], "twin_agreement": [0.9, 0.41]}
     (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
-    assert "41.0\u00a0% of the images only, and 50\u00a0% are needed" in verdict.text
-    (earlier,) = summary(entry("backdoor-detection", "twins", {**result, "twin_agreement": [0.65]})).verdicts
-    assert "65.0\u00a0% of the images only, and more were needed" in earlier.text
-    (unlike,) = summary(entry("backdoor-detection", "twins", {**result, "reason": UNLIKE})).verdicts
-    assert UNLIKE in unlike.text
+    assert UNLIKE in verdict.text
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import torch
 
 from securitynet_hub.attacks.backdoor.distillation import Twins, answers, channels_last, copied, in_single
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, has_gradients
-from securitynet_hub.attacks.backdoor.verdict import MIN_AGREEMENT_BESIDE
 from securitynet_hub.engine.soundness import as_classifier
 from securitynet_hub.models.beside import require_same_classes
 from securitynet_hub.models.target import Target
@@ -90,7 +89,7 @@ def in_place_of_twins(
         modules.append(network)
     labels = seen[0][1].argmax(1)
     agreement = [float((logits.argmax(1) == labels).float().mean()) for _, logits in seen[1:]]
-    return Twins(modules=tuple(modules), agreement=tuple(agreement), passes=0, least=MIN_AGREEMENT_BESIDE)
+    return Twins(modules=tuple(modules), agreement=tuple(agreement), passes=0)
 
 
 def _as_the_suspect_reads(

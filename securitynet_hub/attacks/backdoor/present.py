@@ -13,12 +13,9 @@ from rich.text import Text
 from securitynet_hub.attacks.backdoor.attack import Attack
 from securitynet_hub.attacks.backdoor.kind import KIND
 from securitynet_hub.attacks.backdoor.verdict import (
-    FAITHLESS,
     FOREIGN,
     LOPSIDED,
     MIN_AGREEMENT,
-    MIN_AGREEMENT_BESIDE,
-    STRANGE,
     UNLIKE,
     load_calibration,
 )
@@ -262,7 +259,10 @@ SURE, DOUBTED = 0.95, "Perhaps backdoored"
 
 
 EARLIER_AGREEMENT = 0.5
-"""The agreement of twins that was needed when records did not give this reason, or worded it differently."""
+"""The agreement of each twin that was needed when records did not give this reason."""
+
+NO_STAND_IN = "do not stand for the model"
+"""What every wording of the reason says."""
 
 
 def combined_verdict(entry: Entry) -> Verdict:
@@ -424,15 +424,13 @@ def _why_open(result: Mapping[str, Any]) -> str:
     known = [share for share in map(number, shares) if share is not None] if isinstance(shares, list) else []
     if (reason := result.get("reason")) in (FOREIGN, LOPSIDED, UNLIKE):
         return f"The reason: {reason}."
-    apart = reason in (FAITHLESS, STRANGE)
-    needed = {FAITHLESS: MIN_AGREEMENT, STRANGE: MIN_AGREEMENT_BESIDE}.get(str(reason), EARLIER_AGREEMENT)
-    if known and (apart or min(known) < needed):
-        # A record of a time when more had to agree
-        enough = f"{percent(needed, 0)} are" if min(known) < needed else "more were"
+    if known and (NO_STAND_IN in str(reason) or min(known) < EARLIER_AGREEMENT):
+        mean = sum(known) / len(known)
+        # Records of other times needed more, or each of the twins
+        enough = f"{percent(MIN_AGREEMENT, 0)} are" if mean < MIN_AGREEMENT else "more were"
         return (
-            f"The reason: the least faithful of {_others(result)} gives its answers to "
-            f"{percent(min(known))} of the images only, and {enough} needed before a comparison means "
-            "anything. "
+            f"The reason: {percent(mean)} of the images only get its answer from {_others(result)}, on "
+            f"average, and {enough} needed before a comparison means anything. "
             + (
                 "Do all have the same classes in one order?"
                 if result.get("beside")

@@ -173,6 +173,7 @@ def compare_with_twins(
         indicators,
         rearrangement=rearrangement,
         scattered=scattered,
+        agreement=twins.mean_agreement,
         agree=twins.agree,
         varied=varied,
         calibration=load_calibration(beside=bool(beside)),

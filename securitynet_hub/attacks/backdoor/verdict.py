@@ -26,8 +26,12 @@ Word = Literal["backdoor", "no sign", "cannot tell"]
 LEVEL = 0.05
 """Largest p-value of a verdict "backdoor": about this share of clean networks may be accused."""
 
-MIN_AGREEMENT, MIN_AGREEMENT_BESIDE = 0.5, 0.6
-"""Least share of other clean images on which twins, or clean models beside, must give the suspect's class."""
+MIN_AGREEMENT = 0.6
+"""Least share of other clean images on which twins, or clean models beside, must give the suspect's class, on
+average over them."""
+
+FEW = 0.02
+"""A share of disagreement so small that smaller ones mean the same."""
 
 PRIOR = 0.5
 """The share of backdoored networks that the probability assumes."""
@@ -38,9 +42,9 @@ DRAWS = 100
 LARGEST = 1e100
 """Largest size of an indicator's value: beyond it, differences of values overflow."""
 
-FAITHLESS = "the twins do not stand for the model: one gives its answers to too few of the clean images"
+FAITHLESS = "the twins do not stand for the model: they give its answers to too few of the clean images"
 STRANGE = (
-    "the clean models beside it do not stand for the model: one gives its answers to too few of the images"
+    "the clean models beside it do not stand for the model: they give its answers to too few of the images"
 )
 UNSURE = (
     "the model scores too low to be called backdoored and too high to be called inconspicuous: too many "
@@ -102,6 +106,22 @@ class Whole(BaseModel):
     weight: float
 
 
+class Disagreement(BaseModel):
+    """What it adds to all scores that twins disagree on a share d of the images.
+
+    ``weight * (log(d + FEW) - middle)``: where they agree on nearly all images, classes differ little, and a small difference looks large.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    middle: float
+    weight: float
+
+    def adds(self, agreement: float) -> float:
+        """Return what an agreement adds to every score."""
+        return self.weight * (log_disagreement(agreement) - self.middle)
+
+
 class Calibration(BaseModel):
     """The constants of the verdict, and the networks that it is calibrated on.
 
@@ -111,6 +131,7 @@ class Calibration(BaseModel):
         terms: one for each indicator.
         sharpness: k below: how much more the class that stands out counts than the others.
         rearrangement: how a backdoor that leads each class to another one is scored; None where it is not.
+        disagreement: what twins that disagree add to every score; None for nothing.
         clean: scores of the clean calibration networks.
         backdoored: scores of the backdoored ones.
         clean_kinds: the kind of each clean one, architecture and data; empty if each is of a kind of its own.
@@ -124,6 +145,7 @@ class Calibration(BaseModel):
     terms: tuple[Term, ...]
     sharpness: float = Field(default=1.0, gt=0)
     rearrangement: Whole | None = None
+    disagreement: Disagreement | None = None
     clean: tuple[float, ...] = Field(min_length=2)
     backdoored: tuple[float, ...] = Field(min_length=2)
     clean_kinds: tuple[str, ...] = ()
@@ -194,6 +216,7 @@ def judge(
     *,
     rearrangement: float | None = None,
     scattered: bool = True,
+    agreement: float | None = None,
     agree: bool = True,
     varied: bool = True,
     calibration: Calibration | None = None,
@@ -204,10 +227,13 @@ def judge(
     With x_ic indicator i of class c, z_ic = asinh((x_ic - median_c) / (1.4826 MAD_c + floor_i)) and
     u_ic = asinh((x_ic - middle_i) / spread_i),
 
-        s_c = b + sum_i (v_i z_ic + w_i u_ic),      S = log(mean_c exp(k s_c)) / k.
+        s_c = b + sum_i (v_i z_ic + w_i u_ic) + w_d (log(d + FEW) - m),      S = log(mean_c exp(k s_c)) / k,
+
+    d the share of clean images on which twins do not give the suspect's class.
 
     A backdoor that leads each class to another one has a score of its own, s_0 = w asinh((r - middle) /
-    spread) of the rearrangement r, and then S = log((mean_c exp(k s_c) + exp(k s_0)) / 2) / k.
+    spread) of the rearrangement r and the same for d, and then S = log((mean_c exp(k s_c) + exp(k s_0)) / 2)
+    / k.
 
     The p-value is `conformal_p` over the kinds of the clean calibration networks: a clean network of a kind
     exchangeable with these gets p <= a with a probability of at most a. The probability is that of a logistic
@@ -221,6 +247,8 @@ def judge(
         indicators: for each name one value for each class, all of the same length; others count as 0.
         rearrangement: the largest likeness of `probing.rearranged`; None where it is not known.
         scattered: whether that probe leads to many classes; if to one, no backdoor is called all-to-all.
+        agreement: share of clean images on which twins give the suspect's class; None where it is not known,
+            which adds nothing.
         agree: whether the twins agree with the suspect; where not, the word is ``cannot tell``.
         varied: whether its answers to clean images are as varied as `LEAST_VARIETY`; likewise.
         calibration: the constants; None for those of the package.
@@ -232,12 +260,15 @@ def judge(
     known = calibration or load_calibration()
     contributions = _contributions(indicators, known)
     unlike = _unlike(indicators, known)
-    class_scores: Scores = known.intercept + np.sum(list(contributions.values()), axis=0)
+    apart = 0.0
+    if known.disagreement is not None and agreement is not None:
+        apart = known.disagreement.adds(agreement)
+    class_scores: Scores = known.intercept + apart + np.sum(list(contributions.values()), axis=0)
     suspect = int(np.argmax(class_scores))
     score, of_whole = _together(class_scores, known.sharpness), -np.inf
     if known.rearrangement is not None:
         if rearrangement is not None:
-            of_whole = _of_whole(rearrangement, known.rearrangement)
+            of_whole = apart + _of_whole(rearrangement, known.rearrangement)
         score = float(np.logaddexp(known.sharpness * score, known.sharpness * of_whole) - np.log(2))
         score /= known.sharpness
     p_value = conformal_p(score, known.clean, known.clean_kinds)
@@ -263,6 +294,17 @@ def judge(
         class_scores=class_scores,
         evidence=dict(sorted(evidence.items(), key=lambda pair: -pair[1])),
     )
+
+
+def log_disagreement(agreement: float) -> float:
+    """Return ``log(1 - agreement + FEW)``.
+
+    >>> round(log_disagreement(1.0), 2), round(log_disagreement(0.5), 2)
+    (-3.91, -0.65)
+    """
+    if not 0 <= agreement <= 1:
+        raise ValueError(f"agreement must be a share from 0 to 1; got {agreement:g}.")
+    return float(np.log(1 - agreement + FEW))
 
 
 def variety(labels: npt.ArrayLike, classes: int) -> float:

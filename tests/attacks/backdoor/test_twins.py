@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from securitynet_hub import load_images, load_target
+from securitynet_hub.attacks.backdoor import distillation
 from securitynet_hub.attacks.backdoor.distillation import (
     allowed_passes,
     answers,
@@ -104,6 +105,24 @@ def test_twins_depend_on_the_seed_alone_and_leave_the_suspect_and_the_random_sta
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in suspect.module.state_dict().items())
     assert not suspect.module.training
+
+
+@pytest.mark.parametrize(("groups", "precision"), [(1, torch.bfloat16), (4, torch.float32)])
+def test_networks_of_depthwise_convolutions_learn_in_single_precision(monkeypatch, groups, precision):
+    """Their gradients take up to three times as long in half precision."""
+    monkeypatch.setattr(distillation, "_cpu_has_bf16", lambda: True)
+    seen = set()
+
+    class Watched(nn.Sequential):
+        def forward(self, images):
+            if torch.is_grad_enabled() and type(images) is torch.Tensor:
+                seen.add(self[0](images).dtype)
+            return super().forward(images)
+
+    network = Watched(nn.Conv2d(4, 4, 3, groups=groups), nn.Flatten(), nn.Linear(4 * 36, 4)).eval()
+    images = torch.rand(40, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    distil_twins(network, images[:30], images[30:], number=1, passes=32)
+    assert seen == {precision}
 
 
 class Stranger(nn.Module):

@@ -11,6 +11,7 @@ from securitynet_hub.attacks.backdoor.verdict import (
     UNLIKE,
     UNSURE,
     Calibration,
+    Disagreement,
     Term,
     Whole,
     as_result,
@@ -65,6 +66,24 @@ def test_a_backdoor_that_leads_each_class_elsewhere_has_a_score_of_its_own():
     assert judge(values, calibration=calm, rearrangement=0.55).all_to_all
     with pytest.raises(ValueError, match="rearrangement must be a finite number; got nan"):
         judge(values, calibration=known, rearrangement=float("nan"))
+
+
+def test_twins_that_disagree_add_the_same_to_every_score():
+    whole = Whole(middle=0.5, spread=0.2, weight=2.0)
+    without = KNOWN.model_copy(update={"rearrangement": whole, "sharpness": 2.0})
+    known = without.model_copy(update={"disagreement": Disagreement(middle=-2.0, weight=0.5)})
+    values = {"probe": [1.0, 2.0, 3.0, 12.0]}
+    plain = judge(values, calibration=without, rearrangement=0.6)
+    found = judge(values, calibration=known, rearrangement=0.6, agreement=0.9)
+    added = 0.5 * (np.log(0.1 + 0.02) + 2)
+    np.testing.assert_allclose(found.class_scores, plain.class_scores + added)
+    assert found.score == pytest.approx(plain.score + added)
+    assert found.evidence["probe"] == plain.evidence["probe"]
+    assert found.evidence["rearrangement"] == pytest.approx(plain.evidence["rearrangement"] + added)
+    for other in (judge(values, calibration=known), judge(values, calibration=without, agreement=0.9)):
+        assert other.score == judge(values, calibration=without).score
+    with pytest.raises(ValueError, match=r"agreement must be a share from 0 to 1; got 1\.5"):
+        judge(values, calibration=known, agreement=1.5)
 
 
 def test_one_indicator_counts_only_so_much():
