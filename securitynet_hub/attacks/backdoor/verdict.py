@@ -109,7 +109,8 @@ class Whole(BaseModel):
 class Disagreement(BaseModel):
     """What it adds to all scores that twins disagree on a share d of the images.
 
-    ``weight * (log(d + FEW) - middle)``: where they agree on nearly all images, classes differ little, and a small difference looks large.
+    ``weight * (log(d + FEW) - middle)``: where they agree on nearly all images, classes differ little, and a
+    small difference looks large.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
