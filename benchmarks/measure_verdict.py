@@ -358,8 +358,9 @@ def calibrate(out: Path, beside: bool = False) -> Calibration:
 
 
 def learnt(out: Path) -> list[Measured]:
-    """Return the networks that constants are made of: those whose twins agree with them."""
-    return [row for part in LEARNT for row in load(out, part) if took(row) and agrees(row)]
+    """Return the networks that constants are made of: those that get a verdict, and whose backdoor works."""
+    rows = (row for part in LEARNT for row in load(out, part))
+    return [row for row in rows if took(row) and agrees(row) and row["varied"]]
 
 
 CELLS: dict[str, Callable[[Measured], bool]] = {
