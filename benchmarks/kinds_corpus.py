@@ -1,14 +1,14 @@
 """A corpus of further kinds of networks: ``python benchmarks/kinds_corpus.py FOLDER ASSETS [HALF ...]``.
 
-A kind is an architecture and an image set. The verdict of `twins` is calibrated on 33 of these kinds
-(``calibration`` and ``more``), beside those of `securitynet_hub.zoo.corpus`. The 24 others are there to judge
-it (``test`` and ``spare``, which earlier forms of the verdict were judged on, too, ``later`` and ``fresh``),
-and share neither architecture nor image set with any other kind. Each kind has three networks: two clean
+A kind is an architecture and an image set. The verdict of `twins` is calibrated on 49 of these kinds, beside
+those of `securitynet_hub.zoo.corpus`: ``calibration`` and ``more``, and ``test``, ``spare`` and ``later``, on
+which earlier forms of the verdict were judged. The eight of ``fresh`` are there to judge it. Those that judge,
+or judged, share neither architecture nor image set with any other kind. Each kind has three networks: two clean
 ones, of which the second is trained in an unusual way, and, but for three kinds, one with a backdoor, trained
 from scratch or, for every second kind, fine-tuned into the first. All is drawn from seeds.
 
-The eight kinds of ``fresh`` are the newest, with eight different triggers. Several backdoors of the other
-judged kinds did not take and could not be counted, so those of ``fresh`` stamp a larger share of the images
+The eight kinds of ``fresh`` are the newest, with eight different triggers. Several backdoors of the kinds
+judged before did not take and could not be counted, so those of ``fresh`` stamp a larger share of the images
 (0.2 from scratch and 0.3 in fine-tuning, rather than 0.1 and 0.2) and are fine-tuned for eight epochs rather
 than five. That was fixed before any network of these kinds was judged. Learning rates and epochs were chosen
 by the accuracy of each kind's first clean network alone.

@@ -141,7 +141,8 @@ def measure_kinds(folder: Path, assets: Path, part: str, out: Path, beside: bool
 
 def drawn(part: str, stem: str, trigger: str | None) -> bool:
     """Whether a network is measured beside clean ones: all clean ones, and a part of those that calibrate."""
-    return trigger is None or part == "test" or bool(sha256(stem.encode()).digest()[0] % 2)
+    whole = ("test", "kinds-test", "kinds-spare", "kinds-later")
+    return trigger is None or part in whole or bool(sha256(stem.encode()).digest()[0] % 2)
 
 
 def clean_beside(corpus: Path, row: CorpusNetwork) -> list[Target]:
