@@ -113,11 +113,11 @@ def test_a_trigger_that_tells_is_named_where_the_verdict_cannot_tell():
 
 
 def test_no_clean_network_that_scores_as_high_is_said_to_be_none():
-    result = {"verdict": "backdoor", "score": 9.0, "suspect": 3, "conformal_p": 1 / 45, "probability": 0.97}
+    result = {"verdict": "backdoor", "score": 9.0, "suspect": 3, "conformal_p": 1 / 57, "probability": 0.97}
     (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
     text = verdict.text.replace("\u00a0", " ")
     assert (
-        "none of the clean networks that calibrated the verdict scores as high (2.2 % with this one"
+        "none of the clean networks that calibrated the verdict scores as high (1.8 % with this one"
         in text.replace("None", "none")
     )
 
@@ -176,14 +176,14 @@ def test_a_model_unlike_those_of_the_calibration_is_said_to_be_so():
 @pytest.mark.parametrize(
     ("value", "ci", "said"),
     [
-        (0.99999, [0.99998, 1.0], "would be more than 97.8 %;"),
-        (0.99, [0.6, 1.0], "would be more than 97.8 % (60.0 % to more than 97.8 %);"),
-        (0.001, [0.0, 0.2], "would be less than 2.8 % (less than 2.8 % to 20.0 %);"),
+        (0.99999, [0.99998, 1.0], "would be more than 98.3 %;"),
+        (0.99, [0.6, 1.0], "would be more than 98.3 % (60.0 % to more than 98.3 %);"),
+        (0.001, [0.0, 0.2], "would be less than 2.3 % (less than 2.3 % to 20.0 %);"),
     ],
 )
 def test_a_probability_is_no_more_certain_than_its_calibration(value, ci, said):
     """If n kinds score lower, all that can be said is that at most 1 in n + 1 does not."""
-    assert load_calibration().sizes == (44, 34)  # what the expected words rest on
+    assert load_calibration().sizes == (56, 41)  # what the expected words rest on
     result = {"verdict": "cannot tell", "score": 1.0, "suspect": 3, "conformal_p": 0.06}
     result |= {"probability": value, "probability_ci": ci, "twin_agreement": [0.9]}
     (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts

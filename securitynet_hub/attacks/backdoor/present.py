@@ -325,7 +325,7 @@ def probability_words(result: Mapping[str, Any]) -> str:
     of backdoored networks.
 
     >>> probability_words({"probability": 0.75, "probability_ci": [0.5, 1.0]}).replace("\u00a0", " ")
-    '75.0 % (50.0 % to more than 97.8 %)'
+    '75.0 % (50.0 % to more than 98.3 %)'
     """
     return _probability(result, percent, "more than ", "less than ", " to ")
 
