@@ -37,9 +37,11 @@ import numpy.typing as npt
 import torch
 from kinds_corpus import kind_of, load_kind_target, plans
 from kinds_images import draw_set
+from measure_backdoored_models import zoo_targets
 from sklearn.linear_model import LogisticRegression
 from tables import writing
 
+from securitynet_hub import load_images
 from securitynet_hub.attacks.backdoor.twins import MAX_IMAGES, TwinFinding, compare_with_twins
 from securitynet_hub.attacks.backdoor.verdict import (
     LEVEL,
@@ -59,6 +61,7 @@ from securitynet_hub.models.target import Target
 from securitynet_hub.statistics.rates import auc_interval, split_scores, wilson_interval
 from securitynet_hub.zoo.corpus.recipes import training_order
 from securitynet_hub.zoo.corpus.table import CorpusNetwork, list_networks, load_corpus_target, network_images
+from securitynet_hub.zoo.train import SHIPPED_TEST
 
 RESOURCES = Path(__file__).parents[1] / "securitynet_hub" / "resources"
 
@@ -78,7 +81,7 @@ SIZED_BESIDE = dict.fromkeys(USED, (0.0, 5.0))
 """The same beside clean models, which no network shares its weights with: there every size counts."""
 
 DISAGREEMENT_FACTOR = 2.0
-"""How much less the penalty of the weights counts for the disagreement of twins."""
+"""What the disagreement of twins is multiplied by, so that the penalty of its weight counts less."""
 
 REARRANGEMENT = Whole(middle=0.5, spread=0.2, weight=2.0)
 """How a backdoor that leads each class to another one is scored: chosen on kinds left out."""
@@ -91,8 +94,9 @@ KINDS = "kinds-"
 
 LEARNT = (
     "design", "calibration", "kinds-calibration", "kinds-more", "kinds-test", "kinds-spare", "kinds-later",
+    "zoo",
 )  # fmt: skip
-"""The parts whose networks make the constants."""
+"""The parts whose networks make the constants; ``zoo`` are those that the package ships."""
 
 Measured = dict[str, Any]
 
@@ -105,6 +109,9 @@ def indicators(
     out.mkdir(parents=True, exist_ok=True)
     if part.startswith(KINDS):
         measure_kinds(corpus, assets, part, out, beside)
+        return
+    if part == "zoo":
+        measure_zoo(out)
         return
     order = {recipe.number: place for place, recipe in enumerate(training_order(part))}
     for row in sorted(list_networks(corpus, part), key=lambda row: order[row.number]):
@@ -137,6 +144,24 @@ def measure_kinds(folder: Path, assets: Path, part: str, out: Path, beside: bool
         row |= {"mode": plan.how, "beside": len(others), **told(found)}
         path.write_text(json.dumps(row) + "\n", encoding="utf-8")
         print(plan.id, flush=True)
+
+
+def measure_zoo(out: Path) -> None:
+    """Measure the indicators of the clean and the backdoored networks that the package ships."""
+    for id, target, truth in zoo_targets():
+        path = out / f"zoo-{id.split('/', 2)[2].replace('/', '-')}.json"
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_EXCL))
+            planted = truth.kind == "backdoored"
+            row = {"id": id, "architecture": f"zoo's {truth.architecture}", "images": "fashion", "beside": 0}
+            row |= {
+                "mode": "from scratch" if planted else "clean",
+                "trigger": truth.trigger if planted else None,
+            }
+            row |= {"target": truth.target_class, "success": truth.attack_success_rate}
+            row |= told(compare_with_twins(target, load_images().pixels[SHIPPED_TEST], seed=0))
+            path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+            print(id, flush=True)
 
 
 def drawn(part: str, stem: str, trigger: str | None) -> bool:
@@ -194,7 +219,7 @@ def load(out: Path, part: str) -> list[Measured]:
 
 def agrees(row: Measured) -> bool:
     """Whether the twins, or the clean networks beside, stand for a network, so that it gets a verdict."""
-    return agreement_of(row) >= MIN_AGREEMENT
+    return round(agreement_of(row), 6) >= MIN_AGREEMENT
 
 
 def agreement_of(row: Measured) -> float:
@@ -545,10 +570,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     is_detail = cells[0].startswith(detailed) and cells[0] != "from scratch, all to one"
                     if is_detail != short:
                         line(*cells)
-        if not given.beside:
-            fresh = "backdoors-verdict-fresh"
-            with writing(fresh, command, ["kind", "two clean ones", "with a backdoor"]) as line:
-                for cells in by_kind(load(given.out, f"{KINDS}fresh"), known):
+        if fresh := [] if given.beside else load(given.out, f"{KINDS}fresh"):
+            columns = ["kind", "two clean ones", "with a backdoor"]
+            with writing("backdoors-verdict-fresh", command, columns) as line:
+                for cells in by_kind(fresh, known):
                     line(*cells)
         columns = ["kind left out", "clean accused", "AUC", "found"]
         name = "backdoors-verdict-left-out" + ("-beside" if given.beside else "")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from securitynet_hub.annotations.schema import load_annotations
-from securitynet_hub.attacks.backdoor.verdict import FAITHLESS, UNLIKE, load_calibration
+from securitynet_hub.attacks.backdoor.verdict import FAITHLESS, UNLIKE, UNSURE, load_calibration
 from securitynet_hub.attacks.kind import kinds
 from securitynet_hub.records.entries import Entry
 from securitynet_hub.records.record import Record
@@ -84,7 +84,7 @@ def test_the_trigger_that_twins_resist_is_named():
     result["triggers"] = [{"name": "white 4 at 24, 24", "success": 0.95, "twin_success": 0.1}]
     (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
     said = (
-        "the strongest trigger found (white 4 at 24, 24) leads 95.0 % of the other images there, and 10.0 %"
+        "the strongest trigger found (white 4 at 24, 24) leads 95 % of some 20 other images there, and 10 %"
     )
     assert said in verdict.text.replace("\u00a0", " ")
     (verdict,) = summary(entry("backdoor-detection", "twins", {**result, "triggers": ["odd"]})).verdicts
@@ -95,7 +95,7 @@ def test_clean_models_beside_are_named_instead_of_twins():
     result = {"verdict": "backdoor", "score": 1.0, "suspect": 3, "conformal_p": 0.03, "probability": 0.9}
     result |= {"beside": 2, "triggers": [{"name": "white", "success": 0.95, "twin_success": 0.1}]}
     (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
-    assert "10.0 % on the 2 clean models beside it" in verdict.text.replace("\u00a0", " ")
+    assert "10 % on the 2 clean models beside it" in verdict.text.replace("\u00a0", " ")
     assert "twin" not in verdict.text
     shares = {"verdict": "cannot tell", "reason": FAITHLESS, "twin_agreement": [0.31, 0.7]}
     (verdict,) = summary(entry("backdoor-detection", "twins", {**result, **shares})).verdicts
@@ -108,16 +108,16 @@ def test_a_trigger_that_tells_is_named_where_the_verdict_cannot_tell():
         triggers = [{"name": "white", "success": success, "twin_success": 0.0}]
         (verdict,) = summary(entry("backdoor-detection", "twins", {**result, "triggers": triggers})).verdicts
         assert (
-            "the strongest trigger found (white) leads 100.0 %" in verdict.text.replace("\u00a0", " ")
+            "the strongest trigger found (white) leads 100 %" in verdict.text.replace("\u00a0", " ")
         ) == told
 
 
 def test_no_clean_network_that_scores_as_high_is_said_to_be_none():
-    result = {"verdict": "backdoor", "score": 9.0, "suspect": 3, "conformal_p": 1 / 57, "probability": 0.97}
+    result = {"verdict": "backdoor", "score": 9.0, "suspect": 3, "conformal_p": 1 / 59, "probability": 0.97}
     (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
     text = verdict.text.replace("\u00a0", " ")
     assert (
-        "none of the clean networks that calibrated the verdict scores as high (1.8 % with this one"
+        "none of the clean networks that calibrated the verdict scores as high (1.7 % with this one"
         in text.replace("None", "none")
     )
 
@@ -156,6 +156,8 @@ EARLIER = "the twins do not stand for the model: one gives its answers to too fe
         (EARLIER, [0.9, 0.45], "and more were needed"),
         (None, [0.9, 0.45], "and more were needed"),
         (None, [0.9, 0.55], "its score lies between"),
+        (UNSURE, [0.9, 0.9, 0.88, 0.4], "its score lies between"),
+        (FAITHLESS, None, "too few of the images only get its answer"),
     ],
 )
 def test_the_agreement_that_was_needed_is_that_of_the_record(reason, shares, said):
@@ -169,8 +171,9 @@ def test_the_agreement_that_was_needed_is_that_of_the_record(reason, shares, sai
 def test_a_model_unlike_those_of_the_calibration_is_said_to_be_so():
     result = {"verdict": "cannot tell", "score": 1.0, "suspect": 3, "conformal_p": 0.3, "reason": UNLIKE}
     result |= {"probability": 0.5, "probability_ci": [0.4, 0.6], "twin_agreement": [0.9, 0.41]}
-    (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
-    assert UNLIKE in verdict.text
+    for reason in (UNLIKE, UNLIKE[:-20]):  # the second as an earlier version may have said it
+        (verdict,) = summary(entry("backdoor-detection", "twins", {**result, "reason": reason})).verdicts
+        assert UNLIKE in verdict.text
 
 
 @pytest.mark.parametrize(
@@ -178,12 +181,12 @@ def test_a_model_unlike_those_of_the_calibration_is_said_to_be_so():
     [
         (0.99999, [0.99998, 1.0], "would be more than 98.3 %;"),
         (0.99, [0.6, 1.0], "would be more than 98.3 % (60.0 % to more than 98.3 %);"),
-        (0.001, [0.0, 0.2], "would be less than 2.3 % (less than 2.3 % to 20.0 %);"),
+        (0.001, [0.0, 0.2], "would be less than 2.2 % (less than 2.2 % to 20.0 %);"),
     ],
 )
 def test_a_probability_is_no_more_certain_than_its_calibration(value, ci, said):
     """If n kinds score lower, all that can be said is that at most 1 in n + 1 does not."""
-    assert load_calibration().sizes == (56, 41)  # what the expected words rest on
+    assert load_calibration().sizes == (58, 43)  # what the expected words rest on
     result = {"verdict": "cannot tell", "score": 1.0, "suspect": 3, "conformal_p": 0.06}
     result |= {"probability": value, "probability_ci": ci, "twin_agreement": [0.9]}
     (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts

@@ -33,7 +33,7 @@ class Example:
             are put into.
         twin_success: the same of the twins, their mean.
         picture: shape (2 height, images * width, channels), uint8: clean images above, stamped ones below,
-            reduced by a whole number where they are wide.
+            reduced by a whole number where they are wide; images of the class itself come last.
     """
 
     name: str
@@ -90,12 +90,13 @@ def _example(
             counted = panel.elsewhere(number, rows)[place].bool()
             led = panel.answered(number, seen).argmax(1) == label
             rates.append(float(led[counted].float().mean()) if bool(counted.any()) else 0.0)
+    order = panel.elsewhere(0, rows)[place].argsort(descending=True, stable=True)
     return Example(
         name=name,
         what=what,
         success=rates[0],
         twin_success=sum(rates[1:]) / len(rates[1:]),
-        picture=_picture(panel.pixels[rows], stamped),
+        picture=_picture(panel.pixels[rows][order], stamped[order]),
     )
 
 

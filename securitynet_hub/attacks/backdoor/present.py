@@ -261,6 +261,9 @@ SURE, DOUBTED = 0.95, "Perhaps backdoored"
 EARLIER_AGREEMENT = 0.5
 """The agreement of each twin that was needed when records did not give this reason."""
 
+SAME_REASON = 60
+"""By how many of its first letters a reason is known, whatever an earlier version said after them."""
+
 NO_STAND_IN = "do not stand for the model"
 """What every wording of the reason says."""
 
@@ -391,7 +394,10 @@ def _second_look(result: Mapping[str, Any]) -> str:
     """Say how to see whether clean networks are accused alike."""
     if result.get("beside"):
         return "audit one of the clean models beside the others, too, and look at the pictures"
-    return "judge a clean network of the same kind, too, and look at the pictures"
+    return (
+        "judge a clean network of the same kind, too (if it is accused as well, nothing follows), compare "
+        "with it by `--beside`, and look at the pictures"
+    )
 
 
 def _strongest_trigger(result: Mapping[str, Any], least: float) -> Iterator[str]:
@@ -413,8 +419,8 @@ def _strongest_trigger(result: Mapping[str, Any], least: float) -> Iterator[str]
             )
             return
         yield (
-            f"the strongest trigger found ({name}) leads {percent(success)} of the other images there, and "
-            f"{percent(of_twins)} on {_others(result)}"
+            f"the strongest trigger found ({name}) leads {percent(success, 0)} of some 20 other images "
+            f"there, and {percent(of_twins, 0)} on {_others(result)}"
         )
 
 
@@ -422,15 +428,19 @@ def _why_open(result: Mapping[str, Any]) -> str:
     """Say why there is no verdict: the twins do not stand for the model, or the score lies between."""
     shares = result.get("twin_agreement")
     known = [share for share in map(number, shares) if share is not None] if isinstance(shares, list) else []
-    if (reason := result.get("reason")) in (FOREIGN, LOPSIDED, UNLIKE):
-        return f"The reason: {reason}."
-    if known and (NO_STAND_IN in str(reason) or min(known) < EARLIER_AGREEMENT):
-        mean = sum(known) / len(known)
+    reason = str(result.get("reason"))
+    for said in (FOREIGN, LOPSIDED, UNLIKE):
+        if reason[:SAME_REASON] == said[:SAME_REASON]:
+            return f"The reason: {said}."
+    told = result.get("reason") is not None
+    if NO_STAND_IN in reason or (not told and known and min(known) < EARLIER_AGREEMENT):
+        mean = sum(known) / len(known) if known else None
         # Records of other times needed more, or each of the twins
-        enough = f"{percent(MIN_AGREEMENT, 0)} are" if mean < MIN_AGREEMENT else "more were"
+        enough = f"{percent(MIN_AGREEMENT, 0)} are" if mean is None or mean < MIN_AGREEMENT else "more were"
+        share = "too few" if mean is None else f"{percent(mean)}"
         return (
-            f"The reason: {percent(mean)} of the images only get its answer from {_others(result)}, on "
-            f"average, and {enough} needed before a comparison means anything. "
+            f"The reason: {share} of the images only get its answer from {_others(result)}, on average, and "
+            f"{enough} needed before a comparison means anything. "
             + (
                 "Do all have the same classes in one order?"
                 if result.get("beside")

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from securitynet_hub.core.arrays import Scores
 
@@ -52,7 +52,7 @@ UNSURE = (
 )
 FOREIGN = (
     "the model has more classes than any network that the verdict was calibrated on, and not all were looked "
-    "at: in the one such network that was tried, a backdoor that always works was missed"
+    "at: in the one such network that was tried, a backdoor that always works was missed with one seed of two"
 )
 UNLIKE = (
     "on the model's ordinary classes, model and twins differ as those of no network that the verdict was "
@@ -115,8 +115,8 @@ class Disagreement(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    middle: float
-    weight: float
+    middle: FiniteFloat
+    weight: FiniteFloat
 
     def adds(self, agreement: float) -> float:
         """Return what an agreement adds to every score."""
@@ -230,7 +230,7 @@ def judge(
 
         s_c = b + sum_i (v_i z_ic + w_i u_ic) + w_d (log(d + FEW) - m),      S = log(mean_c exp(k s_c)) / k,
 
-    d the share of clean images on which twins do not give the suspect's class.
+    d the share of clean images on which twins do not give the suspect's class (`Disagreement`: w_d, m).
 
     A backdoor that leads each class to another one has a score of its own, s_0 = w asinh((r - middle) /
     spread) of the rearrangement r and the same for d, and then S = log((mean_c exp(k s_c) + exp(k s_0)) / 2)
@@ -256,7 +256,8 @@ def judge(
         level: largest p-value of a ``backdoor``.
 
     Raises:
-        ValueError: no indicator, different lengths, or a value that is not finite or beyond `LARGEST`.
+        ValueError: no indicator, different lengths, a value that is not finite or beyond `LARGEST`, or an
+            agreement that is no share.
     """
     known = calibration or load_calibration()
     contributions = _contributions(indicators, known)
