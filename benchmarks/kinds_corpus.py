@@ -1,11 +1,12 @@
 """A corpus of further kinds of networks: ``python benchmarks/kinds_corpus.py FOLDER ASSETS [HALF ...]``.
 
 A kind is an architecture and an image set. The verdict of `twins` is calibrated on 49 of these kinds, as far
-as their twins agree, beside those of `securitynet_hub.zoo.corpus`: ``calibration`` and ``more``, and ``test``, ``spare`` and ``later``, on
-which earlier forms of the verdict were judged. The eight of ``fresh`` are there to judge it. Those that
-judge, or judged, share neither architecture nor image set with any other kind. Each kind has three networks:
-two clean ones, of which the second is trained in an unusual way, and, but for three kinds, one with a
-backdoor, trained from scratch or, for every second kind, fine-tuned into the first. All is drawn from seeds.
+as their twins agree, beside those of `securitynet_hub.zoo.corpus`: ``calibration`` and ``more``, and
+``test``, ``spare`` and ``later``, on which earlier forms of the verdict were judged. The eight of ``fresh``
+are there to judge it. Those that judge, or judged, share neither architecture nor image set with any other
+kind. Each kind has three networks: two clean ones, of which the second is trained in an unusual way, and, but
+for three kinds, one with a backdoor, trained from scratch or, for every second kind, fine-tuned into the
+first. All is drawn from seeds.
 
 The eight kinds of ``fresh`` are the newest, with eight different triggers. Several backdoors of the kinds
 judged before did not take and could not be counted, so those of ``fresh`` stamp a larger share of the images
