@@ -25,9 +25,9 @@ SMALL ?= $(PARALLEL)
 # compiled, or each of the many processes of the tests would compile it again, which takes some 15 seconds.
 unexport PYTHONDONTWRITEBYTECODE
 # In a new environment, processes that start together each compile the same modules and tests: half a minute of
-# a core each. With FIRST=$(VENV)/compiled, `make test` lets one process compile before it starts the others. That
-# saves time where other runs keep the cores busy meanwhile.
-FIRST ?=
+# a core each. With COMPILED=$(VENV)/compiled, `make test` lets one process compile before it starts the
+# others. That saves time where other runs keep the cores busy meanwhile.
+COMPILED ?=
 # With UV=uv, uv installs: in a quarter of pip's time, and what two environments share lies on the disk once.
 ifdef UV
 export UV_PRERELEASE := disallow
@@ -113,7 +113,7 @@ tables: $(VENV)/installed
 # Two runs, which `make -j2` starts together: each waits for processes, and has little to do at its end.
 test: test-alone test-vision
 
-test-alone: $(VENV)/installed $(FIRST)
+test-alone: $(VENV)/installed $(COMPILED)
 	$(BIN)/pytest $(PARALLEL) $(ONCE) tests --pyargs securitynet_hub -m "not exhaustive"
 
 test-fast: $(VENV)/installed
@@ -125,7 +125,7 @@ test-coverage: $(VENV)/installed
 
 # The sources that take their networks from torchvision and timm. Only this run sees the two: torchvision's
 # wheel may be built for another torch, and then breaks whatever imports it.
-test-vision: $(VENV)/installed $(VENV)/vision/installed $(FIRST)
+test-vision: $(VENV)/installed $(VENV)/vision/installed $(COMPILED)
 	VISION=$(abspath $(VENV)/vision) $(BIN)/pytest $(SMALL) tests/vision \
 		tests/loaders/test_hosted.py::test_every_family_has_a_network_for_each_of_its_data_sets
 

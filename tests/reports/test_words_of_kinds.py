@@ -99,7 +99,7 @@ def test_clean_models_beside_are_named_instead_of_twins():
     assert "twin" not in verdict.text
     shares = {"verdict": "cannot tell", "reason": FAITHLESS, "twin_agreement": [0.31, 0.7]}
     (verdict,) = summary(entry("backdoor-detection", "twins", {**result, **shares})).verdicts
-    assert "the images only get its answer from the 2 clean models beside it, on average" in verdict.text
+    assert "the images get its answer from the 2 clean models beside it, on average" in verdict.text
 
 
 def test_a_trigger_that_tells_is_named_where_the_verdict_cannot_tell():
@@ -139,7 +139,7 @@ def test_twins_that_differ_from_the_model_are_the_reason_why_none_can_tell():
     result |= {"probability": 0.98, "probability_ci": [0.9, 0.99], "twin_agreement": [0.7, 0.31]}
     (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
     assert verdict.tone == "open"
-    assert "50.5\u00a0% of the images only get its answer from its clean twins" in verdict.text
+    assert "only 50.5\u00a0% of the images get its answer from its clean twins" in verdict.text
     assert "on average, and 60\u00a0% are needed" in verdict.text
     assert "its score lies between" not in verdict.text
 
@@ -150,14 +150,14 @@ EARLIER = "the twins do not stand for the model: one gives its answers to too fe
 @pytest.mark.parametrize(
     ("reason", "shares", "said"),
     [
-        (FAITHLESS, [0.7, 0.41], "55.5 % of the images only get its answer"),
+        (FAITHLESS, [0.7, 0.41], "only 55.5 % of the images get its answer"),
         (FAITHLESS, [0.7, 0.41], "and 60 % are needed"),
         (EARLIER, [0.65], "and more were needed"),
         (EARLIER, [0.9, 0.45], "and more were needed"),
         (None, [0.9, 0.45], "and more were needed"),
         (None, [0.9, 0.55], "its score lies between"),
         (UNSURE, [0.9, 0.9, 0.88, 0.4], "its score lies between"),
-        (FAITHLESS, None, "too few of the images only get its answer"),
+        (FAITHLESS, None, "too few of the images get its answer"),
     ],
 )
 def test_the_agreement_that_was_needed_is_that_of_the_record(reason, shares, said):

@@ -437,9 +437,9 @@ def _why_open(result: Mapping[str, Any]) -> str:
         mean = sum(known) / len(known) if known else None
         # Records of other times needed more, or each of the twins
         enough = f"{percent(MIN_AGREEMENT, 0)} are" if mean is None or mean < MIN_AGREEMENT else "more were"
-        share = "too few" if mean is None else f"{percent(mean)}"
+        share = "too few" if mean is None else f"only {percent(mean)}"
         return (
-            f"The reason: {share} of the images only get its answer from {_others(result)}, on average, and "
+            f"The reason: {share} of the images get its answer from {_others(result)}, on average, and "
             f"{enough} needed before a comparison means anything. "
             + (
                 "Do all have the same classes in one order?"
