@@ -10,8 +10,8 @@ Twins learn classes, not logits. How likely a backdoored network finds the attac
 depends on how much of the trigger that image happens to hold, such as a dark stripe: twins that learnt logits
 learnt much of the trigger from them, and the more, the longer they learnt.
 
-Starting from the suspect's own weights, shrunk and perturbed (Ash & Adams 2020, arXiv 1910.08475), takes a
-tenth of the passes that a start from scratch takes. Distillation is also how backdoors are removed (Li et al.
+Starting from the suspect's own weights, shrunk and perturbed (Ash & Adams 2020, arXiv 1910.08475), takes
+fewer passes than a start from scratch. Distillation is also how backdoors are removed (Li et al.
 2021, arXiv 2101.05930); here it serves to compare. An attacker can plan for twins: SCAR (arXiv 2509.23871)
 makes backdoors that wake in students, which this does not find.
 """
@@ -58,8 +58,9 @@ they are cheap, up to 3,000 while they are dear."""
 DEEP, TAIL = 16, 3
 """Number of matrices and kernels above which only the last few are shrunk and trained.
 
-With 3, twins of EfficientNet-Lite0 give its answers to 62 % of squares of photographs, and follow a planted
-sticker in 5 %; with 8, which take more passes than can be afforded, they give them to 25 %.
+With 3, four twins of EfficientNet-Lite0 give its answers to 46 % of squares of photographs (61 % with a
+planted sticker, whose patch they follow in 4 to 8 %). With 8, which take more passes than can be afforded,
+twins that learnt logits gave them to 25 instead of 62 %.
 """
 
 TAIL_PASSES = 6_000

@@ -38,7 +38,7 @@ LEAST_MOVED = 0.05
 """A share of moved images below which a probe's aim cannot be told."""
 
 MOVED_WEIGHT = 0.5
-"""What images that a probe moves on the twins, or on the suspect to other classes, count against it."""
+"""What images that a probe moves on the twins count against it."""
 
 BATCH_SIZE = 256
 

@@ -52,7 +52,8 @@ UNSURE = (
 )
 FOREIGN = (
     "the model has more classes than any network that the verdict was calibrated on, and not all were looked "
-    "at: in the one such network that was tried, a backdoor that always works was missed with one seed of two"
+    "at: in the one such network that was tried, a backdoor that always works was found with one seed of two, "
+    "and missed with the other"
 )
 UNLIKE = (
     "on the model's ordinary classes, model and twins differ as those of no network that the verdict was "
@@ -77,8 +78,8 @@ class Term(BaseModel):
     Attributes:
         name: one of `twin_indicators.INDICATORS`.
         floor: what is added to the deviation over classes, so that equal classes do not look certain.
-        middle: what a clean network's largest difference is measured from.
-        spread: its deviation.
+        middle: what every class's value is compared with.
+        spread: the unit in which it is.
         weight: of the value compared with the network's other classes.
         raw_weight: of the value compared with clean networks.
         seen: the least and the largest median over a network's classes among the calibration networks; None
@@ -175,7 +176,7 @@ class Verdict:
     Attributes:
         word: ``backdoor``, ``no sign`` or ``cannot tell``.
         reason: why the verdict cannot tell; empty where it can.
-        score: log-odds of the classes together, their mean on the scale of odds; higher = more suspicious.
+        score: S of `judge`, the log-odds of all classes together; higher = more suspicious.
         p_value: share of clean networks that score as high, each kind counting alike, and counted with this
             one: conformal.
         probability: of a backdoor, if half of such networks had one.
@@ -184,8 +185,8 @@ class Verdict:
         all_to_all: whether a backdoor that leads each class to another one scores above 0, and above one
             that leads all to the suspect.
         class_scores: shape (classes,), the log-odds of each class.
-        evidence: what each indicator adds to the suspect's score, largest first, and the score of a backdoor
-            that leads each class to another one.
+        evidence: what each indicator adds to the suspect's score, largest first, without the intercept and
+            `Disagreement`; among them the whole score of a backdoor that leads each class to another one.
     """
 
     word: Word
@@ -234,7 +235,7 @@ def judge(
 
     A backdoor that leads each class to another one has a score of its own, s_0 = w asinh((r - middle) /
     spread) of the rearrangement r and the same for d, and then S = log((mean_c exp(k s_c) + exp(k s_0)) / 2)
-    / k.
+    / k. Where r is not known, exp(k s_0) counts as 0.
 
     The p-value is `conformal_p` over the kinds of the clean calibration networks: a clean network of a kind
     exchangeable with these gets p <= a with a probability of at most a. The probability is that of a logistic
@@ -245,7 +246,8 @@ def judge(
     their range is unlike them, and gets no verdict.
 
     Args:
-        indicators: for each name one value for each class, all of the same length; others count as 0.
+        indicators: for each name one value for each class, all of the same length; those that are not given
+            add nothing.
         rearrangement: the largest likeness of `probing.rearranged`; None where it is not known.
         scattered: whether that probe leads to many classes; if to one, no backdoor is called all-to-all.
         agreement: share of clean images on which twins give the suspect's class; None where it is not known,
