@@ -52,8 +52,8 @@ UNSURE = (
 )
 FOREIGN = (
     "the model has more classes than any network that the verdict was calibrated on, and not all were looked "
-    "at: in the one such network that was tried, a backdoor that always works was found with one seed of two, "
-    "and missed with the other"
+    "at: in the one such network that was tried, a backdoor that always works was found with one seed, "
+    "and missed with another"
 )
 UNLIKE = (
     "on the model's ordinary classes, model and twins differ as those of no network that the verdict was "
