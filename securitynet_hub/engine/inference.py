@@ -30,7 +30,7 @@ from securitynet_hub.data.images import LabelledImages
 from securitynet_hub.data.pixels import Labels, Pixels
 from securitynet_hub.data.sources import ImageSource
 from securitynet_hub.engine.converted import Converted, converted
-from securitynet_hub.engine.memory_format import wants_channels_last
+from securitynet_hub.engine.memory_format import put_channels_last, wants_channels_last
 from securitynet_hub.engine.processes import broadcast, gather, init_processes, raise_together
 from securitynet_hub.engine.soundness import Forward, as_classifier, require_sound
 from securitynet_hub.models.eval_mode import evaluating
@@ -465,6 +465,8 @@ class _Forward:
         self._device = accelerator.device
         self._call: Callable[[torch.Tensor], torch.Tensor] = module
         self._module: torch.nn.Module | None = None  # only of one whose inputs may be reordered
+        self._untried: torch.nn.Module | None = None  # one that no input was seen of yet, on a GPU
+        self._channels_last = False
         if hasattr(module, "hf_device_map"):  # `device_maps.place` has put it on devices already
             return
         if accelerator.device.type == "cpu":
@@ -472,15 +474,18 @@ class _Forward:
             self._module = module
         module.to(accelerator.device)
         if accelerator.device.type == "cuda" and _is_for_images(module):
-            # The memory format that tensor cores need for convolutions; the module keeps it.
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._untried = module
         dynamo = accelerator.state.dynamo_plugin
         if dynamo.backend != DynamoBackend.NO:
             self._call = torch.compile(module, **dynamo.to_kwargs())
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return the outputs for a batch."""
-        if inputs.ndim == 4 and self._device.type == "cuda":
+        if self._untried is not None:
+            # The memory format that tensor cores need for convolutions; the module keeps it.
+            self._channels_last = put_channels_last(self._untried, inputs[:1])
+            self._untried = None
+        if self._channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         if self._most is None and self._elements is not None:
             self._most = max(1, self._elements // inputs[0].numel())

@@ -1,4 +1,4 @@
-"""Whether a network answers faster on a CPU with the channels of its inputs last in memory.
+"""In what order a network reads images: faster with their channels last in memory, where it can.
 
 Convolutions on a CPU work on pixels whose channels lie together. Inputs in that order spare them a conversion
 before and after each layer; weights are packed anew anyway, so they stay as they are. Measured on one thread,
@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 import torch
+
+from securitynet_hub.core.plain_torch import plain_torch
 
 SMALLEST = 3 * 32 * 32
 """Least elements of an input that is worth reordering."""
@@ -56,6 +59,60 @@ def wants_channels_last(
         turned = any(isinstance(part, TURN_BACK) for part in module.modules())
         _VERDICTS[first] = not turned and _answers_alike(forward, inputs[:1])
     return _VERDICTS[first]
+
+
+def put_channels_last(network: torch.nn.Module, sample: torch.Tensor) -> bool:
+    """Put a network's weights in that order where it answers a sample as before; return whether they are.
+
+    One that calls ``view`` where only ``reshape`` would do, as most hand-written ones, keeps its order.
+
+    Args:
+        network: in eval mode.
+        sample: an input or more; only images, shape (n, channels, height, width), have such an order.
+
+    >>> layers = torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4 * 30 * 30, 2)
+    >>> put_channels_last(torch.nn.Sequential(*layers), torch.rand(2, 3, 32, 32))
+    True
+    """
+    if sample.ndim != 4:
+        return False
+    try:
+        with plain_torch(), torch.no_grad():
+            expected = network(in_plain_order(sample)).float()
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            found = network(sample.contiguous(memory_format=torch.channels_last)).float()
+        if (found - expected).abs().max() <= SAME_NARROW * (1e-6 + expected.abs().max()):
+            return True
+    except Exception:  # a stranger's network
+        pass
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return False
+
+
+def with_channels_last(network: torch.nn.Module, sample: torch.Tensor) -> torch.nn.Module:
+    """Return a network, somebody's copy, that takes images in any order, with its channels last if it can.
+
+    One that cannot puts every image in the plain order before it reads it.
+    """
+    if not put_channels_last(network, sample):
+        network.register_forward_pre_hook(_read_in_plain_order)
+    return network
+
+
+def in_plain_order(inputs: torch.Tensor) -> torch.Tensor:
+    """Return inputs whose elements lie as their shape says, the last dimension together.
+
+    ``contiguous`` leaves images of one channel in either order, of which convolutions then keep it.
+
+    >>> in_plain_order(torch.ones(2, 5, 4, 1).movedim(-1, 1)).stride()
+    (20, 20, 4, 1)
+    """
+    plain = torch.empty(inputs.shape, device="meta").stride()
+    return inputs if inputs.stride() == plain else inputs.clone(memory_format=torch.contiguous_format)
+
+
+def _read_in_plain_order(network: torch.nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(in_plain_order(part) if isinstance(part, torch.Tensor) else part for part in given)
 
 
 def _answers_alike(forward: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor) -> bool:

@@ -84,7 +84,7 @@ def additive_triggers(
     )
     with frozen(target.module):
         space, inputs = PixelSpace.from_target(target), network_inputs(target, images[:max_images])
-        module = for_input_gradients(target.module)
+        module = for_input_gradients(target.module, inputs)
 
         def classify(pixels: torch.Tensor) -> torch.Tensor:
             logits: torch.Tensor = module(space.inputs(pixels))

@@ -14,6 +14,7 @@ from securitynet_hub.attacks.backdoor.distillation import Twins, answers, channe
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, has_gradients
 from securitynet_hub.engine.soundness import as_classifier
 from securitynet_hub.models.beside import require_same_classes
+from securitynet_hub.models.eval_mode import some_parameter
 from securitynet_hub.models.target import Target
 
 COPY = 0.1
@@ -109,7 +110,8 @@ def _as_the_suspect_reads(
             "models whose weights are at hand, as modules or by their names."
         )
     own = PixelSpace.from_target(model)
-    network, _ = in_single(copied(as_classifier(model)).to(inputs.device), inputs)
+    own_inputs = inputs[:1].to(some_parameter(model.module))
+    network, _ = in_single(copied(as_classifier(model), own_inputs).to(inputs.device), inputs)
     alike = torch.equal(own.black, space.black) and torch.equal(own.range, space.range)
     return network if alike else Rescaled(network, own=own, given=space).eval().to(inputs.device)
 

@@ -35,6 +35,7 @@ from securitynet_hub.core.errors import ModelError
 from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.core.progress import tell
 from securitynet_hub.core.seeds import seeded
+from securitynet_hub.engine.memory_format import with_channels_last
 from securitynet_hub.models.last_layer import find_last_layer
 
 KEPT = 0.5
@@ -144,7 +145,7 @@ def distil_twins(
             f"twins need one image of each sort at least; got {len(inputs)} to learn from and {len(others)} "
             "others."
         )
-    whole = copied(classifier)
+    whole = copied(classifier, inputs)
     inputs, others = channels_last(inputs), channels_last(others)
     cut = cut_before(whole, _trained_of_deep(whole), torch.cat([inputs[:1], others[:1]]))
     suspect = whole if cut is None else cut.tail
@@ -180,8 +181,8 @@ def distil_twins(
     return Twins(modules=tuple(modules), agreement=tuple(agreement), passes=count, cut=cut)
 
 
-def copied(classifier: torch.nn.Module) -> torch.nn.Module:
-    """Return a frozen copy of a classifier in eval mode with its channels last.
+def copied(classifier: torch.nn.Module, inputs: torch.Tensor) -> torch.nn.Module:
+    """Return a frozen copy of a classifier in eval mode, with its channels last where it takes inputs so.
 
     Raises:
         ModelError: it cannot be copied, or has no weights.
@@ -192,7 +193,7 @@ def copied(classifier: torch.nn.Module) -> torch.nn.Module:
         found: torch.nn.Module = copy.deepcopy(classifier).requires_grad_(False)
     except Exception as error:  # a tensor with a history, a lock, a handle: anything a stranger keeps in it
         raise ModelError(f"the suspect cannot be copied, so that it has no twins: {error}.") from error
-    return found.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return with_channels_last(found.eval(), inputs[:1])
 
 
 def in_single(network: torch.nn.Module, inputs: torch.Tensor) -> tuple[torch.nn.Module, torch.Tensor]:

@@ -10,7 +10,7 @@ from securitynet_hub.attacks.backdoor.descent import Adam
 from securitynet_hub.attacks.backdoor.input_gradients import for_input_gradients
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.core.progress import tell
-from securitynet_hub.models.last_layer import WithFeatures, find_last_layer
+from securitynet_hub.models.last_layer import WithFeatures, find_last_layer, noise_for
 from securitynet_hub.models.target import Target
 
 
@@ -54,8 +54,11 @@ class Head:
                 f"{target.num_classes} classes; it has {len(weight)}."
             )
         bias = layer.bias
+        module = target.module
+        if copied:
+            module = for_input_gradients(module, noise_for(target.transform.shape).to(weight))
         return cls(
-            body=WithFeatures(for_input_gradients(target.module) if copied else target.module, name),
+            body=WithFeatures(module, name),
             weight=weight,
             bias=bias.detach() if isinstance(bias, torch.Tensor) else weight.new_zeros(len(weight)),
         )

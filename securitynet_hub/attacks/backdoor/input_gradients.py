@@ -13,19 +13,26 @@ from typing import Any
 
 import torch
 
+from securitynet_hub.engine.memory_format import with_channels_last
+
 FEW_CHANNELS = 4
 """Up to so many channels the gradient for a convolution's input is taken as a product of matrices."""
 
 
-def for_input_gradients(module: torch.nn.Module) -> torch.nn.Module:
+def for_input_gradients(module: torch.nn.Module, inputs: torch.Tensor) -> torch.nn.Module:
     """Return a copy in eval mode, with frozen parameters, whose gradients for inputs are fast on a CPU.
 
     The module itself stays as it is. On other devices, and of a module that cannot be copied, it is returned
     itself; `pixel_space.frozen` is what freezes it then.
 
+    Args:
+        module: maps inputs to logits.
+        inputs: some of its inputs, by which it is seen whether it takes images with their channels last.
+
     >>> module = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, stride=2, padding=1), torch.nn.Flatten())
     >>> x = torch.rand(5, 1, 8, 8, requires_grad=True)
-    >>> slopes = [torch.autograd.grad((m(x) ** 2).sum(), x)[0] for m in (module, for_input_gradients(module))]
+    >>> pair = module, for_input_gradients(module, x)
+    >>> slopes = [torch.autograd.grad((network(x) ** 2).sum(), x)[0] for network in pair]
     >>> torch.allclose(*slopes, atol=1e-5)
     True
     """
@@ -36,7 +43,7 @@ def for_input_gradients(module: torch.nn.Module) -> torch.nn.Module:
     except (RuntimeError, TypeError):  # a tensor with a history, or something that cannot be pickled
         return module
     copied.eval().requires_grad_(False)
-    copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with_channels_last(copied, inputs[:1].detach())
     if type(copied) is torch.nn.Conv2d:
         return _replaced(copied)
     for parent in list(copied.modules()):

@@ -99,7 +99,7 @@ def mm_bd(
     rows = torch.arange(images_per_class, device=like.device).repeat(target.num_classes)
     margins: list[Scores] = []
     with frozen(target.module):
-        module = for_input_gradients(target.module)
+        module = for_input_gradients(target.module, space.inputs(noise))
         for part, row in zip(torch.split(labels, batch_size), torch.split(rows, batch_size), strict=True):
             pixels = noise[row]
             for step in range(steps):

@@ -49,7 +49,7 @@ class TriggerStamp:
             ModelError: it answers NaN, infinities, or for another number of classes.
         """
         space, inputs = PixelSpace.from_target(target), network_inputs(target, images)
-        module = for_input_gradients(target.module)
+        module = for_input_gradients(target.module, inputs)
         with torch.no_grad():
             logits = torch.cat([module(part) for part in torch.split(inputs, batch_size)])
         if logits.shape != (len(inputs), target.num_classes) or not torch.isfinite(logits).all():

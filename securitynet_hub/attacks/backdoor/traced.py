@@ -85,6 +85,13 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
 
+    def trace(self, *given: Any, **settings: Any) -> fx.Graph:
+        """Follow a network; its ``view`` becomes ``reshape``, which takes images with their channels last."""
+        graph = super().trace(*given, **settings)
+        for node in graph.find_nodes(op="call_method", target="view"):
+            node.target = "reshape"
+        return graph
+
 
 class _Subsampled(nn.Module):
     """A convolution with a stride, as one without whose places are left out afterwards."""

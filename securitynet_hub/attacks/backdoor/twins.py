@@ -146,7 +146,8 @@ def compare_with_twins(
     space, classifier = PixelSpace.from_target(target), as_classifier(target)
     large = multiplications(classifier, network_inputs(target, images[:1])) > LARGE
     images = images[: MAX_IMAGES_LARGE if large else MAX_IMAGES]
-    suspect, inputs = in_single(copied(classifier), network_inputs(target, images))
+    inputs = network_inputs(target, images)
+    suspect, inputs = in_single(copied(classifier, inputs), inputs)
     learnt, others = inputs[:-SHOWN], inputs[-SHOWN:]
     twins = (
         in_place_of_twins(beside, target, suspect, space, others)

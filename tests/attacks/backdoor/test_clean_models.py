@@ -47,7 +47,7 @@ class Plain:
 
 
 def beside(suspect: Target, inputs: torch.Tensor, *models: Target):
-    network = copied(as_classifier(suspect))
+    network = copied(as_classifier(suspect), inputs)
     return in_place_of_twins(models, suspect, network, PixelSpace.from_target(suspect), inputs)
 
 

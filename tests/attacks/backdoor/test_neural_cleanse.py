@@ -275,8 +275,8 @@ class TestInputGradients:
         )
         module(torch.rand(9, channels, 13, 11))  # the BatchNorm has seen something
         module.eval()
-        copied = for_input_gradients(module)
         x = torch.rand(5, channels, 13, 11, requires_grad=True)
+        copied = for_input_gradients(module, x)
         answers = [part(x) for part in (module, copied)]
         slopes = [torch.autograd.grad((answer**2).sum(), x)[0] for answer in answers]
         assert torch.allclose(*answers, atol=1e-5)
@@ -285,11 +285,11 @@ class TestInputGradients:
     def test_what_cannot_be_copied_is_taken_as_it_is(self):
         module = nn.Linear(3, 2)
         module.history = module.weight * 2
-        assert for_input_gradients(module) is module
+        assert for_input_gradients(module, torch.ones(1, 3)) is module
 
     def test_a_lone_convolution(self):
         module, x = nn.Conv2d(1, 2, 3), torch.rand(2, 1, 5, 5)
-        assert torch.allclose(for_input_gradients(module)(x), module(x), atol=1e-6)
+        assert torch.allclose(for_input_gradients(module, x)(x), module(x), atol=1e-6)
 
 
 def test_only_likely_classes_are_screened():

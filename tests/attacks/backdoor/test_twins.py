@@ -507,12 +507,12 @@ def test_a_network_that_converts_within_keeps_its_precision(pixels):
         def forward(self, inputs):
             return self.network(inputs.half()).float()
 
-    network = copied(Converting())
     inputs = known.transform(pixels[:4])
+    network = copied(Converting(), inputs)
     kept, single = in_single(network, inputs.half())
     assert kept is network
     assert single.dtype == torch.float32
-    converted, _ = in_single(copied(known.module).half(), inputs.half())
+    converted, _ = in_single(copied(known.module, inputs).half(), inputs.half())
     assert {p.dtype for p in converted.parameters()} == {torch.float32}
-    plain = copied(known.module)
+    plain = copied(known.module, inputs)
     assert in_single(plain, inputs) == (plain, inputs)
