@@ -107,6 +107,13 @@ def add(commands: Any) -> None:
         help="accuracy that the model should have on images that it was not trained on, such as 0.93; the "
         "measured one is compared with it before any attack (default: the published one, if any)",
     )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="decides what attacks draw: another one shows how much a figure rests on that (default: 0)",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the records")
     add_engine_flag(parser)
     add_profile_flag(parser)
@@ -131,6 +138,7 @@ def run(options: argparse.Namespace) -> None:
         data=options.data,
         settings=own_settings,
         options=chosen,
+        seed=options.seed,
         expected_accuracy=options.expected_accuracy,
     )
     from securitynet_hub.attacks.audit import find_idle, require_possible
@@ -312,6 +320,7 @@ def _audit(
                 attacks=options.attacks,
                 data=data,
                 settings=own_settings,
+                seed=options.seed,
                 keep=cache_folder() / "stealing" / target.id,
                 out=options.out,
                 trainer=train,

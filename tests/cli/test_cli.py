@@ -151,6 +151,12 @@ class TestAudit:
         (record,) = json.loads(out)
         assert record["attack"]["name"] == "loss"
 
+    def test_a_seed_decides_what_attacks_draw(self, run):
+        few = ("audit", OVERFITTED, "--attacks", "mlp_top3", "--json")
+        found = [json.loads(run(*few, "--seed", seed)[1])[0] for seed in (0, 3, 3)]
+        assert [record["attack"]["seed"] for record in found] == [0, 3, 3]
+        assert found[0]["result"] != found[1]["result"] == found[2]["result"]
+
     def test_detectors_of_models_have_a_table(self, run):
         few = ("--setting", "mm_bd.steps=3", "--setting", "mm_bd.images_per_class=2")
         code, out, _ = run("audit", OVERFITTED, "--attacks", "mm_bd", *few)

@@ -51,18 +51,19 @@ def test_findings_name_the_classes():
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("backdoor", "are accused like this, too: judge a clean network"),
+        ("backdoor", "are accused like this, too: judge it again with another `--seed`, and a clean network"),
         ("no sign", "no proof"),
         ("cannot tell", "its score lies between"),
     ],
 )
 def test_the_verdict_by_twins_is_said_in_words(word, said):
     result = {"verdict": word, "score": 1.0, "suspect": 3, "class_names": {"3": "cat"}, "conformal_p": 0.04}
-    result |= {"probability": 0.7, "probability_ci": [0.6, 0.8], "twin_agreement": [0.9, 0.61]}
+    result |= {"probability": 0.7, "probability_ci": [0.6, 0.8], "twin_agreement": [0.9, 0.62]}
     (verdict,) = summary(entry("backdoor-detection", "twins", result)).verdicts
     text = " ".join(verdict.text.split())  # a space that breaks no line stands before a percent sign
     assert "the probability that this one is would be 70.0 % (60.0 % to 80.0 %)" in text
     assert "4.0 % of the clean networks that calibrated the verdict score as high, this one counted" in text
+    assert "76 % of the clean images get its answer from its clean twins" in text
     assert "class 3 (cat) stands out most" in text
     assert said in text
     assert verdict.tone == "open"

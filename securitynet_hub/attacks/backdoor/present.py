@@ -294,6 +294,9 @@ def combined_verdict(entry: Entry) -> Verdict:
             else f"{percent(p_value)} of the clean networks that calibrated the verdict score as high, this "
             "one counted among them"
         )
+    reason = _why_open(result) if word == "cannot tell" else ""
+    if (agreement := _agreement(result)) is not None and "get its answer" not in reason:
+        clauses.append(f"{percent(agreement, 0)} of the clean images get its answer from {_others(result)}")
     if result.get("all_to_all") is True:
         clauses.append("no class stands out most: one change leads the images of each class to another one")
     elif type(most := result.get("suspect")) is int:
@@ -306,7 +309,7 @@ def combined_verdict(entry: Entry) -> Verdict:
         else "Clean networks of other kinds than those that calibrated the verdict are accused like this, "
         f"too: {_second_look(result)} before anything follows from it.",
         "no sign": "That is no proof: weak and hidden backdoors are missed; see docs/backdoors.md.",
-    }.get(word) or _why_open(result)
+    }.get(word) or reason
     title = TITLES.get(word, TITLES["cannot tell"]) if sure or not accused else DOUBTED
     return Verdict(
         tone="alarm" if sure else "open",
@@ -395,8 +398,8 @@ def _second_look(result: Mapping[str, Any]) -> str:
     if result.get("beside"):
         return "audit one of the clean models beside the others, too, and look at the pictures"
     return (
-        "judge a clean network of the same kind, too (if it is accused as well, nothing follows), compare "
-        "with it by `--beside`, and look at the pictures"
+        "judge it again with another `--seed`, and a clean network of the same kind, too (if it is accused "
+        "as well, nothing follows), compare with it by `--beside`, and look at the pictures"
     )
 
 
@@ -424,17 +427,27 @@ def _strongest_trigger(result: Mapping[str, Any], least: float) -> Iterator[str]
         )
 
 
+def _shares(result: Mapping[str, Any]) -> list[float]:
+    """Return the share of the images that get the model's answer from each twin, or model beside."""
+    shares = result.get("twin_agreement")
+    return [share for share in map(number, shares) if share is not None] if isinstance(shares, list) else []
+
+
+def _agreement(result: Mapping[str, Any]) -> float | None:
+    """Return their mean; None where the record has none."""
+    known = _shares(result)
+    return sum(known) / len(known) if known else None
+
+
 def _why_open(result: Mapping[str, Any]) -> str:
     """Say why there is no verdict: the twins do not stand for the model, or the score lies between."""
-    shares = result.get("twin_agreement")
-    known = [share for share in map(number, shares) if share is not None] if isinstance(shares, list) else []
+    known, mean = _shares(result), _agreement(result)
     reason = str(result.get("reason"))
     for said in (FOREIGN, LOPSIDED, UNLIKE):
         if reason[:SAME_REASON] == said[:SAME_REASON]:
             return f"The reason: {said}."
     told = result.get("reason") is not None
     if NO_STAND_IN in reason or (not told and known and min(known) < EARLIER_AGREEMENT):
-        mean = sum(known) / len(known) if known else None
         # Records of other times needed more, or each of the twins
         enough = f"{percent(MIN_AGREEMENT, 0)} are" if mean is None or mean < MIN_AGREEMENT else "more were"
         share = "too few" if mean is None else f"only {percent(mean)}"
