@@ -49,6 +49,7 @@ class Attack(kind.Attack):
         judges: the ``model``, each of the ``inputs``, or each of the ``training`` images.
         many: the most clean images that a detector of models uses; 0 for as many as the audit draws for all.
         compares: whether it compares the model with clean ones, where an auditor has some.
+        unused_beside: its settings that mean nothing where it does.
         costly: whether it sends thousands of queries for each image; an audit then gives it fewer images.
         per_class: for each of its figures with one value for each class, by its name: what the value is.
     """
@@ -61,6 +62,7 @@ class Attack(kind.Attack):
     judges: Literal["model", "inputs", "training"] = "model"
     many: int = 0
     compares: bool = False
+    unused_beside: frozenset[str] = frozenset()
     costly: bool = False
     per_class: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 

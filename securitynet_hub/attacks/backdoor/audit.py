@@ -90,9 +90,11 @@ def run(
         )
 
     def require(name: str) -> None:
-        if find(name).compares and images.beside and (own := context.settings.get(name)):
+        unused = find(name).unused_beside & context.settings.get(name, {}).keys()
+        if unused and images.beside:
             raise ValueError(
-                f"{name} trains nothing with beside= (--beside), and has no use for {' and '.join(own)}."
+                f"{name} trains no twins with beside= (--beside), and has no use for "
+                f"{' and '.join(sorted(unused))}."
             )
         if reason := images.why_not(find(name)):
             raise ValueError(f"{name} cannot judge {target.id}: {reason}.")
@@ -105,7 +107,9 @@ def run(
             finding = run_detector(name, target, images.inputs_of(detector), **own)
             result, known, counts = images.measure(detector, finding, context.confidence_level)
             result |= _named(result, data.images.class_names)
-            taken = {} if "beside" in known else {**detector.settings, **own}
+            taken = {**detector.settings, **own}
+            if "beside" in known:
+                taken = {key: value for key, value in taken.items() if key not in detector.unused_beside}
             record = Record(
                 **describe_subject(whole, data),
                 attack={

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from securitynet_hub.attacks.backdoor.probing import LAST, Probed, Rearranged, trigger_likeness
+from securitynet_hub.attacks.backdoor.probes import Probe
+from securitynet_hub.attacks.backdoor.probing import LAST, Probed, Rearranged, stamp_of, trigger_likeness
 from securitynet_hub.attacks.backdoor.shared_triggers import Family, SharedTriggers
 from securitynet_hub.attacks.backdoor.twin_panel import Panel
 from securitynet_hub.core.plain_torch import plain_torch
@@ -34,6 +35,7 @@ class Example:
         twin_success: the same of the twins, their mean.
         picture: shape (2 height, images * width, channels), uint8: clean images above, stamped ones below,
             reduced by a whole number where they are wide; images of the class itself come last.
+        stamp: stamps the trigger on pixels (n, channels, height, width) of 0 to 1.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Example:
     success: float
     twin_success: float
     picture: Pixels = field(repr=False)
+    stamp: Probe = field(repr=False)
 
 
 def find_examples(
@@ -58,11 +61,8 @@ def find_examples(
     """
     rows = torch.arange(len(panel.pixels))[-LAST:].to(panel.pixels.device)
     name, probe = probed.bank[int(trigger_likeness(panel, probed)[:, place].argmax())]
-    found = [_example(panel, rows, place, "probe", probe(panel.pixels[rows]), what=name)]
-    for family, trigger in triggers.items():
-        with torch.no_grad():
-            stamped = trigger.stamp(panel.pixels[rows])[0]
-        found.append(_example(panel, rows, place, family, stamped))
+    found = [_example(panel, rows, place, "probe", probe, what=name)]
+    found += [_example(panel, rows, place, family, stamp_of(trigger)) for family, trigger in triggers.items()]
     return sorted(found, key=lambda example: example.twin_success - example.success)
 
 
@@ -76,14 +76,16 @@ def find_rearranging(panel: Panel, probed: Probed, found: Rearranged) -> Example
         success=float(found.led[found.best]),
         twin_success=float(found.followed[found.best]),
         picture=_picture(pixels, probe(pixels)),
+        stamp=probe,
     )
 
 
 def _example(
-    panel: Panel, rows: torch.Tensor, place: int, name: str, stamped: torch.Tensor, what: str = ""
+    panel: Panel, rows: torch.Tensor, place: int, name: str, stamp: Probe, what: str = ""
 ) -> Example:
     label = int(panel.classes[place])
     with plain_torch(), torch.no_grad():
+        stamped = stamp(panel.pixels[rows])
         seen = panel.shown(stamped)
         rates = []
         for number in range(len(panel.networks)):
@@ -97,6 +99,7 @@ def _example(
         success=rates[0],
         twin_success=sum(rates[1:]) / len(rates[1:]),
         picture=_picture(panel.pixels[rows][order], stamped[order]),
+        stamp=stamp,
     )
 
 

@@ -30,7 +30,7 @@ from securitynet_hub.attacks.backdoor.inversion import Inversion
 from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean, needs_pixel_space
 from securitynet_hub.attacks.backdoor.schedule import Arms, Numbers, Progress, Schedule
 from securitynet_hub.attacks.backdoor.stamping import TriggerStamp
-from securitynet_hub.attacks.backdoor.unlearning import unlearn
+from securitynet_hub.attacks.backdoor.unlearning import as_figures, covering, unlearn
 from securitynet_hub.core.progress import tell
 from securitynet_hub.models.eval_mode import frozen
 from securitynet_hub.models.target import Target
@@ -155,7 +155,8 @@ def neural_cleanse(
     suspect = inversion.measure()["smallest_class"]
     if not unlearning_steps or suspect is None or len(images) < 2:
         return inversion
-    unlearning = unlearn(target, images, *inversion.best(suspect), suspect, steps=unlearning_steps)
+    stamp = covering(*inversion.best(suspect))
+    unlearning = unlearn(target, images, stamp, suspect, steps=unlearning_steps)
     return replace(inversion, unlearning=unlearning)
 
 
@@ -344,11 +345,7 @@ def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
             "norms": [[None if math.isnan(n) else n for n in row] for row in found.norms.tolist()],
             "success_rates": found.success_rates.tolist(),
             "steps": found.steps.tolist(),
-            **(
-                {}
-                if found.unlearning is None
-                else {f"unlearning_{name}": value for name, value in found.unlearning._asdict().items()}
-            ),
+            **as_figures(found.unlearning),
         },
         inversion=found,
     )

@@ -301,8 +301,9 @@ def combined_verdict(entry: Entry) -> Verdict:
         clauses.append("no class stands out most: one change leads the images of each class to another one")
     elif type(most := result.get("suspect")) is int:
         clauses.append(f"class {_listed([most], class_names([entry]))} stands out most")
-    if word != "no sign":
-        clauses.extend(_strongest_trigger(result, least=0.0 if accused else TELLING))
+    named = [] if word == "no sign" else [*_strongest_trigger(result, least=0.0 if accused else TELLING)]
+    unlearnt = _unlearning("it" if named else "the strongest trigger found", result)
+    clauses.extend([*named, *(f"{said}, as with triggers on clean networks" for said in unlearnt)])
     more = {
         "backdoor": "Ask who trained it, and do not deploy it before the class has been looked into."
         if sure
@@ -485,7 +486,7 @@ def model_verdict(entries: Sequence[Entry]) -> Verdict:
             clauses.append(f"{name} flags no class{which}")
         elif type(most) is int:
             clauses.append(f"{name} suspects class {_listed([most], named)} most")
-        clauses.extend(_unlearning(name, result))
+        clauses.extend(_unlearning(f"the trigger that {name} recovered", result))
     if not clauses:
         return Verdict(tone="open", title="Backdoor: not known", text="The records name no class.")
     title = (
@@ -626,14 +627,14 @@ def _pictures(entry: Entry) -> list[Picture]:
     return pictures_beside(entry.path, about)
 
 
-def _unlearning(name: str, result: Mapping[str, Any]) -> Iterator[str]:
-    """Say what training against a recovered trigger did, where it was tried."""
+def _unlearning(trigger: str, result: Mapping[str, Any]) -> Iterator[str]:
+    """Say what training against a trigger did, where it was tried."""
     names = "unlearning_success_before", "unlearning_success_after", "unlearning_agreement"
     before, after, kept = (number(result.get(figure)) for figure in names)
     if before is not None and after is not None and kept is not None:
         yield (
-            f"training against the trigger that {name} recovered takes its success from {percent(before)} "
-            f"to {percent(after)} and keeps {percent(kept)} of the clean answers"
+            f"training against {trigger} takes its success from {percent(before)} to {percent(after)} and "
+            f"keeps {percent(kept)} of the clean answers"
         )
 
 

@@ -154,14 +154,15 @@ def trigger_likeness(panel: Panel, probed: Probed) -> torch.Tensor:
     return _likeness(led[0], led[1:].amax(0), moves(panel, probed))
 
 
+def stamp_of(trigger: SharedTriggers) -> Probe:
+    """Return one searched trigger as a probe."""
+    return lambda pixels: trigger.stamp(pixels)[0]
+
+
 def show_triggers(panel: Panel, triggers: SharedTriggers, rows: torch.Tensor) -> Probed:
     """Show images with each class's searched trigger to all networks."""
-
-    def alone(place: int) -> Probe:
-        trigger = triggers.only(place)
-        return lambda pixels: trigger.stamp(pixels)[0]
-
-    bank = [(f"{triggers.family} {place}", alone(place)) for place in range(len(panel.classes))]
+    places = range(len(panel.classes))
+    bank = [(f"{triggers.family} {place}", stamp_of(triggers.only(place))) for place in places]
     return show(panel, bank, rows)
 
 
@@ -200,9 +201,7 @@ def rearranged(panel: Panel, probed: Probed) -> Rearranged:
     moved = found != own[0]
     led = torch.nn.functional.one_hot(found, classes) * moved[..., None]
     of_class = torch.nn.functional.one_hot(own[0], classes)
-    votes = torch.einsum("prk,rs->psk", led.float(), of_class.float())[:, own[0]] - led
-    most, aim = votes.max(2)
-    aim = aim.where(most > 0, -1)  # no other image of the class was moved
+    aim = votes_of_class(own[0], led)
     hits = moved & (found == aim)
     follows = (probed.answered[1:] == aim) & (own[1:, None] != aim)
     share, followed = hits.float().mean(1), follows.float().mean(2).amax(0)
@@ -214,6 +213,26 @@ def rearranged(panel: Panel, probed: Probed) -> Rearranged:
         followed=followed,
         scattered=(of_aim.sum(1) > 0) & (2 * leading.amax(1) <= of_aim.sum(1)),
     )
+
+
+def votes_of_class(own: torch.Tensor, led: torch.Tensor) -> torch.Tensor:
+    """Return the class that most *other* images of each image's class are led to, -1 where none is led.
+
+    Args:
+        own: shape (rows,), each image's class without a probe.
+        led: shape (probes, rows, classes), 1 where a probe leads an image to another class.
+
+    Returns:
+        Shape (probes, rows).
+
+    >>> led = torch.nn.functional.one_hot(torch.tensor([2, 2, 2, 1]), 3)
+    >>> votes_of_class(torch.tensor([0, 0, 0, 2]), led[None]).tolist()  # of class 2 there is no other image
+    [[2, 2, 2, -1]]
+    """
+    of_class = torch.nn.functional.one_hot(own, led.shape[2])
+    votes = torch.einsum("prk,rs->psk", led.float(), of_class.float())[:, own] - led
+    most, aim = votes.max(2)
+    return aim.where(most > 0, -1)
 
 
 def _likeness(led: torch.Tensor, followed: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:

@@ -42,6 +42,7 @@ from securitynet_hub.attacks.backdoor.twin_indicators import (
     search_blocks,
 )
 from securitynet_hub.attacks.backdoor.twin_panel import Panel
+from securitynet_hub.attacks.backdoor.unlearning import Unlearning, as_figures, train_against
 from securitynet_hub.attacks.backdoor.verdict import (
     FAITHLESS,
     FOREIGN,
@@ -54,6 +55,7 @@ from securitynet_hub.attacks.backdoor.verdict import (
     variety,
 )
 from securitynet_hub.core.arrays import Scores, require_count, require_seed
+from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.engine.soundness import as_classifier
 from securitynet_hub.models.target import Target
@@ -70,6 +72,10 @@ MIN_IMAGES, MAX_IMAGES, SHOWN = 300, 2200, 200
 
 MAX_IMAGES_LARGE = 1000
 """The most clean images for a large network (`distillation.LARGE`)."""
+
+UNLEARNING_IMAGES, UNLEARNING_IMAGES_LARGE, UNLEARNING_BATCH = 1000, 400, 32
+"""The most clean images for unlearning, of those that twins learn from, the same for a large network, and
+images in one step. Half of them train, the others measure."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,6 +95,8 @@ class TwinFinding:
         classes: the classes that were looked at.
         examples: triggers that lead the suspect, rather than its twins, to the suspected class, best first;
             of an all-to-all backdoor first the probe that leads each class to another one.
+        unlearning: what training a copy of the suspect against the first of them does; None where it was not
+            tried.
     """
 
     verdict: Verdict
@@ -101,6 +109,7 @@ class TwinFinding:
     passes: int
     classes: tuple[int, ...] = field(repr=False)
     examples: list[Example] = field(repr=False)
+    unlearning: Unlearning | None = None
 
 
 def compare_with_twins(
@@ -110,6 +119,7 @@ def compare_with_twins(
     beside: Sequence[Target] = (),
     number: int = 4,
     passes: int | None = None,
+    unlearning_steps: int = 0,
     seed: int = 0,
     on_step: Callable[[], None] = lambda: None,
 ) -> TwinFinding:
@@ -122,12 +132,16 @@ def compare_with_twins(
         beside: clean models of its classes and images, which take the place of twins.
         number: how many twins; triggers are searched with the first `twin_panel.SEARCHED`.
         passes: images forwarded to train each twin; None for what the network's size allows.
+        unlearning_steps: steps of training a copy of the suspect, or of its last layers where twins share the
+            rest, against the best trigger found, to see whether that takes away the trigger and nothing else
+            (`train_against`); the verdict stays as it is. 0 for none.
         seed: decides what is drawn.
         on_step: called after each step, for a progress bar.
 
     Raises:
-        ValueError: too few images or classes, a preprocessing that gradients cannot pass, a number, passes
-            or seed that is no whole number, or models beside that it cannot be compared with.
+        ValueError: too few images or classes, a preprocessing that gradients cannot pass, a number, passes,
+            unlearning_steps or seed that is no whole number, or models beside that it cannot be compared
+            with.
         ModelError: the network cannot be copied, has no weights that decide its answers, answers NaN or
             infinities, or answers every image alike.
 
@@ -143,6 +157,8 @@ def compare_with_twins(
         raise ValueError(f"a verdict compares {MIN_CLASSES} classes or more; got {target.num_classes}.")
     seed = require_seed(seed)
     number = require_count(number, "number")
+    if unlearning_steps != 0:
+        unlearning_steps = require_count(unlearning_steps, "unlearning_steps")
     space, classifier = PixelSpace.from_target(target), as_classifier(target)
     large = multiplications(classifier, network_inputs(target, images[:1])) > LARGE
     images = images[: MAX_IMAGES_LARGE if large else MAX_IMAGES]
@@ -185,6 +201,15 @@ def compare_with_twins(
         verdict = replace(verdict, reason=STRANGE)
     if len(panel.classes) < target.num_classes and verdict.word == "no sign":
         verdict = replace(verdict, word="cannot tell", reason=FOREIGN)
+    examples = [
+        *([find_rearranging(panel, probed, moved)] if moved and verdict.all_to_all else []),
+        *find_examples(panel, {**shown, "blocks": search_blocks(panel, place)}, probed, place),
+    ]
+    unlearning = None
+    if unlearning_steps:
+        label = None if examples[0].name == "rearranging" else int(panel.classes[place])
+        part = suspect if twins.cut is None else twins.cut.tail
+        unlearning = _unlearnt(panel, part, images[:-SHOWN], examples[0], label, unlearning_steps)
     return TwinFinding(
         verdict=verdict,
         indicators=indicators,
@@ -195,11 +220,23 @@ def compare_with_twins(
         varied=varied,
         passes=twins.passes,
         classes=tuple(panel.classes.tolist()),
-        examples=[
-            *([find_rearranging(panel, probed, moved)] if moved and verdict.all_to_all else []),
-            *find_examples(panel, {**shown, "blocks": search_blocks(panel, place)}, probed, place),
-        ],
+        examples=examples,
+        unlearning=unlearning,
     )
+
+
+def _unlearnt(
+    panel: Panel, part: torch.nn.Module, images: Pixels, trigger: Example, label: int | None, steps: int
+) -> Unlearning:
+    """Train a copy of the suspect, or of what follows its shared body, against a trigger."""
+    most = UNLEARNING_IMAGES_LARGE if panel.large else UNLEARNING_IMAGES
+    pixels = torch.tensor(images[:most]).movedim(-1, 1).to(panel.pixels) / 255
+    with plain_torch(), torch.no_grad():
+        clean, stamped = (
+            torch.cat([panel.read(stamp(few)) for few in torch.split(pixels, 64)])
+            for stamp in (lambda few: few, trigger.stamp)
+        )
+    return train_against(part, clean, stamped, label, steps=steps, batch_size=UNLEARNING_BATCH)
 
 
 @need("300 clean images")
@@ -241,6 +278,7 @@ def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
             {"name": each.what or each.name, "success": each.success, "twin_success": each.twin_success}
             for each in found.examples
         ],
+        **as_figures(found.unlearning),
     }
     suspect = found.classes[found.verdict.suspect]
     pictures = {
@@ -276,4 +314,5 @@ ATTACK = Attack(
     per_class={"class_scores": "log-odds of a backdoor"},
     many=MAX_IMAGES,
     compares=True,
+    unused_beside=frozenset({"number", "passes"}),
 )

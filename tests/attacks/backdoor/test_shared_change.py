@@ -28,7 +28,7 @@ from securitynet_hub.attacks.backdoor.shared_change import (
     likely_classes,
     smallest_changes,
 )
-from securitynet_hub.attacks.backdoor.unlearning import unlearn
+from securitynet_hub.attacks.backdoor.unlearning import covering, unlearn
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.data.transforms import Transform
 
@@ -245,11 +245,11 @@ class TestUnlearning:
         weight = module[1].weight.detach().clone()
         images = IMAGES.copy()
         images[:, 7, 7] = 60
-        found = unlearn(target, images, mask, pattern, 4, steps=300, learning_rate=0.2)
+        found = unlearn(target, images, covering(mask, pattern), 4, steps=300, learning_rate=0.2)
         assert found.success_before > 0.8
         assert found.success_after < 0.2
         assert torch.equal(module[1].weight, weight)
-        assert unlearn(target, images, mask, pattern, 4, steps=0).agreement == 1
+        assert unlearn(target, images, covering(mask, pattern), 4, steps=0).agreement == 1
 
     def test_neural_cleanse_tells_it_on_request(self):
         target = as_target(linear(planted=4))
