@@ -92,6 +92,23 @@ def test_the_trigger_that_twins_resist_is_named():
     assert "strongest" not in verdict.text
 
 
+def test_what_unlearning_changed_is_said_beside_what_it_means():
+    result = {"verdict": "backdoor", "score": 1.0, "suspect": 3, "conformal_p": 0.03, "probability": 0.9}
+    result["triggers"] = [{"name": "white 4 at 24, 24", "success": 0.95, "twin_success": 0.1}]
+    figures = {"unlearning_success_before": 0.96, "unlearning_success_after": 0.03}
+    tried = {**result, **figures, "unlearning_agreement": 0.94}
+    said = (
+        "10 % on its clean twins; training against it takes its success from 96.0 % to 3.0 % and keeps 94.0 % "
+        "of the clean answers, as with triggers on clean networks"
+    )
+    for record, told in ((tried, True), (result, False)):
+        (verdict,) = summary(entry("backdoor-detection", "twins", record)).verdicts
+        assert (said in verdict.text.replace("\u00a0", " ")) == told
+        assert ("unlearn" in verdict.text or "training against" in verdict.text) == told
+    (verdict,) = summary(entry("backdoor-detection", "twins", {**tried, "verdict": "no sign"})).verdicts
+    assert "training against the strongest trigger found takes its success" in verdict.text
+
+
 def test_clean_models_beside_are_named_instead_of_twins():
     result = {"verdict": "backdoor", "score": 1.0, "suspect": 3, "conformal_p": 0.03, "probability": 0.9}
     result |= {"beside": 2, "triggers": [{"name": "white", "success": 0.95, "twin_success": 0.1}]}
