@@ -60,6 +60,22 @@ def test_what_trains_measures_nothing(pixels):
     assert first.success_before == float((led == TARGET_CLASS)[counted].double().mean())
 
 
+def test_what_measures_trains_nothing(pixels):
+    """Of two sets that measure, halves that change places keep in total as many answers."""
+    target, shown = load_target(BACKDOORED), load_images().pixels[3000:3080]
+    first, second = shown[:40], shown[40:]
+
+    def kept(measuring):
+        both = np.stack([pixels[:40], measuring], 1).reshape(80, 28, 28, 1)
+        found = unlearn(target, both, corner, TARGET_CLASS, steps=6, learning_rate=0.01)
+        return round(40 * found.agreement)
+
+    swapped = [np.concatenate([one[:20], other[20:]]) for one, other in ((first, second), (second, first))]
+    counts = [kept(each) for each in (first, second)]
+    assert sum(counts) == sum(kept(each) for each in swapped)
+    assert 0 < sum(counts) < 80
+
+
 def stamp_of_levels(pixels):
     levels = np.zeros_like(pixels)
     levels[:, -4:, -4:] = 255
