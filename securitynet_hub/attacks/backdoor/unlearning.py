@@ -18,6 +18,7 @@ from securitynet_hub.attacks.backdoor.probing import votes_of_class
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.core.progress import tell
+from securitynet_hub.engine.memory_format import in_plain_order
 from securitynet_hub.engine.soundness import as_classifier
 from securitynet_hub.models.target import Target
 
@@ -91,7 +92,7 @@ def unlearn(
     space, inputs = PixelSpace.from_target(target), network_inputs(target, images)
     network, inputs = in_single(copy.deepcopy(as_classifier(target)).eval(), inputs)
     pixels = torch.tensor(images).movedim(-1, 1).to(inputs) / 255
-    stamped = space.inputs(stamp(pixels))
+    stamped = in_plain_order(space.inputs(stamp(pixels)))  # a network may call view
     return train_against(
         network, inputs, stamped, label, steps=steps, learning_rate=learning_rate, batch_size=batch_size
     )

@@ -47,6 +47,23 @@ def test_a_mask_and_a_pattern_are_one_stamp_of_many(pixels):
     )
 
 
+def test_a_network_that_takes_images_in_one_memory_order_alone_is_trained(pixels):
+    class Viewing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            *body, _, self.head = copy.deepcopy(load_target(BACKDOORED).module)
+            self.body = nn.Sequential(*body)
+
+        def forward(self, inputs):
+            return self.head(self.body(inputs).view(len(inputs), -1))
+
+    known = load_target(BACKDOORED)
+    viewing = load_target(Viewing().eval(), transform=known.transform)
+    assert unlearn(viewing, pixels[:80], corner, TARGET_CLASS) == unlearn(
+        known, pixels[:80], corner, TARGET_CLASS
+    )
+
+
 def test_what_trains_measures_nothing(pixels):
     """With other images to train on, the same ones measure: what there was before stays as it was."""
     other = pixels.copy()
