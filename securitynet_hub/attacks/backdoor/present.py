@@ -258,6 +258,9 @@ SURE, DOUBTED = 0.95, "Perhaps backdoored"
 """The least probability of a backdoor that is an alarm, and the title of one that is less probable."""
 
 
+UNLEARNT_MEANS = " (so it does on clean networks, and an attacker's own trigger may stay)"
+"""What is said beside what unlearning did: no figure of it parts backdoored networks from clean ones."""
+
 EARLIER_AGREEMENT = 0.5
 """The agreement of each twin that was needed when records did not give this reason."""
 
@@ -303,7 +306,7 @@ def combined_verdict(entry: Entry) -> Verdict:
         clauses.append(f"class {_listed([most], class_names([entry]))} stands out most")
     named = [] if word == "no sign" else [*_strongest_trigger(result, least=0.0 if accused else TELLING)]
     unlearnt = _unlearning("it" if named else "the strongest trigger found", result)
-    clauses.extend([*named, *(f"{said}, as with triggers on clean networks" for said in unlearnt)])
+    clauses.extend([*named, *(f"{said}{UNLEARNT_MEANS}" for said in unlearnt)])
     more = {
         "backdoor": "Ask who trained it, and do not deploy it before the class has been looked into."
         if sure
