@@ -98,8 +98,8 @@ def test_what_unlearning_changed_is_said_beside_what_it_means():
     figures = {"unlearning_success_before": 0.96, "unlearning_success_after": 0.03}
     tried = {**result, **figures, "unlearning_agreement": 0.94}
     said = (
-        "10 % on its clean twins; training against it takes its success from 96.0 % to 3.0 % and keeps 94.0 % "
-        "of the clean answers (so it does on clean networks, and an attacker's own trigger may stay)"
+        "10 % on its clean twins; training against it takes its success from 96.0 % to 3.0 % and keeps "
+        "94.0 % of the clean answers (so it does on clean networks, and an attacker's own trigger may stay)"
     )
     for record, told in ((tried, True), (result, False)):
         (verdict,) = summary(entry("backdoor-detection", "twins", record)).verdicts
