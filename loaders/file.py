@@ -9,13 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from securitynet_hub.annotations.schema import Annotation, plain_name, unlisted
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.data.per_image import as_preprocessing
-from securitynet_hub.models.class_count import TRIED, black_answer, count_classes, width_of_answer
+from securitynet_hub.models.class_count import answers_plainly, count_classes, width_of_answer
 from securitynet_hub.models.factories import Factory, as_pair, find_factory
 from securitynet_hub.models.outputs import Classifier, Outputs, Reduce, require_outputs
 from securitynet_hub.models.state_digest import state_digest
@@ -158,7 +157,10 @@ def finish(
     def fresh() -> torch.nn.Module:
         return classifier(_made(module, target.transform, num_classes)[0])
 
-    plain = _answers_plainly(target) and reduce is None and outputs in (None, "logits")
+    plain = answers_plainly(
+        target.module, target.transform, target.num_classes, f"the network of {target.id}"
+    )
+    plain = plain and reduce is None and outputs in (None, "logits")
     return replace(
         target,
         module=target.module if plain else classifier(target.module),
@@ -166,12 +168,3 @@ def finish(
         weights_digest=state_digest(target.module),
         build=None if isinstance(module, torch.nn.Module) else fresh,
     )
-
-
-def _answers_plainly(target: Target) -> bool:
-    """Return whether a network answers black images with logits as they should be."""
-    inputs = target.transform(np.zeros((TRIED, *target.transform.shape), np.uint8))
-    like = next((p for p in target.module.parameters() if p.is_floating_point()), torch.empty(0))
-    name = f"the network of {target.id}"
-    answer = black_answer(target.module, target.module, inputs.to(like), target.transform, name)
-    return isinstance(answer, torch.Tensor) and answer.shape == (TRIED, target.num_classes)

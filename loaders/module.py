@@ -19,7 +19,7 @@ from securitynet_hub.annotations.schema import Annotation, plain_name, unlisted
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.core.plain_torch import plain_torch
 from securitynet_hub.data.per_image import as_preprocessing
-from securitynet_hub.models.class_count import tried_classes
+from securitynet_hub.models.class_count import answers_plainly, tried_classes
 from securitynet_hub.models.factories import as_pair, find_factory
 from securitynet_hub.models.loading import find_loader
 from securitynet_hub.models.outputs import Classifier, Outputs, Reduce, require_outputs
@@ -121,6 +121,15 @@ def adopt(
             module.borrowed = True  # type: ignore[assignment]
         own_name = type(own.network).__name__
         classes = tried_classes(module, own.transform, name or own_name)
+        plain = reduce is None and outputs in (None, "logits")
+        plain = plain and answers_plainly(network, own.transform, classes, own_name)
+    make = build or _builder(own.network)
+
+    def answering() -> torch.nn.Module:
+        """Make the network anew, with its answers as logits, which training needs."""
+        assert make is not None
+        return Classifier(own.face(make()), num_classes=classes, outputs=outputs, reduce=reduce)
+
     annotation = unlisted(
         "module",
         digest.hexdigits[:12],
@@ -137,7 +146,7 @@ def adopt(
         transform=own.transform,
         num_classes=classes,
         outputs=outputs or "logits",
-        build=build or _builder(own.network),
+        build=make if plain or make is None else answering,
     )
 
 
@@ -254,6 +263,8 @@ def _shared_copy(network: torch.nn.Module) -> torch.nn.Module:
         return network
     shared: dict[int, Any] = {}
     for part in network.modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            continue  # whose parameters are made anew whenever they are looked at
         for value in part.__dict__.values():
             if isinstance(value, torch.Tensor):
                 shared[id(value)] = value.detach()
@@ -267,6 +278,12 @@ def _shared_copy(network: torch.nn.Module) -> torch.nn.Module:
             if buffer is not None:
                 shared[id(buffer)] = buffer.detach().clone()
     try:
-        return copy.deepcopy(network, shared)
+        with torch.no_grad():
+            found = copy.deepcopy(network, shared)
     except Exception:  # an attribute of the caller's may refuse to be copied
         return network
+    for one, own in zip(found.parameters(), network.parameters(), strict=True):
+        if one.data_ptr() != own.data_ptr() and not own.is_inference():  # of a scripted network
+            one.data = own.data
+            one.requires_grad_(own.requires_grad)
+    return found

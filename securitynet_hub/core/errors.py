@@ -75,6 +75,10 @@ class ModelError(SecurityNetError):
     """A model returned invalid output: NaN, a wrong number of classes, or fewer rows than images."""
 
 
+class GradientError(ModelError):
+    """No gradient of a model reaches its pixels, so that no change of them can follow one."""
+
+
 class BudgetError(SecurityNetError):
     """More queries were requested than the budget has left; none of them was made."""
 

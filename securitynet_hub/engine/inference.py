@@ -183,7 +183,7 @@ def predict_module(
     with (
         plain_torch(),
         evaluating(module),
-        torch.inference_mode(),
+        torch.no_grad(),  # not inference mode: what a network keeps for later could have no gradient then
         accelerator.autocast(),
         _at_most(budget),
         turns.taken(),

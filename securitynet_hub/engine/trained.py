@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -30,7 +29,8 @@ def network_hash(build: Callable[[], torch.nn.Module], seed: int) -> str:
     module = build_seeded(build, seed)
     digest = hashlib.sha256(repr(module).encode())
     for name, tensor in module.state_dict().items():
-        digest.update(name.encode() + np.ascontiguousarray(tensor.numpy()).tobytes())
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

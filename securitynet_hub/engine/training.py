@@ -20,6 +20,7 @@ from securitynet_hub.core.files import atomic_path
 from securitynet_hub.core.progress import tell
 from securitynet_hub.core.seeds import seeded
 from securitynet_hub.engine.processes import connect, init_processes
+from securitynet_hub.models.eval_mode import evaluating
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """A function from outputs, shape (n, classes), and targets, n rows, to a scalar."""
@@ -103,9 +104,13 @@ def train(
         generator = torch.Generator().manual_seed(recipe.seed)
         module = build_seeded(build, recipe.seed).train()
         optimizer = torch.optim.AdamW(
-            module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+            module.parameters(),
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            fused=all(parameter.is_floating_point() for parameter in module.parameters()),  # none complex
         )
-        steps = -(-len(inputs) // recipe.batch_size)  # in an epoch
+        in_plain_order = recipe.augment == "shift" and not _takes_shifted(module, inputs[:2].cpu())
+        steps = len(_batches(torch.arange(len(inputs)), recipe.batch_size))  # in an epoch
         module, prepared = accelerator.prepare(module, optimizer)
         if accelerator.scaler is not None:
             optimizer = prepared  # without a scaler, it would only cost time in every step
@@ -119,7 +124,7 @@ def train(
             # Each epoch has its own seed, so that dropout after an interruption is as without it.
             _seed(recipe.seed + 1_000_003 * (1 + epoch) + accelerator.process_index, accelerator.device)
             order = torch.randperm(len(inputs), generator=generator)
-            for batch in torch.split(order, recipe.batch_size):
+            for batch in _batches(order, recipe.batch_size):
                 share, weight = _share(len(batch), accelerator.process_index, accelerator.num_processes)
                 rows = batch.to(inputs.device)
                 images = inputs[rows].to(accelerator.device)
@@ -127,6 +132,8 @@ def train(
                     recipe.augment == "shift"
                 ):  # applied to the whole batch, so that all processes draw the same
                     images = _shift_and_mirror(images, generator)
+                if in_plain_order:
+                    images = images.clone(memory_format=torch.contiguous_format)
                 outputs = module(images[share])
                 error = weight * loss(outputs, labels[rows[share]].to(accelerator.device))
                 module.zero_grad()
@@ -143,6 +150,18 @@ def train(
     if progress:
         progress.unlink(missing_ok=True)
     return trained.cpu().eval()
+
+
+def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """Split the images of an epoch; one that is left over joins the batch before, as BatchNorm refuses it.
+
+    >>> [len(batch) for batch in _batches(torch.arange(9), 4)]
+    [4, 5]
+    """
+    batches = list(torch.split(order, size))
+    if size > 1 and len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
 def _share(size: int, number: int, of: int) -> tuple[slice, float]:
@@ -241,6 +260,19 @@ def build_seeded(build: Callable[[], torch.nn.Module], seed: int) -> torch.nn.Mo
     """Build a module whose initial weights depend on the seed alone; the global random state is restored."""
     with seeded(seed):
         return build()
+
+
+def _takes_shifted(module: torch.nn.Module, images: torch.Tensor) -> bool:
+    """Return whether a network takes images with the channels last in memory, where shifting leaves them.
+
+    Training is a fifth faster so, but a network that calls ``view`` after a convolution cannot.
+    """
+    try:
+        with evaluating(module), torch.no_grad():
+            module(_shift_and_mirror(images, torch.Generator()))
+    except Exception:  # a caller's network may raise anything
+        return False
+    return True
 
 
 def _shift_and_mirror(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -66,6 +66,27 @@ def width_of_answer(module: torch.nn.Module, transform: Preprocessing) -> int:
     return 2 if width == 1 else width
 
 
+def answers_plainly(network: torch.nn.Module, transform: Preprocessing, num_classes: int, name: str) -> bool:
+    """Return whether a network maps images to logits (n, classes) in float32, and leaves the images alone.
+
+    It is tried with black images. What is trained or asked as it is should be such a network.
+
+    Raises:
+        ModelError: as `black_answer`.
+
+    >>> from securitynet_hub.data.transforms import Transform
+    >>> layers = torch.nn.Flatten(), torch.nn.Linear(4, 3)
+    >>> answers_plainly(torch.nn.Sequential(*layers), Transform(height=2, width=2), 3, "it")
+    True
+    """
+    inputs = transform(np.zeros((TRIED, *transform.shape), np.uint8))
+    like = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
+    given = inputs.to(inputs.device if like.is_meta else like.device, like.dtype, copy=True)
+    answer = black_answer(network, network, given, transform, name)
+    plain = isinstance(answer, torch.Tensor) and answer.shape == (TRIED, num_classes)
+    return plain and answer.dtype == torch.float32 and torch.equal(given, inputs.to(given))
+
+
 def black_answer(
     module: torch.nn.Module,
     forward: Callable[[torch.Tensor], Any],

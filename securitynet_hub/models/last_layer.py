@@ -91,7 +91,7 @@ def find_last_layer(classifier: nn.Module, shape: tuple[int, ...]) -> str | None
 
     hooks = [part.register_forward_pre_hook(keep) for part in candidates]
     try:
-        with plain_torch(), evaluating(classifier), torch.inference_mode():
+        with plain_torch(), evaluating(classifier), torch.no_grad():
             logits = classifier(noise_for(shape).to(parameter)).float()
             once = [part for part, _ in called]
             for part, given in reversed(called):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -35,10 +36,12 @@ ALIKE = 1e-3
 class Classifier(torch.nn.Module):
     """A network whose answers are logits of shape (n, classes), float32 or float64.
 
-    Inputs are cast to the precision of the network's first parameter. Of a tuple, a dictionary or a
-    ``ModelOutput`` the logits are picked; (n, classes, 1, 1) is flattened, a squeezed batch of one restored,
-    one logit z becomes [0, z] if the model has two classes. Posteriors become their logarithms, a label a
-    large logit of its class. A class that is ruled out by -inf trails by `MASKED`.
+    Inputs are copied, in the precision of the network's first parameter, as it may change them in place. Of
+    a tuple, a dictionary or a ``ModelOutput`` the logits are picked; (n, classes, 1, 1) is flattened, a
+    squeezed batch of one restored. A network that squeezes a batch of one before a layer that cannot take it
+    is asked about that image twice. One logit z becomes [0, z] if the model has two classes. Posteriors
+    become their logarithms, a label a large logit of its class. A class that is ruled out by -inf trails by
+    `MASKED`.
 
     Args:
         network: the caller's network.
@@ -66,14 +69,33 @@ class Classifier(torch.nn.Module):
         if hasattr(network, "hf_device_map"):
             self.hf_device_map = network.hf_device_map  # says that it is on its devices already
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Classifier:
+        """Copy the network, without the history of what it keeps of a pass; a scripted one can be trained."""
+        for part in self.modules():
+            for value in vars(part).values():
+                if isinstance(value, torch.Tensor) and not value.is_leaf:
+                    memo[id(value)] = value.detach().clone()
+        found = memo[id(self)] = type(self).__new__(type(self))
+        with torch.no_grad():  # or the parameters of a scripted network would be results of the originals
+            found.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        for one, own in zip(found.parameters(), self.parameters(), strict=True):
+            one.requires_grad_(own.requires_grad)
+        return found
+
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Map inputs (n, channels, ...) to logits (n, classes)."""
-        return self.read(self.answer(inputs), len(inputs))
+        try:
+            answer = self.answer(inputs)
+        except Exception:  # a network may squeeze a batch of one before a layer or softmax that needs it
+            if len(inputs) != 1:
+                raise
+            return self.read(self.answer(torch.cat([inputs, inputs])), 2)[:1]
+        return self.read(answer, len(inputs))
 
     def answer(self, inputs: torch.Tensor) -> Any:
         """Return what the network answers, as `reduce` has it."""
-        precision = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), None)
-        answer = self.network(inputs if precision is None else inputs.to(precision))
+        parameters = (p.dtype for p in self.network.parameters() if p.is_floating_point())
+        answer = self.network(inputs.to(next(parameters, inputs.dtype), copy=True))
         return answer if self.reduce is None else self.reduce(answer)
 
     def read(self, answer: Any, n: int) -> torch.Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 
+from securitynet_hub.core.errors import GradientError
 from securitynet_hub.models.norms import Norm, require_norm
 
 Logits = Callable[[torch.Tensor], torch.Tensor]
@@ -60,6 +61,9 @@ def loss_slopes(
     """Return the gradient of each image's loss in its pixels.
 
     The loss is the cross-entropy; with `targets`, shape (n,), it is the margin ``z_target - z_label``.
+
+    Raises:
+        GradientError: no gradient reaches the pixels.
     """
     with torch.enable_grad():
         variable = images.detach().requires_grad_()
@@ -68,7 +72,14 @@ def loss_slopes(
             loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
         else:
             loss = (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None])).sum()
-        (slopes,) = torch.autograd.grad(loss, variable)
+        slopes = None
+        if loss.requires_grad:
+            (slopes,) = torch.autograd.grad(loss, variable, allow_unused=True)
+    if slopes is None:
+        raise GradientError(
+            "no gradient of the network reaches its pixels: it computes without gradients (torch.no_grad, "
+            "detach or NumPy inside), so that no change can follow one."
+        )
     return slopes
 
 

@@ -14,6 +14,7 @@ from securitynet_hub.core.errors import ModelError
 from securitynet_hub.data.pixels import Pixels
 from securitynet_hub.data.transforms import Transform
 from securitynet_hub.models.eval_mode import evaluating
+from securitynet_hub.models.perturbations import loss_slopes
 from securitynet_hub.models.target import Target
 
 HALVINGS = 5
@@ -45,12 +46,15 @@ def boundary_examples(
     transform, module = target.transform, target.module
     assert isinstance(transform, Transform)
     place = next(module.parameters(), torch.empty(0)).device
-    start = torch.from_numpy(np.moveaxis(pixels, -1, 1).astype(np.float32)).to(place)
+    start = torch.from_numpy(np.moveaxis(pixels, -1, 1).astype(np.float32, "C")).to(place)
+
+    def network(points: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = module(transform.differentiable(points))
+        return logits
 
     def answers(points: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            told: torch.Tensor = module(transform.differentiable(points)).argmax(1)
-        return told
+            return network(points).argmax(1)
 
     with evaluating(module), torch.enable_grad():
         own = answers(start)
@@ -59,11 +63,8 @@ def boundary_examples(
             left = answers(point) == own
             if not left.any():
                 break
-            variable = point[left].detach().requires_grad_()
-            outputs = module(transform.differentiable(variable)).float()
-            error = torch.nn.functional.cross_entropy(outputs, own[left], reduction="sum")
-            (slope,) = torch.autograd.grad(error, variable)
-            point[left] = (variable.detach() + step_size * slope.sign()).clamp(0, 255)
+            slope = loss_slopes(network, point[left], own[left])
+            point[left] = (point[left] + step_size * slope.sign()).clamp(0, 255)
         low, high = torch.zeros(len(start), device=place), torch.ones(len(start), device=place)
         way = point - start
         for _ in range(HALVINGS):

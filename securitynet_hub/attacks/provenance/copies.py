@@ -66,6 +66,8 @@ def make_copies(
 
 
 def _quantise(parameter: torch.Tensor) -> None:
+    if parameter.is_complex():
+        parameter = torch.view_as_real(parameter)
     scale = float(parameter.abs().max()) / 127
     if scale > 0:
         parameter.copy_((parameter / scale).round() * scale)

@@ -36,6 +36,7 @@ from securitynet_hub.attacks.stealing.transfer import (
     require_perturbation,
 )
 from securitynet_hub.attacks.subject import AuditData, at_one_size, describe_subject
+from securitynet_hub.core.errors import GradientError
 from securitynet_hub.data.pixels import Labels, Pixels, image_digests
 from securitynet_hub.data.transforms import Transform
 from securitynet_hub.engine.inference import BATCH_SIZE, predict
@@ -343,7 +344,10 @@ def _transfer(
         return None
     chosen = np.random.default_rng(0).permutation(len(held_out.pixels))[:count]
     pixels, labels = held_out.pixels[chosen], held_out.labels[chosen]
-    return measure_transfer(module, transform, target, pixels, labels, **settings)
+    try:
+        return measure_transfer(module, transform, target, pixels, labels, **settings)
+    except GradientError:
+        return None
 
 
 def _describe(

@@ -95,7 +95,7 @@ def craft(
     with evaluating(module):
         for start in range(0, len(pixels), batch_size):
             part = slice(start, start + batch_size)
-            x = torch.from_numpy(np.moveaxis(pixels[part], -1, 1).astype(np.float32)).to(device)
+            x = torch.from_numpy(np.moveaxis(pixels[part], -1, 1).astype(np.float32, "C")).to(device)
             y = torch.from_numpy(truth[part].astype(np.int64)).to(device)
             network = partial(_answer, module, transform)
             if method == "fgsm":
