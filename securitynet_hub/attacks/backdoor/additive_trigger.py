@@ -12,20 +12,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from securitynet_hub.attacks.backdoor.attack import Attack, Finding
+from securitynet_hub.attacks.backdoor.class_pairs import MAX_CLASSES, pair_finding, smallest_pair_changes
 from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
-from securitynet_hub.attacks.backdoor.input_gradients import for_input_gradients
+from securitynet_hub.attacks.backdoor.expected_size import class_gaps, source_gaps
 from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean, needs_pixel_space
-from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, network_inputs
 from securitynet_hub.attacks.backdoor.shared_change import (
-    Points,
     Search,
     SharedChanges,
-    checked,
     finding,
     likely_classes,
+    pixel_points,
     smallest_changes,
 )
 from securitynet_hub.models.eval_mode import frozen
@@ -41,6 +39,7 @@ def additive_triggers(
     success: float = 0.9,
     max_images: int = 40,
     max_classes: int = 64,
+    pairs: bool = False,
     batch_size: int = 256,
     seed: int = 0,
     on_step: Callable[[int], None] = lambda count: None,
@@ -53,9 +52,10 @@ def additive_triggers(
 
     F the gamma distribution fitted to the reciprocals of the other classes' sizes (`judge_sizes`); a size is
     the root of the mean square of the change over pixels and images, relative to how far clean images lie
-    from their mean. The authors search a change for each pair of a source and a target class by gradient
-    descent on the error alone, and stop at the first that succeeds; here the change starts from all other
-    classes, and the search presses on its size. Classes are searched side by side; no labels are needed.
+    from their mean. The authors search a change for each pair of a source and a target class, as `pairs`
+    does, by gradient descent on the error alone, and stop at the first that succeeds; here the change starts
+    from all other classes, and the search presses on its size. Classes are searched side by side; no labels
+    are needed.
 
     Args:
         target: the classifier; parameters, flags and the random state are left as they were.
@@ -65,6 +65,10 @@ def additive_triggers(
         success: share of the other classes' images that a change must lead to its class.
         max_images: images that are used, the first ones.
         max_classes: classes that are searched; of more, those that rank highest in the answers to the images.
+        pairs: whether a change is searched for each pair of a source and a target class as well, as the
+            authors do, for at most `class_pairs.MAX_CLASSES` classes, those that rank highest. A pair's
+            images are those that are answered with its source: four of 40 images of ten classes, so that
+            more images (`max_images`) are worth their time.
         batch_size: images in one forward pass.
         seed: decides the first change.
         on_step: called after each step with the number of changes that it optimised.
@@ -83,33 +87,26 @@ def additive_triggers(
         steps=steps, learning_rate=learning_rate, success=success, batch_size=batch_size, seed=seed
     )
     with frozen(target.module):
-        space, inputs = PixelSpace.from_target(target), network_inputs(target, images[:max_images])
-        module = for_input_gradients(target.module, inputs)
-
-        def classify(pixels: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = module(space.inputs(pixels))
-            return logits
-
-        with torch.no_grad():
-            logits = torch.cat([module(part) for part in torch.split(inputs, batch_size)])
-        pixels = (inputs - space.black.to(inputs)) / space.range.to(inputs)
-        points = Points(
-            values=pixels.clamp(0, 1),
-            classify=classify,
-            predicted=checked(target, logits),
-            floor=0,
-            ceiling=1,
-        )
-        classes = likely_classes(logits, max_classes)
-        return SharedChanges(classes, smallest_changes(points, classes, search, on_step=on_step))
+        points, logits = pixel_points(target, images[:max_images], batch_size=batch_size)
+        answers, classes = logits.double().cpu().numpy(), likely_classes(logits, max_classes)
+        changes = smallest_changes(points, classes, search, on_step=on_step)
+        found = SharedChanges(classes, changes, class_gaps(answers, classes))
+        if not pairs:
+            return found
+        few = likely_classes(logits, min(max_classes, MAX_CLASSES))
+        between = smallest_pair_changes(points, few, search, on_step=on_step)
+        return found._replace(pairs=between._replace(gaps=source_gaps(answers, few)))
 
 
 def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
     """Run `additive_triggers`; the score is -log10 of the p-value of the smallest change.
 
-    ``score = -log10(1 - F(1 / smallest) ** classes)`` (Xiang et al. 2020, arXiv 1908.10498).
+    ``score = -log10(1 - F(1 / smallest) ** classes)`` (Xiang et al. 2020, arXiv 1908.10498); with
+    ``pairs=True`` that of the pairs of classes (`judge_pairs`), as in the paper.
     """
-    return finding(additive_triggers(target, given(inputs.clean), seed=inputs.seed, **settings))
+    found = additive_triggers(target, given(inputs.clean), seed=inputs.seed, **settings)
+    of_classes = finding(found)
+    return of_classes if found.pairs is None else pair_finding(found.pairs, of_classes)
 
 
 ATTACK = Attack(
@@ -120,5 +117,9 @@ ATTACK = Attack(
     formula="-log10 of the p-value of the smallest change",
     source="Xiang et al. 2020, section 4",
     needs=(needs_clean, needs_classes(4), needs_pixel_space),
-    per_class={"sizes": "size of the smallest shared change"},
+    per_class={
+        "sizes": "size of the smallest shared change",
+        "gaps": "logits by which the class loses clean images, on average",
+        "pair_sizes": "size of the smallest change from each other class",
+    },
 )

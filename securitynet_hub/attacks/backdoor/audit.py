@@ -139,7 +139,10 @@ def _named(result: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[st
     >>> _named({"suspect": 1, "flagged_classes": [0, 1]}, ("0", "dog"))
     {'class_names': {'1': 'dog'}}
     """
-    marked = {*(result.get("flagged_classes") or ()), result.get("suspect")} - {None}
+    suspects = (
+        result.get(name) for name in ("suspect", "adjusted_suspect", "reach_suspect", "suspect_source")
+    )
+    marked = {*(result.get("flagged_classes") or ()), *suspects} - {None}
     known = dict(enumerate(names))  # data may name fewer classes than a model has
     found = {
         str(label): known[label] for label in sorted(marked) if known.get(label, "") not in ("", str(label))

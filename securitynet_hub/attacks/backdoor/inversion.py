@@ -62,6 +62,7 @@ class Inversion:
         masks: shape (restarts, k, height, width), 0 to 1.
         patterns: shape (restarts, k, height, width, channels), 0 to 1.
         unlearning: what training against the smallest trigger does; None where it was not tried.
+        gaps: shape (k,), by how much each class loses the clean images, in logits; None where nobody asked.
     """
 
     classes: npt.NDArray[np.int64]
@@ -72,6 +73,7 @@ class Inversion:
     masks: npt.NDArray[np.float32] = field(repr=False)
     patterns: npt.NDArray[np.float32] = field(repr=False)
     unlearning: Unlearning | None = None
+    gaps: Scores | None = field(default=None, repr=False)
 
     def measure(self, *, threshold: float = THRESHOLD) -> InversionResult:
         """Return what the norms say of the model; see `measure_inversion`."""

@@ -26,6 +26,7 @@ import torch
 
 from securitynet_hub.attacks.backdoor.attack import Attack, Finding
 from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
+from securitynet_hub.attacks.backdoor.expected_size import adjusted_figures
 from securitynet_hub.attacks.backdoor.inversion import Inversion
 from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean, needs_pixel_space
 from securitynet_hub.attacks.backdoor.schedule import Arms, Numbers, Progress, Schedule
@@ -151,6 +152,7 @@ def neural_cleanse(
         steps=found.steps.reshape(shape),
         masks=found.triggers[..., 0].reshape(*shape, *found.triggers.shape[1:-1]),
         patterns=found.triggers[..., 1:].reshape(*shape, *target.transform.shape),
+        gaps=stamping.gaps[classes],
     )
     suspect = inversion.measure()["smallest_class"]
     if not unlearning_steps or suspect is None or len(images) < 2:
@@ -345,6 +347,7 @@ def run(target: Target, inputs: DetectorInputs, **settings: Any) -> Finding:
             "norms": [[None if math.isnan(n) else n for n in row] for row in found.norms.tolist()],
             "success_rates": found.success_rates.tolist(),
             "steps": found.steps.tolist(),
+            **({} if found.gaps is None else adjusted_figures(found.norms, found.gaps, found.classes)),
             **as_figures(found.unlearning),
         },
         inversion=found,
@@ -359,6 +362,9 @@ ATTACK = Attack(
     formula="log2(median norm / smallest norm)",
     source="Wang et al. 2019, eq. 3 and 4",
     needs=(needs_clean, needs_classes(3), needs_pixel_space),
-    per_class={"norms": "size of the smallest trigger"},
+    per_class={
+        "norms": "size of the smallest trigger",
+        "gaps": "logits by which the class loses clean images, on average",
+    },
     ranked=True,
 )

@@ -489,6 +489,7 @@ def model_verdict(entries: Sequence[Entry]) -> Verdict:
             clauses.append(f"{name} flags no class{which}")
         elif type(most) is int:
             clauses.append(f"{name} suspects class {_listed([most], named)} most")
+        clauses.extend(_reach(name, result, named))
         clauses.extend(_unlearning(f"the trigger that {name} recovered", result))
     if not clauses:
         return Verdict(tone="open", title="Backdoor: not known", text="The records name no class.")
@@ -548,7 +549,7 @@ def per_class(result: Mapping[str, Any], name: str) -> list[PerClass]:
         return []
     if any(value is not None and number(value) is None for row in restarts for value in row):
         return []
-    classes, labels = len(restarts[0]), result.get("classes")
+    classes, labels = len(restarts[0]), result.get("pair_classes" if name == "pair_sizes" else "classes")
     if not isinstance(labels, list) or integers(labels) != labels or len(labels) != classes:
         labels = list(range(classes))
     columns = zip(*restarts, strict=True)
@@ -628,6 +629,16 @@ def _pictures(entry: Entry) -> list[Picture]:
         return f"Recovered by {words_of(entry.attack)}. {caption}", caption
 
     return pictures_beside(entry.path, about)
+
+
+def _reach(name: str, result: Mapping[str, Any], named: Mapping[int, str]) -> Iterator[str]:
+    """Name the class that is nearest from all others beyond what nature predicts, if pairs were searched."""
+    near = result.get("reach_suspect")
+    if type(near) is int:
+        yield (
+            f"of all classes, {name} leads images of all others most easily to class "
+            f"{_listed([near], named)}, compared with what clean images and the ways back predict"
+        )
 
 
 def _unlearning(trigger: str, result: Mapping[str, Any]) -> Iterator[str]:

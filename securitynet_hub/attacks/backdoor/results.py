@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from securitynet_hub.attacks.backdoor.expected_size import adjust_sizes
 from securitynet_hub.attacks.backdoor.inversion import measure_inversion
 from securitynet_hub.attacks.backdoor.verdict import LEVEL
 from securitynet_hub.attacks.checks import Figures, parse_result, require_equal, same, whole, wilson
@@ -29,6 +30,9 @@ from securitynet_hub.records.schema import (
 
 MANY = 1_000_000
 """The most entries of a list: scores of images, or what a detector found for each class."""
+
+MOST_PAIRED = 1000
+"""The most classes between which sizes are listed."""
 
 
 def _are_norms(value: Any) -> bool:
@@ -52,7 +56,7 @@ class ModelResult(Figures):
     """What a detector says of a model.
 
     The score is ``-log2 norm_ratio`` of a detector that recovers triggers, and ``-log10 p`` of one that gives
-    a p-value. What the norms of the triggers say follows from them.
+    a p-value. What the norms of the triggers say follows from them, and, with the gaps, the adjusted score.
     """
 
     judges: Literal["model"] = "model"
@@ -62,6 +66,15 @@ class ModelResult(Figures):
     norms: Norms | None = None
     classes: Annotated[list[Count], Field(max_length=MANY)] | None = None
     controls: Annotated[list[Flag], Field(max_length=MANY)] | None = None
+    sizes: Annotated[list[Number | None], Field(max_length=MANY)] | None = None
+    gaps: Annotated[list[Number | None], Field(max_length=MANY)] | None = None
+    adjusted_score: Number | None = None
+    adjusted_suspect: Count | None = None
+    pair_classes: Annotated[list[Count], Field(max_length=MOST_PAIRED)] | None = None
+    pair_sizes: Annotated[list[list[Number | None]], Field(max_length=MOST_PAIRED)] | None = None
+    suspect_source: Count | None = None
+    reach_score: Number | None = None
+    reach_suspect: Count | None = None
     anomaly_index: Number | None = None
     log_anomaly_index: Number | None = None
     norm_ratio: Number | None = None
@@ -109,6 +122,39 @@ class ModelResult(Figures):
             "suspect, the class of the highest score",
         )
         return self
+
+    @model_validator(mode="after")
+    def _adjusted_agrees(self) -> ModelResult:
+        measured = self.sizes if self.norms is None else self.norms
+        if self.gaps is None or measured is None:
+            if self.adjusted_score is not None:
+                raise ValueError("adjusted_score stands beside gaps, and norms or sizes")
+            return self
+        found = adjust_sizes(np.array(measured, np.float64), np.array(self.gaps, np.float64))
+        same(self.adjusted_score, found.score, "adjusted_score", "of these sizes and gaps")
+        self._require_place(self.adjusted_suspect, found.suspect, self.classes, "adjusted_suspect")
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_agree(self) -> ModelResult:
+        if self.pair_sizes is None:
+            return self
+        sizes = np.array(self.pair_sizes, np.float64)
+        classes = self.pair_classes or list(range(len(sizes)))
+        if sizes.shape != (len(classes), len(classes)):
+            raise ValueError(f"pair_sizes should be square, for {len(classes)} classes; got {sizes.shape}")
+        if self.suspect is not None:
+            if self.suspect not in classes:
+                raise ValueError(f"suspect should be one of pair_classes; got {self.suspect}")
+            towards = np.nan_to_num(sizes[:, classes.index(self.suspect)], nan=np.inf)
+            self._require_place(self.suspect_source, int(towards.argmin()), classes, "suspect_source")
+        return self
+
+    @staticmethod
+    def _require_place(stated: int | None, place: int | None, classes: list[int] | None, name: str) -> None:
+        """Refuse a class that is not the one at this place."""
+        expected = place if place is None or classes is None else classes[place]
+        require_equal(-1 if stated is None else stated, -1 if expected is None else expected, name)
 
     @model_validator(mode="after")
     def _agree(self) -> ModelResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,10 @@ import torch
 
 from securitynet_hub.attacks.backdoor.attack import Finding
 from securitynet_hub.attacks.backdoor.descent import Adam
+from securitynet_hub.attacks.backdoor.expected_size import adjusted_figures, as_list
+from securitynet_hub.attacks.backdoor.input_gradients import for_input_gradients
 from securitynet_hub.attacks.backdoor.mm_bd import MIN_CLASSES, judge_margins
+from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, network_inputs
 from securitynet_hub.core.arrays import Scores
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.core.progress import tell
@@ -102,16 +105,68 @@ class Changes:
     values: npt.NDArray[np.float32] = field(repr=False)
 
 
+class PairChanges(NamedTuple):
+    """The sizes of the smallest changes between classes.
+
+    Attributes:
+        classes: shape (k,), the classes that were searched.
+        sizes: shape (k, k), from each source (row) to each target (column), in spreads of the points; NaN on
+            the diagonal, where no image is answered with the source, and where no change succeeded.
+        gaps: of the same shape, by how much the target loses the source's images
+            (`expected_size.source_gaps`); None where nobody asked.
+    """
+
+    classes: npt.NDArray[np.int64]
+    sizes: Scores
+    gaps: Scores | None = None
+
+
 class SharedChanges(NamedTuple):
     """The smallest shared changes of a model's classes.
 
     Attributes:
         classes: shape (k,), the classes that were searched.
         changes: for each of them, the smallest change, in pixels of 0 to 1 or in features.
+        gaps: shape (k,), by how much each class loses clean images (`expected_size.class_gaps`).
+        pairs: the smallest changes between classes, where they were searched.
     """
 
     classes: npt.NDArray[np.int64]
     changes: Changes
+    gaps: Scores | None = None
+    pairs: PairChanges | None = None
+
+
+def pixel_points(
+    target: Target, images: npt.NDArray[np.uint8], *, batch_size: int = 256
+) -> tuple[Points, torch.Tensor]:
+    """Return clean images as points of pixels from 0 to 1, and the network's logits for them.
+
+    The target's module should be frozen meanwhile (`models.eval_mode.frozen`).
+
+    Args:
+        target: the classifier.
+        images: shape (n, height, width, channels), uint8.
+        batch_size: images in one forward pass.
+
+    Raises:
+        ValueError: no images, or a preprocessing that gradients cannot pass.
+        ModelError: the model answers NaN or infinities.
+    """
+    space, inputs = PixelSpace.from_target(target), network_inputs(target, images)
+    module = for_input_gradients(target.module, inputs)
+
+    def classify(pixels: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = module(space.inputs(pixels))
+        return logits
+
+    with torch.no_grad():
+        logits = torch.cat([module(part) for part in torch.split(inputs, batch_size)])
+    pixels = (inputs - space.black.to(inputs)) / space.range.to(inputs)
+    points = Points(
+        values=pixels.clamp(0, 1), classify=classify, predicted=checked(target, logits), floor=0, ceiling=1
+    )
+    return points, logits
 
 
 def checked(target: Target, logits: torch.Tensor) -> torch.Tensor:
@@ -150,6 +205,9 @@ def finding(found: SharedChanges) -> Finding:
             "classes": found.classes.tolist(),
             "sizes": as_list(found.changes.sizes),
             "success_rates": found.changes.success_rates.tolist(),
+            **(
+                {} if found.gaps is None else adjusted_figures(found.changes.sizes, found.gaps, found.classes)
+            ),
         },
     )
 
@@ -328,8 +386,3 @@ def _shortened(arms: _Arms, changes: torch.Tensor, search: Search) -> Changes:
 
 def _column(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return values.reshape(-1, *[1] * (like.ndim - 1))
-
-
-def as_list(values: npt.NDArray[Any]) -> list[Any]:
-    """Return numbers for a record, None for NaN."""
-    return [None if math.isnan(value) else value for value in values.tolist()]

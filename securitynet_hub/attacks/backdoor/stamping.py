@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from securitynet_hub.attacks.backdoor.expected_size import class_gaps
 from securitynet_hub.attacks.backdoor.input_gradients import for_input_gradients
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, network_inputs
 from securitynet_hub.attacks.backdoor.schedule import Arms, Numbers, Schedule
@@ -27,6 +28,7 @@ class TriggerStamp:
         inputs: shape (n, channels, height, width), normalised images.
         predicted: shape (n,), the module's answers.
         ranks: shape (classes,), how many classes stand above a class in an answer, the median over images.
+        gaps: shape (classes,), by how much a class loses the images (`expected_size.class_gaps`).
         num_classes: of the module.
         batch_size: images in one forward pass.
     """
@@ -36,6 +38,7 @@ class TriggerStamp:
     inputs: torch.Tensor
     predicted: torch.Tensor
     ranks: Numbers
+    gaps: Numbers
     num_classes: int
     batch_size: int
 
@@ -64,6 +67,7 @@ class TriggerStamp:
             inputs=inputs,
             predicted=logits.argmax(1),
             ranks=np.median(logits.argsort(1, descending=True).argsort(1).cpu().numpy(), axis=0),
+            gaps=class_gaps(logits.double().cpu().numpy(), np.arange(target.num_classes)),
             num_classes=target.num_classes,
             batch_size=batch_size,
         )
