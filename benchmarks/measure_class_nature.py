@@ -1,4 +1,4 @@
-"""Scores that allow for how classes differ: ``python benchmarks/measure_class_nature.py OUT [CORPUS ASSETS]``.
+"""Measure what allowing for the nature of classes brings: ``measure_class_nature.py OUT [CORPUS ASSETS]``.
 
 It judges the zoo's 12 clean and 12 backdoored models and, of a corpus folder (`securitynet_hub.zoo.corpus`),
 networks of the design part: with and without what clean answers predict (`expected_size`), by class and by
@@ -31,8 +31,8 @@ from securitynet_hub.zoo.corpus.table import list_networks, load_corpus_target, 
 FEW, MANY = 4, 10
 """Clean images of each class: those that an audit draws unless told otherwise, and more."""
 
-CLEAN = 0, 1, 4, 9, 11, 12, 13, 17, 19, 21, 24, 25
-BACKDOORED = 36, 37, 39, 40, 43, 44, 45, 46, 49, 53, 55, 57
+CLEAN = 0, 1, 3, 4, 5, 7, 8, 9
+BACKDOORED = 36, 37, 39, 41, 43, 44, 45, 46
 """Numbers of the design networks of ten classes that are measured: the first that were trained."""
 
 Row = dict[str, Any]
