@@ -98,7 +98,12 @@ def fine_tuned(target, pixels, labels):
 def main():
     torch.set_num_threads(1)
     target, pixels, labels = digits(Path(sys.argv[1]))
-    tuned = LabelledImages("digits", pixels[:TUNED], labels[:TUNED])
+    tuned = LabelledImages(
+        name="digits",
+        pixels=pixels[:TUNED],
+        labels=labels[:TUNED],
+        class_names=tuple("0123456789"),
+    )
     rest, truth = pixels[TUNED:], labels[TUNED:]
     columns = [
         "network",
