@@ -23,6 +23,9 @@ FLAT_CLASSES = 8
 """Number of further classes without any slope that are imagined beside those to which a line is fitted: the
 slope of a line through nine points is uncertain, and half of it is the better guess."""
 
+MOST_CLASSES = 1000
+"""The most classes that records are adjusted for: the work grows with the square of their number."""
+
 
 class Adjusted(NamedTuple):
     """How far the most conspicuous size lies below the one that is predicted.
@@ -121,7 +124,9 @@ def adjust_sizes(sizes: npt.ArrayLike, gaps: npt.ArrayLike) -> Adjusted:
 
 
 def adjusted_figures(sizes: npt.ArrayLike, gaps: Scores, classes: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """Return the gaps, and what `adjust_sizes` says of the model, for a record."""
+    """Return the gaps, and what `adjust_sizes` says of the model, or nothing of too many classes."""
+    if len(classes) > MOST_CLASSES:
+        return {}
     found = adjust_sizes(sizes, gaps)
     return {
         "gaps": as_list(gaps),

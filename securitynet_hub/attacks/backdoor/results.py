@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from securitynet_hub.attacks.backdoor.expected_size import adjust_sizes
+from securitynet_hub.attacks.backdoor.expected_size import MOST_CLASSES, adjust_sizes
 from securitynet_hub.attacks.backdoor.inversion import measure_inversion
 from securitynet_hub.attacks.backdoor.verdict import LEVEL
 from securitynet_hub.attacks.checks import Figures, parse_result, require_equal, same, whole, wilson
@@ -30,9 +30,6 @@ from securitynet_hub.records.schema import (
 
 MANY = 1_000_000
 """The most entries of a list: scores of images, or what a detector found for each class."""
-
-MOST_PAIRED = 1000
-"""The most classes between which sizes are listed."""
 
 
 def _are_norms(value: Any) -> bool:
@@ -67,11 +64,11 @@ class ModelResult(Figures):
     classes: Annotated[list[Count], Field(max_length=MANY)] | None = None
     controls: Annotated[list[Flag], Field(max_length=MANY)] | None = None
     sizes: Annotated[list[Number | None], Field(max_length=MANY)] | None = None
-    gaps: Annotated[list[Number | None], Field(max_length=MANY)] | None = None
+    gaps: Annotated[list[Number | None], Field(max_length=MOST_CLASSES)] | None = None
     adjusted_score: Number | None = None
     adjusted_suspect: Count | None = None
-    pair_classes: Annotated[list[Count], Field(max_length=MOST_PAIRED)] | None = None
-    pair_sizes: Annotated[list[list[Number | None]], Field(max_length=MOST_PAIRED)] | None = None
+    pair_classes: Annotated[list[Count], Field(max_length=MOST_CLASSES)] | None = None
+    pair_sizes: Annotated[list[list[Number | None]], Field(max_length=MOST_CLASSES)] | None = None
     suspect_source: Count | None = None
     reach_score: Number | None = None
     reach_suspect: Count | None = None

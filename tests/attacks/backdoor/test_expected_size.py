@@ -5,7 +5,13 @@ import pytest
 from support.linear_targets import IMAGES, as_target, linear
 
 from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs
-from securitynet_hub.attacks.backdoor.expected_size import adjust_sizes, class_gaps, source_gaps
+from securitynet_hub.attacks.backdoor.expected_size import (
+    MOST_CLASSES,
+    adjust_sizes,
+    adjusted_figures,
+    class_gaps,
+    source_gaps,
+)
 from securitynet_hub.attacks.backdoor.results import ModelResult
 from securitynet_hub.attacks.backdoor.running import run_detector
 
@@ -98,3 +104,10 @@ def test_a_finding_has_the_adjusted_score_beside_the_plain_one(name, settings):
         ModelResult(score=found.score, suspect=4, **{**figures, "adjusted_score": 9.0})
     with pytest.raises(ValueError, match="adjusted_suspect"):
         ModelResult(score=found.score, suspect=4, **{**figures, "adjusted_suspect": 1})
+
+
+def test_a_record_is_adjusted_for_so_many_classes_that_reading_it_takes_no_time():
+    many = np.arange(1.0, MOST_CLASSES + 2)
+    assert adjusted_figures(many, many, np.arange(len(many))) == {}
+    with pytest.raises(ValueError, match="at most 1000"):
+        ModelResult(score=1.0, sizes=many.tolist(), gaps=many.tolist())
