@@ -33,7 +33,7 @@ FEW, MANY = 4, 10
 
 CLEAN = 0, 1, 3, 4, 5, 7, 8, 9
 BACKDOORED = 36, 37, 39, 41, 43, 44, 45, 46
-"""Numbers of the design networks of ten classes that are measured: the first that were trained."""
+"""Numbers of the design networks of ten classes that are measured: the first by number."""
 
 Row = dict[str, Any]
 Judged = tuple[float | None, int | None]

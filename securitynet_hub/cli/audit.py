@@ -202,7 +202,7 @@ def _print_earlier(folder: Path, records: list[list[Record]]) -> None:
         whose = "models" if len(models) > 1 else "model"
         command = f"`securitynet report {printable_markup(str(folder))}`"
         output().print(
-            f"Earlier records of the same {whose} are there, too: {command} takes the newest of each attack."
+            f"Earlier records of the same {whose} are there, too: {command} shows all, of the same settings the newest."
         )
 
 

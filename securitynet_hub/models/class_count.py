@@ -76,7 +76,7 @@ def answers_plainly(network: torch.nn.Module, transform: Preprocessing, num_clas
 
     >>> from securitynet_hub.data.transforms import Transform
     >>> layers = torch.nn.Flatten(), torch.nn.Linear(4, 3)
-    >>> answers_plainly(torch.nn.Sequential(*layers), Transform(height=2, width=2), 3, "it")
+    >>> answers_plainly(torch.nn.Sequential(*layers), Transform(height=2, width=2, channels=1), 3, "it")
     True
     """
     inputs = transform(np.zeros((TRIED, *transform.shape), np.uint8))

@@ -409,7 +409,7 @@ class TestRealRecords:
 
     def test_every_figure_has_a_text_alternative(self, audited):
         figures = [a for tag, a in audited[1].tags if tag in ("img", "svg") and "aria-hidden" not in a]
-        assert len(figures) == 21
+        assert len(figures) == 23
         assert all(len(a.get("alt") or a.get("aria-label")) > 30 for a in figures)
 
 

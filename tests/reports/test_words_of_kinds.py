@@ -51,7 +51,10 @@ def test_findings_name_the_classes():
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("backdoor", "are accused like this, too: judge it again with another `--seed`, and a clean network"),
+        (
+            "backdoor",
+            "are accused like this, too: compare it with a clean network of the same kind by `--beside`",
+        ),
         ("no sign", "no proof"),
         ("cannot tell", "its score lies between"),
     ],
@@ -107,6 +110,26 @@ def test_what_unlearning_changed_is_said_beside_what_it_means():
         assert ("unlearn" in verdict.text or "training against" in verdict.text) == told
     (verdict,) = summary(entry("backdoor-detection", "twins", {**tried, "verdict": "no sign"})).verdicts
     assert "training against the strongest trigger found takes its success" in verdict.text
+
+
+def test_a_class_that_would_be_suspected_alone_is_named_next():
+    result = {"verdict": "backdoor", "score": 2.0, "suspect": 8, "conformal_p": 0.03, "probability": 0.9}
+    result |= {"classes": [5, 7, 8], "class_scores": [1.4, -2.0, 2.7]}
+    for lower, told in ((1.4, "class 8 stands out most, class 5 next"), (-0.1, "class 8 stands out most")):
+        scores = [lower, -2.0, 2.7]
+        (verdict,) = summary(
+            entry("backdoor-detection", "twins", {**result, "class_scores": scores})
+        ).verdicts
+        assert told in verdict.text
+        assert ("next" in verdict.text) == (lower > 0)
+
+
+def test_of_several_runs_the_most_probable_backdoor_comes_first():
+    result = {"verdict": "backdoor", "score": 2.0, "suspect": 8, "conformal_p": 0.03}
+    runs = [entry("backdoor-detection", "twins", {**result, "probability": share}) for share in (0.2, 0.9)]
+    found = summary(*runs)
+    assert [measured.value for measured in found.compared.values()][0] == 0.9
+    assert "90.0" in found.verdicts[0].text
 
 
 def test_clean_models_beside_are_named_instead_of_twins():

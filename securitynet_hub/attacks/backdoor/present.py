@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -168,6 +169,7 @@ def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
     """Sum up the detectors on one model: its verdict, what judges the model, then what judges images."""
     of_images = [entry for entry in entries if "judges" in entry.record.result]
     together = [entry for entry in entries if isinstance(entry.record.result.get("verdict"), str)]
+    together.sort(key=partial(_by, "probability"))
     of_model = [e for e in entries if "judges" not in e.record.result and e not in together]
     compared: dict[Column, Measured] = {}
     for entry in together:
@@ -175,7 +177,7 @@ def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
             column = f"{words_of(entry.attack)} probability"
             likely = Column(column, guessing=0.5, measure="probability of a backdoor", attack=entry.attack)
             compared.setdefault(likely, _resolved(probability, entry.record.result))
-    for entry in sorted(entries, key=lambda entry: -(number(entry.record.result.get("auc")) or 0.0)):
+    for entry in sorted(entries, key=lambda entry: (_by("auc", entry), _by("probability", entry))):
         for name in ("anomaly_index", "score"):
             if found := measured(entry, name):
                 column = f"{words_of(entry.attack)} {words_of(name)}"
@@ -196,6 +198,11 @@ def summarise(entries: Sequence[Entry], samples: Sequence[Path]) -> Summary:
         grounds=grounds(of_images),
         meanings=MEANINGS,
     )
+
+
+def _by(name: str, entry: Entry) -> float:
+    """Return what sorts entries by a figure, the largest first."""
+    return -(number(entry.record.result.get(name)) or 0.0)
 
 
 def grounds(entries: Sequence[Entry]) -> list[Ground]:
@@ -303,7 +310,9 @@ def combined_verdict(entry: Entry) -> Verdict:
     if result.get("all_to_all") is True:
         clauses.append("no class stands out most: one change leads the images of each class to another one")
     elif type(most := result.get("suspect")) is int:
-        clauses.append(f"class {_listed([most], class_names([entry]))} stands out most")
+        names = class_names([entry])
+        second = "".join(f", class {_listed([place], names)} next" for place in _second(result))
+        clauses.append(f"class {_listed([most], names)} stands out most{second}")
     named = [] if word == "no sign" else [*_strongest_trigger(result, least=0.0 if accused else TELLING)]
     unlearnt = _unlearning("it" if named else "the strongest trigger found", result)
     clauses.extend([*named, *(f"{said}{UNLEARNT_MEANS}" for said in unlearnt)])
@@ -402,8 +411,9 @@ def _second_look(result: Mapping[str, Any]) -> str:
     if result.get("beside"):
         return "audit one of the clean models beside the others, too, and look at the pictures"
     return (
-        "judge it again with another `--seed`, and a clean network of the same kind, too (if it is accused "
-        "as well, nothing follows), compare with it by `--beside`, and look at the pictures"
+        "compare it with a clean network of the same kind by `--beside`, judge that network alone (if it "
+        "is accused as well, nothing follows), look at the pictures (a strong change of the whole picture "
+        "may be natural), and judge it again with another `--seed` (what stays may still be its own quirk)"
     )
 
 
@@ -429,6 +439,16 @@ def _strongest_trigger(result: Mapping[str, Any], least: float) -> Iterator[str]
             f"the strongest trigger found ({name}) leads {percent(success, 0)} of some 20 other images "
             f"there, and {percent(of_twins, 0)} on {_others(result)}"
         )
+
+
+def _second(result: Mapping[str, Any]) -> list[int]:
+    """Return the class that comes second, in a list, if it would be suspected alone."""
+    listed, classes = result.get("class_scores"), integers(result.get("classes"))
+    scores = [s for s in map(number, listed) if s is not None] if isinstance(listed, list) else []
+    if len(scores) < 2 or len(scores) != len(classes):
+        return []
+    place = sorted(range(len(scores)), key=lambda k: -scores[k])[1]
+    return [classes[place]] if scores[place] > 0 else []
 
 
 def _shares(result: Mapping[str, Any]) -> list[float]:
@@ -574,8 +594,14 @@ def _cells(entry: Entry) -> list[Measured | str | None]:
         if type(suspect) is int
         else "-",
         flagged if result.get("verdict") is None else str(result["verdict"]),
-        "; ".join([*_beside(entry), *more]),
+        "; ".join([*_seed(entry), *_beside(entry), *more]),
     ]
+
+
+def _seed(entry: Entry) -> Iterator[str]:
+    """Name the seed, where it is not the one that an audit takes."""
+    if type(seed := entry.record.attack.get("seed")) is int and seed:
+        yield f"seed {seed}"
 
 
 def _beside(entry: Entry) -> Iterator[str]:
@@ -605,10 +631,12 @@ def _plots(entry: Entry) -> Iterator[Plot]:
 
 def _pictures(entry: Entry) -> list[Picture]:
     """Read the pictures beside a record: recovered triggers, and any other."""
+    beside = ["beside clean models"] if entry.record.result.get("beside") else []
+    run = f" ({', '.join([*_seed(entry), *beside])})" if [*_seed(entry), *beside] else ""
 
     def about(name: str) -> tuple[str, str]:
         if name == "rearranging":
-            caption = f"Each class to another one: {ABOVE} a plain change that does so."
+            caption = f"Each class to another one{run}: {ABOVE} a plain change that does so."
             return f"Recovered by {words_of(entry.attack)}. {caption}", caption
         trigger = re.fullmatch(r"class-(\d+)-(mask|pattern|trigger|probe|shade|noise|faint|blocks)", name)
         if trigger is None:
@@ -625,7 +653,7 @@ def _pictures(entry: Entry) -> list[Picture]:
             "faint": f"{ABOVE} a faint change of every pixel that was searched for",
             "blocks": f"{ABOVE} a patch that was searched for",
         }[part]
-        caption = f"Class {label}, {part}: {meaning}."
+        caption = f"Class {label}, {part}{run}: {meaning}."
         return f"Recovered by {words_of(entry.attack)}. {caption}", caption
 
     return pictures_beside(entry.path, about)
