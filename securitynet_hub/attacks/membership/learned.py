@@ -241,7 +241,7 @@ def _fit_boosting(
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     fitted: Any = HistGradientBoostingClassifier(
-        max_iter=100, learning_rate=0.05, max_leaf_nodes=8, random_state=seed
+        max_iter=100, learning_rate=0.05, max_leaf_nodes=8, random_state=seed % 2**32
     ).fit(features, is_member)
     return lambda standardised: np.asarray(fitted.decision_function(standardised), np.float64)
 

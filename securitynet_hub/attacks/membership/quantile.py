@@ -179,7 +179,7 @@ def conditional_quantiles(
     _, _, fit_x, fit_h = _check(x, np.zeros(len(x)), calibration_features, calibration_signals)
     columns = [
         HistGradientBoostingRegressor(
-            loss="quantile", quantile=level, early_stopping=False, random_state=seed, **settings
+            loss="quantile", quantile=level, early_stopping=False, random_state=seed % 2**32, **settings
         )
         .fit(fit_x, fit_h)
         .predict(x)

@@ -107,6 +107,11 @@ class TestAttacks:
         for copy, given in zip(copies, (logits, labels, is_member), strict=True):
             np.testing.assert_array_equal(copy, given)
 
+    def test_every_seed_that_an_audit_takes_is_one(self, name):
+        others, their_labels, _ = world(40, 2)
+        attack = fit_learned_attack(name, *world(300, 1), from_logits=True, seed=2**63 - 1)
+        assert np.isfinite(attack.score(others, their_labels, from_logits=True)).all()
+
     def test_rows_are_scored_alone(self, name):
         attack = fit_learned_attack(name, *world(300, 1), from_logits=True)
         others, their_labels, _ = world(64, 2)

@@ -97,6 +97,12 @@ def test_the_quantile_is_moved_by_one_amount_for_all():
 
 
 @each_head
+def test_every_seed_that_an_audit_takes_is_one(head):
+    x, h, *_ = world(9, 50)
+    assert np.isfinite(head(x, h, FIT_X[:300], FIT_H[:300], seed=2**63 - 1)).all()
+
+
+@each_head
 def test_a_seed_decides_and_order_does_not(head):
     x, h, *_ = world(9, 50)
     fit_x, fit_h = FIT_X[:300], FIT_H[:300]
