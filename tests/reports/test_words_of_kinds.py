@@ -102,7 +102,8 @@ def test_what_unlearning_changed_is_said_beside_what_it_means():
     tried = {**result, **figures, "unlearning_agreement": 0.94}
     said = (
         "10 % on its clean twins; training against it takes its success from 96.0 % to 3.0 % and keeps "
-        "94.0 % of the clean answers (so it does on clean networks, and an attacker's own trigger may stay)"
+        "94.0 % of the clean answers (on clean networks it falls to a few percent, and an attacker's own "
+        "trigger may stay)"
     )
     for record, told in ((tried, True), (result, False)):
         (verdict,) = summary(entry("backdoor-detection", "twins", record)).verdicts
@@ -130,6 +131,20 @@ def test_of_several_runs_the_most_probable_backdoor_comes_first():
     found = summary(*runs)
     assert [measured.value for measured in found.compared.values()][0] == 0.9
     assert "90.0" in found.verdicts[0].text
+
+
+@pytest.mark.parametrize("odd", ["0.9", {}, 0.9, [], ["x", None], [True], [2.0], [-1.0], [1e99], [10**400]])
+def test_shares_that_are_none_are_not_said(odd):
+    """A stranger's record may hold anything."""
+    result = {"verdict": "backdoor", "score": 1.0, "suspect": 3, "conformal_p": 0.03, "probability": 0.9}
+    result |= {"unlearning_success_before": 0.9, "unlearning_success_after": 5, "unlearning_agreement": 0.9}
+    (verdict,) = summary(entry("backdoor-detection", "twins", {**result, "twin_agreement": odd})).verdicts
+    assert "get its answer" not in verdict.text
+    assert "training against" not in verdict.text
+    known = {"twin_agreement": [0.6, 7, 0.8], "beside": "x" * 1000}
+    (verdict,) = summary(entry("backdoor-detection", "twins", {**result, **known})).verdicts
+    said = "70 % of the clean images get its answer from the clean models beside it"
+    assert said in verdict.text.replace("\u00a0", " ")
 
 
 def test_clean_models_beside_are_named_instead_of_twins():

@@ -265,7 +265,7 @@ SURE, DOUBTED = 0.95, "Perhaps backdoored"
 """The least probability of a backdoor that is an alarm, and the title of one that is less probable."""
 
 
-UNLEARNT_MEANS = " (so it does on clean networks, and an attacker's own trigger may stay)"
+UNLEARNT_MEANS = " (on clean networks it falls to a few percent, and an attacker's own trigger may stay)"
 """What is said beside what unlearning did: no figure of it parts backdoored networks from clean ones."""
 
 EARLIER_AGREEMENT = 0.5
@@ -403,6 +403,8 @@ def _others(result: Mapping[str, Any]) -> str:
     number = result.get("beside")
     if not number:
         return "its clean twins"
+    if type(number) is not int:  # in a stranger's record
+        return "the clean models beside it"
     return "the clean model beside it" if number == 1 else f"the {number} clean models beside it"
 
 
@@ -451,10 +453,16 @@ def _second(result: Mapping[str, Any]) -> list[int]:
     return [classes[place]] if scores[place] > 0 else []
 
 
+def _share(value: Any) -> float | None:
+    """Return a number of 0 to 1, and None for anything else that a record may hold there."""
+    known = number(value)
+    return known if known is not None and 0 <= known <= 1 else None
+
+
 def _shares(result: Mapping[str, Any]) -> list[float]:
     """Return the share of the images that get the model's answer from each twin, or model beside."""
     shares = result.get("twin_agreement")
-    return [share for share in map(number, shares) if share is not None] if isinstance(shares, list) else []
+    return [share for share in map(_share, shares) if share is not None] if isinstance(shares, list) else []
 
 
 def _agreement(result: Mapping[str, Any]) -> float | None:
@@ -672,7 +680,7 @@ def _reach(name: str, result: Mapping[str, Any], named: Mapping[int, str]) -> It
 def _unlearning(trigger: str, result: Mapping[str, Any]) -> Iterator[str]:
     """Say what training against a trigger did, where it was tried."""
     names = "unlearning_success_before", "unlearning_success_after", "unlearning_agreement"
-    before, after, kept = (number(result.get(figure)) for figure in names)
+    before, after, kept = (_share(result.get(figure)) for figure in names)
     if before is not None and after is not None and kept is not None:
         yield (
             f"training against {trigger} takes its success from {percent(before)} to {percent(after)} and "
