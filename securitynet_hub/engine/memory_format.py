@@ -22,7 +22,7 @@ SMALLEST = 3 * 32 * 32
 """Least elements of an input that is worth reordering."""
 
 SAME, SAME_NARROW = 1e-4, 5e-2
-"""Largest difference of answers to one image in both orders, relative to the largest answer: float32, and
+"""Largest difference of answers to images in both orders, relative to the largest answer: float32, and
 half precision."""
 
 TURN_BACK = (torch.nn.LayerNorm, torch.nn.MultiheadAttention, torch.nn.Conv3d, torch.nn.ConvTranspose3d)
@@ -37,7 +37,7 @@ def wants_channels_last(
 ) -> bool:
     """Return whether inputs of this shape should be given with the channels last.
 
-    The first time that a network is seen, it answers for one image in both orders. One that cannot, as it
+    The first time that a network is seen, it answers for two images in both orders. One that cannot, as it
     calls ``view`` where only ``reshape`` would do, or whose answers differ, keeps its order.
 
     Args:
@@ -57,7 +57,7 @@ def wants_channels_last(
         return False
     if first not in _VERDICTS:
         turned = any(isinstance(part, TURN_BACK) for part in module.modules())
-        _VERDICTS[first] = not turned and _answers_alike(forward, inputs[:1])
+        _VERDICTS[first] = not turned and _answers_alike(forward, inputs)
     return _VERDICTS[first]
 
 
@@ -78,9 +78,10 @@ def put_channels_last(network: torch.nn.Module, sample: torch.Tensor) -> bool:
         return False
     try:
         with plain_torch(), torch.no_grad():
-            expected = network(in_plain_order(sample)).float()
+            plain, turned = _in_both_orders(sample)
+            expected = network(plain).float()
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            found = network(sample.contiguous(memory_format=torch.channels_last)).float()
+            found = network(turned).float()
         if (found - expected).abs().max() <= SAME_NARROW * (1e-6 + expected.abs().max()):
             return True
     except Exception:  # a stranger's network
@@ -115,11 +116,21 @@ def _read_in_plain_order(network: torch.nn.Module, given: tuple[Any, ...]) -> tu
     return tuple(in_plain_order(part) if isinstance(part, torch.Tensor) else part for part in given)
 
 
-def _answers_alike(forward: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor) -> bool:
-    expected = forward(image)
+def _in_both_orders(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Copy two images in both orders, as a network may write into what it reads.
+
+    One image does not do: ``view`` merges it with its channels in either order.
+    """
+    pair = inputs[[0, -1]]
+    last = pair.clone(memory_format=torch.channels_last)
+    return pair.clone(memory_format=torch.contiguous_format), last
+
+
+def _answers_alike(forward: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor) -> bool:
+    plain, turned = _in_both_orders(inputs)
     try:
-        found = forward(image.contiguous(memory_format=torch.channels_last))
-    except RuntimeError:
+        expected, found = forward(plain), forward(turned)
+    except Exception:  # a stranger's network; what it cannot answer at all fails where it is asked
         return False
     narrow = torch.is_autocast_enabled("cpu") or expected.dtype in (torch.float16, torch.bfloat16)
     scale = float(expected.float().abs().max())

@@ -328,5 +328,40 @@ class TestMemoryFormat:
 
     def test_a_network_is_tried_once(self):
         network = self.Network()
-        assert len(self.predict(network)) == 3  # one image in both orders, then all
+        assert len(self.predict(network)) == 3  # two images in both orders, then all
         assert self.predict(network) == [True]
+
+    def test_a_network_that_counts_images_and_channels_together_keeps_its_order(self):
+        """Of one image ``view`` does so in either order."""
+
+        class Merging(self.Network):
+            def forward(self, inputs):
+                n, channels, height, width = inputs.shape
+                inputs.view(n * channels, 1, height, width)
+                return super().forward(inputs)
+
+        assert not self.predict(Merging())[-1]
+
+    @pytest.mark.parametrize("refused", ["a batch of one", "another order"])
+    def test_a_network_that_refuses_what_it_is_tried_with_answers_the_rest(self, refused):
+        class Refusing(self.Network):
+            def forward(self, inputs):
+                assert len(inputs) > 1 if refused == "a batch of one" else inputs.is_contiguous()
+                return super().forward(inputs)
+
+        self.predict(Refusing())
+
+    @pytest.mark.filterwarnings("error")
+    def test_a_network_that_writes_into_its_inputs_reads_each_image_once(self):
+        class Writing(self.Network):
+            def forward(self, inputs):
+                return super().forward(inputs.sub_(0.5).div_(0.25))
+
+        self.predict(writing := Writing())
+        pixels = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
+        plain = self.Network().eval()
+        plain.load_state_dict(writing.state_dict())
+        network = load_target(writing, transform=self.SHAPE, num_classes=5, outputs="logits")
+        with torch.inference_mode():
+            expected = plain((self.SHAPE(pixels) - 0.5) / 0.25).numpy()
+        np.testing.assert_allclose(inference.predict(network, pixels), expected, rtol=0, atol=1e-5)

@@ -44,31 +44,23 @@ def for_input_gradients(module: torch.nn.Module, inputs: torch.Tensor) -> torch.
         return module
     copied.eval().requires_grad_(False)
     with_channels_last(copied, inputs[:1].detach())
-    if type(copied) is torch.nn.Conv2d:
-        return _replaced(copied)
-    for parent in list(copied.modules()):
-        for name, part in parent.named_children():
-            if type(part) is torch.nn.Conv2d:
-                setattr(parent, name, _replaced(part))
+    for part in copied.modules():
+        if type(part) is torch.nn.Conv2d and _is_plain(part):
+            part.__class__ = _Convolution  # what hooks, shares or reads it stays
     return copied
 
 
-def _replaced(part: torch.nn.Conv2d) -> torch.nn.Module:
-    plain = part.groups == 1 and part.padding_mode == "zeros" and not isinstance(part.padding, str)
-    return _Convolution(part) if plain and part.in_channels <= FEW_CHANNELS else part
+def _is_plain(part: torch.nn.Conv2d) -> bool:
+    few = part.groups == 1 and part.in_channels <= FEW_CHANNELS
+    return few and part.padding_mode == "zeros" and not isinstance(part.padding, str)
 
 
-class _Convolution(torch.nn.Module):
+class _Convolution(torch.nn.Conv2d):
     """A convolution of images with few channels."""
 
-    def __init__(self, original: torch.nn.Conv2d) -> None:
-        super().__init__()
-        self.original = original
-
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        part = self.original
-        settings = part.stride, part.padding, part.dilation
-        answer: torch.Tensor = _Convolve.apply(inputs, part.weight, part.bias, *settings)  # type: ignore[no-untyped-call]
+        settings = self.stride, self.padding, self.dilation
+        answer: torch.Tensor = _Convolve.apply(inputs, self.weight, self.bias, *settings)  # type: ignore[no-untyped-call]
         return answer
 
 

@@ -89,7 +89,10 @@ class _Tracer(fx.Tracer):
         """Follow a network; its ``view`` becomes ``reshape``, which takes images with their channels last."""
         graph = super().trace(*given, **settings)
         for node in graph.find_nodes(op="call_method", target="view"):
-            node.target = "reshape"
+            if not node.kwargs and not any(isinstance(given, torch.dtype) for given in node.args):
+                node.target = "reshape"
+        for node in graph.find_nodes(op="call_method", target="view_as"):
+            node.target = "reshape_as"
         return graph
 
 

@@ -141,3 +141,62 @@ def test_a_deep_network_that_calls_view_is_cut_as_others():
     assert torch.allclose(cut.tail(cut.body(last)), network(inputs), atol=1e-5)
     twins = distil_twins(network, inputs[:30], inputs[30:], number=1, passes=32)
     assert twins.cut is not None
+
+
+def test_a_sample_stays_as_it_was_where_the_network_writes_into_it():
+    class Writing(Flattening):
+        def forward(self, inputs):
+            return super().forward(inputs.sub_(0.5))
+
+    network, inputs = Writing(3).eval(), torch.rand(4, 3, 28, 28)
+    before = inputs.clone()
+    assert put_channels_last(network, inputs)
+    assert torch.equal(inputs, before)
+
+
+def test_images_counted_with_their_channels_are_taken_in_both_orders():
+    """Of one image ``view`` does so in either order."""
+
+    class Merging(Flattening):
+        def forward(self, inputs):
+            n, channels, height, width = inputs.shape
+            alone = inputs.view(n * channels, 1, height, width) * 2
+            return super().forward(alone.view(n, channels, height, width))
+
+    network, inputs = Merging(3).eval(), torch.rand(4, 3, 28, 28)
+    expected = network(inputs)
+    for copied in (for_input_gradients(network, inputs), with_channels_last(network, inputs[:1])):
+        found = copied(inputs.contiguous(memory_format=torch.channels_last))
+        assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_a_copy_for_gradients_keeps_what_the_owner_reads_of_a_convolution_and_hooks_on_it():
+    class Reading(Flattening):
+        def forward(self, inputs):
+            assert self.first.out_channels == 8
+            shown = functional.conv2d(inputs, self.first.weight, self.first.bias, stride=2)
+            return super().forward(inputs) + shown.mean((1, 2, 3))[:, None]
+
+    network = Reading(3).eval()
+    network.first.register_forward_hook(lambda part, given, found: 3 * found)
+    inputs = torch.rand(4, 3, 28, 28, requires_grad=True)
+    pair = network, for_input_gradients(network, inputs)
+    expected, found = (torch.autograd.grad((each(inputs) ** 2).sum(), inputs)[0] for each in pair)
+    assert torch.allclose(pair[1](inputs), pair[0](inputs), atol=1e-5)
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_a_view_of_bits_and_one_of_a_size_are_followed():
+    class Bits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(12, 8), nn.Linear(8, 5)
+
+        def forward(self, inputs):
+            flat = inputs.view(size=(inputs.size(0), 12)).view(torch.int32).view(torch.float32)
+            return self.last(self.first(flat).view_as(flat[:, :8]))
+
+    network, inputs = Bits().eval(), torch.rand(3, 3, 2, 2)
+    cut = cut_before(network, {id(network.last.weight)}, inputs[:2])
+    assert cut is not None
+    assert torch.allclose(cut.tail(cut.body(inputs)), network(inputs), atol=1e-6)
