@@ -202,8 +202,8 @@ def _print_earlier(folder: Path, records: list[list[Record]]) -> None:
         whose = "models" if len(models) > 1 else "model"
         command = f"`securitynet report {printable_markup(str(folder))}`"
         output().print(
-            f"Earlier records of the same {whose} are there, too: {command} shows them all, of those with the "
-            "same settings the newest."
+            f"Earlier records of the same {whose} are there, too: {command} shows all, and of those with "
+            "the same settings the newest."
         )
 
 
