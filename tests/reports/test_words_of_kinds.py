@@ -129,7 +129,7 @@ def test_of_several_runs_the_most_probable_backdoor_comes_first():
     result = {"verdict": "backdoor", "score": 2.0, "suspect": 8, "conformal_p": 0.03}
     runs = [entry("backdoor-detection", "twins", {**result, "probability": share}) for share in (0.2, 0.9)]
     found = summary(*runs)
-    assert [measured.value for measured in found.compared.values()][0] == 0.9
+    assert next(iter(found.compared.values())).value == 0.9
     assert "90.0" in found.verdicts[0].text
 
 
