@@ -473,7 +473,7 @@ def test_efficientnet_lite_is_asked_counted_and_resumed(tmp_path):
         found.append(steal(box, build, photographs[:6], SHORT, budgets=budgets, folder=tmp_path))
         boxes.append(box)
     assert [(box.asked, box.forwarded) for box in boxes] == [(4, 4), (6, 2), (6, 0)]
-    tried = [1, 1]  # one image in both orders of channels (`engine.memory_format`), which is no query
+    tried = [2, 2]  # two images in both orders of channels (`engine.memory_format`), which is no query
     assert sizes == [*tried, 3, 1, 2]
     assert [surrogate.path for surrogate in found[0]] == [surrogate.path for surrogate in found[1][:2]]
     assert found[2][0].path == found[1][2].path
