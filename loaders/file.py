@@ -101,10 +101,13 @@ def _made(
         )
     chosen = own if transform is None else transform
     if chosen is None:
+        first = next((part for part in made.modules() if isinstance(part, torch.nn.Conv2d)), None)
+        channels = 3 if first is None else first.in_channels
+        mean, std = (",".join([number] * min(channels, 4)) for number in ("0.5", "0.2"))
         raise ValueError(
-            f"the preprocessing of {type(made).__name__} is not known here: pass transform=Transform(...) "
-            "(--transform height=32,width=32,resize=32,32,mean=0.5,0.5,0.5,std=0.2,0.2,0.2), or let the "
-            "factory return the network and its Transform."
+            f"the preprocessing of {type(made).__name__} is not known here: pass transform=Transform(...) as "
+            f"it was trained (such as --transform height=32,width=32,resize=32,32,mean={mean},std={std}), or "
+            "let the factory return the network and its Transform."
         )
     preprocessing: Preprocessing = as_preprocessing(chosen)
     return made, preprocessing

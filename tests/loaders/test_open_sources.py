@@ -469,6 +469,13 @@ class TestFile:
         alone = "the file holds weights alone: say which network they belong to with module="
         with pytest.raises(ValueError, match=alone):
             load_target(f"file:{path}")
+        grey = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Flatten())
+        for network, numbers in (
+            (grey, "mean=0.5,std=0.2"),
+            (self.NETWORK, "mean=0.5,0.5,0.5,std=0.2,0.2,0.2"),
+        ):
+            with pytest.raises(ValueError, match=rf"is not known here.*resize=32,32,{numbers}\)"):
+                load_target(f"file:{path}", module=network)
         with pytest.raises(ValueError, match=r"must be named as package\.module:factory"):
             self.load(path, module="resnet18")
         with pytest.raises(WeightsError, match="is not a hash"):

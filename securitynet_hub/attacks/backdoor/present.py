@@ -353,11 +353,11 @@ def probability_cell(result: Mapping[str, Any]) -> str:
     """Write the same for a narrow table.
 
     >>> probability_cell({"probability": 1.0, "probability_ci": [0.5, 1.0]})
-    '>0.98 (0.50->0.98)'
+    '>0.98 (0.50 to >0.98)'
     >>> probability_cell({"probability": 1.0, "probability_ci": [0.99, 1.0]})
     '>0.98'
     """
-    return _probability(result, "{:.2f}".format, ">", "<", "-")
+    return _probability(result, "{:.2f}".format, ">", "<", " to ")
 
 
 def _resolved(probability: Measured, result: Mapping[str, Any]) -> Measured:
