@@ -103,7 +103,7 @@ def _made(
     if chosen is None:
         first = next((part for part in made.modules() if isinstance(part, torch.nn.Conv2d)), None)
         channels = 3 if first is None else first.in_channels
-        mean, std = (",".join([number] * min(channels, 4)) for number in ("0.5", "0.2"))
+        mean, std = (",".join([number] * channels) for number in ("0.5", "0.2"))
         raise ValueError(
             f"the preprocessing of {type(made).__name__} is not known here: pass transform=Transform(...) as "
             f"it was trained (such as --transform height=32,width=32,resize=32,32,mean={mean},std={std}), or "

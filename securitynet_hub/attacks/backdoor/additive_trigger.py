@@ -16,7 +16,7 @@ import numpy.typing as npt
 from securitynet_hub.attacks.backdoor.attack import Attack, Finding
 from securitynet_hub.attacks.backdoor.class_pairs import MAX_CLASSES, pair_finding, smallest_pair_changes
 from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
-from securitynet_hub.attacks.backdoor.expected_size import class_gaps, source_gaps
+from securitynet_hub.attacks.backdoor.expected_size import GAP, class_gaps, source_gaps
 from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean, needs_pixel_space
 from securitynet_hub.attacks.backdoor.shared_change import (
     Search,
@@ -119,7 +119,7 @@ ATTACK = Attack(
     needs=(needs_clean, needs_classes(4), needs_pixel_space),
     per_class={
         "sizes": "size of the smallest shared change",
-        "gaps": "logits by which the class loses clean images, on average",
+        "gaps": GAP,
         "pair_sizes": "size of the smallest change from each other class",
     },
 )

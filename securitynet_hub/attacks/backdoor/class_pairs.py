@@ -92,7 +92,7 @@ def smallest_pair_changes(
 def judge_pairs(sizes: npt.ArrayLike) -> PairVerdict:
     """Return score, p-value and the pair of a model from the sizes of the changes between its classes.
 
-    With r_st = 1 / size from source s to target t, k targets and n_t sizes towards t,
+    The size from source s to target t has the reciprocal r_st; there are k targets, and n_t sizes towards t:
 
         p_t = 1 - F_t(max over s of r_st) ** n_t,      s = -log10(1 - (1 - min over t of p_t) ** k),
 

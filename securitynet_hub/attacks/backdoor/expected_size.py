@@ -23,6 +23,9 @@ FLAT_CLASSES = 8
 """Number of further classes without any slope that are imagined beside those to which a line is fitted: the
 slope of a line through nine points is uncertain, and half of it is the better guess."""
 
+GAP = "logits by which the class loses clean images, on average"
+"""What a gap is, in words."""
+
 MOST_CLASSES = 1000
 """The most classes that records are adjusted for: the work grows with the square of their number."""
 
@@ -86,7 +89,7 @@ def source_gaps(logits: npt.ArrayLike, classes: npt.ArrayLike) -> Scores:
 def adjust_sizes(sizes: npt.ArrayLike, gaps: npt.ArrayLike) -> Adjusted:
     """Compare each class's size with the one that its gap and the model's other classes predict.
 
-    With u = log2 gap and v = log2 size of the n other classes, class t lies
+    Class t lies, with the log2 gaps u and the log2 sizes v of the n other classes,
 
         s_t = a_t + b_t u_t - v_t,      b_t = cov(u, v) / var(u) * n / (n + 8),      a_t = median(v - b_t u)
 

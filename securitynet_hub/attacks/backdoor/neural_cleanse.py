@@ -26,7 +26,7 @@ import torch
 
 from securitynet_hub.attacks.backdoor.attack import Attack, Finding
 from securitynet_hub.attacks.backdoor.detector_inputs import DetectorInputs, given
-from securitynet_hub.attacks.backdoor.expected_size import adjusted_figures
+from securitynet_hub.attacks.backdoor.expected_size import GAP, adjusted_figures
 from securitynet_hub.attacks.backdoor.inversion import Inversion
 from securitynet_hub.attacks.backdoor.needs import needs_classes, needs_clean, needs_pixel_space
 from securitynet_hub.attacks.backdoor.schedule import Arms, Numbers, Progress, Schedule
@@ -364,7 +364,7 @@ ATTACK = Attack(
     needs=(needs_clean, needs_classes(3), needs_pixel_space),
     per_class={
         "norms": "size of the smallest trigger",
-        "gaps": "logits by which the class loses clean images, on average",
+        "gaps": GAP,
     },
     ranked=True,
 )

@@ -304,15 +304,15 @@ def combined_verdict(entry: Entry) -> Verdict:
             else f"{percent(p_value)} of the clean networks that calibrated the verdict score as high, this "
             "one counted among them"
         )
-    reason = _why_open(result) if word == "cannot tell" else ""
-    if (agreement := _agreement(result)) is not None and "get its answer" not in reason:
+    said_below = word == "cannot tell" and _lacks_stand_in(result)
+    if (agreement := _agreement(result)) is not None and not said_below:
         clauses.append(f"{percent(agreement, 0)} of the clean images get its answer from {_others(result)}")
     if result.get("all_to_all") is True:
         clauses.append("no class stands out most: one change leads the images of each class to another one")
     elif type(most := result.get("suspect")) is int:
-        names = class_names([entry])
-        second = "".join(f", class {_listed([place], names)} next" for place in _second(result))
-        clauses.append(f"class {_listed([most], names)} stands out most{second}")
+        names, second = class_names([entry]), _second(result)
+        after = "" if second is None else f", class {_listed([second], names)} next"
+        clauses.append(f"class {_listed([most], names)} stands out most{after}")
     named = [] if word == "no sign" else [*_strongest_trigger(result, least=0.0 if accused else TELLING)]
     unlearnt = _unlearning("it" if named else "the strongest trigger found", result)
     clauses.extend([*named, *(f"{said}{UNLEARNT_MEANS}" for said in unlearnt)])
@@ -322,7 +322,7 @@ def combined_verdict(entry: Entry) -> Verdict:
         else "Clean networks of other kinds than those that calibrated the verdict are accused like this, "
         f"too: {_second_look(result)} before anything follows from it.",
         "no sign": "That is no proof: weak and hidden backdoors are missed; see docs/backdoors.md.",
-    }.get(word) or reason
+    }.get(word) or _why_open(result)
     title = TITLES.get(word, TITLES["cannot tell"]) if sure or not accused else DOUBTED
     return Verdict(
         tone="alarm" if sure else "open",
@@ -443,14 +443,14 @@ def _strongest_trigger(result: Mapping[str, Any], least: float) -> Iterator[str]
         )
 
 
-def _second(result: Mapping[str, Any]) -> list[int]:
-    """Return the class that comes second, in a list, if it would be suspected alone."""
+def _second(result: Mapping[str, Any]) -> int | None:
+    """Return the class that comes second, if it would be suspected alone."""
     listed, classes = result.get("class_scores"), integers(result.get("classes"))
     scores = [s for s in map(number, listed) if s is not None] if isinstance(listed, list) else []
     if len(scores) < 2 or len(scores) != len(classes):
-        return []
+        return None
     place = sorted(range(len(scores)), key=lambda k: -scores[k])[1]
-    return [classes[place]] if scores[place] > 0 else []
+    return classes[place] if scores[place] > 0 else None
 
 
 def _share(value: Any) -> float | None:
@@ -471,15 +471,21 @@ def _agreement(result: Mapping[str, Any]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
+def _lacks_stand_in(result: Mapping[str, Any]) -> bool:
+    """Whether there is no verdict because twins, or models beside, give too few of the model's answers."""
+    known = _shares(result)
+    if result.get("reason") is None:  # in an earlier record
+        return bool(known) and min(known) < EARLIER_AGREEMENT
+    return NO_STAND_IN in str(result["reason"])
+
+
 def _why_open(result: Mapping[str, Any]) -> str:
     """Say why there is no verdict: the twins do not stand for the model, or the score lies between."""
-    known, mean = _shares(result), _agreement(result)
-    reason = str(result.get("reason"))
+    mean, reason = _agreement(result), str(result.get("reason"))
     for said in (FOREIGN, LOPSIDED, UNLIKE):
         if reason[:SAME_REASON] == said[:SAME_REASON]:
             return f"The reason: {said}."
-    told = result.get("reason") is not None
-    if NO_STAND_IN in reason or (not told and known and min(known) < EARLIER_AGREEMENT):
+    if _lacks_stand_in(result):
         # Records of other times needed more, or each of the twins
         enough = f"{percent(MIN_AGREEMENT, 0)} are" if mean is None or mean < MIN_AGREEMENT else "more were"
         share = "too few" if mean is None else f"only {percent(mean)}"
@@ -639,8 +645,8 @@ def _plots(entry: Entry) -> Iterator[Plot]:
 
 def _pictures(entry: Entry) -> list[Picture]:
     """Read the pictures beside a record: recovered triggers, and any other."""
-    beside = ["beside clean models"] if entry.record.result.get("beside") else []
-    run = f" ({', '.join([*_seed(entry), *beside])})" if [*_seed(entry), *beside] else ""
+    said = [*_seed(entry), *(["beside clean models"] if entry.record.result.get("beside") else [])]
+    run = f" ({', '.join(said)})" if said else ""
 
     def about(name: str) -> tuple[str, str]:
         if name == "rearranging":

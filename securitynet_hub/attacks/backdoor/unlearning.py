@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from securitynet_hub.attacks.backdoor.descent import Adam
 from securitynet_hub.attacks.backdoor.distillation import in_single
 from securitynet_hub.attacks.backdoor.pixel_space import PixelSpace, network_inputs
+from securitynet_hub.attacks.backdoor.probes import Probe
 from securitynet_hub.attacks.backdoor.probing import votes_of_class
 from securitynet_hub.core.errors import ModelError
 from securitynet_hub.core.plain_torch import plain_torch
@@ -21,9 +22,6 @@ from securitynet_hub.core.progress import tell
 from securitynet_hub.engine.memory_format import in_plain_order
 from securitynet_hub.engine.soundness import as_classifier
 from securitynet_hub.models.target import Target
-
-Stamp = Callable[[torch.Tensor], torch.Tensor]
-"""Maps pixels (n, channels, height, width) of 0 to 1 to stamped copies."""
 
 ASKED = 256
 """Images that are asked about together."""
@@ -57,7 +55,7 @@ def as_figures(found: Unlearning | None) -> dict[str, float | None]:
 def unlearn(
     target: Target,
     images: npt.NDArray[np.uint8],
-    stamp: Stamp,
+    stamp: Probe,
     label: int | None,
     *,
     steps: int = 40,
@@ -98,7 +96,7 @@ def unlearn(
     )
 
 
-def covering(mask: npt.NDArray[np.float32], pattern: npt.NDArray[np.float32]) -> Stamp:
+def covering(mask: npt.NDArray[np.float32], pattern: npt.NDArray[np.float32]) -> Probe:
     """Return the stamp ``T(x) = (1 - m) x + m d`` of a mask m and a pattern d.
 
     Args:
@@ -130,7 +128,7 @@ def train_against(
     success and keeps clean answers, the trigger is a shortcut beside what the network does with clean images.
 
     Args:
-        network: maps what it reads to logits (n, classes); it stays as it is.
+        network: maps what it reads to logits (n, classes), in eval mode; it stays as it is.
         clean: shape (n, ...), what it reads of clean images, n two or more.
         stamped: the same images with the trigger.
         label: the class that the trigger leads to; None where it leads each class to another one.
@@ -144,7 +142,6 @@ def train_against(
     """
     if len(clean) < 2:
         raise ValueError(f"two or more images are needed, to train and to measure; got {len(clean)}.")
-    network = copy.deepcopy(network).eval()
     trained = without(
         network, clean[::2], stamped[::2], steps=steps, learning_rate=learning_rate, batch_size=batch_size
     )

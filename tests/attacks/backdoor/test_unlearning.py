@@ -65,7 +65,7 @@ def test_a_network_that_takes_images_in_one_memory_order_alone_is_trained(pixels
 
 
 def test_what_trains_measures_nothing(pixels):
-    """With other images to train on, the same ones measure: what there was before stays as it was."""
+    """Other training images leave what is measured before training as it was."""
     other = pixels.copy()
     other[::2] = load_images().pixels[3000:3200]
     target = load_target(BACKDOORED)
@@ -78,7 +78,7 @@ def test_what_trains_measures_nothing(pixels):
 
 
 def test_what_measures_trains_nothing(pixels):
-    """Of two sets that measure, halves that change places keep in total as many answers."""
+    """Two halves that change places keep as many answers in total."""
     target, shown = load_target(BACKDOORED), load_images().pixels[3000:3080]
     first, second = shown[:40], shown[40:]
 
